@@ -1,0 +1,1 @@
+"""Encoded bytes to pixels: the one preprocessing that training and serving share."""
