@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from trainer.console import say
 from trainer.errors import TrainerError
 
 DRAFT_PREFIX = ".draft-"
@@ -143,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
     signatures = saved_model_signatures(args.directory)
     with new_version(args.models_dir, args.name) as draft:
         shutil.copytree(args.directory, draft.directory, dirs_exist_ok=True)
-    print(f"{args.name} version {draft.version}: {draft.path} ({', '.join(signatures)})")
+    say(f"{args.name} version {draft.version}: {draft.path} ({', '.join(signatures)})")
     return 0
 
 
@@ -160,7 +161,9 @@ def saved_model_signatures(directory: Path) -> list[str]:
     try:
         saved_model.ParseFromString((directory / "saved_model.pb").read_bytes())
     except OSError as error:
-        raise TrainerError(f"{directory} is not a SavedModel: saved_model.pb cannot be read: {error.strerror}") from error
+        raise TrainerError(
+            f"{directory} is not a SavedModel: saved_model.pb cannot be read: {error.strerror}"
+        ) from error
     except DecodeError as error:
         raise TrainerError(f"{directory} is not a SavedModel: saved_model.pb is damaged") from error
     served = [graph for graph in saved_model.meta_graphs if "serve" in graph.meta_info_def.tags]
