@@ -1,0 +1,206 @@
+"""A Keras model to a SavedModel that serves exactly what was trained: frozen, with its card, proved and warmed up."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from trainer import parity, signatures
+from trainer.card import Card
+from trainer.errors import TrainerError
+from trainer.warmup import BATCH_SIZES, write_warmup
+
+GRAPH_LIMIT = 1_900_000_000
+"""Bytes of weights that may become constants: protobuf refuses a graph file over 2 GiB, which also holds the rest."""
+
+EXTRA = "assets.extra"
+"""The part of a SavedModel that is left to its maker; servers read the warm-up records there and nothing else."""
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export came to: the card as written (with its parity), and whether the weights are constants."""
+
+    card: Card
+    parity: parity.Parity
+    frozen: bool
+
+
+def export_model(
+    model: keras.Model,
+    card: Card,
+    directory: Path,
+    *,
+    photos: Sequence[bytes] = (),
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    graph_limit: int = GRAPH_LIMIT,
+) -> Exported:
+    """Writes a complete SavedModel with the signatures of docs/model-contract.md.
+
+    Beside it, in `assets.extra/`: `model.keras` and `model.h5` (the same model, logits out), `card.json`, and the
+    warm-up records.
+
+    Args:
+        model: Functional Keras model in float32: pixel values 0 to 255, RGB, float32 (n, height, width, 3) -> logits
+            float32 (n, classes) in the order of `card.labels`; or (n, 1) with two labels, the logit of the second
+            (a sigmoid). Normalisation is inside; softmax, sigmoid and temperature are not: the export adds them.
+        card: The card; `parity` is filled in here.
+        directory: An existing directory to write to, such as the draft of `publish.new_version`.
+        photos: Encoded photos to prove parity on; at most 64 are used. Without any, patterns are drawn.
+        batch_sizes: Batch sizes to warm up each signature with.
+        graph_limit: Above this many bytes of weights they are saved as variables instead of constants.
+
+    Raises:
+        TrainerError: The model and the card disagree, or the export computes something else than the Keras model.
+    """
+    _check(model, card)
+    extra = directory / EXTRA
+    extra.mkdir()
+    split, tail = signatures.split_at_features(model)
+    frozen = 4 * model.count_params() <= graph_limit
+    core, heatmap = _frozen(split, tail, card) if frozen else _variable(split, tail)
+    encoded, pixels = parity.decodable(photos, card.input)
+
+    with _quiet():
+        model.save(extra / "model.keras")
+        model.save(extra / "model.h5")
+        restored = keras.models.load_model(extra / "model.h5", compile=False)
+    expected = _keras_runner(model, card.temperature)
+    found = parity.measure(
+        _runners(signatures.build(core, heatmap, card), card, expected, _keras_runner(restored, card.temperature)),
+        encoded,
+        pixels,
+    )
+    parity.check(found.pixels, "`pixels`")
+    parity.check(found.h5, "model.h5")
+
+    card = dataclasses.replace(card, parity=found.to_json())
+    endpoints = signatures.build(core, heatmap, card)
+    with _quiet():
+        _save_frozen(endpoints, directory) if frozen else _save_with_variables(model, endpoints, directory)
+    write_warmup(directory, card, list(endpoints), batch_sizes)
+    (extra / "card.json").write_text(card.to_json(), encoding="utf-8")
+    _check_written(directory, card, expected, pixels)
+    return Exported(card, found, frozen)
+
+
+def _check(model: keras.Model, card: Card) -> None:
+    wanted = (None, card.input.height, card.input.width, 3)
+    if model.input_shape != wanted:
+        raise TrainerError(f"the model takes {model.input_shape}, its card says {wanted}")
+    outputs, classes = model.output_shape[-1], len(card.labels)
+    if len(model.output_shape) != 2 or outputs != (1 if outputs == 1 and classes == 2 else classes):
+        raise TrainerError(f"the model gives {model.output_shape}, its card has {classes} labels")
+    if len(set(card.labels)) != classes:
+        raise TrainerError("the labels of a model must differ from each other")
+
+
+def _frozen(split: keras.Model, tail: keras.Model, card: Card) -> tuple[signatures.Core, signatures.Saliency]:
+    """Freezes the weights into constants, once: every signature calls the same two functions.
+
+    With constants TensorFlow folds batch normalisation into the convolutions before it. Freezing each signature by
+    itself would do the same and store the weights once for each.
+    """
+    images = tf.TensorSpec((None, card.input.height, card.input.width, 3), tf.float32)
+    features = tf.TensorSpec(split.output_shape[1], tf.float32)
+    run = tf.function(lambda x: tuple(split(x, training=False)), jit_compile=False)
+    core = convert_variables_to_constants_v2(run.get_concrete_function(images))
+    show = tf.function(signatures.saliency(tail), jit_compile=False)
+    heatmap = convert_variables_to_constants_v2(show.get_concrete_function(features, tf.TensorSpec((None,), tf.int32)))
+    return lambda x: tuple(core(x)), lambda maps, classes: heatmap(maps, classes)[0]
+
+
+def _variable(split: keras.Model, tail: keras.Model) -> tuple[signatures.Core, signatures.Saliency]:
+    return lambda images: tuple(split(images, training=False)), signatures.saliency(tail)
+
+
+def _save_frozen(endpoints: dict[str, tf.types.experimental.GenericFunction], directory: Path) -> None:
+    module = tf.Module()
+    tf.saved_model.save(
+        module, str(directory), signatures={name: one.get_concrete_function() for name, one in endpoints.items()}
+    )
+
+
+def _save_with_variables(
+    model: keras.Model, endpoints: dict[str, tf.types.experimental.GenericFunction], directory: Path
+) -> None:
+    # Not tf.saved_model.save: around a Keras 3 model it leaves variables out, and every Predict fails.
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    for name, endpoint in endpoints.items():
+        archive.add_endpoint(name, endpoint)
+    archive.write_out(str(directory), verbose=False)
+
+
+def _runners(
+    endpoints: dict[str, tf.types.experimental.GenericFunction],
+    card: Card,
+    expected: Callable[[Pixels], Floats],
+    restored: Callable[[Pixels], Floats],
+) -> parity.Runners:
+    index = {label.encode(): number for number, label in enumerate(card.labels)}
+
+    def serving_default(photo: bytes) -> dict[int, float] | None:
+        try:
+            found = endpoints["serving_default"](image_bytes=tf.constant([photo]))
+        except tf.errors.InvalidArgumentError:
+            return None
+        best = zip(found["classes"][0].numpy(), found["scores"][0].numpy(), strict=True)
+        return {index[label]: float(score) for label, score in best}
+
+    return parity.Runners(expected, _batched(_pixels_of(endpoints["pixels"])), restored, serving_default)
+
+
+def _pixels_of(function: Callable[..., dict[str, tf.Tensor]]) -> Callable[[Pixels], Floats]:
+    return lambda images: function(images=tf.constant(images))["probabilities"].numpy()
+
+
+def _keras_runner(model: keras.Model, temperature: float) -> Callable[[Pixels], Floats]:
+    """The reference: logits by Keras, the rest by NumPy in float64."""
+
+    def run(images: Pixels) -> Floats:
+        logits = np.asarray(model(images.astype(np.float32), training=False), np.float64) / temperature
+        if logits.shape[1] == 1:
+            logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    return _batched(run)
+
+
+def _batched(run: Callable[[Pixels], Floats], size: int = 16) -> Callable[[Pixels], Floats]:
+    return lambda images: np.concatenate([run(images[at : at + size]) for at in range(0, len(images), size)])
+
+
+def _check_written(directory: Path, card: Card, expected: Callable[[Pixels], Floats], pixels: Pixels) -> None:
+    written = tf.saved_model.load(str(directory)).signatures
+    found = _pixels_of(written["pixels"])(pixels[:16])
+    parity.check(float(np.abs(found - expected(pixels[:16])).max()), "`pixels` of the file written")
+    text = written["describe"](request=tf.zeros(1, tf.int32))["card"][0].numpy().decode()
+    if Card.from_json(text) != Card.from_json(card.to_json()):
+        raise TrainerError("the export is refused: the SavedModel does not hold the card that was given")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Holds back what TensorFlow and Keras say while saving: HDF5 is legacy, assets were written."""
+    loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

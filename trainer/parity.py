@@ -1,0 +1,113 @@
+"""Proof that what is served is what was trained: the Keras model and its exports, run on the same photos."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gateway.images import ImageError, decode_image
+from trainer.card import JSON, InputSpec
+from trainer.errors import TrainerError
+
+LIMIT = 1e-4
+"""Largest difference of a probability between Keras and `pixels` that an export may have."""
+
+PHOTOS = 64
+"""How many photos an export is compared on, at most."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Largest differences of a probability between the Keras model and its exports.
+
+    `serving_default` decodes by TensorFlow rather than by gateway.images, so its difference is stated, with the share
+    of photos that get the same best class; a photo that TensorFlow cannot decode (WebP) is left out of both.
+    """
+
+    photos: int
+    pixels: float
+    h5: float
+    serving_default: float
+    serving_default_same_top1: float
+
+    def to_json(self) -> dict[str, JSON]:
+        """Returns the `parity` of a model card."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Runners:
+    """The things compared: each takes photos and gives probabilities float32 (n, classes) in label order.
+
+    `serving_default` takes one encoded photo and gives None when it cannot decode it.
+    """
+
+    keras: Callable[[NDArray[np.uint8]], Floats]
+    pixels: Callable[[NDArray[np.uint8]], Floats]
+    h5: Callable[[NDArray[np.uint8]], Floats]
+    serving_default: Callable[[bytes], dict[int, float] | None]
+
+
+def decodable(photos: Sequence[bytes], spec: InputSpec) -> tuple[list[bytes], NDArray[np.uint8]]:
+    """Returns at most PHOTOS of the encoded photos, evenly chosen, and their pixels uint8 (n, height, width, 3).
+
+    Photos that cannot be decoded are left out; where that leaves none, patterns are drawn instead.
+    """
+    kept: list[bytes] = []
+    pixels: list[NDArray[np.uint8]] = []
+    for photo in photos[:: max(1, -(-len(photos) // PHOTOS))]:
+        try:
+            pixels.append(decode_image(photo, spec.target))
+        except ImageError:
+            continue
+        kept.append(photo)
+    if not kept:
+        return decodable(_patterns(spec), spec)
+    return kept, np.stack(pixels)
+
+
+def _patterns(spec: InputSpec, count: int = 16) -> list[bytes]:
+    """Smooth random colours at the model's own size, as PNG: for a model that is exported without photos."""
+    generator = np.random.default_rng(0)
+    photos = []
+    for _ in range(count):
+        coarse = Image.fromarray(generator.integers(0, 256, (5, 5, 3), np.uint8))
+        stream = BytesIO()
+        coarse.resize((spec.width, spec.height), Image.Resampling.BICUBIC).save(stream, "PNG")
+        photos.append(stream.getvalue())
+    return photos
+
+
+def measure(runners: Runners, photos: Sequence[bytes], pixels: NDArray[np.uint8]) -> Parity:
+    """Runs all on the same photos and returns how far they are apart."""
+    expected = runners.keras(pixels)
+    decoded = [
+        (row, found) for row, photo in zip(expected, photos, strict=True) if (found := runners.serving_default(photo))
+    ]
+    apart = [abs(row[index] - score) for row, found in decoded for index, score in found.items()]
+    same = [int(row.argmax()) == max(found, key=found.__getitem__) for row, found in decoded]
+    return Parity(
+        photos=len(photos),
+        pixels=float(np.abs(expected - runners.pixels(pixels)).max()),
+        h5=float(np.abs(expected - runners.h5(pixels)).max()),
+        serving_default=float(max(apart, default=0.0)),
+        serving_default_same_top1=float(np.mean(same)) if same else 1.0,
+    )
+
+
+def check(difference: float, what: str) -> None:
+    """Refuses an export that does not compute what was trained.
+
+    Raises:
+        TrainerError: The difference is over LIMIT, or not a number.
+    """
+    if not difference <= LIMIT:
+        raise TrainerError(
+            f"the export is refused: {what} differs from the Keras model by {difference:.2g}; at most {LIMIT:g} is allowed"
+        )

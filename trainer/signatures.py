@@ -1,0 +1,155 @@
+"""The functions that a model is served by: TensorFlow graphs around a Keras model, batch dimension first everywhere."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from trainer.card import Card, InputSpec
+
+Core = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+"""images float32 (n, height, width, 3) -> logits (n, outputs), feature map (n, h, w, channels)."""
+Saliency = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""feature map (n, h, w, channels), class index int32 (n) -> heatmap float32 (n, h, w), 0 to 1."""
+
+TOP_K = 5
+_METHODS = {"nearest": "nearest", "bilinear": "bilinear", "bicubic": "bicubic", "lanczos": "lanczos3"}
+
+
+def split_at_features(model: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """Splits a model at its last feature map, sharing the weights.
+
+    Args:
+        model: Functional; images float32 (n, height, width, 3) -> logits (n, outputs).
+
+    Returns:
+        The model with two outputs, logits and feature map (n, h, w, channels); and the tail, feature map -> logits.
+
+    Raises:
+        ValueError: No layer of the model gives a map of more than one pixel.
+    """
+    for layer in reversed(model.layers):
+        # A model inside the model says what its own graph puts out; the base class knows what it put out in this one.
+        features = keras.Operation.output.fget(layer)
+        shape = getattr(features, "shape", ())
+        if len(shape) == 4 and shape[1] != 1 and not isinstance(layer, keras.layers.InputLayer):
+            return keras.Model(model.input, [model.output, features]), keras.Model(features, model.output)
+    raise ValueError("the model has no layer whose output is a feature map (n, h, w, channels)")
+
+
+def saliency(tail: keras.Model) -> Saliency:
+    """Returns Grad-CAM over the tail of a model: what in the feature map speaks for a class.
+
+    Channels are weighed by the mean gradient of the class's logit, summed, cut at 0 and scaled to a maximum of 1
+    (Selvaraju et al. 2017, eq. 1 and 2). With a linear head on average-pooled features the gradient is the head's
+    weight, which makes this the class activation map of Zhou et al. 2016: section 3.1 of the former proves it.
+    """
+
+    def heatmap(features: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            logits = tail(features, training=False)
+            if logits.shape[1] == 1:  # One sigmoid: what speaks for class 0 is what lowers the logit.
+                logits = tf.concat([-logits, logits], axis=1)
+            chosen = tf.gather(logits, classes, batch_dims=1)
+        weights = tf.reduce_mean(tape.gradient(chosen, features), axis=(1, 2), keepdims=True)
+        evidence = tf.nn.relu(tf.reduce_sum(weights * features, axis=3))
+        return tf.math.divide_no_nan(evidence, tf.reduce_max(evidence, axis=(1, 2), keepdims=True))
+
+    return heatmap
+
+
+def probabilities(logits: tf.Tensor, temperature: float) -> tf.Tensor:
+    """Returns class probabilities float32 (n, classes) of logits (n, classes), or of one sigmoid logit (n, 1)."""
+    logits = logits / temperature
+    if logits.shape[1] == 1:
+        # Both sides by sigmoid, not 1 - p, which loses every small probability.
+        return tf.sigmoid(tf.concat([-logits, logits], axis=1))
+    return tf.nn.softmax(logits)
+
+
+def decode(image_bytes: tf.Tensor, spec: InputSpec) -> tf.Tensor:
+    """Decodes and fits photos inside the graph, as near to `gateway.images` as TensorFlow comes.
+
+    Args:
+        image_bytes: string (n): JPEG, PNG, GIF (first frame) or BMP. EXIF orientation is ignored.
+        spec: The size and fit wanted.
+
+    Returns:
+        uint8 (n, height, width, 3), RGB.
+    """
+
+    def one(data: tf.Tensor) -> tf.Tensor:
+        image = tf.io.decode_image(data, channels=3, expand_animations=False)
+        image.set_shape((None, None, 3))
+        return _fit(image, spec)
+
+    return tf.map_fn(one, image_bytes, fn_output_signature=tf.TensorSpec((spec.height, spec.width, 3), tf.uint8))
+
+
+def _fit(image: tf.Tensor, spec: InputSpec) -> tf.Tensor:
+    height, width = spec.height, spec.width
+    shape = tf.cast(tf.shape(image)[:2], tf.float32)
+    ratios = tf.constant([height, width], tf.float32) / shape
+    if spec.fit == "crop":
+        # Cut first, then scale: the middle of the photo with the shape of the input.
+        kept = tf.cast(tf.round(tf.constant([height, width], tf.float32) / tf.reduce_max(ratios)), tf.int32)
+        kept = tf.clip_by_value(kept, 1, tf.shape(image)[:2])
+        top, left = tf.unstack((tf.shape(image)[:2] - kept) // 2)
+        image = tf.slice(image, [top, left, 0], [kept[0], kept[1], 3])
+        target = tf.constant([height, width])
+    elif spec.fit == "pad":
+        target = tf.cast(tf.round(shape * tf.reduce_min(ratios)), tf.int32)
+        target = tf.clip_by_value(target, 1, [height, width])
+    else:
+        target = tf.constant([height, width])
+    resized = tf.image.resize(image, target, method=_METHODS[spec.interpolation], antialias=True)
+    resized = tf.saturate_cast(tf.round(tf.cast(resized, tf.float32)), tf.uint8)
+    top, left = tf.unstack((tf.constant([height, width]) - target) // 2)
+    return tf.image.pad_to_bounding_box(resized, top, left, height, width)
+
+
+def build(core: Core, heatmap: Saliency, card: Card) -> dict[str, tf.types.experimental.GenericFunction]:
+    """Returns one function per signature of docs/model-contract.md, each with its input signature.
+
+    A model with one output (a sigmoid) gets a fifth, `sigmoid`: images -> `probability` float32 (n, 1), the raw
+    sigmoid for the second label, before any temperature.
+    """
+    spec = card.input
+    images_spec = tf.TensorSpec((None, spec.height, spec.width, 3), tf.uint8, name="images")
+    labels = tf.constant(list(card.labels))
+    text = tf.constant(card.to_json())
+
+    def scores(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        logits, features = core(tf.cast(images, tf.float32))
+        return probabilities(logits, card.temperature), features
+
+    def serving_default(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        best = tf.math.top_k(scores(decode(image_bytes, spec))[0], k=min(TOP_K, len(card.labels)))
+        return {"classes": tf.gather(labels, best.indices), "scores": best.values}
+
+    def pixels(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": scores(images)[0]}
+
+    def explain(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        found, features = scores(images)
+        top = tf.argmax(found, axis=1, output_type=tf.int32)
+        return {"probabilities": found, "heatmap": heatmap(features, top)}
+
+    def describe(request: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"card": tf.fill(tf.shape(request), text)}
+
+    def sigmoid(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probability": tf.sigmoid(core(tf.cast(images, tf.float32))[0])}
+
+    bytes_spec = tf.TensorSpec((None,), tf.string, name="image_bytes")
+    endpoints = [
+        (serving_default, bytes_spec),
+        (pixels, images_spec),
+        (explain, images_spec),
+        (describe, tf.TensorSpec((None,), tf.int32, name="request")),
+    ]
+    if core(tf.zeros((1, spec.height, spec.width, 3)))[0].shape[1] == 1:
+        endpoints.append((sigmoid, images_spec))
+    # XLA is ruled out: a model server may be built without it.
+    return {one.__name__: tf.function(one, input_signature=[arg], jit_compile=False) for one, arg in endpoints}
