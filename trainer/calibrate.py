@@ -1,0 +1,141 @@
+"""Scores that mean what they say: temperature, calibration error, and where an answer becomes "unknown"."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32] | NDArray[np.float64]
+Integers = NDArray[np.int64] | NDArray[np.int32]
+
+TEMPERATURES = (0.05, 20.0)
+"""Bounds of a fitted temperature: outside of them the validation set is too small or the model is broken."""
+
+BINS = 15
+"""Of equal width, for the expected calibration error: as in Guo et al. 2017, so that figures can be compared."""
+
+FALSE_UNKNOWN_RATE = 0.05
+"""The share of known validation photos that the threshold for "unknown" may cost."""
+
+
+def softmax(logits: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
+    """Returns probabilities float64 (n, classes) of logits (n, classes) divided by the temperature."""
+    scaled = logits.astype(np.float64) / temperature
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def fit_temperature(logits: Floats, labels: Integers) -> float:
+    """Fits the temperature that gives the least negative log-likelihood (Guo et al. 2017, section 4.2).
+
+    The likelihood is concave in 1 / temperature, where its slope is mean(true logit - expected logit): bisection on
+    the sign of the slope finds the optimum. Without a single mistake the likelihood grows as the temperature falls to
+    0; such a set says nothing of how sure to be, and the model is then never made surer than it is (1.0 at least).
+
+    Args:
+        logits: float32 (n, classes), from a set that the model was not trained on. A single sigmoid's logit z is
+            given as the columns (0, z).
+        labels: int (n), the true classes.
+
+    Returns:
+        The temperature, within TEMPERATURES, by which to divide logits.
+
+    Raises:
+        ValueError: Empty, or the shapes do not agree.
+    """
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
+        raise ValueError(f"logits {logits.shape} and labels {labels.shape} are not (n, classes) and (n,) with n > 0")
+    scores = logits.astype(np.float64)
+    true = scores[np.arange(len(labels)), labels]
+
+    def surer_is_likelier(temperature: float) -> bool:
+        expected = (softmax(scores, temperature) * scores).sum(axis=1)
+        return float(np.mean(true - expected)) > 0
+
+    low, high = TEMPERATURES
+    if bool(np.all(scores.argmax(axis=1) == labels)):
+        low = 1.0
+    for _ in range(50):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if surer_is_likelier(middle) else (middle, high)
+    return math.sqrt(low * high)
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """A reliability diagram: per bin of confidence, how sure answers were and how many were right.
+
+    `confidence`, `accuracy`: float64 (bins), NaN where a bin is empty; `count`: int64 (bins).
+    """
+
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    count: NDArray[np.int64]
+
+    @property
+    def expected_calibration_error(self) -> float:
+        """The mean distance of accuracy from confidence, weighed by count, 0 to 1."""
+        filled = self.count > 0
+        gaps = np.abs(self.confidence[filled] - self.accuracy[filled])
+        return float(np.average(gaps, weights=self.count[filled]))
+
+
+def reliability(probabilities: Floats, labels: Integers, bins: int = BINS) -> Reliability:
+    """Sorts answers into bins of equal width by the best probability (n, classes) against labels (n), n > 0."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == labels
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        mean_confidence = np.bincount(place, weights=confidence, minlength=bins) / count
+        accuracy = np.bincount(place, weights=right, minlength=bins) / count
+    return Reliability(mean_confidence, accuracy, count.astype(np.int64))
+
+
+def expected_calibration_error(probabilities: Floats, labels: Integers, bins: int = BINS) -> float:
+    """Returns how far confidence is from accuracy on average, 0 to 1 (Naeini et al. 2015; Guo et al. 2017, eq. 3).
+
+    Args:
+        probabilities: float (n, classes), n > 0.
+        labels: int (n), the true classes.
+        bins: Number of bins of equal width.
+    """
+    return reliability(probabilities, labels, bins).expected_calibration_error
+
+
+def choose_unknown_threshold(confidences: Floats, false_unknown_rate: float = FALSE_UNKNOWN_RATE) -> float:
+    """Chooses the score under which an answer is "unknown": the highest that costs no more known photos than allowed.
+
+    The rule needs no photos of other things, which a training set seldom has: of the known validation photos, at most
+    `false_unknown_rate` lie under the threshold.
+
+    Args:
+        confidences: float (n), the best probability of each known validation photo, n > 0.
+        false_unknown_rate: The share that may be lost, 0 to 1.
+
+    Returns:
+        The threshold, rounded down to four places.
+    """
+    if not len(confidences):
+        raise ValueError("a threshold is chosen on validation photos, and there are none")
+    ordered = np.sort(confidences)
+    allowed = min(int(false_unknown_rate * len(ordered)), len(ordered) - 1)
+    return math.floor(float(ordered[allowed]) * 10_000) / 10_000
+
+
+def auroc(known: Floats, unknown: Floats) -> float:
+    """Returns the chance that a known photo scores above an unknown one, ties counting half.
+
+    It is the area under the ROC curve, by the Mann-Whitney U statistic (Hanley and McNeil 1982).
+
+    Args:
+        known: float (n), confidences of photos of known classes, n > 0.
+        unknown: float (m), confidences of photos of other things, m > 0.
+    """
+    values = np.concatenate([known, unknown])
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks = (last - (counts - 1) / 2)[place]  # ties share their mean rank, from 1
+    statistic = ranks[: len(known)].sum() - len(known) * (len(known) + 1) / 2
+    return float(statistic / (len(known) * len(unknown)))
