@@ -1,0 +1,110 @@
+"""The app: its parts put together, and their lifespan."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import TypedDict
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from gateway import problems
+from gateway.admission import Admission
+from gateway.backend import Backend, GrpcBackend
+from gateway.classifier import Classifier
+from gateway.dependencies import Services
+from gateway.middleware import RequestContext
+from gateway.resolver import ContractResolver
+from gateway.routes import health, models, pages, predictions
+from gateway.schemas import Problem
+from gateway.settings import Settings
+
+DESCRIPTION = """Send a photo, get a breed.
+
+The gateway decodes and checks uploads, asks a TensorFlow model server over gRPC, and answers with class labels. Every
+error has the same body (`application/problem+json`) with a stable `code`.
+"""
+
+TAGS = [
+    {"name": "predictions", "description": "Photos in, labels out."},
+    {"name": "models", "description": "What is served."},
+    {"name": "health", "description": "For orchestrators and people on call."},
+]
+
+
+class State(TypedDict):
+    """What the lifespan gives to every request."""
+
+    services: Services
+
+
+def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
+    """Put an app together; nothing connects or starts before its lifespan.
+
+    Args:
+        settings: Every setting.
+        backend: A model server to use in place of the one at `settings.serving_target`.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        server = backend if backend is not None else GrpcBackend(settings.serving_target)
+        resolver = ContractResolver(server, settings.model_options, settings.model_refresh_seconds)
+        decoders = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
+        try:
+            yield {
+                "services": Services(
+                    settings=settings,
+                    backend=server,
+                    resolver=resolver,
+                    classifier=Classifier(server, resolver, decoders, settings),
+                    admission=Admission(settings.max_images_in_flight),
+                )
+            }
+        finally:
+            decoders.shutdown(cancel_futures=True)
+            await resolver.close()
+            await server.close()
+
+    app = FastAPI(
+        title="Breed gateway",
+        version=_version(),
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    for router in (predictions.router, models.router, health.router, pages.router):
+        app.include_router(router)
+    pages.mount_files(app)
+    problems.install(app)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Content-Type", "X-Request-ID"],
+            expose_headers=["X-Request-ID", "X-Model-Version", "Retry-After"],
+        )
+    app.add_middleware(RequestContext)
+    app.openapi_schema = _openapi(app)
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, object]:
+    """The API's description, with the error body that the routes only refer to."""
+    described = app.openapi()
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    described["components"]["schemas"]["Problem"] = schema
+    return described
+
+
+def _version() -> str:
+    try:
+        return version("breed-gateway")
+    except PackageNotFoundError:
+        return "0+unknown"  # run from a checkout that is not installed

@@ -1,0 +1,227 @@
+"""Images in, ranked labels out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway import errors, images
+from gateway.backend import Backend, Selector, ServableNotFound
+from gateway.contract import Contract
+from gateway.deadline import Deadline
+from gateway.pb.serving_pb2 import DataType, Tensor
+from gateway.resolver import ContractResolver
+from gateway.settings import Settings
+from gateway.tensors import TensorError, number_array, number_tensor, string_tensor
+
+ImageBytes = bytes | bytearray | memoryview
+"""One encoded image."""
+Pixels = npt.NDArray[np.uint8]
+Prepared = Pixels | bytes
+Scores = npt.NDArray[np.float32]
+
+SWITCH_ATTEMPTS = 8
+"""Times a request starts over because its version went away; with replicas that change one after the other it may
+meet old and new ones in turn. The deadline bounds it in any case."""
+
+SCORE_DECIMALS = 6
+"""Digits of a score that mean something: padding a batch already moves the seventh."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One image's answer.
+
+    Attributes:
+        predictions: Labels and scores, best first.
+        unknown: Whether the best score is under the model's threshold.
+    """
+
+    predictions: tuple[tuple[str, float], ...]
+    unknown: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The answers to several images, in their order: a ranking, or the error of just that image."""
+
+    contract: Contract
+    results: tuple[Ranked | errors.GatewayError, ...]
+
+
+class Classifier:
+    """Decodes, sends and ranks.
+
+    Args:
+        backend: The model server.
+        resolver: Finds the version and its contract.
+        decoders: Threads in which images are decoded; the event loop never does.
+        settings: Limits.
+    """
+
+    def __init__(
+        self, backend: Backend, resolver: ContractResolver, decoders: ThreadPoolExecutor, settings: Settings
+    ) -> None:
+        self._backend = backend
+        self._resolver = resolver
+        self._decoders = decoders
+        self._max_pixels = settings.max_image_pixels
+        self._batch_size = settings.max_predict_batch_size
+
+    async def classify(
+        self,
+        model: str,
+        selector: Selector,
+        uploads: Sequence[ImageBytes | errors.GatewayError],
+        top_k: int,
+        deadline: Deadline,
+    ) -> Classification:
+        """Classify images with one version of a model.
+
+        Args:
+            model: Its name.
+            selector: Which version.
+            uploads: Encoded images; one that is an error already keeps its place.
+            top_k: Labels wanted for each image; fewer where the model has fewer.
+            deadline: For all of it.
+
+        Raises:
+            GatewayError: What fails for all images alike; what is wrong with one image is in its place of the result.
+        """
+        contract = await self._resolver.resolve(model, selector, deadline)
+        prepared = await self._prepare(contract, uploads, deadline)
+        for _ in range(SWITCH_ATTEMPTS):
+            good = [one for one in prepared if not isinstance(one, errors.GatewayError)]
+            try:
+                scores = iter(await self._scores(contract, good, deadline))
+            except ServableNotFound:
+                renewed = await self._resolver.renew(contract, selector, deadline)
+                if _preparation(renewed) != _preparation(contract):
+                    prepared = await self._prepare(renewed, uploads, deadline)
+                contract = renewed
+                continue
+            return Classification(
+                contract,
+                tuple(
+                    one if isinstance(one, errors.GatewayError) else _ranked(contract, next(scores), top_k)
+                    for one in prepared
+                ),
+            )
+        raise errors.NotReady(f"The {selector} of model {model!r} keeps changing.")
+
+    async def _prepare(
+        self, contract: Contract, uploads: Sequence[ImageBytes | errors.GatewayError], deadline: Deadline
+    ) -> list[Prepared | errors.GatewayError]:
+        loop = asyncio.get_running_loop()
+        decode = partial(_decoded, contract=contract, max_pixels=self._max_pixels)
+        pending = [loop.run_in_executor(self._decoders, decode, upload) for upload in uploads]
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                return [await future for future in pending]
+        except TimeoutError:
+            raise errors.DeadlineExceeded("The images were not decoded within the request's deadline.") from None
+        finally:
+            for future in pending:
+                future.cancel()
+
+    async def _scores(self, contract: Contract, good: Sequence[Prepared], deadline: Deadline) -> list[Scores]:
+        batches = [good[start : start + self._batch_size] for start in range(0, len(good), self._batch_size)]
+        if len(batches) == 1:
+            return list(await self._predict(contract, batches[0], deadline))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._caught(contract, batch, deadline)) for batch in batches]
+        answers: list[Scores] = []
+        for task in tasks:
+            answer = task.result()
+            if isinstance(answer, Exception):
+                raise answer
+            answers.extend(answer)
+        return answers
+
+    async def _caught(
+        self, contract: Contract, batch: Sequence[Prepared], deadline: Deadline
+    ) -> Scores | errors.GatewayError | ServableNotFound:
+        try:
+            return await self._predict(contract, batch, deadline)
+        except (errors.GatewayError, ServableNotFound) as error:
+            return error
+
+    async def _predict(self, contract: Contract, batch: Sequence[Prepared], deadline: Deadline) -> Scores:
+        """Scores (n, classes) of one PredictRequest."""
+        inputs = {contract.input_name: _input_tensor(contract, batch)}
+        outputs = await self._backend.predict(
+            contract.model, contract.version, contract.signature, inputs, [contract.output_name], deadline
+        )
+        return _checked_scores(contract, outputs.get(contract.output_name), len(batch))
+
+
+def _preparation(contract: Contract) -> tuple[object, ...]:
+    """All that decides what is made of an upload before it is sent."""
+    return contract.input_kind, contract.target
+
+
+def _decoded(
+    upload: ImageBytes | errors.GatewayError, *, contract: Contract, max_pixels: int
+) -> Prepared | errors.GatewayError:
+    if isinstance(upload, errors.GatewayError):
+        return upload
+    try:
+        if contract.input_kind == "encoded":
+            return images.reencode_image(upload, max_pixels=max_pixels)
+        return images.decode_image(upload, contract.target, max_pixels=max_pixels)
+    except images.UnsupportedImage as error:
+        return errors.UnsupportedImage(str(error))
+    except images.ImageTooLarge as error:
+        return errors.ImageTooLarge(str(error))
+    except images.ImageError as error:
+        return errors.InvalidImage(str(error))
+
+
+def _input_tensor(contract: Contract, batch: Sequence[Prepared]) -> Tensor:
+    if contract.input_kind == "encoded":
+        return string_tensor([one for one in batch if isinstance(one, bytes)])
+    pixels = np.stack([one for one in batch if not isinstance(one, bytes)])
+    if contract.input_dtype == DataType.DT_UINT8:
+        return number_tensor(pixels)
+    low, high = contract.pixel_range
+    return number_tensor(pixels.astype(np.float32) * np.float32((high - low) / 255) + np.float32(low))
+
+
+def _checked_scores(contract: Contract, tensor: Tensor | None, images_sent: int) -> Scores:
+    """Scores (n, classes) out of an answer; a sigmoid becomes two classes.
+
+    Raises:
+        ModelServerFailed: The answer is of another shape, or not finite.
+    """
+    name = f"The model {contract.model!r} version {contract.version}"
+    if tensor is None:
+        raise errors.ModelServerFailed(f"{name} left out its scores.")
+    try:
+        scores = np.asarray(number_array(tensor, max_elements=images_sent * 1_000_000), np.float32)
+    except TensorError as error:
+        raise errors.ModelServerFailed(f"{name} gave scores that cannot be read.") from error
+    if scores.ndim != 2 or len(scores) != images_sent or scores.shape[1] < 1:
+        raise errors.ModelServerFailed(f"{name} gave scores of shape {scores.shape} for {images_sent} images.")
+    if not np.isfinite(scores).all():
+        raise errors.ModelServerFailed(f"{name} gave scores that are not numbers.")
+    if contract.sigmoid or (scores.shape[1] == 1 and len(contract.labels) in (0, 2)):
+        scores = np.concatenate([1 - scores, scores], axis=1)
+    if contract.labels and scores.shape[1] != len(contract.labels):
+        raise errors.ModelServerFailed(f"{name} gave {scores.shape[1]} scores for {len(contract.labels)} labels.")
+    return scores
+
+
+def _ranked(contract: Contract, scores: Scores, top_k: int) -> Ranked:
+    best = np.argsort(-scores, kind="stable")[:top_k]
+    predictions = tuple(
+        (contract.labels[index] if contract.labels else str(index), round(float(scores[index]), SCORE_DECIMALS))
+        for index in best.tolist()
+    )
+    threshold = contract.unknown_threshold
+    return Ranked(predictions, threshold is not None and float(scores[best[0]]) < threshold)

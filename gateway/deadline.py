@@ -1,0 +1,31 @@
+"""The time a request has, from its arrival to its answer."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from gateway.errors import DeadlineExceeded
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A point on the monotonic clock, in seconds; every step of a request asks it how much time is left."""
+
+    at: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        """The deadline that many seconds from now."""
+        return cls(time.monotonic() + seconds)
+
+    def remaining(self) -> float:
+        """Seconds left.
+
+        Raises:
+            DeadlineExceeded: None is left.
+        """
+        left = self.at - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceeded("The answer was not ready within the request's deadline.")
+        return left

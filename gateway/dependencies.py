@@ -1,0 +1,84 @@
+"""What routes ask for: the parts of the running app, and the parameters they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Path, Query, Request
+
+from gateway.admission import Admission
+from gateway.backend import Backend, Selector
+from gateway.classifier import Classifier
+from gateway.errors import InvalidParameter
+from gateway.resolver import ContractResolver
+from gateway.settings import MODEL_NAME, Settings
+
+MAX_VERSION = 2**63 - 1
+"""Versions are signed 64-bit numbers on the wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of one running app."""
+
+    settings: Settings
+    backend: Backend
+    resolver: ContractResolver
+    classifier: Classifier
+    admission: Admission
+
+
+async def services(request: Request) -> Services:
+    """The parts of the app that a request came to; the lifespan puts them there."""
+    found = request.state.services
+    assert isinstance(found, Services)
+    return found
+
+
+async def selector(
+    version: Annotated[
+        int | None,
+        Query(ge=0, le=MAX_VERSION, description="Answer with this version of the model.", examples=[1]),
+    ] = None,
+    version_label: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=128,
+            description="Answer with the version that this label stands for.",
+            examples=["stable"],
+        ),
+    ] = None,
+) -> Selector:
+    """Which version a request wants.
+
+    Raises:
+        InvalidParameter: It names both.
+    """
+    if version is not None and version_label is not None:
+        raise InvalidParameter("Give version or version_label, not both.")
+    return Selector(version, version_label)
+
+
+async def top_k(
+    request: Request,
+    top_k: Annotated[int, Query(ge=1, description="How many of the best labels to give.", examples=[5])] = 5,
+) -> int:
+    """How many labels a request wants.
+
+    Raises:
+        InvalidParameter: More than the limit.
+    """
+    limit = (await services(request)).settings.max_top_k
+    if top_k > limit:
+        raise InvalidParameter(f"top_k is at most {limit}.", limit=limit)
+    return top_k
+
+
+ServicesDep = Annotated[Services, Depends(services)]
+SelectorDep = Annotated[Selector, Depends(selector)]
+TopKDep = Annotated[int, Depends(top_k)]
+ModelName = Annotated[
+    str, Path(pattern=MODEL_NAME, description="Name of a model on the model server.", examples=["dog_breed"])
+]

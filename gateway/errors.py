@@ -1,0 +1,199 @@
+"""Every error that a caller can see: its status, its stable code, and whether trying again makes sense.
+
+    GatewayError
+    ├── BadRequest             400  the form or the parameters cannot be read
+    ├── NotFound               404
+    │   ├── UnknownModel
+    │   ├── UnknownVersion
+    │   └── SignatureMissing        the model lacks what was asked of it
+    ├── UploadTimeout          408  the upload came too slowly
+    ├── UploadTooLarge         413
+    ├── UnsupportedMedia       415
+    │   ├── UnsupportedRequest      the body is neither a form nor an image
+    │   └── UnsupportedImage        not an image, or a format that is not accepted
+    ├── Unprocessable          422
+    │   ├── InvalidParameter
+    │   ├── InvalidImage            an accepted format, but broken
+    │   └── ImageTooLarge           too many pixels
+    ├── Overloaded             429  the gateway has all the work it takes
+    ├── InternalError          500
+    ├── BadUpstream            502
+    │   ├── UnsupportedModel        the served model is no image classifier that can be spoken to
+    │   └── ModelServerFailed       the model server refused the request or answered nonsense
+    ├── Unavailable            503
+    │   ├── ModelServerUnavailable
+    │   └── NotReady
+    └── DeadlineExceeded       504
+
+Every one of them leaves as the same JSON body (problem details, RFC 9457): see `gateway.problems`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """Base of all errors that reach a caller.
+
+    Args:
+        detail: What was wrong and what is accepted, for people; never text of the model server or of a library.
+        extra: Further members of the problem body.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Internal error"
+    retry_after_seconds: ClassVar[int | None] = None
+    """Seconds for the Retry-After header; None where the same request will fail again."""
+
+    def __init__(self, detail: str, **extra: object) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.extra = extra
+
+
+class BadRequest(GatewayError):
+    """The form cannot be read, or holds no image or too many."""
+
+    status, code, title = 400, "bad_request", "Bad request"
+
+
+class NotFound(GatewayError):
+    """Nothing is served at this address."""
+
+    status, code, title = 404, "not_found", "Not found"
+
+
+class UnknownModel(NotFound):
+    """The model server does not serve a model of this name."""
+
+    code, title = "unknown_model", "Unknown model"
+
+
+class UnknownVersion(NotFound):
+    """The model is served, but not this version or version label of it."""
+
+    code, title = "unknown_version", "Unknown version"
+
+
+class SignatureMissing(NotFound):
+    """The model is served, but offers no signature for what was asked."""
+
+    code, title = "signature_missing", "Not offered by this model"
+
+
+class MethodNotAllowed(GatewayError):
+    """The address exists, the HTTP method does not."""
+
+    status, code, title = 405, "method_not_allowed", "Method not allowed"
+
+
+class UploadTimeout(GatewayError):
+    """The body did not arrive within the time given to uploads."""
+
+    status, code, title = 408, "upload_timeout", "Upload too slow"
+    retry_after_seconds = 1
+
+
+class UploadTooLarge(GatewayError):
+    """More bytes or more images than one request may carry."""
+
+    status, code, title = 413, "upload_too_large", "Upload too large"
+
+
+class UnsupportedMedia(GatewayError):
+    """The body is of a kind that is not accepted."""
+
+    status, code, title = 415, "unsupported_media", "Unsupported media type"
+
+
+class UnsupportedRequest(UnsupportedMedia):
+    """The body is neither a multipart form nor an image."""
+
+    code = "unsupported_request"
+
+
+class UnsupportedImage(UnsupportedMedia):
+    """The upload is not an image, or one of a format that is not accepted."""
+
+    code, title = "unsupported_image", "Unsupported image format"
+
+
+class Unprocessable(GatewayError):
+    """Understood, but it cannot be worked with."""
+
+    status, code, title = 422, "unprocessable", "Unprocessable"
+
+
+class InvalidParameter(Unprocessable):
+    """A query, path or header parameter is out of its range."""
+
+    code, title = "invalid_parameter", "Invalid parameter"
+
+
+class InvalidImage(Unprocessable):
+    """An image of an accepted format that is broken or cut off."""
+
+    code, title = "invalid_image", "Invalid image"
+
+
+class ImageTooLarge(Unprocessable):
+    """An image with more pixels than are decoded here."""
+
+    code, title = "image_too_large", "Image has too many pixels"
+
+
+class Overloaded(GatewayError):
+    """The gateway has as much work in flight as it takes; this request was not queued."""
+
+    status, code, title = 429, "overloaded", "Too many requests"
+    retry_after_seconds = 1
+
+
+class InternalError(GatewayError):
+    """A fault of the gateway itself."""
+
+
+class BadUpstream(GatewayError):
+    """The model server answered, but not usefully."""
+
+    status, code, title = 502, "bad_upstream", "Bad answer from the model server"
+
+
+class UnsupportedModel(BadUpstream):
+    """The served model is no image classifier that the gateway can speak to."""
+
+    code, title = "unsupported_model", "Unsupported model"
+
+
+class ModelServerFailed(BadUpstream):
+    """The model server refused or failed the request, or its answer does not fit the model's contract."""
+
+    code = "model_server_failed"
+
+
+class Unavailable(GatewayError):
+    """Not now; the same request may succeed in a moment."""
+
+    status, code, title = 503, "unavailable", "Service unavailable"
+    retry_after_seconds = 1
+
+
+class ModelServerUnavailable(Unavailable):
+    """The model server cannot be reached or takes no more work."""
+
+    code, title = "model_server_unavailable", "Model server unavailable"
+
+
+class NotReady(Unavailable):
+    """A configured model has no available version."""
+
+    code, title = "not_ready", "Not ready"
+
+
+class DeadlineExceeded(GatewayError):
+    """The answer did not come within the request's deadline."""
+
+    status, code, title = 504, "deadline_exceeded", "Deadline exceeded"
+    retry_after_seconds = 1

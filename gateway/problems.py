@@ -1,0 +1,111 @@
+"""Errors to their one JSON body, and that body to the API description."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from gateway import errors
+from gateway.backend import request_id
+from gateway.schemas import Problem
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def problem(error: errors.GatewayError, *, with_request_id: bool = True) -> Problem:
+    """The body of an error; inside the answer to a batch the id of the request is left to the headers."""
+    return Problem.model_validate(
+        {
+            "title": error.title,
+            "status": error.status,
+            "detail": error.detail,
+            "code": error.code,
+            "retryable": error.retry_after_seconds is not None,
+            "request_id": (request_id.get() or None) if with_request_id else None,
+            **error.extra,
+        }
+    )
+
+
+def problem_response(error: errors.GatewayError, headers: Mapping[str, str] | None = None) -> Response:
+    """The HTTP answer for an error."""
+    sent = dict(headers or {})
+    if error.retry_after_seconds is not None:
+        sent["Retry-After"] = str(error.retry_after_seconds)
+    body = problem(error).model_dump_json(exclude_none=True)
+    return Response(body, error.status, sent, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error, the framework's own as well, with the same body."""
+    app.add_exception_handler(errors.GatewayError, _gateway_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def responses(*kinds: type[errors.GatewayError]) -> dict[int | str, dict[str, object]]:
+    """FastAPI's ``responses`` for the errors of a route, each with its code and a worked example."""
+    by_status: dict[int, list[type[errors.GatewayError]]] = {}
+    for kind in kinds:
+        by_status.setdefault(kind.status, []).append(kind)
+    return {status: _documented(of_status) for status, of_status in sorted(by_status.items())}
+
+
+def _documented(kinds: Iterable[type[errors.GatewayError]]) -> dict[str, object]:
+    listed = list(kinds)
+    examples = {
+        kind.code: {
+            "summary": kind.title,
+            "value": problem(kind((kind.__doc__ or "").strip().splitlines()[0]), with_request_id=False).model_dump(
+                exclude_none=True
+            ),
+        }
+        for kind in listed
+    }
+    described: dict[str, object] = {
+        "description": "; ".join(f"`{kind.code}`: {(kind.__doc__ or '').strip().splitlines()[0]}" for kind in listed),
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}},
+    }
+    if any(kind.retry_after_seconds is not None for kind in listed):
+        described["headers"] = {
+            "Retry-After": {"description": "Seconds after which to try again.", "schema": {"type": "integer"}}
+        }
+    return described
+
+
+async def _gateway_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.GatewayError)
+    return problem_response(error)
+
+
+async def _validation_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    wrong = [{"location": [str(part) for part in one["loc"]], "message": str(one["msg"])} for one in error.errors()]
+    first = f"{'.'.join(wrong[0]['location'])}: {wrong[0]['message']}" if wrong else "unreadable"
+    return problem_response(errors.InvalidParameter(f"A parameter is not valid: {first}.", errors=wrong))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return problem_response(errors.NotFound(f"There is nothing at {json.dumps(request.url.path[:200])}."))
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        detail = f"{request.method[:20]} is not offered here; {allowed or 'another method'} is."
+        return problem_response(errors.MethodNotAllowed(detail), error.headers)
+    if error.status_code < 500:
+        return problem_response(errors.BadRequest("The request cannot be read."), error.headers)
+    return problem_response(errors.InternalError("The gateway failed; the log has the reason under this request id."))
+
+
+async def _unexpected(_: Request, __: Exception) -> Response:
+    return problem_response(errors.InternalError("The gateway failed; the log has the reason under this request id."))

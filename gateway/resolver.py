@@ -1,0 +1,186 @@
+"""Which version of a model answers now, and by which contract."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from gateway.backend import Backend, Selector, ServableNotFound
+from gateway.contract import DESCRIBE, Contract, carries_card, contract_from_card, contract_from_signatures
+from gateway.deadline import Deadline
+from gateway.errors import (
+    DeadlineExceeded,
+    GatewayError,
+    ModelServerFailed,
+    NotReady,
+    Unavailable,
+    UnknownModel,
+    UnknownVersion,
+)
+from gateway.pb.serving_pb2 import ModelVersionStatus, SignatureDef
+from gateway.settings import ModelOptions
+from gateway.tensors import TensorError, number_tensor, string_values
+
+MAX_CACHED = 256
+"""Contracts kept at once. Only what the model server really serves is ever kept, so this bounds memory, not use."""
+
+STALE_FACTOR = 5
+"""After that many refresh intervals a contract is no longer used while it is looked up again, but waited for."""
+
+LOOKUP_SECONDS = 5.0
+"""Deadline of a look-up, which several requests share and none of them owns."""
+
+SWITCH_ATTEMPTS = 3
+"""Times a look-up starts over because the version went away between its two calls."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    contract: Contract
+    read_at: float
+
+
+class ContractResolver:
+    """Finds contracts and keeps them for a moment; a look-up is shared by all who wait for it.
+
+    A contract belongs to one version, and a request is sent to just that version: labels and scores of two versions
+    cannot mix, and a request of the wrong shape cannot reach a version that has another.
+
+    Args:
+        backend: The model server.
+        options: What models without a card do not say of themselves, by model name.
+        refresh_seconds: How old a contract may be.
+    """
+
+    def __init__(self, backend: Backend, options: Mapping[str, ModelOptions], refresh_seconds: float) -> None:
+        self._backend = backend
+        self._options = options
+        self._refresh_seconds = refresh_seconds
+        self._entries: OrderedDict[tuple[str, Selector], _Entry] = OrderedDict()
+        self._lookups: dict[tuple[str, Selector], asyncio.Task[Contract]] = {}
+
+    async def resolve(self, model: str, selector: Selector, deadline: Deadline) -> Contract:
+        """The contract of the version that a selector stands for.
+
+        Raises:
+            UnknownModel: Not served.
+            UnknownVersion: The model is, this version or label is not.
+            NotReady: The model is known, but no version of it is available.
+            UnsupportedModel: It is no image classifier of a known form.
+            ModelServerUnavailable, ModelServerFailed, DeadlineExceeded: As the backend raises them.
+        """
+        entry = self._entries.get((model, selector))
+        if entry is not None:
+            age = time.monotonic() - entry.read_at
+            if age <= self._refresh_seconds:
+                return entry.contract
+            if age <= self._refresh_seconds * STALE_FACTOR:
+                self._lookup(model, selector)
+                return entry.contract
+        return await self._joined(self._lookup(model, selector), deadline)
+
+    async def renew(self, gone: Contract, selector: Selector, deadline: Deadline) -> Contract:
+        """The contract in place of one whose version has just been found to be gone; errors as in `resolve`."""
+        key = (gone.model, selector)
+        entry = self._entries.get(key)
+        if entry is not None and entry.contract is not gone:
+            return entry.contract
+        return await self._joined(self._lookup(*key), deadline)
+
+    async def versions(self, model: str, deadline: Deadline) -> list[ModelVersionStatus]:
+        """States of all versions of a model, newest first.
+
+        Raises:
+            UnknownModel: Not served.
+            ModelServerUnavailable, ModelServerFailed, DeadlineExceeded: As the backend raises them.
+        """
+        try:
+            found = await self._backend.status(model, deadline)
+        except ServableNotFound as error:
+            raise UnknownModel(f"There is no model {model!r}.") from error
+        return sorted(found, key=lambda status: -status.version)
+
+    async def close(self) -> None:
+        """Cancel look-ups under way."""
+        for task in list(self._lookups.values()):
+            task.cancel()
+        await asyncio.gather(*self._lookups.values(), return_exceptions=True)
+
+    def _lookup(self, model: str, selector: Selector) -> asyncio.Task[Contract]:
+        key = (model, selector)
+        task = self._lookups.get(key)
+        if task is None:
+            task = asyncio.create_task(self._read(model, selector))
+            self._lookups[key] = task
+            task.add_done_callback(lambda done: self._keep(key, done))
+        return task
+
+    def _keep(self, key: tuple[str, Selector], task: asyncio.Task[Contract]) -> None:
+        del self._lookups[key]
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            entry = self._entries.get(key)
+            # An unchanged contract stays the same object: `renew` tells by identity whether there is a newer one.
+            contract = entry.contract if entry is not None and entry.contract == task.result() else task.result()
+            self._entries[key] = _Entry(contract, time.monotonic())
+            self._entries.move_to_end(key)
+            if len(self._entries) > MAX_CACHED:
+                self._entries.popitem(last=False)
+        elif isinstance(error, Unavailable | DeadlineExceeded):
+            # The server is away, not the model: what is known stays until it is too old.
+            return
+        else:
+            self._entries.pop(key, None)
+
+    async def _joined(self, task: asyncio.Task[Contract], deadline: Deadline) -> Contract:
+        try:
+            return await asyncio.wait_for(asyncio.shield(task), deadline.remaining())
+        except TimeoutError:
+            raise DeadlineExceeded("The model server did not answer within the request's deadline.") from None
+
+    async def _read(self, model: str, selector: Selector) -> Contract:
+        deadline = Deadline.after(LOOKUP_SECONDS)
+        for _ in range(SWITCH_ATTEMPTS):
+            try:
+                version, signatures = await self._backend.signatures(model, selector, deadline)
+            except ServableNotFound as error:
+                raise await self._missing(model, selector, deadline) from error
+            if not carries_card(signatures):
+                options = self._options.get(model, ModelOptions.model_validate({}))
+                return contract_from_signatures(model, version, signatures, options)
+            try:
+                return await self._described(model, version, signatures, deadline)
+            except ServableNotFound:
+                continue
+        raise NotReady(f"The {selector} of model {model!r} keeps changing.")
+
+    async def _described(
+        self, model: str, version: int, signatures: Mapping[str, SignatureDef], deadline: Deadline
+    ) -> Contract:
+        request = {"request": number_tensor(np.zeros(1, np.int32))}
+        outputs = await self._backend.predict(model, version, DESCRIBE, request, ["card"], deadline)
+        try:
+            [card] = string_values(outputs["card"], max_elements=1)
+        except (KeyError, TensorError, ValueError) as error:
+            raise ModelServerFailed(f"The model {model!r} version {version} did not describe itself.") from error
+        return contract_from_card(model, version, signatures, card)
+
+    async def _missing(self, model: str, selector: Selector, deadline: Deadline) -> GatewayError:
+        """Why a servable was not found, which the server's answer leaves open."""
+        try:
+            versions = await self.versions(model, deadline)
+        except UnknownModel as unknown:
+            return unknown
+        available = [str(one.version) for one in versions if one.state == ModelVersionStatus.State.AVAILABLE]
+        if not available:
+            return NotReady(f"The model {model!r} has no available version at the moment.")
+        if selector == Selector():
+            return NotReady(f"The model {model!r} is changing versions.")
+        return UnknownVersion(f"The model {model!r} has no {selector}; available versions are {', '.join(available)}.")

@@ -1,0 +1,90 @@
+"""What is served."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal, cast
+
+from fastapi import APIRouter
+
+from gateway import errors
+from gateway.deadline import Deadline
+from gateway.dependencies import ModelName, SelectorDep, Services, ServicesDep
+from gateway.pb.serving_pb2 import ModelVersionStatus
+from gateway.problems import responses
+from gateway.schemas import InputSize, ModelDetail, ModelList, ModelSummary, VersionState
+
+router = APIRouter(prefix="/api/v1/models", tags=["models"])
+
+AVAILABLE = ModelVersionStatus.State.AVAILABLE
+
+
+@router.get(
+    "",
+    summary="The configured models",
+    responses=responses(errors.ModelServerUnavailable, errors.ModelServerFailed, errors.DeadlineExceeded),
+)
+async def list_models(parts: ServicesDep) -> ModelList:
+    """List the configured models and the states of their versions; one that is not there has none."""
+    deadline = Deadline.after(parts.settings.request_timeout_seconds)
+    names = parts.settings.served_models
+    found = await asyncio.gather(*(_versions(parts, name, deadline) for name in names))
+    return ModelList(models=[_summary(parts, name, versions) for name, versions in zip(names, found, strict=True)])
+
+
+@router.get(
+    "/{model}",
+    summary="All that is known of a model",
+    responses=responses(
+        errors.UnknownModel,
+        errors.UnknownVersion,
+        errors.InvalidParameter,
+        errors.UnsupportedModel,
+        errors.ModelServerFailed,
+        errors.ModelServerUnavailable,
+        errors.NotReady,
+        errors.DeadlineExceeded,
+    ),
+)
+async def model_detail(parts: ServicesDep, model: ModelName, selector: SelectorDep) -> ModelDetail:
+    """Describe one model: its versions and states, input size, labels and model card."""
+    deadline = Deadline.after(parts.settings.request_timeout_seconds)
+    contract = await parts.resolver.resolve(model, selector, deadline)
+    versions = await parts.resolver.versions(model, deadline)
+    summary = _summary(parts, model, versions)
+    return ModelDetail(
+        name=summary.name,
+        available=summary.available,
+        versions=summary.versions,
+        default=summary.default,
+        version=contract.version,
+        input=InputSize(height=contract.target.height, width=contract.target.width, fit=contract.target.fit),
+        labels=list(contract.labels),
+        unknown_threshold=contract.unknown_threshold,
+        explains=contract.explains,
+        card=dict(contract.card) if contract.card is not None else None,
+    )
+
+
+async def _versions(parts: Services, name: str, deadline: Deadline) -> list[ModelVersionStatus]:
+    try:
+        return await parts.resolver.versions(name, deadline)
+    except errors.UnknownModel:
+        return []
+
+
+def _summary(parts: Services, name: str, versions: list[ModelVersionStatus]) -> ModelSummary:
+    return ModelSummary(
+        name=name,
+        available=any(one.state == AVAILABLE for one in versions),
+        versions=[VersionState(version=one.version, state=_state(one)) for one in versions],
+        default=name == parts.settings.default_model,
+    )
+
+
+StateName = Literal["unknown", "start", "loading", "available", "unloading", "end"]
+
+
+def _state(status: ModelVersionStatus) -> StateName:
+    known = status.state in ModelVersionStatus.State.values()
+    return cast(StateName, ModelVersionStatus.State.Name(status.state).lower() if known else "unknown")

@@ -1,0 +1,216 @@
+"""Photos in, labels out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter, Request, Response
+
+from gateway import errors
+from gateway.backend import Selector
+from gateway.classifier import Classification, Ranked
+from gateway.deadline import Deadline
+from gateway.dependencies import ModelName, SelectorDep, Services, ServicesDep, TopKDep
+from gateway.images import ACCEPTED_MEDIA_TYPES
+from gateway.problems import problem, responses
+from gateway.schemas import (
+    BreedAnswer,
+    BreedBatch,
+    BreedItem,
+    FailedItem,
+    LabelAnswer,
+    LabelBatch,
+    LabelItem,
+    ModelVersion,
+    Prediction,
+)
+from gateway.uploads import SINGLE_FIELDS, Upload, read_upload, read_uploads
+
+router = APIRouter(prefix="/api/v1", tags=["predictions"])
+
+SHARED_ERRORS = (
+    errors.BadRequest,
+    errors.UnknownModel,
+    errors.UnknownVersion,
+    errors.UploadTimeout,
+    errors.UploadTooLarge,
+    errors.UnsupportedRequest,
+    errors.InvalidParameter,
+    errors.Overloaded,
+    errors.InternalError,
+    errors.UnsupportedModel,
+    errors.ModelServerFailed,
+    errors.ModelServerUnavailable,
+    errors.NotReady,
+    errors.DeadlineExceeded,
+)
+SINGLE_RESPONSES = responses(*SHARED_ERRORS, errors.UnsupportedImage, errors.InvalidImage, errors.ImageTooLarge)
+BATCH_RESPONSES = responses(*SHARED_ERRORS)
+
+_BINARY = {"type": "string", "format": "binary"}
+SINGLE_BODY: dict[str, object] = {
+    "requestBody": {
+        "required": True,
+        "description": (
+            f"A form with one file, named {', '.join(f'`{name}`' for name in SINGLE_FIELDS)}; or the image itself as "
+            "the body. JPEG, PNG, GIF, BMP or WebP; of an animation the first frame."
+        ),
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [SINGLE_FIELDS[0]],
+                    "properties": {SINGLE_FIELDS[0]: {**_BINARY, "description": "The photo."}},
+                }
+            },
+            **{media_type: {"schema": _BINARY} for media_type in (*ACCEPTED_MEDIA_TYPES, "application/octet-stream")},
+        },
+    }
+}
+BATCH_BODY: dict[str, object] = {
+    "requestBody": {
+        "required": True,
+        "description": "A form with one file part for each photo, all of the same name.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["images"],
+                    "properties": {"images": {"type": "array", "items": _BINARY, "description": "The photos."}},
+                }
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "/predict_breed",
+    summary="The breed of a dog in a photo",
+    response_model=BreedAnswer,
+    responses=SINGLE_RESPONSES,
+    openapi_extra=SINGLE_BODY,
+)
+async def predict_breed(
+    request: Request, response: Response, parts: ServicesDep, selector: SelectorDep, top_k: TopKDep
+) -> BreedAnswer:
+    """Answer with the breed that the default model sees in one photo."""
+    ranked, model = await _one(request, response, parts, parts.settings.default_model, selector, top_k)
+    breed, confidence, predictions = _fields(ranked)
+    return BreedAnswer(breed=breed, confidence=confidence, predictions=predictions, model=model)
+
+
+@router.post(
+    "/predict_breed/batch",
+    summary="The breeds in many photos",
+    response_model=BreedBatch,
+    responses=BATCH_RESPONSES,
+    openapi_extra=BATCH_BODY,
+)
+async def predict_breed_batch(
+    request: Request, response: Response, parts: ServicesDep, selector: SelectorDep, top_k: TopKDep
+) -> BreedBatch:
+    """Answer for each photo in turn: a breed, or what is wrong with just that photo."""
+    uploads, answer = await _many(request, response, parts, parts.settings.default_model, selector, top_k)
+    results: list[BreedItem | FailedItem] = []
+    for upload, result in zip(uploads, answer.results, strict=True):
+        if isinstance(result, Ranked):
+            breed, confidence, predictions = _fields(result)
+            results.append(
+                BreedItem(breed=breed, confidence=confidence, predictions=predictions, filename=upload.filename)
+            )
+        else:
+            results.append(_failed(upload, result))
+    return BreedBatch(results=results, model=_model(answer))
+
+
+@router.post(
+    "/models/{model}/predict",
+    summary="The label of an image, by any served model",
+    response_model=LabelAnswer,
+    responses=SINGLE_RESPONSES,
+    openapi_extra=SINGLE_BODY,
+)
+async def predict(
+    request: Request, response: Response, parts: ServicesDep, model: ModelName, selector: SelectorDep, top_k: TopKDep
+) -> LabelAnswer:
+    """Answer with the label that a model gives one image."""
+    ranked, answered = await _one(request, response, parts, model, selector, top_k)
+    label, confidence, predictions = _fields(ranked)
+    return LabelAnswer(label=label, confidence=confidence, predictions=predictions, model=answered)
+
+
+@router.post(
+    "/models/{model}/predict_batch",
+    summary="The labels of many images, by any served model",
+    response_model=LabelBatch,
+    responses=BATCH_RESPONSES,
+    openapi_extra=BATCH_BODY,
+)
+async def predict_batch(
+    request: Request, response: Response, parts: ServicesDep, model: ModelName, selector: SelectorDep, top_k: TopKDep
+) -> LabelBatch:
+    """Answer for each image in turn: a label, or what is wrong with just that image."""
+    uploads, answer = await _many(request, response, parts, model, selector, top_k)
+    results: list[LabelItem | FailedItem] = []
+    for upload, result in zip(uploads, answer.results, strict=True):
+        if isinstance(result, Ranked):
+            label, confidence, predictions = _fields(result)
+            results.append(
+                LabelItem(label=label, confidence=confidence, predictions=predictions, filename=upload.filename)
+            )
+        else:
+            results.append(_failed(upload, result))
+    return LabelBatch(results=results, model=_model(answer))
+
+
+async def _one(
+    request: Request, response: Response, parts: Services, model: str, selector: Selector, top_k: int
+) -> tuple[Ranked, ModelVersion]:
+    settings = parts.settings
+    upload = await read_upload(
+        request, max_bytes=settings.max_upload_bytes, timeout_seconds=settings.upload_timeout_seconds
+    )
+    answer = await _classified(response, parts, model, selector, [upload], top_k)
+    [result] = answer.results
+    if isinstance(result, errors.GatewayError):
+        raise result
+    return result, _model(answer)
+
+
+async def _many(
+    request: Request, response: Response, parts: Services, model: str, selector: Selector, top_k: int
+) -> tuple[list[Upload], Classification]:
+    settings = parts.settings
+    uploads = await read_uploads(
+        request,
+        max_files=settings.max_batch_images,
+        max_file_bytes=settings.max_upload_bytes,
+        max_bytes=settings.max_batch_upload_bytes,
+        timeout_seconds=settings.upload_timeout_seconds,
+    )
+    return uploads, await _classified(response, parts, model, selector, uploads, top_k)
+
+
+async def _classified(
+    response: Response, parts: Services, model: str, selector: Selector, uploads: Sequence[Upload], top_k: int
+) -> Classification:
+    deadline = Deadline.after(parts.settings.request_timeout_seconds)
+    with parts.admission.admit(len(uploads)):
+        answer = await parts.classifier.classify(model, selector, [one.content for one in uploads], top_k, deadline)
+    response.headers["X-Model-Version"] = str(answer.contract.version)
+    return answer
+
+
+def _fields(ranked: Ranked) -> tuple[str | None, float, list[Prediction]]:
+    best_label, best_score = ranked.predictions[0]
+    predictions = [Prediction(label=label, score=score) for label, score in ranked.predictions]
+    return None if ranked.unknown else best_label, best_score, predictions
+
+
+def _failed(upload: Upload, error: errors.GatewayError) -> FailedItem:
+    return FailedItem(filename=upload.filename, error=problem(error, with_request_id=False))
+
+
+def _model(answer: Classification) -> ModelVersion:
+    return ModelVersion(name=answer.contract.model, version=answer.contract.version)

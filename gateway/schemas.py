@@ -1,0 +1,154 @@
+"""What goes over HTTP."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Prediction(BaseModel):
+    """One label and its score."""
+
+    label: str = Field(description="Class name.", examples=["Basset"])
+    score: float = Field(description="Score of this class, 0 to 1 for a softmax or sigmoid model.", examples=[0.93])
+
+
+class ModelVersion(BaseModel):
+    """Which model answered."""
+
+    name: str = Field(description="Name of the model.", examples=["dog_breed"])
+    version: int = Field(description="Version of it that answered.", examples=[3])
+
+
+class BreedResult(BaseModel):
+    """The breed in one photo."""
+
+    breed: str | None = Field(
+        description="Best label; null where its score is under the model's threshold for unknown.", examples=["Basset"]
+    )
+    confidence: float = Field(description="Score of the best label.", examples=[0.93])
+    predictions: list[Prediction] = Field(description="The best labels, best first.")
+
+
+class LabelResult(BaseModel):
+    """The label of one image."""
+
+    label: str | None = Field(
+        description="Best label; null where its score is under the model's threshold for unknown.", examples=["cat"]
+    )
+    confidence: float = Field(description="Score of the best label.", examples=[0.98])
+    predictions: list[Prediction] = Field(description="The best labels, best first.")
+
+
+class BreedAnswer(BreedResult):
+    """The breed in one photo, and who says so."""
+
+    model: ModelVersion
+
+
+class LabelAnswer(LabelResult):
+    """The label of one image, and who says so."""
+
+    model: ModelVersion
+
+
+class Problem(BaseModel):
+    """What went wrong: problem details as of RFC 9457."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field("about:blank", description="Always about:blank: `code` says what it is.")
+    title: str = Field(description="Kind of error, for people.", examples=["Invalid image"])
+    status: int = Field(description="The HTTP status again.", examples=[422])
+    detail: str = Field(description="What was wrong and what is accepted.", examples=["The JPEG file is cut off."])
+    code: str = Field(description="Kind of error, for programs; does not change.", examples=["invalid_image"])
+    retryable: bool = Field(description="Whether the same request may succeed later.", examples=[False])
+    request_id: str | None = Field(None, description="Id of the request, also in the X-Request-ID header and the logs.")
+
+
+class FailedItem(BaseModel):
+    """An image of a batch that could not be answered; the others were."""
+
+    filename: str | None = Field(description="Name of the file as it was sent.", examples=["holiday.jpg"])
+    error: Problem
+
+
+class BreedItem(BreedResult):
+    """An answered photo of a batch."""
+
+    filename: str | None = Field(description="Name of the file as it was sent.", examples=["holiday.jpg"])
+
+
+class LabelItem(LabelResult):
+    """An answered image of a batch."""
+
+    filename: str | None = Field(description="Name of the file as it was sent.", examples=["holiday.jpg"])
+
+
+class BreedBatch(BaseModel):
+    """Answers in the order of the files."""
+
+    results: list[BreedItem | FailedItem]
+    model: ModelVersion
+
+
+class LabelBatch(BaseModel):
+    """Answers in the order of the files."""
+
+    results: list[LabelItem | FailedItem]
+    model: ModelVersion
+
+
+class VersionState(BaseModel):
+    """One version of a model on the model server."""
+
+    version: int = Field(examples=[3])
+    state: Literal["unknown", "start", "loading", "available", "unloading", "end"] = Field(examples=["available"])
+
+
+class InputSize(BaseModel):
+    """What a photo is brought to before the model sees it."""
+
+    height: int = Field(description="Pixels.", examples=[224])
+    width: int = Field(description="Pixels.", examples=[224])
+    fit: str = Field(description="crop, pad or squash.", examples=["crop"])
+
+
+class ModelSummary(BaseModel):
+    """A model in the list."""
+
+    name: str = Field(examples=["dog_breed"])
+    available: bool = Field(description="Whether a version of it answers now.")
+    versions: list[VersionState] = Field(description="All known versions, newest first.")
+    default: bool = Field(description="Whether it is the model behind /api/v1/predict_breed.")
+
+
+class ModelDetail(ModelSummary):
+    """All that is known of a model."""
+
+    version: int = Field(description="The version that this describes.", examples=[3])
+    input: InputSize
+    labels: list[str] = Field(description="Class names in the model's order.", examples=[["Basset", "Beagle"]])
+    unknown_threshold: float | None = Field(description="A best score under this is answered as unknown.")
+    explains: bool = Field(description="Whether it can say where in the photo it looked.")
+    card: dict[str, object] | None = Field(description="The model card as it travels in the model; null without one.")
+
+
+class ModelList(BaseModel):
+    """The configured models."""
+
+    models: list[ModelSummary]
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """Every configured model has an available version."""
+
+    status: Literal["ready"] = "ready"
+    models: dict[str, list[int]] = Field(description="Available versions by model.", examples=[{"dog_breed": [3]}])

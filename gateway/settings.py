@@ -1,0 +1,130 @@
+"""Every setting of the gateway, each a name, a default and one sentence.
+
+The environment variable of a setting is its name in upper case after ``GATEWAY_``; lists are separated by commas.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from gateway.images import DEFAULT_MAX_PIXELS, FitMode, Interpolation
+
+MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+
+
+class ModelOptions(BaseModel):
+    """What a served model that carries no model card does not say of itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    labels: Path | None = None
+    """File of class names in output order: one a line, or a JSON list."""
+    height: int | None = Field(None, ge=1, le=4096)
+    """Input height in pixels, where the signature leaves it open."""
+    width: int | None = Field(None, ge=1, le=4096)
+    """Input width in pixels, where the signature leaves it open."""
+    fit: FitMode = "crop"
+    """How a photo becomes that size."""
+    interpolation: Interpolation = "bilinear"
+    """How pixels are resampled."""
+    pixel_range: tuple[float, float] = (0.0, 255.0)
+    """What black and white are for a float input, such as [0, 1] or [-1, 1]."""
+    unknown_threshold: float | None = Field(None, ge=0, le=1)
+    """A best score under this is answered as unknown."""
+
+
+class Settings(BaseSettings):
+    """All settings; see the module's docstring for their environment variables."""
+
+    model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(1, ge=1, le=64, description="Processes that answer requests.")
+
+    serving_target: str = Field(
+        "127.0.0.1:8500",
+        description="gRPC address of the model server: host:port, several separated by commas, or dns:///name:port.",
+    )
+    default_model: str = Field("dog_breed", pattern=MODEL_NAME, description="The model behind /api/v1/predict_breed.")
+    models: CommaSeparated = Field(
+        (),
+        description="Models that are listed, and must be available to be ready; the default model always is one.",
+    )
+    model_options: dict[str, ModelOptions] = Field(
+        default_factory=dict,
+        description=(
+            "For models without a model card, as JSON by model name: labels (a file), height, width, fit, "
+            "interpolation, pixel_range, unknown_threshold."
+        ),
+    )
+    model_refresh_seconds: float = Field(
+        1.0, gt=0, le=3600, description="How old may be what is known of a model's current version, in seconds."
+    )
+
+    request_timeout_seconds: float = Field(
+        10.0, gt=0, le=600, description="Deadline of a request once its upload is complete, in seconds."
+    )
+    upload_timeout_seconds: float = Field(30.0, gt=0, le=3600, description="Time for an upload to arrive, in seconds.")
+    shutdown_timeout_seconds: int = Field(
+        20, ge=0, le=600, description="Time for requests in flight to finish after SIGTERM, in seconds."
+    )
+
+    max_upload_bytes: int = Field(
+        25 * 2**20, ge=1, description="Largest image file, in bytes, checked before the form is parsed."
+    )
+    max_batch_upload_bytes: int = Field(128 * 2**20, ge=1, description="Largest body of a batch request, in bytes.")
+    max_batch_images: int = Field(64, ge=1, le=4096, description="Most images in one batch request.")
+    max_image_pixels: int = Field(
+        DEFAULT_MAX_PIXELS, ge=1, description="Most pixels of an image, checked before it is decoded."
+    )
+    max_top_k: int = Field(1000, ge=1, description="Largest top_k.")
+    max_predict_batch_size: int = Field(
+        32, ge=1, le=4096, description="Most images in one PredictRequest; no more than the server's max_batch_size."
+    )
+    max_images_in_flight: int = Field(
+        256, ge=1, description="Most images in work at once; a request beyond it is answered 429 at once."
+    )
+    decode_threads: int = Field(0, ge=0, le=256, description="Threads that decode images; 0: one for each core.")
+
+    cors_origins: CommaSeparated = Field(
+        (), description="Origins whose pages may call the API from a browser, such as https://example.org; none: off."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+    @field_validator("models", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @model_validator(mode="after")
+    def _batch_limits_agree(self) -> Settings:
+        if self.max_images_in_flight < self.max_batch_images:
+            raise ValueError("max_images_in_flight must be at least max_batch_images, or no full batch is ever taken")
+        return self
+
+    @property
+    def served_models(self) -> tuple[str, ...]:
+        """The default model and the configured ones, each once."""
+        return tuple(dict.fromkeys((self.default_model, *self.models)))
+
+    @property
+    def decode_workers(self) -> int:
+        """Threads that decode images, never zero."""
+        return self.decode_threads or available_cores()
+
+
+def available_cores() -> int:
+    """Cores that this process may run on, which in a container or under taskset is fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,120 @@
+"""NumPy arrays to wire tensors and back."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.pb.serving_pb2 import DataType, Tensor
+
+_NUMBERS: dict[int, tuple[np.dtype[np.generic], str]] = {
+    DataType.DT_FLOAT: (np.dtype("<f4"), "float_val"),
+    DataType.DT_DOUBLE: (np.dtype("<f8"), "double_val"),
+    DataType.DT_INT8: (np.dtype("i1"), "int_val"),
+    DataType.DT_INT16: (np.dtype("<i2"), "int_val"),
+    DataType.DT_INT32: (np.dtype("<i4"), "int_val"),
+    DataType.DT_UINT8: (np.dtype("u1"), "int_val"),
+    DataType.DT_UINT16: (np.dtype("<u2"), "int_val"),
+    DataType.DT_INT64: (np.dtype("<i8"), "int64_val"),
+    DataType.DT_UINT32: (np.dtype("<u4"), "uint32_val"),
+    DataType.DT_UINT64: (np.dtype("<u8"), "uint64_val"),
+    DataType.DT_BOOL: (np.dtype("?"), "bool_val"),
+    DataType.DT_HALF: (np.dtype("<f2"), "half_val"),
+}
+_NUMBER_TYPES = {dtype: number for number, (dtype, _) in _NUMBERS.items()}
+
+
+class TensorError(ValueError):
+    """A wire tensor whose parts contradict each other, or of a dtype that has no array here."""
+
+
+def dtype_name(number: int) -> str:
+    """Name of a wire dtype as TensorFlow writes it: ``uint8``, ``float``, ``string``; unknown ones by number."""
+    if number in DataType.values():
+        return DataType.Name(DataType.ValueType(number)).removeprefix("DT_").lower()
+    return f"dtype {number}"
+
+
+def shape_of(tensor: Tensor) -> tuple[int, ...]:
+    """Shape of a wire tensor."""
+    return tuple(dim.size for dim in tensor.tensor_shape.dim)
+
+
+def number_tensor(array: npt.NDArray[np.generic]) -> Tensor:
+    """Wire tensor of a numeric array, as ``tensor_content``: one copy, no loop over values.
+
+    Raises:
+        TensorError: The array's dtype has no wire type here.
+    """
+    number = _NUMBER_TYPES.get(array.dtype.newbyteorder("<"))
+    if number is None:
+        raise TensorError(f"arrays of {array.dtype} cannot be sent")
+    tensor = Tensor(dtype=DataType.Name(number))
+    for size in array.shape:
+        tensor.tensor_shape.dim.add(size=size)
+    tensor.tensor_content = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+    return tensor
+
+
+def string_tensor(values: list[bytes]) -> Tensor:
+    """Wire tensor of byte strings, shape (n,)."""
+    tensor = Tensor(dtype=DataType.DT_STRING, string_val=values)
+    tensor.tensor_shape.dim.add(size=len(values))
+    return tensor
+
+
+def number_array(tensor: Tensor, *, max_elements: int) -> npt.NDArray[np.generic]:
+    """Array of a numeric wire tensor, from either of its two forms.
+
+    Args:
+        tensor: As it came; in the typed list a short list repeats its last value and an empty one is zeros.
+        max_elements: Refuse a larger shape before any memory is taken for it.
+
+    Raises:
+        TensorError: Another kind of dtype, a shape over the limit, or values that do not fit the shape.
+    """
+    if tensor.dtype not in _NUMBERS:
+        raise TensorError(f"not numbers: {dtype_name(tensor.dtype)}")
+    dtype, field = _NUMBERS[tensor.dtype]
+    shape = shape_of(tensor)
+    count = _count(shape, max_elements)
+    if tensor.tensor_content:
+        if len(tensor.tensor_content) != count * dtype.itemsize:
+            raise TensorError(f"{len(tensor.tensor_content)} bytes for shape {shape} of {dtype}")
+        return np.frombuffer(tensor.tensor_content, dtype).reshape(shape)
+    listed = getattr(tensor, field)
+    if len(listed) > count:
+        raise TensorError(f"{len(listed)} values for shape {shape}")
+    half = tensor.dtype == DataType.DT_HALF
+    given = np.array(listed, "<u2").view(dtype) if half else np.array(listed, dtype)
+    if len(given) == count:
+        return given.reshape(shape)
+    values = np.full(count, given[-1] if len(given) else 0, dtype)
+    values[: len(given)] = given
+    return values.reshape(shape)
+
+
+def string_values(tensor: Tensor, *, max_elements: int) -> list[bytes]:
+    """Values of a string wire tensor in row-major order, a short list filled up as in `number_array`.
+
+    Raises:
+        TensorError: Another dtype, a shape over the limit, or values that do not fit the shape.
+    """
+    if tensor.dtype != DataType.DT_STRING:
+        raise TensorError(f"not strings: {dtype_name(tensor.dtype)}")
+    count = _count(shape_of(tensor), max_elements)
+    values = list(tensor.string_val)
+    if len(values) > count:
+        raise TensorError(f"{len(values)} values for shape {shape_of(tensor)}")
+    return values + [values[-1] if values else b""] * (count - len(values))
+
+
+def _count(shape: tuple[int, ...], max_elements: int) -> int:
+    if any(size < 0 for size in shape):
+        raise TensorError(f"a size under zero: {shape}")
+    count = math.prod(shape)
+    if count > max_elements:
+        raise TensorError(f"shape {shape} is over {max_elements} values")
+    return count
