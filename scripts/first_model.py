@@ -1,0 +1,61 @@
+"""Publishes a model where there is none, so that there is something to serve: real breeds if it can, else drawings."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+from scripts.supervise import Program, ProgramEnded, supervise
+from trainer.versions import model_names
+
+WEIGHTS_UNAVAILABLE = 69
+"""What `python -m trainer imagenet-dogs` ends with when no weights can be had (EX_UNAVAILABLE of sysexits.h)."""
+
+
+def has_model(models_dir: Path) -> bool:
+    """Whether anything is published."""
+    return models_dir.is_dir() and bool(model_names(models_dir))
+
+
+async def make_first_model(models_dir: Path) -> bool:
+    """Has the trainer publish a first model, unless there is one.
+
+    An ImageNet classifier's dog breeds come first, from the file that `WEIGHTS` names or else from a download. Where
+    neither is to be had it is the sample model, which knows drawings only.
+
+    Returns:
+        Whether there is a model now; not, when a stop signal came first.
+
+    Raises:
+        ProgramEnded: The trainer failed, and has said why.
+    """
+    if has_model(models_dir):
+        return True
+    weights = os.environ.get("WEIGHTS")
+    status = await _train("imagenet-dogs", models_dir, *(["--weights", weights] if weights else []))
+    if status == WEIGHTS_UNAVAILABLE:
+        status = await _train("sample", models_dir)
+    return status == 0
+
+
+async def _train(command: str, models_dir: Path, *arguments: str) -> int | None:
+    trainer = Program(
+        f"trainer {command}",
+        [sys.executable, "-m", "trainer", command, "--models-dir", str(models_dir), *arguments],
+        stop_signal=signal.SIGINT,  # on which it tidies up
+    )
+    try:
+        await supervise([trainer])
+    except ProgramEnded as ended:
+        if ended.status not in (0, WEIGHTS_UNAVAILABLE):
+            raise
+        return ended.status
+    return None
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(0 if asyncio.run(make_first_model(Path(os.environ.get("MODELS_DIR", "models")))) else 1)
+    except ProgramEnded as error:
+        sys.exit(str(error))

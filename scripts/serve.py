@@ -1,0 +1,167 @@
+"""`scripts/run`, once the packages are there: model server and gateway on this machine, as one program."""
+
+import asyncio
+import errno
+import os
+import shlex
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from scripts.first_model import make_first_model
+from scripts.supervise import Program, ProgramEnded, supervise
+from trainer import server_config
+from trainer.errors import TrainerError
+from trainer.versions import model_names
+
+LOOPBACK = "127.0.0.1"
+SERVING_PORT = 8500
+"""Where TensorFlow Serving listens by default; when it is taken, any other will do."""
+
+PREFERRED_MODEL = "dog_breed"
+
+READY_SECONDS = 120.0
+"""TensorFlow starts in about 5 s; the rest is for slow disks and many models."""
+
+POLL_SECONDS = 0.2
+
+
+class CannotStartError(Exception):
+    """Something that serving needs is not to be had; the message says what."""
+
+
+def main() -> int:
+    """Serves what is in `MODELS_DIR` at `GATEWAY_HOST` and `PORT`, after making a first model when there is none.
+
+    Returns:
+        0 after Ctrl-C or another stop signal, 1 when something could not start or ended by itself.
+    """
+    host = os.environ.get("GATEWAY_HOST", LOOPBACK)
+    models_dir = Path(os.environ.get("MODELS_DIR", "models"))
+    try:
+        port = _gateway_port(host)
+        asyncio.run(_make_and_serve(host, port, models_dir))
+    except (CannotStartError, ProgramEnded, TrainerError) as error:
+        print(f"scripts/run: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _make_and_serve(host: str, port: int, models_dir: Path) -> None:
+    if not await make_first_model(models_dir):
+        return
+    models = model_names(models_dir)
+    default = PREFERRED_MODEL if PREFERRED_MODEL in models else models[0]
+    serving_port = _serving_port()
+    await supervise(
+        [
+            _modelserver(serving_port, _write_model_config(models_dir, models)),
+            Program(
+                "gateway",
+                [sys.executable, "-m", "gateway"],
+                {
+                    "GATEWAY_HOST": host,
+                    "GATEWAY_PORT": str(port),
+                    "GATEWAY_SERVING_TARGET": f"{LOOPBACK}:{serving_port}",
+                    "GATEWAY_DEFAULT_MODEL": default,
+                    "GATEWAY_MODELS": ",".join(models),
+                },
+            ),
+        ],
+        beside=lambda: _announce_when_ready(_address(host, port)),
+    )
+
+
+def _modelserver(port: int, config: Path) -> Program:
+    # The same flags as TensorFlow Serving has in docker-compose.yml.
+    return Program(
+        "modelserver",
+        [
+            *(sys.executable, "-m", "modelserver", f"--port={port}"),
+            *(f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=1"),
+            "--allow_version_labels_for_unavailable_models=true",
+            *("--enable_batching=true", "--batching_parameters_file=serving/batching.config"),
+        ],
+    )
+
+
+def _write_model_config(models_dir: Path, models: list[str]) -> Path:
+    """Brings `models.config` in the models' own folder in step with what is there; labels and policies stay."""
+    path = models_dir / "models.config"
+    with server_config.edit(path) as config:
+        entries = config.model_config_list.config
+        for entry in [entry for entry in entries if entry.name not in models]:
+            entries.remove(entry)  # the server would wait for it for ever
+        for name in models:
+            server_config.find_or_add(config, name).base_path = str((models_dir / name).resolve())
+    return path
+
+
+def _gateway_port(host: str) -> int:
+    text = os.environ.get("PORT", "8000")
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise CannotStartError(f"PORT is {text!r}, and must be a number from 1 to 65535")
+    try:
+        return _bind(host, int(text))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CannotStartError(f"port {text} is in use; take another, such as PORT=8001 scripts/run") from error
+        raise CannotStartError(f"cannot listen on {host}, port {text}: {error.strerror}") from error
+
+
+def _serving_port() -> int:
+    try:
+        return _bind(LOOPBACK, SERVING_PORT)
+    except OSError:
+        return _bind(LOOPBACK, 0)
+
+
+def _bind(host: str, port: int) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do, or a restart would have to wait
+        probe.bind((host, port))
+        return int(probe.getsockname()[1])
+
+
+async def _announce_when_ready(url: str) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while (state := await asyncio.to_thread(_readiness, url)) is not None:
+        if time.monotonic() > deadline:
+            raise CannotStartError(f"not ready after {READY_SECONDS:.0f} s: {state}")
+        await asyncio.sleep(POLL_SECONDS)
+    print(_addresses(url), flush=True)
+
+
+def _addresses(url: str) -> str:
+    drawings = sorted(Path("samples").glob("*.*"))
+    photo = str(drawings[0]) if drawings else "YOUR_PHOTO.jpg"
+    return (
+        f"\n  page   {url}/\n  docs   {url}/docs\n"
+        f"  try    curl -F dog_image=@{shlex.quote(photo)} {url}/api/v1/predict_breed\n"
+        "\nCtrl-C stops.\n"
+    )
+
+
+def _readiness(url: str) -> str | None:
+    """Returns what keeps the gateway from being ready, or None when it is."""
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:  # noqa: S310, url is http
+            answer.read()
+    except urllib.error.HTTPError as error:
+        return error.read().decode(errors="replace")
+    except OSError as error:
+        return str(error)
+    return None
+
+
+def _address(host: str, port: int) -> str:
+    """Returns the URL under which a browser on this machine reaches a server that listens on host."""
+    reachable = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104, compared, not bound
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""Runs a few programs as one: they start together, and when one ends or a signal comes, all stop in order."""
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Never
+
+_PR_SET_PDEATHSIG = 1  # from linux/prctl.h
+
+
+@dataclass(frozen=True)
+class Program:
+    """One child process."""
+
+    name: str
+    """What messages call it."""
+    command: Sequence[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    """What it has in its environment besides this process's."""
+    stop_signal: signal.Signals = signal.SIGTERM
+    """What asks it to stop."""
+    stop_seconds: float = 30.0
+    """How long it may take to, before it is killed: more than the gateway gives the requests in flight."""
+
+
+class ProgramEnded(Exception):
+    """A program ended though nobody asked it to, or did not when it was asked to.
+
+    Attributes:
+        status: Its exit status; negative: the signal that killed it.
+    """
+
+    def __init__(self, program: Program, status: int) -> None:
+        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        super().__init__(f"{program.name} {how}")
+        self.status = status
+
+
+async def supervise(programs: Sequence[Program], beside: Callable[[], Awaitable[None]] | None = None) -> None:
+    """Starts programs in order and keeps them until SIGINT, SIGTERM or SIGHUP; then stops them, the last one first.
+
+    Args:
+        programs: What to run. Each gets a session of its own, so that Ctrl-C in a terminal reaches this process alone.
+        beside: Runs while they do, such as a wait until they are ready. What it raises stops the programs and is
+            raised here; it is cancelled when they stop.
+
+    Raises:
+        ProgramEnded: One ended before a signal came, be it with status 0, or had to be killed after one. By then all
+            of them have stopped.
+    """
+    async with AsyncExitStack() as running:
+        signalled = _on_stop_signal(running)
+        watched = [asyncio.ensure_future(signalled.wait())]
+        for program in programs:
+            process = await _start(program)
+            running.push_async_callback(_stop, program, process)
+            watched.append(asyncio.ensure_future(_until_it_ends(program, process)))
+        if beside:
+            watched.append(asyncio.ensure_future(_forever(beside)))
+        done, pending = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        if not signalled.is_set():
+            for task in done:
+                task.result()
+
+
+def _on_stop_signal(running: AsyncExitStack) -> asyncio.Event:
+    received = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+            continue  # started by nohup: the terminal may go
+        loop.add_signal_handler(number, received.set)
+        running.callback(loop.remove_signal_handler, number)
+    return received
+
+
+async def _start(program: Program) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *program.command,
+        env={**os.environ, **program.environment},
+        stdin=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+    )
+
+
+def _end_with_parent() -> None:
+    # Even when this process is killed outright, and can stop nothing. Only Linux has it.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+async def _until_it_ends(program: Program, process: asyncio.subprocess.Process) -> Never:
+    raise ProgramEnded(program, await process.wait())
+
+
+async def _forever(beside: Callable[[], Awaitable[None]]) -> Never:
+    await beside()
+    await asyncio.Event().wait()
+    raise AssertionError("unreachable")
+
+
+async def _stop(program: Program, process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.send_signal(program.stop_signal)
+    try:
+        await asyncio.wait_for(process.wait(), program.stop_seconds)
+    except TimeoutError:
+        process.kill()
+        raise ProgramEnded(program, await process.wait()) from None
