@@ -1,0 +1,151 @@
+"""The text files of TensorFlow Serving: which models to serve, and how to batch."""
+
+import enum
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+
+from modelserver.errors import ConfigError
+from modelserver.pb import batching_pb2
+
+
+class Policy(enum.Enum):
+    """Which of the versions on disk are served."""
+
+    LATEST = "latest"
+    ALL = "all"
+    SPECIFIC = "specific"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """One model to serve.
+
+    Attributes:
+        name: What clients call it.
+        base_path: The folder that holds its versions.
+        policy: Which versions are served.
+        latest: How many versions `Policy.LATEST` serves.
+        specific: The versions that `Policy.SPECIFIC` serves.
+        labels: Version label to version.
+    """
+
+    name: str
+    base_path: Path
+    policy: Policy = Policy.LATEST
+    latest: int = 1
+    specific: frozenset[int] = frozenset()
+    labels: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How requests to one signature of one version are joined; the defaults are TensorFlow Serving's.
+
+    Attributes:
+        max_batch_size: Rows in a batch, and the most that one request may bring.
+        timeout_micros: How long a batch that is not full waits for more.
+        max_enqueued_batches: Full batches that may wait; above, requests are refused with UNAVAILABLE.
+        threads: Batches that run at once.
+        allowed_sizes: Batches are padded up to the next of these; empty: no padding.
+        split_large: Split a request larger than `max_batch_size` instead of refusing it.
+    """
+
+    max_batch_size: int = 1000
+    timeout_micros: int = 0
+    max_enqueued_batches: int = 10
+    threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+    allowed_sizes: tuple[int, ...] = ()
+    split_large: bool = False
+
+
+def parse_models(text: str) -> dict[str, ModelConfig]:
+    """Reads a text ``ModelServerConfig`` into its models by name.
+
+    Raises:
+        ConfigError: It is not one, or says something that cannot be served.
+    """
+    message = model_server_config_pb2.ModelServerConfig()
+    try:
+        text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        raise ConfigError(f"not a text ModelServerConfig: {error}") from error
+    return models_from(message)
+
+
+def models_from(message: model_server_config_pb2.ModelServerConfig) -> dict[str, ModelConfig]:
+    """The models of a ``ModelServerConfig`` message by name.
+
+    Raises:
+        ConfigError: It says something that cannot be served.
+    """
+    if message.WhichOneof("config") == "custom_model_config":
+        raise ConfigError("custom_model_config is not supported; use model_config_list")
+    models: dict[str, ModelConfig] = {}
+    for entry in message.model_config_list.config:
+        if not entry.name or not entry.base_path:
+            raise ConfigError("every model needs a name and a base_path")
+        if entry.name in models:
+            raise ConfigError(f"model {entry.name} is listed twice")
+        if entry.model_platform not in ("", "tensorflow"):
+            raise ConfigError(
+                f'model {entry.name}: platform "{entry.model_platform}" is not supported, only "tensorflow"'
+            )
+        models[entry.name] = _model(entry)
+    return models
+
+
+def _model(entry: model_server_config_pb2.ModelConfig) -> ModelConfig:
+    policy = entry.model_version_policy
+    choice = policy.WhichOneof("policy_choice") or "latest"
+    if choice == "specific" and not policy.specific.versions:
+        raise ConfigError(f"model {entry.name}: a specific version policy must list versions")
+    return ModelConfig(
+        name=entry.name,
+        base_path=Path(entry.base_path),
+        policy=Policy(choice),
+        latest=policy.latest.num_versions or 1,
+        specific=frozenset(policy.specific.versions),
+        labels=dict(entry.version_labels),
+    )
+
+
+def parse_batching(text: str) -> Batching:
+    """Reads a text ``BatchingParameters``.
+
+    Raises:
+        ConfigError: It is not one, or its values do not fit together.
+    """
+    message = batching_pb2.BatchingParameters()
+    try:
+        text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        raise ConfigError(f"not a text BatchingParameters: {error}") from error
+    default = Batching()
+
+    def number(name: str, fallback: int, least: int) -> int:
+        value = int(getattr(message, name).value) if message.HasField(name) else fallback
+        if value < least:
+            raise ConfigError(f"{name} must be at least {least}, not {value}")
+        return value
+
+    if message.pad_variable_length_inputs.value:
+        raise ConfigError("pad_variable_length_inputs is not supported")
+    batching = Batching(
+        max_batch_size=number("max_batch_size", default.max_batch_size, 1),
+        timeout_micros=number("batch_timeout_micros", default.timeout_micros, 0),
+        max_enqueued_batches=number("max_enqueued_batches", default.max_enqueued_batches, 1),
+        threads=number("num_batch_threads", default.threads, 1),
+        allowed_sizes=tuple(message.allowed_batch_sizes),
+        split_large=message.enable_large_batch_splitting.value,
+    )
+    sizes = batching.allowed_sizes
+    if sizes and (list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != batching.max_batch_size):
+        raise ConfigError(
+            f"allowed_batch_sizes must rise and end with max_batch_size ({batching.max_batch_size}), not {list(sizes)}"
+        )
+    return batching

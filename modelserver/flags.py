@@ -1,0 +1,148 @@
+"""The command line, with the names of ``tensorflow_model_server``'s flags."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# Flags of tensorflow_model_server that have no meaning here. A command line written for it must still start this
+# server; each one given is named in the log.
+WITHOUT_EFFECT = (
+    "enable_cors_support",
+    "enable_per_model_batching_parameters",
+    "enable_profiler",
+    "enable_signature_method_name_check",
+    "flush_filesystem_caches",
+    "grpc_channel_arguments",
+    "mixed_precision",
+    "monitoring_config_file",
+    "num_load_threads",
+    "num_request_iterations_for_warmup",
+    "num_tflite_interpreters_per_pool",
+    "num_tflite_pools",
+    "num_unload_threads",
+    "per_process_gpu_memory_fraction",
+    "prefer_tflite_model",
+    "remove_unused_fields_from_bundle_metagraph",
+    "rest_api_enable_cors_support",
+    "rest_api_num_threads",
+    "rest_api_port",
+    "rest_api_timeout_in_ms",
+    "skip_initialize_tpu",
+    "thread_pool_factory_config_file",
+    "xla_cpu_compilation_enabled",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """The command line; the names and defaults of `tensorflow_model_server`'s flags where it has them."""
+
+    host: str
+    port: int
+    grpc_socket_path: str
+    grpc_max_threads: int
+    model_name: str
+    model_base_path: Path | None
+    model_config_file: Path | None
+    model_config_file_poll_wait_seconds: float
+    file_system_poll_wait_seconds: float
+    allow_version_labels_for_unavailable_models: bool
+    max_num_load_retries: int
+    load_retry_interval_micros: int
+    enable_model_warmup: bool
+    enable_batching: bool
+    batching_parameters_file: Path | None
+    enable_serialization_as_tensor_content: bool
+    enable_grpc_healthcheck_service: bool
+    tensorflow_session_parallelism: int
+    tensorflow_intra_op_parallelism: int
+    tensorflow_inter_op_parallelism: int
+    saved_model_tags: str
+    drain_seconds: float
+    log_level: str
+    ignored: tuple[str, ...] = field(default=())
+
+
+def parse(arguments: Sequence[str] | None = None) -> Flags:
+    """Reads the command line; on a mistake says it in one line and exits with status 2."""
+    parser = _parser()
+    values = vars(parser.parse_args(arguments))
+    ignored = tuple(name for name in WITHOUT_EFFECT if values.pop(name) is not None)
+    flags = Flags(**values, ignored=ignored)
+    if (flags.model_base_path is None) == (flags.model_config_file is None):
+        parser.error("exactly one of --model_base_path and --model_config_file must be given")
+    if flags.batching_parameters_file is not None and not flags.enable_batching:
+        parser.error("--batching_parameters_file needs --enable_batching")
+    return flags
+
+
+def _boolean(text: str) -> bool:
+    match text.lower():
+        case "true" | "1" | "t":
+            return True
+        case "false" | "0" | "f":
+            return False
+    raise argparse.ArgumentTypeError(f"not true or false: {text}")
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must not be negative: {text}")
+    return number
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tensorflow_model_server",
+        description="Serves SavedModels over gRPC as TensorFlow Serving does, where its container cannot run.",
+        allow_abbrev=False,
+    )
+
+    def flag(name: str, default: object, meaning: str, kind: object = str) -> None:
+        shown = "" if default in (None, "") else f" (default: {default})"
+        if isinstance(default, bool):
+            parser.add_argument(
+                f"--{name}", type=_boolean, nargs="?", const=True, default=default, metavar="BOOL", help=meaning + shown
+            )
+        else:
+            metavar = getattr(kind, "__name__", "VALUE").strip("_").upper()
+            parser.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=meaning + shown)  # type: ignore[arg-type]
+
+    flag("host", "0.0.0.0", "address to listen on; not a flag of TensorFlow Serving")  # noqa: S104 - as upstream
+    flag("port", 8500, "gRPC port; 0 takes a free one and logs it", _count)
+    flag("grpc_socket_path", "", "also listen on this Unix socket")
+    flag("grpc_max_threads", 128, "calls answered at once; more are refused with RESOURCE_EXHAUSTED", _count)
+    flag("model_name", "default", "name of the model in --model_base_path")
+    flag("model_base_path", None, "folder with the versions of one model", _path)
+    flag("model_config_file", None, "text ModelServerConfig with several models", _path)
+    flag("model_config_file_poll_wait_seconds", 0.0, "look at it again this often; 0: read it once", float)
+    flag("file_system_poll_wait_seconds", 1.0, "look for versions this often; 0: once", float)
+    flag("allow_version_labels_for_unavailable_models", False, "let a new label name a version not loaded yet")
+    flag("max_num_load_retries", 5, "how often a version that failed to load is tried again", _count)
+    flag("load_retry_interval_micros", 60_000_000, "time between two tries", _count)
+    flag("enable_model_warmup", True, "replay assets.extra/tf_serving_warmup_requests before serving")
+    flag("enable_batching", False, "join concurrent requests")
+    flag("batching_parameters_file", None, "text BatchingParameters", _path)
+    flag("enable_serialization_as_tensor_content", False, "answer with raw bytes in place of typed lists")
+    flag("enable_grpc_healthcheck_service", False, "serve grpc.health.v1.Health; it knows nothing of models")
+    flag("tensorflow_session_parallelism", 0, "threads within and between operations; 0: one per core", _count)
+    flag("tensorflow_intra_op_parallelism", 0, "threads within one operation; 0: one per core", _count)
+    flag("tensorflow_inter_op_parallelism", 0, "operations that run at once; 0: one per core", _count)
+    flag("saved_model_tags", "serve", "comma-separated tags of the graph to load")
+    flag("drain_seconds", 8.0, "on SIGTERM, time for requests in flight; not a flag of TensorFlow Serving", float)
+    flag("log_level", "info", "debug, info, warning or error; not a flag of TensorFlow Serving", _level)
+    for name in WITHOUT_EFFECT:
+        parser.add_argument(f"--{name}", nargs="?", const="true", default=None, help=argparse.SUPPRESS)
+    return parser
+
+
+def _level(text: str) -> str:
+    if text not in ("debug", "info", "warning", "error"):
+        raise argparse.ArgumentTypeError(f"not debug, info, warning or error: {text}")
+    return text

@@ -1,0 +1,158 @@
+"""Puts the parts together: loads the models, opens the port, polls the files, drains."""
+
+import logging
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tensorflow.core.protobuf import config_pb2
+
+from modelserver.config import Batching, ModelConfig, parse_batching, parse_models
+from modelserver.errors import ConfigError
+from modelserver.flags import Flags
+from modelserver.servable import Servable
+from modelserver.service import Service, make_server
+from modelserver.versions import Models
+from modelserver.warmup import warm_up
+
+_LOG = logging.getLogger(__name__)
+
+
+def run(flags: Flags) -> None:
+    """Serves until SIGTERM or SIGINT, then finishes what is in flight.
+
+    Raises:
+        ConfigError: A file says something that cannot be served.
+        ServingError: A model has no version that works.
+        OSError: A file cannot be read, or the port is taken.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    _check_port(flags)
+    models = Models(
+        _Loader(flags),
+        retries=flags.max_num_load_retries,
+        retry_seconds=flags.load_retry_interval_micros / 1e6,
+        labels_ahead=flags.allow_version_labels_for_unavailable_models,
+    )
+    text = flags.model_config_file.read_text() if flags.model_config_file else ""
+    models.configure(parse_models(text) if flags.model_config_file else _one_model(flags))
+    _Follower(flags, models, stop, text)
+    while not stop.is_set() and not models.wait_until_loaded(timeout=0.2):
+        pass
+    if not stop.is_set():
+        _serve(flags, models, stop)
+    models.close()
+
+
+def _serve(flags: Flags, models: Models, stop: threading.Event) -> None:
+    def configure(configs: dict[str, ModelConfig], seconds: float | None) -> None:
+        models.configure(configs)
+        models.wait_until_loaded(seconds)
+
+    as_content = flags.enable_serialization_as_tensor_content
+    server = make_server(Service(models, as_content=as_content, configure=configure), flags.grpc_max_threads)
+    try:
+        port = server.add_insecure_port(f"{flags.host}:{flags.port}")
+        if flags.grpc_socket_path:
+            server.add_insecure_port(f"unix:{flags.grpc_socket_path}")
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {flags.host} port {flags.port}: {error}") from error
+    server.start()
+    _LOG.info("listening on %s:%d", flags.host, port)
+    stop.wait()
+    _LOG.info("stopping: no new requests, up to %g s for those in flight", flags.drain_seconds)
+    server.stop(flags.drain_seconds).wait()
+    _LOG.info("stopped")
+
+
+def _check_port(flags: Flags) -> None:
+    # gRPC binds only once the models are loaded; a taken port should not take that long to say so.
+    family = socket.AF_INET6 if ":" in flags.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((flags.host.strip("[]"), flags.port))
+        except OSError as error:
+            raise OSError(f"cannot listen on {flags.host} port {flags.port}: {error.strerror}") from error
+
+
+def _one_model(flags: Flags) -> dict[str, ModelConfig]:
+    if flags.model_base_path is None:
+        raise ConfigError("no model is configured")
+    return {flags.model_name: ModelConfig(flags.model_name, flags.model_base_path)}
+
+
+def _read_batching(flags: Flags) -> Batching | None:
+    if not flags.enable_batching:
+        return None
+    if flags.batching_parameters_file is None:
+        return Batching()
+    return parse_batching(flags.batching_parameters_file.read_text())
+
+
+class _Loader:
+    def __init__(self, flags: Flags) -> None:
+        self._batching = _read_batching(flags)
+        self._warm_up = flags.enable_model_warmup
+        both = flags.tensorflow_session_parallelism
+        self._config = config_pb2.ConfigProto(
+            intra_op_parallelism_threads=flags.tensorflow_intra_op_parallelism or both,
+            inter_op_parallelism_threads=flags.tensorflow_inter_op_parallelism or both,
+        )
+        self._config.gpu_options.allow_growth = True
+
+    def __call__(self, name: str, path: Path) -> Servable:
+        servable = Servable(path, self._batching, self._config)
+        if self._warm_up:
+            started = time.perf_counter()
+            try:
+                count = warm_up(servable, path)
+            except BaseException:
+                servable.close()
+                raise
+            if count:
+                _LOG.info("model %s: %d warm-up requests in %.1f s", name, count, time.perf_counter() - started)
+        return servable
+
+
+class _Follower:
+    """Polls the folders and the configuration file, each at its own pace."""
+
+    def __init__(self, flags: Flags, models: Models, stop: threading.Event, text: str) -> None:
+        self._models = models
+        self._stop = stop
+        self._applied = text
+        self._refused = text
+        if flags.file_system_poll_wait_seconds > 0:
+            self._every(flags.file_system_poll_wait_seconds, models.scan)
+        if flags.model_config_file is not None and flags.model_config_file_poll_wait_seconds > 0:
+            path = flags.model_config_file
+            self._every(flags.model_config_file_poll_wait_seconds, lambda: self._reconfigure(path))
+
+    def _every(self, seconds: float, action: Callable[[], None]) -> None:
+        def loop() -> None:
+            while not self._stop.wait(seconds):
+                action()
+
+        threading.Thread(target=loop, name="follower", daemon=True).start()
+
+    def _reconfigure(self, path: Path) -> None:
+        # A refused file is tried again: a label may wait for its version to be loaded. It is logged once.
+        text = ""
+        try:
+            text = path.read_text()
+            if text == self._applied:
+                return
+            self._models.configure(parse_models(text))
+        except (ConfigError, OSError) as error:
+            if text != self._refused:
+                _LOG.error("%s is refused, the old configuration stays: %s", path, error)
+            self._refused = text
+        else:
+            self._applied = self._refused = text
+            _LOG.info("configuration read from %s", path)

@@ -1,0 +1,199 @@
+"""The gRPC services of TensorFlow Serving, over `versions.Models`."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import NoReturn, Protocol, TypeVar
+
+import grpc
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_management_pb2,
+    model_pb2,
+    predict_pb2,
+)
+
+from modelserver.config import ModelConfig, models_from
+from modelserver.errors import ConfigError, from_exception, invalid, shortened
+from modelserver.predict import DEFAULT_SIGNATURE, predict
+from modelserver.servable import Servable
+from modelserver.versions import Models, State
+
+_LOG = logging.getLogger(__name__)
+_REQUEST_ID = "x-request-id"
+
+
+class _Message(Protocol):
+    def SerializeToString(self) -> bytes: ...  # noqa: N802 - protobuf's name
+
+
+Request = TypeVar("Request")
+Response = TypeVar("Response", bound=_Message)
+
+
+class Service:
+    """The methods: each takes a request message and the call's context, and returns the answer or raises.
+
+    Args:
+        models: What is served.
+        as_content: Answer tensors as raw bytes in place of typed lists.
+        configure: Takes a new configuration, and how many seconds its models may take to load (None: any time).
+    """
+
+    def __init__(
+        self, models: Models, *, as_content: bool, configure: Callable[[dict[str, ModelConfig], float | None], None]
+    ) -> None:
+        self._models = models
+        self._as_content = as_content
+        self._configure = configure
+
+    def handlers(self) -> list[grpc.GenericRpcHandler]:
+        """What a `grpc.Server` needs to answer for this service; any other method is UNIMPLEMENTED."""
+        prediction = {
+            "Predict": _unary(self.predict, predict_pb2.PredictRequest),
+            "GetModelMetadata": _unary(self.get_model_metadata, get_model_metadata_pb2.GetModelMetadataRequest),
+        }
+        model = {
+            "GetModelStatus": _unary(self.get_model_status, get_model_status_pb2.GetModelStatusRequest),
+            "HandleReloadConfigRequest": _unary(self.reload_config, model_management_pb2.ReloadConfigRequest),
+        }
+        return [
+            grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", prediction),
+            grpc.method_handlers_generic_handler("tensorflow.serving.ModelService", model),
+        ]
+
+    def predict(
+        self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+    ) -> predict_pb2.PredictResponse:
+        """PredictionService/Predict."""
+        started = time.perf_counter()
+        asked = _spec(request)
+        signature_name = asked.signature_name or DEFAULT_SIGNATURE
+        response = predict_pb2.PredictResponse()
+        with self._version(asked) as (number, servable):
+            predict(servable, request, response, as_content=self._as_content)
+        response.model_spec.name = asked.name
+        response.model_spec.version.value = number
+        response.model_spec.signature_name = signature_name
+        if _LOG.isEnabledFor(logging.DEBUG):
+            milliseconds = (time.perf_counter() - started) * 1e3
+            request_id = _request_id(context)
+            _LOG.debug("Predict %s/%d %s %.1f ms%s", asked.name, number, signature_name, milliseconds, request_id)
+        return response
+
+    def get_model_metadata(
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest, _context: grpc.ServicerContext
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        """PredictionService/GetModelMetadata."""
+        asked = _spec(request)
+        if not request.metadata_field:
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        for name in request.metadata_field:
+            if name != "signature_def":
+                raise invalid(f"Metadata field {name} is not supported")
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        definitions = get_model_metadata_pb2.SignatureDefMap()
+        with self._version(asked) as (number, servable):
+            for name, definition in servable.signature_defs.items():
+                definitions.signature_def[name].CopyFrom(definition)
+        response.metadata["signature_def"].Pack(definitions)
+        response.model_spec.name = asked.name
+        response.model_spec.version.value = number
+        return response
+
+    def get_model_status(
+        self, request: get_model_status_pb2.GetModelStatusRequest, _context: grpc.ServicerContext
+    ) -> get_model_status_pb2.GetModelStatusResponse:
+        """ModelService/GetModelStatus; a label in the request is ignored, as TensorFlow Serving does."""
+        asked = _spec(request)
+        response = get_model_status_pb2.GetModelStatusResponse()
+        wanted = asked.version.value if asked.HasField("version") else None
+        for number, state, error in self._models.status(asked.name, wanted):
+            entry = response.model_version_status.add()
+            entry.version = number
+            entry.state = state.value
+            entry.status.SetInParent()
+            if error is not None and state is not State.AVAILABLE:
+                entry.status.error_code = error.code.value[0]
+                entry.status.error_message = shortened(error.message)
+        return response
+
+    def reload_config(
+        self, request: model_management_pb2.ReloadConfigRequest, context: grpc.ServicerContext
+    ) -> model_management_pb2.ReloadConfigResponse:
+        """ModelService/HandleReloadConfigRequest: answers when the models of the new configuration are loaded."""
+        try:
+            configs = models_from(request.config)
+            if not configs:
+                raise ConfigError("the configuration lists no model")
+            self._configure(configs, context.time_remaining())
+        except ConfigError as error:
+            raise invalid(str(error)) from error
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()
+        return response
+
+    def _version(self, asked: model_pb2.ModelSpec) -> AbstractContextManager[tuple[int, Servable]]:
+        match asked.WhichOneof("version_choice"):
+            case "version":
+                return self._models.use(asked.name, number=asked.version.value)
+            case "version_label":
+                return self._models.use(asked.name, label=asked.version_label)
+            case _:
+                return self._models.use(asked.name)
+
+
+def _spec(request: predict_pb2.PredictRequest) -> model_pb2.ModelSpec:
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+    if not request.model_spec.name:
+        raise invalid("ModelSpec has no name specified.")
+    return request.model_spec
+
+
+def _request_id(context: grpc.ServicerContext) -> str:
+    metadata: Mapping[str, str | bytes] = dict(context.invocation_metadata())
+    return f" request id {metadata[_REQUEST_ID]!s}" if _REQUEST_ID in metadata else ""
+
+
+def _unary(
+    method: Callable[[Request, grpc.ServicerContext], Response], request_type: type[Request]
+) -> "grpc.RpcMethodHandler[Request, Response]":
+    def answer(request: Request, context: grpc.ServicerContext) -> Response:
+        try:
+            return method(request, context)
+        except Exception as error:  # every failure becomes a status; none ends the server
+            _abort(error, context)
+
+    return grpc.unary_unary_rpc_method_handler(
+        answer,
+        request_deserializer=request_type.FromString,  # type: ignore[attr-defined]
+        response_serializer=lambda response: response.SerializeToString(),
+    )
+
+
+def _abort(error: Exception, context: grpc.ServicerContext) -> NoReturn:
+    failure = from_exception(error)
+    if failure.code is grpc.StatusCode.INTERNAL:
+        _LOG.error("unexpected %s", failure.message, exc_info=error)
+    elif _LOG.isEnabledFor(logging.DEBUG):
+        _LOG.debug("%s: %s%s", failure.code.name, failure.message, _request_id(context))
+    context.abort(failure.code, shortened(failure.message))
+
+
+def make_server(service: Service, most_calls: int) -> grpc.Server:
+    """A gRPC server that answers at most ``most_calls`` calls at once and refuses more with RESOURCE_EXHAUSTED.
+
+    A call holds a thread while it waits for its batch; TensorFlow computes outside Python's lock, so threads that wait
+    cost nothing but their stacks.
+    """
+    options = [
+        ("grpc.max_receive_message_length", 2**31 - 1),
+        ("grpc.max_send_message_length", 2**31 - 1),
+        ("grpc.so_reuseport", 0),  # two servers on one port would share its calls in silence
+    ]
+    pool = ThreadPoolExecutor(most_calls, thread_name_prefix="grpc")
+    return grpc.server(pool, service.handlers(), options=options, maximum_concurrent_rpcs=most_calls)

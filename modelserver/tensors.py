@@ -1,0 +1,132 @@
+"""TensorProto messages to NumPy arrays and back, without the copies and loops of ``tf.make_ndarray``."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2, types_pb2
+
+Array = npt.NDArray[np.generic]
+
+# What a message may claim to hold without bringing the values (they are filled in): gRPC's own limit for a message.
+_MOST_BYTES = 2**31 - 1
+
+# The typed list of tensor.proto that carries each dtype, and the dtype that its numbers have there.
+_LISTS: Mapping[int, tuple[str, type[np.generic] | None]] = {
+    types_pb2.DT_FLOAT: ("float_val", np.float32),
+    types_pb2.DT_DOUBLE: ("double_val", np.float64),
+    types_pb2.DT_INT32: ("int_val", np.int32),
+    types_pb2.DT_UINT8: ("int_val", np.int32),
+    types_pb2.DT_INT16: ("int_val", np.int32),
+    types_pb2.DT_INT8: ("int_val", np.int32),
+    types_pb2.DT_UINT16: ("int_val", np.int32),
+    types_pb2.DT_STRING: ("string_val", None),
+    types_pb2.DT_INT64: ("int64_val", np.int64),
+    types_pb2.DT_BOOL: ("bool_val", np.bool_),
+    types_pb2.DT_HALF: ("half_val", np.int32),
+    types_pb2.DT_BFLOAT16: ("half_val", np.int32),
+    types_pb2.DT_UINT32: ("uint32_val", np.uint32),
+    types_pb2.DT_UINT64: ("uint64_val", np.uint64),
+}
+_AS_BITS = frozenset({types_pb2.DT_HALF, types_pb2.DT_BFLOAT16})
+_NUMPY: Mapping[int, np.dtype[np.generic]] = {number: np.dtype(tf.as_dtype(number).as_numpy_dtype) for number in _LISTS}
+
+
+def dtype_name(number: int) -> str:
+    """The name that TensorFlow's messages use, such as ``uint8``; ``dtype 99`` for a number it does not know."""
+    try:
+        return str(tf.as_dtype(number).name)
+    except TypeError:
+        return f"dtype {number}"
+
+
+def shape_of(proto: tensor_pb2.TensorProto) -> tuple[int, ...]:
+    """The shape that a message claims.
+
+    Raises:
+        ValueError: It is not fully known.
+    """
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+        raise ValueError("the shape is not fully known")
+    return shape
+
+
+def to_array(proto: tensor_pb2.TensorProto) -> Array:
+    """Reads a message into an array, which may be read-only and may share the message's memory.
+
+    The values come from ``tensor_content`` or from the typed list of the dtype, where the last value repeats to fill
+    the shape and none at all means zeros (tensor.proto; ``Tensor::FromProto`` in TensorFlow).
+
+    Raises:
+        ValueError: The message does not describe a tensor of a dtype that can be served.
+    """
+    if proto.dtype not in _LISTS:
+        raise ValueError(f"{dtype_name(proto.dtype)} is not supported")
+    shape, dtype = shape_of(proto), _NUMPY[proto.dtype]
+    count = math.prod(shape)
+    if count * dtype.itemsize > _MOST_BYTES:
+        raise ValueError(f"a tensor of shape {list(shape)} is too large")
+    if content := proto.tensor_content:
+        if proto.dtype == types_pb2.DT_STRING:
+            return _strings_from_content(proto)
+        if len(content) != count * dtype.itemsize:
+            raise ValueError(f"{len(content)} bytes do not make a tensor of shape {list(shape)}")
+        return np.frombuffer(content, dtype).reshape(shape)
+    values = _listed(proto, dtype)[:count]
+    if values.size == 0:
+        values = np.array([b""], dtype) if dtype == np.object_ else np.zeros(1, dtype)
+    if values.size == count:
+        return values.reshape(shape)
+    filled = np.empty(count, dtype)
+    filled[: values.size] = values
+    filled[values.size :] = values[-1]
+    return filled.reshape(shape)
+
+
+def _listed(proto: tensor_pb2.TensorProto, dtype: np.dtype[np.generic]) -> Array:
+    name, listed_as = _LISTS[proto.dtype]
+    values = getattr(proto, name)
+    if listed_as is None:
+        array = np.empty(len(values), np.object_)
+        array[:] = values
+        return array
+    numbers = np.fromiter(values, listed_as, len(values))
+    if proto.dtype in _AS_BITS:
+        return numbers.astype(np.uint16).view(dtype)
+    return numbers.astype(dtype, copy=False)
+
+
+def _strings_from_content(proto: tensor_pb2.TensorProto) -> Array:
+    # Rare (clients list strings); TensorFlow's own parser knows the length-prefixed form.
+    try:
+        array: Array = tf.io.parse_tensor(proto.SerializeToString(), tf.string).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError("the strings cannot be read") from error
+    return array
+
+
+def to_proto(array: Array, dtype: int, target: tensor_pb2.TensorProto, *, as_content: bool) -> None:
+    """Writes an array into ``target`` as a typed list, or if ``as_content`` as raw bytes (strings are always listed)."""
+    target.dtype = dtype
+    dims = target.tensor_shape.dim
+    for size in array.shape:
+        dims.add().size = size
+    if as_content and dtype != types_pb2.DT_STRING:
+        target.tensor_content = array.tobytes()
+        return
+    name, listed_as = _LISTS[dtype]
+    flat = array.reshape(-1)
+    if dtype in _AS_BITS:
+        flat = flat.view(np.uint16)
+    values: Iterable[object] = flat.tolist()
+    if listed_as is None:
+        values = [value if isinstance(value, bytes) else str(value).encode() for value in flat]
+    getattr(target, name).extend(values)
+
+
+def is_listed(dtype: int) -> bool:
+    """Whether tensors of this dtype can be read and written here."""
+    return dtype in _LISTS
