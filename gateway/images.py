@@ -16,31 +16,48 @@ What it decides, so that a model learns from exactly what it is served:
 * **Scaled decoding.** A JPEG is decoded at 1/2, 1/4 or 1/8 of its size when that leaves at least twice the wanted size.
 """
 
-import io
-import re
-import struct
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin
+
+from gateway.image_formats import (
+    ACCEPTED_FORMATS,
+    ACCEPTED_MEDIA_TYPES,
+    ImageError,
+    ImageTooLarge,
+    InvalidImage,
+    UnsupportedImage,
+    check_pixels,
+    open_image,
+    reading,
+)
+
+__all__ = [
+    "ACCEPTED_FORMATS",
+    "ACCEPTED_MEDIA_TYPES",
+    "DEFAULT_MAX_PIXELS",
+    "FitMode",
+    "ImageError",
+    "ImageTooLarge",
+    "Interpolation",
+    "InvalidImage",
+    "Target",
+    "UnsupportedImage",
+    "decode_image",
+]
 
 FitMode = Literal["crop", "pad", "squash"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
-DEFAULT_MAX_PIXELS: Final = 50_000_000
-"""Pixels that are decoded into memory at most.
+DEFAULT_MAX_PIXELS: Final = 30_000_000
+"""The most pixels that are decoded into memory.
 
-The costliest format takes some 16 bytes a pixel while it is decoded. Phones make photos of 200 megapixels: as JPEG they
-are accepted, because scaled decoding never holds more than a part of them (see :data:`_JPEG_ALLOWANCE`).
+WebP, the costliest, takes 16 bytes a pixel while it is decoded: half a gigabyte. A JPEG may have eight times as many,
+since scaled decoding never holds them all, and phones make photos of 200 megapixels; a progressive one, twice as many.
 """
-
-ACCEPTED_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WebP")
-ACCEPTED_MEDIA_TYPES: Final = ("image/jpeg", "image/png", "image/gif", "image/bmp", "image/webp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,34 +88,6 @@ class Target:
             )
 
 
-class ImageError(ValueError):
-    """Bytes that cannot be made into pixels; the message is for the person who sent them.
-
-    Attributes:
-        code: A short name of the kind of error, for programs. It never changes.
-    """
-
-    code: ClassVar[str] = "image_error"
-
-
-class UnsupportedImage(ImageError):  # noqa: N818
-    """Not an image, or one of a format that is not accepted."""
-
-    code = "unsupported_image"
-
-
-class InvalidImage(ImageError):  # noqa: N818
-    """Of an accepted format, but empty, cut short or corrupt."""
-
-    code = "invalid_image"
-
-
-class ImageTooLarge(ImageError):  # noqa: N818
-    """More pixels than are decoded."""
-
-    code = "image_too_large"
-
-
 def decode_image(
     data: bytes | bytearray | memoryview, target: Target, *, max_pixels: int = DEFAULT_MAX_PIXELS
 ) -> npt.NDArray[np.uint8]:
@@ -107,7 +96,7 @@ def decode_image(
     Args:
         data: The encoded image.
         target: The wanted size, and how to get there.
-        max_pixels: The most pixels that are decoded into memory.
+        max_pixels: The most pixels that are decoded into memory. See :data:`DEFAULT_MAX_PIXELS` for JPEG.
 
     Returns:
         uint8 (target.height, target.width, 3), RGB, C-contiguous and read-only.
@@ -115,20 +104,16 @@ def decode_image(
     Raises:
         UnsupportedImage: The format is not one of :data:`ACCEPTED_FORMATS`.
         InvalidImage: The image is empty, truncated or corrupt.
-        ImageTooLarge: The image has more than ``max_pixels`` pixels.
+        ImageTooLarge: The image has more pixels than ``max_pixels`` allows.
     """
-    encoded = bytes(data)  # no copy of what is bytes already
-    name = _format(encoded)
-    with _reading(name):
-        picture, exif = _OPENERS[name](encoded, max_pixels)
-    orientation = _orientation(exif)
+    name, picture, orientation = open_image(bytes(data), max_pixels)  # bytes of bytes is no copy
     upright = (target.width, target.height)
     wanted = upright[::-1] if orientation in _SIDEWAYS else upright
 
     size, box = _placement(picture.size, wanted, target.fit)
     scale = _draft(picture, size, box) if target.interpolation != "nearest" else 1
-    _check_pixels(picture.size, max_pixels)
-    with _reading(name):
+    check_pixels(picture.size, max_pixels)
+    with reading(name):
         picture.load()
         plain = _plain(picture)
     left, top, right, bottom = box
@@ -149,8 +134,7 @@ _REDUCING_GAP: Final = 3.0
 _BACKGROUND: Final = (255, 255, 255)
 _BAR: Final = (0, 0, 0)
 
-# EXIF 2.32, tag 0x0112: what turns the stored image upright.
-_ORIENTATION_TAG: Final = 0x0112
+# What turns the stored image upright, by its EXIF orientation.
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -161,213 +145,6 @@ _UPRIGHT: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS: Final = frozenset({5, 6, 7, 8})
-
-# A JPEG may have this many times more pixels than are held in memory, since scaled decoding holds a part of them.
-_JPEG_ALLOWANCE: Final = 4
-# Progressive JPEGs are made of about ten scans, each of which visits every pixel; a few bytes suffice for one, so that
-# a small file could keep a decoder busy for hours.
-_JPEG_MAX_SCANS: Final = 16
-_JPEG_SCAN: Final = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
-
-_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-_PNG_PIXEL_CHUNKS: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
-_PNG_EXIF_KEYWORD: Final = b"Raw profile type exif\x00"
-_MAX_EXIF_BYTES: Final = 1 << 20
-
-
-def _format(data: bytes) -> str:
-    """The accepted format that the first bytes announce. What a file is called or says it is does not count."""
-    if not data:
-        raise InvalidImage("The image is empty: it has no bytes.")
-    for name, signature in _SIGNATURES.items():
-        if signature.match(data):
-            return name
-    accepted = f"Accepted are {', '.join(ACCEPTED_FORMATS[:-1])} and {ACCEPTED_FORMATS[-1]}."
-    for name, signature in _REFUSED_SIGNATURES.items():
-        if signature.match(data):
-            raise UnsupportedImage(f"{name} images are not accepted. {accepted}")
-    raise UnsupportedImage(f"This is not an image of a known format. {accepted}")
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """Makes every failure of a decoder an error about the file.
-
-    Pillow draws no line around what it raises for a broken file (OSError, SyntaxError, ValueError, struct.error,
-    EOFError, KeyError, zlib.error and more), so all of it is caught, around calls of Pillow's decoders alone.
-    """
-    try:
-        yield
-    except ImageError:
-        raise
-    except MemoryError as error:
-        raise ImageTooLarge(f"The {name} image takes more memory to decode than there is.") from error
-    except Exception as error:
-        raise InvalidImage(f"The {name} image is truncated or corrupt and cannot be decoded.") from error
-
-
-def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
-    if width * height > max_pixels:
-        raise ImageTooLarge(
-            f"The image is {width} x {height} pixels, {width * height / 1e6:.1f} megapixels; "
-            f"at most {max_pixels / 1e6:g} megapixels are accepted."
-        )
-
-
-class _Jpeg(JpegImagePlugin.JpegImageFile):
-    def _read_dpi_from_exif(self) -> None:
-        """Nothing: the resolution is not needed, and broken EXIF would be warned of, process-wide."""
-
-
-# The plugins' classes are called without Image.open: its check of the size warns, or raises, by a limit that belongs to
-# the whole process, and it takes malformed MPO for a reason to warn.
-
-
-def _open_jpeg(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]:
-    picture = _Jpeg(io.BytesIO(data))
-    # A decoder of several scans keeps the whole image as coefficients, whatever the scale.
-    several_scans = "progressive" in picture.info or _scan_components(data) < picture.layers
-    _check_pixels(picture.size, max_pixels if several_scans else _JPEG_ALLOWANCE * max_pixels)
-    if several_scans and len(_JPEG_SCAN.findall(data)) * picture.width * picture.height > _JPEG_MAX_SCANS * max_pixels:
-        raise ImageTooLarge("The JPEG image has too many scans for its size.")
-    return picture, picture.info.get("exif", b"")
-
-
-def _scan_components(data: bytes) -> int:
-    scan = _JPEG_SCAN.search(data)
-    return data[scan.end() - 1] if scan else 0
-
-
-def _open_png(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]:
-    """Opens the chunks that make pixels; the others can be broken, or unpack to much more than they are."""
-    kept, exif, position = [_PNG_SIGNATURE], b"", len(_PNG_SIGNATURE)
-    while position + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        end = position + 12 + length
-        if kind in _PNG_PIXEL_CHUNKS:
-            kept.append(data[position:end])
-        elif not exif:
-            exif = _png_exif(kind, data[position + 8 : end - 4])
-        if kind == b"IEND":
-            break
-        position = end
-    picture = PngImagePlugin.PngImageFile(io.BytesIO(b"".join(kept)))
-    _check_pixels(picture.size, max_pixels)
-    return picture, exif
-
-
-def _png_exif(kind: bytes, body: bytes) -> bytes:
-    """EXIF of a chunk: as the standard has it, or in hexadecimal digits as ImageMagick writes it."""
-    if kind == b"eXIf":
-        return body
-    if kind not in (b"tEXt", b"zTXt") or not body.startswith(_PNG_EXIF_KEYWORD):
-        return b""
-    text = body[len(_PNG_EXIF_KEYWORD) :]
-    try:
-        if kind == b"zTXt":
-            text = zlib.decompressobj().decompress(text[1:], _MAX_EXIF_BYTES)
-        return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
-    except (ValueError, zlib.error):
-        return b""
-
-
-def _open_gif(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]:
-    # Checked here, because the reader makes images of the first frame's size when it is opened.
-    _check_pixels(_gif_size(data), max_pixels)
-    picture = GifImagePlugin.GifImageFile(io.BytesIO(data))
-    _check_pixels(picture.size, max_pixels)
-    return picture, b""
-
-
-def _gif_size(data: bytes) -> tuple[int, int]:
-    """The canvas, grown to hold the first frame, as the reader does."""
-    width, height, flags = struct.unpack_from("<HHB", data, 6)
-    position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
-    while data[position] != ord(","):
-        if data[position] == ord("!"):
-            position += 2
-            while data[position]:
-                position += 1 + data[position]
-        position += 1
-    left, top, frame_width, frame_height = struct.unpack_from("<4H", data, position + 1)
-    return max(width, left + frame_width), max(height, top + frame_height)
-
-
-def _open_bmp(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]:
-    picture = BmpImagePlugin.BmpImageFile(io.BytesIO(data))
-    _check_pixels(picture.size, max_pixels)
-    if any(tile.codec_name != "raw" for tile in picture.tile):
-        raise UnsupportedImage("Run-length encoded BMP images are not accepted: send it as PNG.")
-    return picture, b""
-
-
-def _open_webp(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]:
-    # Checked here, because the reader makes two canvases when it is opened.
-    _check_pixels(_webp_size(data), max_pixels)
-    picture = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
-    _check_pixels(picture.size, max_pixels)
-    return picture, picture.info.get("exif", b"")
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """The canvas of a WebP file (RFC 9649, sections 2.5 to 2.7)."""
-    if data[12:16] == b"VP8X":
-        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
-    if data[12:16] == b"VP8L":
-        bits = int.from_bytes(data[21:25], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    width, height = struct.unpack_from("<HH", data, 26)
-    return width & 0x3FFF, height & 0x3FFF
-
-
-_OPENERS: Final[dict[str, Callable[[bytes, int], tuple[ImageFile.ImageFile, bytes]]]] = {
-    "JPEG": _open_jpeg,
-    "PNG": _open_png,
-    "GIF": _open_gif,
-    "BMP": _open_bmp,
-    "WebP": _open_webp,
-}
-_SIGNATURES: Final = {
-    "JPEG": re.compile(rb"\xff\xd8\xff"),
-    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
-    "GIF": re.compile(rb"GIF8[79]a"),
-    "BMP": re.compile(rb"BM"),
-    "WebP": re.compile(rb"RIFF....WEBP", re.DOTALL),
-}
-# Named in the refusal, since people do send them.
-_REFUSED_SIGNATURES: Final = {
-    "HEIC": re.compile(rb"....ftyp(?:hei|hev|mif1|msf1)", re.DOTALL),
-    "AVIF": re.compile(rb"....ftypavi[fs]", re.DOTALL),
-    "TIFF": re.compile(rb"II\x2a\x00|MM\x00\x2a|II\x2b\x00|MM\x00\x2b"),
-    "JPEG 2000": re.compile(rb"\x00\x00\x00\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
-    "JPEG XL": re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL "),
-    "Photoshop": re.compile(rb"8BPS"),
-    "Icon": re.compile(rb"\x00\x00[\x01\x02]\x00"),
-    "SVG": re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?<svg\b", re.DOTALL),
-    "PDF": re.compile(rb"%PDF-"),
-}
-
-
-def _orientation(exif: bytes) -> int:
-    """The orientation, 1 to 8, that EXIF gives; 1, upright, where it gives none or is broken.
-
-    Pillow reads all of EXIF, and warns of what is broken in it. Warnings are silenced process-wide or not at all.
-    """
-    tiff = exif[6:] if exif.startswith(b"Exif\x00\x00") else exif
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None:
-        return 1
-    try:
-        (start,) = struct.unpack_from(order + "I", tiff, 4)
-        (entries,) = struct.unpack_from(order + "H", tiff, start)
-        for entry in range(start + 2, start + 2 + 12 * entries, 12):
-            tag, kind, count, value = struct.unpack_from(order + "HHIH", tiff, entry)
-            if tag == _ORIENTATION_TAG:
-                return value if kind == 3 and count == 1 and value in _UPRIGHT else 1
-    except struct.error:
-        pass
-    return 1
 
 
 def _placement(
@@ -414,7 +191,7 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     grey = Image.fromarray((values >> 8).astype(np.uint8))
     transparent = picture.info.get("transparency")
     if isinstance(transparent, int):
-        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+        grey.putalpha(Image.fromarray(np.where(values == transparent, np.uint8(0), np.uint8(255))))
     return grey
 
 
