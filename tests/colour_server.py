@@ -1,0 +1,231 @@
+"""A real gRPC model server without TensorFlow, whose models tell the main colour of an image.
+
+It speaks the wire protocol of TensorFlow Serving with the answers and status codes of the real one, and can be told to
+stall, to refuse, and to change versions, which a test of the gateway needs and no model server offers.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from gateway.pb import serving_pb2 as pb
+from gateway.tensors import number_array, number_tensor, string_tensor, string_values
+
+COLOURS = ("red", "green", "blue")
+
+
+@dataclass(frozen=True)
+class ColourModel:
+    """Scores of three colours: the share that each channel has of the light.
+
+    Its labels may stand in any order; the scores follow them, so that an answer with the labels of another version is
+    a wrong answer.
+    """
+
+    labels: tuple[str, ...] = COLOURS
+    height: int = 8
+    width: int = 8
+    threshold: float | None = None
+
+    def card(self) -> dict[str, object]:
+        return {
+            "schema": 1,
+            "name": "colours",
+            "task": "image-classification",
+            "description": "Knows three colours.",
+            "sample": True,
+            "labels": list(self.labels),
+            "input": {"height": self.height, "width": self.width, "fit": "crop", "interpolation": "bilinear"},
+            "unknown_threshold": self.threshold,
+        }
+
+    def signatures(self) -> dict[str, pb.SignatureDef]:
+        return {
+            "pixels": signature(
+                {"images": (pb.DataType.DT_UINT8, (-1, self.height, self.width, 3))},
+                {"probabilities": (pb.DataType.DT_FLOAT, (-1, len(self.labels)))},
+            ),
+            "describe": signature(
+                {"request": (pb.DataType.DT_INT32, (-1,))}, {"card": (pb.DataType.DT_STRING, (-1,))}
+            ),
+        }
+
+    def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
+        if name == "describe":
+            rows = number_array(inputs["request"], max_elements=64)
+            return {"card": string_tensor([json.dumps(self.card()).encode()] * len(rows))}
+        images = number_array(inputs["images"], max_elements=10**8)
+        assert images.dtype == np.uint8
+        assert images.shape[1:] == (self.height, self.width, 3), images.shape
+        return {"probabilities": number_tensor(colour_scores(images, self.labels))}
+
+
+@dataclass(frozen=True)
+class ForeignModel:
+    """A classifier that does not describe itself: one signature of any form."""
+
+    inputs: Mapping[str, tuple[int, tuple[int, ...]]]
+    outputs: Mapping[str, tuple[int, tuple[int, ...]]]
+    answer: Callable[[npt.NDArray[np.generic]], npt.NDArray[np.float32]]
+
+    def signatures(self) -> dict[str, pb.SignatureDef]:
+        return {"serving_default": signature(self.inputs, self.outputs)}
+
+    def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
+        assert name == "serving_default"
+        [given] = inputs.values()
+        if given.dtype == pb.DataType.DT_STRING:
+            encoded = string_values(given, max_elements=64)
+            images = np.stack([np.asarray(Image.open(io.BytesIO(one)).convert("RGB").resize((8, 8))) for one in encoded])
+        else:
+            images = number_array(given, max_elements=10**8)
+        [output] = self.outputs
+        return {output: number_tensor(self.answer(images))}
+
+
+def colour_scores(images: npt.NDArray[np.generic], labels: tuple[str, ...] = COLOURS) -> npt.NDArray[np.float32]:
+    """float32 (n, labels): the share of each colour, in label order."""
+    light = images.astype(np.float64).mean(axis=(1, 2)) + 1e-9
+    shares = light / light.sum(axis=1, keepdims=True)
+    return np.ascontiguousarray(shares[:, [COLOURS.index(label) for label in labels]], np.float32)
+
+
+def signature(
+    inputs: Mapping[str, tuple[int, tuple[int, ...]]], outputs: Mapping[str, tuple[int, tuple[int, ...]]]
+) -> pb.SignatureDef:
+    described = pb.SignatureDef(method_name="tensorflow/serving/predict")
+    for side, tensors in ((described.inputs, inputs), (described.outputs, outputs)):
+        for name, (dtype, shape) in tensors.items():
+            side[name].dtype = pb.DataType.Name(dtype)  # type: ignore[assignment]
+            for size in shape:
+                side[name].tensor_shape.dim.add(size=size)
+    return described
+
+
+Model = ColourModel | ForeignModel
+
+
+@dataclass
+class ColourServer:
+    """The server: what it serves, and how it misbehaves, can be changed at any time."""
+
+    models: dict[str, dict[int, Model]] = field(default_factory=dict)
+    labels: dict[tuple[str, str], int] = field(default_factory=dict)
+    refusal: tuple[grpc.StatusCode, str] | None = None
+    stalled: threading.Event = field(default_factory=threading.Event)
+    batch_sizes: list[int] = field(default_factory=list)
+    request_ids: list[str] = field(default_factory=list)
+    address: str = ""
+
+    @contextmanager
+    def serving(self, address: str = "127.0.0.1:0") -> Iterator[str]:
+        """Serve on an address; a port of 0 takes a free one."""
+        server = grpc.server(ThreadPoolExecutor(64), options=[("grpc.so_reuseport", 0)])
+        handlers = {
+            "tensorflow.serving.PredictionService": {
+                "Predict": (self._predict, pb.PredictRequest),
+                "GetModelMetadata": (self._metadata, pb.ModelMetadataRequest),
+            },
+            "tensorflow.serving.ModelService": {"GetModelStatus": (self._status, pb.ModelStatusRequest)},
+        }
+        for service, methods in handlers.items():
+            server.add_generic_rpc_handlers(
+                [
+                    grpc.method_handlers_generic_handler(
+                        service,
+                        {
+                            name: grpc.unary_unary_rpc_method_handler(
+                                handle, request.FromString, lambda answer: answer.SerializeToString()
+                            )
+                            for name, (handle, request) in methods.items()
+                        },
+                    )
+                ]
+            )
+        port = server.add_insecure_port(address)
+        self.address = f"{address.rsplit(':', 1)[0]}:{port}"
+        server.start()
+        try:
+            yield self.address
+        finally:
+            self.stalled.clear()
+            server.stop(grace=None).wait()
+
+    def _found(self, spec: pb.ModelSpec, context: grpc.ServicerContext) -> tuple[int, Model]:
+        versions = self.models.get(spec.name, {})
+        choice = spec.WhichOneof("version_choice")
+        if choice == "version_label":
+            number = self.labels.get((spec.name, spec.version_label))
+            if number is None:
+                _abort(context, "INVALID_ARGUMENT", f"Unrecognized servable version label: {spec.version_label}")
+        elif choice == "version":
+            number = spec.version.value
+        else:
+            number = max(versions, default=None)
+        model = versions.get(number) if number is not None else None
+        if number is None or model is None:
+            asked = f"Specific({spec.name}, {number})" if choice else f"Latest({spec.name})"
+            _abort(context, "NOT_FOUND", f"Servable not found for request: {asked}")
+        return number, model
+
+    def _predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:
+        self._misbehave(context)
+        number, model = self._found(request.model_spec, context)
+        name = request.model_spec.signature_name
+        if name not in model.signatures():
+            _abort(context, "FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
+        self.request_ids.extend(str(value) for key, value in context.invocation_metadata() if key == "x-request-id")
+        if name != "describe":
+            [given] = request.inputs.values()
+            self.batch_sizes.append(given.tensor_shape.dim[0].size)
+        response = pb.PredictResponse()
+        response.model_spec.name = request.model_spec.name
+        response.model_spec.version.value = number
+        for output, tensor in model.predict(name, request.inputs).items():
+            if not request.output_filter or output in request.output_filter:
+                response.outputs[output].CopyFrom(tensor)
+        return response
+
+    def _metadata(self, request: pb.ModelMetadataRequest, context: grpc.ServicerContext) -> pb.ModelMetadataResponse:
+        self._misbehave(context)
+        number, model = self._found(request.model_spec, context)
+        response = pb.ModelMetadataResponse()
+        response.model_spec.name = request.model_spec.name
+        response.model_spec.version.value = number
+        packed = pb.SignatureDefMap(signature_def=model.signatures())
+        response.metadata["signature_def"].type_url = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
+        response.metadata["signature_def"].value = packed.SerializeToString()
+        return response
+
+    def _status(self, request: pb.ModelStatusRequest, context: grpc.ServicerContext) -> pb.ModelStatusResponse:
+        self._misbehave(context)
+        name = request.model_spec.name
+        if name not in self.models:
+            _abort(context, "NOT_FOUND", f"Could not find any versions of model {name}")
+        response = pb.ModelStatusResponse()
+        for number in self.models[name]:
+            response.model_version_status.add(version=number, state="AVAILABLE")
+        return response
+
+    def _misbehave(self, context: grpc.ServicerContext) -> None:
+        if self.refusal is not None:
+            code, details = self.refusal
+            context.abort(code, details)
+        while self.stalled.is_set() and context.is_active():
+            threading.Event().wait(0.01)
+
+
+def _abort(context: grpc.ServicerContext, code: str, details: str) -> NoReturn:
+    context.abort(grpc.StatusCode[code], details)
