@@ -13,6 +13,10 @@ WEIGHTS_UNAVAILABLE = 69
 """What `python -m trainer imagenet-dogs` ends with when no weights can be had (EX_UNAVAILABLE of sysexits.h)."""
 
 
+SAMPLES = "samples"
+"""Folder in the models' folder with drawings to try; servers ignore it, for it holds no version."""
+
+
 def has_model(models_dir: Path) -> bool:
     """Whether anything is published."""
     return models_dir.is_dir() and bool(model_names(models_dir))
@@ -35,7 +39,7 @@ async def make_first_model(models_dir: Path) -> bool:
     weights = os.environ.get("WEIGHTS")
     status = await _train("imagenet-dogs", models_dir, *(["--weights", weights] if weights else []))
     if status == WEIGHTS_UNAVAILABLE:
-        status = await _train("sample", models_dir)
+        status = await _train("sample", models_dir, "--samples-dir", str(models_dir / SAMPLES))
     return status == 0
 
 

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from scripts.first_model import make_first_model
+from scripts.first_model import SAMPLES, make_first_model
 from scripts.supervise import Program, ProgramEnded, supervise
 from trainer import server_config
 from trainer.errors import TrainerError
@@ -71,7 +71,7 @@ async def _make_and_serve(host: str, port: int, models_dir: Path) -> None:
                 },
             ),
         ],
-        beside=lambda: _announce_when_ready(_address(host, port)),
+        beside=lambda: _announce_when_ready(_address(host, port), models_dir / SAMPLES),
     )
 
 
@@ -80,7 +80,7 @@ def _modelserver(port: int, config: Path) -> Program:
     return Program(
         "modelserver",
         [
-            *(sys.executable, "-m", "modelserver", f"--port={port}"),
+            *(sys.executable, "-m", "modelserver", f"--host={LOOPBACK}", f"--port={port}"),
             *(f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=1"),
             "--allow_version_labels_for_unavailable_models=true",
             *("--enable_batching=true", "--batching_parameters_file=serving/batching.config"),
@@ -126,17 +126,17 @@ def _bind(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-async def _announce_when_ready(url: str) -> None:
+async def _announce_when_ready(url: str, samples: Path) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while (state := await asyncio.to_thread(_readiness, url)) is not None:
         if time.monotonic() > deadline:
             raise CannotStartError(f"not ready after {READY_SECONDS:.0f} s: {state}")
         await asyncio.sleep(POLL_SECONDS)
-    print(_addresses(url), flush=True)
+    print(_addresses(url, samples), flush=True)
 
 
-def _addresses(url: str) -> str:
-    drawings = sorted(Path("samples").glob("*.*"))
+def _addresses(url: str, samples: Path) -> str:
+    drawings = sorted(samples.glob("*.*"))
     photo = str(drawings[0]) if drawings else "YOUR_PHOTO.jpg"
     return (
         f"\n  page   {url}/\n  docs   {url}/docs\n"
