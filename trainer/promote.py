@@ -199,6 +199,7 @@ def add_promote_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `promote`."""
     parser.add_argument("name", metavar="NAME", help="the model, such as dog_breed")
     parser.add_argument("version", metavar="VERSION", help="the version that the label is to name")
+    _add_label_argument(parser)
     parser.add_argument("--models-dir", type=Path, default=Path("models"), metavar="DIR", help="default: %(default)s")
     _add_shared_arguments(parser)
 
@@ -206,11 +207,15 @@ def add_promote_arguments(parser: argparse.ArgumentParser) -> None:
 def add_rollback_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `rollback`."""
     parser.add_argument("name", metavar="NAME", help="the model, such as dog_breed")
+    _add_label_argument(parser)
     _add_shared_arguments(parser)
 
 
+def _add_label_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("label", metavar="LABEL", nargs="?", default="stable", help="stable (the default), canary, ...")
+
+
 def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--label", default="stable", metavar="LABEL", help="stable (default), canary, ...")
     parser.add_argument(
         "--config",
         type=Path,
