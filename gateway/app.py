@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -69,7 +69,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
             await resolver.close()
             await server.close()
 
-    app = FastAPI(
+    app = Gateway(
         title="Breed gateway",
         version=_version(),
         description=DESCRIPTION,
@@ -91,16 +91,18 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
             expose_headers=["X-Request-ID", "X-Model-Version", "Retry-After"],
         )
     app.add_middleware(RequestContext)
-    app.openapi_schema = _openapi(app)
     return app
 
 
-def _openapi(app: FastAPI) -> dict[str, object]:
-    """The API's description, with the error body that the routes only refer to."""
-    described = app.openapi()
-    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    described["components"]["schemas"]["Problem"] = schema
-    return described
+class Gateway(FastAPI):
+    """FastAPI whose description of the API holds the error body, to which the routes only refer."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI description, made when it is first asked for."""
+        if not self.openapi_schema:
+            schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            super().openapi()["components"]["schemas"]["Problem"] = schema
+        return super().openapi()
 
 
 def _version() -> str:

@@ -5,6 +5,7 @@ The environment variable of a setting is its name in upper case after ``GATEWAY_
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated, Literal
@@ -58,7 +59,7 @@ class Settings(BaseSettings):
         (),
         description="Models that are listed, and must be available to be ready; the default model always is one.",
     )
-    model_options: dict[str, ModelOptions] = Field(
+    model_options: Annotated[dict[str, ModelOptions], NoDecode] = Field(
         default_factory=dict,
         description=(
             "For models without a model card, as JSON by model name: labels (a file), height, width, fit, "
@@ -105,6 +106,16 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("model_options", mode="before")
+    @classmethod
+    def _parse(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError("not JSON") from error
 
     @model_validator(mode="after")
     def _batch_limits_agree(self) -> Settings:

@@ -57,9 +57,7 @@ class ColourModel:
                 {"images": (pb.DataType.DT_UINT8, (-1, self.height, self.width, 3))},
                 {"probabilities": (pb.DataType.DT_FLOAT, (-1, len(self.labels)))},
             ),
-            "describe": signature(
-                {"request": (pb.DataType.DT_INT32, (-1,))}, {"card": (pb.DataType.DT_STRING, (-1,))}
-            ),
+            "describe": signature({"request": (pb.DataType.DT_INT32, (-1,))}, {"card": (pb.DataType.DT_STRING, (-1,))}),
         }
 
     def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
@@ -88,7 +86,9 @@ class ForeignModel:
         [given] = inputs.values()
         if given.dtype == pb.DataType.DT_STRING:
             encoded = string_values(given, max_elements=64)
-            images = np.stack([np.asarray(Image.open(io.BytesIO(one)).convert("RGB").resize((8, 8))) for one in encoded])
+            images = np.stack(
+                [np.asarray(Image.open(io.BytesIO(one)).convert("RGB").resize((8, 8))) for one in encoded]
+            )
         else:
             images = number_array(given, max_elements=10**8)
         [output] = self.outputs

@@ -33,7 +33,9 @@ def test_the_image_itself_may_be_the_body(gateway: httpx.Client, media_type: str
     assert answer.json()["breed"] == "blue"
 
 
-def test_any_served_model_answers_under_its_name_with_a_label(gateway: httpx.Client, model_server: ColourServer) -> None:
+def test_any_served_model_answers_under_its_name_with_a_label(
+    gateway: httpx.Client, model_server: ColourServer
+) -> None:
     model_server.models["others"] = {4: ColourModel(("green", "blue", "red"))}
     answer = gateway.post("/api/v1/models/others/predict", files={"image": photo("green")}).json()
     assert answer["label"] == "green"

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from gateway.settings import Settings
+from tests.conftest import ROOT
+from tests.gateway.conftest import photo
+
+Start = Callable[..., httpx.Client]
+
+
+def imported_by(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_gateway_imports_no_tensorflow_and_nothing_of_its_neighbours() -> None:
+    loaded = imported_by("import gateway.app, gateway.__main__")
+    assert not loaded & {"tensorflow", "keras", "tensorflow_serving", "trainer", "modelserver", "matplotlib", "rich"}
+
+
+def test_images_needs_pillow_and_numpy_only() -> None:
+    loaded = imported_by("import gateway.images")
+    assert {"PIL", "numpy"} <= loaded
+    assert not loaded & {"fastapi", "starlette", "grpc", "google", "pydantic"}
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/redoc", "/openapi.json"])
+def test_pages_need_no_other_host(gateway: httpx.Client, path: str) -> None:
+    answer = gateway.get(path)
+    assert answer.status_code == 200
+    loaded = re.findall(r"""(?:src|href)=["']([^"']+)["']""", answer.text)
+    assert all(one.startswith(("/", "#", "data:")) for one in loaded)
+    for one in loaded:
+        if one.startswith("/") and one != "/docs":
+            assert gateway.get(one).status_code == 200, one
+
+
+def test_every_operation_parameter_and_answer_is_described(gateway: httpx.Client) -> None:
+    schema = gateway.get("/openapi.json").json()
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            where = f"{method} {path}"
+            assert operation.get("summary"), where
+            assert operation.get("description"), where
+            assert operation.get("tags"), where
+            for parameter in operation.get("parameters", []):
+                assert parameter.get("description"), f"{where} {parameter['name']}"
+            for status, response in operation["responses"].items():
+                assert response.get("description"), f"{where} {status}"
+
+
+def test_a_wrong_method_is_405_and_says_which_is_right(gateway: httpx.Client) -> None:
+    answer = gateway.get("/api/v1/predict_breed")
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+    assert answer.headers["allow"] == "POST"
+
+
+def test_cross_origin_calls_are_off_unless_an_origin_is_allowed(start: Start) -> None:
+    headers = {"origin": "https://page.example"}
+    assert "access-control-allow-origin" not in start().get("/healthz", headers=headers).headers
+    allowed = start(cors_origins="https://page.example")
+    assert allowed.get("/healthz", headers=headers).headers["access-control-allow-origin"] == "https://page.example"
+    other = allowed.get("/healthz", headers={"origin": "https://other.example"}).headers
+    assert "access-control-allow-origin" not in other
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_MODELS", "a, b,,dog_breed")
+    monkeypatch.setenv("GATEWAY_MAX_TOP_K", "7")
+    monkeypatch.setenv("GATEWAY_MODEL_OPTIONS", json.dumps({"a": {"height": 96}}))
+    settings = Settings()
+    assert settings.served_models == ("dog_breed", "a", "b")
+    assert settings.max_top_k == 7
+    assert settings.model_options["a"].height == 96
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PORT", "x"), ("MAX_TOP_K", "0"), ("MODEL_OPTIONS", "{"), ("MAX_IMAGES_IN_FLIGHT", "1")]
+)
+def test_a_wrong_setting_is_one_line_and_exit_status_2(name: str, value: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway"],
+        cwd=ROOT,
+        env={"PATH": "", f"GATEWAY_{name}": value},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert name in done.stderr.upper()
+
+
+def test_the_readme_documents_every_setting_and_no_other() -> None:
+    documented = set(re.findall(r"^\| `GATEWAY_(\w+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert documented == {name.upper() for name in Settings.model_fields}
+
+
+def test_an_answer_says_which_process_failed_only_by_its_id(gateway: httpx.Client) -> None:
+    answer = gateway.post("/api/v1/predict_breed", content=photo()[:30])
+    assert set(answer.json()) == {"type", "title", "status", "detail", "code", "retryable", "request_id"}
