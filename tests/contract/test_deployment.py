@@ -1,0 +1,96 @@
+"""What the files around the programs say agrees with the programs: versions, settings, limits, flags."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+
+from gateway.settings import Settings
+from modelserver import flags
+from modelserver.config import parse_batching
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+COMPOSE = (ROOT / "docker-compose.yml").read_text()
+COMPOSE_GPU = (ROOT / "docker-compose.gpu.yml").read_text()
+
+
+def pins(name: str) -> dict[str, str]:
+    """Returns the pinned version of each package in requirements/NAME.txt."""
+    lines = (ROOT / f"requirements/{name}.txt").read_text().splitlines()
+    matches = (re.match(r"([a-z0-9._-]+)==([^\s;]+)", line) for line in lines)
+    return {match[1]: match[2] for match in matches if match}
+
+
+def asked(*requirements: list[str]) -> list[Requirement]:
+    return [Requirement(text) for texts in requirements for text in texts if not text.startswith("breed-gateway")]
+
+
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+BASE = PROJECT["project"]["dependencies"]
+
+
+@pytest.mark.parametrize(
+    ("name", "requirements"),
+    [
+        ("gateway", asked(BASE)),
+        ("trainer", asked(BASE, EXTRAS["modelserver"], EXTRAS["trainer"])),
+        ("dev", asked(BASE, EXTRAS["modelserver"], EXTRAS["trainer"], PROJECT["dependency-groups"]["dev"])),
+    ],
+)
+def test_the_pins_are_what_the_project_asks_for(name: str, requirements: list[Requirement]) -> None:
+    pinned = pins(name)
+    for requirement in requirements:
+        assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), requirement
+
+
+def test_one_environment_serves_all_three_requirement_files() -> None:
+    assert pins("gateway").items() <= pins("trainer").items() <= pins("dev").items()
+
+
+def test_the_gateway_is_installed_without_tensorflow() -> None:
+    assert not {"tensorflow", "keras", "tensorflow-serving-api"} & pins("gateway").keys()
+
+
+def test_tensorflow_its_serving_messages_and_both_images_share_one_minor_version() -> None:
+    (minor,) = {
+        str(requirement.specifier).removeprefix("==").removesuffix(".*")
+        for requirement in asked(EXTRAS["modelserver"])
+        if requirement.name.startswith("tensorflow")
+    }
+    images = re.findall(r"tensorflow/serving:([0-9.]+)(-gpu)?\b", COMPOSE + COMPOSE_GPU)
+    assert sorted(suffix for _, suffix in images) == ["", "-gpu"]
+    for version in (*(version for version, _ in images), pins("trainer")["tensorflow"]):
+        assert version.startswith(f"{minor}.")
+
+
+def test_every_setting_of_the_gateway_can_be_given_to_its_container() -> None:
+    told = set(re.findall(r"^      GATEWAY_([A-Z_]+):", COMPOSE, re.MULTILINE))
+    # Inside the container these two are the image's, and what is published is the compose file's.
+    assert told == {name.upper() for name in Settings.model_fields} - {"HOST", "PORT"}
+
+
+def test_the_modelserver_takes_every_flag_that_tensorflow_serving_is_given() -> None:
+    given = re.findall(r"(--[a-z_]+=[^\s,\]]+)", COMPOSE + COMPOSE_GPU)
+    assert len(given) > 10
+    assert flags.parse(given).port == 8500
+
+
+@pytest.mark.parametrize("name", ["batching", "batching-gpu"])
+def test_the_servers_batches_hold_what_the_gateway_sends(name: str) -> None:
+    batching = parse_batching((ROOT / f"serving/{name}.config").read_text())
+    settings = Settings.model_construct()
+    assert settings.max_predict_batch_size <= batching.max_batch_size
+    assert settings.max_images_in_flight <= batching.max_batch_size * batching.max_enqueued_batches
+    assert not batching.allowed_sizes or batching.allowed_sizes[-1] == batching.max_batch_size
+
+
+def test_tensorflow_serving_loads_the_default_model() -> None:
+    config = text_format.Parse((ROOT / "serving/models.config").read_text(), ModelServerConfig())
+    name = Settings.model_construct().default_model
+    assert {entry.name: entry.base_path for entry in config.model_config_list.config} == {name: f"/models/{name}"}
