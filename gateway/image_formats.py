@@ -59,13 +59,16 @@ _JPEG_START_OF_SCAN: Final = 0xDA
 _JPEG_APP1: Final = 0xE1
 # No length follows these: TEM, RST0 to RST7, SOI; nor a stuffed zero or a fill byte, where there should be a marker.
 _JPEG_BARE: Final = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
-# APP1 to APP13, APP15, COM. APP0 (JFIF) and APP14 (Adobe) stay: they say how the colours are encoded.
-_JPEG_DROPPED: Final = frozenset({*range(0xE1, 0xEE), 0xEF, 0xFE})
+# SOF0 to SOF15 and DHT, DQT, DRI; APP0 (JFIF) and APP14 (Adobe) say how the colours are encoded.
+_JPEG_KEPT: Final = frozenset({*range(0xC0, 0xD0), 0xDB, 0xDD, 0xE0, 0xEE} - {0xC8, 0xCC})
+_JPEG_DAC: Final = 0xCC
 
 _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXEL_CHUNKS: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _PNG_EXIF_KEYWORD: Final = b"Raw profile type exif\x00"
 _MAX_EXIF_BYTES: Final = 1 << 18
+
+_GIF_CONTROL_BYTES: Final = 4
 
 _EXIF_PREFIX: Final = b"Exif\x00\x00"
 _ORIENTATION_TAG: Final = 0x0112  # EXIF 2.32, section 4.6.4
@@ -149,7 +152,9 @@ def _open_jpeg(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes
         if marker == _JPEG_START_OF_SCAN:
             break
         end = position + 2 + int.from_bytes(data[position + 2 : position + 4])
-        if marker not in _JPEG_DROPPED:
+        if marker == _JPEG_DAC:
+            raise UnsupportedImage("JPEG images with arithmetic coding are not accepted: send it with Huffman coding.")
+        if marker in _JPEG_KEPT:
             kept.append(data[position:end])
         elif marker == _JPEG_APP1 and not exif and data.startswith(_EXIF_PREFIX, position + 4):
             exif = data[position + 4 : end]
@@ -211,8 +216,8 @@ def _open_gif(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]
             while data[position]:
                 position += 1 + data[position]
             position += 1
-        if label == b"!\xf9":  # graphic control: the transparent colour
-            kept.append(data[start:position])
+        if label == b"!\xf9" and data[start + 2] == _GIF_CONTROL_BYTES:  # graphic control: the transparent colour
+            kept.append(data[start : start + 7] + b"\0")
     left, top, frame_width, frame_height = struct.unpack_from("<4H", data, position + 1)
     # The reader grows the canvas to hold the frame, and makes an image of its size as soon as it is opened.
     check_pixels((max(width, left + frame_width), max(height, top + frame_height)), max_pixels)

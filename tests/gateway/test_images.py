@@ -158,6 +158,16 @@ def test_broken_exif_is_ignored_without_a_warning(exif: bytes) -> None:
     assert not caught
 
 
+def test_broken_exif_inside_a_reserved_jpeg_segment_does_not_reach_pillow() -> None:
+    exif = b"\xff\xe1\0\x18Exif\0\0MM\0*\0\0\0\x08\0\x09\x01\x1a\0\x05"
+    data = ORDINARY["jpeg"]
+    hidden = data[:2] + b"\xff\xf0" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert (decode_image(hidden, Target(32, 32)) == decode_image(data, Target(32, 32))).all()
+    assert not caught
+
+
 @pytest.mark.parametrize(
     ("fit", "columns"), [("crop", [[0, 255, 0]] * 4), ("pad", None), ("squash", [RED, [0, 255, 0], [0, 255, 0], BLUE])]
 )
