@@ -73,18 +73,21 @@ class Reliability:
     accuracy: NDArray[np.float64]
     count: NDArray[np.int64]
 
+    def filled(self) -> list[tuple[float, float, int]]:
+        """Returns (confidence, accuracy, count) of the bins that are not empty, least sure first."""
+        rows = zip(self.confidence.tolist(), self.accuracy.tolist(), self.count.tolist(), strict=True)
+        return [row for row in rows if row[2]]
+
     @property
     def expected_calibration_error(self) -> float:
         """The mean distance of accuracy from confidence, weighed by count, 0 to 1."""
-        filled = self.count > 0
-        gaps = np.abs(self.confidence[filled] - self.accuracy[filled])
-        return float(np.average(gaps, weights=self.count[filled]))
+        total = sum(count for *_, count in self.filled())
+        return sum(abs(sure - right) * count for sure, right, count in self.filled()) / total
 
 
-def reliability(probabilities: Floats, labels: Integers, bins: int = BINS) -> Reliability:
-    """Sorts answers into bins of equal width by the best probability (n, classes) against labels (n), n > 0."""
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == labels
+def reliability(confidences: Floats, right: NDArray[np.bool_], bins: int = BINS) -> Reliability:
+    """Sorts answers into bins of equal width by confidence, float (n), n > 0; `right` is bool (n)."""
+    confidence = confidences.astype(np.float64)
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)
     with np.errstate(invalid="ignore"):
@@ -101,7 +104,8 @@ def expected_calibration_error(probabilities: Floats, labels: Integers, bins: in
         labels: int (n), the true classes.
         bins: Number of bins of equal width.
     """
-    return reliability(probabilities, labels, bins).expected_calibration_error
+    right = probabilities.argmax(axis=1) == labels
+    return reliability(probabilities.max(axis=1), right, bins).expected_calibration_error
 
 
 def choose_unknown_threshold(confidences: Floats, false_unknown_rate: float = FALSE_UNKNOWN_RATE) -> float:
