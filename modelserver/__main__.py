@@ -6,19 +6,31 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from typing import NoReturn
 
-from modelserver.flags import parse
+from modelserver.flags import Flags, parse
+from modelserver.quiet import stderr_held_back
 
 _LOG = logging.getLogger("modelserver")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the server until it is told to stop.
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the server until it is told to stop, and ends the process.
 
-    Returns:
-        The exit status: 0 after SIGTERM or SIGINT, 1 if it could not start; a wrong command line exits with 2.
+    The exit status is 0 after SIGTERM or SIGINT, 1 if it could not start, 2 for a wrong command line.
     """
     flags = parse(arguments)
+    _start_logging(flags)
+    try:
+        status = _run(flags)
+    except KeyboardInterrupt:
+        status = 0
+    sys.stderr.flush()
+    # Not sys.exit: threads that still compute after the drain would hold it up.
+    os._exit(status)
+
+
+def _start_logging(flags: Flags) -> None:
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(
         level=logging.WARNING,
@@ -26,30 +38,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         datefmt="%Y-%m-%dT%H:%M:%S",
     )
     _LOG.setLevel(flags.log_level.upper())
-    # TensorFlow's own chatter, unless it was asked for.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     for name in flags.ignored:
         _LOG.warning("--%s has no effect on this server", name)
+
+
+def _run(flags: Flags) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        # Only now: it takes seconds, and a mistake on the command line should not.
+    # Only now: it takes seconds, and a mistake on the command line should not.
+    with stderr_held_back():
         from modelserver.errors import ConfigError, ServingError
         from modelserver.server import run
-
-        try:
-            run(flags)
-        except (ConfigError, ServingError, OSError) as error:
-            _LOG.error("%s", error)
-            return 1
-    except KeyboardInterrupt:
-        return 0
+    try:
+        run(flags)
+    except (ConfigError, ServingError, OSError) as error:
+        _LOG.error("%s", error)
+        return 1
     return 0
 
 
 if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Threads that still compute after the drain would hold up a normal exit.
-    os._exit(status)
+    main()

@@ -8,8 +8,10 @@ that decorator is for eager functions and leaves the queue's name to chance, so 
 from collections.abc import Sequence
 
 import tensorflow as tf
+from tensorflow.core.framework import graph_pb2
 
 from modelserver.config import Batching
+from modelserver.optimize import Optimizer
 
 # Nodes whose values a function cannot capture: the reference variables of TensorFlow 1.
 _REFERENCES = frozenset({"Variable", "VariableV2", "TemporaryVariable"})
@@ -20,7 +22,12 @@ class NotBatchableError(Exception):
 
 
 def batched(
-    graph: tf.Graph, name: str, inputs: Sequence[tf.Tensor], outputs: Sequence[tf.Tensor], batching: Batching
+    graph: tf.Graph,
+    name: str,
+    inputs: Sequence[tf.Tensor],
+    outputs: Sequence[tf.Tensor],
+    batching: Batching,
+    optimize: Optimizer,
 ) -> list[tf.Tensor]:
     """Adds to ``graph`` a batching op over the part of it that leads from ``inputs`` to ``outputs``.
 
@@ -30,6 +37,7 @@ def batched(
         inputs: Fed tensors, each with the batch dimension first.
         outputs: What to compute, each with the batch dimension first.
         batching: Sizes and times.
+        optimize: Rewrites the computation.
 
     Returns:
         The batched outputs, in the order of ``outputs``; feed the same ``inputs``.
@@ -38,30 +46,21 @@ def batched(
         NotBatchableError: The graph holds something that a function cannot capture.
     """
     part = tf.compat.v1.graph_util.extract_sub_graph(graph.as_graph_def(), [tensor.op.name for tensor in outputs])
-    captured = []
-    for node in part.node:
-        if node.op in _REFERENCES:
-            raise NotBatchableError(f"{node.name} is a {node.op}")
-        operation = graph.get_operation_by_name(node.name)
-        # A handle made inside the function would be another variable; that of the loaded one is passed in.
-        if not operation.inputs and operation.outputs and operation.outputs[0].dtype == tf.resource:
-            captured.append(operation.outputs[0])
-
-    def body(*rows: tf.Tensor) -> list[tf.Tensor]:
-        function = tf.compat.v1.get_default_graph()
-        known = {tensor.name: row for tensor, row in zip(inputs, rows, strict=True)}
-        known |= {handle.name: function.capture(handle) for handle in captured}
-        wanted = [tensor.name for tensor in outputs]
-        return list(tf.graph_util.import_graph_def(part, known, return_elements=wanted, name=""))
-
+    handles = _handles(graph, part)
+    computation = _Computation(part, [*inputs, *handles], outputs, optimize)
     with graph.as_default():
         specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in inputs]
-        computation = tf.function(body, autograph=False).get_concrete_function(*specs)
+
+        def body(*rows: tf.Tensor) -> list[tf.Tensor]:
+            function = tf.compat.v1.get_default_graph()
+            return computation([*rows, *(function.capture(handle) for handle in handles)])
+
+        function = tf.function(body, autograph=False).get_concrete_function(*specs)
         return list(
             tf.raw_ops.BatchFunction(
                 in_tensors=list(inputs),
-                captured_tensors=computation.captured_inputs,
-                f=computation,
+                captured_tensors=function.captured_inputs,
+                f=function,
                 Tout=[tensor.dtype for tensor in outputs],
                 num_batch_threads=batching.threads,
                 max_batch_size=batching.max_batch_size,
@@ -73,3 +72,42 @@ def batched(
                 batching_queue=name,
             )
         )
+
+
+def _handles(graph: tf.Graph, part: graph_pb2.GraphDef) -> list[tf.Tensor]:
+    # The handles of variables and tables. One made inside the function would be another variable; that of the loaded
+    # one is passed in.
+    handles = []
+    for node in part.node:
+        if node.op in _REFERENCES:
+            raise NotBatchableError(f"{node.name} is a {node.op}")
+        operation = graph.get_operation_by_name(node.name)
+        if not operation.inputs and operation.outputs and operation.outputs[0].dtype == tf.resource:
+            handles.append(operation.outputs[0])
+    return handles
+
+
+class _Computation:
+    """Part of a graph, optimised, that can be put into another graph."""
+
+    def __init__(
+        self,
+        part: graph_pb2.GraphDef,
+        arguments: Sequence[tf.Tensor],
+        outputs: Sequence[tf.Tensor],
+        optimize: Optimizer,
+    ) -> None:
+        with tf.Graph().as_default() as graph:
+            given = [tf.compat.v1.placeholder(tensor.dtype, tensor.shape) for tensor in arguments]
+            known = {tensor.name: placeholder for tensor, placeholder in zip(arguments, given, strict=True)}
+            results = tf.graph_util.import_graph_def(part, known, [tensor.name for tensor in outputs], name="part")
+            results = [tf.identity(result) for result in results]
+        self._arguments = [placeholder.name for placeholder in given]
+        self._results = [result.name for result in results]
+        self._graph = optimize(graph, self._results)
+        self._kept = {node.name for node in self._graph.node}
+
+    def __call__(self, arguments: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        given = zip(self._arguments, arguments, strict=True)
+        known = {name: tensor for name, tensor in given if name.partition(":")[0] in self._kept}
+        return list(tf.graph_util.import_graph_def(self._graph, known, self._results, name=""))

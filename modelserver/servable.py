@@ -17,6 +17,7 @@ from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from modelserver.batching import NotBatchableError, batched
 from modelserver.config import Batching
 from modelserver.errors import failed_precondition
+from modelserver.optimize import Optimizer
 from modelserver.tensors import Array
 
 _LOG = logging.getLogger(__name__)
@@ -112,7 +113,9 @@ class Servable:
         signature_defs: All that the SavedModel declares, as GetModelMetadata answers it.
     """
 
-    def __init__(self, path: Path, batching: Batching | None, config: config_pb2.ConfigProto) -> None:
+    def __init__(
+        self, path: Path, batching: Batching | None, config: config_pb2.ConfigProto, optimize: Optimizer
+    ) -> None:
         """Loads ``path``, which holds a ``saved_model.pb`` with the tag ``serve``.
 
         Raises:
@@ -127,7 +130,7 @@ class Servable:
                 meta_graph = tf.compat.v1.saved_model.load(self._session, [_TAG], str(path))
             self.signature_defs: Mapping[str, meta_graph_pb2.SignatureDef] = dict(meta_graph.signature_def)
             self.signatures = {
-                name: _signature(self._session, name, definition, batching)
+                name: _signature(self._session, name, definition, batching, optimize)
                 for name, definition in self.signature_defs.items()
                 if definition.method_name in _PREDICT_METHODS and definition.inputs and definition.outputs
             }
@@ -153,7 +156,11 @@ class Servable:
 
 
 def _signature(
-    session: tf.compat.v1.Session, name: str, definition: meta_graph_pb2.SignatureDef, batching: Batching | None
+    session: tf.compat.v1.Session,
+    name: str,
+    definition: meta_graph_pb2.SignatureDef,
+    batching: Batching | None,
+    optimize: Optimizer,
 ) -> Signature:
     inputs = {alias: TensorSpec.of(alias, info) for alias, info in sorted(definition.inputs.items())}
     outputs = {alias: TensorSpec.of(alias, info) for alias, info in sorted(definition.outputs.items())}
@@ -162,7 +169,7 @@ def _signature(
         fed = [session.graph.get_tensor_by_name(spec.tensor) for spec in inputs.values()]
         fetched = [session.graph.get_tensor_by_name(spec.tensor) for spec in outputs.values()]
         try:
-            results = batched(session.graph, name, fed, fetched, batching)
+            results = batched(session.graph, name, fed, fetched, batching, optimize)
         except NotBatchableError as reason:
             _LOG.warning('signature "%s" runs without batching: %s', name, reason)
         else:

@@ -13,6 +13,8 @@ from tensorflow.core.protobuf import config_pb2
 from modelserver.config import Batching, ModelConfig, parse_batching, parse_models
 from modelserver.errors import ConfigError
 from modelserver.flags import Flags
+from modelserver.optimize import Optimizer
+from modelserver.quiet import stderr_held_back
 from modelserver.servable import Servable
 from modelserver.service import Service, make_server
 from modelserver.versions import Models
@@ -105,9 +107,11 @@ class _Loader:
             inter_op_parallelism_threads=flags.tensorflow_inter_op_parallelism or both,
         )
         self._config.gpu_options.allow_growth = True
+        with stderr_held_back():
+            self._optimize = Optimizer(self._config)
 
     def __call__(self, name: str, path: Path) -> Servable:
-        servable = Servable(path, self._batching, self._config)
+        servable = Servable(path, self._batching, self._config, self._optimize)
         if self._warm_up:
             started = time.perf_counter()
             try:

@@ -109,7 +109,7 @@ def _strings_from_content(proto: tensor_pb2.TensorProto) -> Array:
 
 
 def to_proto(array: Array, dtype: int, target: tensor_pb2.TensorProto, *, as_content: bool) -> None:
-    """Writes an array into ``target`` as a typed list, or if ``as_content`` as raw bytes (strings are always listed)."""
+    """Writes an array into ``target``: a typed list, or raw bytes if ``as_content`` (strings are always listed)."""
     target.dtype = dtype
     dims = target.tensor_shape.dim
     for size in array.shape:

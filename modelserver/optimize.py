@@ -1,0 +1,48 @@
+"""Graph rewrites for the batching op, whose function TensorFlow would otherwise run as it was written.
+
+A session optimises the graph that it is given (folds constants, fuses a convolution with its bias and activation), but
+does little of that inside a function, and the batching op runs a function. Measured on MobileNetV2 with frozen weights,
+16 rows a batch: 16 ms of CPU an image without these rewrites, 12 ms with them, 12 ms in a session without batching.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+from tensorflow.core.framework import graph_pb2
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+from tensorflow.python.grappler import cluster as grappler_cluster
+from tensorflow.python.grappler import tf_optimizer
+
+# Fusion asks which device a node runs on before it rewrites it.
+_CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
+
+
+class Optimizer:
+    """TensorFlow's graph optimiser; make one per process, and use it from one thread at a time.
+
+    Args:
+        config: Of the sessions that will run the graphs.
+    """
+
+    def __init__(self, config: config_pb2.ConfigProto) -> None:
+        with tf.Graph().as_default(), tf.compat.v1.Session(config=config) as session:
+            session.run(tf.constant(0))  # starts the devices with this configuration
+        self._cluster = grappler_cluster.Cluster()
+        self._has_gpu = bool(tf.config.list_physical_devices("GPU"))
+
+    def __call__(self, graph: tf.Graph, outputs: Sequence[str]) -> graph_pb2.GraphDef:
+        """A graph that computes the same tensors ``outputs`` (names such as ``out:0``) from the same placeholders."""
+        meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph.as_graph_def())
+        meta_graph.collection_def["train_op"].node_list.value.extend(outputs)
+        if not self._has_gpu:
+            _place(meta_graph.graph_def)
+        config = config_pb2.ConfigProto()
+        config.graph_options.rewrite_options.min_graph_nodes = -1  # a graph of one call is worth it
+        optimised: graph_pb2.GraphDef = tf_optimizer.OptimizeGraph(config, meta_graph, cluster=self._cluster)
+        return optimised
+
+
+def _place(graph: graph_pb2.GraphDef) -> None:
+    for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
+        for node in nodes:
+            node.device = node.device or _CPU

@@ -1,0 +1,36 @@
+"""Keeps what C++ libraries print while they start off the terminal."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_ASKED_FOR = _LOG_LEVEL in os.environ
+
+
+@contextmanager
+def stderr_held_back() -> Iterator[None]:
+    """Drops what is written to file descriptor 2 inside the block; shows it after all if the block fails.
+
+    TensorFlow prints a dozen lines when it is imported and when its first session starts, most of them before its own
+    log level applies. Set ``TF_CPP_MIN_LOG_LEVEL`` to see them: then this does nothing.
+    """
+    if _ASKED_FOR:
+        yield
+        return
+    os.environ[_LOG_LEVEL] = "2"  # from here on: errors
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            held.seek(0)
+            os.write(terminal, held.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
