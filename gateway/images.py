@@ -16,6 +16,7 @@ What it decides, so that a model learns from exactly what it is served:
 * **Scaled decoding.** A JPEG is decoded at 1/2, 1/4 or 1/8 of its size when that leaves at least twice the wanted size.
 """
 
+import io
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -120,6 +121,33 @@ def decode_image(
     part = (left / scale, top / scale, right / scale, bottom / scale)
     resized = plain.resize(size, _FILTERS[target.interpolation], part, _REDUCING_GAP)
     return np.asarray(_finished(resized, orientation, upright))
+
+
+def reencode_image(
+    data: bytes | bytearray | memoryview, *, max_side: int = 1024, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> bytes:
+    """Make any accepted image one that every decoder reads, for models that take encoded images.
+
+    Args:
+        data: The encoded image.
+        max_side: The most pixels a side; a larger image is scaled down.
+        max_pixels: As in :func:`decode_image`.
+
+    Returns:
+        A baseline JPEG: upright, RGB, without metadata, of quality 95 and full colour resolution.
+
+    Raises:
+        UnsupportedImage, InvalidImage, ImageTooLarge: As :func:`decode_image` raises them.
+    """
+    encoded = bytes(data)
+    _, picture, orientation = open_image(encoded, max_pixels)
+    width, height = picture.size[::-1] if orientation in _SIDEWAYS else picture.size
+    scale = min(1.0, max_side / max(width, height))
+    target = Target(max(1, round(height * scale)), max(1, round(width * scale)), "squash")
+    sent = io.BytesIO()
+    pixels = decode_image(encoded, target, max_pixels=max_pixels)
+    Image.fromarray(pixels).save(sent, "JPEG", quality=95, subsampling=0)
+    return sent.getvalue()
 
 
 _FILTERS: Final[dict[Interpolation, Image.Resampling]] = {

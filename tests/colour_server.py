@@ -18,6 +18,7 @@ from typing import NoReturn
 import grpc
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.message import Message
 from PIL import Image
 
 from gateway.pb import serving_pb2 as pb
@@ -133,7 +134,7 @@ class ColourServer:
     def serving(self, address: str = "127.0.0.1:0") -> Iterator[str]:
         """Serve on an address; a port of 0 takes a free one."""
         server = grpc.server(ThreadPoolExecutor(64), options=[("grpc.so_reuseport", 0)])
-        handlers = {
+        handlers: dict[str, dict[str, tuple[Callable[..., Message], type[Message]]]] = {
             "tensorflow.serving.PredictionService": {
                 "Predict": (self._predict, pb.PredictRequest),
                 "GetModelMetadata": (self._metadata, pb.ModelMetadataRequest),

@@ -20,10 +20,10 @@ from tests.colour_server import ColourModel, ColourServer
 RGB = {"red": (250, 20, 10), "green": (20, 240, 30), "blue": (10, 30, 250), "grey": (128, 128, 128)}
 
 
-def photo(colour: str = "red", size: tuple[int, int] = (40, 30), format: str = "PNG") -> bytes:
+def photo(colour: str = "red", size: tuple[int, int] = (40, 30), encoding: str = "PNG") -> bytes:
     """An encoded image of one colour."""
     buffer = io.BytesIO()
-    Image.new("RGB", size, RGB[colour]).save(buffer, format)
+    Image.new("RGB", size, RGB[colour]).save(buffer, encoding)
     return buffer.getvalue()
 
 

@@ -27,6 +27,7 @@ from gateway.images import (
     Target,
     UnsupportedImage,
     decode_image,
+    reencode_image,
 )
 
 ODD = Path(os.environ.get("TESTDATA", Path(__file__).parents[3] / "shared" / "testdata")) / "odd"
@@ -506,3 +507,24 @@ class TestOddFiles:
             for number in (2, 4, 6, 8):
                 data = (ODD / f"pillow/hopper_orientation_{number}.{suffix}").read_bytes()
                 assert difference(decode_image(data, target), upright) < 5, (number, suffix)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((640, 480), (640, 480)), ((3000, 1500), (1024, 512)), ((1, 9000), (1, 1024))]
+)
+def test_a_reencoded_image_is_an_upright_baseline_jpeg_of_bounded_size(
+    size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    Image.new("RGB", size[::-1], (200, 30, 60)).save(buffer, "WebP" if max(size) < 9000 else "PNG", exif=exif)
+    with Image.open(io.BytesIO(reencode_image(buffer.getvalue()))) as made:
+        assert (made.format, made.mode, made.size) == ("JPEG", "RGB", expected)
+        assert "exif" not in made.info
+        assert np.abs(np.asarray(made).reshape(-1, 3).mean(axis=0) - (200, 30, 60)).max() < 3
+
+
+def test_what_cannot_be_decoded_cannot_be_reencoded() -> None:
+    with pytest.raises(UnsupportedImage):
+        reencode_image(b"no image")

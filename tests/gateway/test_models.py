@@ -101,7 +101,7 @@ def test_a_model_without_a_card_is_served_by_its_signature(start: Start, model_s
     model, options, best = FOREIGN[form]
     model_server.models["foreign"] = {1: model}
     gateway = start(model_options={"foreign": options})
-    answer = gateway.post("/api/v1/models/foreign/predict", files={"image": photo("red", format="WebP")})
+    answer = gateway.post("/api/v1/models/foreign/predict", files={"image": photo("red", encoding="WebP")})
     assert answer.status_code == 200, answer.text
     assert answer.json()["label"] == best
     assert answer.json()["confidence"] > 0.8
@@ -133,7 +133,7 @@ def test_a_labels_file_that_does_not_fit_is_told(
     assert str(tmp_path) not in answer.text
 
 
-UNSUPPORTED = {
+UNSUPPORTED: dict[str, tuple[dict[str, tuple[int, tuple[int, ...]]], ...]] = {
     "rank 2 input": ({"x": (FLOAT, (-1, 100))}, {"y": (FLOAT, (-1, 3))}),
     "one channel": ({"x": (FLOAT, (-1, 8, 8, 1))}, {"y": (FLOAT, (-1, 3))}),
     "channels first": ({"x": (FLOAT, (-1, 3, 8, 8))}, {"y": (FLOAT, (-1, 3))}),

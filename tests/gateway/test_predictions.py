@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import grpc
 import httpx
@@ -106,8 +106,10 @@ def test_what_is_not_served_is_404_and_says_what_is_missing(gateway: httpx.Clien
 
 @pytest.mark.parametrize(
     "query",
-    ["top_k=0", "top_k=-1", "top_k=x", "top_k=1001", "version=-1", "version=x", f"version={2**63}", "version_label="]
-    + ["version=1&version_label=stable"],
+    [
+        *("top_k=0", "top_k=-1", "top_k=x", "top_k=1001"),
+        *("version=-1", "version=x", f"version={2**63}", "version_label=", "version=1&version_label=stable"),
+    ],
 )
 def test_a_parameter_out_of_range_is_422_with_the_one_body(gateway: httpx.Client, query: str) -> None:
     answer = gateway.post(f"/api/v1/predict_breed?{query}", content=photo())
@@ -120,7 +122,7 @@ def test_a_parameter_out_of_range_is_422_with_the_one_body(gateway: httpx.Client
         (b"hello", 415, "unsupported_image"),
         (b"%PDF-1.7 ...", 415, "unsupported_image"),
         (photo()[:-40], 422, "invalid_image"),
-        (photo(size=(300, 200), format="JPEG")[:500], 422, "invalid_image"),
+        (photo(size=(300, 200), encoding="JPEG")[:500], 422, "invalid_image"),
     ],
 )
 def test_what_is_no_good_image_never_reaches_the_model_server(
@@ -218,9 +220,7 @@ def test_a_version_switch_under_load_fails_no_request_and_mixes_no_labels(
     assert all(asked == answered for asked, answered, _ in answers)
 
 
-def test_a_server_that_is_down_is_503_with_retry_after_and_comes_back_by_itself(
-    start: Start, model_server: ColourServer
-) -> None:
+def test_a_server_that_is_down_is_503_with_retry_after_and_comes_back_by_itself(start: Start) -> None:
     other = ColourServer(models={"colours": {1: ColourModel()}})
     with other.serving() as address:
         gateway = start(serving_target=address)
@@ -284,9 +284,6 @@ def test_more_images_than_the_gateway_takes_are_429_at_once(start: Start, model_
     assert gateway.post("/api/v1/predict_breed", content=photo()).status_code == 200
 
 
-def _settled(future: object) -> bool:
-    from concurrent.futures import Future, wait
-
-    assert isinstance(future, Future)
+def _settled(future: Future[httpx.Response]) -> bool:
     wait([future], timeout=0.5)
     return future.done()

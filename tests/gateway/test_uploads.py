@@ -12,6 +12,7 @@ from tests.gateway.conftest import photo
 Start = Callable[..., httpx.Client]
 BREED = "/api/v1/predict_breed"
 BATCH = "/api/v1/predict_breed/batch"
+UNFINISHED = f"POST {BREED} HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\nabc".encode()
 
 
 def form(*parts: tuple[str, bytes], boundary: str = "X", closed: bool = True) -> tuple[bytes, dict[str, str]]:
@@ -127,9 +128,7 @@ def test_an_upload_that_stalls_is_cut_off_with_408(start: Start) -> None:
     client = start(upload_timeout_seconds=0.3)
     host, port = client.base_url.host, client.base_url.port
     with socket.create_connection((host, port or 80), timeout=10) as connection:
-        connection.sendall(
-            f"POST {BREED} HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\nabc".encode()
-        )
+        connection.sendall(UNFINISHED)
         started = time.monotonic()
         answer = connection.recv(65536)
     assert answer.startswith(b"HTTP/1.1 408")
@@ -141,7 +140,5 @@ def test_a_caller_that_hangs_up_in_the_middle_disturbs_nobody(gateway: httpx.Cli
     host, port = gateway.base_url.host, gateway.base_url.port
     for _ in range(20):
         with socket.create_connection((host, port or 80), timeout=10) as connection:
-            connection.sendall(
-                f"POST {BREED} HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\nabc".encode()
-            )
+            connection.sendall(UNFINISHED)
     assert gateway.post(BREED, content=photo()).status_code == 200
