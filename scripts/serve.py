@@ -2,13 +2,14 @@
 
 import asyncio
 import errno
+import http
+import http.client
 import os
 import shlex
 import socket
 import sys
 import time
-import urllib.error
-import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 from scripts.first_model import SAMPLES, make_first_model
@@ -71,7 +72,7 @@ async def _make_and_serve(host: str, port: int, models_dir: Path) -> None:
                 },
             ),
         ],
-        beside=lambda: _announce_when_ready(_address(host, port), models_dir / SAMPLES),
+        beside=lambda: _announce_when_ready(_reachable(host), port, serving_port, models_dir / SAMPLES),
     )
 
 
@@ -83,6 +84,7 @@ def _modelserver(port: int, config: Path) -> Program:
             *(sys.executable, "-m", "modelserver", f"--host={LOOPBACK}", f"--port={port}"),
             *(f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=1"),
             "--allow_version_labels_for_unavailable_models=true",
+            *("--max_num_load_retries=3", "--load_retry_interval_micros=1000000"),
             *("--enable_batching=true", "--batching_parameters_file=serving/batching.config"),
         ],
     )
@@ -126,13 +128,30 @@ def _bind(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-async def _announce_when_ready(url: str, samples: Path) -> None:
+async def _announce_when_ready(host: str, port: int, serving_port: int, samples: Path) -> None:
     deadline = time.monotonic() + READY_SECONDS
-    while (state := await asyncio.to_thread(_readiness, url)) is not None:
+    while (reason := await asyncio.to_thread(_unready, host, port, serving_port)) is not None:
         if time.monotonic() > deadline:
-            raise CannotStartError(f"not ready after {READY_SECONDS:.0f} s: {state}")
+            raise CannotStartError(f"not ready after {READY_SECONDS:.0f} s: {reason}")
         await asyncio.sleep(POLL_SECONDS)
-    print(_addresses(url, samples), flush=True)
+    print(_addresses(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", samples), flush=True)
+
+
+def _unready(host: str, port: int, serving_port: int) -> str | None:
+    """Returns why the gateway cannot answer with every model yet, or None when it can."""
+    try:
+        # The gateway would log each question to a model server that is still loading, and then wait before the next.
+        socket.create_connection((LOOPBACK, serving_port), timeout=5).close()
+    except OSError as error:
+        return f"the model server does not listen: {error}"
+    gateway = http.client.HTTPConnection(host, port, timeout=5)  # which takes no proxy from the environment
+    with closing(gateway):
+        try:
+            gateway.request("GET", "/readyz")
+            answer = gateway.getresponse()
+            return None if answer.status == http.HTTPStatus.OK else answer.read().decode(errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            return f"the gateway does not answer: {error}"
 
 
 def _addresses(url: str, samples: Path) -> str:
@@ -145,22 +164,9 @@ def _addresses(url: str, samples: Path) -> str:
     )
 
 
-def _readiness(url: str) -> str | None:
-    """Returns what keeps the gateway from being ready, or None when it is."""
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:  # noqa: S310, url is http
-            answer.read()
-    except urllib.error.HTTPError as error:
-        return error.read().decode(errors="replace")
-    except OSError as error:
-        return str(error)
-    return None
-
-
-def _address(host: str, port: int) -> str:
-    """Returns the URL under which a browser on this machine reaches a server that listens on host."""
-    reachable = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104, compared, not bound
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+def _reachable(host: str) -> str:
+    """Returns the address under which a program on this machine reaches a server that listens on host."""
+    return {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104, compared, not bound
 
 
 if __name__ == "__main__":
