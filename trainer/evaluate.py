@@ -1,0 +1,121 @@
+"""`evaluate`: how good an exported model is, measured on the SavedModel itself, with the decoding of the gateway."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from trainer import report
+from trainer.class_folders import list_classes, list_files, match_folders, read_mapping
+from trainer.console import progress, say
+from trainer.evaluation import Evaluation, Tally
+
+UNREADABLE_SAID = 10
+
+
+def evaluate(
+    model_dir: Path,
+    data: Path,
+    *,
+    unknown: Path | None,
+    output: Path,
+    split: str | None = None,
+    mapping: Mapping[str, str] | None = None,
+) -> Evaluation:
+    """Measures a model on a folder of photos, and writes `evaluation.json` and `report.html`.
+
+    Args:
+        model_dir: `models/<name>/<version>`, or `models/<name>` for its newest version.
+        data: `data/<class>/`, or `data/{train,valid,test}/<class>/`.
+        unknown: A folder of photos of other things, which the model should not know.
+        output: The folder to write to.
+        split: Which split of a divided folder; None is test when there is one, else valid.
+        mapping: Labels of folders whose names do not match any.
+
+    Raises:
+        TrainerError: The model or the folder cannot be used, or folders match no label.
+    """
+    from trainer.saved import SavedClassifier
+
+    folders = list_classes(data, split)
+    others = list_files(unknown) if unknown else []
+    model = SavedClassifier(model_dir)
+    labels = match_folders(folders, model.card.labels, mapping or {})
+    photos = [(path, labels[folder]) for folder, paths in folders.items() for path in paths]
+    tally = Tally(model.card.labels)
+    with progress("evaluating", len(photos) + len(others)) as advance:
+        for answer, (_, label) in zip(model.answers([path for path, _ in photos]), photos, strict=True):
+            tally.add(answer.path, answer.probabilities, label, answer.error)
+            advance()
+        for answer in model.answers(others):
+            tally.add_stranger(answer.path, answer.probabilities, answer.error)
+            advance()
+    evaluation = tally.evaluation(model.card, model.directory, str(data))
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "evaluation.json").write_text(json.dumps(evaluation.to_json(), indent=1), encoding="utf-8")
+    (output / "report.html").write_text(
+        report.render(evaluation, report.read_history(model.directory)), encoding="utf-8"
+    )
+    return evaluation
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `evaluate`."""
+    parser.add_argument(
+        "model_dir", type=Path, metavar="MODEL_DIR", help="models/NAME/VERSION, or models/NAME for the newest version"
+    )
+    parser.add_argument(
+        "data", type=Path, metavar="DATA", help="photos in DATA/CLASS/ or DATA/{train,valid,test}/CLASS/"
+    )
+    parser.add_argument(
+        "--split", choices=("train", "valid", "test"), help="of a divided DATA; default: test, else valid"
+    )
+    parser.add_argument("--unknown", type=Path, metavar="DIR", help="photos of things that the model should not know")
+    parser.add_argument("--map", type=Path, metavar="FILE", help="TOML or JSON, folder = label, where names differ")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("runs/evaluation"),
+        metavar="DIR",
+        help="where evaluation.json and report.html are written (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures a model, prints the figures, and says where the report is."""
+    evaluation = evaluate(
+        args.model_dir,
+        args.data,
+        unknown=args.unknown,
+        output=args.output,
+        split=args.split,
+        mapping=read_mapping(args.map) if args.map else {},
+    )
+    say(summary(evaluation))
+    say(f"report: {args.output / 'report.html'}")
+    return 0
+
+
+def summary(evaluation: Evaluation) -> str:
+    """Returns the figures that matter as a few lines of text."""
+    error = evaluation.reliability.expected_calibration_error
+    figures = (
+        f"{evaluation.photos} photos: accuracy {evaluation.accuracy:.3f}, top-5 {evaluation.top5_accuracy:.3f}, "
+        f"macro F1 {evaluation.macro_f1:.3f}, expected calibration error {error:.3f}"
+    )
+    lines = [figures]
+    if evaluation.threshold_rate is not None:
+        lines.append(
+            f"threshold {evaluation.card.unknown_threshold}: {evaluation.threshold_rate:.3f} of them would be unknown"
+        )
+    if evaluation.unknown:
+        text = f"{evaluation.unknown.photos} photos of other things: AUROC {evaluation.unknown.auroc:.3f}"
+        if evaluation.unknown.false_known_rate is not None:
+            text += f", {evaluation.unknown.false_known_rate:.3f} of them taken for a known class"
+        lines.append(text)
+    if evaluation.unreadable:
+        lines.append(f"{len(evaluation.unreadable)} files could not be read and were skipped:")
+        lines += [f"  {line}" for line in evaluation.unreadable[:UNREADABLE_SAID]]
+        if len(evaluation.unreadable) > UNREADABLE_SAID:
+            lines.append(f"  and {len(evaluation.unreadable) - UNREADABLE_SAID} more, in the report")
+    return "\n".join(lines)

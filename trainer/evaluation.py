@@ -1,0 +1,193 @@
+"""What is measured of a model: figures of the whole, of each class, the worst mistakes, and the unknown."""
+
+import dataclasses
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer import calibrate
+from trainer.card import JSON, Card
+from trainer.errors import TrainerError
+
+TOP_K = 5
+WORST_SHOWN = 24
+HISTOGRAM_BINS = 25
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """One class: of its photos, how many were found (recall); of the answers that named it, how many were right."""
+
+    label: str
+    photos: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A photo whose best answer was wrong: what was said and how surely, what was true and what score that got."""
+
+    path: Path
+    said: str
+    confidence: float
+    true: str
+    true_score: float
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """How well the best score tells known classes from other things.
+
+    `false_unknown_rate` is the share of known photos under the threshold, `false_known_rate` that of other things over
+    it; both are None when the model has no threshold. The counts are of best scores, in HISTOGRAM_BINS of equal width.
+    """
+
+    photos: int
+    auroc: float
+    false_unknown_rate: float | None
+    false_known_rate: float | None
+    known_counts: tuple[int, ...]
+    unknown_counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured; rates are 0 to 1.
+
+    `macro_f1` is the mean over the classes that have photos here. `confusion` is int64 (classes, classes), a row for
+    each true class, a column for each answer.
+    """
+
+    card: Card
+    model: Path
+    data: str
+    photos: int
+    accuracy: float
+    top5_accuracy: float
+    macro_f1: float
+    reliability: calibrate.Reliability
+    confusion: NDArray[np.int64]
+    classes: tuple[ClassResult, ...]
+    worst: tuple[Mistake, ...]
+    unreadable: tuple[str, ...]
+    threshold_rate: float | None
+    unknown: Unknown | None
+
+    def to_json(self) -> dict[str, JSON]:
+        """Returns the figures, without pictures, as they are written to `evaluation.json`."""
+        return {
+            "model": {"name": self.card.name, "path": str(self.model), "created": self.card.created},
+            "data": self.data,
+            "photos": self.photos,
+            "accuracy": self.accuracy,
+            "top5_accuracy": self.top5_accuracy,
+            "macro_f1": self.macro_f1,
+            "expected_calibration_error": self.reliability.expected_calibration_error,
+            "unknown_threshold": self.card.unknown_threshold,
+            "under_threshold": self.threshold_rate,
+            "reliability": [
+                {"confidence": confidence, "accuracy": accuracy, "photos": count}
+                for confidence, accuracy, count in self.reliability.filled()
+            ],
+            "unknown": dataclasses.asdict(self.unknown) if self.unknown else None,
+            "labels": list(self.card.labels),
+            "classes": [dataclasses.asdict(one) for one in self.classes],
+            "confusion": self.confusion.tolist(),
+            "worst": [{**dataclasses.asdict(one), "path": str(one.path)} for one in self.worst],
+            "unreadable": list(self.unreadable),
+        }
+
+
+class Tally:
+    """Counts answers as they come; of a photo it keeps a few numbers, of the worst mistakes the path."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.labels = labels
+        self.confusion = np.zeros((len(labels), len(labels)), np.int64)
+        self.in_top = 0
+        self.confidences: list[float] = []
+        self.right: list[bool] = []
+        self.worst: list[tuple[float, int, Mistake]] = []
+        self.strangers: list[float] = []
+        self.unreadable: list[str] = []
+
+    def add(self, path: Path, probabilities: NDArray[np.float32] | None, label: int, error: str) -> None:
+        """Counts the answer to a photo of a known class, float32 (classes) or None with an error, and its label."""
+        if probabilities is None:
+            self.unreadable.append(f"{path}: {error}")
+            return
+        best = int(probabilities.argmax())
+        confidence = float(probabilities[best])
+        self.confusion[label, best] += 1
+        # Ranked by how many classes score higher, which is top_k's order whatever it does with ties.
+        self.in_top += int((probabilities > probabilities[label]).sum() < TOP_K)
+        self.confidences.append(confidence)
+        self.right.append(best == label)
+        if best != label:
+            mistake = Mistake(path, self.labels[best], confidence, self.labels[label], float(probabilities[label]))
+            heapq.heappush(self.worst, (confidence, -len(self.right), mistake))
+            if len(self.worst) > WORST_SHOWN:
+                heapq.heappop(self.worst)
+
+    def add_stranger(self, path: Path, probabilities: NDArray[np.float32] | None, error: str) -> None:
+        """Counts the answer to a photo of something else."""
+        if probabilities is None:
+            self.unreadable.append(f"{path}: {error}")
+        else:
+            self.strangers.append(float(probabilities.max()))
+
+    def evaluation(self, card: Card, model: Path, data: str) -> Evaluation:
+        """Returns what all the answers come to.
+
+        Raises:
+            TrainerError: Not one photo of a known class could be read.
+        """
+        if not self.right:
+            raise TrainerError(f"none of the photos of {data} could be read: {self.unreadable[0]}")
+        confidences, right = np.array(self.confidences), np.array(self.right)
+        strangers = np.array(self.strangers)
+        classes = _class_results(self.confusion, card.labels)
+        threshold = card.unknown_threshold
+        under = None if threshold is None else float((confidences < threshold).mean())
+        unknown = None
+        if len(strangers):
+            over = None if threshold is None else float((strangers >= threshold).mean())
+            counts = (_histogram(confidences), _histogram(strangers))
+            unknown = Unknown(len(strangers), calibrate.auroc(confidences, strangers), under, over, *counts)
+        return Evaluation(
+            card=card,
+            model=model,
+            data=data,
+            photos=len(right),
+            accuracy=float(right.mean()),
+            top5_accuracy=self.in_top / len(right),
+            macro_f1=float(np.mean([one.f1 for one in classes if one.photos])),
+            reliability=calibrate.reliability(confidences, right),
+            confusion=self.confusion,
+            classes=classes,
+            worst=tuple(mistake for *_, mistake in sorted(self.worst, reverse=True)),
+            unreadable=tuple(self.unreadable),
+            threshold_rate=under,
+            unknown=unknown,
+        )
+
+
+def _histogram(scores: NDArray[np.float64]) -> tuple[int, ...]:
+    return tuple(np.histogram(scores, HISTOGRAM_BINS, (0.0, 1.0))[0].tolist())
+
+
+def _class_results(confusion: NDArray[np.int64], labels: Sequence[str]) -> tuple[ClassResult, ...]:
+    """Precision, recall and F1 of each class; 0 where nothing was there to be right about, as scikit-learn has it."""
+    right, photos, said = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    precision, recall = right / np.maximum(said, 1), right / np.maximum(photos, 1)
+    f1 = 2 * right / np.maximum(photos + said, 1)
+    return tuple(
+        ClassResult(label, int(photos[at]), float(precision[at]), float(recall[at]), float(f1[at]))
+        for at, label in enumerate(labels)
+    )

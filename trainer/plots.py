@@ -1,0 +1,207 @@
+"""Pictures of an evaluation as SVG text; colours are CSS variables, so that they follow the page's light or dark."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+Line = tuple[str, str, Sequence[float]]
+"""Name, CSS colour, and one value for each step."""
+
+LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 34
+"""Margins round a plot, in pixels: room for the numbers and names of its axes."""
+
+
+def confusion_matrix(confusion: NDArray[np.int64], labels: Sequence[str]) -> str:
+    """Draws who was taken for whom: rows are true classes, columns answers, strength the share of the row.
+
+    Only cells that are not empty are drawn, each with its numbers to hover over; the counts are written in where there
+    is room. Cells do not shrink under a size at which their labels can be read: with many classes the picture grows.
+    """
+    count = len(labels)
+    cell = min(44.0, max(11.0, 620 / count))
+    text = min(13.0, cell * 0.85)
+    margin = 10 + 0.56 * text * max(len(label) for label in labels)
+    side = cell * count
+    parts = [_grid(margin, cell, count)]
+    totals = np.maximum(confusion.sum(axis=1), 1)
+    for true, said in np.argwhere(confusion):
+        photos = int(confusion[true, said])
+        share = photos / totals[true]
+        colour = "var(--good)" if true == said else "var(--bad)"
+        x, y = margin + said * cell, margin + true * cell
+        hint = f"{labels[true]} taken for {labels[said]}: {photos} of {totals[true]} photos"
+        parts.append(
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{cell:.1f}" height="{cell:.1f}" fill="{colour}" '
+            f'fill-opacity="{0.18 + 0.82 * share:.2f}"><title>{escape(hint)}</title></rect>'
+        )
+        if cell >= 20:
+            ink = "var(--on-strong)" if share > 0.5 else "var(--text)"
+            parts.append(_text(x + cell / 2, y + cell / 2, str(photos), size=text, anchor="middle", colour=ink))
+    for at, label in enumerate(labels):
+        middle = margin + (at + 0.5) * cell
+        parts.append(_text(margin - 6, middle, label, size=text, anchor="end"))
+        turn = f' transform="rotate(-90 {middle:.1f} {margin - 6:.1f})"'
+        parts.append(_text(middle, margin - 6, label, size=text, extra=turn))
+    size = margin + side + 1
+    return _svg(size, size, parts, "Confusion matrix: rows are true classes, columns are answers")
+
+
+def _grid(margin: float, cell: float, count: int) -> str:
+    side = cell * count
+    lines = [
+        f"M{margin:.1f} {margin + at * cell:.1f}h{side:.1f}M{margin + at * cell:.1f} {margin:.1f}v{side:.1f}"
+        for at in range(count + 1)
+    ]
+    return f'<path d="{"".join(lines)}" stroke="var(--faint)" fill="none"/>'
+
+
+def reliability_diagram(bins: Sequence[tuple[float, float, int]], bin_count: int) -> str:
+    """Draws accuracy over confidence: (confidence, accuracy, photos) of each bin; on the diagonal is honest."""
+    plot = _Plot(420, 340, (0, 1), (0, 1))
+    width = plot.x(1 / bin_count) - plot.x(0)
+    most = max(photos for *_, photos in bins)
+    for confidence, accuracy, photos in bins:
+        left = plot.x((np.ceil(confidence * bin_count) - 1) / bin_count)
+        hint = f"{photos} photos, {confidence:.1%} sure on average, {accuracy:.1%} right"
+        plot.parts.append(
+            f'<rect x="{left + 1:.1f}" y="{plot.y(accuracy):.1f}" width="{width - 2:.1f}" '
+            f'height="{plot.y(0) - plot.y(accuracy):.1f}" fill="var(--accent)" '
+            f'fill-opacity="{0.25 + 0.75 * photos / most:.2f}"><title>{hint}</title></rect>'
+        )
+        plot.parts.append(
+            f'<circle cx="{plot.x(confidence):.1f}" cy="{plot.y(accuracy):.1f}" r="3" fill="var(--text)"/>'
+        )
+    plot.parts.append(
+        f'<path d="M{plot.x(0)} {plot.y(0)}L{plot.x(1)} {plot.y(1)}" stroke="var(--muted)" stroke-dasharray="5 4"/>'
+    )
+    return plot.svg("Reliability diagram", "confidence", "accuracy")
+
+
+def score_histogram(known: Sequence[int], unknown: Sequence[int], threshold: float | None) -> str:
+    """Draws how the best scores of known photos and of other things are spread, each as a share of its photos."""
+    shares = [np.array(counts) / max(1, sum(counts)) for counts in (known, unknown)]
+    plot = _Plot(420, 340, (0, 1), (0, float(max(share.max() for share in shares)) * 1.05))
+    for share, counts, colour, name in (
+        (shares[0], known, "var(--good)", "known classes"),
+        (shares[1], unknown, "var(--bad)", "other things"),
+    ):
+        for at, height in enumerate(share):
+            if height:
+                x, y = plot.x(at / len(share)), plot.y(height)
+                plot.parts.append(
+                    f'<rect x="{x + 1:.1f}" y="{y:.1f}" width="{plot.x(1 / len(share)) - plot.x(0) - 2:.1f}" '
+                    f'height="{plot.y(0) - y:.1f}" fill="{colour}" fill-opacity="0.55">'
+                    f"<title>{name}: {counts[at]} photos from {at / len(share):.2f}</title></rect>"
+                )
+    if threshold is not None:
+        x = plot.x(threshold)
+        plot.parts.append(
+            f'<path d="M{x:.1f} {plot.y.low}V{plot.y.high}" stroke="var(--text)" stroke-dasharray="5 4"/>'
+        )
+    plot.legend([("known classes", "var(--good)"), ("other things", "var(--bad)")], x=plot.x(0.06))
+    return plot.svg("Best scores of known classes and of other things", "best score", "share of photos")
+
+
+def curves(title: str, lines: Sequence[Line], borders: Mapping[str, int]) -> str:
+    """Draws values over epochs; `borders` are the stages of the training and the epochs at which they begin."""
+    values = np.array([value for _, _, line in lines for value in line])
+    low, high = float(values.min()), float(values.max())
+    room = max((high - low) * 0.08, 1e-3)
+    steps = max(len(line) for *_, line in lines)
+    plot = _Plot(420, 280, (1, max(steps, 2)), (low - room, high + room))
+    for name, begins in borders.items():
+        if begins:
+            x = plot.x(begins + 0.5)
+            plot.parts.append(
+                f'<path d="M{x:.1f} {plot.y.low}V{plot.y.high}" stroke="var(--muted)" stroke-dasharray="3 4"/>'
+            )
+            plot.parts.append(_text(x + 5, plot.y.high + 8, name, size=11, colour="var(--muted)"))
+    for _, colour, line in lines:
+        points = " ".join(f"{plot.x(at):.1f},{plot.y(value):.1f}" for at, value in enumerate(line, 1))
+        plot.parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        if len(line) == 1:
+            plot.parts.append(f'<circle cx="{plot.x(1):.1f}" cy="{plot.y(line[0]):.1f}" r="3" fill="{colour}"/>')
+    rising = values.size > 1 and lines[0][2][-1] > lines[0][2][0]
+    plot.legend([(name, colour) for name, colour, _ in lines], x=plot.x.high - 110, low=rising)
+    return plot.svg(title, "epoch", title.lower(), whole_x=True)
+
+
+class _Axis:
+    """From values to pixels."""
+
+    def __init__(self, values: tuple[float, float], pixels: tuple[float, float]) -> None:
+        self.values = values
+        self.low, self.high = pixels
+
+    def __call__(self, value: float) -> float:
+        low, high = self.values
+        return self.low + (value - low) / (high - low) * (self.high - self.low)
+
+    def ticks(self, *, whole: bool = False) -> list[float]:
+        """Round values, about five of them."""
+        low, high = self.values
+        rough = (high - low) / 5
+        power = 10 ** np.floor(np.log10(rough))
+        step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * 0.8)
+        if whole:
+            step = max(1, round(step))
+        return [float(tick) for tick in np.arange(np.ceil(low / step - 1e-9) * step, high + step * 1e-6, step)]
+
+
+class _Plot:
+    """A frame with two axes, to which parts are added."""
+
+    def __init__(self, width: float, height: float, xs: tuple[float, float], ys: tuple[float, float]) -> None:
+        self.width, self.height = width, height
+        self.x = _Axis(xs, (LEFT, width - RIGHT))
+        self.y = _Axis(ys, (height - BOTTOM, TOP))
+        self.parts: list[str] = []
+
+    def legend(self, entries: Sequence[tuple[str, str]], *, x: float, low: bool = False) -> None:
+        y = self.y.low - 10 - 18 * len(entries) if low else self.y.high
+        for at, (name, colour) in enumerate(entries):
+            line = y + 12 + 18 * at
+            self.parts.append(f'<rect x="{x:.1f}" y="{line - 5:.1f}" width="14" height="10" rx="2" fill="{colour}"/>')
+            self.parts.append(_text(x + 20, line, name, size=12))
+
+    def svg(self, title: str, x_name: str, y_name: str, *, whole_x: bool = False) -> str:
+        frame = []
+        for tick in self.x.ticks(whole=whole_x):
+            frame.append(f'<path d="M{self.x(tick):.1f} {self.y.low}V{self.y.high}" stroke="var(--faint)"/>')
+            frame.append(
+                _text(self.x(tick), self.y.low + 11, f"{tick:g}", size=11, anchor="middle", colour="var(--muted)")
+            )
+        for tick in self.y.ticks():
+            frame.append(f'<path d="M{self.x.low} {self.y(tick):.1f}H{self.x.high}" stroke="var(--faint)"/>')
+            frame.append(_text(self.x.low - 5, self.y(tick), f"{tick:g}", size=11, anchor="end", colour="var(--muted)"))
+        middle = (self.x.low + self.x.high) / 2
+        frame.append(_text(middle, self.height - 7, x_name, size=12, anchor="middle", colour="var(--muted)"))
+        across = (self.y.low + self.y.high) / 2
+        turn = f' transform="rotate(-90 9 {across:.1f})"'
+        frame.append(_text(9, across, y_name, size=12, anchor="middle", colour="var(--muted)", extra=turn))
+        return _svg(self.width, self.height, frame + self.parts, title)
+
+
+def _text(
+    x: float,
+    y: float,
+    text: str,
+    *,
+    size: float,
+    anchor: str = "start",
+    colour: str = "var(--text)",
+    extra: str = "",
+) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size:.1f}" text-anchor="{anchor}" dominant-baseline="central" '
+        f'fill="{colour}"{extra}>{escape(text)}</text>'
+    )
+
+
+def _svg(width: float, height: float, parts: Sequence[str], title: str) -> str:
+    return (
+        f'<svg role="img" aria-label="{escape(title)}" width="{width:.0f}" height="{height:.0f}" '
+        f'viewBox="0 0 {width:.0f} {height:.0f}">{"".join(parts)}</svg>'
+    )

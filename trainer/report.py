@@ -1,0 +1,243 @@
+"""The report of an evaluation: one HTML page that needs nothing but itself."""
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from gateway.images import ImageError, Target, decode_image
+from trainer import calibrate, plots
+from trainer.errors import TrainerError
+from trainer.evaluation import ClassResult, Evaluation, Mistake
+
+HISTORY = Path("assets.extra/history.json")
+"""Where a SavedModel of `train` keeps its epochs: per stage a list of figures."""
+
+THUMBNAIL = Target(160, 160, "crop")
+CONFUSED_PAIRS = 12
+
+History = Mapping[str, Sequence[Mapping[str, float]]]
+
+STYLE = """
+:root { color-scheme: light dark;
+  --page: #f6f7f9; --card: #ffffff; --text: #1c2330; --muted: #616b7c; --faint: #e3e7ed; --accent: #3b6fd4;
+  --good: #2f7fd1; --bad: #d9483b; --on-strong: #ffffff; }
+@media (prefers-color-scheme: dark) { :root {
+  --page: #12151b; --card: #1b2029; --text: #e6e9ef; --muted: #98a2b3; --faint: #2c3442; --accent: #6ea0ff;
+  --good: #5aa2ec; --bad: #f0695c; --on-strong: #0d1117; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 1120px; padding: 28px 20px 60px; background: var(--page); color: var(--text);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+svg { font-family: inherit; display: block; }
+h1 { margin: 0; font-size: 26px; } h2 { margin: 0 0 12px; font-size: 18px; }
+p { margin: 4px 0; } .muted { color: var(--muted); } .note { font-size: 13px; color: var(--muted); }
+section { background: var(--card); border: 1px solid var(--faint); border-radius: 10px; padding: 18px 20px;
+  margin-top: 18px; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin-top: 18px; }
+.figures div { background: var(--card); border: 1px solid var(--faint); border-radius: 10px; padding: 12px 16px; }
+.figures b { display: block; font-size: 24px; font-weight: 650; font-variant-numeric: tabular-nums; }
+.row { display: flex; flex-wrap: wrap; gap: 18px; } .row section { flex: 1 1 440px; }
+.wide { overflow-x: auto; }
+.photos { display: grid; grid-template-columns: repeat(auto-fill, minmax(160px, 1fr)); gap: 16px; }
+figure { margin: 0; }
+figure img { width: 100%; aspect-ratio: 1; object-fit: cover; border-radius: 8px; display: block; }
+figcaption { font-size: 13px; line-height: 1.35; margin-top: 6px; overflow-wrap: anywhere; }
+figcaption .said { color: var(--bad); } figcaption .true { color: var(--good); }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th { text-align: right; font-weight: 600; color: var(--muted); font-size: 13px; }
+th, td { padding: 4px 10px; border-bottom: 1px solid var(--faint); } td { text-align: right; }
+th:first-child, td:first-child { text-align: left; } .words th, .words td { text-align: left; }
+.words th:last-child, .words td:last-child { text-align: right; }
+td.bar { background: linear-gradient(var(--accent) 0 0) left bottom / calc(var(--share) * 100%) 3px no-repeat; }
+ul { margin: 0; padding-left: 20px; font-size: 13px; overflow-wrap: anywhere; }
+"""
+
+
+def read_history(model: Path) -> History:
+    """Reads the epochs that `train` left in a SavedModel's directory, per stage; empty when there are none.
+
+    Raises:
+        TrainerError: The file is damaged.
+    """
+    path = model / HISTORY
+    if not path.exists():
+        return {}
+    try:
+        stages = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            str(stage): [{str(name): float(value) for name, value in epoch.items()} for epoch in epochs]
+            for stage, epochs in stages.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise TrainerError(f"{path} is damaged: {error}") from error
+
+
+def render(evaluation: Evaluation, history: History) -> str:
+    """Returns the page: figures, curves, confusion matrix, reliability, worst mistakes, classes, unreadable files."""
+    parts = [
+        _head(evaluation),
+        _figures(evaluation),
+        _training(history),
+        _confusion(evaluation),
+        "<div class='row'>",
+        _reliability(evaluation),
+        _unknown(evaluation),
+        "</div>",
+        _mistakes(evaluation),
+        _classes(evaluation),
+        _unreadable(evaluation.unreadable),
+        "</body></html>",
+    ]
+    return "".join(parts)
+
+
+def _head(evaluation: Evaluation) -> str:
+    card, version = evaluation.card, escape(evaluation.model.name)
+    name, backbone = escape(card.name), escape(card.backbone.name)
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>{name} {version}: evaluation</title><style>{STYLE}</style></head><body>"
+        f"<h1>{name} <span class='muted'>version {version}</span></h1><p>{escape(card.description)}</p>"
+        f"<p class='note'>Measured on {evaluation.photos} photos of {escape(evaluation.data)}, through the exported "
+        f"model itself. Backbone {backbone}, weights {escape(card.backbone.weights)}, exported {escape(card.created)}.</p>"
+    )
+
+
+def _figures(evaluation: Evaluation) -> str:
+    figures = [
+        ("accuracy", f"{evaluation.accuracy:.1%}"),
+        (f"in the best {min(5, len(evaluation.card.labels))}", f"{evaluation.top5_accuracy:.1%}"),
+        ("macro F1", f"{evaluation.macro_f1:.3f}"),
+        ("expected calibration error", f"{evaluation.reliability.expected_calibration_error:.3f}"),
+    ]
+    if evaluation.threshold_rate is not None:
+        figures.append(
+            (f"under the threshold {evaluation.card.unknown_threshold:g}", f"{evaluation.threshold_rate:.1%}")
+        )
+    if evaluation.unknown:
+        figures.append(("AUROC against other things", f"{evaluation.unknown.auroc:.3f}"))
+    tiles = (f"<div><b>{value}</b><span class='muted'>{escape(name)}</span></div>" for name, value in figures)
+    return f"<div class='figures'>{''.join(tiles)}</div>"
+
+
+def _training(history: History) -> str:
+    epochs = [epoch for stage in history.values() for epoch in stage]
+    if not epochs:
+        return ""
+    borders, begins = {}, 0
+    for stage, figures in history.items():
+        borders[stage] = begins
+        begins += len(figures)
+    pictures = []
+    for title, figure in (("Accuracy", "accuracy"), ("Loss", "loss")):
+        lines = [
+            (name, colour, [epoch[key] for epoch in epochs])
+            for name, key, colour in (
+                ("training", figure, "var(--muted)"),
+                ("validation", f"val_{figure}", "var(--accent)"),
+            )
+            if all(key in epoch for epoch in epochs)
+        ]
+        if lines:
+            pictures.append(f"<section><h2>{title}</h2>{plots.curves(title, lines, borders)}</section>")
+    return f"<div class='row'>{''.join(pictures)}</div>"
+
+
+def _confusion(evaluation: Evaluation) -> str:
+    labels = evaluation.card.labels
+    off = evaluation.confusion.copy()
+    np.fill_diagonal(off, 0)
+    order = np.argsort(off, axis=None, kind="stable")[::-1][:CONFUSED_PAIRS]
+    pairs = [(at // len(labels), at % len(labels)) for at in order.tolist() if off.flat[at]]
+    rows = "".join(
+        f"<tr><td>{escape(labels[true])}</td><td>{escape(labels[said])}</td><td>{off[true, said]}</td></tr>"
+        for true, said in pairs
+    )
+    table = (
+        f"<table class='words'><tr><th>true</th><th>taken for</th><th>photos</th></tr>{rows}</table>" if rows else ""
+    )
+    return (
+        "<section><h2>Confusion matrix</h2><p class='note'>Rows are the true classes, columns the answers; the "
+        "strength of a cell is its share of the row. Hover for numbers.</p>"
+        f"<div class='wide'>{plots.confusion_matrix(evaluation.confusion, labels)}</div></section>"
+        + (f"<section><h2>Most confused</h2>{table}</section>" if table else "")
+    )
+
+
+def _reliability(evaluation: Evaluation) -> str:
+    diagram = plots.reliability_diagram(evaluation.reliability.filled(), calibrate.BINS)
+    return (
+        f"<section><h2>Reliability</h2>{diagram}<p class='note'>Of answers that are so sure, how many are right. On "
+        "the dashed line confidence is honest; strong bars hold many photos. Temperature "
+        f"{evaluation.card.temperature:.3g}.</p></section>"
+    )
+
+
+def _unknown(evaluation: Evaluation) -> str:
+    unknown = evaluation.unknown
+    if unknown is None:
+        return ""
+    threshold = evaluation.card.unknown_threshold
+    picture = plots.score_histogram(unknown.known_counts, unknown.unknown_counts, threshold)
+    text = f"AUROC {unknown.auroc:.3f} on {unknown.photos} photos of other things."
+    if unknown.false_unknown_rate is not None and unknown.false_known_rate is not None:
+        text += (
+            f" At the threshold {threshold:g} (dashed), {unknown.false_unknown_rate:.1%} of the known photos are "
+            f"called unknown, and {unknown.false_known_rate:.1%} of the other things are taken for a known class."
+        )
+    return f"<section><h2>Known and unknown</h2>{picture}<p class='note'>{text}</p></section>"
+
+
+def _mistakes(evaluation: Evaluation) -> str:
+    if not evaluation.worst:
+        return "<section><h2>Worst mistakes</h2><p>None: every photo was answered correctly.</p></section>"
+    figures = "".join(_mistake(mistake) for mistake in evaluation.worst)
+    return f"<section><h2>Worst mistakes, surest first</h2><div class='photos'>{figures}</div></section>"
+
+
+def _mistake(mistake: Mistake) -> str:
+    return (
+        f"<figure><img alt='' src='{_thumbnail(mistake.path)}'><figcaption>"
+        f"said <b class='said'>{escape(mistake.said)}</b> {mistake.confidence:.0%}<br>"
+        f"true <b class='true'>{escape(mistake.true)}</b> {mistake.true_score:.0%}<br>"
+        f"<span class='muted'>{escape(mistake.path.name)}</span></figcaption></figure>"
+    )
+
+
+def _thumbnail(photo: Path) -> str:
+    try:
+        image = Image.fromarray(decode_image(photo.read_bytes(), THUMBNAIL))
+    except (OSError, ImageError):  # it was there when it was evaluated
+        return ""
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"
+
+
+def _classes(evaluation: Evaluation) -> str:
+    shown = sorted((one for one in evaluation.classes if one.photos), key=lambda one: (one.f1, one.label))
+    rows = "".join(_class_row(one) for one in shown)
+    absent = len(evaluation.classes) - len(shown)
+    note = f"<p class='note'>{absent} classes of the model have no photos here.</p>" if absent else ""
+    return (
+        "<section><h2>Classes, weakest first</h2><div class='wide'><table><tr><th>class</th><th>photos</th>"
+        f"<th>precision</th><th>recall</th><th>F1</th></tr>{rows}</table></div>{note}</section>"
+    )
+
+
+def _class_row(one: ClassResult) -> str:
+    bars = "".join(f"<td class='bar' style='--share:{v:.3f}'>{v:.3f}</td>" for v in (one.precision, one.recall, one.f1))
+    return f"<tr><td>{escape(one.label)}</td><td>{one.photos}</td>{bars}</tr>"
+
+
+def _unreadable(lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<section><h2>{len(lines)} files that could not be read</h2><ul>{items}</ul></section>"
