@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from gateway.app import create_app
+from gateway.metrics import shared_between
 from gateway.settings import Settings
 
 
@@ -31,6 +32,12 @@ def main() -> int:
             name = "_".join(str(part) for part in one["loc"]) or "settings"
             print(f"gateway: GATEWAY_{name.upper()}: {one['msg']}", file=sys.stderr)  # noqa: T201
         return 2
+    with shared_between(settings.workers):
+        _serve(settings)
+    return 0
+
+
+def _serve(settings: Settings) -> None:
     uvicorn.run(
         "gateway.__main__:app_from_environment",
         factory=True,
@@ -42,7 +49,6 @@ def main() -> int:
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
         server_header=False,
     )
-    return 0
 
 
 if __name__ == "__main__":

@@ -16,11 +16,14 @@ from gateway.admission import Admission
 from gateway.backend import Backend, GrpcBackend
 from gateway.classifier import Classifier
 from gateway.dependencies import Services
+from gateway.metrics import Metrics
 from gateway.middleware import RequestContext
+from gateway.predictor import Predictor
 from gateway.resolver import ContractResolver
-from gateway.routes import health, models, pages, predictions
+from gateway.routes import health, models, pages, predictions, tfserving
 from gateway.schemas import Problem
 from gateway.settings import Settings
+from gateway.telemetry import Telemetry
 
 DESCRIPTION = """Send a photo, get a breed.
 
@@ -31,6 +34,7 @@ error has the same body (`application/problem+json`) with a stable `code`.
 TAGS = [
     {"name": "predictions", "description": "Photos in, labels out."},
     {"name": "models", "description": "What is served."},
+    {"name": "tensorflow serving", "description": "TensorFlow Serving's REST interface."},
     {"name": "health", "description": "For orchestrators and people on call."},
 ]
 
@@ -48,12 +52,14 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
         settings: Every setting.
         backend: A model server to use in place of the one at `settings.serving_target`.
     """
+    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         server = backend if backend is not None else GrpcBackend(settings.serving_target)
         resolver = ContractResolver(server, settings.model_options, settings.model_refresh_seconds)
         decoders = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
+        admission = Admission(settings.max_images_in_flight)
         try:
             yield {
                 "services": Services(
@@ -61,7 +67,10 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
                     backend=server,
                     resolver=resolver,
                     classifier=Classifier(server, resolver, decoders, settings),
-                    admission=Admission(settings.max_images_in_flight),
+                    predictor=Predictor(server, resolver, decoders, admission, settings),
+                    admission=admission,
+                    decoders=decoders,
+                    metrics=metrics,
                 )
             }
         finally:
@@ -78,7 +87,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    for router in (predictions.router, models.router, health.router, pages.router):
+    for router in (predictions.router, models.router, tfserving.router, health.router, pages.router):
         app.include_router(router)
     pages.mount_files(app)
     problems.install(app)
@@ -88,8 +97,9 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Content-Type", "X-Request-ID"],
-            expose_headers=["X-Request-ID", "X-Model-Version", "Retry-After"],
+            expose_headers=["X-Request-ID", "X-Model-Version", "Retry-After", "Server-Timing"],
         )
+    app.add_middleware(Telemetry, metrics=metrics)
     app.add_middleware(RequestContext)
     return app
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from gateway import errors, images
 from gateway.backend import Backend, Selector, ServableNotFound
+from gateway.calls import Call
 from gateway.contract import Contract
 from gateway.deadline import Deadline
 from gateway.pb.serving_pb2 import DataType, Tensor
@@ -81,6 +83,7 @@ class Classifier:
         uploads: Sequence[ImageBytes | errors.GatewayError],
         top_k: int,
         deadline: Deadline,
+        call: Call,
     ) -> Classification:
         """Classify images with one version of a model.
 
@@ -90,21 +93,26 @@ class Classifier:
             uploads: Encoded images; one that is an error already keeps its place.
             top_k: Labels wanted for each image; fewer where the model has fewer.
             deadline: For all of it.
+            call: Takes note of version, failed images and times.
 
         Raises:
             GatewayError: What fails for all images alike; what is wrong with one image is in its place of the result.
         """
         contract = await self._resolver.resolve(model, selector, deadline)
-        prepared = await self._prepare(contract, uploads, deadline)
+        call.answered_by(contract.model, contract.version)
+        prepared = await self._prepare(contract, uploads, deadline, call)
+        call.failures.extend(one.code for one in prepared if isinstance(one, errors.GatewayError))
         for _ in range(SWITCH_ATTEMPTS):
             good = [one for one in prepared if not isinstance(one, errors.GatewayError)]
             try:
-                scores = iter(await self._scores(contract, good, deadline))
+                with call.stage("predict"):
+                    scores = iter(await self._scores(contract, good, deadline))
             except ServableNotFound:
                 renewed = await self._resolver.renew(contract, selector, deadline)
                 if _preparation(renewed) != _preparation(contract):
-                    prepared = await self._prepare(renewed, uploads, deadline)
+                    prepared = await self._prepare(renewed, uploads, deadline, call)
                 contract = renewed
+                call.answered_by(contract.model, contract.version)
                 continue
             return Classification(
                 contract,
@@ -116,14 +124,19 @@ class Classifier:
         raise errors.NotReady(f"The {selector} of model {model!r} keeps changing.")
 
     async def _prepare(
-        self, contract: Contract, uploads: Sequence[ImageBytes | errors.GatewayError], deadline: Deadline
+        self, contract: Contract, uploads: Sequence[ImageBytes | errors.GatewayError], deadline: Deadline, call: Call
     ) -> list[Prepared | errors.GatewayError]:
         loop = asyncio.get_running_loop()
-        decode = partial(_decoded, contract=contract, max_pixels=self._max_pixels)
+        submitted = time.perf_counter()
+        started: list[float] = []
+        decode = partial(_decoded, contract=contract, max_pixels=self._max_pixels, started=started)
         pending = [loop.run_in_executor(self._decoders, decode, upload) for upload in uploads]
         try:
             async with asyncio.timeout(deadline.remaining()):
-                return [await future for future in pending]
+                prepared = [await future for future in pending]
+            call.add("queue", min(started, default=submitted) - submitted)
+            call.add("decode", time.perf_counter() - min(started, default=submitted))
+            return prepared
         except TimeoutError:
             raise errors.DeadlineExceeded("The images were not decoded within the request's deadline.") from None
         finally:
@@ -167,8 +180,9 @@ def _preparation(contract: Contract) -> tuple[object, ...]:
 
 
 def _decoded(
-    upload: ImageBytes | errors.GatewayError, *, contract: Contract, max_pixels: int
+    upload: ImageBytes | errors.GatewayError, *, contract: Contract, max_pixels: int, started: list[float]
 ) -> Prepared | errors.GatewayError:
+    started.append(time.perf_counter())
     if isinstance(upload, errors.GatewayError):
         return upload
     try:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Path, Query, Request
 
 from gateway.admission import Admission
 from gateway.backend import Backend, Selector
+from gateway.calls import Call
 from gateway.classifier import Classifier
-from gateway.errors import InvalidParameter
+from gateway.deadline import Deadline
+from gateway.errors import DeadlineExceeded, InvalidParameter
+from gateway.metrics import Metrics
+from gateway.predictor import Predictor
 from gateway.resolver import ContractResolver
 from gateway.settings import MODEL_NAME, Settings
 
 MAX_VERSION = 2**63 - 1
 """Versions are signed 64-bit numbers on the wire."""
+
+
+GivenT = TypeVar("GivenT")
+DoneT = TypeVar("DoneT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +38,32 @@ class Services:
     backend: Backend
     resolver: ContractResolver
     classifier: Classifier
+    predictor: Predictor
     admission: Admission
+    decoders: ThreadPoolExecutor
+    metrics: Metrics
+
+    @contextmanager
+    def admit(self, images: int) -> Iterator[None]:
+        """Hold permits for that many images (or rows); errors as in `Admission.admit`."""
+        with self.admission.admit(images):
+            self.metrics.images_in_flight.inc(images)
+            try:
+                yield
+            finally:
+                self.metrics.images_in_flight.dec(images)
+
+    async def in_thread(self, work: Callable[[GivenT], DoneT], given: GivenT, deadline: Deadline) -> DoneT:
+        """Run what would keep the event loop busy.
+
+        Raises:
+            DeadlineExceeded: It was not done in time.
+        """
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                return await asyncio.get_running_loop().run_in_executor(self.decoders, work, given)
+        except TimeoutError:
+            raise DeadlineExceeded("The request was not read within its deadline.") from None
 
 
 async def services(request: Request) -> Services:
@@ -34,6 +71,13 @@ async def services(request: Request) -> Services:
     found = request.state.services
     assert isinstance(found, Services)
     return found
+
+
+async def call(request: Request) -> Call:
+    """What is noted of this request."""
+    noted = request.scope["gateway.call"]
+    assert isinstance(noted, Call)
+    return noted
 
 
 async def selector(
@@ -77,6 +121,7 @@ async def top_k(
 
 
 ServicesDep = Annotated[Services, Depends(services)]
+CallDep = Annotated[Call, Depends(call)]
 SelectorDep = Annotated[Selector, Depends(selector)]
 TopKDep = Annotated[int, Depends(top_k)]
 ModelName = Annotated[

@@ -2,6 +2,7 @@
 
     GatewayError
     ├── BadRequest             400  the form or the parameters cannot be read
+    │   └── InvalidTensor           tensors that the signature does not take
     ├── NotFound               404
     │   ├── UnknownModel
     │   ├── UnknownVersion
@@ -57,6 +58,12 @@ class BadRequest(GatewayError):
     """The form cannot be read, or holds no image or too many."""
 
     status, code, title = 400, "bad_request", "Bad request"
+
+
+class InvalidTensor(BadRequest):
+    """Tensors that cannot be read, or that the model's signature does not take."""
+
+    code, title = "invalid_tensor", "Invalid tensor"
 
 
 class NotFound(GatewayError):

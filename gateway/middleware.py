@@ -1,10 +1,8 @@
-"""What happens around every request: its id, its log line."""
+"""What happens around every request: its id."""
 
 from __future__ import annotations
 
-import logging
 import re
-import time
 import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,14 +10,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.backend import request_id
 
-access = logging.getLogger("gateway.access")
-
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 """Ids that are taken over from a caller: what is safe in a header, a log line and gRPC metadata."""
 
 
 class RequestContext:
-    """Gives every request an id, taken from X-Request-ID where the caller sent one, and logs how it ended."""
+    """Gives every request an id, taken from X-Request-ID where the caller sent one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -32,13 +28,9 @@ class RequestContext:
         given = Headers(scope=scope).get("x-request-id", "")
         this = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         token = request_id.set(this)
-        started = time.perf_counter()
-        status = 0
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
                 MutableHeaders(scope=message)["X-Request-ID"] = this
             await send(message)
 
@@ -46,12 +38,3 @@ class RequestContext:
             await self.app(scope, receive, send_with_id)
         finally:
             request_id.reset(token)
-            if access.isEnabledFor(logging.INFO):
-                access.info(
-                    "%s %s %s %.1f ms %s",
-                    scope["method"],
-                    scope["path"],
-                    status or "aborted",
-                    (time.perf_counter() - started) * 1000,
-                    this,
-                )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from gateway import errors
 from gateway.backend import request_id
@@ -42,6 +42,32 @@ def problem_response(error: errors.GatewayError, headers: Mapping[str, str] | No
         sent["Retry-After"] = str(error.retry_after_seconds)
     body = problem(error).model_dump_json(exclude_none=True)
     return Response(body, error.status, sent, media_type=MEDIA_TYPE)
+
+
+def _answer(request: Request, error: errors.GatewayError, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer for an error, as the clients of this address expect it."""
+    dialect = _dialect(request.url.path)
+    response = problem_response(error, headers)
+    if dialect is None:
+        return response
+    sent = {name: value for name, value in response.headers.items() if name not in ("content-length", "content-type")}
+    return JSONResponse({"error": error.detail}, dialect(error), sent)
+
+
+def _dialect(path: str) -> Callable[[errors.GatewayError], int] | None:
+    """How the interface at a path tells the status of an error; None where errors are problem details."""
+    if path.startswith("/v1/"):
+        return _tensorflow_serving_status
+    return None
+
+
+def _tensorflow_serving_status(error: errors.GatewayError) -> int:
+    """404 for what is not served, 400 for whatever else is wrong with a request or refused by the model."""
+    if isinstance(error, errors.NotFound):
+        return 400 if isinstance(error, errors.SignatureMissing) else 404
+    if isinstance(error, errors.Unprocessable | errors.UnsupportedMedia | errors.BadUpstream):
+        return 400
+    return error.status
 
 
 def install(app: FastAPI) -> None:
@@ -82,30 +108,30 @@ def _documented(kinds: Iterable[type[errors.GatewayError]]) -> dict[str, object]
     return described
 
 
-async def _gateway_error(_: Request, error: Exception) -> Response:
+async def _gateway_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.GatewayError)
-    return problem_response(error)
+    return _answer(request, error)
 
 
-async def _validation_error(_: Request, error: Exception) -> Response:
+async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     wrong = [{"location": [str(part) for part in one["loc"]], "message": str(one["msg"])} for one in error.errors()]
     first = f"{'.'.join(wrong[0]['location'])}: {wrong[0]['message']}" if wrong else "unreadable"
-    return problem_response(errors.InvalidParameter(f"A parameter is not valid: {first}.", errors=wrong))
+    return _answer(request, errors.InvalidParameter(f"A parameter is not valid: {first}.", errors=wrong))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        return problem_response(errors.NotFound(f"There is nothing at {json.dumps(request.url.path[:200])}."))
+        return _answer(request, errors.NotFound(f"There is nothing at {json.dumps(request.url.path[:200])}."))
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
         detail = f"{request.method[:20]} is not offered here; {allowed or 'another method'} is."
-        return problem_response(errors.MethodNotAllowed(detail), error.headers)
+        return _answer(request, errors.MethodNotAllowed(detail), error.headers)
     if error.status_code < 500:
-        return problem_response(errors.BadRequest("The request cannot be read."), error.headers)
-    return problem_response(errors.InternalError("The gateway failed; the log has the reason under this request id."))
+        return _answer(request, errors.BadRequest("The request cannot be read."), error.headers)
+    return _answer(request, errors.InternalError("The gateway failed; the log has the reason under this request id."))
 
 
-async def _unexpected(_: Request, __: Exception) -> Response:
-    return problem_response(errors.InternalError("The gateway failed; the log has the reason under this request id."))
+async def _unexpected(request: Request, _: Exception) -> Response:
+    return _answer(request, errors.InternalError("The gateway failed; the log has the reason under this request id."))

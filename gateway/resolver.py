@@ -21,13 +21,14 @@ from gateway.errors import (
     Unavailable,
     UnknownModel,
     UnknownVersion,
+    UnsupportedModel,
 )
 from gateway.pb.serving_pb2 import ModelVersionStatus, SignatureDef
 from gateway.settings import ModelOptions
 from gateway.tensors import TensorError, number_tensor, string_values
 
 MAX_CACHED = 256
-"""Contracts kept at once. Only what the model server really serves is ever kept, so this bounds memory, not use."""
+"""Versions kept at once. Only what the model server really serves is ever kept, so this bounds memory, not use."""
 
 STALE_FACTOR = 5
 """After that many refresh intervals a contract is no longer used while it is looked up again, but waited for."""
@@ -39,14 +40,33 @@ SWITCH_ATTEMPTS = 3
 """Times a look-up starts over because the version went away between its two calls."""
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One version of one model, as the model server describes it.
+
+    Attributes:
+        model: Name of the model.
+        version: Its version.
+        signatures: All of its signatures by key.
+        contract: How images are classified with it; None where it is no image classifier that can be spoken to.
+        unsupported: Why there is no contract.
+    """
+
+    model: str
+    version: int
+    signatures: Mapping[str, SignatureDef]
+    contract: Contract | None
+    unsupported: str = ""
+
+
 @dataclass(slots=True)
 class _Entry:
-    contract: Contract
+    served: Served
     read_at: float
 
 
 class ContractResolver:
-    """Finds contracts and keeps them for a moment; a look-up is shared by all who wait for it.
+    """Finds versions with their contracts and keeps them for a moment; a look-up is shared by all who wait for it.
 
     A contract belongs to one version, and a request is sent to just that version: labels and scores of two versions
     cannot mix, and a request of the wrong shape cannot reach a version that has another.
@@ -54,7 +74,7 @@ class ContractResolver:
     Args:
         backend: The model server.
         options: What models without a card do not say of themselves, by model name.
-        refresh_seconds: How old a contract may be.
+        refresh_seconds: How old what is known may be.
     """
 
     def __init__(self, backend: Backend, options: Mapping[str, ModelOptions], refresh_seconds: float) -> None:
@@ -62,35 +82,46 @@ class ContractResolver:
         self._options = options
         self._refresh_seconds = refresh_seconds
         self._entries: OrderedDict[tuple[str, Selector], _Entry] = OrderedDict()
-        self._lookups: dict[tuple[str, Selector], asyncio.Task[Contract]] = {}
+        self._lookups: dict[tuple[str, Selector], asyncio.Task[Served]] = {}
 
     async def resolve(self, model: str, selector: Selector, deadline: Deadline) -> Contract:
         """The contract of the version that a selector stands for.
 
         Raises:
+            UnsupportedModel: It is no image classifier of a known form.
+            GatewayError: Else as `served`.
+        """
+        return _contract(await self.served(model, selector, deadline))
+
+    async def renew(self, gone: Contract, selector: Selector, deadline: Deadline) -> Contract:
+        """The contract in place of one whose version has just been found to be gone; errors as in `resolve`."""
+        return _contract(await self.renew_served(gone.model, gone.version, selector, deadline))
+
+    async def served(self, model: str, selector: Selector, deadline: Deadline) -> Served:
+        """The version that a selector stands for.
+
+        Raises:
             UnknownModel: Not served.
             UnknownVersion: The model is, this version or label is not.
             NotReady: The model is known, but no version of it is available.
-            UnsupportedModel: It is no image classifier of a known form.
             ModelServerUnavailable, ModelServerFailed, DeadlineExceeded: As the backend raises them.
         """
         entry = self._entries.get((model, selector))
         if entry is not None:
             age = time.monotonic() - entry.read_at
             if age <= self._refresh_seconds:
-                return entry.contract
+                return entry.served
             if age <= self._refresh_seconds * STALE_FACTOR:
                 self._lookup(model, selector)
-                return entry.contract
+                return entry.served
         return await self._joined(self._lookup(model, selector), deadline)
 
-    async def renew(self, gone: Contract, selector: Selector, deadline: Deadline) -> Contract:
-        """The contract in place of one whose version has just been found to be gone; errors as in `resolve`."""
-        key = (gone.model, selector)
-        entry = self._entries.get(key)
-        if entry is not None and entry.contract is not gone:
-            return entry.contract
-        return await self._joined(self._lookup(*key), deadline)
+    async def renew_served(self, model: str, gone: int, selector: Selector, deadline: Deadline) -> Served:
+        """The version in place of one that has just been found to be gone; errors as in `served`."""
+        entry = self._entries.get((model, selector))
+        if entry is not None and entry.served.version != gone:
+            return entry.served
+        return await self._joined(self._lookup(model, selector), deadline)
 
     async def versions(self, model: str, deadline: Deadline) -> list[ModelVersionStatus]:
         """States of all versions of a model, newest first.
@@ -111,7 +142,7 @@ class ContractResolver:
             task.cancel()
         await asyncio.gather(*self._lookups.values(), return_exceptions=True)
 
-    def _lookup(self, model: str, selector: Selector) -> asyncio.Task[Contract]:
+    def _lookup(self, model: str, selector: Selector) -> asyncio.Task[Served]:
         key = (model, selector)
         task = self._lookups.get(key)
         if task is None:
@@ -120,16 +151,13 @@ class ContractResolver:
             task.add_done_callback(lambda done: self._keep(key, done))
         return task
 
-    def _keep(self, key: tuple[str, Selector], task: asyncio.Task[Contract]) -> None:
+    def _keep(self, key: tuple[str, Selector], task: asyncio.Task[Served]) -> None:
         del self._lookups[key]
         if task.cancelled():
             return
         error = task.exception()
         if error is None:
-            entry = self._entries.get(key)
-            # An unchanged contract stays the same object: `renew` tells by identity whether there is a newer one.
-            contract = entry.contract if entry is not None and entry.contract == task.result() else task.result()
-            self._entries[key] = _Entry(contract, time.monotonic())
+            self._entries[key] = _Entry(task.result(), time.monotonic())
             self._entries.move_to_end(key)
             if len(self._entries) > MAX_CACHED:
                 self._entries.popitem(last=False)
@@ -139,26 +167,30 @@ class ContractResolver:
         else:
             self._entries.pop(key, None)
 
-    async def _joined(self, task: asyncio.Task[Contract], deadline: Deadline) -> Contract:
+    async def _joined(self, task: asyncio.Task[Served], deadline: Deadline) -> Served:
         try:
             return await asyncio.wait_for(asyncio.shield(task), deadline.remaining())
         except TimeoutError:
             raise DeadlineExceeded("The model server did not answer within the request's deadline.") from None
 
-    async def _read(self, model: str, selector: Selector) -> Contract:
+    async def _read(self, model: str, selector: Selector) -> Served:
         deadline = Deadline.after(LOOKUP_SECONDS)
         for _ in range(SWITCH_ATTEMPTS):
             try:
                 version, signatures = await self._backend.signatures(model, selector, deadline)
             except ServableNotFound as error:
                 raise await self._missing(model, selector, deadline) from error
-            if not carries_card(signatures):
-                options = self._options.get(model, ModelOptions.model_validate({}))
-                return contract_from_signatures(model, version, signatures, options)
             try:
-                return await self._described(model, version, signatures, deadline)
+                if carries_card(signatures):
+                    contract = await self._described(model, version, signatures, deadline)
+                else:
+                    options = self._options.get(model, ModelOptions.model_validate({}))
+                    contract = contract_from_signatures(model, version, signatures, options)
             except ServableNotFound:
                 continue
+            except UnsupportedModel as error:
+                return Served(model, version, signatures, None, error.detail)
+            return Served(model, version, signatures, contract)
         raise NotReady(f"The {selector} of model {model!r} keeps changing.")
 
     async def _described(
@@ -184,3 +216,9 @@ class ContractResolver:
         if selector == Selector():
             return NotReady(f"The model {model!r} is changing versions.")
         return UnknownVersion(f"The model {model!r} has no {selector}; available versions are {', '.join(available)}.")
+
+
+def _contract(served: Served) -> Contract:
+    if served.contract is None:
+        raise UnsupportedModel(served.unsupported)
+    return served.contract

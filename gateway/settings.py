@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     )
     max_batch_upload_bytes: int = Field(128 * 2**20, ge=1, description="Largest body of a batch request, in bytes.")
     max_batch_images: int = Field(64, ge=1, le=4096, description="Most images in one batch request.")
+    max_tensor_body_bytes: int = Field(
+        32 * 2**20, ge=1, description="Largest body of a tensor request (/v1 and /v2), in bytes."
+    )
     max_image_pixels: int = Field(
         DEFAULT_MAX_PIXELS, ge=1, description="Most pixels of an image, checked before it is decoded."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,10 @@ _NUMBERS: dict[int, tuple[np.dtype[np.generic], str]] = {
 _NUMBER_TYPES = {dtype: number for number, (dtype, _) in _NUMBERS.items()}
 
 
+Array = npt.NDArray[np.generic] | npt.NDArray[np.object_]
+"""Values of a tensor: numbers, or an object array whose elements are bytes."""
+
+
 class TensorError(ValueError):
     """A wire tensor whose parts contradict each other, or of a dtype that has no array here."""
 
@@ -35,6 +40,11 @@ def dtype_name(number: int) -> str:
     if number in DataType.values():
         return DataType.Name(DataType.ValueType(number)).removeprefix("DT_").lower()
     return f"dtype {number}"
+
+
+def number_dtype(number: int) -> np.dtype[np.generic] | None:
+    """NumPy's dtype for a wire dtype; None for strings and for what has no array here."""
+    return _NUMBERS[number][0] if number in _NUMBERS else None
 
 
 def shape_of(tensor: Tensor) -> tuple[int, ...]:
@@ -58,11 +68,29 @@ def number_tensor(array: npt.NDArray[np.generic]) -> Tensor:
     return tensor
 
 
-def string_tensor(values: list[bytes]) -> Tensor:
-    """Wire tensor of byte strings, shape (n,)."""
+def string_tensor(values: Sequence[bytes], shape: tuple[int, ...] | None = None) -> Tensor:
+    """Wire tensor of byte strings in row-major order; of shape (n,) unless told."""
     tensor = Tensor(dtype=DataType.DT_STRING, string_val=values)
-    tensor.tensor_shape.dim.add(size=len(values))
+    for size in (len(values),) if shape is None else shape:
+        tensor.tensor_shape.dim.add(size=size)
     return tensor
+
+
+def tensor_of(array: Array) -> Tensor:
+    """Wire tensor of numbers or byte strings; errors as in `number_tensor`."""
+    if array.dtype == np.object_:
+        return string_tensor(array.ravel().tolist(), array.shape)
+    return number_tensor(array)
+
+
+def array_of(tensor: Tensor, *, max_elements: int) -> Array:
+    """Array of any wire tensor; errors as in `number_array`."""
+    if tensor.dtype != DataType.DT_STRING:
+        return number_array(tensor, max_elements=max_elements)
+    values = string_values(tensor, max_elements=max_elements)
+    strings = np.empty(len(values), np.object_)
+    strings[:] = values
+    return strings.reshape(shape_of(tensor))
 
 
 def number_array(tensor: Tensor, *, max_elements: int) -> npt.NDArray[np.generic]:

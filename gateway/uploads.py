@@ -100,6 +100,21 @@ async def read_uploads(
     return form.finish()
 
 
+async def read_body(request: Request, *, max_bytes: int, timeout_seconds: float) -> bytearray:
+    """The whole body, of any type.
+
+    Raises:
+        UnsupportedRequest: It is compressed.
+        UploadTooLarge: More than `max_bytes`.
+        UploadTimeout: Not complete within `timeout_seconds`.
+    """
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedRequest("A compressed body is not accepted.")
+    body = bytearray()
+    await _receive(request, body.extend, max_bytes, max_bytes, timeout_seconds)
+    return body
+
+
 def _content_type(request: Request) -> tuple[str, bytes]:
     media_type, options = parse_options_header(request.headers.get("content-type", ""))
     return media_type.decode("latin-1").lower(), options.get(b"boundary", b"")

@@ -189,8 +189,8 @@ class ColourServer:
             _abort(context, "FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
         self.request_ids.extend(str(value) for key, value in context.invocation_metadata() if key == "x-request-id")
         if name != "describe":
-            [given] = request.inputs.values()
-            self.batch_sizes.append(given.tensor_shape.dim[0].size)
+            given = next(iter(request.inputs.values()))
+            self.batch_sizes.append(given.tensor_shape.dim[0].size if given.tensor_shape.dim else 1)
         response = pb.PredictResponse()
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = number

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from starlette.responses import PlainTextResponse, Response
 
 from gateway import errors
 from gateway.deadline import Deadline
@@ -36,6 +37,20 @@ async def readyz(parts: ServicesDep) -> Readiness:
         listed = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
         raise errors.NotReady(f"Not every model can answer yet. {listed}", missing=missing)
     return Readiness(models={name: versions for name, versions in found.items() if not isinstance(versions, str)})
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=PlainTextResponse,
+    responses={200: {"description": "Prometheus' text format, or OpenMetrics where it is accepted."}},
+)
+def metrics(request: Request) -> Response:
+    """Give the metrics of all workers."""
+    parts = request.state.services
+    assert isinstance(parts, Services)
+    content, media_type = parts.metrics.exposition(request.headers.get("accept", ""))
+    return Response(content, media_type=media_type)
 
 
 async def _available(parts: Services, name: str, deadline: Deadline) -> list[int] | str:

@@ -8,9 +8,10 @@ from fastapi import APIRouter, Request, Response
 
 from gateway import errors
 from gateway.backend import Selector
+from gateway.calls import Call
 from gateway.classifier import Classification, Ranked
 from gateway.deadline import Deadline
-from gateway.dependencies import ModelName, SelectorDep, Services, ServicesDep, TopKDep
+from gateway.dependencies import CallDep, ModelName, SelectorDep, Services, ServicesDep, TopKDep
 from gateway.images import ACCEPTED_MEDIA_TYPES
 from gateway.problems import problem, responses
 from gateway.schemas import (
@@ -92,10 +93,10 @@ BATCH_BODY: dict[str, object] = {
     openapi_extra=SINGLE_BODY,
 )
 async def predict_breed(
-    request: Request, response: Response, parts: ServicesDep, selector: SelectorDep, top_k: TopKDep
+    request: Request, response: Response, parts: ServicesDep, call: CallDep, selector: SelectorDep, top_k: TopKDep
 ) -> BreedAnswer:
     """Answer with the breed that the default model sees in one photo."""
-    ranked, model = await _one(request, response, parts, parts.settings.default_model, selector, top_k)
+    ranked, model = await _one(request, response, parts, call, parts.settings.default_model, selector, top_k)
     breed, confidence, predictions = _fields(ranked)
     return BreedAnswer(breed=breed, confidence=confidence, predictions=predictions, model=model)
 
@@ -108,10 +109,10 @@ async def predict_breed(
     openapi_extra=BATCH_BODY,
 )
 async def predict_breed_batch(
-    request: Request, response: Response, parts: ServicesDep, selector: SelectorDep, top_k: TopKDep
+    request: Request, response: Response, parts: ServicesDep, call: CallDep, selector: SelectorDep, top_k: TopKDep
 ) -> BreedBatch:
     """Answer for each photo in turn: a breed, or what is wrong with just that photo."""
-    uploads, answer = await _many(request, response, parts, parts.settings.default_model, selector, top_k)
+    uploads, answer = await _many(request, response, parts, call, parts.settings.default_model, selector, top_k)
     results: list[BreedItem | FailedItem] = []
     for upload, result in zip(uploads, answer.results, strict=True):
         if isinstance(result, Ranked):
@@ -132,10 +133,16 @@ async def predict_breed_batch(
     openapi_extra=SINGLE_BODY,
 )
 async def predict(
-    request: Request, response: Response, parts: ServicesDep, model: ModelName, selector: SelectorDep, top_k: TopKDep
+    request: Request,
+    response: Response,
+    parts: ServicesDep,
+    call: CallDep,
+    model: ModelName,
+    selector: SelectorDep,
+    top_k: TopKDep,
 ) -> LabelAnswer:
     """Answer with the label that a model gives one image."""
-    ranked, answered = await _one(request, response, parts, model, selector, top_k)
+    ranked, answered = await _one(request, response, parts, call, model, selector, top_k)
     label, confidence, predictions = _fields(ranked)
     return LabelAnswer(label=label, confidence=confidence, predictions=predictions, model=answered)
 
@@ -148,10 +155,16 @@ async def predict(
     openapi_extra=BATCH_BODY,
 )
 async def predict_batch(
-    request: Request, response: Response, parts: ServicesDep, model: ModelName, selector: SelectorDep, top_k: TopKDep
+    request: Request,
+    response: Response,
+    parts: ServicesDep,
+    call: CallDep,
+    model: ModelName,
+    selector: SelectorDep,
+    top_k: TopKDep,
 ) -> LabelBatch:
     """Answer for each image in turn: a label, or what is wrong with just that image."""
-    uploads, answer = await _many(request, response, parts, model, selector, top_k)
+    uploads, answer = await _many(request, response, parts, call, model, selector, top_k)
     results: list[LabelItem | FailedItem] = []
     for upload, result in zip(uploads, answer.results, strict=True):
         if isinstance(result, Ranked):
@@ -165,13 +178,14 @@ async def predict_batch(
 
 
 async def _one(
-    request: Request, response: Response, parts: Services, model: str, selector: Selector, top_k: int
+    request: Request, response: Response, parts: Services, call: Call, model: str, selector: Selector, top_k: int
 ) -> tuple[Ranked, ModelVersion]:
     settings = parts.settings
-    upload = await read_upload(
-        request, max_bytes=settings.max_upload_bytes, timeout_seconds=settings.upload_timeout_seconds
-    )
-    answer = await _classified(response, parts, model, selector, [upload], top_k)
+    with call.stage("upload"):
+        upload = await read_upload(
+            request, max_bytes=settings.max_upload_bytes, timeout_seconds=settings.upload_timeout_seconds
+        )
+    answer = await _classified(response, parts, call, model, selector, [upload], top_k)
     [result] = answer.results
     if isinstance(result, errors.GatewayError):
         raise result
@@ -179,26 +193,36 @@ async def _one(
 
 
 async def _many(
-    request: Request, response: Response, parts: Services, model: str, selector: Selector, top_k: int
+    request: Request, response: Response, parts: Services, call: Call, model: str, selector: Selector, top_k: int
 ) -> tuple[list[Upload], Classification]:
     settings = parts.settings
-    uploads = await read_uploads(
-        request,
-        max_files=settings.max_batch_images,
-        max_file_bytes=settings.max_upload_bytes,
-        max_bytes=settings.max_batch_upload_bytes,
-        timeout_seconds=settings.upload_timeout_seconds,
-    )
-    return uploads, await _classified(response, parts, model, selector, uploads, top_k)
+    with call.stage("upload"):
+        uploads = await read_uploads(
+            request,
+            max_files=settings.max_batch_images,
+            max_file_bytes=settings.max_upload_bytes,
+            max_bytes=settings.max_batch_upload_bytes,
+            timeout_seconds=settings.upload_timeout_seconds,
+        )
+    return uploads, await _classified(response, parts, call, model, selector, uploads, top_k)
 
 
 async def _classified(
-    response: Response, parts: Services, model: str, selector: Selector, uploads: Sequence[Upload], top_k: int
+    response: Response,
+    parts: Services,
+    call: Call,
+    model: str,
+    selector: Selector,
+    uploads: Sequence[Upload],
+    top_k: int,
 ) -> Classification:
     deadline = Deadline.after(parts.settings.request_timeout_seconds)
-    with parts.admission.admit(len(uploads)):
-        answer = await parts.classifier.classify(model, selector, [one.content for one in uploads], top_k, deadline)
+    call.images, call.image_bytes = len(uploads), sum(len(one.data) for one in uploads)
+    with parts.admit(len(uploads)):
+        contents = [one.content for one in uploads]
+        answer = await parts.classifier.classify(model, selector, contents, top_k, deadline, call)
     response.headers["X-Model-Version"] = str(answer.contract.version)
+    response.headers["Server-Timing"] = call.server_timing()
     return answer
 
 

@@ -1,0 +1,56 @@
+"""What is noted of a request while it runs: for its log line, its metrics and its Server-Timing header."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+Stage = Literal["upload", "queue", "decode", "predict"]
+"""Where the time goes: the body arrives; images wait for a thread; they are decoded (or tensors are read); the model
+server answers."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One request.
+
+    Attributes:
+        route: Template of its path, such as ``/api/v1/models/{model}/predict``.
+        model: Name of the model that answers; set only once it is known to exist.
+        version: Its version.
+        images: Images (or rows) in the request, and `image_bytes` their encoded size.
+        failures: Codes of the images that could not be decoded, one for each.
+        seconds: Time spent by stage.
+    """
+
+    route: str = "unmatched"
+    model: str = ""
+    version: int | None = None
+    images: int = 0
+    image_bytes: int = 0
+    failures: list[str] = field(default_factory=list)
+    seconds: dict[Stage, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: Stage) -> Iterator[None]:
+        """Add the time that a block takes to a stage, also when it fails."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(name, time.perf_counter() - started)
+
+    def add(self, name: Stage, seconds: float) -> None:
+        """Add time to a stage."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+    def answered_by(self, model: str, version: int) -> None:
+        """Note which version answers."""
+        self.model, self.version = model, version
+
+    def server_timing(self) -> str:
+        """Value of the Server-Timing header, in milliseconds: ``upload;dur=0.4, queue;dur=0.0, decode;dur=2.1``."""
+        return ", ".join(f"{name};dur={seconds * 1000:.2f}" for name, seconds in self.seconds.items())

@@ -1,0 +1,185 @@
+"""Tensors in, tensors out: any signature of any served model, checked before anything is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from gateway import errors, images
+from gateway.admission import Admission
+from gateway.backend import Backend, Selector, ServableNotFound
+from gateway.calls import Call
+from gateway.classifier import SWITCH_ATTEMPTS
+from gateway.contract import DEFAULT_SIGNATURE
+from gateway.deadline import Deadline
+from gateway.image_formats import check_pixels, open_image
+from gateway.pb.serving_pb2 import DataType, SignatureDef, Tensor
+from gateway.resolver import ContractResolver, Served
+from gateway.settings import Settings
+from gateway.signature_inputs import check_inputs
+from gateway.tensors import Array, TensorError, array_of, tensor_of
+
+MAX_OUTPUT_ELEMENTS = 2**26
+"""Values of one output that are read: more than an answer of `backend.MAX_MESSAGE_BYTES` can hold as floats."""
+
+SENT_AS_THEY_CAME = ("JPEG", "PNG")
+"""Formats that decoders agree on; an image of another is sent as the JPEG that `images.reencode_image` makes of it."""
+
+ReadInputs = Callable[[SignatureDef], Mapping[str, Array]]
+"""Makes a caller's tensors into arrays, told the signature they are for; runs in a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """The answer of one version.
+
+    Attributes:
+        served: The version.
+        signature: Its signature that was run.
+        outputs: Every output, by name.
+    """
+
+    served: Served
+    signature: SignatureDef
+    outputs: Mapping[str, Array]
+
+
+class Predictor:
+    """Runs signatures.
+
+    Args:
+        backend: The model server.
+        resolver: Finds the version and its signatures.
+        decoders: Threads in which bodies are read and images checked.
+        admission: Permits for further rows.
+        settings: Limits.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        resolver: ContractResolver,
+        decoders: ThreadPoolExecutor,
+        admission: Admission,
+        settings: Settings,
+    ) -> None:
+        self._backend = backend
+        self._resolver = resolver
+        self._decoders = decoders
+        self._admission = admission
+        self._max_pixels = settings.max_image_pixels
+        self._max_rows = settings.max_predict_batch_size
+
+    async def predict(
+        self, model: str, selector: Selector, key: str, read: ReadInputs, deadline: Deadline, call: Call
+    ) -> Predicted:
+        """Run one signature of one version; the caller holds a permit for the first row.
+
+        Args:
+            model: Name of the model.
+            selector: Which version.
+            key: Key of the signature; empty for the default one.
+            read: The inputs. It is called again where the version changes meanwhile.
+            deadline: For all of it.
+            call: Takes note of version, rows and times.
+
+        Raises:
+            SignatureMissing: The version has no such signature.
+            InvalidTensor: The inputs are not what the signature takes.
+            ImageError: An encoded image among them is not one that the model server can decode.
+            GatewayError: As `ContractResolver.served` and `Backend.predict` raise them.
+        """
+        key = key or DEFAULT_SIGNATURE
+        served = await self._resolver.served(model, selector, deadline)
+        call.answered_by(served.model, served.version)
+        for _ in range(SWITCH_ATTEMPTS):
+            signature = _signature(served, key)
+            with call.stage("decode"):
+                call.images, tensors = await self._prepared(served, key, read, deadline)
+            try:
+                with self._admission.admit(call.images - 1), call.stage("predict"):
+                    given = await self._backend.predict(served.model, served.version, key, tensors, [], deadline)
+            except ServableNotFound:
+                served = await self._resolver.renew_served(served.model, served.version, selector, deadline)
+                call.answered_by(served.model, served.version)
+                continue
+            return Predicted(served, signature, _arrays(served, given))
+        raise errors.NotReady(f"The {selector} of model {model!r} keeps changing.")
+
+    async def _prepared(
+        self, served: Served, key: str, read: ReadInputs, deadline: Deadline
+    ) -> tuple[int, dict[str, Tensor]]:
+        prepare = partial(_prepared, served, key, read, max_rows=self._max_rows, max_pixels=self._max_pixels)
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                return await asyncio.get_running_loop().run_in_executor(self._decoders, prepare)
+        except TimeoutError:
+            raise errors.DeadlineExceeded("The tensors were not read within the request's deadline.") from None
+
+
+def _signature(served: Served, key: str) -> SignatureDef:
+    if key not in served.signatures:
+        offered = ", ".join(repr(one) for one in sorted(served.signatures))
+        raise errors.SignatureMissing(f'Serving signature key "{key[:200]}" not found. There is {offered}.')
+    return served.signatures[key]
+
+
+def _prepared(
+    served: Served, key: str, read: ReadInputs, *, max_rows: int, max_pixels: int
+) -> tuple[int, dict[str, Tensor]]:
+    signature = served.signatures[key]
+    arrays = read(signature)
+    rows = check_inputs(signature, arrays, max_rows)
+    if takes_encoded_images(served, key):
+        arrays = {name: _checked_images(array, max_pixels) for name, array in arrays.items()}
+    try:
+        return rows, {name: tensor_of(array) for name, array in arrays.items()}
+    except TensorError as error:
+        raise errors.InvalidTensor(f"The inputs cannot be sent: {error}.") from error
+
+
+def takes_encoded_images(served: Served, key: str) -> bool:
+    """Whether the input of a signature is known to be encoded images."""
+    contract = served.contract
+    if contract is None or any(info.dtype != DataType.DT_STRING for info in served.signatures[key].inputs.values()):
+        return False
+    if contract.card is not None:
+        return key == DEFAULT_SIGNATURE
+    return contract.input_kind == "encoded" and key == contract.signature
+
+
+def _checked_images(encoded: Array, max_pixels: int) -> Array:
+    """The images as the model server can decode them; one that it cannot would fail the whole batch it shares."""
+    checked = np.empty(encoded.size, np.object_)
+    try:
+        checked[:] = [_checked_image(one, max_pixels) for one in encoded.ravel().tolist()]
+    except images.UnsupportedImage as error:
+        raise errors.UnsupportedImage(str(error)) from error
+    except images.ImageTooLarge as error:
+        raise errors.ImageTooLarge(str(error)) from error
+    except images.ImageError as error:
+        raise errors.InvalidImage(str(error)) from error
+    return checked.reshape(encoded.shape)
+
+
+def _checked_image(data: bytes, max_pixels: int) -> bytes:
+    name, picture, _ = open_image(data, max_pixels)
+    check_pixels(picture.size, max_pixels)  # the server decodes a JPEG at its full size
+    if name not in SENT_AS_THEY_CAME:
+        return images.reencode_image(data, max_pixels=max_pixels)
+    images.decode_image(data, images.Target(8, 8, "squash"), max_pixels=max_pixels)
+    return data
+
+
+def _arrays(served: Served, tensors: Mapping[str, Tensor]) -> dict[str, Array]:
+    try:
+        return {name: array_of(tensor, max_elements=MAX_OUTPUT_ELEMENTS) for name, tensor in sorted(tensors.items())}
+    except TensorError as error:
+        raise errors.ModelServerFailed(
+            f"The model {served.model!r} version {served.version} gave outputs that cannot be read."
+        ) from error

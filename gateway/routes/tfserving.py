@@ -1,0 +1,297 @@
+"""TensorFlow Serving's REST interface: its clients only change the host.
+
+The requests and answers are those of the real server; beyond it, shapes and dtypes are checked against the signature,
+and the gateway's limits, admission and deadline hold.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, cast
+
+import grpc
+from fastapi import APIRouter, Path, Request
+from starlette.responses import Response
+
+from gateway import errors
+from gateway.backend import Selector
+from gateway.calls import Call
+from gateway.deadline import Deadline
+from gateway.dependencies import MAX_VERSION, CallDep, ModelName, Services, ServicesDep
+from gateway.json_tensors import is_binary, json_array, json_strings, read_json, write_json
+from gateway.pb.serving_pb2 import DataType, ModelVersionStatus, SignatureDef, TensorInfo
+from gateway.predictor import Predicted
+from gateway.signature_inputs import check_names
+from gateway.tensors import Array
+from gateway.uploads import read_body
+
+router = APIRouter(prefix="/v1/models", tags=["tensorflow serving"])
+
+Version = Annotated[int, Path(ge=0, le=MAX_VERSION, description="Version of the model.", examples=[1])]
+Label = Annotated[str, Path(max_length=128, description="Version label of the model.", examples=["stable"])]
+
+BINARY_SUFFIX = "_bytes"
+"""Names of string outputs that are given as base64 end so."""
+
+GRPC_CODES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+ERRORS: dict[int | str, dict[str, object]] = {
+    status: {
+        "description": description,
+        "content": {"application/json": {"schema": {"type": "object"}, "example": {"error": description}}},
+    }
+    for status, description in {
+        400: "The request cannot be read, or the model refuses it.",
+        404: "There is no such model, version or label.",
+        408: "The body came too slowly.",
+        413: "The body is too large.",
+        429: "The gateway has all the work that it takes.",
+        503: "The model server cannot be reached, or no version is available.",
+        504: "The answer did not come within the deadline.",
+    }.items()
+}
+PREDICT: dict[str, object] = {
+    "requestBody": {
+        "required": True,
+        "description": "`instances` (a list of rows) or `inputs` (columns), and `signature_name` where it is not "
+        'the default one. Bytes are written `{"b64": "..."}`.',
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"signature_name": {"type": "string"}, "instances": {"type": "array"}, "inputs": {}},
+                },
+                "example": {"signature_name": "describe", "instances": [0]},
+            }
+        },
+    }
+}
+
+
+@router.post("/{model}:predict", summary="Run a signature", responses=ERRORS, openapi_extra=PREDICT)
+async def predict(request: Request, parts: ServicesDep, call: CallDep, model: ModelName) -> Response:
+    """Run a signature of the newest version, or of the one that the configured routes choose."""
+    return await _predict(request, parts, call, model, Selector())
+
+
+@router.post(
+    "/{model}/versions/{version}:predict",
+    summary="Run a signature of one version",
+    responses=ERRORS,
+    openapi_extra=PREDICT,
+)
+async def predict_version(
+    request: Request, parts: ServicesDep, call: CallDep, model: ModelName, version: Version
+) -> Response:
+    """Run a signature of just this version."""
+    return await _predict(request, parts, call, model, Selector(version=version))
+
+
+@router.post(
+    "/{model}/labels/{label}:predict",
+    summary="Run a signature of a labelled version",
+    responses=ERRORS,
+    openapi_extra=PREDICT,
+)
+async def predict_label(
+    request: Request, parts: ServicesDep, call: CallDep, model: ModelName, label: Label
+) -> Response:
+    """Run a signature of the version that a label stands for."""
+    return await _predict(request, parts, call, model, Selector(label=label))
+
+
+@router.get("/{model}", summary="States of all versions", responses=ERRORS)
+async def status(parts: ServicesDep, model: ModelName) -> Response:
+    """Say which versions there are, and in what state."""
+    return _status(await _versions(parts, model))
+
+
+@router.get("/{model}/versions/{version}", summary="State of one version", responses=ERRORS)
+async def version_status(parts: ServicesDep, model: ModelName, version: Version) -> Response:
+    """Say in what state a version is."""
+    found = [one for one in await _versions(parts, model) if one.version == version]
+    if not found:
+        raise errors.UnknownVersion(f"Could not find version {version} of model {model}")
+    return _status(found)
+
+
+@router.get("/{model}/labels/{label}", summary="State of a labelled version", responses=ERRORS)
+async def label_status(parts: ServicesDep, model: ModelName, label: Label) -> Response:
+    """Say in what state the version is that a label stands for."""
+    deadline = Deadline.after(parts.settings.request_timeout_seconds)
+    served = await parts.resolver.served(model, Selector(label=label), deadline)
+    return _status([one for one in await _versions(parts, model) if one.version == served.version])
+
+
+@router.get("/{model}/metadata", summary="Signatures of the newest version", responses=ERRORS)
+async def metadata(parts: ServicesDep, model: ModelName) -> Response:
+    """Describe every signature."""
+    return await _metadata(parts, model, Selector())
+
+
+@router.get("/{model}/versions/{version}/metadata", summary="Signatures of one version", responses=ERRORS)
+async def version_metadata(parts: ServicesDep, model: ModelName, version: Version) -> Response:
+    """Describe every signature of a version."""
+    return await _metadata(parts, model, Selector(version=version))
+
+
+@router.get("/{model}/labels/{label}/metadata", summary="Signatures of a labelled version", responses=ERRORS)
+async def label_metadata(parts: ServicesDep, model: ModelName, label: Label) -> Response:
+    """Describe every signature of the version that a label stands for."""
+    return await _metadata(parts, model, Selector(label=label))
+
+
+@router.post("/{target:path}:classify", include_in_schema=False)
+@router.post("/{target:path}:regress", include_in_schema=False)
+async def classify_or_regress() -> Response:
+    """Refuse what the real server refuses as well for a model that is exported for Predict."""
+    raise errors.BadRequest("The model's signatures are of method tensorflow/serving/predict: use :predict.")
+
+
+async def _predict(request: Request, parts: Services, call: Call, model: str, selector: Selector) -> Response:
+    settings = parts.settings
+    with call.stage("upload"):
+        body = await read_body(
+            request, max_bytes=settings.max_tensor_body_bytes, timeout_seconds=settings.upload_timeout_seconds
+        )
+    call.image_bytes = len(body)
+    deadline = Deadline.after(settings.request_timeout_seconds)
+    with parts.admit(1):
+        asked = await parts.in_thread(_Body, body, deadline)
+        answer = await parts.predictor.predict(model, selector, asked.signature_name, asked.inputs, deadline, call)
+        content = await parts.in_thread(_rows if asked.by_row else _columns, answer, deadline)
+    headers = {"X-Model-Version": str(answer.served.version), "Server-Timing": call.server_timing()}
+    return Response(content, media_type="application/json", headers=headers)
+
+
+class _Body:
+    """The body of a predict request, whose tensors are read once the signature is known."""
+
+    def __init__(self, body: bytes | bytearray) -> None:
+        value = read_json(body)
+        if not isinstance(value, dict):
+            raise errors.BadRequest("The body must be a JSON object.")
+        name = value.get("signature_name", "")
+        if not isinstance(name, str):
+            raise errors.BadRequest("signature_name must be a string.")
+        if ("instances" in value) == ("inputs" in value):
+            raise errors.BadRequest("The body must have one of instances and inputs.")
+        self.signature_name = name
+        self.by_row = "instances" in value
+        self._given: object = value["instances" if self.by_row else "inputs"]
+
+    def inputs(self, signature: SignatureDef) -> dict[str, Array]:
+        """Arrays by input name; they are yet to be held to the signature's shapes."""
+        columns = self._rows(signature) if self.by_row else self._columns(signature)
+        check_names(signature, columns)
+        return {name: json_array(value, signature.inputs[name].dtype, name) for name, value in columns.items()}
+
+    def _columns(self, signature: SignatureDef) -> dict[str, object]:
+        if isinstance(self._given, dict) and not is_binary(self._given):
+            return self._given
+        return {_only_input(signature): self._given}
+
+    def _rows(self, signature: SignatureDef) -> dict[str, object]:
+        rows = self._given
+        if not isinstance(rows, list) or not rows:
+            raise errors.InvalidTensor("instances must be a list of at least one row.")
+        if not isinstance(rows[0], dict) or is_binary(rows[0]):
+            return {_only_input(signature): rows}
+        names = rows[0].keys()
+        if any(not isinstance(row, dict) or row.keys() != names for row in rows):
+            raise errors.InvalidTensor("Every row of instances must name the same inputs.")
+        named = cast(list[dict[str, object]], rows)
+        return {name: [row[name] for row in named] for name in names}
+
+
+def _only_input(signature: SignatureDef) -> str:
+    names = list(signature.inputs)
+    if len(names) != 1:
+        raise errors.InvalidTensor(f"The inputs must be named: the signature takes {', '.join(sorted(names))}.")
+    return names[0]
+
+
+def _columns(answer: Predicted) -> bytes:
+    named = {name: _json(name, array) for name, array in answer.outputs.items()}
+    return write_json({"outputs": next(iter(named.values())) if len(named) == 1 else named})
+
+
+def _rows(answer: Predicted) -> bytes:
+    if len({array.shape[:1] or None for array in answer.outputs.values()}) != 1 or not all(
+        array.ndim for array in answer.outputs.values()
+    ):
+        raise errors.BadRequest("The outputs do not have one row for each instance: ask with inputs, not instances.")
+    named = {name: _json(name, array) for name, array in answer.outputs.items()}
+    if len(named) == 1:
+        return write_json({"predictions": next(iter(named.values()))})
+    rows = zip(*named.values(), strict=True)
+    return write_json({"predictions": [dict(zip(named, row, strict=True)) for row in rows]})
+
+
+def _json(name: str, array: Array) -> object:
+    """What `write_json` takes: numbers as an array, strings as nested lists."""
+    if array.dtype == object:
+        return json_strings(array, binary=name.endswith(BINARY_SUFFIX))
+    return array if array.ndim else array[()]
+
+
+async def _versions(parts: Services, model: str) -> list[ModelVersionStatus]:
+    try:
+        return await parts.resolver.versions(model, Deadline.after(parts.settings.request_timeout_seconds))
+    except errors.UnknownModel:
+        raise errors.UnknownModel(f"Could not find any versions of model {model}") from None
+
+
+def _status(versions: list[ModelVersionStatus]) -> Response:
+    listed = [
+        {
+            "version": str(one.version),
+            "state": (
+                ModelVersionStatus.State.Name(one.state)
+                if one.state in ModelVersionStatus.State.values()
+                else "UNKNOWN"
+            ),
+            "status": {
+                "error_code": GRPC_CODES[one.status.error_code]
+                if one.status.error_code < len(GRPC_CODES)
+                else "UNKNOWN",
+                # Why a version failed to load names files of the model server: it is in that server's log.
+                "error_message": "" if not one.status.error_message else "See the log of the model server.",
+            },
+        }
+        for one in versions
+    ]
+    return _indented({"model_version_status": listed})
+
+
+async def _metadata(parts: Services, model: str, selector: Selector) -> Response:
+    served = await parts.resolver.served(model, selector, Deadline.after(parts.settings.request_timeout_seconds))
+    signatures = {
+        key: {
+            "inputs": _tensors(signature.inputs),
+            "outputs": _tensors(signature.outputs),
+            "method_name": signature.method_name,
+        }
+        for key, signature in sorted(served.signatures.items())
+    }
+    spec = {"name": model, "signature_name": "", "version": str(served.version)}
+    return _indented({"model_spec": spec, "metadata": {"signature_def": {"signature_def": signatures}}})
+
+
+def _tensors(infos: Mapping[str, TensorInfo]) -> dict[str, object]:
+    return {
+        name: {
+            "dtype": DataType.Name(info.dtype) if info.dtype in DataType.values() else int(info.dtype),
+            "tensor_shape": {
+                "dim": [{"size": str(dim.size), "name": ""} for dim in info.tensor_shape.dim],
+                "unknown_rank": info.tensor_shape.unknown_rank,
+            },
+            "name": info.name,
+        }
+        for name, info in sorted(infos.items())
+    }
+
+
+def _indented(value: object) -> Response:
+    return Response(json.dumps(value, indent=1), media_type="application/json")

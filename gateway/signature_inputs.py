@@ -1,0 +1,88 @@
+"""Whether tensors are what a signature takes, before they are sent: a wrong rank can end a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from gateway.errors import InvalidTensor
+from gateway.pb.serving_pb2 import DataType, SignatureDef, TensorInfo
+from gateway.tensors import Array, dtype_name, number_dtype
+
+
+def check_inputs(signature: SignatureDef, arrays: Mapping[str, Array], max_rows: int) -> int:
+    """Hold the inputs of a request to its signature: names, dtype, rank and every size that is not left open.
+
+    Args:
+        signature: As the model server describes it.
+        arrays: The inputs by name.
+        max_rows: Most rows of inputs whose first dimension is open.
+
+    Returns:
+        Rows: the first size of the inputs whose first dimension is open, 1 where none is.
+
+    Raises:
+        InvalidTensor: What the signature does not take, or leaves so open that it cannot be checked.
+    """
+    check_names(signature, arrays)
+    rows: dict[str, int] = {}
+    for name, array in arrays.items():
+        info = signature.inputs[name]
+        _check_dtype(name, info, array)
+        _check_shape(name, info, array.shape)
+        if info.tensor_shape.unknown_rank or (info.tensor_shape.dim and info.tensor_shape.dim[0].size < 0):
+            rows[name] = array.shape[0]
+    if len(set(rows.values())) > 1:
+        raise InvalidTensor(f"The inputs have different numbers of rows: {_listed(rows)}.")
+    count = next(iter(rows.values()), 1)
+    if count > max_rows:
+        raise InvalidTensor(f"{count} rows are more than the {max_rows} that are taken at once.", limit=max_rows)
+    return count
+
+
+def check_names(signature: SignatureDef, given: Iterable[str]) -> None:
+    """Refuse inputs that are missing or that the signature does not know.
+
+    Raises:
+        InvalidTensor: They are not just the signature's.
+    """
+    wanted, names = set(signature.inputs), set(given)
+    if names != wanted:
+        raise InvalidTensor(f"The inputs must be {_names(wanted)}; given are {_names(names)}.")
+
+
+def _check_dtype(name: str, info: TensorInfo, array: Array) -> None:
+    wanted = np.dtype(np.object_) if info.dtype == DataType.DT_STRING else number_dtype(info.dtype)
+    if wanted != array.dtype:
+        given = "string" if array.dtype == np.object_ else str(array.dtype)
+        raise InvalidTensor(f"The input {name!r} is of type {dtype_name(info.dtype)}, not {given}.")
+
+
+def _check_shape(name: str, info: TensorInfo, shape: tuple[int, ...]) -> None:
+    if info.tensor_shape.unknown_rank:
+        # A string cannot reach a convolution; numbers of a rank that nobody vouches for might.
+        if info.dtype != DataType.DT_STRING:
+            raise InvalidTensor(
+                f"The model does not say the rank of its input {name!r}; a wrong one can end a model server, so it is "
+                "not sent. Export the model with an input signature."
+            )
+        sizes: list[int] = [-1]
+    else:
+        sizes = [dim.size for dim in info.tensor_shape.dim]
+    if len(shape) != len(sizes) or any(0 <= size != given for size, given in zip(sizes, shape, strict=False)):
+        raise InvalidTensor(f"The input {name!r} must be of shape {_shape(sizes)}, not {_shape(shape)}.")
+    if 0 in shape:
+        raise InvalidTensor(f"The input {name!r} is empty: its shape is {_shape(shape)}.")
+
+
+def _shape(sizes: list[int] | tuple[int, ...]) -> str:
+    return "(" + ", ".join("n" if size < 0 else str(size) for size in sizes) + ")"
+
+
+def _names(names: set[str]) -> str:
+    return ", ".join(repr(name[:80]) for name in sorted(names)[:8]) or "none"
+
+
+def _listed(rows: Mapping[str, int]) -> str:
+    return ", ".join(f"{name!r} {count}" for name, count in sorted(rows.items()))
