@@ -181,6 +181,8 @@ def test_any_of_several_workers_answers_for_all_even_for_one_that_died(model_ser
 
 def children(pid: int) -> list[int]:
     """Worker processes of a gateway, without multiprocessing's own tracker."""
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    ).stdout
     rows = [line.split(None, 2) for line in listed.splitlines()]
     return [int(child) for child, parent, command in rows if int(parent) == pid and "spawn_main" in command]
