@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
 import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
 
+from gateway import logs
 from gateway.app import create_app
 from gateway.metrics import shared_between
 from gateway.settings import Settings
@@ -17,9 +17,7 @@ from gateway.settings import Settings
 def app_from_environment() -> FastAPI:
     """The app as the environment configures it; every worker process calls this."""
     settings = Settings()
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    logs.configure(settings)
     return create_app(settings)
 
 
@@ -32,6 +30,7 @@ def main() -> int:
             name = "_".join(str(part) for part in one["loc"]) or "settings"
             print(f"gateway: GATEWAY_{name.upper()}: {one['msg']}", file=sys.stderr)  # noqa: T201
         return 2
+    logs.configure(settings)
     with shared_between(settings.workers):
         _serve(settings)
     return 0
@@ -45,6 +44,7 @@ def _serve(settings: Settings) -> None:
         port=settings.port,
         workers=settings.workers,
         access_log=False,
+        log_config=None,
         log_level=settings.log_level,
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
         server_header=False,

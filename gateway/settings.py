@@ -103,6 +103,8 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
+    log_format: Literal["console", "json"] = Field("console", description="Log lines for people, or JSON for machines.")
+
     @field_validator("models", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

@@ -7,7 +7,6 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.backend import request_id
 from gateway.calls import Call
 from gateway.metrics import Metrics
 
@@ -70,7 +69,6 @@ def _log(scope: Scope, status: int, seconds: float, call: Call) -> None:
     }
     if call.model:
         fields |= {"model": call.model, "version": call.version}
-    text = "%s %s %s %.1f ms %s" + (" %s/%s" if call.model else "")
-    version = (call.model, call.version) if call.model else ()
-    values = (scope["method"], scope["path"], status or "aborted", seconds * 1000, request_id.get(), *version)
-    access.log(level, text, *values, extra={"fields": fields})
+    answered = f" by {call.model}/{call.version}" if call.model else ""
+    values = (scope["method"], scope["path"], status or "aborted", seconds * 1000, answered)
+    access.log(level, "%s %s %s %.1f ms%s", *values, extra={"fields": fields})

@@ -3,21 +3,18 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.colour_server import ColourModel, ColourServer
-from tests.conftest import ROOT
 from tests.gateway.conftest import photo
+from tests.gateway.processes import gateway_process, reachable, until
 
 Start = Callable[..., httpx.Client]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -113,46 +110,8 @@ def test_openmetrics_is_spoken_to_those_who_accept_it(gateway: httpx.Client) -> 
     assert answer.text.endswith("# EOF\n")
 
 
-@contextmanager
-def workers(count: int, target: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = os.environ | {
-        "GATEWAY_PORT": str(port),
-        "GATEWAY_WORKERS": str(count),
-        "GATEWAY_SERVING_TARGET": target,
-        "GATEWAY_DEFAULT_MODEL": "colours",
-        "GATEWAY_LOG_LEVEL": "error",
-    }
-    process = subprocess.Popen([sys.executable, "-m", "gateway"], cwd=ROOT, env=environment)
-    # A connection for each request: which worker takes it is the kernel's choice.
-    limits = httpx.Limits(max_keepalive_connections=0)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", limits=limits, timeout=30) as client:
-            until(lambda: reachable(client))
-            yield client, process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-
-
-def reachable(client: httpx.Client) -> bool:
-    try:
-        return client.get("/healthz").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
-
-
 def test_any_of_several_workers_answers_for_all_even_for_one_that_died(model_server: ColourServer) -> None:
-    with workers(2, model_server.address) as (client, process):
+    with gateway_process(model_server.address, WORKERS="2", LOG_LEVEL="error") as (client, process):
 
         def answered() -> float:
             return total(scraped(client), "gateway_requests_total", route="/api/v1/predict_breed", status="200")

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from gateway.backend import request_id
+from gateway.logs import ConsoleFormatter, JsonFormatter
+from tests.colour_server import ColourServer
+from tests.gateway.conftest import photo
+from tests.gateway.processes import gateway_process
+
+
+def test_a_request_is_followed_by_its_id_from_the_access_log_to_the_model_server(
+    model_server: ColourServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "log"
+    with path.open("wb") as file, gateway_process(model_server.address, file, LOG_FORMAT="json") as (client, _):
+        secret = {"authorization": "Bearer s3cret", "x-request-id": "trace-me-1"}
+        assert client.post("/api/v1/predict_breed?top_k=2", content=photo(), headers=secret).status_code == 200
+        client.post("/v1/models/nope:predict", content=b"{", headers={"x-request-id": "trace-me-2"})
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
+    [first] = [line for line in lines if line.get("request_id") == "trace-me-1"]
+    del first["time"], first["duration_ms"], first["message"]
+    assert first == {
+        "level": "info",
+        "logger": "gateway.access",
+        "request_id": "trace-me-1",
+        "method": "POST",
+        "path": "/api/v1/predict_breed",
+        "status": 200,
+        "model": "colours",
+        "version": 1,
+    }
+    assert "trace-me-1" in model_server.request_ids
+    [second] = [line for line in lines if line.get("request_id") == "trace-me-2"]
+    assert second["status"] == 400
+    assert "s3cret" not in path.read_text()
+    assert "/healthz" not in path.read_text()
+
+
+def record(**extra: object) -> logging.LogRecord:
+    return logging.makeLogRecord({"name": "a.b", "levelname": "INFO", "msg": "said %s", "args": ("this",), **extra})
+
+
+def test_an_exception_is_one_json_line() -> None:
+    try:
+        raise ValueError("broken\nin two")
+    except ValueError as error:
+        line = JsonFormatter().format(record(exc_info=(type(error), error, error.__traceback__)))
+    assert "\n" not in line
+    assert "broken" in json.loads(line)["exception"]
+
+
+@pytest.mark.parametrize("given", ["", "abc"])
+def test_a_console_line_ends_with_the_request_id_where_there_is_one(given: str) -> None:
+    token = request_id.set(given)
+    try:
+        line = ConsoleFormatter().format(record())
+    finally:
+        request_id.reset(token)
+    assert line.endswith("INFO a.b: said this [abc]" if given else "INFO a.b: said this")
