@@ -21,6 +21,7 @@ from gateway.middleware import RequestContext
 from gateway.predictor import Predictor
 from gateway.resolver import ContractResolver
 from gateway.routes import health, models, pages, predictions, tfserving
+from gateway.routing import Routes, Shadows
 from gateway.schemas import Problem
 from gateway.settings import Settings
 from gateway.telemetry import Telemetry
@@ -60,20 +61,25 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
         resolver = ContractResolver(server, settings.model_options, settings.model_refresh_seconds)
         decoders = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
         admission = Admission(settings.max_images_in_flight)
+        classifier = Classifier(server, resolver, decoders, settings)
+        shadows = Shadows(settings, classifier, admission, metrics)
         try:
             yield {
                 "services": Services(
                     settings=settings,
                     backend=server,
                     resolver=resolver,
-                    classifier=Classifier(server, resolver, decoders, settings),
+                    classifier=classifier,
                     predictor=Predictor(server, resolver, decoders, admission, settings),
                     admission=admission,
                     decoders=decoders,
                     metrics=metrics,
+                    routes=Routes(settings.routes, resolver),
+                    shadows=shadows,
                 )
             }
         finally:
+            await shadows.close()
             decoders.shutdown(cancel_futures=True)
             await resolver.close()
             await server.close()
@@ -96,7 +102,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Content-Type", "X-Request-ID"],
+            allow_headers=["Content-Type", "X-Request-ID", "X-Routing-Key"],
             expose_headers=["X-Request-ID", "X-Model-Version", "Retry-After", "Server-Timing"],
         )
     app.add_middleware(Telemetry, metrics=metrics)

@@ -51,10 +51,17 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The answers to several images, in their order: a ranking, or the error of just that image."""
+    """The answers to several images, in their order.
+
+    Attributes:
+        contract: Of the version that answered.
+        results: A ranking, or the error of just that image.
+        prepared: What was made of each upload and sent, or the same error.
+    """
 
     contract: Contract
     results: tuple[Ranked | errors.GatewayError, ...]
+    prepared: tuple[Prepared | errors.GatewayError, ...]
 
 
 class Classifier:
@@ -84,6 +91,8 @@ class Classifier:
         top_k: int,
         deadline: Deadline,
         call: Call,
+        *,
+        ready: Classification | None = None,
     ) -> Classification:
         """Classify images with one version of a model.
 
@@ -94,13 +103,17 @@ class Classifier:
             top_k: Labels wanted for each image; fewer where the model has fewer.
             deadline: For all of it.
             call: Takes note of version, failed images and times.
+            ready: An answer to the same uploads, whose decoded images are used again where they fit.
 
         Raises:
             GatewayError: What fails for all images alike; what is wrong with one image is in its place of the result.
         """
         contract = await self._resolver.resolve(model, selector, deadline)
         call.answered_by(contract.model, contract.version)
-        prepared = await self._prepare(contract, uploads, deadline, call)
+        if ready is not None and _preparation(ready.contract) == _preparation(contract):
+            prepared = list(ready.prepared)
+        else:
+            prepared = await self._prepare(contract, uploads, deadline, call)
         call.failures.extend(one.code for one in prepared if isinstance(one, errors.GatewayError))
         for _ in range(SWITCH_ATTEMPTS):
             good = [one for one in prepared if not isinstance(one, errors.GatewayError)]
@@ -120,6 +133,7 @@ class Classifier:
                     one if isinstance(one, errors.GatewayError) else _ranked(contract, next(scores), top_k)
                     for one in prepared
                 ),
+                tuple(prepared),
             )
         raise errors.NotReady(f"The {selector} of model {model!r} keeps changing.")
 

@@ -20,6 +20,7 @@ from gateway.errors import DeadlineExceeded, InvalidParameter
 from gateway.metrics import Metrics
 from gateway.predictor import Predictor
 from gateway.resolver import ContractResolver
+from gateway.routing import ROUTING_KEY, Routes, Shadows
 from gateway.settings import MODEL_NAME, Settings
 
 MAX_VERSION = 2**63 - 1
@@ -42,6 +43,8 @@ class Services:
     admission: Admission
     decoders: ThreadPoolExecutor
     metrics: Metrics
+    routes: Routes
+    shadows: Shadows
 
     @contextmanager
     def admit(self, images: int) -> Iterator[None]:
@@ -52,6 +55,10 @@ class Services:
                 yield
             finally:
                 self.metrics.images_in_flight.dec(images)
+
+    async def route(self, request: Request, model: str, asked: Selector, deadline: Deadline) -> Selector:
+        """The version that answers a request; see `Routes.choose`."""
+        return await self.routes.choose(model, asked, request.headers.get(ROUTING_KEY), deadline)
 
     async def in_thread(self, work: Callable[[GivenT], DoneT], given: GivenT, deadline: Deadline) -> DoneT:
         """Run what would keep the event loop busy.

@@ -85,15 +85,15 @@ class Metrics:
             multiprocess_mode="max",
             registry=registry,
         )
-        self.shadows = Counter(
-            "gateway_shadow_requests",
-            "Copies for the shadow: agree, disagree, failed, or dropped because too many were under way.",
+        self.shadow_images = Counter(
+            "gateway_shadow_images",
+            "Images copied to the shadow: agree or disagree on the best label, failed, or dropped when busy.",
             ["model", "target", "outcome"],
             registry=registry,
         )
         self.shadow_seconds = Histogram(
             "gateway_shadow_seconds",
-            "Time in which the same images were predicted: by the version that answered (primary) and the shadow.",
+            "Time of the predict stage for the same images: of the version that answered (primary) and the shadow.",
             ["model", "target", "role"],
             buckets=BUCKETS,
             registry=registry,

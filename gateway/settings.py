@@ -41,6 +41,35 @@ class ModelOptions(BaseModel):
     """A best score under this is answered as unknown."""
 
 
+class ShadowOptions(BaseModel):
+    """Where copies of a model's requests go."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    percent: float = Field(gt=0, le=100)
+    """Share of the requests that are copied."""
+    model: str | None = Field(None, pattern=MODEL_NAME)
+    """Another model; the same one unless given."""
+    version: int | None = Field(None, ge=0)
+    """A version of it."""
+    version_label: str | None = Field(None, min_length=1, max_length=128)
+    """Or a version label of it."""
+
+    @model_validator(mode="after")
+    def _is_another(self) -> ShadowOptions:
+        if self.version is not None and self.version_label is not None:
+            raise ValueError("give version or version_label, not both")
+        if (self.model, self.version, self.version_label) == (None, None, None):
+            raise ValueError("give model, version or version_label")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The target as metrics name it, such as ``canary`` or ``other_model/3``."""
+        which = str(self.version) if self.version is not None else self.version_label
+        return "/".join(part for part in (self.model, which) if part)
+
+
 class Settings(BaseSettings):
     """All settings; see the module's docstring for their environment variables."""
 
@@ -68,6 +97,21 @@ class Settings(BaseSettings):
     )
     model_refresh_seconds: float = Field(
         1.0, gt=0, le=3600, description="How old may be what is known of a model's current version, in seconds."
+    )
+
+    routes: Annotated[dict[str, dict[str, float]], NoDecode] = Field(
+        default_factory=dict,
+        description=(
+            "Shares of the traffic that names no version, as JSON by model name: version labels or numbers and their "
+            'weights, such as {"dog_breed": "stable=95,canary=5"}; sticky by the header X-Routing-Key.'
+        ),
+    )
+    shadows: Annotated[dict[str, ShadowOptions], NoDecode] = Field(
+        default_factory=dict,
+        description=(
+            "Where copies of a model's requests go to be compared, as JSON by model name: percent, and model, version "
+            'or version_label, such as {"dog_breed": {"percent": 10, "version_label": "canary"}}.'
+        ),
     )
 
     request_timeout_seconds: float = Field(
@@ -112,7 +156,23 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("model_options", mode="before")
+    @field_validator("routes", mode="before")
+    @classmethod
+    def _shares(cls, value: object) -> object:
+        value = cls._parse(value)
+        if not isinstance(value, dict):
+            return value
+        return {model: _weights(given) if isinstance(given, str) else given for model, given in value.items()}
+
+    @field_validator("routes")
+    @classmethod
+    def _positive(cls, value: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        for model, weights in value.items():
+            if not weights or min(weights.values()) < 0 or not 0 < sum(weights.values()) < float("inf"):
+                raise ValueError(f"the weights of {model!r} must not be negative, and one must be over zero")
+        return value
+
+    @field_validator("model_options", "shadows", mode="before")
     @classmethod
     def _parse(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -137,6 +197,18 @@ class Settings(BaseSettings):
     def decode_workers(self) -> int:
         """Threads that decode images, never zero."""
         return self.decode_threads or available_cores()
+
+
+def _weights(text: str) -> dict[str, float]:
+    """The shares in ``stable=95,canary=5``."""
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, weight = part.partition("=")
+        try:
+            weights[name.strip()] = float(weight)
+        except ValueError as error:
+            raise ValueError(f"not of the form label=weight: {part.strip()!r}") from error
+    return weights
 
 
 def available_cores() -> int:

@@ -185,7 +185,7 @@ async def _one(
         upload = await read_upload(
             request, max_bytes=settings.max_upload_bytes, timeout_seconds=settings.upload_timeout_seconds
         )
-    answer = await _classified(response, parts, call, model, selector, [upload], top_k)
+    answer = await _classified(request, response, parts, call, model, selector, [upload], top_k)
     [result] = answer.results
     if isinstance(result, errors.GatewayError):
         raise result
@@ -204,10 +204,11 @@ async def _many(
             max_bytes=settings.max_batch_upload_bytes,
             timeout_seconds=settings.upload_timeout_seconds,
         )
-    return uploads, await _classified(response, parts, call, model, selector, uploads, top_k)
+    return uploads, await _classified(request, response, parts, call, model, selector, uploads, top_k)
 
 
 async def _classified(
+    request: Request,
     response: Response,
     parts: Services,
     call: Call,
@@ -220,7 +221,9 @@ async def _classified(
     call.images, call.image_bytes = len(uploads), sum(len(one.data) for one in uploads)
     with parts.admit(len(uploads)):
         contents = [one.content for one in uploads]
+        selector = await parts.route(request, model, selector, deadline)
         answer = await parts.classifier.classify(model, selector, contents, top_k, deadline, call)
+    parts.shadows.copy(answer, contents, call)
     response.headers["X-Model-Version"] = str(answer.contract.version)
     response.headers["Server-Timing"] = call.server_timing()
     return answer

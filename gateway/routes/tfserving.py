@@ -159,6 +159,7 @@ async def _predict(request: Request, parts: Services, call: Call, model: str, se
     deadline = Deadline.after(settings.request_timeout_seconds)
     with parts.admit(1):
         asked = await parts.in_thread(_Body, body, deadline)
+        selector = await parts.route(request, model, selector, deadline)
         answer = await parts.predictor.predict(model, selector, asked.signature_name, asked.inputs, deadline, call)
         content = await parts.in_thread(_rows if asked.by_row else _columns, answer, deadline)
     headers = {"X-Model-Version": str(answer.served.version), "Server-Timing": call.server_timing()}
