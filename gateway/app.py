@@ -20,7 +20,7 @@ from gateway.metrics import Metrics
 from gateway.middleware import RequestContext
 from gateway.predictor import Predictor
 from gateway.resolver import ContractResolver
-from gateway.routes import health, models, pages, predictions, tfserving
+from gateway.routes import health, inference, models, pages, predictions, tfserving
 from gateway.routing import Routes, Shadows
 from gateway.schemas import Problem
 from gateway.settings import Settings
@@ -36,6 +36,7 @@ TAGS = [
     {"name": "predictions", "description": "Photos in, labels out."},
     {"name": "models", "description": "What is served."},
     {"name": "tensorflow serving", "description": "TensorFlow Serving's REST interface."},
+    {"name": "open inference protocol", "description": "What clients of KServe and Triton speak."},
     {"name": "health", "description": "For orchestrators and people on call."},
 ]
 
@@ -93,7 +94,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    for router in (predictions.router, models.router, tfserving.router, health.router, pages.router):
+    for router in (predictions.router, models.router, tfserving.router, inference.router, health.router, pages.router):
         app.include_router(router)
     pages.mount_files(app)
     problems.install(app)

@@ -58,6 +58,8 @@ def _dialect(path: str) -> Callable[[errors.GatewayError], int] | None:
     """How the interface at a path tells the status of an error; None where errors are problem details."""
     if path.startswith("/v1/"):
         return _tensorflow_serving_status
+    if path == "/v2" or path.startswith("/v2/"):
+        return _same_status
     return None
 
 
@@ -67,6 +69,11 @@ def _tensorflow_serving_status(error: errors.GatewayError) -> int:
         return 400 if isinstance(error, errors.SignatureMissing) else 404
     if isinstance(error, errors.Unprocessable | errors.UnsupportedMedia | errors.BadUpstream):
         return 400
+    return error.status
+
+
+def _same_status(error: errors.GatewayError) -> int:
+    """The Open Inference Protocol leaves the status of an error open."""
     return error.status
 
 

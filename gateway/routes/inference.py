@@ -1,0 +1,255 @@
+"""The Open Inference Protocol (V2): what clients of KServe, Triton and Seldon speak."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated
+
+import numpy as np
+from fastapi import APIRouter, Path, Request
+from starlette.responses import JSONResponse, Response
+
+from gateway import errors
+from gateway.backend import Selector
+from gateway.calls import Call
+from gateway.classifier import Ranked
+from gateway.contract import DEFAULT_SIGNATURE
+from gateway.deadline import Deadline
+from gateway.dependencies import MAX_VERSION, CallDep, ModelName, Services, ServicesDep
+from gateway.inference_protocol import (
+    DATATYPES,
+    HEADER_LENGTH,
+    InferRequest,
+    from_base64,
+    read_request,
+    write_response,
+)
+from gateway.pb.serving_pb2 import ModelVersionStatus, TensorInfo
+from gateway.resolver import Served
+from gateway.routes import health
+from gateway.tensors import Array
+from gateway.uploads import read_body
+
+router = APIRouter(prefix="/v2", tags=["open inference protocol"])
+
+Version = Annotated[int, Path(ge=0, le=MAX_VERSION, description="Version of the model.", examples=[1])]
+
+DEFAULT_TOP_K = 5
+
+ERRORS: dict[int | str, dict[str, object]] = {
+    status: {
+        "description": description,
+        "content": {"application/json": {"schema": {"type": "object"}, "example": {"error": description}}},
+    }
+    for status, description in {
+        400: "The request is not of the protocol, or its tensors are not what the model takes.",
+        404: "There is no such model or version.",
+        413: "The body is too large.",
+        415: "An image is of a format that is not accepted.",
+        422: "An image is broken or too large.",
+        429: "The gateway has all the work that it takes.",
+        502: "The model server failed.",
+        503: "The model server cannot be reached, or no version is available.",
+        504: "The answer did not come within the deadline.",
+    }.items()
+}
+INFER: dict[str, object] = {
+    "requestBody": {
+        "required": True,
+        "description": "Encoded images as one `BYTES` input are decoded by the gateway and answered with `classes` and "
+        "`scores`, best first (`parameters.top_k` of them, 5 by default); in JSON they are base64. Any other tensors "
+        "go to the signature `parameters.signature_name`, or to the one by which the model takes images.",
+        "content": {
+            "application/json": {
+                "schema": {"type": "object", "required": ["inputs"], "properties": {"inputs": {"type": "array"}}},
+                "example": {
+                    "parameters": {"signature_name": "describe"},
+                    "inputs": [{"name": "request", "shape": [1], "datatype": "INT32", "data": [0]}],
+                },
+            }
+        },
+    }
+}
+
+
+@router.get("/health/live", summary="The server answers")
+async def live() -> dict[str, bool]:
+    """Say that the process is alive."""
+    return {"live": True}
+
+
+@router.get("/health/ready", summary="Every configured model can answer", responses={503: ERRORS[503]})
+async def ready(parts: ServicesDep) -> Response:
+    """Say whether every configured model has an available version."""
+    try:
+        await health.readyz(parts)
+    except errors.NotReady:
+        return JSONResponse({"ready": False}, 503)
+    return JSONResponse({"ready": True})
+
+
+@router.get("", summary="Name and extensions of the server")
+async def server(request: Request) -> dict[str, object]:
+    """Say what this server is."""
+    return {"name": "breed-gateway", "version": request.app.version, "extensions": ["binary_tensor_data"]}
+
+
+@router.get("/models/{model}", summary="Inputs and outputs of the newest version", responses=ERRORS)
+async def model_metadata(parts: ServicesDep, model: ModelName) -> Response:
+    """Describe a model."""
+    return await _metadata(parts, model, Selector())
+
+
+@router.get("/models/{model}/versions/{version}", summary="Inputs and outputs of a version", responses=ERRORS)
+async def version_metadata(parts: ServicesDep, model: ModelName, version: Version) -> Response:
+    """Describe a version of a model."""
+    return await _metadata(parts, model, Selector(version=version))
+
+
+@router.get("/models/{model}/ready", summary="The model can answer", responses=ERRORS)
+async def model_ready(parts: ServicesDep, model: ModelName) -> Response:
+    """Say whether a version of a model is available."""
+    return await _ready(parts, model, Selector())
+
+
+@router.get("/models/{model}/versions/{version}/ready", summary="The version can answer", responses=ERRORS)
+async def version_ready(parts: ServicesDep, model: ModelName, version: Version) -> Response:
+    """Say whether a version of a model is available."""
+    return await _ready(parts, model, Selector(version=version))
+
+
+@router.post("/models/{model}/infer", summary="Infer", responses=ERRORS, openapi_extra=INFER)
+async def infer(request: Request, parts: ServicesDep, call: CallDep, model: ModelName) -> Response:
+    """Infer with the newest version, or with the one that the configured routes choose."""
+    return await _infer(request, parts, call, model, Selector())
+
+
+@router.post(
+    "/models/{model}/versions/{version}/infer", summary="Infer with a version", responses=ERRORS, openapi_extra=INFER
+)
+async def infer_version(
+    request: Request, parts: ServicesDep, call: CallDep, model: ModelName, version: Version
+) -> Response:
+    """Infer with just this version."""
+    return await _infer(request, parts, call, model, Selector(version=version))
+
+
+async def _infer(request: Request, parts: Services, call: Call, model: str, selector: Selector) -> Response:
+    settings = parts.settings
+    with call.stage("upload"):
+        body = await read_body(
+            request, max_bytes=settings.max_tensor_body_bytes, timeout_seconds=settings.upload_timeout_seconds
+        )
+    call.image_bytes = len(body)
+    deadline = Deadline.after(settings.request_timeout_seconds)
+    with parts.admit(1):
+        read = partial(read_request, header_length=request.headers.get(HEADER_LENGTH))
+        asked = await parts.in_thread(read, body, deadline)
+        selector = await parts.route(request, model, selector, deadline)
+        served = await parts.resolver.served(model, selector, deadline)
+        signature_name = asked.parameter("signature_name")
+        if signature_name is None and served.contract is not None and _is_images(asked):
+            outputs = await _classified(parts, call, asked, model, selector, deadline)
+        else:
+            key = signature_name if isinstance(signature_name, str) else _default_signature(served)
+            answer = await parts.predictor.predict(model, selector, key, lambda _: asked.inputs, deadline, call)
+            outputs = answer.outputs
+        version = call.version if call.version is not None else served.version
+        content, headers = await parts.in_thread(
+            lambda given: write_response(asked, model, version, given), outputs, deadline
+        )
+    headers |= {"X-Model-Version": str(version), "Server-Timing": call.server_timing()}
+    return Response(content, headers=headers)
+
+
+def _is_images(asked: InferRequest) -> bool:
+    return len(asked.inputs) == 1 and asked.head.inputs[0].datatype == "BYTES"
+
+
+async def _classified(
+    parts: Services, call: Call, asked: InferRequest, model: str, selector: Selector, deadline: Deadline
+) -> Mapping[str, Array]:
+    """Labels and scores of encoded images, decoded here; `classes` BYTES (n, k), `scores` FP32 (n, k)."""
+    [(name, array)] = asked.inputs.items()
+    given = asked.head.inputs[0]
+    if "binary_data_size" not in given.parameters and given.parameters.get("content_type") != "base64":
+        array = from_base64(array, name)  # an image is no text, so in JSON it can only be that
+    if array.ndim not in (1, 2) or array.size == 0 or array.size != len(array):
+        raise errors.InvalidTensor(f"The input {name!r} must be of shape [n] or [n, 1], one image an element.")
+    uploads: list[bytes] = array.ravel().tolist()
+    limit = parts.settings.max_batch_images
+    if len(uploads) > limit:
+        raise errors.InvalidTensor(f"{len(uploads)} images are more than the {limit} that are taken at once.")
+    call.images = len(uploads)
+    with parts.admit(len(uploads) - 1):
+        answer = await parts.classifier.classify(model, selector, uploads, _top_k(parts, asked), deadline, call)
+    ranked = []
+    for result in answer.results:
+        if not isinstance(result, Ranked):
+            raise result
+        ranked.append(result.predictions)
+    parts.shadows.copy(answer, uploads, call)
+    classes = np.empty((len(ranked), len(ranked[0])), np.object_)
+    classes[:] = [[label.encode() for label, _ in one] for one in ranked]
+    return {"classes": classes, "scores": np.array([[score for _, score in one] for one in ranked], np.float32)}
+
+
+def _top_k(parts: Services, asked: InferRequest) -> int:
+    wanted = asked.parameter("top_k")
+    if wanted is None:
+        return DEFAULT_TOP_K
+    limit = parts.settings.max_top_k
+    if not isinstance(wanted, int) or isinstance(wanted, bool) or not 1 <= wanted <= limit:
+        raise errors.BadRequest(f"The parameter top_k must be a number from 1 to {limit}.")
+    return wanted
+
+
+def _default_signature(served: Served) -> str:
+    return served.contract.signature if served.contract is not None else DEFAULT_SIGNATURE
+
+
+async def _ready(parts: Services, model: str, selector: Selector) -> Response:
+    try:
+        await parts.resolver.served(model, selector, Deadline.after(health.PROBE_SECONDS))
+    except errors.NotReady:
+        return JSONResponse({"name": model, "ready": False}, 503)
+    return JSONResponse({"name": model, "ready": True})
+
+
+async def _metadata(parts: Services, model: str, selector: Selector) -> Response:
+    deadline = Deadline.after(parts.settings.request_timeout_seconds)
+    served = await parts.resolver.served(model, selector, deadline)
+    versions = await parts.resolver.versions(model, deadline)
+    available = sorted(one.version for one in versions if one.state == ModelVersionStatus.State.AVAILABLE)
+    if served.contract is not None:
+        inputs: list[dict[str, object]] = [{"name": "image_bytes", "datatype": "BYTES", "shape": [-1]}]
+        outputs: list[dict[str, object]] = [
+            {"name": "classes", "datatype": "BYTES", "shape": [-1, -1]},
+            {"name": "scores", "datatype": "FP32", "shape": [-1, -1]},
+        ]
+    else:
+        signature = served.signatures.get(DEFAULT_SIGNATURE)
+        if signature is None:
+            raise errors.SignatureMissing(f"The model {model!r} has no signature {DEFAULT_SIGNATURE!r}.")
+        inputs, outputs = _tensors(signature.inputs), _tensors(signature.outputs)
+    return JSONResponse(
+        {
+            "name": model,
+            "versions": [str(number) for number in available],
+            "platform": "tensorflow_savedmodel",
+            "inputs": inputs,
+            "outputs": outputs,
+        }
+    )
+
+
+def _tensors(infos: Mapping[str, TensorInfo]) -> list[dict[str, object]]:
+    return [
+        {
+            "name": name,
+            "datatype": DATATYPES.get(info.dtype, "UNKNOWN"),
+            "shape": [dim.size for dim in info.tensor_shape.dim],
+        }
+        for name, info in sorted(infos.items())
+    ]
