@@ -16,7 +16,7 @@ from tests.colour_server import COLOURS, ColourModel, ColourServer, ForeignModel
 from tests.gateway.conftest import photo, running_gateway
 
 
-def doubled(values: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def doubled(values: np.ndarray) -> np.ndarray:
     return np.asarray(values * 2, np.float32)
 
 

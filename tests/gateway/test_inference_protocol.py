@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import httpx
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from gateway.pb.serving_pb2 import DataType
 from gateway.settings import Settings
-from tests.colour_server import ColourModel, ColourServer, ForeignModel
+from tests.colour_server import ColourModel, ColourServer, ForeignModel, Model
 from tests.gateway.conftest import photo, running_gateway
 from tests.gateway.test_tfserving_rest import Arithmetic
 
@@ -20,7 +21,11 @@ Start = Callable[..., httpx.Client]
 @pytest.fixture(scope="module")
 def server() -> Iterator[ColourServer]:
     plain = ForeignModel({"x": (DataType.DT_FLOAT, (-1, 2))}, {"y": (DataType.DT_FLOAT, (-1, 2))}, doubled)
-    models = {"colours": {1: ColourModel(), 2: ColourModel()}, "doubler": {4: plain}, "sums": {1: Arithmetic()}}
+    models: dict[str, dict[int, Model]] = {
+        "colours": {1: ColourModel(), 2: ColourModel()},
+        "doubler": {4: plain},
+        "sums": {1: cast(Model, Arithmetic())},
+    }
     server = ColourServer(models=models)
     with server.serving():
         yield server
@@ -33,7 +38,7 @@ def client(server: ColourServer) -> Iterator[httpx.Client]:
         yield client
 
 
-def doubled(values: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def doubled(values: np.ndarray) -> np.ndarray:
     return np.asarray(values * 2, np.float32)
 
 
