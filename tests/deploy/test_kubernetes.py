@@ -1,0 +1,146 @@
+"""The manifests against the Kubernetes schemas, and against the programs that they start.
+
+The base is validated file by file everywhere; overlays are rendered by the real kustomize that is inside kubectl, and
+skip where there is no kubectl.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import cast
+
+import kubernetes_validate
+import pytest
+import yaml
+from google.protobuf import text_format
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+
+from gateway.settings import Settings
+from modelserver import flags
+from tests.conftest import ROOT
+
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+VERSIONS = ("1.30", "1.37")
+Manifest = dict[str, object]
+
+
+def manifests(text: str) -> list[Manifest]:
+    return [one for one in yaml.safe_load_all(text) if one]
+
+
+def base() -> list[Manifest]:
+    kustomization = yaml.safe_load((KUBERNETES / "base" / "kustomization.yaml").read_text())
+    return [one for name in kustomization["resources"] for one in manifests((KUBERNETES / "base" / name).read_text())]
+
+
+def rendered(folder: Path) -> list[Manifest]:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("needs kubectl to render kustomize overlays")
+    done = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return manifests(done.stdout)
+
+
+def at(manifest: object, path: str) -> object:
+    """What is at a path such as ``spec.containers.0.args``."""
+    for key in path.split("."):
+        manifest = manifest[int(key)] if isinstance(manifest, list) else cast(Manifest, manifest)[key]
+    return manifest
+
+
+def named(found: list[Manifest], kind: str, name: str) -> Manifest:
+    [one] = [one for one in found if one["kind"] == kind and at(one, "metadata.name") == name]
+    return one
+
+
+POD = "spec.template.spec"
+CONTAINER = f"{POD}.containers.0"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_manifest_of_the_base_is_valid(version: str) -> None:
+    found = base()
+    assert len(found) == 12
+    for manifest in found:
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@pytest.mark.parametrize("overlay", ["base", "overlays/gpu", "overlays/object-storage"])
+def test_every_rendered_manifest_is_valid(overlay: str) -> None:
+    found = rendered(KUBERNETES / overlay)
+    assert len(found) >= 12
+    for manifest in found:
+        kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
+
+
+def test_a_manifest_with_a_misspelt_field_is_not_valid() -> None:
+    broken = named(base(), "Service", "gateway")
+    cast(Manifest, broken["spec"])["portz"] = []
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, VERSIONS[-1], strict=True)
+
+
+def test_the_gpu_overlay_asks_for_a_gpu_and_its_image() -> None:
+    serving = named(rendered(KUBERNETES / "overlays/gpu"), "Deployment", "serving")
+    assert at(serving, f"{CONTAINER}.image") == "tensorflow/serving:2.20.0-gpu"
+    assert cast(Manifest, at(serving, f"{CONTAINER}.resources.limits"))["nvidia.com/gpu"] == 1
+
+
+def test_the_object_storage_overlay_mounts_the_bucket() -> None:
+    found = rendered(KUBERNETES / "overlays/object-storage")
+    claim = named(found, "PersistentVolumeClaim", "models")
+    assert at(claim, "spec.volumeName") == at(named(found, "PersistentVolume", "breed-gateway-models"), "metadata.name")
+    args = cast(list[str], at(named(found, "Deployment", "serving"), f"{CONTAINER}.args"))
+    assert "--max_num_load_retries=60" in args
+
+
+def test_configuration_is_that_of_compose() -> None:
+    for overlay_file, compose_file in (
+        ("base/config.yaml", "batching"),
+        ("overlays/gpu/batching.yaml", "batching-gpu"),
+    ):
+        given = named(manifests((KUBERNETES / overlay_file).read_text()), "ConfigMap", "serving-config")
+        ours = [line for line in (ROOT / f"serving/{compose_file}.config").read_text().splitlines() if line[:1] != "#"]
+        assert cast(str, at(given, "data")["batching.config"]).splitlines() == ours  # type: ignore[index]
+    data = cast(dict[str, str], at(named(base(), "ConfigMap", "serving-config"), "data"))
+    ours_models = text_format.Parse((ROOT / "serving/models.config").read_text(), ModelServerConfig())
+    assert text_format.Parse(data["models.config"], ModelServerConfig()) == ours_models
+
+
+def test_the_programs_take_what_they_are_given() -> None:
+    found = base()
+    args = cast(list[str], at(named(found, "Deployment", "serving"), f"{CONTAINER}.args"))
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    assert args == compose["services"]["serving"]["command"]
+    assert flags.parse(args).port == 8500
+    given = cast(dict[str, str], at(named(found, "ConfigMap", "gateway-settings"), "data"))
+    settings = Settings.model_validate({key.removeprefix("GATEWAY_").lower(): value for key, value in given.items()})
+    assert settings.serving_target == "dns:///serving-headless:8500"
+    grace = cast(int, at(named(found, "Deployment", "gateway"), f"{POD}.terminationGracePeriodSeconds"))
+    assert grace > settings.shutdown_timeout_seconds + 5
+
+
+def test_the_gateway_sees_every_model_server() -> None:
+    headless = named(base(), "Service", "serving-headless")
+    assert at(headless, "spec.clusterIP") == "None"
+    selector = at(headless, "spec.selector")
+    assert selector == at(named(base(), "Deployment", "serving"), "spec.template.metadata.labels")
+
+
+@pytest.mark.parametrize("name", ["gateway", "serving"])
+def test_pods_run_with_no_more_rights_than_they_need(name: str) -> None:
+    deployment = named(base(), "Deployment", name)
+    assert at(deployment, f"{POD}.securityContext.runAsNonRoot") is True
+    assert at(deployment, f"{POD}.automountServiceAccountToken") is False
+    assert at(deployment, f"{CONTAINER}.securityContext") == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert at(deployment, f"{CONTAINER}.{probe}")
+    policy = named(base(), "NetworkPolicy", name)
+    assert at(policy, "spec.podSelector.matchLabels") == at(deployment, "spec.selector.matchLabels")
