@@ -1,0 +1,91 @@
+"""What the dashboard and the rules ask for is what the gateway really tells."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.settings import Settings
+from tests.colour_server import ColourModel, ColourServer
+from tests.conftest import ROOT
+from tests.gateway.conftest import photo, running_gateway
+from tests.gateway.processes import until
+
+MONITORING = ROOT / "deploy" / "monitoring"
+DASHBOARD = json.loads((MONITORING / "grafana/dashboards/breed-gateway.json").read_text())
+RULES = yaml.safe_load((MONITORING / "rules.yml").read_text())
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+
+NAME = re.compile(r"(?<![\w:])(?:gateway_\w+|:tensorflow:[\w:]+)")
+LABELS = re.compile(r"(?:by|on) \(([\w, ]+)\)|[{,]\s*(\w+)\s*(?:=~|!=|!~|=)")
+
+
+def queries() -> list[str]:
+    shown = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
+    return shown + [rule["expr"] for group in RULES["groups"] for rule in group["rules"]]
+
+
+@pytest.fixture(scope="module")
+def told() -> Iterator[dict[str, set[str]]]:
+    """Label names by sample name of a gateway that has seen a bit of everything."""
+    server = ColourServer(models={"colours": {1: ColourModel(), 2: ColourModel()}})
+    with server.serving() as address:
+        shadows = {"colours": {"percent": 100, "version": 1}}
+        values = {"serving_target": address, "default_model": "colours", "shadows": shadows}
+        with running_gateway(Settings.model_validate(values)) as gateway:
+            gateway.post("/api/v1/predict_breed", content=photo())
+            gateway.post("/api/v1/predict_breed", content=b"broken")
+            until(lambda: "gateway_shadow_seconds_bucket" in gateway.get("/metrics").text)
+            yield samples(gateway)
+
+
+def samples(gateway: httpx.Client) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(gateway.get("/metrics").text):
+        for sample in family.samples:
+            found.setdefault(sample.name, set()).update(sample.labels)
+    return found
+
+
+@pytest.mark.parametrize("query", queries())
+def test_every_metric_and_label_that_is_asked_for_exists(query: str, told: dict[str, set[str]]) -> None:
+    documented = (MONITORING / "tensorflow-serving-metrics.txt").read_text().splitlines()
+    names = NAME.findall(query)
+    assert names or query.startswith("up{"), "a query of nothing known"
+    for name in names:
+        assert name in documented if name.startswith(":") else name in told, name
+    if names and not any(name.startswith(":") for name in names):
+        known = set().union(*(told[name] for name in names))
+        for listed, matched in LABELS.findall(query):
+            assert {one.strip() for one in (listed or matched).split(",")} <= known, query
+
+
+def test_every_metric_of_the_gateway_is_shown_or_watched(told: dict[str, set[str]]) -> None:
+    asked = " ".join(queries())
+    families = {re.sub(r"_(bucket|sum|count|total)$", "", name) for name in told if name.startswith("gateway_")}
+    assert {family for family in families if family not in asked} == set()
+
+
+def test_the_files_that_compose_mounts_exist_and_name_each_other() -> None:
+    services = COMPOSE["services"]
+    for name in ("prometheus", "grafana"):
+        assert services[name]["profiles"] == ["monitoring"]
+        for volume in services[name]["volumes"]:
+            source = volume.split(":")[0]
+            assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"]
+    prometheus = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
+    targets = {job["job_name"]: job["dns_sd_configs"][0] for job in prometheus["scrape_configs"]}
+    assert set(targets) <= set(services)
+    assert targets["gateway"]["port"] == 8000
+    assert f"--rest_api_port={targets['serving']['port']}" in services["serving"]["command"]
+    path = next(job["metrics_path"] for job in prometheus["scrape_configs"] if job["job_name"] == "serving")
+    assert f'"{path}"' in (ROOT / "serving/monitoring.config").read_text()
+    source = yaml.safe_load((MONITORING / "grafana/provisioning/datasources/prometheus.yml").read_text())
+    uids = {panel["datasource"]["uid"] for panel in DASHBOARD["panels"] if "datasource" in panel}
+    assert uids == {source["datasources"][0]["uid"]}
