@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -25,6 +26,9 @@ from gateway.routing import Routes, Shadows
 from gateway.schemas import Problem
 from gateway.settings import Settings
 from gateway.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from gateway.tracing import Tracing
 
 DESCRIPTION = """Send a photo, get a breed.
 
@@ -55,10 +59,12 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
         backend: A model server to use in place of the one at `settings.serving_target`.
     """
     metrics = Metrics()
+    tracing = _tracing() if settings.tracing else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        server = backend if backend is not None else GrpcBackend(settings.serving_target)
+        interceptors = tracing.interceptors() if tracing is not None else ()
+        server = backend if backend is not None else GrpcBackend(settings.serving_target, interceptors)
         resolver = ContractResolver(server, settings.model_options, settings.model_refresh_seconds)
         decoders = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
         admission = Admission(settings.max_images_in_flight)
@@ -84,6 +90,8 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
             decoders.shutdown(cancel_futures=True)
             await resolver.close()
             await server.close()
+            if tracing is not None:
+                await asyncio.to_thread(tracing.close)
 
     app = Gateway(
         title="Breed gateway",
@@ -106,7 +114,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
             allow_headers=["Content-Type", "X-Request-ID", "X-Routing-Key"],
             expose_headers=["X-Request-ID", "X-Model-Version", "Retry-After", "Server-Timing"],
         )
-    app.add_middleware(Telemetry, metrics=metrics)
+    app.add_middleware(Telemetry, metrics=metrics, tracing=tracing)
     app.add_middleware(RequestContext)
     return app
 
@@ -120,6 +128,14 @@ class Gateway(FastAPI):
             schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
             super().openapi()["components"]["schemas"]["Problem"] = schema
         return super().openapi()
+
+
+def _tracing() -> Tracing:
+    try:
+        from gateway.tracing import Tracing
+    except ImportError as error:
+        raise SystemExit("gateway: GATEWAY_TRACING needs the extra: pip install 'breed-gateway[tracing]'") from error
+    return Tracing()
 
 
 def _version() -> str:

@@ -148,13 +148,16 @@ class GrpcBackend:
     The messages are of a package of their own, so the real paths of the services are spelled out here.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()) -> None:
         """Open the channel; it connects on first use.
 
         Args:
             target: See `channel_target`.
+            interceptors: Called around every call.
         """
-        self._channel = grpc.aio.insecure_channel(channel_target(target), options=CHANNEL_OPTIONS)
+        self._channel = grpc.aio.insecure_channel(
+            channel_target(target), options=CHANNEL_OPTIONS, interceptors=interceptors
+        )
         prediction, model = "/tensorflow.serving.PredictionService/", "/tensorflow.serving.ModelService/"
         self._predict = self._channel.unary_unary(
             prediction + "Predict", PredictRequest.SerializeToString, PredictResponse.FromString

@@ -147,6 +147,9 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
+    tracing: bool = Field(
+        False, description="Send OpenTelemetry traces; needs the extra `tracing`, and takes OTEL_... variables."
+    )
     log_format: Literal["console", "json"] = Field("console", description="Log lines for people, or JSON for machines.")
 
     @field_validator("models", "cors_origins", mode="before")

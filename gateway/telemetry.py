@@ -1,14 +1,20 @@
-"""What is observed of every request: metrics and its log line."""
+"""What is observed of every request: metrics, its span and its log line."""
 
 from __future__ import annotations
 
 import logging
 import time
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.calls import Call
 from gateway.metrics import Metrics
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+    from gateway.tracing import Tracing
 
 access = logging.getLogger("gateway.access")
 
@@ -22,17 +28,25 @@ class Telemetry:
     Args:
         app: What is observed.
         metrics: Where it is counted.
+        tracing: Where spans are made, if they are.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None = None) -> None:
         self.app = app
         self._metrics = metrics
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
-            return
+        elif self._tracing is None:
+            await self._observed(scope, receive, send, None)
+        else:
+            with self._tracing.request(scope) as span:
+                await self._observed(scope, receive, send, span)
+
+    async def _observed(self, scope: Scope, receive: Receive, send: Send, span: Span | None) -> None:
         call = scope["gateway.call"] = Call()
         started = time.perf_counter()
         status = 0
@@ -54,6 +68,8 @@ class Telemetry:
             call.route = getattr(scope.get("route"), "path", call.route)
             seconds = time.perf_counter() - started
             self._metrics.finished(scope["method"], status, seconds, call)
+            if self._tracing is not None and span is not None:
+                self._tracing.finish(span, scope["method"], status, call)
             _log(scope, status, seconds, call)
 
 
