@@ -16,9 +16,10 @@ from gateway.admission import Admission
 from gateway.backend import Backend, GrpcBackend
 from gateway.classifier import Classifier
 from gateway.dependencies import Services
+from gateway.explainer import Explainer
 from gateway.middleware import RequestContext
 from gateway.resolver import ContractResolver
-from gateway.routes import health, models, pages, predictions
+from gateway.routes import explain, health, models, pages, predictions
 from gateway.schemas import Problem
 from gateway.settings import Settings
 
@@ -61,6 +62,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
                     backend=server,
                     resolver=resolver,
                     classifier=Classifier(server, resolver, decoders, settings),
+                    explainer=Explainer(server, resolver, decoders, settings),
                     admission=Admission(settings.max_images_in_flight),
                 )
             }
@@ -78,7 +80,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    for router in (predictions.router, models.router, health.router, pages.router):
+    for router in (predictions.router, explain.router, models.router, health.router, pages.router):
         app.include_router(router)
     pages.mount_files(app)
     problems.install(app)

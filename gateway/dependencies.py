@@ -11,6 +11,7 @@ from gateway.admission import Admission
 from gateway.backend import Backend, Selector
 from gateway.classifier import Classifier
 from gateway.errors import InvalidParameter
+from gateway.explainer import Explainer
 from gateway.resolver import ContractResolver
 from gateway.settings import MODEL_NAME, Settings
 
@@ -26,6 +27,7 @@ class Services:
     backend: Backend
     resolver: ContractResolver
     classifier: Classifier
+    explainer: Explainer
     admission: Admission
 
 
