@@ -45,7 +45,9 @@ class Server:
 
     def __init__(self, *flags: str, environment: Mapping[str, str] | None = None) -> None:
         command = [sys.executable, "-m", "modelserver", "--host=127.0.0.1", "--port=0", *flags]
-        env = {name: value for name, value in os.environ.items() if not name.startswith("TF_")} | dict(environment or {})
+        env = {name: value for name, value in os.environ.items() if not name.startswith("TF_")} | dict(
+            environment or {}
+        )
         self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=env)
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -135,7 +137,8 @@ class Client:
         try:
             response = self.status(name)
         except grpc.RpcError as error:
-            assert error.code() is grpc.StatusCode.NOT_FOUND
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
             return {}
         states = get_model_status_pb2.ModelVersionStatus.State
         return {entry.version: states.Name(entry.state) for entry in response.model_version_status}

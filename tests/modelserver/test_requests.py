@@ -156,7 +156,7 @@ REFUSALS = {
     "unparsable": (unparsable(), INVALID, "tensor parsing error: images"),
     "unknown output": (filtered("nope"), INVALID, "output tensor alias not found in signature: nope "),
     "repeated output": (filtered("brightest", "brightest"), INVALID, "duplicate output tensor alias: brightest"),
-    "not an image": (encoded(b"hello"), INVALID, "Unknown image file format. One of JPEG, PNG, GIF, BMP required."),
+    "not an image": (encoded(b"hello"), INVALID, "Unknown image file format. One of JPEG, PNG, GIF, BMP"),
     "truncated JPEG": (encoded(jpeg()[:300]), INVALID, "jpeg::Uncompress failed. Invalid JPEG data or crop window."),
 }
 
