@@ -36,7 +36,7 @@ examples:
   trainer train cats_and_dogs --name cats_dogs --recipe cats-dogs
   trainer imagenet-dogs
   trainer evaluate models/dog_breed photos/test --unknown photos_of_other_things
-  trainer promote dog_breed stable 3
+  trainer promote dog_breed 3 stable
 
 A command that was stopped (Ctrl-C) goes on where it was when it is given again.
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 weights or class names not available, 130 stopped."""
