@@ -77,7 +77,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 def children(process: subprocess.Popen[str]) -> dict[str, int]:
     """Returns the process ids of model server and gateway."""
-    rows = subprocess.run(["ps", "-eo", "ppid,pid,args"], capture_output=True, text=True, check=True).stdout
+    rows = subprocess.run(["ps", "-eww", "-o", "ppid,pid,args"], capture_output=True, text=True, check=True).stdout
     found = re.findall(rf"^ *{process.pid} +(\d+) .*-m (modelserver|gateway)\b", rows, re.MULTILINE)
     return {name: int(pid) for pid, name in found}
 
