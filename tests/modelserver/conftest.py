@@ -14,7 +14,7 @@ from .server import Server
 Publish = Callable[[Path, int], Path]
 
 
-class Colours(tf.Module):
+class Colours(tf.Module):  # type: ignore[misc]
     """A toy classifier whose answers tell the version and the batch that made them."""
 
     def __init__(self, version: int) -> None:
@@ -22,28 +22,29 @@ class Colours(tf.Module):
         self.version = str(version)
         self.scale = tf.Variable(float(version))
 
-    @tf.function(input_signature=[tf.TensorSpec((None, 4, 6, 3), tf.uint8, name="images")])
+    @tf.function(input_signature=[tf.TensorSpec((None, 4, 6, 3), tf.uint8, name="images")])  # type: ignore[untyped-decorator]
     def pixels(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         means = tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2]) * self.scale
         return {"probabilities": means, "brightest": tf.argmax(means, axis=1)}
 
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32, name="request")])
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32, name="request")])  # type: ignore[untyped-decorator]
     def describe(self, request: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"card": tf.fill(tf.shape(request), self.version)}
 
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])  # type: ignore[untyped-decorator]
     def encoded(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         def brightness(one: tf.Tensor) -> tf.Tensor:
             return tf.reduce_mean(tf.cast(tf.io.decode_image(one, expand_animations=False), tf.float32))
 
-        return {"brightness": tf.map_fn(brightness, image_bytes, fn_output_signature=tf.float32)}
+        found = tf.map_fn(brightness, image_bytes, fn_output_signature=tf.float32)
+        return {"brightness": found, "rows": tf.repeat(tf.size(found)[None], tf.size(found))}
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.float32, name="x")])
+    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.float32, name="x")])  # type: ignore[untyped-decorator]
     def batch(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         """Says how many rows it was called with."""
         return {"sum": tf.reduce_sum(x, axis=1), "rows": tf.repeat(tf.shape(x)[:1], tf.shape(x)[0])}
 
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32, name="rounds")])
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32, name="rounds")])  # type: ignore[untyped-decorator]
     def slow(self, rounds: tf.Tensor) -> dict[str, tf.Tensor]:
         """Multiplies matrices as often as it is told: about a millisecond a round."""
         matrix = tf.eye(160)

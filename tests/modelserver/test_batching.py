@@ -28,6 +28,11 @@ def test_concurrent_requests_run_as_one_batch_and_each_gets_its_own_rows(batchin
     assert max(int(tf.make_ndarray(answer["rows"])[0]) for answer in answers) > 1
 
 
+def test_a_loop_over_encoded_images_runs_in_a_batch_too(batching: Server) -> None:
+    answer = batching.client.predict("demo", "encoded", {"image_bytes": np.array([jpeg()] * 3, dtype=object)})
+    assert answer["rows"].tolist() == [4, 4, 4]
+
+
 def test_a_batch_is_padded_to_an_allowed_size(batching: Server) -> None:
     answer = batching.client.predict("demo", "batch", rows(2, count=3))
     assert answer["rows"].tolist() == [4, 4, 4]

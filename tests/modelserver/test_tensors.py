@@ -19,13 +19,13 @@ ARRAYS = (
 )
 
 
-def names(array: np.ndarray) -> str:  # type: ignore[type-arg]
+def names(array: np.ndarray) -> str:
     return str(array.dtype)
 
 
 @pytest.mark.parametrize("array", ARRAYS, ids=names)
 @pytest.mark.parametrize("as_content", [False, True], ids=["listed", "content"])
-def test_an_array_survives_the_way_there_and_back(array: np.ndarray, as_content: bool) -> None:  # type: ignore[type-arg]
+def test_an_array_survives_the_way_there_and_back(array: np.ndarray, as_content: bool) -> None:
     dtype = tf.as_dtype(array.dtype).as_datatype_enum
     proto = tensor_pb2.TensorProto()
     to_proto(array, dtype, proto, as_content=as_content)
@@ -35,7 +35,7 @@ def test_an_array_survives_the_way_there_and_back(array: np.ndarray, as_content:
 
 
 @pytest.mark.parametrize("array", ARRAYS, ids=names)
-def test_what_tensorflow_writes_is_read(array: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_what_tensorflow_writes_is_read(array: np.ndarray) -> None:
     np.testing.assert_array_equal(to_array(tf.make_tensor_proto(array)), array)
 
 

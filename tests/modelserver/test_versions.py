@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -79,7 +80,7 @@ def test_a_switch_under_load_fails_no_request_and_the_old_version_ends(
         caller.start()
     for version in (2, 3):
         publish(base, version)
-        wait_for(lambda version=version: version in seen or errors)
+        wait_for(partial(lambda wanted: wanted in seen or errors, version))
     stop.set()
     for caller in callers:
         caller.join()
