@@ -46,7 +46,7 @@ def write_photos() -> WriteFolder:
 
 @pytest.fixture(scope="session")
 def small_model() -> Callable[..., keras.Model]:
-    """Builds an untrained convolutional network, pixels to logits, with batch normalisation that is not the identity."""
+    """Builds an untrained network, pixels to logits, with batch normalisation that is not the identity."""
 
     def build(outputs: int = 3, *, flatten: bool = False) -> keras.Model:
         keras.utils.set_random_seed(1)
