@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypedDict
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from gateway import problems
+from gateway import __version__, problems
 from gateway.admission import Admission
 from gateway.backend import Backend, GrpcBackend
 from gateway.classifier import Classifier
@@ -23,7 +22,9 @@ from gateway.routes import explain, health, models, pages, predictions
 from gateway.schemas import Problem
 from gateway.settings import Settings
 
-DESCRIPTION = """Send a photo, get a breed.
+DESCRIPTION = """Send a photo, get a breed:
+
+    curl -F dog_image=@photo.jpg http://localhost:8000/api/v1/predict_breed
 
 The gateway decodes and checks uploads, asks a TensorFlow model server over gRPC, and answers with class labels. Every
 error has the same body (`application/problem+json`) with a stable `code`.
@@ -73,11 +74,12 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
 
     app = Gateway(
         title="Breed gateway",
-        version=_version(),
+        version=__version__,
         description=DESCRIPTION,
         openapi_tags=TAGS,
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,  # what generated clients call their functions
         lifespan=lifespan,
     )
     for router in (predictions.router, explain.router, models.router, health.router, pages.router):
@@ -105,10 +107,3 @@ class Gateway(FastAPI):
             schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
             super().openapi()["components"]["schemas"]["Problem"] = schema
         return super().openapi()
-
-
-def _version() -> str:
-    try:
-        return version("breed-gateway")
-    except PackageNotFoundError:
-        return "0+unknown"  # run from a checkout that is not installed
