@@ -6,22 +6,22 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from gateway import problems
+from gateway import __version__, problems
 from gateway.admission import Admission
 from gateway.backend import Backend, GrpcBackend
 from gateway.classifier import Classifier
 from gateway.dependencies import Services
+from gateway.explainer import Explainer
 from gateway.metrics import Metrics
 from gateway.middleware import RequestContext
 from gateway.predictor import Predictor
 from gateway.resolver import ContractResolver
-from gateway.routes import health, inference, models, pages, predictions, tfserving
+from gateway.routes import explain, health, inference, models, pages, predictions, tfserving
 from gateway.routing import Routes, Shadows
 from gateway.schemas import Problem
 from gateway.settings import Settings
@@ -30,7 +30,9 @@ from gateway.telemetry import Telemetry
 if TYPE_CHECKING:
     from gateway.tracing import Tracing
 
-DESCRIPTION = """Send a photo, get a breed.
+DESCRIPTION = """Send a photo, get a breed:
+
+    curl -F dog_image=@photo.jpg http://localhost:8000/api/v1/predict_breed
 
 The gateway decodes and checks uploads, asks a TensorFlow model server over gRPC, and answers with class labels. Every
 error has the same body (`application/problem+json`) with a stable `code`.
@@ -77,6 +79,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
                     backend=server,
                     resolver=resolver,
                     classifier=classifier,
+                    explainer=Explainer(server, resolver, decoders, settings),
                     predictor=Predictor(server, resolver, decoders, admission, settings),
                     admission=admission,
                     decoders=decoders,
@@ -95,14 +98,16 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
 
     app = Gateway(
         title="Breed gateway",
-        version=_version(),
+        version=__version__,
         description=DESCRIPTION,
         openapi_tags=TAGS,
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,  # what generated clients call their functions
         lifespan=lifespan,
     )
-    for router in (predictions.router, models.router, tfserving.router, inference.router, health.router, pages.router):
+    routers = (predictions, explain, models, tfserving, inference, health, pages)
+    for router in (module.router for module in routers):
         app.include_router(router)
     pages.mount_files(app)
     problems.install(app)
@@ -136,10 +141,3 @@ def _tracing() -> Tracing:
     except ImportError as error:
         raise SystemExit("gateway: GATEWAY_TRACING needs the extra: pip install 'breed-gateway[tracing]'") from error
     return Tracing()
-
-
-def _version() -> str:
-    try:
-        return version("breed-gateway")
-    except PackageNotFoundError:
-        return "0+unknown"  # run from a checkout that is not installed

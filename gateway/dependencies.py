@@ -17,6 +17,7 @@ from gateway.calls import Call
 from gateway.classifier import Classifier
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded, InvalidParameter
+from gateway.explainer import Explainer
 from gateway.metrics import Metrics
 from gateway.predictor import Predictor
 from gateway.resolver import ContractResolver
@@ -40,6 +41,7 @@ class Services:
     resolver: ContractResolver
     classifier: Classifier
     predictor: Predictor
+    explainer: Explainer
     admission: Admission
     decoders: ThreadPoolExecutor
     metrics: Metrics

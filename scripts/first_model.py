@@ -9,8 +9,8 @@ from pathlib import Path
 from scripts.supervise import Program, ProgramEnded, supervise
 from trainer.versions import model_names
 
-WEIGHTS_UNAVAILABLE = 69
-"""What `python -m trainer imagenet-dogs` ends with when no weights can be had (EX_UNAVAILABLE of sysexits.h)."""
+WEIGHTS_UNAVAILABLE = 3
+"""What `python -m trainer imagenet-dogs` ends with when no weights can be had, after it said so in one line."""
 
 
 SAMPLES = "samples"
@@ -25,8 +25,9 @@ def has_model(models_dir: Path) -> bool:
 async def make_first_model(models_dir: Path) -> bool:
     """Has the trainer publish a first model, unless there is one.
 
-    An ImageNet classifier's dog breeds come first, from the file that `WEIGHTS` names or else from a download. Where
-    neither is to be had it is the sample model, which knows drawings only.
+    An ImageNet classifier's dog breeds come first, from the file that `WEIGHTS` names, with Keras's class index beside
+    it or fetched, or else from a download. Where nothing can be downloaded it is the sample model, which knows drawings
+    only.
 
     Returns:
         Whether there is a model now; not, when a stop signal came first.
@@ -37,13 +38,20 @@ async def make_first_model(models_dir: Path) -> bool:
     if has_model(models_dir):
         return True
     weights = os.environ.get("WEIGHTS")
-    status = await _train("imagenet-dogs", models_dir, *(["--weights", weights] if weights else []))
-    if status == WEIGHTS_UNAVAILABLE:
-        status = await _train("sample", models_dir, "--samples-dir", str(models_dir / SAMPLES))
-    return status == 0
+    try:
+        return await _train("imagenet-dogs", models_dir, *_given(Path(weights)) if weights else ())
+    except ProgramEnded as ended:
+        if weights or ended.status != WEIGHTS_UNAVAILABLE:
+            raise
+    return await _train("sample", models_dir, "--samples-dir", str(models_dir / SAMPLES))
 
 
-async def _train(command: str, models_dir: Path, *arguments: str) -> int | None:
+def _given(weights: Path) -> list[str]:
+    names = weights.with_name("imagenet_class_index.json")
+    return ["--weights", str(weights), *(["--class-index", str(names)] if names.is_file() else [])]
+
+
+async def _train(command: str, models_dir: Path, *arguments: str) -> bool:
     trainer = Program(
         f"trainer {command}",
         [sys.executable, "-m", "trainer", command, "--models-dir", str(models_dir), *arguments],
@@ -52,10 +60,10 @@ async def _train(command: str, models_dir: Path, *arguments: str) -> int | None:
     try:
         await supervise([trainer])
     except ProgramEnded as ended:
-        if ended.status not in (0, WEIGHTS_UNAVAILABLE):
+        if ended.status:
             raise
-        return ended.status
-    return None
+        return True
+    return False
 
 
 if __name__ == "__main__":

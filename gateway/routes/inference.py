@@ -74,13 +74,13 @@ INFER: dict[str, object] = {
 
 
 @router.get("/health/live", summary="The server answers")
-async def live() -> dict[str, bool]:
+async def server_live() -> dict[str, bool]:
     """Say that the process is alive."""
     return {"live": True}
 
 
 @router.get("/health/ready", summary="Every configured model can answer", responses={503: ERRORS[503]})
-async def ready(parts: ServicesDep) -> Response:
+async def server_ready(parts: ServicesDep) -> Response:
     """Say whether every configured model has an available version."""
     try:
         await health.readyz(parts)
@@ -90,7 +90,7 @@ async def ready(parts: ServicesDep) -> Response:
 
 
 @router.get("", summary="Name and extensions of the server")
-async def server(request: Request) -> dict[str, object]:
+async def server_metadata(request: Request) -> dict[str, object]:
     """Say what this server is."""
     return {"name": "breed-gateway", "version": request.app.version, "extensions": ["binary_tensor_data"]}
 

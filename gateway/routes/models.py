@@ -22,6 +22,7 @@ AVAILABLE = ModelVersionStatus.State.AVAILABLE
 @router.get(
     "",
     summary="The configured models",
+    response_description="The models, the default one first.",
     responses=responses(errors.ModelServerUnavailable, errors.ModelServerFailed, errors.DeadlineExceeded),
 )
 async def list_models(parts: ServicesDep) -> ModelList:
@@ -35,6 +36,7 @@ async def list_models(parts: ServicesDep) -> ModelList:
 @router.get(
     "/{model}",
     summary="All that is known of a model",
+    response_description="The model.",
     responses=responses(
         errors.UnknownModel,
         errors.UnknownVersion,

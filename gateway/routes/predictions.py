@@ -12,7 +12,6 @@ from gateway.calls import Call
 from gateway.classifier import Classification, Ranked
 from gateway.deadline import Deadline
 from gateway.dependencies import CallDep, ModelName, SelectorDep, Services, ServicesDep, TopKDep
-from gateway.images import ACCEPTED_MEDIA_TYPES
 from gateway.problems import problem, responses
 from gateway.schemas import (
     BreedAnswer,
@@ -64,7 +63,7 @@ SINGLE_BODY: dict[str, object] = {
                     "properties": {SINGLE_FIELDS[0]: {**_BINARY, "description": "The photo."}},
                 }
             },
-            **{media_type: {"schema": _BINARY} for media_type in (*ACCEPTED_MEDIA_TYPES, "application/octet-stream")},
+            **{media_type: {"schema": _BINARY} for media_type in ("application/octet-stream", "image/*")},
         },
     }
 }
@@ -89,6 +88,7 @@ BATCH_BODY: dict[str, object] = {
     "/predict_breed",
     summary="The breed of a dog in a photo",
     response_model=BreedAnswer,
+    response_description="The breed, or null for unknown.",
     responses=SINGLE_RESPONSES,
     openapi_extra=SINGLE_BODY,
 )
@@ -97,7 +97,7 @@ async def predict_breed(
 ) -> BreedAnswer:
     """Answer with the breed that the default model sees in one photo."""
     ranked, model = await _one(request, response, parts, call, parts.settings.default_model, selector, top_k)
-    breed, confidence, predictions = _fields(ranked)
+    breed, confidence, predictions = ranked_fields(ranked)
     return BreedAnswer(breed=breed, confidence=confidence, predictions=predictions, model=model)
 
 
@@ -105,6 +105,7 @@ async def predict_breed(
     "/predict_breed/batch",
     summary="The breeds in many photos",
     response_model=BreedBatch,
+    response_description="A breed or an error for each photo.",
     responses=BATCH_RESPONSES,
     openapi_extra=BATCH_BODY,
 )
@@ -116,7 +117,7 @@ async def predict_breed_batch(
     results: list[BreedItem | FailedItem] = []
     for upload, result in zip(uploads, answer.results, strict=True):
         if isinstance(result, Ranked):
-            breed, confidence, predictions = _fields(result)
+            breed, confidence, predictions = ranked_fields(result)
             results.append(
                 BreedItem(breed=breed, confidence=confidence, predictions=predictions, filename=upload.filename)
             )
@@ -129,6 +130,7 @@ async def predict_breed_batch(
     "/models/{model}/predict",
     summary="The label of an image, by any served model",
     response_model=LabelAnswer,
+    response_description="The label, or null for unknown.",
     responses=SINGLE_RESPONSES,
     openapi_extra=SINGLE_BODY,
 )
@@ -143,7 +145,7 @@ async def predict(
 ) -> LabelAnswer:
     """Answer with the label that a model gives one image."""
     ranked, answered = await _one(request, response, parts, call, model, selector, top_k)
-    label, confidence, predictions = _fields(ranked)
+    label, confidence, predictions = ranked_fields(ranked)
     return LabelAnswer(label=label, confidence=confidence, predictions=predictions, model=answered)
 
 
@@ -151,6 +153,7 @@ async def predict(
     "/models/{model}/predict_batch",
     summary="The labels of many images, by any served model",
     response_model=LabelBatch,
+    response_description="A label or an error for each image.",
     responses=BATCH_RESPONSES,
     openapi_extra=BATCH_BODY,
 )
@@ -168,7 +171,7 @@ async def predict_batch(
     results: list[LabelItem | FailedItem] = []
     for upload, result in zip(uploads, answer.results, strict=True):
         if isinstance(result, Ranked):
-            label, confidence, predictions = _fields(result)
+            label, confidence, predictions = ranked_fields(result)
             results.append(
                 LabelItem(label=label, confidence=confidence, predictions=predictions, filename=upload.filename)
             )
@@ -229,7 +232,8 @@ async def _classified(
     return answer
 
 
-def _fields(ranked: Ranked) -> tuple[str | None, float, list[Prediction]]:
+def ranked_fields(ranked: Ranked) -> tuple[str | None, float, list[Prediction]]:
+    """Best label or None for unknown, its score, and all labels, as the answers have them."""
     best_label, best_score = ranked.predictions[0]
     predictions = [Prediction(label=label, score=score) for label, score in ranked.predictions]
     return None if ranked.unknown else best_label, best_score, predictions

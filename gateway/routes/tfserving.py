@@ -70,7 +70,7 @@ PREDICT: dict[str, object] = {
 
 
 @router.post("/{model}:predict", summary="Run a signature", responses=ERRORS, openapi_extra=PREDICT)
-async def predict(request: Request, parts: ServicesDep, call: CallDep, model: ModelName) -> Response:
+async def predict_tensors(request: Request, parts: ServicesDep, call: CallDep, model: ModelName) -> Response:
     """Run a signature of the newest version, or of the one that the configured routes choose."""
     return await _predict(request, parts, call, model, Selector())
 
@@ -81,7 +81,7 @@ async def predict(request: Request, parts: ServicesDep, call: CallDep, model: Mo
     responses=ERRORS,
     openapi_extra=PREDICT,
 )
-async def predict_version(
+async def predict_tensors_of_version(
     request: Request, parts: ServicesDep, call: CallDep, model: ModelName, version: Version
 ) -> Response:
     """Run a signature of just this version."""
@@ -94,7 +94,7 @@ async def predict_version(
     responses=ERRORS,
     openapi_extra=PREDICT,
 )
-async def predict_label(
+async def predict_tensors_of_label(
     request: Request, parts: ServicesDep, call: CallDep, model: ModelName, label: Label
 ) -> Response:
     """Run a signature of the version that a label stands for."""
@@ -102,7 +102,7 @@ async def predict_label(
 
 
 @router.get("/{model}", summary="States of all versions", responses=ERRORS)
-async def status(parts: ServicesDep, model: ModelName) -> Response:
+async def model_status(parts: ServicesDep, model: ModelName) -> Response:
     """Say which versions there are, and in what state."""
     return _status(await _versions(parts, model))
 
@@ -125,19 +125,19 @@ async def label_status(parts: ServicesDep, model: ModelName, label: Label) -> Re
 
 
 @router.get("/{model}/metadata", summary="Signatures of the newest version", responses=ERRORS)
-async def metadata(parts: ServicesDep, model: ModelName) -> Response:
+async def model_signatures(parts: ServicesDep, model: ModelName) -> Response:
     """Describe every signature."""
     return await _metadata(parts, model, Selector())
 
 
 @router.get("/{model}/versions/{version}/metadata", summary="Signatures of one version", responses=ERRORS)
-async def version_metadata(parts: ServicesDep, model: ModelName, version: Version) -> Response:
+async def version_signatures(parts: ServicesDep, model: ModelName, version: Version) -> Response:
     """Describe every signature of a version."""
     return await _metadata(parts, model, Selector(version=version))
 
 
 @router.get("/{model}/labels/{label}/metadata", summary="Signatures of a labelled version", responses=ERRORS)
-async def label_metadata(parts: ServicesDep, model: ModelName, label: Label) -> Response:
+async def label_signatures(parts: ServicesDep, model: ModelName, label: Label) -> Response:
     """Describe every signature of the version that a label stands for."""
     return await _metadata(parts, model, Selector(label=label))
 
