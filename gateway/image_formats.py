@@ -15,7 +15,9 @@ from typing import ClassVar, Final
 
 from PIL import BmpImagePlugin, GifImagePlugin, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
-ACCEPTED_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WebP")
+from gateway import heic
+
+ACCEPTED_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WebP", *(("HEIC",) if heic.AVAILABLE else ()))
 ACCEPTED_MEDIA_TYPES: Final = ("image/jpeg", "image/png", "image/gif", "image/bmp", "image/webp")
 
 
@@ -98,7 +100,7 @@ def _format(data: bytes) -> str:
     if not data:
         raise InvalidImage("The image is empty: it has no bytes.")
     for name, signature in _SIGNATURES.items():
-        if signature.match(data):
+        if name in ACCEPTED_FORMATS and signature.match(data):
             return name
     accepted = f"Accepted are {', '.join(ACCEPTED_FORMATS[:-1])} and {ACCEPTED_FORMATS[-1]}."
     for name, signature in _REFUSED_SIGNATURES.items():
@@ -251,12 +253,25 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return width & 0x3FFF, height & 0x3FFF
 
 
+def _open_heic(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]:
+    meta = heic.metadata(data)
+    if not heic.is_hevc_only(meta):
+        raise UnsupportedImage("A HEIF image that is not coded with HEVC is not accepted: send it as JPEG.")
+    for size in heic.coded_sizes(meta):
+        check_pixels(size, max_pixels)
+    picture = heic.open_heic(data)
+    check_pixels(picture.size, max_pixels)
+    return picture, b""  # the container says the rotation, and EXIF only repeats it
+
+
+_HEIC_SIGNATURE: Final = re.compile(rb"....ftyp(?:hei|hev|mif1|msf1)", re.DOTALL)
 _OPENERS: Final[dict[str, Callable[[bytes, int], tuple[ImageFile.ImageFile, bytes]]]] = {
     "JPEG": _open_jpeg,
     "PNG": _open_png,
     "GIF": _open_gif,
     "BMP": _open_bmp,
     "WebP": _open_webp,
+    "HEIC": _open_heic,
 }
 _SIGNATURES: Final = {
     "JPEG": re.compile(rb"\xff\xd8\xff"),
@@ -264,10 +279,11 @@ _SIGNATURES: Final = {
     "GIF": re.compile(rb"GIF8[79]a"),
     "BMP": re.compile(rb"BM"),
     "WebP": re.compile(rb"RIFF....WEBP", re.DOTALL),
+    "HEIC": _HEIC_SIGNATURE,
 }
 # Named in the refusal, since people do send them.
 _REFUSED_SIGNATURES: Final = {
-    "HEIC": re.compile(rb"....ftyp(?:hei|hev|mif1|msf1)", re.DOTALL),
+    "HEIC": _HEIC_SIGNATURE,  # where the extra is not installed
     "AVIF": re.compile(rb"....ftypavi[fs]", re.DOTALL),
     "TIFF": re.compile(rb"II\x2a\x00|MM\x00\x2a|II\x2b\x00|MM\x00\x2b"),
     "JPEG 2000": re.compile(rb"\x00\x00\x00\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),

@@ -7,7 +7,8 @@ What it decides, so that a model learns from exactly what it is served:
 * **Formats.** JPEG (and MPO, the JPEG that phones and 3D cameras write), PNG, GIF, BMP and WebP. TIFF and AVIF are
   refused: libtiff has the longest record of memory errors of all of Pillow's decoders, and an AVIF's video frame can be
   much larger than its header says, so neither keeps the promise that memory is bounded before anything is decoded.
-  HEIC, RAW and the rest need decoders that Pillow has not.
+  HEIC is read where the extra `heic` is installed (see `gateway.heic`); RAW and the rest need decoders that Pillow has
+  not.
 * **First frame** of an animation.
 * **Orientation** of EXIF is applied; what cannot be read of EXIF is ignored.
 * **Transparency** is composited over white, as a page shows it. The bars of ``fit="pad"`` are black.

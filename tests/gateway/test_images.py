@@ -287,7 +287,7 @@ def test_no_bytes_are_an_invalid_image() -> None:
         (b"<html>", "not an image"),
         (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
         (b"%PDF-1.7", "PDF"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "AVIF"),
         (encoded(photo(9, 9), "TIFF"), "TIFF"),
         (encoded(photo(32, 32), "ICO"), "Icon"),
         (encoded(photo(9, 9), "PPM"), "not an image"),
