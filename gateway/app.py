@@ -10,12 +10,14 @@ from typing import Any, TypedDict
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from gateway import problems
 from gateway.admission import Admission
 from gateway.backend import Backend, GrpcBackend
 from gateway.classifier import Classifier
 from gateway.dependencies import Services
+from gateway.hangup import CancelOnHangUp
 from gateway.middleware import RequestContext
 from gateway.resolver import ContractResolver
 from gateway.routes import health, models, pages, predictions
@@ -82,20 +84,25 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
         app.include_router(router)
     pages.mount_files(app)
     problems.install(app)
+    # The one that is added last is the outermost.
+    app.add_middleware(CancelOnHangUp)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Content-Type", "X-Request-ID"],
+            allow_headers=["Content-Type", "X-Request-ID", "X-Request-Timeout"],
             expose_headers=["X-Request-ID", "X-Model-Version", "Retry-After"],
         )
-    app.add_middleware(RequestContext)
     return app
 
 
 class Gateway(FastAPI):
     """FastAPI whose description of the API holds the error body, to which the routes only refer."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Put the request's id around everything, the answer to an unexpected error included."""
+        return RequestContext(super().build_middleware_stack())
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI description, made when it is first asked for."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
 
 from gateway.admission import Admission
 from gateway.backend import Backend, Selector
 from gateway.classifier import Classifier
+from gateway.deadline import Deadline
 from gateway.errors import InvalidParameter
 from gateway.resolver import ContractResolver
 from gateway.settings import MODEL_NAME, Settings
@@ -74,6 +75,40 @@ async def top_k(
     if top_k > limit:
         raise InvalidParameter(f"top_k is at most {limit}.", limit=limit)
     return top_k
+
+
+async def time_limit(
+    request: Request,
+    x_request_timeout: Annotated[
+        float | None,
+        Header(gt=0, allow_inf_nan=False, description="The same as `timeout_seconds`, as a header.", examples=[2.5]),
+    ] = None,
+    timeout_seconds: Annotated[
+        float | None,
+        Query(
+            gt=0,
+            allow_inf_nan=False,
+            description=(
+                "Seconds that the answer may take once the upload is complete, waiting, decoding and the model "
+                "included. The gateway's own limit stays; of several the least counts."
+            ),
+            examples=[2.5],
+        ),
+    ] = None,
+) -> None:
+    """Take note of the time that a caller gives its request; for routers, whose endpoints use `deadline`."""
+    limit = (await services(request)).settings.request_timeout_seconds
+    request.state.time_limit = min(limit, x_request_timeout or limit, timeout_seconds or limit)
+
+
+def deadline(request: Request) -> Deadline:
+    """The deadline of a request whose upload is complete now: the setting's, or less where the caller asked for less.
+
+    Works below a router that depends on `time_limit`.
+    """
+    seconds = request.state.time_limit
+    assert isinstance(seconds, float)
+    return Deadline.after(seconds)
 
 
 ServicesDep = Annotated[Services, Depends(services)]

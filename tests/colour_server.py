@@ -128,6 +128,12 @@ class ColourServer:
     stalled: threading.Event = field(default_factory=threading.Event)
     batch_sizes: list[int] = field(default_factory=list)
     request_ids: list[str] = field(default_factory=list)
+    waiting: int = 0
+    """Stalled calls whose caller still waits."""
+    given_up: int = 0
+    """Stalled calls whose caller cancelled them, or whose deadline passed."""
+    time_left: list[float] = field(default_factory=list)
+    """Seconds that each Predict call came with."""
     address: str = ""
 
     @contextmanager
@@ -189,6 +195,7 @@ class ColourServer:
             _abort(context, "FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
         self.request_ids.extend(str(value) for key, value in context.invocation_metadata() if key == "x-request-id")
         if name != "describe":
+            self.time_left.append(context.time_remaining())
             [given] = request.inputs.values()
             self.batch_sizes.append(given.tensor_shape.dim[0].size)
         response = pb.PredictResponse()
@@ -224,8 +231,13 @@ class ColourServer:
         if self.refusal is not None:
             code, details = self.refusal
             context.abort(code, details)
+        self.waiting += 1
         while self.stalled.is_set() and context.is_active():
             threading.Event().wait(0.01)
+        self.waiting -= 1
+        if not context.is_active():
+            self.given_up += 1
+            context.abort(grpc.StatusCode.CANCELLED, "")
 
 
 def _abort(context: grpc.ServicerContext, code: str, details: str) -> NoReturn:
