@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from gateway.app import create_app
+from gateway.protocol import HttpProtocol
 from gateway.settings import Settings
 
 
@@ -37,6 +38,8 @@ def main() -> int:
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
+        http=HttpProtocol,
+        ws="none",
         access_log=False,
         log_level=settings.log_level,
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypedDict
@@ -16,8 +15,10 @@ from gateway import problems
 from gateway.admission import Admission
 from gateway.backend import Backend, GrpcBackend
 from gateway.classifier import Classifier
+from gateway.decoding import Decoders
 from gateway.dependencies import Services
 from gateway.hangup import CancelOnHangUp
+from gateway.intake import Intake
 from gateway.middleware import RequestContext
 from gateway.resolver import ContractResolver
 from gateway.routes import health, models, pages, predictions
@@ -55,7 +56,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         server = backend if backend is not None else GrpcBackend(settings.serving_target)
         resolver = ContractResolver(server, settings.model_options, settings.model_refresh_seconds)
-        decoders = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
+        decoders = Decoders(settings.decode_workers, settings.max_image_pixels)
         try:
             yield {
                 "services": Services(
@@ -63,11 +64,13 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
                     backend=server,
                     resolver=resolver,
                     classifier=Classifier(server, resolver, decoders, settings),
-                    admission=Admission(settings.max_images_in_flight),
+                    admission=Admission(
+                        settings.max_images_in_flight, settings.max_uploads, settings.max_upload_memory_bytes
+                    ),
                 )
             }
         finally:
-            decoders.shutdown(cancel_futures=True)
+            decoders.close()
             await resolver.close()
             await server.close()
 
@@ -85,6 +88,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
     pages.mount_files(app)
     problems.install(app)
     # The one that is added last is the outermost.
+    app.add_middleware(Intake)
     app.add_middleware(CancelOnHangUp)
     if settings.cors_origins:
         app.add_middleware(

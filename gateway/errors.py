@@ -16,6 +16,7 @@
     │   ├── InvalidImage            an accepted format, but broken
     │   └── ImageTooLarge           too many pixels
     ├── Overloaded             429  the gateway has all the work it takes
+    ├── HeadersTooLarge        431
     ├── InternalError          500
     ├── BadUpstream            502
     │   ├── UnsupportedModel        the served model is no image classifier that can be spoken to
@@ -149,6 +150,12 @@ class Overloaded(GatewayError):
 
     status, code, title = 429, "overloaded", "Too many requests"
     retry_after_seconds = 1
+
+
+class HeadersTooLarge(GatewayError):
+    """The headers of the request are larger than is accepted."""
+
+    status, code, title = 431, "headers_too_large", "Headers too large"
 
 
 class InternalError(GatewayError):

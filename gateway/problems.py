@@ -96,6 +96,9 @@ async def _validation_error(_: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, errors.GatewayError):
+        # FastAPI takes whatever goes wrong while it reads a JSON body for a fault of the JSON.
+        return problem_response(error.__cause__)
     if error.status_code == 404:
         return problem_response(errors.NotFound(f"There is nothing at {json.dumps(request.url.path[:200])}."))
     if error.status_code == 405:

@@ -74,6 +74,12 @@ class Settings(BaseSettings):
         10.0, gt=0, le=600, description="Deadline of a request once its upload is complete, in seconds."
     )
     upload_timeout_seconds: float = Field(30.0, gt=0, le=3600, description="Time for an upload to arrive, in seconds.")
+    min_upload_bytes_per_second: int = Field(
+        1000, ge=0, description="Least rate of an upload, after 5 seconds of patience; 0: any."
+    )
+    header_timeout_seconds: float = Field(
+        10.0, gt=0, le=600, description="Time for the headers of a request to arrive, in seconds."
+    )
     shutdown_timeout_seconds: int = Field(
         20, ge=0, le=600, description="Time for requests in flight to finish after SIGTERM, in seconds."
     )
@@ -92,6 +98,12 @@ class Settings(BaseSettings):
     )
     max_images_in_flight: int = Field(
         256, ge=1, description="Most images in work at once; a request beyond it is answered 429 at once."
+    )
+    max_uploads: int = Field(
+        1000, ge=1, description="Most bodies received at once; a request beyond it is answered 429 at once."
+    )
+    max_upload_memory_bytes: int = Field(
+        512 * 2**20, ge=1, description="Most bytes of bodies held at once; a request beyond it is answered 429 at once."
     )
     decode_threads: int = Field(0, ge=0, le=256, description="Threads that decode images; 0: one for each core.")
 
@@ -121,6 +133,8 @@ class Settings(BaseSettings):
     def _batch_limits_agree(self) -> Settings:
         if self.max_images_in_flight < self.max_batch_images:
             raise ValueError("max_images_in_flight must be at least max_batch_images, or no full batch is ever taken")
+        if self.max_upload_memory_bytes < max(self.max_upload_bytes, self.max_batch_upload_bytes):
+            raise ValueError("max_upload_memory_bytes must be at least max_upload_bytes and max_batch_upload_bytes")
         return self
 
     @property

@@ -166,10 +166,7 @@ async def predict_batch(
 async def _one(
     request: Request, response: Response, parts: Services, model: str, selector: Selector, top_k: int
 ) -> tuple[Ranked, ModelVersion]:
-    settings = parts.settings
-    upload = await read_upload(
-        request, max_bytes=settings.max_upload_bytes, timeout_seconds=settings.upload_timeout_seconds
-    )
+    upload = await read_upload(request, max_bytes=parts.settings.max_upload_bytes)
     answer = await _classified(request, response, parts, model, selector, [upload], top_k)
     [result] = answer.results
     if isinstance(result, errors.GatewayError):
@@ -186,7 +183,6 @@ async def _many(
         max_files=settings.max_batch_images,
         max_file_bytes=settings.max_upload_bytes,
         max_bytes=settings.max_batch_upload_bytes,
-        timeout_seconds=settings.upload_timeout_seconds,
     )
     return uploads, await _classified(request, response, parts, model, selector, uploads, top_k)
 

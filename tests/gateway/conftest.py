@@ -14,6 +14,7 @@ import uvicorn
 from PIL import Image
 
 from gateway.app import create_app
+from gateway.protocol import HttpProtocol
 from gateway.settings import Settings
 from tests.colour_server import ColourModel, ColourServer
 
@@ -30,7 +31,9 @@ def photo(colour: str = "red", size: tuple[int, int] = (40, 30), encoding: str =
 @contextmanager
 def running_gateway(settings: Settings) -> Iterator[httpx.Client]:
     """A gateway on a free port, and a client of it."""
-    config = uvicorn.Config(create_app(settings), port=0, log_level="error", timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        create_app(settings), port=0, log_level="error", timeout_graceful_shutdown=2, http=HttpProtocol, ws="none"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
