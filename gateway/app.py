@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from gateway import problems
 from gateway.admission import Admission
 from gateway.backend import Backend, GrpcBackend
+from gateway.channel import Connection, Tls
 from gateway.classifier import Classifier
 from gateway.decoding import Decoders
 from gateway.dependencies import Services
@@ -51,10 +52,11 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
         settings: Every setting.
         backend: A model server to use in place of the one at `settings.serving_target`.
     """
+    tls = Tls.from_settings(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        server = backend if backend is not None else GrpcBackend(settings.serving_target)
+        server = backend if backend is not None else GrpcBackend(Connection(settings.serving_target, tls))
         resolver = ContractResolver(server, settings.model_options, settings.model_refresh_seconds)
         decoders = Decoders(settings.decode_workers, settings.max_image_pixels)
         try:

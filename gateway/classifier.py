@@ -93,11 +93,13 @@ class Classifier:
         """
         contract = await self._resolver.resolve(model, selector, deadline)
         prepared = await self._prepare(contract, uploads, deadline)
-        for _ in range(SWITCH_ATTEMPTS):
+        for attempt in range(SWITCH_ATTEMPTS):
             good = [one for one in prepared if not isinstance(one, errors.GatewayError)]
             try:
                 scores = iter(await self._scores(contract, good, deadline))
             except ServableNotFound:
+                # At once the first time, then ever later: several replicas take seconds to agree.
+                await asyncio.sleep(min(0.01 * attempt**2, deadline.remaining()))
                 renewed = await self._resolver.renew(contract, selector, deadline)
                 if _preparation(renewed) != _preparation(contract):
                     prepared = await self._prepare(renewed, uploads, deadline)

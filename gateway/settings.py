@@ -54,6 +54,17 @@ class Settings(BaseSettings):
         "127.0.0.1:8500",
         description="gRPC address of the model server: host:port, several separated by commas, or dns:///name:port.",
     )
+    serving_tls: bool = Field(False, description="Whether the connection to the model server is encrypted.")
+    serving_tls_ca: Path | None = Field(
+        None, description="PEM file of the authorities that the model server's certificate may come from."
+    )
+    serving_tls_certificate: Path | None = Field(
+        None, description="PEM file of the certificate that the gateway shows to the model server (mutual TLS)."
+    )
+    serving_tls_key: Path | None = Field(None, description="PEM file of the private key of that certificate.")
+    serving_tls_server_name: str = Field(
+        "", description="Name in the model server's certificate, where it is not the one in its address."
+    )
     default_model: str = Field("dog_breed", pattern=MODEL_NAME, description="The model behind /api/v1/predict_breed.")
     models: CommaSeparated = Field(
         (),
@@ -135,6 +146,20 @@ class Settings(BaseSettings):
             raise ValueError("max_images_in_flight must be at least max_batch_images, or no full batch is ever taken")
         if self.max_upload_memory_bytes < max(self.max_upload_bytes, self.max_batch_upload_bytes):
             raise ValueError("max_upload_memory_bytes must be at least max_upload_bytes and max_batch_upload_bytes")
+        return self
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Settings:
+        parts = (self.serving_tls_ca, self.serving_tls_certificate, self.serving_tls_key, self.serving_tls_server_name)
+        if any(parts) and not self.serving_tls:
+            raise ValueError("serving_tls must be on for its certificates and name to be used")
+        if (self.serving_tls_certificate is None) != (self.serving_tls_key is None):
+            raise ValueError("serving_tls_certificate and serving_tls_key go together")
+        if self.serving_tls and "," in self.serving_target and not self.serving_tls_server_name:
+            raise ValueError("serving_tls_server_name must be given for a list of model servers")
+        for file in (self.serving_tls_ca, self.serving_tls_certificate, self.serving_tls_key):
+            if file is not None and not file.is_file():
+                raise ValueError(f"there is no file {str(file)!r}")
         return self
 
     @property

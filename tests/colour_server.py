@@ -128,6 +128,8 @@ class ColourServer:
     stalled: threading.Event = field(default_factory=threading.Event)
     batch_sizes: list[int] = field(default_factory=list)
     request_ids: list[str] = field(default_factory=list)
+    calls: int = 0
+    """Calls of any method, retries included."""
     waiting: int = 0
     """Stalled calls whose caller still waits."""
     given_up: int = 0
@@ -137,8 +139,8 @@ class ColourServer:
     address: str = ""
 
     @contextmanager
-    def serving(self, address: str = "127.0.0.1:0") -> Iterator[str]:
-        """Serve on an address; a port of 0 takes a free one."""
+    def serving(self, address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None) -> Iterator[str]:
+        """Serve on an address; a port of 0 takes a free one. With credentials: by TLS."""
         server = grpc.server(ThreadPoolExecutor(64), options=[("grpc.so_reuseport", 0)])
         handlers: dict[str, dict[str, tuple[Callable[..., Message], type[Message]]]] = {
             "tensorflow.serving.PredictionService": {
@@ -161,7 +163,7 @@ class ColourServer:
                     )
                 ]
             )
-        port = server.add_insecure_port(address)
+        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
         self.address = f"{address.rsplit(':', 1)[0]}:{port}"
         server.start()
         try:
@@ -228,6 +230,7 @@ class ColourServer:
         return response
 
     def _misbehave(self, context: grpc.ServicerContext) -> None:
+        self.calls += 1
         if self.refusal is not None:
             code, details = self.refusal
             context.abort(code, details)
