@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import logging
+import resource
+import signal
 import sys
+from contextlib import suppress
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
 from gateway.app import create_app
 from gateway.protocol import HttpProtocol
 from gateway.settings import Settings
+
+MAX_OPEN_FILES = 65_536
+"""As many as are asked for where the system allows more."""
 
 
 def app_from_environment() -> FastAPI:
@@ -32,7 +41,8 @@ def main() -> int:
             name = "_".join(str(part) for part in one["loc"]) or "settings"
             print(f"gateway: GATEWAY_{name.upper()}: {one['msg']}", file=sys.stderr)  # noqa: T201
         return 2
-    uvicorn.run(
+    _raise_open_files_limit()
+    config = uvicorn.Config(
         "gateway.__main__:app_from_environment",
         factory=True,
         host=settings.host,
@@ -45,7 +55,31 @@ def main() -> int:
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
         server_header=False,
     )
-    return 0
+    if settings.workers > 1:
+        workers = Multiprocess(config, sockets=[config.bind_socket()])
+        workers.run()
+        return STARTUP_FAILURE if any(one.exitcode == STARTUP_FAILURE for one in workers.processes) else 0
+    server = _Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    return 0 if server.started else STARTUP_FAILURE
+
+
+class _Server(uvicorn.Server):
+    """Ends with status 0 after SIGTERM; uvicorn raises the signal again when it has stopped, and dies of it."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if sig == signal.SIGTERM:
+            self._captured_signals.remove(sig)
+
+
+def _raise_open_files_limit() -> None:
+    """Each connection is an open file, and the usual limit of 1,024 is soft."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

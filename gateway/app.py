@@ -18,13 +18,15 @@ from gateway.channel import Connection, Tls
 from gateway.classifier import Classifier
 from gateway.decoding import Decoders
 from gateway.dependencies import Services
+from gateway.explainer import Explainer
 from gateway.hangup import CancelOnHangUp
 from gateway.intake import Intake
 from gateway.middleware import RequestContext
 from gateway.resolver import ContractResolver
-from gateway.routes import health, models, pages, predictions
+from gateway.routes import explain, health, models, pages, predictions
 from gateway.schemas import Problem
 from gateway.settings import Settings
+from gateway.stopping import Stopping
 
 DESCRIPTION = """Send a photo, get a breed.
 
@@ -59,18 +61,22 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
         server = backend if backend is not None else GrpcBackend(Connection(settings.serving_target, tls))
         resolver = ContractResolver(server, settings.model_options, settings.model_refresh_seconds)
         decoders = Decoders(settings.decode_workers, settings.max_image_pixels)
+        stopping = Stopping(settings.shutdown_delay_seconds)
         try:
-            yield {
-                "services": Services(
-                    settings=settings,
-                    backend=server,
-                    resolver=resolver,
-                    classifier=Classifier(server, resolver, decoders, settings),
-                    admission=Admission(
-                        settings.max_images_in_flight, settings.max_uploads, settings.max_upload_memory_bytes
-                    ),
-                )
-            }
+            with stopping.on_sigterm():
+                yield {
+                    "services": Services(
+                        settings=settings,
+                        backend=server,
+                        resolver=resolver,
+                        classifier=Classifier(server, resolver, decoders, settings),
+                        explainer=Explainer(server, resolver, decoders),
+                        admission=Admission(
+                            settings.max_images_in_flight, settings.max_uploads, settings.max_upload_memory_bytes
+                        ),
+                        stopping=stopping,
+                    )
+                }
         finally:
             decoders.close()
             await resolver.close()
@@ -85,7 +91,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    for router in (predictions.router, models.router, health.router, pages.router):
+    for router in (predictions.router, explain.router, models.router, health.router, pages.router):
         app.include_router(router)
     pages.mount_files(app)
     problems.install(app)

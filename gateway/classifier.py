@@ -108,7 +108,7 @@ class Classifier:
             return Classification(
                 contract,
                 tuple(
-                    one if isinstance(one, errors.GatewayError) else _ranked(contract, next(scores), top_k)
+                    one if isinstance(one, errors.GatewayError) else rank_labels(contract, next(scores), top_k)
                     for one in prepared
                 ),
             )
@@ -147,7 +147,7 @@ class Classifier:
         outputs = await self._backend.predict(
             contract.model, contract.version, contract.signature, inputs, [contract.output_name], deadline
         )
-        return _checked_scores(contract, outputs.get(contract.output_name), len(batch))
+        return checked_scores(contract, outputs.get(contract.output_name), len(batch))
 
 
 def _preparation(contract: Contract) -> tuple[object, ...]:
@@ -164,12 +164,17 @@ def _decoded(
         if contract.input_kind == "encoded":
             return images.reencode_image(upload, max_pixels=max_pixels)
         return images.decode_image(upload, contract.target, max_pixels=max_pixels)
-    except images.UnsupportedImage as error:
-        return errors.UnsupportedImage(str(error))
-    except images.ImageTooLarge as error:
-        return errors.ImageTooLarge(str(error))
     except images.ImageError as error:
-        return errors.InvalidImage(str(error))
+        return image_error(error)
+
+
+def image_error(error: images.ImageError) -> errors.GatewayError:
+    """What a caller is told of an image that could not be decoded."""
+    if isinstance(error, images.UnsupportedImage):
+        return errors.UnsupportedImage(str(error))
+    if isinstance(error, images.ImageTooLarge):
+        return errors.ImageTooLarge(str(error))
+    return errors.InvalidImage(str(error))
 
 
 def _input_tensor(contract: Contract, batch: Sequence[Prepared]) -> Tensor:
@@ -182,7 +187,7 @@ def _input_tensor(contract: Contract, batch: Sequence[Prepared]) -> Tensor:
     return number_tensor(pixels.astype(np.float32) * np.float32((high - low) / 255) + np.float32(low))
 
 
-def _checked_scores(contract: Contract, tensor: Tensor | None, images_sent: int) -> Scores:
+def checked_scores(contract: Contract, tensor: Tensor | None, images_sent: int) -> Scores:
     """Scores (n, classes) out of an answer; a sigmoid becomes two classes.
 
     Raises:
@@ -206,7 +211,8 @@ def _checked_scores(contract: Contract, tensor: Tensor | None, images_sent: int)
     return scores
 
 
-def _ranked(contract: Contract, scores: Scores, top_k: int) -> Ranked:
+def rank_labels(contract: Contract, scores: Scores, top_k: int) -> Ranked:
+    """The best labels of one image, given its scores (classes)."""
     best = np.argsort(-scores, kind="stable")[:top_k]
     predictions = tuple(
         (contract.labels[index] if contract.labels else str(index), round(float(scores[index]), SCORE_DECIMALS))

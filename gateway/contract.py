@@ -58,7 +58,7 @@ class Contract:
         sigmoid: Whether the output is the score of the second of two classes.
         labels: Class names in output order; empty where only the number of classes in an answer will tell.
         unknown_threshold: A best score under this means "unknown".
-        explains: Whether there is an `explain` signature.
+        explains: Whether there is an `explain` signature that takes what `pixels` takes.
         card: The model card as it came, or None.
     """
 
@@ -123,7 +123,7 @@ def contract_from_card(model: str, version: int, signatures: Mapping[str, Signat
         sigmoid=False,
         labels=tuple(card.labels),
         unknown_threshold=card.unknown_threshold,
-        explains=EXPLAIN in signatures,
+        explains=_explains(signatures, expected),
         card=whole,
     )
 
@@ -210,6 +210,16 @@ def read_labels(path: Path) -> tuple[str, ...]:
     if not labels or not all(isinstance(name, str) for name in labels):
         raise UnsupportedModel(f"The labels file {path.name!r} must hold class names, one a line or as a JSON list.")
     return labels
+
+
+def _explains(signatures: Mapping[str, SignatureDef], images_shape: tuple[int | None, ...]) -> bool:
+    """Whether heat maps can be asked for; images of another rank would end a real server."""
+    if EXPLAIN not in signatures:
+        return False
+    taken, given = signatures[EXPLAIN].inputs, signatures[EXPLAIN].outputs
+    if set(taken) != {"images"} or not {"probabilities", "heatmap"} <= set(given):
+        return False
+    return taken["images"].dtype == DataType.DT_UINT8 and _fits(taken["images"], images_shape)
 
 
 def _target(taken: TensorInfo, options: ModelOptions) -> Target:

@@ -12,8 +12,10 @@ from gateway.backend import Backend, Selector
 from gateway.classifier import Classifier
 from gateway.deadline import Deadline
 from gateway.errors import InvalidParameter
+from gateway.explainer import Explainer
 from gateway.resolver import ContractResolver
 from gateway.settings import MODEL_NAME, Settings
+from gateway.stopping import Stopping
 
 MAX_VERSION = 2**63 - 1
 """Versions are signed 64-bit numbers on the wire."""
@@ -27,7 +29,9 @@ class Services:
     backend: Backend
     resolver: ContractResolver
     classifier: Classifier
+    explainer: Explainer
     admission: Admission
+    stopping: Stopping
 
 
 async def services(request: Request) -> Services:

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway import errors
+from gateway.dependencies import Services
 from gateway.problems import problem_response
 
 MAX_HEADER_BYTES = 64 * 2**10
@@ -49,8 +50,9 @@ class HttpProtocol(HttpToolsProtocol):
         """Wait for the first request, though not for ever."""
         super().connection_made(transport)
         self._answers = _AnswerTransport(self, transport)
-        services = self.app_state.get("services")
-        self._header_seconds = services.settings.header_timeout_seconds if services else DEFAULT_HEADER_SECONDS
+        self._services: Services | None = self.app_state.get("services")
+        settings = self._services.settings if self._services else None
+        self._header_seconds = settings.header_timeout_seconds if settings else DEFAULT_HEADER_SECONDS
         self._await_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -97,6 +99,8 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not None:
             self.cycle.transport = self._answers  # type: ignore[assignment]
+            if self._services is not None and self._services.stopping.now:
+                self.cycle.keep_alive = False  # the next request goes to another gateway
 
     def on_message_complete(self) -> None:
         """The body is complete, read or not."""

@@ -53,6 +53,42 @@ class LabelAnswer(LabelResult):
     model: ModelVersion
 
 
+class Box(BaseModel):
+    """Edges in fractions of the upright photo: 0 is its left or top, 1 its right or bottom."""
+
+    left: float = Field(examples=[0.125])
+    top: float = Field(examples=[0.0])
+    right: float = Field(examples=[0.875])
+    bottom: float = Field(examples=[1.0])
+
+
+class HeatMap(BaseModel):
+    """What in the photo speaks for the best label."""
+
+    values: list[list[float]] = Field(
+        description="Rows from top to bottom, 0 to 1: how much that place speaks for the label.",
+        examples=[[[0.0, 0.12, 0.05], [0.1, 1.0, 0.46], [0.02, 0.61, 0.3]]],
+    )
+    box: Box = Field(
+        description=(
+            "The part of the photo that the map covers. It lies inside for a model that crops; where a model pads, it "
+            "is larger than the photo."
+        )
+    )
+
+
+class ExplainedBreed(BreedAnswer):
+    """The breed in one photo, and where it shows."""
+
+    heatmap: HeatMap
+
+
+class ExplainedLabel(LabelAnswer):
+    """The label of one image, and where it shows."""
+
+    heatmap: HeatMap
+
+
 class Problem(BaseModel):
     """What went wrong: problem details as of RFC 9457."""
 

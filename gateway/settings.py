@@ -94,6 +94,12 @@ class Settings(BaseSettings):
     shutdown_timeout_seconds: int = Field(
         20, ge=0, le=600, description="Time for requests in flight to finish after SIGTERM, in seconds."
     )
+    shutdown_delay_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=600,
+        description="Time after SIGTERM in which /readyz says no and requests are still accepted, in seconds.",
+    )
 
     max_upload_bytes: int = Field(
         25 * 2**20, ge=1, description="Largest image file, in bytes, checked before the form is parsed."

@@ -9,6 +9,7 @@ from pathlib import Path
 # server; each one given is named in the log.
 WITHOUT_EFFECT = (
     "enable_cors_support",
+    "enable_grpc_healthcheck_service",
     "enable_per_model_batching_parameters",
     "enable_profiler",
     "enable_signature_method_name_check",
@@ -54,7 +55,6 @@ class Flags:
     enable_batching: bool
     batching_parameters_file: Path | None
     enable_serialization_as_tensor_content: bool
-    enable_grpc_healthcheck_service: bool
     tensorflow_session_parallelism: int
     tensorflow_intra_op_parallelism: int
     tensorflow_inter_op_parallelism: int
@@ -130,7 +130,6 @@ def _parser() -> argparse.ArgumentParser:
     flag("enable_batching", False, "join concurrent requests")
     flag("batching_parameters_file", None, "text BatchingParameters", _path)
     flag("enable_serialization_as_tensor_content", False, "answer with raw bytes in place of typed lists")
-    flag("enable_grpc_healthcheck_service", False, "serve grpc.health.v1.Health; it knows nothing of models")
     flag("tensorflow_session_parallelism", 0, "threads within and between operations; 0: one per core", _count)
     flag("tensorflow_intra_op_parallelism", 0, "threads within one operation; 0: one per core", _count)
     flag("tensorflow_inter_op_parallelism", 0, "operations that run at once; 0: one per core", _count)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
@@ -21,7 +20,6 @@ from modelserver.optimize import Optimizer
 from modelserver.tensors import Array
 
 _LOG = logging.getLogger(__name__)
-_TAG = "serve"
 _PREDICT_METHODS = frozenset(
     {"", "tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress"}
 )
@@ -114,9 +112,14 @@ class Servable:
     """
 
     def __init__(
-        self, path: Path, batching: Batching | None, config: config_pb2.ConfigProto, optimize: Optimizer
+        self,
+        path: Path,
+        tags: Sequence[str],
+        batching: Batching | None,
+        config: config_pb2.ConfigProto,
+        optimize: Optimizer,
     ) -> None:
-        """Loads ``path``, which holds a ``saved_model.pb`` with the tag ``serve``.
+        """Loads ``path``, which holds a ``saved_model.pb`` with a graph of those tags.
 
         Raises:
             OSError: There is no SavedModel, or it cannot be read.
@@ -127,7 +130,7 @@ class Servable:
         self._session = tf.compat.v1.Session(graph=graph, config=config)
         try:
             with graph.as_default():
-                meta_graph = tf.compat.v1.saved_model.load(self._session, [_TAG], str(path))
+                meta_graph = tf.compat.v1.saved_model.load(self._session, list(tags), str(path))
             self.signature_defs: Mapping[str, meta_graph_pb2.SignatureDef] = dict(meta_graph.signature_def)
             self.signatures = {
                 name: _signature(self._session, name, definition, batching, optimize)
@@ -175,8 +178,3 @@ def _signature(
         else:
             joined = {alias: tensor.name for alias, tensor in zip(outputs, results, strict=True)}
     return Signature(session, inputs, outputs, joined, batching)
-
-
-def rows_of(arrays: Mapping[str, Array]) -> int:
-    """The batch size of a request's inputs; call it with at least one, each of rank 1 or more."""
-    return int(np.shape(next(iter(arrays.values())))[0])

@@ -13,6 +13,7 @@ from tensorflow.core.protobuf import config_pb2
 from modelserver.config import Batching, ModelConfig, parse_batching, parse_models
 from modelserver.errors import ConfigError
 from modelserver.flags import Flags
+from modelserver.memory import give_back
 from modelserver.optimize import Optimizer
 from modelserver.quiet import stderr_held_back
 from modelserver.servable import Servable
@@ -100,6 +101,7 @@ def _read_batching(flags: Flags) -> Batching | None:
 class _Loader:
     def __init__(self, flags: Flags) -> None:
         self._batching = _read_batching(flags)
+        self._tags = flags.saved_model_tags.split(",")
         self._warm_up = flags.enable_model_warmup
         both = flags.tensorflow_session_parallelism
         self._config = config_pb2.ConfigProto(
@@ -111,7 +113,7 @@ class _Loader:
             self._optimize = Optimizer(self._config)
 
     def __call__(self, name: str, path: Path) -> Servable:
-        servable = Servable(path, self._batching, self._config, self._optimize)
+        servable = Servable(path, self._tags, self._batching, self._config, self._optimize)
         if self._warm_up:
             started = time.perf_counter()
             try:
@@ -121,6 +123,7 @@ class _Loader:
                 raise
             if count:
                 _LOG.info("model %s: %d warm-up requests in %.1f s", name, count, time.perf_counter() - started)
+        give_back()
         return servable
 
 

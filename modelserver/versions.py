@@ -14,10 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import grpc
-
 from modelserver.config import ModelConfig, Policy
 from modelserver.errors import ConfigError, ServingError, from_exception, invalid, not_found
+from modelserver.memory import give_back
 from modelserver.servable import Servable
 
 _LOG = logging.getLogger(__name__)
@@ -33,6 +32,14 @@ class State(enum.IntEnum):
     AVAILABLE = 30
     UNLOADING = 40
     END = 50
+
+
+def _versions_in(path: Path) -> frozenset[int] | OSError:
+    try:
+        names = [entry.name for entry in path.iterdir() if _VERSION_NAME.fullmatch(entry.name) and entry.is_dir()]
+    except OSError as error:
+        return error
+    return frozenset(int(name) for name in names if int(name) <= _LARGEST_VERSION)
 
 
 @dataclass(slots=True)
@@ -112,6 +119,8 @@ class Models:
         self._changed = threading.Condition()
         # Loading is work for every core; two at once would only make both slower. Not held between retries.
         self._one_load = threading.Semaphore(1)
+        self._one_scan = threading.Lock()
+        self._configured: frozenset[str] = frozenset()
         self._closed = False
 
     # Configuration and folders
@@ -120,10 +129,11 @@ class Models:
         """Replaces the configuration as a whole; models that are not in it any more are unloaded.
 
         Raises:
-            ConfigError: A label points at a version that is not available. Nothing is changed.
+            ConfigError: A label points at a version that is not available, or a base_path changed. Nothing is changed.
         """
         with self._changed:
             for config in configs.values():
+                self._check_path(config)
                 self._check_labels(config)
             for name in self._models.keys() | configs.keys():
                 if name not in configs:
@@ -135,6 +145,10 @@ class Models:
                     self._models[name] = Model(configs[name])
             self._configured = frozenset(configs)
         self.scan()
+
+    def _check_path(self, config: ModelConfig) -> None:
+        if config.name in self._configured and self._models[config.name].config.base_path != config.base_path:
+            raise ConfigError(f"model {config.name} is served from another base_path: use another name")
 
     def _check_labels(self, config: ModelConfig) -> None:
         model = self._models.get(config.name)
@@ -151,27 +165,27 @@ class Models:
 
     def scan(self) -> None:
         """Looks at the folders, starts to load what is new and to unload what is gone."""
-        with self._changed:
-            for name, model in self._models.items():
-                if name in self._configured:
-                    self._look(model)
-                self._follow(model)
-            self._changed.notify_all()
+        with self._one_scan:
+            with self._changed:
+                paths = {name: self._models[name].config.base_path for name in self._configured}
+            # A slow disk holds up no request: the folders are read without the lock.
+            found = {name: _versions_in(path) for name, path in paths.items()}
+            with self._changed:
+                for name, model in self._models.items():
+                    if name in found and name in self._configured:
+                        self._note(model, found[name])
+                    self._follow(model)
+                self._changed.notify_all()
 
-    def _look(self, model: Model) -> None:
+    def _note(self, model: Model, found: frozenset[int] | OSError) -> None:
         path = model.config.base_path
-        try:
-            names = [entry.name for entry in path.iterdir() if _VERSION_NAME.fullmatch(entry.name) and entry.is_dir()]
-        except OSError as error:
-            # A folder that cannot be read says nothing about its versions: what is loaded stays.
-            if not model.waiting:
-                _LOG.warning("model %s: cannot read %s (%s), waiting", model.config.name, path, error.strerror)
-            model.waiting = True
-            return
-        found = frozenset(int(name) for name in names if int(name) <= _LARGEST_VERSION)
         if not found and not model.waiting:
             _LOG.warning("model %s: no version in %s, waiting", model.config.name, path)
-        model.waiting = not found
+        elif isinstance(found, OSError) and not model.waiting:
+            _LOG.warning("model %s: cannot read %s (%s), waiting", model.config.name, path, found.strerror)
+        model.waiting = not found or isinstance(found, OSError)
+        if isinstance(found, OSError):
+            return  # it says nothing about the versions: what is loaded stays
         for number in found - model.on_disk:
             # Published again under the same number: a new chance.
             if (version := model.versions.get(number)) is not None and version.state is State.END:
@@ -264,6 +278,7 @@ class Models:
             servable, version.servable = version.servable, None
         if servable is not None:
             servable.close()
+            give_back()
         with self._changed:
             version.state = State.END
             self._follow(model)
@@ -341,16 +356,14 @@ class Models:
         done = True
         for name in self._configured:
             model = self._models[name]
-            states = {number: model.versions[number] for number in model.chosen() if number in model.versions}
-            ended = [v.error for v in states.values() if v.state is State.END]
-            ended += [v.error for v in model.versions.values() if v.state is State.END and v.number in model.on_disk]
-            available = model.newest() is not None
-            if not available and ended and all(v.state is State.END for v in model.versions.values()):
-                error = next((error for error in ended if error is not None), None)
-                if error is not None:
-                    raise ServingError(grpc.StatusCode.UNAVAILABLE, f"model {name} cannot be loaded: {error.message}")
-            pending = any(v.state in (State.START, State.LOADING) and v.error is None for v in states.values())
-            done = done and available and not pending
+            wanted = [version for version in model.versions.values() if version.wanted]
+            coming = [version for version in wanted if version.state in (State.START, State.LOADING)]
+            errors = [version.error for version in wanted if version.error is not None]
+            if model.newest() is None:
+                if errors and not coming:
+                    raise ServingError(errors[0].code, f"model {name} cannot be loaded: {errors[0].message}")
+                done = False
+            done = done and all(version.error is not None for version in coming)
         return done
 
     def close(self) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from scripts.supervise import Program, ProgramEnded, supervise
 from trainer.versions import model_names
 
-WEIGHTS_UNAVAILABLE = 69
-"""What `python -m trainer imagenet-dogs` ends with when no weights can be had (EX_UNAVAILABLE of sysexits.h)."""
+WEIGHTS_UNAVAILABLE = 3
+"""What `python -m trainer imagenet-dogs` ends with when no weights can be had, after it said so in one line."""
 
 
 SAMPLES = "samples"

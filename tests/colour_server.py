@@ -26,6 +26,9 @@ from gateway.tensors import number_array, number_tensor, string_tensor, string_v
 
 COLOURS = ("red", "green", "blue")
 
+Tensors = Mapping[str, tuple[int, tuple[int, ...]]]
+"""Dtype and shape of each input or output of a signature."""
+
 
 @dataclass(frozen=True)
 class ColourModel:
@@ -39,6 +42,8 @@ class ColourModel:
     height: int = 8
     width: int = 8
     threshold: float | None = None
+    fit: str = "crop"
+    explains: bool = True
 
     def card(self) -> dict[str, object]:
         return {
@@ -48,18 +53,21 @@ class ColourModel:
             "description": "Knows three colours.",
             "sample": True,
             "labels": list(self.labels),
-            "input": {"height": self.height, "width": self.width, "fit": "crop", "interpolation": "bilinear"},
+            "input": {"height": self.height, "width": self.width, "fit": self.fit, "interpolation": "bilinear"},
             "unknown_threshold": self.threshold,
         }
 
     def signatures(self) -> dict[str, pb.SignatureDef]:
-        return {
-            "pixels": signature(
-                {"images": (pb.DataType.DT_UINT8, (-1, self.height, self.width, 3))},
-                {"probabilities": (pb.DataType.DT_FLOAT, (-1, len(self.labels)))},
-            ),
+        images: Tensors = {"images": (pb.DataType.DT_UINT8, (-1, self.height, self.width, 3))}
+        probabilities: Tensors = {"probabilities": (pb.DataType.DT_FLOAT, (-1, len(self.labels)))}
+        signatures = {
+            "pixels": signature(images, probabilities),
             "describe": signature({"request": (pb.DataType.DT_INT32, (-1,))}, {"card": (pb.DataType.DT_STRING, (-1,))}),
         }
+        if self.explains:
+            heatmap: Tensors = {"heatmap": (pb.DataType.DT_FLOAT, (-1, self.height, self.width))}
+            signatures["explain"] = signature(images, {**probabilities, **heatmap})
+        return signatures
 
     def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
         if name == "describe":
@@ -68,15 +76,21 @@ class ColourModel:
         images = number_array(inputs["images"], max_elements=10**8)
         assert images.dtype == np.uint8
         assert images.shape[1:] == (self.height, self.width, 3), images.shape
-        return {"probabilities": number_tensor(colour_scores(images, self.labels))}
+        scores = colour_scores(images, self.labels)
+        answer = {"probabilities": number_tensor(scores)}
+        if name == "explain":
+            answer["heatmap"] = number_tensor(
+                colour_heat(images, [self.labels[best] for best in scores.argmax(axis=1)])
+            )
+        return answer
 
 
 @dataclass(frozen=True)
 class ForeignModel:
     """A classifier that does not describe itself: one signature of any form."""
 
-    inputs: Mapping[str, tuple[int, tuple[int, ...]]]
-    outputs: Mapping[str, tuple[int, tuple[int, ...]]]
+    inputs: Tensors
+    outputs: Tensors
     answer: Callable[[npt.NDArray[np.generic]], npt.NDArray[np.float32]]
 
     def signatures(self) -> dict[str, pb.SignatureDef]:
@@ -103,9 +117,16 @@ def colour_scores(images: npt.NDArray[np.generic], labels: tuple[str, ...] = COL
     return np.ascontiguousarray(shares[:, [COLOURS.index(label) for label in labels]], np.float32)
 
 
-def signature(
-    inputs: Mapping[str, tuple[int, tuple[int, ...]]], outputs: Mapping[str, tuple[int, tuple[int, ...]]]
-) -> pb.SignatureDef:
+def colour_heat(images: npt.NDArray[np.generic], labels: list[str]) -> npt.NDArray[np.float32]:
+    """float32 (n, height, width): how much more there is of a colour at each place than of the other two."""
+    channels = images.astype(np.float32) / 255
+    own = np.stack([image[..., COLOURS.index(label)] for image, label in zip(channels, labels, strict=True)])
+    excess = np.clip(own - (channels.sum(axis=3) - own) / 2, 0, None)
+    heat: npt.NDArray[np.float32] = excess / np.maximum(excess.max(axis=(1, 2), keepdims=True), 1e-9)
+    return heat
+
+
+def signature(inputs: Tensors, outputs: Tensors) -> pb.SignatureDef:
     described = pb.SignatureDef(method_name="tensorflow/serving/predict")
     for side, tensors in ((described.inputs, inputs), (described.outputs, outputs)):
         for name, (dtype, shape) in tensors.items():

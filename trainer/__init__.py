@@ -1,0 +1,5 @@
+import os
+
+# Both are read when TensorFlow and Keras are first imported, by whichever module of this package comes first.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")

@@ -1,4 +1,4 @@
-"""The model card: what a client must know of a model, as typed values and as the JSON that travels in the SavedModel."""
+"""The model card: what a client must know of a model, as typed values and as the JSON in the SavedModel."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ from typing import TypeAlias
 from gateway.images import FitMode, Interpolation, Target
 from trainer.errors import TrainerError
 
-JSON: TypeAlias = "None | bool | int | float | str | Sequence[JSON] | Mapping[str, JSON]"
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
 SCHEMA = 1
 """Version of the table in docs/model-contract.md that this module reads and writes."""

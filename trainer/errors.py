@@ -3,3 +3,5 @@
 
 class TrainerError(Exception):
     """A mistake in what was asked for or in the data; the message says what was wrong and what is accepted."""
+
+    exit_status = 1

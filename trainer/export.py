@@ -1,9 +1,7 @@
 """A Keras model to a SavedModel that serves exactly what was trained: frozen, with its card, proved and warmed up."""
 
 import dataclasses
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from trainer import parity, signatures
 from trainer.card import Card
 from trainer.errors import TrainerError
+from trainer.native import quiet
 from trainer.warmup import BATCH_SIZES, write_warmup
 
 GRAPH_LIMIT = 1_900_000_000
@@ -35,6 +34,21 @@ class Exported:
     card: Card
     parity: parity.Parity
     frozen: bool
+
+    def summary(self) -> str:
+        """Returns what the export came to as lines of text."""
+        found = self.parity
+        lines = [
+            f"largest difference from Keras on {found.photos} photos: pixels {found.pixels:.1g}, "
+            f"serving_default {found.serving_default:.1g} (same top-1 on {found.serving_default_same_top1:.1%})"
+        ]
+        if found.h5 is None:
+            lines.append("model.h5 is left out: Keras cannot read this network back from HDF5")
+        if not self.frozen:
+            lines.append("the weights are too large for constants and were saved as variables: serving is slower")
+        if found.serving_default_same_top1 < parity.SAME_TOP1:
+            lines.append("warning: TensorFlow's own decoding changes answers; prefer the pixels signature")
+        return "\n".join(lines)
 
 
 def export_model(
@@ -69,30 +83,39 @@ def export_model(
     extra.mkdir()
     split, tail = signatures.split_at_features(model)
     frozen = 4 * model.count_params() <= graph_limit
-    core, heatmap = _frozen(split, tail, card) if frozen else _variable(split, tail)
+    with quiet():
+        core, heatmap = _frozen(split, tail, card) if frozen else _variable(split, tail)
     encoded, pixels = parity.decodable(photos, card.input)
 
-    with _quiet():
-        model.save(extra / "model.keras")
-        model.save(extra / "model.h5")
-        restored = keras.models.load_model(extra / "model.h5", compile=False)
+    restored = _save_keras(model, extra)
     expected = _keras_runner(model, card.temperature)
-    found = parity.measure(
-        _runners(signatures.build(core, heatmap, card), card, expected, _keras_runner(restored, card.temperature)),
-        encoded,
-        pixels,
-    )
+    h5 = _keras_runner(restored, card.temperature) if restored else None
+    found = parity.measure(_runners(signatures.build(core, heatmap, card), card, expected, h5), encoded, pixels)
     parity.check(found.pixels, "`pixels`")
-    parity.check(found.h5, "model.h5")
+    if found.h5 is not None:
+        parity.check(found.h5, "model.h5")
 
     card = dataclasses.replace(card, parity=found.to_json())
     endpoints = signatures.build(core, heatmap, card)
-    with _quiet():
+    with quiet():
         _save_frozen(endpoints, directory) if frozen else _save_with_variables(model, endpoints, directory)
     write_warmup(directory, card, list(endpoints), batch_sizes)
     (extra / "card.json").write_text(card.to_json(), encoding="utf-8")
     _check_written(directory, card, expected, pixels)
     return Exported(card, found, frozen)
+
+
+def _save_keras(model: keras.Model, extra: Path) -> keras.Model | None:
+    """Writes `model.keras` and `model.h5`; returns the latter as read back, None where HDF5 cannot hold the network."""
+    plain = keras.Model(model.input, model.output, name=model.name)  # without optimiser and loss
+    with quiet():
+        plain.save(extra / "model.keras")
+        try:
+            plain.save(extra / "model.h5")
+            return keras.models.load_model(extra / "model.h5", compile=False)
+        except (ValueError, TypeError, NotImplementedError):
+            (extra / "model.h5").unlink(missing_ok=True)
+            return None
 
 
 def _check(model: keras.Model, card: Card) -> None:
@@ -147,7 +170,7 @@ def _runners(
     endpoints: dict[str, tf.types.experimental.GenericFunction],
     card: Card,
     expected: Callable[[Pixels], Floats],
-    restored: Callable[[Pixels], Floats],
+    h5: Callable[[Pixels], Floats] | None,
 ) -> parity.Runners:
     index = {label.encode(): number for number, label in enumerate(card.labels)}
 
@@ -159,7 +182,7 @@ def _runners(
         best = zip(found["classes"][0].numpy(), found["scores"][0].numpy(), strict=True)
         return {index[label]: float(score) for label, score in best}
 
-    return parity.Runners(expected, _batched(_pixels_of(endpoints["pixels"])), restored, serving_default)
+    return parity.Runners(expected, _batched(_pixels_of(endpoints["pixels"])), h5, serving_default)
 
 
 def _pixels_of(function: Callable[..., dict[str, tf.Tensor]]) -> Callable[[Pixels], Floats]:
@@ -174,7 +197,7 @@ def _keras_runner(model: keras.Model, temperature: float) -> Callable[[Pixels], 
         if logits.shape[1] == 1:
             logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
     return _batched(run)
 
@@ -190,17 +213,3 @@ def _check_written(directory: Path, card: Card, expected: Callable[[Pixels], Flo
     text = written["describe"](request=tf.zeros(1, tf.int32))["card"][0].numpy().decode()
     if Card.from_json(text) != Card.from_json(card.to_json()):
         raise TrainerError("the export is refused: the SavedModel does not hold the card that was given")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Holds back what TensorFlow and Keras say while saving: HDF5 is legacy, assets were written."""
-    loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 Line = tuple[str, str, Sequence[float]]
 """Name, CSS colour, and one value for each step."""
 
-LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 34
-"""Margins round a plot, in pixels: room for the numbers and names of its axes."""
+LEFT, RIGHT, TOP, BOTTOM = 44, 12, 30, 34
+"""Margins round a plot, in pixels: room for the numbers and names of its axes, and for a legend above."""
 
 
 def confusion_matrix(confusion: NDArray[np.int64], labels: Sequence[str]) -> str:
@@ -100,7 +100,7 @@ def score_histogram(known: Sequence[int], unknown: Sequence[int], threshold: flo
         plot.parts.append(
             f'<path d="M{x:.1f} {plot.y.low}V{plot.y.high}" stroke="var(--text)" stroke-dasharray="5 4"/>'
         )
-    plot.legend([("known classes", "var(--good)"), ("other things", "var(--bad)")], x=plot.x(0.06))
+    plot.legend([("known classes", "var(--good)"), ("other things", "var(--bad)")])
     return plot.svg("Best scores of known classes and of other things", "best score", "share of photos")
 
 
@@ -123,8 +123,7 @@ def curves(title: str, lines: Sequence[Line], borders: Mapping[str, int]) -> str
         plot.parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
         if len(line) == 1:
             plot.parts.append(f'<circle cx="{plot.x(1):.1f}" cy="{plot.y(line[0]):.1f}" r="3" fill="{colour}"/>')
-    rising = values.size > 1 and lines[0][2][-1] > lines[0][2][0]
-    plot.legend([(name, colour) for name, colour, _ in lines], x=plot.x.high - 110, low=rising)
+    plot.legend([(name, colour) for name, colour, _ in lines])
     return plot.svg(title, "epoch", title.lower(), whole_x=True)
 
 
@@ -147,7 +146,8 @@ class _Axis:
         step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * 0.8)
         if whole:
             step = max(1, round(step))
-        return [float(tick) for tick in np.arange(np.ceil(low / step - 1e-9) * step, high + step * 1e-6, step)]
+        first, last = round(np.ceil(low / step - 1e-6)), round(np.floor(high / step + 1e-6))
+        return [float(number * step) for number in range(first, last + 1)]
 
 
 class _Plot:
@@ -159,12 +159,11 @@ class _Plot:
         self.y = _Axis(ys, (height - BOTTOM, TOP))
         self.parts: list[str] = []
 
-    def legend(self, entries: Sequence[tuple[str, str]], *, x: float, low: bool = False) -> None:
-        y = self.y.low - 10 - 18 * len(entries) if low else self.y.high
+    def legend(self, entries: Sequence[tuple[str, str]]) -> None:
         for at, (name, colour) in enumerate(entries):
-            line = y + 12 + 18 * at
-            self.parts.append(f'<rect x="{x:.1f}" y="{line - 5:.1f}" width="14" height="10" rx="2" fill="{colour}"/>')
-            self.parts.append(_text(x + 20, line, name, size=12))
+            x = self.x.low + 130 * at
+            self.parts.append(f'<rect x="{x:.1f}" y="5" width="14" height="10" rx="2" fill="{colour}"/>')
+            self.parts.append(_text(x + 20, 10, name, size=12))
 
     def svg(self, title: str, x_name: str, y_name: str, *, whole_x: bool = False) -> str:
         frame = []

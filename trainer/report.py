@@ -20,6 +20,8 @@ HISTORY = Path("assets.extra/history.json")
 
 THUMBNAIL = Target(160, 160, "crop")
 CONFUSED_PAIRS = 12
+LARGE = 16
+"""With more classes the confusion matrix gets the width of the window to itself."""
 
 History = Mapping[str, Sequence[Mapping[str, float]]]
 
@@ -41,7 +43,10 @@ section { background: var(--card); border: 1px solid var(--faint); border-radius
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin-top: 18px; }
 .figures div { background: var(--card); border: 1px solid var(--faint); border-radius: 10px; padding: 12px 16px; }
 .figures b { display: block; font-size: 24px; font-weight: 650; font-variant-numeric: tabular-nums; }
-.row { display: flex; flex-wrap: wrap; gap: 18px; } .row section { flex: 1 1 440px; }
+.row { display: flex; flex-wrap: wrap; column-gap: 18px; }
+.row section { flex: 1 1 440px; min-width: 0; } .row .matrix { flex: 3 1 560px; } .row .pairs { flex: 1 1 360px; }
+.broad { width: max-content; min-width: 100%; max-width: calc(100vw - 40px); position: relative; left: 50%;
+  transform: translateX(-50%); }
 .wide { overflow-x: auto; }
 .photos { display: grid; grid-template-columns: repeat(auto-fill, minmax(160px, 1fr)); gap: 16px; }
 figure { margin: 0; }
@@ -98,14 +103,14 @@ def render(evaluation: Evaluation, history: History) -> str:
 
 def _head(evaluation: Evaluation) -> str:
     card, version = evaluation.card, escape(evaluation.model.name)
-    name, backbone = escape(card.name), escape(card.backbone.name)
+    name, backbone, weights = escape(card.name), escape(card.backbone.name), escape(card.backbone.weights)
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<title>{name} {version}: evaluation</title><style>{STYLE}</style></head><body>"
         f"<h1>{name} <span class='muted'>version {version}</span></h1><p>{escape(card.description)}</p>"
         f"<p class='note'>Measured on {evaluation.photos} photos of {escape(evaluation.data)}, through the exported "
-        f"model itself. Backbone {backbone}, weights {escape(card.backbone.weights)}, exported {escape(card.created)}.</p>"
+        f"model itself. Backbone {backbone}, weights {weights}, exported {escape(card.created)}.</p>"
     )
 
 
@@ -162,11 +167,17 @@ def _confusion(evaluation: Evaluation) -> str:
     table = (
         f"<table class='words'><tr><th>true</th><th>taken for</th><th>photos</th></tr>{rows}</table>" if rows else ""
     )
+    matrix = plots.confusion_matrix(evaluation.confusion, labels)
+    note = (
+        "Rows are the true classes, columns the answers; a cell's strength is its share of the row. Hover for numbers."
+    )
+    large = len(labels) > LARGE
     return (
-        "<section><h2>Confusion matrix</h2><p class='note'>Rows are the true classes, columns the answers; the "
-        "strength of a cell is its share of the row. Hover for numbers.</p>"
-        f"<div class='wide'>{plots.confusion_matrix(evaluation.confusion, labels)}</div></section>"
-        + (f"<section><h2>Most confused</h2>{table}</section>" if table else "")
+        f"<div class='{'stack' if large else 'row'}'>"
+        f"<section class='{'broad' if large else 'matrix'}'><h2>Confusion matrix</h2><p class='note'>{note}</p>"
+        f"<div class='wide'>{matrix}</div></section>"
+        + (f"<section class='pairs'><h2>Most confused</h2>{table}</section>" if table else "")
+        + "</div>"
     )
 
 
@@ -202,11 +213,12 @@ def _mistakes(evaluation: Evaluation) -> str:
 
 
 def _mistake(mistake: Mistake) -> str:
+    place = escape(f"{mistake.path.parent.name}/{mistake.path.name}")
     return (
         f"<figure><img alt='' src='{_thumbnail(mistake.path)}'><figcaption>"
         f"said <b class='said'>{escape(mistake.said)}</b> {mistake.confidence:.0%}<br>"
         f"true <b class='true'>{escape(mistake.true)}</b> {mistake.true_score:.0%}<br>"
-        f"<span class='muted'>{escape(mistake.path.name)}</span></figcaption></figure>"
+        f"<span class='muted'>{place}</span></figcaption></figure>"
     )
 
 

@@ -158,7 +158,7 @@ def _network() -> "keras.Model":
     x = keras.layers.Rescaling(1 / 127.5, offset=-1)(pixels)
     for filters, strides in ((16, 2), (32, 2), (64, 2), (64, 1), (96, 1)):
         x = keras.layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(x)
-        x = keras.layers.BatchNormalization()(x)
+        x = keras.layers.BatchNormalization(momentum=0.9)(x)  # of few steps
         x = keras.layers.ReLU()(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     x = keras.layers.Dropout(0.2)(x)

@@ -13,7 +13,7 @@ Saliency = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """feature map (n, h, w, channels), class index int32 (n) -> heatmap float32 (n, h, w), 0 to 1."""
 
 TOP_K = 5
-_METHODS = {"nearest": "nearest", "bilinear": "bilinear", "bicubic": "bicubic", "lanczos": "lanczos3"}
+_KERNELS = {"nearest": "box", "bilinear": "triangle", "bicubic": "keyscubic", "lanczos": "lanczos3"}
 
 
 def split_at_features(model: keras.Model) -> tuple[keras.Model, keras.Model]:
@@ -31,7 +31,7 @@ def split_at_features(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     for layer in reversed(model.layers):
         # A model inside the model says what its own graph puts out; the base class knows what it put out in this one.
         features = keras.Operation.output.fget(layer)
-        shape = getattr(features, "shape", ())
+        shape: tuple[int | None, ...] = getattr(features, "shape", ())
         if len(shape) == 4 and shape[1] != 1 and not isinstance(layer, keras.layers.InputLayer):
             return keras.Model(model.input, [model.output, features]), keras.Model(features, model.output)
     raise ValueError("the model has no layer whose output is a feature map (n, h, w, channels)")
@@ -80,7 +80,12 @@ def decode(image_bytes: tf.Tensor, spec: InputSpec) -> tf.Tensor:
     """
 
     def one(data: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_image(data, channels=3, expand_animations=False)
+        image = tf.cond(
+            tf.io.is_jpeg(data),
+            # decode_image would take the fast transform, which is off by 1 here and there; Pillow takes this one.
+            lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
+            lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
+        )
         image.set_shape((None, None, 3))
         return _fit(image, spec)
 
@@ -88,25 +93,27 @@ def decode(image_bytes: tf.Tensor, spec: InputSpec) -> tf.Tensor:
 
 
 def _fit(image: tf.Tensor, spec: InputSpec) -> tf.Tensor:
-    height, width = spec.height, spec.width
-    shape = tf.cast(tf.shape(image)[:2], tf.float32)
-    ratios = tf.constant([height, width], tf.float32) / shape
+    wanted = tf.constant([spec.height, spec.width], tf.float32)
+    size = tf.cast(tf.shape(image)[:2], tf.float32)
     if spec.fit == "crop":
-        # Cut first, then scale: the middle of the photo with the shape of the input.
-        kept = tf.cast(tf.round(tf.constant([height, width], tf.float32) / tf.reduce_max(ratios)), tf.int32)
-        kept = tf.clip_by_value(kept, 1, tf.shape(image)[:2])
-        top, left = tf.unstack((tf.shape(image)[:2] - kept) // 2)
-        image = tf.slice(image, [top, left, 0], [kept[0], kept[1], 3])
-        target = tf.constant([height, width])
+        scale = tf.fill((2,), tf.reduce_max(wanted / size))
+        shift = (wanted - size * scale) / 2
     elif spec.fit == "pad":
-        target = tf.cast(tf.round(shape * tf.reduce_min(ratios)), tf.int32)
-        target = tf.clip_by_value(target, 1, [height, width])
+        # Whole pixels, so that the bars have sharp edges.
+        inside = tf.maximum(tf.round(size * tf.reduce_min(wanted / size)), 1)
+        scale, shift = inside / size, tf.floor((wanted - inside) / 2)
     else:
-        target = tf.constant([height, width])
-    resized = tf.image.resize(image, target, method=_METHODS[spec.interpolation], antialias=True)
-    resized = tf.saturate_cast(tf.round(tf.cast(resized, tf.float32)), tf.uint8)
-    top, left = tf.unstack((tf.constant([height, width]) - target) // 2)
-    return tf.image.pad_to_bounding_box(resized, top, left, height, width)
+        scale, shift = wanted / size, tf.zeros(2)
+    # One op cuts, scales and pads at fractions of a pixel, as Pillow's resize of a box does.
+    fitted = tf.raw_ops.ScaleAndTranslate(
+        images=tf.cast(image[tf.newaxis], tf.float32),
+        size=[spec.height, spec.width],
+        scale=scale,
+        translation=shift,
+        kernel_type=_KERNELS[spec.interpolation],
+        antialias=spec.interpolation != "nearest",
+    )
+    return tf.saturate_cast(tf.round(fitted[0]), tf.uint8)
 
 
 def build(core: Core, heatmap: Saliency, card: Card) -> dict[str, tf.types.experimental.GenericFunction]:

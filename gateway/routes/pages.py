@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
-from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 WEB = Path(__file__).parent.parent / "web"
+
+NO_CACHE = {"Cache-Control": "no-cache"}
+"""Ask again each time, and be told 304 by the ETag: the modules of two releases never meet in one browser."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -17,34 +21,34 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 async def page() -> Response:
     """The page where people pick photos and see breeds."""
-    return FileResponse(WEB / "index.html")
+    return FileResponse(WEB / "index.html", headers=NO_CACHE)
 
 
 @router.get("/docs")
-async def docs() -> HTMLResponse:
+async def docs() -> Response:
     """Swagger UI."""
-    return get_swagger_ui_html(
-        openapi_url="/openapi.json",
-        title="Breed gateway: API",
-        swagger_js_url="/docs/static/swagger-ui-bundle.js",
-        swagger_css_url="/docs/static/swagger-ui.css",
-        swagger_favicon_url="/docs/static/favicon.png",
-    )
+    return FileResponse(WEB / "docs.html", headers=NO_CACHE)
 
 
-@router.get("/redoc")
-async def redoc() -> HTMLResponse:
-    """ReDoc."""
-    return get_redoc_html(
-        openapi_url="/openapi.json",
-        title="Breed gateway: API",
-        redoc_js_url="/docs/static/redoc.standalone.js",
-        redoc_favicon_url="/docs/static/favicon.png",
-        with_google_fonts=False,
-    )
+@router.get("/favicon.ico")
+async def favicon() -> Response:
+    """What browsers ask for beside every other page, such as a JSON answer."""
+    return FileResponse(WEB / "icon.svg", headers=NO_CACHE)
+
+
+class Files(StaticFiles):
+    """Static files that browsers ask for again, to be told that nothing changed."""
+
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        """A file, or 304 where the browser has it."""
+        answer = super().file_response(full_path, stat_result, scope, status_code)
+        answer.headers.update(NO_CACHE)
+        return answer
 
 
 def mount_files(app: FastAPI) -> None:
-    """Serve the page's own files and those of the documentation pages."""
-    app.mount("/docs/static", StaticFiles(packages=[("fastapi_offline", "static")]))
-    app.mount("/web", StaticFiles(directory=WEB))
+    """Serve the page's own files and those of the documentation page."""
+    app.mount("/docs/static", Files(packages=[("fastapi_offline", "static")]))
+    app.mount("/web", Files(directory=WEB))

@@ -95,7 +95,7 @@ async def predict_breed(
 ) -> BreedAnswer:
     """Answer with the breed that the default model sees in one photo."""
     ranked, model = await _one(request, response, parts, parts.settings.default_model, selector, top_k)
-    breed, confidence, predictions = _fields(ranked)
+    breed, confidence, predictions = ranked_fields(ranked)
     return BreedAnswer(breed=breed, confidence=confidence, predictions=predictions, model=model)
 
 
@@ -114,7 +114,7 @@ async def predict_breed_batch(
     results: list[BreedItem | FailedItem] = []
     for upload, result in zip(uploads, answer.results, strict=True):
         if isinstance(result, Ranked):
-            breed, confidence, predictions = _fields(result)
+            breed, confidence, predictions = ranked_fields(result)
             results.append(
                 BreedItem(breed=breed, confidence=confidence, predictions=predictions, filename=upload.filename)
             )
@@ -135,7 +135,7 @@ async def predict(
 ) -> LabelAnswer:
     """Answer with the label that a model gives one image."""
     ranked, answered = await _one(request, response, parts, model, selector, top_k)
-    label, confidence, predictions = _fields(ranked)
+    label, confidence, predictions = ranked_fields(ranked)
     return LabelAnswer(label=label, confidence=confidence, predictions=predictions, model=answered)
 
 
@@ -154,7 +154,7 @@ async def predict_batch(
     results: list[LabelItem | FailedItem] = []
     for upload, result in zip(uploads, answer.results, strict=True):
         if isinstance(result, Ranked):
-            label, confidence, predictions = _fields(result)
+            label, confidence, predictions = ranked_fields(result)
             results.append(
                 LabelItem(label=label, confidence=confidence, predictions=predictions, filename=upload.filename)
             )
@@ -203,7 +203,8 @@ async def _classified(
     return answer
 
 
-def _fields(ranked: Ranked) -> tuple[str | None, float, list[Prediction]]:
+def ranked_fields(ranked: Ranked) -> tuple[str | None, float, list[Prediction]]:
+    """Best label or None for unknown, its score, and all labels, as the answers have them."""
     best_label, best_score = ranked.predictions[0]
     predictions = [Prediction(label=label, score=score) for label, score in ranked.predictions]
     return None if ranked.unknown else best_label, best_score, predictions

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import uvicorn
 from PIL import Image
+from starlette.types import ASGIApp
 
 from gateway.app import create_app
 from gateway.protocol import HttpProtocol
@@ -29,10 +30,15 @@ def photo(colour: str = "red", size: tuple[int, int] = (40, 30), encoding: str =
 
 
 @contextmanager
-def running_gateway(settings: Settings) -> Iterator[httpx.Client]:
-    """A gateway on a free port, and a client of it."""
+def running_gateway(settings: Settings, app: ASGIApp | None = None, port: int = 0) -> Iterator[httpx.Client]:
+    """A gateway on a free port or that one, and a client of it; `app` may be the gateway with something around it."""
     config = uvicorn.Config(
-        create_app(settings), port=0, log_level="error", timeout_graceful_shutdown=2, http=HttpProtocol, ws="none"
+        app or create_app(settings),
+        port=port,
+        http=HttpProtocol,
+        ws="none",
+        log_level="error",
+        timeout_graceful_shutdown=2,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -22,7 +22,7 @@ async def fail():
     raise RuntimeError("never ready")
 
 programs = [
-    Program(name, [sys.executable, "-c", code], stop_seconds=0.5)
+    Program(name, [sys.executable, "-c", code], stop_seconds=0.5 if name == "deaf" else 60)
     for name, code in (argument.split("=", 1) for argument in sys.argv[2:])
 ]
 try:
@@ -32,15 +32,17 @@ except (ProgramEnded, RuntimeError) as error:
     print(error, flush=True)
 """
 
-# A program that says when it is up and which signal it got.
+# A program that says when it is up and which signal it got, a line in one piece: others write to the same pipe.
 SERVER = """
 import os, signal, sys
+def say(text):
+    os.write(1, f"{name} {{text}}\\n".encode())
 def stop(number, frame):
-    print({name!r}, "got", signal.Signals(number).name, flush=True)
+    say(f"got {{signal.Signals(number).name}}")
     sys.exit(0)
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, stop)
-print({name!r}, "is", os.getpid(), flush=True)
+say(f"is {{os.getpid()}}")
 while True:
     signal.pause()
 """
@@ -129,8 +131,8 @@ def test_a_program_killed_from_outside_is_told_by_its_signal() -> None:
 
 
 def test_a_program_that_does_not_stop_is_killed_and_told() -> None:
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf is 0', flush=True)"
-    with supervised(server("first"), f"deaf={deaf}\nwhile True: time.sleep(60)") as process:
+    deaf = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.write(1, b'deaf is 0\\n')"
+    with supervised(server("first"), f"deaf={deaf}; time.sleep(60)") as process:
         started(process, 2)
         process.send_signal(signal.SIGTERM)
         assert rest(process) == ["first got SIGTERM", "deaf was killed by SIGKILL"]

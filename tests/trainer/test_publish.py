@@ -145,9 +145,9 @@ def test_publish_refuses_a_model_that_a_server_could_not_answer_with(tmp_path: P
         run_publish(saved_model(tmp_path / "b", signatures=("__saved_model_init_op",)), tmp_path / "models")
 
 
-class PollingServer(  # type: ignore[misc]  # the base classes have no types
-    model_service_pb2_grpc.ModelServiceServicer,
-    prediction_service_pb2_grpc.PredictionServiceServicer,
+class PollingServer(
+    model_service_pb2_grpc.ModelServiceServicer,  # type: ignore[misc]  # has no types
+    prediction_service_pb2_grpc.PredictionServiceServicer,  # type: ignore[misc]
 ):
     """A model server's view of a configuration: it loads what the file asks for, unless the version is broken."""
 

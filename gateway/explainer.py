@@ -1,0 +1,205 @@
+"""Images in, labels and heat maps out: where in a photo a model saw what it answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway import errors, images
+from gateway.backend import Backend, Selector, ServableNotFound
+from gateway.classifier import (
+    SWITCH_ATTEMPTS,
+    ImageBytes,
+    Pixels,
+    Ranked,
+    checked_scores,
+    image_error,
+    rank_labels,
+)
+from gateway.contract import EXPLAIN, Contract
+from gateway.deadline import Deadline
+from gateway.decoding import Decoders
+from gateway.image_formats import open_image
+from gateway.overlay import Box, paint_heat
+from gateway.pb.serving_pb2 import Tensor
+from gateway.resolver import ContractResolver
+from gateway.tensors import TensorError, number_array, number_tensor
+
+HeatMap = npt.NDArray[np.float32]
+
+MAX_MAP_SIDE = 1024
+"""Rows or columns of a heat map that are taken; models give as many as their last feature map has, such as 7."""
+
+OVERLAY_SIDE = 768
+"""Pixels of the longer side of a painted photo, at most."""
+
+_SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and height
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One image's answer and what speaks for it.
+
+    Attributes:
+        contract: The version that answered.
+        ranked: Its answer.
+        heatmap: float32 (h, w), 0 to 1.
+        box: The part of the upright image that the map covers.
+    """
+
+    contract: Contract
+    ranked: Ranked
+    heatmap: HeatMap
+    box: Box
+
+
+class Explainer:
+    """Decodes, asks the `explain` signature, and maps its answer back onto the photo.
+
+    Args:
+        backend: The model server.
+        resolver: Finds the version and its contract.
+        decoders: Decode and paint.
+    """
+
+    def __init__(self, backend: Backend, resolver: ContractResolver, decoders: Decoders) -> None:
+        self._backend = backend
+        self._resolver = resolver
+        self._decoders = decoders
+
+    async def explain(
+        self, model: str, selector: Selector, upload: ImageBytes, top_k: int, deadline: Deadline
+    ) -> Explanation:
+        """Classify one image and say what speaks for the best label.
+
+        Args:
+            model: Name of the model.
+            selector: Which version.
+            upload: The encoded image.
+            top_k: Labels wanted.
+            deadline: For all of it.
+
+        Raises:
+            SignatureMissing: This version of the model gives no heat maps.
+            GatewayError: As in `Classifier.classify`, and what is wrong with the image.
+        """
+        contract = await self._resolver.resolve(model, selector, deadline)
+        for attempt in range(SWITCH_ATTEMPTS):
+            if not contract.explains:
+                raise errors.SignatureMissing(
+                    f"The model {model!r} version {contract.version} gives no heat maps: it has no signature "
+                    f"{EXPLAIN!r}."
+                )
+            pixels, box = await self._in_thread(_decoded, deadline, upload, contract)
+            try:
+                outputs = await self._backend.predict(
+                    model,
+                    contract.version,
+                    EXPLAIN,
+                    {"images": number_tensor(pixels[np.newaxis])},
+                    ["probabilities", "heatmap"],
+                    deadline,
+                )
+            except ServableNotFound:
+                await asyncio.sleep(min(0.01 * attempt**2, deadline.remaining()))
+                contract = await self._resolver.renew(contract, selector, deadline)
+                continue
+            [scores] = checked_scores(contract, outputs.get("probabilities"), 1)
+            heatmap = _checked_map(contract, outputs.get("heatmap"))
+            return Explanation(contract, rank_labels(contract, scores, top_k), heatmap, box)
+        raise errors.NotReady(f"The {selector} of model {model!r} keeps changing.")
+
+    async def painted(self, upload: ImageBytes, explanation: Explanation, deadline: Deadline) -> bytes:
+        """The whole photo, upright and at most `OVERLAY_SIDE` pixels long, with the heat map over it, as PNG."""
+        return await self._in_thread(_painted, deadline, upload, explanation)
+
+    async def _in_thread(
+        self, work: Callable[[ImageBytes, T, int], R], deadline: Deadline, upload: ImageBytes, of: T
+    ) -> R:
+        [result] = await self._decoders.run([partial(_caught, work, upload, of)], deadline)
+        if isinstance(result, errors.GatewayError):
+            raise result
+        return result
+
+
+def _caught(
+    work: Callable[[ImageBytes, T, int], R], upload: ImageBytes, of: T, max_pixels: int
+) -> R | errors.GatewayError:
+    try:
+        return work(upload, of, max_pixels)
+    except images.ImageError as error:
+        return image_error(error)
+
+
+def _decoded(upload: ImageBytes, contract: Contract, max_pixels: int) -> tuple[Pixels, Box]:
+    pixels = images.decode_image(upload, contract.target, max_pixels=max_pixels)
+    return pixels, covered(_upright_size(upload, max_pixels), contract.target)
+
+
+def _painted(upload: ImageBytes, explanation: Explanation, max_pixels: int) -> bytes:
+    width, height = _upright_size(upload, max_pixels)
+    shrink = min(1.0, OVERLAY_SIDE / max(width, height))
+    whole = images.Target(max(1, round(height * shrink)), max(1, round(width * shrink)), "squash")
+    photo = images.decode_image(upload, whole, max_pixels=max_pixels)
+    return paint_heat(photo, explanation.heatmap, explanation.box)
+
+
+def _upright_size(upload: ImageBytes, max_pixels: int) -> tuple[int, int]:
+    _, picture, orientation = open_image(bytes(upload), max_pixels)
+    width, height = picture.size
+    return (height, width) if orientation in _SIDEWAYS else (width, height)
+
+
+def covered(size: tuple[int, int], target: images.Target) -> Box:
+    """The part of an upright photo that a model is shown, which is what its heat map covers.
+
+    Args:
+        size: Width and height of the photo.
+        target: How it is fitted, as `images.decode_image` does it.
+
+    Returns:
+        Inside of the photo for ``crop``, all of it for ``squash``; for ``pad`` it reaches past the photo.
+    """
+    width, height = size
+    if target.fit == "squash":
+        return Box(0, 0, 1, 1)
+    if target.fit == "crop":
+        scale = max(target.width / width, target.height / height)
+        across, down = min(1, target.width / scale / width), min(1, target.height / scale / height)
+        return Box((1 - across) / 2, (1 - down) / 2, (1 + across) / 2, (1 + down) / 2)
+    scale = min(target.width / width, target.height / height)
+    inside = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (target.width - inside[0]) // 2, (target.height - inside[1]) // 2
+    return Box(
+        -left / inside[0], -top / inside[1], (target.width - left) / inside[0], (target.height - top) / inside[1]
+    )
+
+
+def _checked_map(contract: Contract, tensor: Tensor | None) -> HeatMap:
+    """Heat map (h, w) of one image.
+
+    Raises:
+        ModelServerFailed: There is none, or it is of another shape, or not finite.
+    """
+    name = f"The model {contract.model!r} version {contract.version}"
+    if tensor is None:
+        raise errors.ModelServerFailed(f"{name} left out its heat map.")
+    try:
+        maps = np.asarray(number_array(tensor, max_elements=MAX_MAP_SIDE**2), np.float32)
+    except TensorError as error:
+        raise errors.ModelServerFailed(f"{name} gave a heat map that cannot be read.") from error
+    if maps.ndim != 3 or len(maps) != 1 or not maps.size:
+        raise errors.ModelServerFailed(f"{name} gave a heat map of shape {maps.shape} for one image.")
+    if not np.isfinite(maps).all():
+        raise errors.ModelServerFailed(f"{name} gave a heat map that is not numbers.")
+    clipped: HeatMap = np.clip(maps[0], 0, 1)
+    return clipped

@@ -1,0 +1,78 @@
+// Calls of the gateway's API: the key, and errors in words.
+
+const KEY = "gateway-api-key";
+const TIMEOUT_MS = 90_000; // over the gateway's own limits on an upload and an answer
+
+let askForKey = async () => null;
+let asking = null;
+
+/** Sets what asks the person for a key: called with whether one was refused, answers with a key or null. */
+export function onKeyNeeded(ask) {
+  askForKey = ask;
+}
+
+/** What went wrong with a call, in words for the person. */
+export class CallFailed extends Error {
+  /**
+   * @param {string} title Kind of error.
+   * @param {string} detail What was wrong.
+   * @param {{status?: number, code?: string, retryAfter?: number}} more `status` 0: no answer at all.
+   */
+  constructor(title, detail, { status = 0, code = "no_answer", retryAfter = 1 } = {}) {
+    super(detail);
+    this.title = title;
+    this.status = status;
+    this.code = code;
+    this.retryAfter = retryAfter;
+  }
+
+  /** Whether the service as a whole seems to be away, not this one photo to be at fault. */
+  get away() {
+    return this.status === 0 || this.status === 502 && this.code === "no_answer" || this.status === 503;
+  }
+
+  /** Whether the same photo may well be answered a moment later. */
+  get passing() {
+    return this.away || [408, 429, 504].includes(this.status);
+  }
+}
+
+/** Calls the API and answers with its JSON; asks for a key when one is needed. */
+export async function call(path, { body, type, signal, timeout = TIMEOUT_MS } = {}) {
+  for (;;) {
+    const key = sessionStorage.getItem(KEY);
+    const headers = {};
+    if (key) headers["X-API-Key"] = key;
+    if (type) headers["Content-Type"] = type;
+    const limit = AbortSignal.timeout(timeout);
+    const ends = signal ? AbortSignal.any([signal, limit]) : limit;
+    let answer, json;
+    try {
+      answer = await fetch(path, { method: body ? "POST" : "GET", body, headers, signal: ends, cache: "no-store" });
+      json = await answer.json().catch(() => ({}));
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new CallFailed("No answer", "The service did not answer.");
+    }
+    if (answer.ok) return json;
+    if (answer.status === 401 && (await keyInstead(key))) continue;
+    throw new CallFailed(json.title ?? `Error ${answer.status}`, json.detail ?? "The service failed.", {
+      status: answer.status,
+      code: json.code,
+      retryAfter: Number(answer.headers.get("Retry-After")) || 1,
+    });
+  }
+}
+
+/** Gets another key than the one that was refused; many calls may wait for the same answer. */
+async function keyInstead(refused) {
+  if (sessionStorage.getItem(KEY) !== refused) return true; // another call has asked meanwhile
+  asking ??= askForKey(refused !== null).finally(() => (asking = null));
+  const key = await asking;
+  if (!key) return false;
+  sessionStorage.setItem(KEY, key);
+  return true;
+}
+
+/** Names a model's address in the API. */
+export const modelPath = (model) => `/api/v1/models/${encodeURIComponent(model)}`;

@@ -1,0 +1,112 @@
+// A model card in readable form.
+
+import { counted, label, percent } from "./words.js";
+
+const FITS = {
+  crop: "scaled to cover, the middle is kept",
+  pad: "scaled to fit, with black bars",
+  squash: "stretched to fit",
+};
+const MEASURES = {
+  top_5_accuracy: "right among the best five",
+  top5_accuracy: "right among the best five",
+  known_under_threshold: "of known ones called not sure",
+  others_over_threshold: "of other things given a name",
+};
+
+/** Fills the dialog with all that is known of a model (`GET /api/v1/models/{model}`) and opens it. */
+export function openCard(dialog, detail) {
+  const card = detail.card ?? {};
+  dialog.querySelector("h2").textContent = `${detail.name}, version ${detail.version}`;
+  dialog.querySelector(".card-body").replaceChildren(
+    ...[warning(card), text("p", card.description ?? "This model carries no model card. All that is known of it is how it is asked.", "lead")],
+    ...[accuracies(card.metrics, card.sample ? "drawing" : "photo"), ...section("What it knows", known(detail))],
+    ...section("How it sees a photo", facts(seen(detail, card))),
+    ...section("How it was made", facts(made(card))),
+    ...section("Versions", facts(detail.versions.map((one) => [`Version ${one.version}`, one.state]))),
+  );
+  dialog.showModal();
+  dialog.querySelector(".card-body").scrollTop = 0;
+}
+
+function warning(card) {
+  return card.sample ? text("p", "A sample: it knows drawings only, and nothing of real dogs.", "warning") : "";
+}
+
+function accuracies(metrics = {}, noun) {
+  const list = make("ul", "scores");
+  for (const [split, found] of Object.entries(metrics)) {
+    if (typeof found?.accuracy !== "number") continue;
+    const item = make("li");
+    item.append(text("strong", percent(found.accuracy)), text("span", `right on ${counted(found.photos ?? 0, noun)} held back for ${split}`));
+    for (const [name, words] of Object.entries(MEASURES)) {
+      if (typeof found[name] === "number") item.append(text("small", `${percent(found[name])} ${words}`));
+    }
+    list.append(item);
+  }
+  return list.childElementCount ? list : "";
+}
+
+function known({ labels, card, unknown_threshold: threshold }) {
+  const photos = card?.training?.photos?.train ?? {};
+  const list = make("ul", "labels");
+  for (const name of labels) {
+    const item = text("li", label(name));
+    if (typeof photos[name] === "number") item.append(" ", text("small", photos[name].toLocaleString("en")));
+    list.append(item);
+  }
+  const sure = threshold === null ? "It always names one." : `It says “not sure” when its best score is under ${percent(threshold)}.`;
+  const numbers = Object.keys(photos).length ? " The number is how many pictures it learned each from." : "";
+  return labels.length
+    ? [text("p", `${counted(labels.length, "class", "classes")}. ${sure}${numbers}`), list]
+    : [text("p", "Its classes have no names here; answers are class numbers.")];
+}
+
+function seen({ input, explains }, card) {
+  const way = [FITS[input.fit] ?? input.fit, card.input?.interpolation].filter(Boolean).join(", ");
+  return [
+    ["Size", `${input.width} × ${input.height} pixels, ${way}`],
+    ["Explains itself", explains ? "yes: “Why?” on a photo shows what speaks for the answer" : "no"],
+  ];
+}
+
+function made({ backbone, training, temperature, libraries, created }) {
+  const rows = [];
+  if (backbone) rows.push(["Backbone", `${backbone.name}, weights: ${backbone.weights}`]);
+  for (const [split, classes] of Object.entries(training?.photos ?? {})) {
+    const total = typeof classes === "number" ? classes : Object.values(classes).reduce((sum, one) => sum + one, 0);
+    rows.push([`Photos, ${split}`, total.toLocaleString("en")]);
+  }
+  const settings = { ...training, ...training?.settings };
+  for (const [name, value] of Object.entries(settings)) {
+    if (["string", "number", "boolean"].includes(typeof value)) rows.push([label(name), String(value)]);
+  }
+  if (typeof temperature === "number") rows.push(["Temperature", temperature.toPrecision(3)]);
+  if (libraries) rows.push(["Libraries", Object.entries(libraries).map((pair) => pair.join(" ")).join(", ")]);
+  if (created) rows.push(["Made", new Date(created).toLocaleString("en", { dateStyle: "long", timeStyle: "short" })]);
+  return rows;
+}
+
+function section(title, content) {
+  const parts = [content].flat().filter(Boolean);
+  return parts.length ? [text("h3", title), ...parts] : [];
+}
+
+function facts(rows) {
+  if (!rows.length) return null;
+  const list = make("dl");
+  for (const [name, value] of rows) list.append(text("dt", name), text("dd", value));
+  return list;
+}
+
+function make(tag, className = "") {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  return element;
+}
+
+function text(tag, content, className) {
+  const element = make(tag, className);
+  element.textContent = content;
+  return element;
+}

@@ -1,0 +1,63 @@
+// Files that people choose, drop or paste.
+
+const IMAGE_NAME = /\.(jpe?g|jfif|png|gif|bmp|webp|heic|heif|avif|tiff?)$/i;
+
+/** Whether a file in a folder is a picture, by its type or name; hidden files are not. */
+function isPicture(file) {
+  return !file.name.startsWith(".") && (file.type.startsWith("image/") || IMAGE_NAME.test(file.name));
+}
+
+/**
+ * Takes the pictures of a chosen folder.
+ * @param {FileList} files
+ * @returns {{found: {file: File, path: string}[], skipped: number}}
+ */
+export function fromFolder(files) {
+  const all = Array.from(files, (file) => ({ file, path: file.webkitRelativePath || file.name }));
+  const found = all.filter(({ file }) => isPicture(file));
+  return { found, skipped: visible(all).length - found.length };
+}
+
+/** Takes files that were chosen one by one: all of them, since a person meant each. */
+export function fromFiles(files) {
+  return { found: Array.from(files, (file) => ({ file, path: file.name })), skipped: 0 };
+}
+
+/** Takes what was dropped or pasted, and walks through folders. */
+export async function fromTransfer(transfer) {
+  // Both lists are emptied when the event is over.
+  const entries = Array.from(transfer.items ?? [], (item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  const files = fromFiles(transfer.files);
+  if (!entries.some((entry) => entry.isDirectory)) return files;
+  const all = { found: [], skipped: 0 };
+  for (const entry of entries) {
+    const inside = [];
+    await walk(entry, inside);
+    const found = entry.isDirectory ? inside.filter(({ file }) => isPicture(file)) : inside;
+    all.found.push(...found);
+    all.skipped += visible(inside).length - found.length;
+  }
+  return all;
+}
+
+const visible = (files) => files.filter(({ file }) => !file.name.startsWith("."));
+
+async function walk(entry, into) {
+  if (entry.isFile) {
+    try {
+      const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+      into.push({ file, path: entry.fullPath.replace(/^\//, "") });
+    } catch {
+      // It went away between the drop and now.
+    }
+    return;
+  }
+  const reader = entry.createReader();
+  for (;;) {
+    // Browsers give a folder in pieces, and an empty piece at its end.
+    const piece = await new Promise((resolve) => reader.readEntries(resolve, () => resolve([])));
+    if (!piece.length) return;
+    piece.sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));
+    for (const one of piece) await walk(one, into);
+  }
+}

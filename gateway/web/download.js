@@ -1,0 +1,51 @@
+// The results as a file.
+
+const TOP = 5;
+
+/** Results as JSON: one object a photo. */
+export function asJson(photos) {
+  return JSON.stringify(photos.map(row), null, 2) + "\n";
+}
+
+/** Results as CSV (RFC 4180) with a header row; text that a spreadsheet would take for a formula is made harmless. */
+export function asCsv(photos) {
+  const header = ["file", "state", "breed", "confidence", "model", "version"];
+  for (let rank = 1; rank <= TOP; rank++) header.push(`label_${rank}`, `score_${rank}`);
+  header.push("error_code", "error");
+  const lines = photos.map(row).map(({ file, state, breed, confidence, model, version, predictions, error }) => {
+    const ranked = Array.from({ length: TOP }, (_, at) => [predictions[at]?.label, predictions[at]?.score]);
+    return [file, state, breed, confidence, model, version, ...ranked.flat(), error?.code, error?.detail];
+  });
+  // The mark in front tells Excel that the file is UTF-8.
+  return "\ufeff" + [header, ...lines].map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";
+}
+
+function row({ path, state, answer, error }) {
+  const known = state === "done" ? answer : null;
+  return {
+    file: path,
+    state: known?.label === null ? "unknown" : state === "done" ? "named" : state,
+    breed: known?.label ?? null,
+    confidence: known?.confidence ?? null,
+    model: known?.model.name ?? null,
+    version: known?.model.version ?? null,
+    predictions: known?.predictions ?? [],
+    error: state === "failed" ? { code: error.code, title: error.title, detail: error.message } : null,
+  };
+}
+
+function cell(value) {
+  if (value === null || value === undefined) return "";
+  if (typeof value === "number") return String(value);
+  const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/** Has the browser save a text. */
+export function save(text, name, type) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}

@@ -1,0 +1,73 @@
+// A heat map laid over a photo: deep blue where nothing speaks for the answer, clear, then yellow where most does.
+// gateway/overlay.py paints with the same colours.
+
+const COLD = [13, 26, 92];
+const HOT = [255, 214, 10];
+const COLD_OPACITY = 0.62;
+const HOT_OPACITY = 0.55;
+const SIDE = 224; // pixels of the longer side: the map is smooth, so that more would show nothing more
+
+/**
+ * Paints the map and says where most of the heat is.
+ * @param {HTMLCanvasElement} canvas
+ * @param {{values: number[][], box: {left: number, top: number, right: number, bottom: number}}} heatmap As the API
+ *   gives it: the box is in fractions of the upright photo.
+ * @param {number} width Of the photo; only its proportion to the height counts.
+ * @param {number} height
+ * @returns {string} Such as `in the upper left`; empty where there is no heat.
+ */
+export function showHeat(canvas, { values, box }, width, height) {
+  const scale = SIDE / Math.max(width, height);
+  canvas.width = Math.max(1, Math.round(width * scale));
+  canvas.height = Math.max(1, Math.round(height * scale));
+  const context = canvas.getContext("2d");
+  const pixels = context.createImageData(canvas.width, canvas.height);
+  let sum = 0, across = 0, down = 0, at = 0;
+  for (let y = 0; y < canvas.height; y++) {
+    const v = ((y + 0.5) / canvas.height - box.top) / (box.bottom - box.top);
+    for (let x = 0; x < canvas.width; x++) {
+      const u = ((x + 0.5) / canvas.width - box.left) / (box.right - box.left);
+      const heat = u < 0 || u > 1 || v < 0 || v > 1 ? 0 : sample(values, u, v);
+      for (let channel = 0; channel < 3; channel++) {
+        pixels.data[at++] = COLD[channel] + (HOT[channel] - COLD[channel]) * heat;
+      }
+      pixels.data[at++] = 255 * (heat < 0.5 ? COLD_OPACITY * (1 - 2 * heat) : HOT_OPACITY * (2 * heat - 1));
+      const weight = heat * heat; // the peak counts, not a wide faint glow
+      sum += weight;
+      across += (weight * (x + 0.5)) / canvas.width;
+      down += (weight * (y + 0.5)) / canvas.height;
+    }
+  }
+  context.putImageData(pixels, 0, 0);
+  canvas.hidden = false;
+  return sum ? place(across / sum, down / sum) : "";
+}
+
+/** Takes the map away and gives up its memory. */
+export function clearHeat(canvas) {
+  canvas.hidden = true;
+  canvas.width = canvas.height = 0;
+}
+
+/** The map's value at a place in fractions of it, blended between the middles of its cells. */
+function sample(values, u, v) {
+  const [row, nextRow, down] = cell(v, values.length);
+  const [column, nextColumn, across] = cell(u, values[0].length);
+  const above = values[row][column] * (1 - across) + values[row][nextColumn] * across;
+  const below = values[nextRow][column] * (1 - across) + values[nextRow][nextColumn] * across;
+  return above * (1 - down) + below * down;
+}
+
+function cell(fraction, count) {
+  const position = Math.min(count - 1, Math.max(0, fraction * count - 0.5));
+  const first = Math.floor(position);
+  return [first, Math.min(count - 1, first + 1), position - first];
+}
+
+function place(x, y) {
+  const column = x < 0.4 ? "left" : x > 0.6 ? "right" : "";
+  const row = y < 0.4 ? "upper" : y > 0.6 ? "lower" : "";
+  if (!row && !column) return "in the middle";
+  if (!row) return `on the ${column}`;
+  return column ? `in the ${row} ${column}` : `in the ${row} middle`;
+}

@@ -1,0 +1,110 @@
+// Photos on their way: a few at a time, stopped, held back while the service is away, and tried again.
+
+const AT_ONCE = 4;
+const ATTEMPTS = 4;
+
+/**
+ * Works through photos in order.
+ *
+ * Sends `change`, with the photo as its detail, whenever one changes state: `waiting`, `working`, `done`, `failed` or
+ * `stopped`.
+ */
+export class Queue extends EventTarget {
+  #waiting = [];
+  #working = new Map();
+  #held = true;
+
+  /**
+   * @param {(photo: object, signal: AbortSignal) => Promise<void>} ask Answers one photo or throws.
+   * @param {(error: Error) => Promise<boolean>} away Whether an error means that the service is away, and photos wait.
+   */
+  constructor(ask, away) {
+    super();
+    this.ask = ask;
+    this.away = away;
+  }
+
+  /** Whether anything waits or is under way. */
+  get busy() {
+    return this.#waiting.length + this.#working.size > 0;
+  }
+
+  add(photos) {
+    for (const photo of photos) {
+      photo.attempts = 0;
+      this.#state(photo, "waiting");
+    }
+    this.#waiting.push(...photos);
+    this.#pump();
+  }
+
+  /** Takes a photo out, wherever it is. */
+  remove(photo) {
+    this.#waiting = this.#waiting.filter((one) => one !== photo);
+    this.#working.get(photo)?.abort();
+  }
+
+  /** Stops everything that is not answered yet. */
+  stop() {
+    const dropped = this.#waiting;
+    this.#waiting = [];
+    for (const photo of dropped) this.#state(photo, "stopped");
+    for (const controller of this.#working.values()) controller.abort();
+  }
+
+  /** Holds photos back while nothing can answer them, and lets them go on. */
+  set held(held) {
+    this.#held = held;
+    this.#pump();
+  }
+
+  #state(photo, state) {
+    photo.state = state;
+    this.dispatchEvent(new CustomEvent("change", { detail: photo }));
+  }
+
+  #pump() {
+    while (!this.#held && this.#working.size < AT_ONCE && this.#waiting.length) this.#start(this.#waiting.shift());
+  }
+
+  async #start(photo) {
+    const controller = new AbortController();
+    this.#working.set(photo, controller);
+    this.#state(photo, "working");
+    try {
+      await this.ask(photo, controller.signal);
+      photo.error = null;
+      this.#state(photo, "done");
+    } catch (error) {
+      await this.#failed(photo, error, controller.signal);
+    } finally {
+      this.#working.delete(photo);
+      this.#pump();
+    }
+  }
+
+  async #failed(photo, error, signal) {
+    if (signal.aborted) return this.#state(photo, "stopped");
+    if (error.passing) {
+      const away = error.away && (await this.away(error));
+      if (away) photo.attempts = 0; // the photo is not to blame; it waits until it is let go on
+      else if (++photo.attempts >= ATTEMPTS) return this.#fail(photo, error);
+      else await pause(1000 * error.retryAfter, signal);
+      if (signal.aborted) return this.#state(photo, "stopped");
+      this.#waiting.unshift(photo);
+      return this.#state(photo, "waiting");
+    }
+    this.#fail(photo, error);
+  }
+
+  #fail(photo, error) {
+    photo.error = error;
+    this.#state(photo, "failed");
+  }
+}
+
+const pause = (ms, signal) =>
+  new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
+  });

@@ -1,0 +1,25 @@
+// How numbers and answers are said.
+
+/** A score as people read it: `93 %`, but never a rounded-up 100 or a rounded-down 0. */
+export function percent(score) {
+  const value = score * 100;
+  if (value > 99.9 && value < 100) return "> 99.9 %";
+  if (value > 99 && value < 100) return `${(Math.floor(value * 10) / 10).toFixed(1)} %`;
+  if (value > 0 && value < 0.5) return "< 1 %";
+  return `${Math.round(value)} %`;
+}
+
+/** A folder's name for a class, as people write it: `american_staffordshire` to `American staffordshire`. */
+export function label(name) {
+  const words = name.replaceAll("_", " ").trim();
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+/** `1 photo`, `2 photos`. */
+export const counted = (count, noun, plural = `${noun}s`) => `${count.toLocaleString("en")} ${count === 1 ? noun : plural}`;
+
+/** The heading of a photo's tile, which is also what it is grouped by. */
+export function heading(photo) {
+  if (photo.state === "done") return photo.answer.label === null ? "Not sure" : label(photo.answer.label);
+  return { waiting: "Waiting", working: "Looking", failed: "No answer", stopped: "Stopped" }[photo.state];
+}

@@ -1,0 +1,144 @@
+"""Small SavedModels and the servers on them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from .server import Server
+
+Publish = Callable[[Path, int], Path]
+
+
+class Colours(tf.Module):  # type: ignore[misc]
+    """A toy classifier whose answers tell the version and the batch that made them."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__()
+        self.version = str(version)
+        self.scale = tf.Variable(float(version))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 4, 6, 3), tf.uint8, name="images")])  # type: ignore[untyped-decorator]
+    def pixels(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        means = tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2]) * self.scale
+        return {"probabilities": means, "brightest": tf.argmax(means, axis=1)}
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32, name="request")])  # type: ignore[untyped-decorator]
+    def describe(self, request: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"card": tf.fill(tf.shape(request), self.version)}
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])  # type: ignore[untyped-decorator]
+    def encoded(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        def brightness(one: tf.Tensor) -> tf.Tensor:
+            return tf.reduce_mean(tf.cast(tf.io.decode_image(one, expand_animations=False), tf.float32))
+
+        found = tf.map_fn(brightness, image_bytes, fn_output_signature=tf.float32)
+        return {"brightness": found, "rows": tf.repeat(tf.size(found)[None], tf.size(found))}
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.float32, name="x")])  # type: ignore[untyped-decorator]
+    def batch(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Says how many rows it was called with."""
+        return {"sum": tf.reduce_sum(x, axis=1), "rows": tf.repeat(tf.shape(x)[:1], tf.shape(x)[0])}
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32, name="rounds")])  # type: ignore[untyped-decorator]
+    def slow(self, rounds: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Multiplies matrices as often as it is told: about a millisecond a round."""
+        matrix = tf.eye(160)
+        for _ in tf.range(tf.reduce_max(rounds)):
+            matrix = tf.matmul(matrix, matrix)
+        return {"done": tf.cast(rounds, tf.float32) * matrix[0, 0]}
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """SavedModels of versions 1 to 3."""
+    folder = tmp_path_factory.mktemp("built")
+    for version in (1, 2, 3):
+        module = Colours(version)
+        signatures = {name: getattr(module, name) for name in ("pixels", "describe", "encoded", "batch", "slow")}
+        signatures["serving_default"] = module.pixels
+        tf.saved_model.save(module, str(folder / str(version)), signatures=signatures)
+    return {version: folder / str(version) for version in (1, 2, 3)}
+
+
+@pytest.fixture(scope="session")
+def publish(built: dict[int, Path]) -> Publish:
+    """Publishes a version in a base path, as a trainer does: under a hidden name first."""
+
+    def copy(base: Path, version: int) -> Path:
+        base.mkdir(parents=True, exist_ok=True)
+        hidden = base / f".{version}.tmp"
+        shutil.copytree(built[version], hidden)
+        return hidden.rename(base / str(version))
+
+    return copy
+
+
+def publish_broken(base: Path, version: int) -> Path:
+    """Publishes what is no SavedModel."""
+    path = base / str(version)
+    hidden = base / f".{version}.tmp"
+    hidden.mkdir(parents=True)
+    (hidden / "saved_model.pb").write_bytes(b"this is no SavedModel")
+    return hidden.rename(path)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Starts servers that end with the test."""
+    started: list[Server] = []
+
+    def start(*flags: str) -> Server:
+        server = Server("--file_system_poll_wait_seconds=0.05", "--load_retry_interval_micros=100000", *flags)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def demo_config(tmp_path_factory: pytest.TempPathFactory, publish: Publish) -> Path:
+    """A configuration: model ``demo`` with versions 1 and 2, the label ``stable`` on 1, ``ahead`` on 7."""
+    base = tmp_path_factory.mktemp("models") / "demo"
+    publish(base, 1)
+    publish(base, 2)
+    path = base.parent / "models.config"
+    path.write_text(
+        f"""model_config_list {{ config {{
+          name: "demo" base_path: "{base}" model_platform: "tensorflow"
+          model_version_policy {{ all {{}} }}
+          version_labels {{ key: "stable" value: 1 }}
+          version_labels {{ key: "ahead" value: 7 }}
+        }} }}"""
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def servers(demo_config: Path) -> Iterator[dict[str, Server]]:
+    """One server without and one with batching, for tests that only ask."""
+    parameters = demo_config.with_name("batching.config")
+    parameters.write_text(
+        "max_batch_size { value: 8 } batch_timeout_micros { value: 200000 } max_enqueued_batches { value: 2 } "
+        "num_batch_threads { value: 1 } allowed_batch_sizes: 4 allowed_batch_sizes: 8"
+    )
+    common = (f"--model_config_file={demo_config}", "--allow_version_labels_for_unavailable_models")
+    running = {
+        "plain": Server(*common, "--enable_serialization_as_tensor_content=true"),
+        "batching": Server(*common, "--enable_batching=true", f"--batching_parameters_file={parameters}"),
+    }
+    yield running
+    for server in running.values():
+        server.close()
+
+
+@pytest.fixture(params=["plain", "batching"])
+def either(servers: dict[str, Server], request: pytest.FixtureRequest) -> Server:
+    """Both servers in turn: what is asked must not depend on batching."""
+    return servers[request.param]

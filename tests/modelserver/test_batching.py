@@ -1,0 +1,98 @@
+"""Requests that share a batch: they are joined, and one fails alone."""
+
+from __future__ import annotations
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from .server import DEADLINE_SECONDS, Server, request
+from .test_requests import jpeg
+
+
+@pytest.fixture
+def batching(servers: dict[str, Server]) -> Server:
+    return servers["batching"]
+
+
+def rows(width: int, count: int = 1) -> dict[str, object]:
+    return {"x": np.ones((count, width), np.float32)}
+
+
+def test_concurrent_requests_run_as_one_batch_and_each_gets_its_own_rows(batching: Server) -> None:
+    messages = [request("demo", "batch", {"x": np.full((1, 2), value, np.float32)}) for value in range(8)]
+    calls = [batching.client.prediction.Predict.future(message, timeout=DEADLINE_SECONDS) for message in messages]
+    answers = [call.result().outputs for call in calls]
+    assert [tf.make_ndarray(answer["sum"]).tolist() for answer in answers] == [[2.0 * value] for value in range(8)]
+    assert max(int(tf.make_ndarray(answer["rows"])[0]) for answer in answers) > 1
+
+
+def test_a_loop_over_encoded_images_runs_in_a_batch_too(batching: Server) -> None:
+    answer = batching.client.predict("demo", "encoded", {"image_bytes": np.array([jpeg()] * 3, dtype=object)})
+    assert answer["rows"].tolist() == [4, 4, 4]
+
+
+def test_a_batch_is_padded_to_an_allowed_size(batching: Server) -> None:
+    answer = batching.client.predict("demo", "batch", rows(2, count=3))
+    assert answer["rows"].tolist() == [4, 4, 4]
+
+
+def test_without_batching_a_request_runs_alone(servers: dict[str, Server]) -> None:
+    answer = servers["plain"].client.predict("demo", "batch", rows(2, count=9))
+    assert answer["rows"].tolist() == [9] * 9
+
+
+def test_versions_do_not_share_a_batch(batching: Server) -> None:
+    predict = batching.client.prediction.Predict
+    messages = [request("demo", "describe", {"request": np.zeros(1, np.int32)}, 1 + n % 2) for n in range(8)]
+    calls = [predict.future(message, timeout=DEADLINE_SECONDS) for message in messages]
+    cards = [tf.make_ndarray(call.result().outputs["card"]).tolist() for call in calls]
+    assert cards == [[b"1"], [b"2"]] * 4
+
+
+def test_a_request_that_fails_inside_the_model_fails_alone(batching: Server) -> None:
+    predict = batching.client.prediction.Predict
+    photos = [jpeg(), b"no photo", jpeg(), jpeg()]
+    calls = [
+        predict.future(
+            request("demo", "encoded", {"image_bytes": np.array([photo], dtype=object)}), timeout=DEADLINE_SECONDS
+        )
+        for photo in photos
+    ]
+    codes = [call.code() for call in calls]
+    ok = grpc.StatusCode.OK
+    assert codes == [ok, grpc.StatusCode.INVALID_ARGUMENT, ok, ok]
+
+
+def test_requests_of_different_shape_at_the_same_time_are_all_answered(batching: Server) -> None:
+    predict = batching.client.prediction.Predict
+    calls = [predict.future(request("demo", "batch", rows(width)), timeout=DEADLINE_SECONDS) for width in (2, 3, 2, 5)]
+    assert [tf.make_ndarray(call.result().outputs["sum"]).tolist() for call in calls] == [[2], [3], [2], [5]]
+
+
+def test_a_request_larger_than_a_batch_is_refused(batching: Server) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        batching.client.predict("demo", "batch", rows(2, count=9))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.details() == "Task size 9 is larger than maximum input batch size 8"
+
+
+def test_a_scalar_is_refused(batching: Server) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        batching.client.predict("demo", "describe", {"request": np.int32(0)})
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.details() == "Batching Run() input tensors must have at least one dimension"
+
+
+def test_requests_beyond_a_full_queue_are_refused_as_unavailable(batching: Server) -> None:
+    predict = batching.client.prediction.Predict
+    message = request("demo", "slow", {"rounds": np.full(8, 3000, np.int32)})
+    calls = [predict.future(message, timeout=DEADLINE_SECONDS) for _ in range(12)]
+    codes = [call.code() for call in calls]
+    assert grpc.StatusCode.OK in codes
+    refused = [call for call in calls if call.code() is not grpc.StatusCode.OK]
+    assert refused
+    for call in refused:
+        assert call.code() is grpc.StatusCode.UNAVAILABLE
+        assert call.details().startswith("The batch scheduling queue to which this task was submitted is full;")

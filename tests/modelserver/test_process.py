@@ -1,0 +1,142 @@
+"""The process: its flags, when it opens its port, what it prints, how it ends."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from modelserver import flags
+
+from .conftest import Publish, publish_broken
+from .server import DEADLINE_SECONDS, ROOT, Server, request, wait_for
+
+Serve = Callable[..., Server]
+
+
+def test_flags_are_read_in_both_forms() -> None:
+    read = flags.parse(["--port=1", "--model_base_path", "m", "--enable_batching", "--enable_model_warmup=false"])
+    assert (read.port, read.model_base_path, read.enable_batching, read.enable_model_warmup) == (
+        1,
+        Path("m"),
+        True,
+        False,
+    )
+
+
+def test_flags_of_the_real_server_without_a_meaning_here_are_accepted() -> None:
+    given = ["--rest_api_port=8501", "--rest_api_timeout_in_ms", "30000", "--per_process_gpu_memory_fraction=0.5"]
+    read = flags.parse(["--model_base_path=m", *given, "--monitoring_config_file=f"])
+    assert set(read.ignored) == {
+        "rest_api_port",
+        "rest_api_timeout_in_ms",
+        "per_process_gpu_memory_fraction",
+        "monitoring_config_file",
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--model_base_path=m", "--no_such_flag=1"], "no_such_flag"),
+        (["--model_base_path=m", "--enable_batching=perhaps"], "not true or false: perhaps"),
+        (["--model_base_path=m", "--max_num_load_retries=-1"], "must not be negative"),
+        ([], "exactly one of --model_base_path and --model_config_file"),
+        (["--model_base_path=m", "--batching_parameters_file=f"], "--batching_parameters_file needs --enable_batching"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_status_2(
+    given: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        flags.parse(given)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_port_stays_closed_until_there_is_a_model_and_sigterm_finishes_what_is_in_flight(
+    serve: Serve, publish: Publish, tmp_path: Path
+) -> None:
+    base, address = tmp_path / "models" / "demo", tmp_path / "socket"
+    server = serve(
+        f"--model_base_path={base}", "--model_name=demo", "--rest_api_port=8501", f"--grpc_socket_path={address}"
+    )
+    wait_for(lambda: f"cannot read {base}" in server.log)
+    assert not server.is_open()
+    publish(base, 1)
+    client = server.client
+    with grpc.insecure_channel(f"unix:{address}") as channel:
+        grpc.channel_ready_future(channel).result(DEADLINE_SECONDS)
+    call = client.prediction.Predict.future(
+        request("demo", "slow", {"rounds": np.array([2000], np.int32)}), timeout=DEADLINE_SECONDS
+    )
+    client.version_that_answers("demo")
+    assert not call.done()
+    assert server.stop(signal.SIGTERM) == 0
+    assert call.code() is grpc.StatusCode.OK
+    assert [line.split(" ", 1)[1] for line in server.lines] == [
+        "WARNING --rest_api_port has no effect on this server",
+        f"WARNING model demo: cannot read {base} (No such file or directory), waiting",
+        f"INFO loading model demo version 1 from {base / '1'}",
+        "INFO available: model demo version 1",
+        next(line for line in server.lines if "listening on" in line).split(" ", 1)[1],
+        "INFO stopping: no new requests, up to 8 s for those in flight",
+        "INFO stopped",
+    ]
+
+
+def test_a_lone_broken_version_ends_the_server_and_an_interrupt_ends_one_that_waits(
+    serve: Serve, tmp_path: Path
+) -> None:
+    publish_broken(tmp_path / "demo", 1)
+    broken = serve(f"--model_base_path={tmp_path / 'demo'}", "--max_num_load_retries=1")
+    waiting = serve(f"--model_base_path={tmp_path / 'nothing'}")
+    assert broken.wait() == 1
+    assert "failed to load (try 2 of 2)" in broken.log
+    assert "model default cannot be loaded" in broken.log
+    wait_for(lambda: "waiting" in waiting.log)
+    assert waiting.stop(signal.SIGINT) == 0
+    assert "Traceback" not in waiting.log + broken.log
+
+
+def test_what_cannot_be_served_is_said_in_one_line_with_status_1(
+    publish: Publish, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
+    base = tmp_path / "demo"
+    publish(base, 1)
+    labels = tmp_path / "labels.config"
+    labels.write_text(
+        f'model_config_list {{ config {{ name: "demo" base_path: "{base}" version_labels {{ key: "a" value: 1 }} }} }}'
+    )
+    batching = tmp_path / "batching.config"
+    batching.write_text("max_batch_size { value: 8 } allowed_batch_sizes: 4")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        cases = {
+            f"cannot listen on 127.0.0.1 port {port}": (f"--model_base_path={base}", f"--port={port}"),
+            "which is not currently available": (f"--model_config_file={labels}",),
+            "allowed_batch_sizes must rise and end with max_batch_size (8), not [4]": (
+                f"--model_base_path={base}",
+                "--enable_batching",
+                f"--batching_parameters_file={batching}",
+            ),
+            "nothing.config": (f"--model_config_file={tmp_path / 'nothing.config'}",),
+        }
+        command = [sys.executable, "-m", "modelserver", "--host=127.0.0.1"]
+        running = {
+            said: subprocess.Popen([*command, *given], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+            for said, given in cases.items()
+        }
+        for said, process in running.items():
+            _, printed = process.communicate(timeout=DEADLINE_SECONDS)
+            with subtests.test(said):
+                assert process.returncode == 1
+                assert said in printed
+                assert len(printed.splitlines()) == 1

@@ -1,0 +1,245 @@
+"""What a client is told, code by code, with and without batching."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    predict_pb2,
+)
+
+from .server import Client, Server, request
+
+IMAGES = np.arange(2 * 4 * 6 * 3, dtype=np.uint8).reshape(2, 4, 6, 3)
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+NOT_FOUND = grpc.StatusCode.NOT_FOUND
+
+
+def jpeg() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48), (200, 200, 200)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def refused(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value.code(), str(caught.value.details())
+
+
+def test_the_newest_version_answers_and_is_named(either: Server) -> None:
+    response = either.client.send(request("demo", "", {"images": IMAGES}))
+    assert response.model_spec.version.value == 2
+    assert response.model_spec.name == "demo"
+    assert response.model_spec.signature_name == "serving_default"
+    assert set(response.outputs) == {"probabilities", "brightest"}
+    expected = IMAGES.astype(np.float32).mean(axis=(1, 2)) * 2
+    np.testing.assert_allclose(tf.make_ndarray(response.outputs["probabilities"]), expected, rtol=1e-6)
+    np.testing.assert_array_equal(tf.make_ndarray(response.outputs["brightest"]), [2, 2])
+
+
+def test_a_version_can_be_chosen_by_number_or_by_label(either: Server) -> None:
+    assert either.client.version_that_answers("demo", version=1) == 1
+    assert either.client.version_that_answers("demo", label="stable") == 1
+    assert either.client.version_that_answers("demo") == 2
+
+
+def test_an_output_filter_chooses_outputs(either: Server) -> None:
+    message = request("demo", "pixels", {"images": IMAGES})
+    message.output_filter.append("brightest")
+    assert list(either.client.send(message).outputs) == ["brightest"]
+
+
+def test_encoded_images_are_decoded_by_the_model(either: Server) -> None:
+    answer = either.client.predict("demo", "encoded", {"image_bytes": np.array([jpeg()] * 3, dtype=object)})
+    np.testing.assert_allclose(answer["brightness"].astype(np.float32), 200, atol=3)
+
+
+def test_answers_come_as_lists_or_as_raw_bytes(servers: dict[str, Server]) -> None:
+    message = request("demo", "pixels", {"images": IMAGES})
+    raw = servers["plain"].client.send(message).outputs["probabilities"]
+    listed = servers["batching"].client.send(message).outputs["probabilities"]
+    assert raw.tensor_content
+    assert not raw.float_val
+    assert len(listed.float_val) == 6
+    assert not listed.tensor_content
+
+
+def test_a_short_list_repeats_its_last_value_and_an_empty_one_is_zeros(either: Server) -> None:
+    message = request("demo", "batch", {"x": np.zeros((2, 3), np.float32)})
+    proto = message.inputs["x"]
+    proto.Clear()
+    proto.dtype = tf.float32.as_datatype_enum
+    proto.tensor_shape.CopyFrom(tf.TensorShape((2, 3)).as_proto())
+    assert list(tf.make_ndarray(either.client.send(message).outputs["sum"])) == [0, 0]
+    proto.float_val.extend([1, 2])
+    assert list(tf.make_ndarray(either.client.send(message).outputs["sum"])) == [5, 6]
+
+
+def spec(name: str = "demo", **choice: object) -> predict_pb2.PredictRequest:
+    return request(name, "pixels", {"images": IMAGES}, **choice)  # type: ignore[arg-type]
+
+
+def nameless() -> predict_pb2.PredictRequest:
+    message = spec()
+    message.model_spec.name = ""
+    return message
+
+
+def without_spec() -> predict_pb2.PredictRequest:
+    message = spec()
+    message.ClearField("model_spec")
+    return message
+
+
+def unparsable() -> predict_pb2.PredictRequest:
+    message = spec()
+    message.inputs["images"].tensor_content = b"too short"
+    return message
+
+
+def filtered(*outputs: str) -> predict_pb2.PredictRequest:
+    message = spec()
+    message.output_filter.extend(outputs)
+    return message
+
+
+def pixels(**inputs: object) -> predict_pb2.PredictRequest:
+    return request("demo", "pixels", inputs)
+
+
+def encoded(data: bytes) -> predict_pb2.PredictRequest:
+    return request("demo", "encoded", {"image_bytes": np.array([data], dtype=object)})
+
+
+REFUSALS = {
+    "unknown model": (spec("nope"), NOT_FOUND, "Servable not found for request: Latest(nope)"),
+    "unknown version": (spec(version=77), NOT_FOUND, "Servable not found for request: Specific(demo, 77)"),
+    "unknown label": (spec(label="gold"), INVALID, "Unrecognized servable version label: gold"),
+    "label ahead": (spec(label="ahead"), NOT_FOUND, "Servable not found for request: Specific(demo, 7)"),
+    "unknown signature": (
+        request("demo", "nope", {"images": IMAGES}),
+        grpc.StatusCode.FAILED_PRECONDITION,
+        'Serving signature key "nope" not found.',
+    ),
+    "no spec": (without_spec(), INVALID, "Missing ModelSpec"),
+    "no name": (nameless(), INVALID, "ModelSpec has no name specified."),
+    "wrong input name": (
+        pixels(image=IMAGES),
+        INVALID,
+        "Signature input alias: images(pixels_images:0) not found in request and no default value provided. ",
+    ),
+    "extra input": (
+        pixels(images=IMAGES, extra=IMAGES),
+        INVALID,
+        "input size does not match signature: 2!=1 len({extra,images}) != len({images}). Sent extra: {extra}. ",
+    ),
+    "no input": (pixels(), INVALID, "input size does not match signature: 0!=1 len({}) != len({images})."),
+    "wrong dtype": (
+        pixels(images=IMAGES.astype(np.float32)),
+        INVALID,
+        "Expects arg[0] to be uint8 but float is provided",
+    ),
+    "wrong rank": (pixels(images=IMAGES[0]), INVALID, "Input images must have rank 4, shape [?,4,6,3]; rank 3, "),
+    "wrong height": (pixels(images=IMAGES[:, :3]), INVALID, "must have shape [?,4,6,3]; [2,3,6,3] was sent"),
+    "wrong channels": (pixels(images=IMAGES[..., :1]), INVALID, "must have shape [?,4,6,3]; [2,4,6,1] was sent"),
+    "no rows": (pixels(images=IMAGES[:0]), INVALID, "Input images is empty: shape [0,4,6,3]"),
+    "unparsable": (unparsable(), INVALID, "tensor parsing error: images"),
+    "unknown output": (filtered("nope"), INVALID, "output tensor alias not found in signature: nope "),
+    "repeated output": (filtered("brightest", "brightest"), INVALID, "duplicate output tensor alias: brightest"),
+    "not an image": (encoded(b"hello"), INVALID, "Unknown image file format. One of JPEG, PNG, GIF, BMP"),
+    "truncated JPEG": (encoded(jpeg()[:300]), INVALID, "jpeg::Uncompress failed. Invalid JPEG data or crop window."),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_bad_request_gets_the_code_and_message_of_tensorflow_serving(either: Server, case: str) -> None:
+    message, code, text = REFUSALS[case]
+    found, details = refused(lambda: either.client.send(message))
+    assert found is code
+    assert text in details
+    assert "{{node" not in details
+
+
+def test_a_tensor_too_large_to_be_meant_is_refused_before_it_is_filled_in(either: Server) -> None:
+    message = request("demo", "batch", {"x": np.zeros((1, 1), np.float32)})
+    message.inputs["x"].tensor_shape.CopyFrom(tf.TensorShape((10**6, 10**6)).as_proto())
+    message.inputs["x"].tensor_content = b""
+    code, details = refused(lambda: either.client.send(message))
+    assert code is INVALID
+    assert "too large" in details
+
+
+def test_a_long_message_is_cut(either: Server) -> None:
+    _, details = refused(lambda: either.client.send(request("demo", "s" * 3000, {"images": IMAGES})))
+    assert len(details) == 1024
+    assert details.endswith("...TRUNCATED")
+
+
+def test_a_method_that_is_not_served_is_unimplemented(either: Server) -> None:
+    call = either.client.prediction.Classify
+    code, _ = refused(lambda: call(classification_pb2.ClassificationRequest(), timeout=10))
+    assert code is grpc.StatusCode.UNIMPLEMENTED
+
+
+def status_request(**spec: object) -> get_model_status_pb2.GetModelStatusRequest:
+    message = get_model_status_pb2.GetModelStatusRequest()
+    for name, value in spec.items():
+        setattr(message.model_spec, name, value)
+    return message
+
+
+def test_the_status_lists_every_version_newest_first(either: Server) -> None:
+    entries = either.client.status("demo").model_version_status
+    assert [(entry.version, entry.state) for entry in entries] == [(2, 30), (1, 30)]
+    assert all(entry.HasField("status") and entry.status.error_code == 0 for entry in entries)
+
+
+def test_the_status_of_one_version_can_be_asked(either: Server) -> None:
+    assert [entry.version for entry in either.client.status("demo", 1).model_version_status] == [1]
+
+
+def test_the_status_ignores_a_label(either: Server) -> None:
+    answer = either.client.model.GetModelStatus(status_request(name="demo", version_label="gold"), timeout=10)
+    assert len(answer.model_version_status) == 2
+
+
+def test_the_status_of_what_is_not_served_is_not_found(either: Server) -> None:
+    client: Client = either.client
+    assert refused(lambda: client.status("nope")) == (NOT_FOUND, "Could not find any versions of model nope")
+    assert refused(lambda: client.status("demo", 77)) == (NOT_FOUND, "Could not find version 77 of model demo")
+
+
+def test_the_metadata_holds_the_signatures(either: Server) -> None:
+    answer = either.client.metadata("demo", "signature_def")
+    assert (answer.model_spec.name, answer.model_spec.version.value) == ("demo", 2)
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    assert answer.metadata["signature_def"].Unpack(signatures)
+    images = signatures.signature_def["pixels"].inputs["images"]
+    assert images.dtype == tf.uint8.as_datatype_enum
+    assert [dim.size for dim in images.tensor_shape.dim] == [-1, 4, 6, 3]
+
+
+def test_metadata_needs_a_field_that_exists(either: Server) -> None:
+    client: Client = either.client
+    assert refused(lambda: client.metadata("demo")) == (
+        INVALID,
+        "GetModelMetadataRequest must specify at least one metadata_field",
+    )
+    assert refused(lambda: client.metadata("demo", "zzz")) == (INVALID, "Metadata field zzz is not supported")
+    assert refused(lambda: client.metadata("nope", "signature_def"))[0] is NOT_FOUND
+
+
+def test_sixty_four_callers_at_once_are_all_answered(servers: dict[str, Server]) -> None:
+    client = servers["plain"].client
+    calls = [client.prediction.Predict.future(spec(), timeout=60) for _ in range(64)]
+    assert all(len(call.result().outputs) == 2 for call in calls)

@@ -1,0 +1,161 @@
+"""`scripts/run` past its first line: the real model server and gateway, started and stopped as one program."""
+
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_SECONDS = 120.0
+
+# A model of no skill, which is made in seconds.
+MAKE_MODEL = """
+import sys
+from pathlib import Path
+from scripts.first_model import SAMPLES
+from trainer.sample import Size, build_sample
+
+models_dir = Path(sys.argv[1])
+build_sample(models_dir, models_dir / SAMPLES, size=Size(drawings=8, others=8, validation=6, epochs=1))
+"""
+
+
+@pytest.fixture(scope="module")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("models")
+    subprocess.run([sys.executable, "-c", MAKE_MODEL, directory], cwd=ROOT, check=True, timeout=DEADLINE_SECONDS)
+    return directory
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(models_dir: Path, port: object) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scripts.serve"],
+        cwd=ROOT,
+        env={**os.environ, "MODELS_DIR": str(models_dir), "PORT": str(port)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=DEADLINE_SECONDS)
+
+
+def announced(process: subprocess.Popen[str]) -> dict[str, str]:
+    """Reads until the addresses are printed; returns them by what they are."""
+    assert process.stdout
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "Ctrl-C" in line:
+            break
+    return dict(re.findall(r"^  (page|docs|try) +(.*)$", "".join(lines), re.MULTILINE))
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    _, errors = process.communicate(timeout=DEADLINE_SECONDS)
+    return process.returncode, errors.splitlines()[-1]
+
+
+def children(process: subprocess.Popen[str]) -> dict[str, int]:
+    """Returns the process ids of model server and gateway."""
+    rows = subprocess.run(["ps", "-eww", "-o", "ppid,pid,args"], capture_output=True, text=True, check=True).stdout
+    found = re.findall(rf"^ *{process.pid} +(\d+) .*-m (modelserver|gateway)\b", rows, re.MULTILINE)
+    return {name: int(pid) for pid, name in found}
+
+
+def test_what_it_prints_when_it_is_ready_works_and_ctrl_c_ends_it_cleanly(models_dir: Path, port: int) -> None:
+    with serving(models_dir, port) as process:
+        addresses = announced(process)
+        assert httpx.get(addresses["docs"]).status_code == 200
+
+        command = shlex.split(addresses["try"])
+        name, photo = command[2].split("=@")
+        answer = httpx.post(command[3], files={name: Path(photo).read_bytes()})
+        assert command[:2] == ["curl", "-F"]
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["model"]["name"] == "dog_breed"
+
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=DEADLINE_SECONDS)
+        assert process.returncode == 0
+        assert "Traceback" not in errors
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(addresses["page"])
+
+
+def test_when_the_model_server_is_killed_the_gateway_stops_and_the_status_says_so(models_dir: Path, port: int) -> None:
+    with serving(models_dir, port) as process:
+        announced(process)
+        pids = children(process)
+        os.kill(pids["modelserver"], signal.SIGKILL)
+        assert ended(process) == (1, "scripts/run: modelserver was killed by SIGKILL")
+        with pytest.raises(ProcessLookupError):
+            os.kill(pids["gateway"], 0)
+
+
+def test_a_port_in_use_is_said_in_one_line_before_anything_is_built(tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        serving(tmp_path / "models", taken.getsockname()[1]) as process,
+    ):
+        output, errors = process.communicate(timeout=DEADLINE_SECONDS)
+        assert process.returncode == 1
+        assert output == ""
+        assert errors.splitlines() == [
+            f"scripts/run: port {taken.getsockname()[1]} is in use; take another, such as PORT=8001 scripts/run"
+        ]
+        assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("wrong", ["0", "65536", "eighty", "-1"])
+def test_a_port_that_is_none_is_refused(tmp_path: Path, wrong: str) -> None:
+    with serving(tmp_path, wrong) as process:
+        status, message = ended(process)
+        assert status == 1
+        assert repr(wrong) in message
+        assert "from 1 to 65535" in message
+
+
+def test_every_model_in_the_folder_is_served_and_the_configured_labels_stay(models_dir: Path, port: int) -> None:
+    other = models_dir / "other"
+    other.symlink_to(models_dir / "dog_breed")
+    config = models_dir / "models.config"
+    config.write_text(
+        """model_config_list {
+             config { name: "gone" base_path: "/gone" model_platform: "tensorflow" }
+             config {
+               name: "other" base_path: "/elsewhere" model_platform: "tensorflow"
+               model_version_policy { specific { versions: 1 } } version_labels { key: "stable" value: 1 }
+             }
+           }"""
+    )
+    try:
+        with serving(models_dir, port) as process:
+            page = announced(process)["page"]
+            names = [model["name"] for model in httpx.get(f"{page}api/v1/models").json()["models"]]
+            assert sorted(names) == ["dog_breed", "other"]
+            photo = min((models_dir / "samples").glob("*.jpg")).read_bytes()
+            answer = httpx.post(f"{page}api/v1/models/other/predict?version_label=stable", files={"image": photo})
+            assert answer.status_code == 200, answer.text
+    finally:
+        other.unlink()
+        config.unlink()

@@ -1,0 +1,96 @@
+"""Temperature, calibration error, the unknown threshold and AUROC, on numbers whose answers are known."""
+
+import numpy as np
+import pytest
+
+from trainer import calibrate
+
+
+def confident_logits(rng: np.random.Generator, count: int, true_temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """Logits whose labels are drawn from softmax(logits / true_temperature), so that this is the right temperature."""
+    logits = rng.normal(0, 3, (count, 4)).astype(np.float32)
+    probabilities = calibrate.softmax(logits, true_temperature)
+    labels = np.array([rng.choice(4, p=row) for row in probabilities])
+    return logits, labels
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_temperature_that_made_the_labels_is_found(temperature: float) -> None:
+    logits, labels = confident_logits(np.random.default_rng(0), 20_000, temperature)
+    assert calibrate.fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.05)
+
+
+def test_the_fitted_temperature_has_the_least_negative_log_likelihood() -> None:
+    logits, labels = confident_logits(np.random.default_rng(1), 300, 1.7)
+
+    def loss(temperature: float) -> float:
+        return float(-np.log(calibrate.softmax(logits, temperature)[np.arange(len(labels)), labels]).mean())
+
+    fitted = calibrate.fit_temperature(logits, labels)
+    assert all(loss(fitted) <= loss(fitted * factor) for factor in (0.8, 0.97, 1.03, 1.25))
+
+
+def test_a_set_without_mistakes_does_not_make_the_model_surer() -> None:
+    logits = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]] * 2
+    assert calibrate.fit_temperature(logits, np.array([0, 1, 2, 0])) == pytest.approx(1.0)
+
+
+def test_a_model_that_is_worse_than_chance_is_held_at_the_bound() -> None:
+    logits = np.eye(3, dtype=np.float32)[[0, 1, 2]] * 8
+    assert calibrate.fit_temperature(logits, np.array([1, 2, 0])) == pytest.approx(calibrate.TEMPERATURES[1])
+
+
+def test_huge_logits_do_not_overflow() -> None:
+    logits = np.array([[1e4, 0], [0, 1e4], [1e4, 0]], np.float32)
+    assert 0 < calibrate.fit_temperature(logits, np.array([0, 1, 1])) <= calibrate.TEMPERATURES[1]
+
+
+@pytest.mark.parametrize(("logits", "labels"), [((0, 3), 0), ((3, 3), 2), ((3,), 3)])
+def test_shapes_that_do_not_go_together_are_refused(logits: tuple[int, ...], labels: int) -> None:
+    with pytest.raises(ValueError, match="are not"):
+        calibrate.fit_temperature(np.zeros(logits, np.float32), np.zeros(labels, np.int64))
+
+
+def test_calibration_error_is_the_gap_between_sure_and_right() -> None:
+    probabilities = np.tile(np.array([0.8, 0.2]), (10, 1))
+    all_right, half_right = np.zeros(10, np.int64), np.array([0, 1] * 5)
+    assert calibrate.expected_calibration_error(probabilities, all_right) == pytest.approx(0.2)
+    assert calibrate.expected_calibration_error(probabilities, half_right) == pytest.approx(0.3)
+
+
+def test_bins_are_weighed_by_their_photos() -> None:
+    probabilities = np.array([[0.99, 0.01]] * 9 + [[0.55, 0.45]])
+    labels = np.array([0] * 9 + [1])
+    assert calibrate.expected_calibration_error(probabilities, labels) == pytest.approx(0.9 * 0.01 + 0.1 * 0.55)
+
+
+def test_a_certain_answer_falls_into_the_last_bin_and_counts_once() -> None:
+    found = calibrate.reliability(np.array([1.0, 1.0]), np.array([True, False]))
+    assert found.count.tolist() == [0] * (calibrate.BINS - 1) + [2]
+    assert found.filled() == [(1.0, 0.5, 2)]
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.05, 0.2])
+def test_no_more_known_photos_fall_under_the_threshold_than_allowed(rate: float) -> None:
+    confidences = np.random.default_rng(2).beta(8, 2, 200)
+    threshold = calibrate.choose_unknown_threshold(confidences, rate)
+    assert (confidences < threshold).mean() <= rate
+    assert (confidences < threshold + 0.02).mean() > rate
+
+
+def test_equal_confidences_are_all_kept() -> None:
+    assert calibrate.choose_unknown_threshold(np.full(10, 0.75), 0.5) == 0.75
+
+
+def test_a_threshold_needs_photos() -> None:
+    with pytest.raises(ValueError, match="there are none"):
+        calibrate.choose_unknown_threshold(np.array([]))
+
+
+def test_auroc_is_the_share_of_pairs_in_the_right_order() -> None:
+    rng = np.random.default_rng(3)
+    known, unknown = rng.integers(0, 12, 40) / 10, rng.integers(0, 9, 30) / 10
+    pairs = [1.0 if a > b else 0.5 if a == b else 0.0 for a in known for b in unknown]
+    assert calibrate.auroc(known, unknown) == pytest.approx(np.mean(pairs))
+    assert calibrate.auroc(np.array([0.9, 0.8]), np.array([0.1])) == 1.0
+    assert calibrate.auroc(np.array([0.5]), np.array([0.5])) == 0.5

@@ -1,0 +1,141 @@
+"""The report: one page that stands alone and says what was measured."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trainer import plots, report
+from trainer.card import Backbone, Card, InputSpec
+from trainer.errors import TrainerError
+from trainer.evaluation import Evaluation, Tally
+
+HISTORY = {
+    "head": [{"accuracy": 0.5, "val_accuracy": 0.4, "loss": 1.0, "val_loss": 1.2}] * 3,
+    "fine-tuning": [{"accuracy": 0.9, "val_accuracy": 0.8, "loss": 0.2, "val_loss": 0.4}] * 2,
+}
+
+
+def measured(labels: list[str], photo: Path, *, mistakes: int = 3, strangers: int = 5) -> Evaluation:
+    tally = Tally(labels)
+    for index in range(40):
+        true = index % len(labels)
+        said = (true + 1) % len(labels) if index < mistakes else true
+        scores = np.full(len(labels), 0.1 / len(labels), np.float32)
+        scores[said] = 0.9
+        tally.add(photo, scores, true, "")
+    for _ in range(strangers):
+        tally.add_stranger(photo, np.full(len(labels), 1 / len(labels), np.float32), "")
+    tally.add(Path("gone & <b>bad</b>.jpg"), None, 0, "cannot be read")
+    card = Card("dogs", labels, InputSpec(8, 8), Backbone("tiny", "none"), unknown_threshold=0.5)
+    return tally.evaluation(card, Path("models/dogs/2"), "photos")
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    Image.new("RGB", (30, 20), (200, 10, 10)).save(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
+class Page(HTMLParser):
+    """Checks that tags are closed in the order in which they were opened, and collects headings and attributes."""
+
+    VOID = frozenset({"meta", "br", "img", "link", "input", "hr"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.headings: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "h2":
+            self.headings.append(data)
+
+
+def test_the_page_has_all_its_parts_and_is_well_formed(photo: Path) -> None:
+    page = Page(report.render(measured(["pug", "boxer", "beagle"], photo), HISTORY))
+    assert page.headings == [
+        "Accuracy",
+        "Loss",
+        "Confusion matrix",
+        "Most confused",
+        "Reliability",
+        "Known and unknown",
+        "Worst mistakes, surest first",
+        "Classes, weakest first",
+        "1 files that could not be read",
+    ]
+
+
+def test_nothing_is_fetched_from_anywhere(photo: Path) -> None:
+    text = report.render(measured(["pug", "boxer"], photo), HISTORY)
+    links = [value for name, value in Page(text).attributes if name in ("src", "href", "srcset", "data")]
+    assert links
+    assert all(link.startswith("data:image/jpeg;base64,") for link in links)
+    assert not re.search(r"https?:|url\(|@import|<script", text)
+
+
+def test_names_cannot_break_out_of_the_page(photo: Path) -> None:
+    label = "<script>alert(1)</script> & 'co\""
+    text = report.render(measured([label, "pug"], photo), HISTORY)
+    assert "<script" not in text
+    assert "<b>bad</b>" not in text
+    Page(text)
+
+
+def test_a_perfect_model_and_a_single_stage_of_one_epoch_have_a_page_too(photo: Path) -> None:
+    text = report.render(measured(["pug", "boxer"], photo, mistakes=0, strangers=0), {"head": HISTORY["head"][:1]})
+    assert "every photo was answered correctly" in text
+    assert "Most confused" not in text
+    assert "Known and unknown" not in Page(text).headings
+    assert "Accuracy" not in Page(report.render(measured(["pug", "boxer"], photo), {})).headings
+
+
+def test_a_photo_that_went_away_since_does_not_stop_the_report(photo: Path) -> None:
+    evaluation = measured(["pug", "boxer"], photo)
+    photo.unlink()
+    Page(report.render(evaluation, HISTORY))
+
+
+@pytest.mark.parametrize("count", [2, 12, 133])
+def test_the_confusion_matrix_can_be_read_at_any_number_of_classes(count: int) -> None:
+    labels = [f"Breed number {index}" for index in range(count)]
+    confusion = np.diag(np.full(count, 7))
+    confusion[0, 1] = 3
+    picture = ElementTree.fromstring(plots.confusion_matrix(confusion, labels))  # noqa: S314 - it is our own
+    cells = picture.findall("rect")
+    assert len(cells) == count + 1  # empty cells are not drawn
+    assert min(float(cell.attrib["width"]) for cell in cells) >= 11
+    texts = picture.findall("text")
+    assert min(float(text.attrib["font-size"]) for text in texts) >= 9
+    assert [text.text for text in texts].count("Breed number 1") == 2
+    assert "Breed number 0 taken for Breed number 1: 3 of 10 photos" in [title.text for title in picture.iter("title")]
+    size = float(picture.attrib["width"])
+    assert all(float(cell.attrib["x"]) + float(cell.attrib["width"]) <= size for cell in cells)
+
+
+def test_history_is_read_from_the_model(tmp_path: Path) -> None:
+    assert report.read_history(tmp_path) == {}
+    (tmp_path / "assets.extra").mkdir()
+    (tmp_path / "assets.extra" / "history.json").write_text(json.dumps(HISTORY))
+    assert report.read_history(tmp_path) == HISTORY
+    (tmp_path / "assets.extra" / "history.json").write_text("[1]")
+    with pytest.raises(TrainerError, match="damaged"):
+        report.read_history(tmp_path)

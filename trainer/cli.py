@@ -1,0 +1,73 @@
+"""The command line of the trainer: one subcommand a job, each in its own module."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from trainer.errors import TrainerError
+
+COMMANDS: Final = {
+    "train": ("trainer.train", "", "train a model on a folder of photos and publish it"),
+    "imagenet-dogs": (
+        "trainer.imagenet_dogs",
+        "",
+        "publish a model of 118 dog breeds from ImageNet weights, untrained",
+    ),
+    "sample": ("trainer.sample", "", "draw a sample data set, train a small model on it and publish that"),
+    "evaluate": ("trainer.evaluate", "", "measure a published model on a folder of photos, with a report"),
+    "publish": ("trainer.publish", "", "copy a SavedModel in as the next version of a model"),
+    "list": ("trainer.versions", "list", "show models, versions and labels"),
+    "promote": ("trainer.promote", "promote", "point a version label at another version"),
+    "rollback": ("trainer.promote", "rollback", "point a version label back at the version before"),
+    "prune": ("trainer.versions", "prune", "delete old versions that no label names"),
+}
+"""Name: module, the part of its functions' names that says which command, and what it does.
+
+A module has `add_arguments(parser)` and `run(args) -> exit status`, or `add_list_arguments` and `run_list`.
+"""
+
+EPILOG: Final = """\
+examples:
+  trainer train photos --name dog_breed --recipe dog-breeds
+  trainer train photos --name dog_breed --backbone mobilenet_v2 --weights mobilenet_v2.weights.h5
+  trainer train --config runs/dog_breed/3f9a2c1b07/config.toml --dropout 0.4
+  trainer train cats_and_dogs --name cats_dogs --recipe cats-dogs
+  trainer imagenet-dogs
+  trainer evaluate models/dog_breed photos/test --unknown photos_of_other_things
+  trainer promote dog_breed 3 stable
+
+A command that was stopped (Ctrl-C) goes on where it was when it is given again.
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 weights or class names not available, 130 stopped."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status.
+
+    A module is imported when its command is given, so that `--help` answers at once.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="trainer",
+        description="Makes versioned models of images: from photos, from ImageNet weights, from drawings.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (module_name, part, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name in arguments[:1]:
+            module = importlib.import_module(module_name)
+            getattr(module, f"add_{part}_arguments" if part else "add_arguments")(command)
+            command.set_defaults(run=getattr(module, f"run_{part}" if part else "run"))
+    args = parser.parse_args(arguments)
+    try:
+        status: int = args.run(args)
+    except (TrainerError, OSError) as error:
+        sys.stderr.write(f"trainer {args.command}: {error}\n")
+        return error.exit_status if isinstance(error, TrainerError) else TrainerError.exit_status
+    except KeyboardInterrupt:
+        sys.stderr.write(f"trainer {args.command}: stopped; the same command goes on from here\n")
+        return 130
+    return status

@@ -1,0 +1,201 @@
+"""What describes a training run: one flat set of values, from a recipe, a TOML file and the command line in turn."""
+
+# ruff: noqa: RUF009 - _option is dataclasses.field with a shorter metadata
+
+import argparse
+import dataclasses
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+import tomli_w
+
+from gateway.images import FitMode, Interpolation
+from trainer.errors import TrainerError
+
+Value = str | int | float | bool
+Default = TypeVar("Default", bound=Value)
+
+
+def _option(default: Default, group: str, text: str) -> Default:
+    return dataclasses.field(default=default, metadata={"group": group, "help": text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Every choice that changes what comes out of a run. Each is an option of `train` and a key of the TOML file."""
+
+    data: str = ""
+    name: str = ""
+
+    description: str = _option("", "data", "a sentence for people on what the model knows, for its card")
+    valid_share: float = _option(0.15, "data", "share of photos for validation, where DATA has no valid folder")
+    test_share: float = _option(0.0, "data", "share of photos for a test, where DATA has no train folder")
+    seed: int = _option(0, "data", "decides the split, the order of photos and the first weights")
+
+    backbone: str = _option("mobilenet_v2", "network", "any network of keras.applications: densenet201, vgg16, ...")
+    weights: str = _option("imagenet", "network", "imagenet, none, or a file of weights")
+    size: int = _option(0, "network", "height and width of the input in pixels; 0: what the backbone was trained with")
+    alpha: float = _option(1.0, "network", "width multiplier of a MobileNet")
+    fit: FitMode = _option("crop", "network", "how a photo gets that size")
+    interpolation: Interpolation = _option("bilinear", "network", "filter of the resize")
+    pooling: Literal["avg", "flatten"] = _option("avg", "network", "what the head sees of the last feature map")
+    hidden: int = _option(0, "network", "units of a dense layer before the last; 0: none")
+    dropout: float = _option(0.2, "network", "share of the head's inputs that training drops")
+    output: Literal["softmax", "sigmoid"] = _option("softmax", "network", "sigmoid: one output for two classes")
+
+    epochs: int = _option(20, "training of the head", "epochs on bottleneck features, at most; 0: none")
+    views: int = _option(8, "training of the head", "augmentation views of each photo: 1 plain, 2 and its mirror, ...")
+    patience: int = _option(10, "training of the head", "epochs without a better validation until training stops")
+    batch_size: int = _option(64, "training of the head", "photos (or views) a step")
+    optimizer: Literal["adamw", "sgd", "rmsprop"] = _option("adamw", "training of the head", "of both stages")
+    learning_rate: float = _option(1e-3, "training of the head", "at its highest")
+    schedule: Literal["cosine", "constant"] = _option("cosine", "training of the head", "of the learning rate")
+    weight_decay: float = _option(1e-2, "training of the head", "decoupled; for adamw and sgd")
+    label_smoothing: float = _option(0.1, "training of the head", "share of the truth that is spread over all classes")
+    class_weights: Literal["auto", "balanced", "none"] = _option(
+        "auto",
+        "training of the head",
+        "weigh rare classes more; auto: when one has over 1.5 times the photos of another",
+    )
+
+    fine_tune: int = _option(0, "fine-tuning", "train the last LAYERS of the backbone too, after the head")
+    fine_tune_epochs: int = _option(20, "fine-tuning", "epochs, at most")
+    fine_tune_learning_rate: float = _option(1e-5, "fine-tuning", "at its highest")
+    fine_tune_batch_size: int = _option(32, "fine-tuning", "photos a step")
+    rotation: float = _option(15.0, "fine-tuning", "augmentation: turn by up to so many degrees")
+    shift: float = _option(0.1, "fine-tuning", "augmentation: move by up to this share of the size")
+    shear: float = _option(0.0, "fine-tuning", "augmentation: slant by up to so much, in radians")
+    zoom: float = _option(0.15, "fine-tuning", "augmentation: zoom in or out by up to this share")
+    flip: bool = _option(True, "fine-tuning", "augmentation: mirror every second photo")
+
+    def to_toml(self) -> str:
+        """Returns the file that `train --config` reads to do the same again."""
+        return tomli_w.dumps(dataclasses.asdict(self))
+
+
+RECIPES: Final[Mapping[str, Mapping[str, Value]]] = {
+    "dog-breeds": {"backbone": "densenet201", "dropout": 0.3, "views": 8},
+    "cats-dogs": {
+        "backbone": "vgg16",
+        "pooling": "flatten",
+        "hidden": 256,
+        "dropout": 0.5,
+        "output": "sigmoid",
+        "epochs": 0,
+        "fine_tune": 4,  # block5: three convolutions and their pooling
+        "fine_tune_epochs": 20,
+        "fine_tune_learning_rate": 1e-4,
+        "optimizer": "rmsprop",
+        "schedule": "constant",
+        "label_smoothing": 0.0,
+        "rotation": 40.0,
+        "shift": 0.2,
+        "shear": 0.2,
+        "zoom": 0.2,
+        "flip": True,
+    },
+}
+"""Named starting points: bottleneck features for many breeds, the last block fine-tuned for two classes."""
+
+
+def read(path: Path) -> dict[str, Value]:
+    """Reads the values of a TOML file, checked.
+
+    Raises:
+        TrainerError: No such file, not TOML, a key that there is not, or a value of the wrong type.
+    """
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrainerError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TrainerError(f"{path} is not TOML: {error}") from error
+    known = typing.get_type_hints(Config)
+    values: dict[str, Value] = {}
+    for key, value in found.items():
+        if key not in known:
+            raise TrainerError(f"{path}: there is no setting {key!r}; these are: {', '.join(known)}")
+        kind = _plain_type(known[key])
+        if kind is float and type(value) is int:
+            value = float(value)
+        if not isinstance(value, str | int | float | bool) or type(value) is not kind or (choices := _choices(known[key])) and value not in choices:
+            wanted = " or ".join(map(repr, _choices(known[key]))) or f"a {kind.__name__}"
+            raise TrainerError(f"{path}: {key} must be {wanted}, not {value!r}")
+        values[key] = value
+    return values
+
+
+def make(values: Mapping[str, Value]) -> Config:
+    """Returns the run that these values describe.
+
+    Raises:
+        TrainerError: A value is out of range, or two of them do not go together.
+    """
+    config = Config(**values)  # type: ignore[arg-type]
+    limits = {
+        "valid_share": (0, 0.9), "test_share": (0, 0.9), "dropout": (0, 0.95), "label_smoothing": (0, 0.9),
+        "size": (0, 2048), "alpha": (0.01, 4), "hidden": (0, 65536), "epochs": (0, 100_000), "views": (1, 8),
+        "patience": (1, 100_000), "batch_size": (1, 65536), "learning_rate": (1e-9, 10), "weight_decay": (0, 10),
+        "fine_tune": (0, 10_000), "fine_tune_epochs": (1, 100_000), "fine_tune_learning_rate": (1e-9, 10),
+        "fine_tune_batch_size": (1, 65536), "rotation": (0, 180), "shift": (0, 1), "shear": (0, 1.5), "zoom": (0, 0.9),
+        "seed": (0, 2**31 - 1),
+    }  # fmt: skip
+    for key, (low, high) in limits.items():
+        if not low <= getattr(config, key) <= high:
+            raise TrainerError(
+                f"{key.replace('_', '-')} must be from {low:g} to {high:g}, not {getattr(config, key):g}"
+            )
+    if config.valid_share + config.test_share > 0.9:
+        raise TrainerError("valid-share and test-share leave too little to train on")
+    if not config.epochs and not config.fine_tune:
+        raise TrainerError("there is nothing to train: epochs is 0 and no layers are to be fine-tuned")
+    if not config.data:
+        raise TrainerError("no data set is given: trainer train DATA, or data in the --config file")
+    if not config.name:
+        raise TrainerError("the model needs a name: --name, or name in the --config file")
+    return config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds an option for every setting. Those that are not given stay out of the namespace."""
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    hints = typing.get_type_hints(Config)
+    for field in dataclasses.fields(Config):
+        if "help" not in field.metadata:
+            continue
+        name = field.metadata["group"]
+        group = groups.setdefault(name, parser.add_argument_group(name)) if name in groups else None
+        if group is None:
+            group = groups[name] = parser.add_argument_group(name)
+        flag = "--" + field.name.replace("_", "-")
+        text = f"{field.metadata['help']} (default: {str(field.default).lower() or 'none'})"
+        kind = _plain_type(hints[field.name])
+        if kind is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
+        else:
+            choices = _choices(hints[field.name])
+            metavar = None if choices else {"fine_tune": "LAYERS"}.get(field.name, kind.__name__.upper())
+            group.add_argument(
+                flag, type=kind, choices=choices or None, metavar=metavar, default=argparse.SUPPRESS, help=text
+            )
+
+
+def given(args: argparse.Namespace) -> dict[str, Value]:
+    """Returns the settings that were given on the command line."""
+    return {
+        one.name: getattr(args, one.name)
+        for one in dataclasses.fields(Config)
+        if getattr(args, one.name, None) is not None
+    }
+
+
+def _choices(hint: object) -> tuple[str, ...]:
+    return typing.get_args(hint)
+
+
+def _plain_type(hint: object) -> type:
+    return str if _choices(hint) else typing.cast(type, hint)

@@ -1,0 +1,34 @@
+"""Photos at the size of the model, kept on disk: fine-tuning decodes each once, not once an epoch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from trainer.card import InputSpec
+from trainer.console import progress
+from trainer.data import Photo, content_key
+from trainer.records import RecordStore
+from trainer.views import CORNER_ZOOM, decode_ahead, view_key
+
+
+def cache_pixels(
+    photos: Sequence[Photo], views: Sequence[str], store: RecordStore[np.uint8], spec: InputSpec, workers: int
+) -> None:
+    """Decodes into the store what is not there yet, uint8 (height, width, 3) by `views.view_key`."""
+    todo = [
+        (photo, missing)
+        for photo in photos
+        if (missing := [view for view in views if view_key(photo, view) not in store])
+    ]
+    if todo:
+        with progress("Decoding photos", len(todo)) as advance:
+            for photo, names, pixels in decode_ahead(todo, spec, workers):
+                store.add([view_key(photo, view) for view in names], np.stack(pixels))
+                advance()
+
+
+def pixel_store(spec: InputSpec, cache: Path) -> RecordStore[np.uint8]:
+    """Opens the store of photos at the size and fit of an input."""
+    name = content_key(f"{spec} {CORNER_ZOOM}".encode()).hex()
+    return RecordStore(cache / f"pixels-{name}", np.uint8, (spec.height, spec.width, 3))
