@@ -25,8 +25,9 @@ def has_model(models_dir: Path) -> bool:
 async def make_first_model(models_dir: Path) -> bool:
     """Has the trainer publish a first model, unless there is one.
 
-    An ImageNet classifier's dog breeds come first, from the file that `WEIGHTS` names or else from a download. Where
-    neither is to be had it is the sample model, which knows drawings only.
+    An ImageNet classifier's dog breeds come first, from the file that `WEIGHTS` names, with Keras's class index beside
+    it or fetched, or else from a download. Where that is not to be had it is the sample model, which knows drawings
+    only.
 
     Returns:
         Whether there is a model now; not, when a stop signal came first.
@@ -37,10 +38,15 @@ async def make_first_model(models_dir: Path) -> bool:
     if has_model(models_dir):
         return True
     weights = os.environ.get("WEIGHTS")
-    status = await _train("imagenet-dogs", models_dir, *(["--weights", weights] if weights else []))
+    status = await _train("imagenet-dogs", models_dir, *_given(Path(weights)) if weights else ())
     if status == WEIGHTS_UNAVAILABLE:
         status = await _train("sample", models_dir, "--samples-dir", str(models_dir / SAMPLES))
     return status == 0
+
+
+def _given(weights: Path) -> list[str]:
+    names = weights.with_name("imagenet_class_index.json")
+    return ["--weights", str(weights), *(["--class-index", str(names)] if names.is_file() else [])]
 
 
 async def _train(command: str, models_dir: Path, *arguments: str) -> int | None:

@@ -55,7 +55,7 @@ class Config:
     learning_rate: float = _option(1e-3, "training of the head", "at its highest")
     schedule: Literal["cosine", "constant"] = _option("cosine", "training of the head", "of the learning rate")
     weight_decay: float = _option(1e-2, "training of the head", "decoupled; for adamw and sgd")
-    label_smoothing: float = _option(0.1, "training of the head", "share of the truth that is spread over all classes")
+    label_smoothing: float = _option(0.03, "training of the head", "share of the truth that is spread over all classes")
     class_weights: Literal["auto", "balanced", "none"] = _option(
         "auto",
         "training of the head",
@@ -122,8 +122,13 @@ def read(path: Path) -> dict[str, Value]:
         kind = _plain_type(known[key])
         if kind is float and type(value) is int:
             value = float(value)
-        if not isinstance(value, str | int | float | bool) or type(value) is not kind or (choices := _choices(known[key])) and value not in choices:
-            wanted = " or ".join(map(repr, _choices(known[key]))) or f"a {kind.__name__}"
+        choices = _choices(known[key])
+        if (
+            not isinstance(value, str | int | float | bool)
+            or type(value) is not kind
+            or value not in (choices or [value])
+        ):
+            wanted = " or ".join(map(repr, choices)) or f"a {kind.__name__}"
             raise TrainerError(f"{path}: {key} must be {wanted}, not {value!r}")
         values[key] = value
     return values

@@ -159,7 +159,7 @@ def _folders(path: Path) -> list[Path]:
 
 
 def content_key(data: bytes, salt: bytes = b"") -> bytes:
-    """Returns a digest of content, KEY_BYTES long; the salt (at most 16 bytes) makes another one of the same content."""
+    """Returns a digest of content, KEY_BYTES long; a salt (at most 16 bytes) gives another one."""
     return hashlib.blake2b(data, digest_size=KEY_BYTES, salt=salt).digest()
 
 

@@ -38,10 +38,9 @@ class Exported:
     def summary(self) -> str:
         """Returns what the export came to as lines of text."""
         found = self.parity
-        lines = [
-            f"largest difference from Keras on {found.photos} photos: pixels {found.pixels:.1g}, "
-            f"serving_default {found.serving_default:.1g} (same top-1 on {found.serving_default_same_top1:.1%})"
-        ]
+        differences = f"pixels {found.pixels:.1g}, serving_default {found.serving_default:.1g}"
+        same = f"same top-1 on {found.serving_default_same_top1:.1%}"
+        lines = [f"largest difference from Keras on {found.photos} photos: {differences} ({same})"]
         if found.h5 is None:
             lines.append("model.h5 is left out: Keras cannot read this network back from HDF5")
         if not self.frozen:

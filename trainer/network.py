@@ -15,7 +15,7 @@ from trainer.config import Config
 class Network:
     """One network seen from three sides that share their weights.
 
-    `model`: pixels float32 (n, height, width, 3), 0 to 255, RGB -> logits float32 (n, classes), or (n, 1) for a sigmoid.
+    `model`: pixels float32 (n, height, width, 3), 0 to 255, RGB -> logits float32 (n, classes); (n, 1) for a sigmoid.
     `features`: the same pixels -> what the head takes, float32 (n, ...). `head`: that -> logits.
     """
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer import calibrate, config as configuration
+from trainer import calibrate
+from trainer import config as configuration
 from trainer.card import JSON, Backbone, Card, InputSpec
 from trainer.config import Config
 from trainer.console import say
@@ -90,9 +91,8 @@ def train(config: Config, args: argparse.Namespace) -> Path:
 
     held_out = "test" if data.photos["test"] else "valid"
     photos = _linked(data.photos["test"] or data.photos["valid"], folder / held_out)
-    say(
-        f"the exported model on {held_out}: {summary(evaluate(draft.path, photos, unknown=args.unknown, output=folder))}"
-    )
+    evaluation = evaluate(draft.path, photos, unknown=args.unknown, output=folder)
+    say(f"the exported model on {held_out}: {summary(evaluation)}")
     say(f"report: {folder / 'report.html'}")
     return draft.path
 

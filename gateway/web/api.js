@@ -18,7 +18,7 @@ export class CallFailed extends Error {
    * @param {string} detail What was wrong.
    * @param {{status?: number, code?: string, retryAfter?: number}} more `status` 0: no answer at all.
    */
-  constructor(title, detail, { status = 0, code = "no_answer", retryAfter = 1 } = {}) {
+  constructor(title, detail, { status = 0, code = "", retryAfter = 1 } = {}) {
     super(detail);
     this.title = title;
     this.status = status;
@@ -28,7 +28,8 @@ export class CallFailed extends Error {
 
   /** Whether the service as a whole seems to be away, not this one photo to be at fault. */
   get away() {
-    return this.status === 0 || this.status === 502 && this.code === "no_answer" || this.status === 503;
+    // A proxy answers 502 in its own words; a model that is listed and yet unknown is about to come or go.
+    return [0, 503].includes(this.status) || this.code === "unknown_model" || (this.status === 502 && !this.code);
   }
 
   /** Whether the same photo may well be answered a moment later. */
@@ -58,7 +59,7 @@ export async function call(path, { body, type, signal, timeout = TIMEOUT_MS } = 
     if (answer.status === 401 && (await keyInstead(key))) continue;
     throw new CallFailed(json.title ?? `Error ${answer.status}`, json.detail ?? "The service failed.", {
       status: answer.status,
-      code: json.code,
+      code: json.code ?? "",
       retryAfter: Number(answer.headers.get("Retry-After")) || 1,
     });
   }

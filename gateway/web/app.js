@@ -34,7 +34,7 @@ function take({ found, skipped }) {
     return;
   }
   const photos = found.map(({ file, path }) => ({ file, path, name: file.name, state: "waiting" }));
-  for (const photo of photos) makeTile(photo, { why, remove, retry: (one) => queue.add([one]) });
+  for (const photo of photos) makeTile(photo, { why, remove, retry: (one) => askAgain([one]) });
   results.add(photos);
   const left = skipped ? `; ${counted(skipped, "file")} left out, being no pictures` : "";
   announce(`${counted(photos.length, "photo")} added${left}.`);
@@ -124,6 +124,7 @@ let told = true;
 /** Reads out answers, each of a few photos, or the sum of many. */
 function summary() {
   showAgain();
+  if (!banner.hidden) showService();
   if (queue.busy) {
     told = false;
     return;
@@ -161,10 +162,18 @@ function remove(photo) {
 
 const inState = (state) => results.photos.filter((photo) => photo.state === state);
 
-byId("stop").addEventListener("click", () => queue.stop());
-byId("resume").addEventListener("click", () => queue.add(inState("stopped")));
-byId("retry").addEventListener("click", () => queue.add(inState("failed")));
-byId("again").addEventListener("click", () => queue.add(byOthers()));
+function askAgain(photos) {
+  queue.add(photos);
+  results.redraw();
+}
+
+byId("stop").addEventListener("click", () => {
+  queue.stop();
+  results.redraw();
+});
+byId("resume").addEventListener("click", () => askAgain(inState("stopped")));
+byId("retry").addEventListener("click", () => askAgain(inState("failed")));
+byId("again").addEventListener("click", () => askAgain(byOthers()));
 byId("clear").addEventListener("click", () => {
   const photos = results.photos;
   for (const photo of photos) photo.removed = true;

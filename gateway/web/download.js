@@ -30,7 +30,7 @@ function row({ path, state, answer, error }) {
     model: known?.model.name ?? null,
     version: known?.model.version ?? null,
     predictions: known?.predictions ?? [],
-    error: state === "failed" ? { code: error.code, title: error.title, detail: error.message } : null,
+    error: state === "failed" ? { code: error.code || "no_answer", title: error.title, detail: error.message } : null,
   };
 }
 

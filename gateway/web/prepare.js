@@ -12,7 +12,6 @@ let next = 0;
  * @returns {Promise<{body: Blob, thumbnail: Blob | null}>} No thumbnail for what the browser cannot show.
  */
 export function prepare(file, input) {
-  if (!workers.length) start();
   return new Promise((resolve) => {
     const id = next++;
     waiting.set(id, { resolve, file });
@@ -20,14 +19,13 @@ export function prepare(file, input) {
   });
 }
 
-function start() {
-  for (let count = 0; count < WORKERS; count++) {
-    const worker = new Worker("/web/prepare-worker.js", { type: "module" });
-    worker.onmessage = ({ data: { id, body, thumbnail } }) => {
-      const { resolve, file } = waiting.get(id);
-      waiting.delete(id);
-      resolve({ body: body ?? file, thumbnail });
-    };
-    workers.push(worker);
-  }
+// Started with the page, since their script cannot be had once the service is away.
+for (let count = 0; count < WORKERS; count++) {
+  const worker = new Worker("/web/prepare-worker.js", { type: "module" });
+  worker.onmessage = ({ data: { id, body, thumbnail } }) => {
+    const { resolve, file } = waiting.get(id);
+    waiting.delete(id);
+    resolve({ body: body ?? file, thumbnail });
+  };
+  workers.push(worker);
 }

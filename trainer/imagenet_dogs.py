@@ -1,0 +1,150 @@
+"""`imagenet-dogs`: the dog classes of an ImageNet classifier as a breed model, without any training."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from trainer.card import Backbone, Card, InputSpec
+from trainer.console import say
+from trainer.errors import TrainerError
+from trainer.publish import new_version
+
+if TYPE_CHECKING:
+    import keras
+
+    from trainer.backbones import Architecture
+
+DOGS: Final = range(151, 269)
+"""The 118 breeds among the 1,000 classes: Chihuahua to Mexican hairless, by the ImageNet class index of Keras."""
+
+CLASSES: Final = 1000
+NAMED: Final = {151: "Chihuahua", 268: "Mexican_hairless"}
+"""What a class index must say at both ends: with another order every answer would be wrong."""
+
+THRESHOLD: Final = 0.2
+"""Under this best score an answer is "unknown". There are no photos here to choose it on; see docs of the command."""
+
+
+class ClassIndexUnavailable(TrainerError):
+    """The file that names the classes is not there and cannot be fetched."""
+
+    exit_status = 3
+
+
+def run(args: argparse.Namespace) -> int:
+    """Publishes the model; returns the exit status."""
+    labels = read_labels(args.class_index)
+    from trainer import backbones
+    from trainer.export import export_model
+
+    which = backbones.architecture(args.backbone)
+    size = args.size or which.size
+    say(f"{which.name}, {size}x{size} pixels, weights {args.weights}")
+    model = dogs_only(which, backbones.load(which, args.weights, size, alpha=args.alpha, top=True))
+    source = args.weights if args.weights in {"imagenet", "none"} else "file"
+    card = Card(
+        name=args.name,
+        labels=labels,
+        input=InputSpec(size, size),
+        backbone=Backbone(which.name, source),
+        description=f"Knows the {len(labels)} dog breeds of ImageNet, as {which.name} learned them there. "
+        "It was not trained further, and looks for a breed in every photo.",
+        training={"data": "ImageNet (ILSVRC 2012), classes 151 to 268"},
+        unknown_threshold=THRESHOLD,
+    )
+    with new_version(args.models_dir, args.name) as draft:
+        exported = export_model(model, card, draft.directory)
+    say(exported.summary())
+    say(f"published as {args.name} version {draft.version}: {draft.path}")
+    return 0
+
+
+def read_labels(class_index: Path | None) -> list[str]:
+    """Returns the names of the dog classes in order, with spaces: `Mexican hairless`.
+
+    Args:
+        class_index: A file `{"0": ["n01440764", "tench"], ...}`; None to let Keras fetch it, once.
+
+    Raises:
+        ClassIndexUnavailable: There is no such file, or no network.
+        TrainerError: The file is something else, or its classes have another order.
+    """
+    if class_index is None:
+        names = _fetched()
+    else:
+        try:
+            found: dict[str, list[str]] = json.loads(class_index.read_text(encoding="utf-8"))
+            names = {int(number): pair[1] for number, pair in found.items()}
+        except FileNotFoundError as error:
+            raise ClassIndexUnavailable(f"there is no class index {class_index}") from error
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            raise TrainerError(f"{class_index} is not a class index: a JSON object of number: [id, name]") from error
+    if sorted(names) != list(range(CLASSES)) or any(names[at] != name for at, name in NAMED.items()):
+        raise TrainerError(f"{class_index} does not have the {CLASSES} classes of ImageNet in the order of Keras")
+    return [names[at].replace("_", " ") for at in DOGS]
+
+
+def _fetched() -> dict[int, str]:
+    import keras
+    import numpy as np
+
+    try:
+        # Fetches the class index, or finds it in ~/.keras/models, and names the best class of each row.
+        rows = keras.applications.imagenet_utils.decode_predictions(np.eye(CLASSES), top=1)
+    except Exception as error:  # Keras raises plain Exception when a download fails.
+        raise ClassIndexUnavailable(
+            "the ImageNet class index cannot be fetched: is there a network? Give it with --class-index FILE"
+        ) from error
+    return {at: row[0][1] for at, row in enumerate(rows)}
+
+
+def dogs_only(which: "Architecture", classifier: "keras.Model") -> "keras.Model":
+    """Returns a model of the dog classes alone: pixels float32 (n, height, width, 3), 0 to 255 -> logits (n, 118).
+
+    A softmax over some of the logits is what the full softmax gives for those classes, scaled to a sum of 1.
+
+    Args:
+        which: The network, for its normalisation.
+        classifier: Normalised pixels -> 1,000 logits, the last layer with weights a dense one or a 1x1 convolution.
+    """
+    import keras
+
+    last = next(layer for layer in reversed(classifier.layers) if layer.weights)
+    kernel, bias = last.get_weights()
+    if kernel.shape[-1] != CLASSES:
+        raise TrainerError(f"{which.name} gives {kernel.shape[-1]} classes; ImageNet has {CLASSES}")
+    # The feature map is put out by a model of its own: `explain` shows it.
+    maps = next(
+        layer.output
+        for layer in reversed(classifier.layers[: classifier.layers.index(last)])
+        if len(layer.output.shape) == 4 and layer.output.shape[1] != 1
+    )
+    body, tail = keras.Model(classifier.input, maps), keras.Model(maps, last.input)
+    dense = keras.layers.Dense(len(DOGS), name="logits")
+    images = keras.Input(classifier.input_shape[1:], name="images")
+    pooled = tail(body(which.normalise(images), training=False), training=False)
+    model = keras.Model(images, dense(keras.layers.Flatten()(pooled)), name=which.name)
+    dense.set_weights([kernel.reshape(-1, CLASSES)[:, DOGS], bias[DOGS]])
+    return model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `imagenet-dogs`."""
+    parser.add_argument("--name", default="dog_breed", help="the model's name (default: %(default)s)")
+    parser.add_argument(
+        "--backbone", default="mobilenet_v2", help="a network of keras.applications (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--weights",
+        default="imagenet",
+        help="imagenet (fetched), or a file of weights with the top (default: %(default)s)",
+    )
+    parser.add_argument("--class-index", type=Path, metavar="FILE", help="imagenet_class_index.json (default: fetched)")
+    parser.add_argument(
+        "--size", type=int, default=0, metavar="PIXELS", help="default: what the network was trained with"
+    )
+    parser.add_argument(
+        "--alpha", type=float, default=1.0, help="width multiplier of a MobileNet (default: %(default)s)"
+    )
+    parser.add_argument("--models-dir", type=Path, default=Path("models"), metavar="DIR", help="default: %(default)s")
