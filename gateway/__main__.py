@@ -54,9 +54,11 @@ def main() -> int:
         log_level=settings.log_level,
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
         server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
     )
     if settings.workers > 1:
-        workers = Multiprocess(config, sockets=[config.bind_socket()])
+        workers = _Workers(config, sockets=[config.bind_socket()])
         workers.run()
         return STARTUP_FAILURE if any(one.exitcode == STARTUP_FAILURE for one in workers.processes) else 0
     server = _Server(config)
@@ -72,6 +74,15 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
         if sig == signal.SIGTERM:
             self._captured_signals.remove(sig)
+
+
+class _Workers(Multiprocess):
+    """Lets go of the listening socket when its processes are told to stop: or the system would go on accepting."""
+
+    def terminate_all(self) -> None:
+        for listening in self.sockets:
+            listening.close()
+        super().terminate_all()
 
 
 def _raise_open_files_limit() -> None:

@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from gateway import problems
+from gateway import access, problems
+from gateway.access import Access
 from gateway.admission import Admission
 from gateway.backend import Backend, GrpcBackend
 from gateway.channel import Connection, Tls
@@ -22,6 +23,7 @@ from gateway.explainer import Explainer
 from gateway.hangup import CancelOnHangUp
 from gateway.intake import Intake
 from gateway.middleware import RequestContext
+from gateway.ratelimit import RateLimits
 from gateway.resolver import ContractResolver
 from gateway.routes import explain, health, models, pages, predictions
 from gateway.schemas import Problem
@@ -83,6 +85,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
             await server.close()
 
     app = Gateway(
+        settings,
         title="Breed gateway",
         version=_version(),
         description=DESCRIPTION,
@@ -98,19 +101,26 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
     # The one that is added last is the outermost.
     app.add_middleware(Intake)
     app.add_middleware(CancelOnHangUp)
+    keys, limits = settings.known_keys, RateLimits(settings.rate_limit)
+    if keys or limits or not settings.docs or settings.metrics == "off":
+        app.add_middleware(Access, keys=keys, limits=limits, docs=settings.docs, metrics=settings.metrics)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Content-Type", "X-Request-ID", "X-Request-Timeout"],
-            expose_headers=["X-Request-ID", "X-Model-Version", "Retry-After"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID", "X-Request-Timeout"],
+            expose_headers=["X-Request-ID", "X-Model-Version", "Retry-After", "RateLimit", "RateLimit-Policy"],
         )
     return app
 
 
 class Gateway(FastAPI):
     """FastAPI whose description of the API holds the error body, to which the routes only refer."""
+
+    def __init__(self, settings: Settings, **options: Any) -> None:
+        super().__init__(**options)
+        self.settings = settings
 
     def build_middleware_stack(self) -> ASGIApp:
         """Put the request's id around everything, the answer to an unexpected error included."""
@@ -120,7 +130,9 @@ class Gateway(FastAPI):
         """The OpenAPI description, made when it is first asked for."""
         if not self.openapi_schema:
             schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            super().openapi()["components"]["schemas"]["Problem"] = schema
+            described = super().openapi()
+            described["components"]["schemas"]["Problem"] = schema
+            access.describe(described, keys=bool(self.settings.known_keys), limits=bool(self.settings.rate_limit))
         return super().openapi()
 
 

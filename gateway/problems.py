@@ -39,7 +39,7 @@ def problem_response(error: errors.GatewayError, headers: Mapping[str, str] | No
     """The HTTP answer for an error."""
     sent = dict(headers or {})
     if error.retry_after_seconds is not None:
-        sent["Retry-After"] = str(error.retry_after_seconds)
+        sent.setdefault("Retry-After", str(error.retry_after_seconds))
     body = problem(error).model_dump_json(exclude_none=True)
     return Response(body, error.status, sent, media_type=MEDIA_TYPE)
 

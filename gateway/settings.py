@@ -5,14 +5,17 @@ The environment variable of a setting is its name in upper case after ``GATEWAY_
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 from pathlib import Path
 from typing import Annotated, Literal
 
+from limits import parse_many
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gateway.auth import ApiKeys, read_entries
 from gateway.images import DEFAULT_MAX_PIXELS, FitMode, Interpolation
 
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
@@ -127,9 +130,28 @@ class Settings(BaseSettings):
     cors_origins: CommaSeparated = Field(
         (), description="Origins whose pages may call the API from a browser, such as https://example.org; none: off."
     )
+    api_keys: CommaSeparated = Field(
+        (), description="SHA-256 of each API key, or name:SHA-256, as python -m gateway.auth makes them; none: no keys."
+    )
+    api_keys_file: Path | None = Field(None, description="File of the same, one a line.")
+    rate_limit: str = Field(
+        "",
+        description=(
+            "Most requests of one key, or without keys of one address, for each worker, such as 60/minute or "
+            "10/second;1000/hour; empty: any."
+        ),
+    )
+    trusted_proxies: CommaSeparated = Field(
+        (),
+        description="Addresses or networks of proxies whose X-Forwarded-For and -Proto are believed; none: no one's.",
+    )
+    docs: bool = Field(True, description="Whether /docs and /openapi.json are served.")
+    metrics: Literal["open", "key", "off"] = Field(
+        "open", description="Whether /metrics is open to all, wants an API key, or is off."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
-    @field_validator("models", "cors_origins", mode="before")
+    @field_validator("models", "cors_origins", "api_keys", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -154,6 +176,30 @@ class Settings(BaseSettings):
             raise ValueError("max_upload_memory_bytes must be at least max_upload_bytes and max_batch_upload_bytes")
         return self
 
+    @field_validator("rate_limit")
+    @classmethod
+    def _is_rate(cls, value: str) -> str:
+        if value:
+            parse_many(value)
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            ipaddress.ip_network(one)
+        return value
+
+    @model_validator(mode="after")
+    def _keys_are_keys(self) -> Settings:
+        try:
+            keys = self.known_keys
+        except OSError as error:
+            raise ValueError(f"api_keys_file cannot be read: {error.strerror}") from error
+        if self.metrics == "key" and not keys:
+            raise ValueError("metrics cannot want a key where there are none")
+        return self
+
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Settings:
         parts = (self.serving_tls_ca, self.serving_tls_certificate, self.serving_tls_key, self.serving_tls_server_name)
@@ -172,6 +218,11 @@ class Settings(BaseSettings):
     def served_models(self) -> tuple[str, ...]:
         """The default model and the configured ones, each once."""
         return tuple(dict.fromkeys((self.default_model, *self.models)))
+
+    @property
+    def known_keys(self) -> ApiKeys:
+        """The keys of the setting and of the file."""
+        return ApiKeys([*self.api_keys, *(read_entries(self.api_keys_file) if self.api_keys_file else ())])
 
     @property
     def decode_workers(self) -> int:
