@@ -22,6 +22,11 @@ from gateway.settings import Settings
 MAX_OPEN_FILES = 65_536
 """As many as are asked for where the system allows more."""
 
+KEEP_ALIVE_SECONDS = 75
+"""For how long an idle connection is kept: longer than balancers do, which is 60 seconds by habit.
+
+Where the server is the first to close it, a caller that has just sent its next request loses it."""
+
 
 def app_from_environment() -> FastAPI:
     """The app as the environment configures it; every worker process calls this."""
@@ -41,7 +46,7 @@ def main() -> int:
             name = "_".join(str(part) for part in one["loc"]) or "settings"
             print(f"gateway: GATEWAY_{name.upper()}: {one['msg']}", file=sys.stderr)  # noqa: T201
         return 2
-    _raise_open_files_limit()
+    raise_open_files_limit()
     config = uvicorn.Config(
         "gateway.__main__:app_from_environment",
         factory=True,
@@ -50,6 +55,7 @@ def main() -> int:
         workers=settings.workers,
         http=HttpProtocol,
         ws="none",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         access_log=False,
         log_level=settings.log_level,
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
@@ -85,7 +91,7 @@ class _Workers(Multiprocess):
         super().terminate_all()
 
 
-def _raise_open_files_limit() -> None:
+def raise_open_files_limit() -> None:
     """Each connection is an open file, and the usual limit of 1,024 is soft."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)

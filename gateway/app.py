@@ -132,8 +132,22 @@ class Gateway(FastAPI):
             schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
             described = super().openapi()
             described["components"]["schemas"]["Problem"] = schema
+            _tighten(described, self.settings)
             access.describe(described, keys=bool(self.settings.known_keys), limits=bool(self.settings.rate_limit))
         return super().openapi()
+
+
+def _tighten(description: dict[str, Any], settings: Settings) -> None:
+    """Say of the parameters what FastAPI does not: their limits by settings, and that none of them can be null."""
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                kinds = parameter["schema"].pop("anyOf", ())
+                for kind in kinds:
+                    if kind != {"type": "null"}:
+                        parameter["schema"].update(kind)
+                if parameter["name"] == "top_k":
+                    parameter["schema"]["maximum"] = settings.max_top_k
 
 
 def _version() -> str:

@@ -20,6 +20,9 @@ from gateway.stopping import Stopping
 MAX_VERSION = 2**63 - 1
 """Versions are signed 64-bit numbers on the wire."""
 
+MIN_TIMEOUT_SECONDS = 0.001
+"""Less is taken for a mistake."""
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -85,12 +88,17 @@ async def time_limit(
     request: Request,
     x_request_timeout: Annotated[
         float | None,
-        Header(gt=0, allow_inf_nan=False, description="The same as `timeout_seconds`, as a header.", examples=[2.5]),
+        Header(
+            ge=MIN_TIMEOUT_SECONDS,
+            allow_inf_nan=False,
+            description="The same as `timeout_seconds`, as a header.",
+            examples=[2.5],
+        ),
     ] = None,
     timeout_seconds: Annotated[
         float | None,
         Query(
-            gt=0,
+            ge=MIN_TIMEOUT_SECONDS,
             allow_inf_nan=False,
             description=(
                 "Seconds that the answer may take once the upload is complete, waiting, decoding and the model "

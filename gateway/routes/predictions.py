@@ -75,7 +75,9 @@ BATCH_BODY: dict[str, object] = {
                 "schema": {
                     "type": "object",
                     "required": ["images"],
-                    "properties": {"images": {"type": "array", "items": _BINARY, "description": "The photos."}},
+                    "properties": {
+                        "images": {"type": "array", "minItems": 1, "items": _BINARY, "description": "The photos."}
+                    },
                 }
             }
         },

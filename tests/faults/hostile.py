@@ -1,11 +1,16 @@
-"""Callers that mean harm, or just have a bad connection."""
+"""Callers that mean harm, or just have a bad connection: ``python -m tests.faults.hostile WHAT URL``.
+
+A process of its own, so that the honest callers do not have to wait for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import io
+import json
 import random
 import struct
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 from PIL import Image
 
+from gateway.__main__ import raise_open_files_limit
 from tests.faults.load import BREED, photo
 
 MEGABYTE = 2**20
@@ -138,3 +144,31 @@ def webp(side: int) -> bytes:
 
 def gif(side: int) -> bytes:
     return b"GIF89a" + struct.pack("<HHBBB", side, side, 0, 0, 0) + b"," + struct.pack("<HHHHB", 0, 0, side, side, 0)
+
+
+def burst(count: int) -> Iterator[bytes]:
+    content = photo("blue", size=(200, 150))
+    return (content for _ in range(count))
+
+
+WORK = {
+    "hang-ups": lambda url: hang_ups(url, 300),
+    "slow uploads": lambda url: slow_uploads(url, 200),
+    "corrupt files": lambda url: posted(url, corrupt_files(1000), 16),
+    "huge uploads": lambda url: huge_uploads(url, 30),
+    "bombs": lambda url: posted(url, bombs() * 6, 12),
+    "burst": lambda url: posted(url, burst(2560), 2560),
+}
+
+
+async def apart(what: str, url: str) -> Counter[int]:
+    """Do one of these in another process; gives the statuses that it was answered."""
+    command = [sys.executable, "-m", "tests.faults.hostile", what, url]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    return Counter({int(status): count for status, count in json.loads(out).items()})
+
+
+if __name__ == "__main__":
+    raise_open_files_limit()
+    sys.stdout.write(json.dumps(asyncio.run(WORK[sys.argv[1]](sys.argv[2]))))

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from tests.faults import hostile
-from tests.faults.load import BREED, LABELLED, Load, photo, until
+from tests.faults.load import BREED, LABELLED, Load, until
 from tests.faults.stage import Stage
 
 
@@ -93,28 +93,27 @@ async def label_moved(scene: Scene) -> None:
 
 
 async def clients_hang_up(scene: Scene) -> None:
-    scene.others = await hostile.hang_ups(scene.stage.url, 300)
+    scene.others = await hostile.apart("hang-ups", scene.stage.url)
 
 
 async def slow_uploads(scene: Scene) -> None:
-    scene.others = await hostile.slow_uploads(scene.stage.url, 200)
+    scene.others = await hostile.apart("slow uploads", scene.stage.url)
 
 
 async def corrupt_files(scene: Scene) -> None:
-    scene.others = await hostile.posted(scene.stage.url, hostile.corrupt_files(1000), 16)
+    scene.others = await hostile.apart("corrupt files", scene.stage.url)
 
 
 async def huge_uploads(scene: Scene) -> None:
-    scene.others = await hostile.huge_uploads(scene.stage.url, 30)
+    scene.others = await hostile.apart("huge uploads", scene.stage.url)
 
 
 async def decompression_bombs(scene: Scene) -> None:
-    scene.others = await hostile.posted(scene.stage.url, hostile.bombs() * 6, 12)
+    scene.others = await hostile.apart("bombs", scene.stage.url)
 
 
 async def burst(scene: Scene) -> None:
-    bodies = (photo("blue", size=(200, 150)) for _ in range(2560))
-    scene.others = await hostile.posted(scene.stage.url, bodies, 2560)
+    scene.others = await hostile.apart("burst", scene.stage.url)
 
 
 @dataclass(frozen=True)
