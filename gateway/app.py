@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypedDict
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from gateway import access, problems
+from gateway import __version__, access, problems
 from gateway.access import Access
 from gateway.admission import Admission
 from gateway.backend import Backend, GrpcBackend
@@ -30,7 +29,9 @@ from gateway.schemas import Problem
 from gateway.settings import Settings
 from gateway.stopping import Stopping
 
-DESCRIPTION = """Send a photo, get a breed.
+DESCRIPTION = """Send a photo, get a breed:
+
+    curl -F dog_image=@photo.jpg http://localhost:8000/api/v1/predict_breed
 
 The gateway decodes and checks uploads, asks a TensorFlow model server over gRPC, and answers with class labels. Every
 error has the same body (`application/problem+json`) with a stable `code`.
@@ -87,11 +88,12 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
     app = Gateway(
         settings,
         title="Breed gateway",
-        version=_version(),
+        version=__version__,
         description=DESCRIPTION,
         openapi_tags=TAGS,
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,  # what generated clients call their functions
         lifespan=lifespan,
     )
     for router in (predictions.router, explain.router, models.router, health.router, pages.router):
@@ -148,10 +150,3 @@ def _tighten(description: dict[str, Any], settings: Settings) -> None:
                         parameter["schema"].update(kind)
                 if parameter["name"] == "top_k":
                     parameter["schema"]["maximum"] = settings.max_top_k
-
-
-def _version() -> str:
-    try:
-        return version("breed-gateway")
-    except PackageNotFoundError:
-        return "0+unknown"  # run from a checkout that is not installed

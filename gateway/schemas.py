@@ -6,39 +6,51 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+# The sample model's answer to the drawing gateway/web/samples/carpet-terrier.webp, as it came.
+_PREDICTIONS = [
+    {"label": "Carpet Terrier", "score": 0.991723},
+    {"label": "Pompom Waterdog", "score": 0.007351},
+    {"label": "Sausage Hound", "score": 0.000292},
+    {"label": "Ring-tailed Spitz", "score": 0.000261},
+    {"label": "Saddleback Shepherd", "score": 0.000239},
+]
+_VERSION = 1
+
 
 class Prediction(BaseModel):
     """One label and its score."""
 
-    label: str = Field(description="Class name.", examples=["Basset"])
-    score: float = Field(description="Score of this class, 0 to 1 for a softmax or sigmoid model.", examples=[0.93])
+    label: str = Field(description="Class name.", examples=["Carpet Terrier"])
+    score: float = Field(description="Score of this class, 0 to 1 for a softmax or sigmoid model.", examples=[0.991723])
 
 
 class ModelVersion(BaseModel):
     """Which model answered."""
 
     name: str = Field(description="Name of the model.", examples=["dog_breed"])
-    version: int = Field(description="Version of it that answered.", examples=[3])
+    version: int = Field(description="Version of it that answered.", examples=[_VERSION])
 
 
 class BreedResult(BaseModel):
     """The breed in one photo."""
 
     breed: str | None = Field(
-        description="Best label; null where its score is under the model's threshold for unknown.", examples=["Basset"]
+        description="Best label; null where its score is under the model's threshold for unknown.",
+        examples=["Carpet Terrier"],
     )
-    confidence: float = Field(description="Score of the best label.", examples=[0.93])
-    predictions: list[Prediction] = Field(description="The best labels, best first.")
+    confidence: float = Field(description="Score of the best label.", examples=[0.991723])
+    predictions: list[Prediction] = Field(description="The best labels, best first.", examples=[_PREDICTIONS])
 
 
 class LabelResult(BaseModel):
     """The label of one image."""
 
     label: str | None = Field(
-        description="Best label; null where its score is under the model's threshold for unknown.", examples=["cat"]
+        description="Best label; null where its score is under the model's threshold for unknown.",
+        examples=["Carpet Terrier"],
     )
-    confidence: float = Field(description="Score of the best label.", examples=[0.98])
-    predictions: list[Prediction] = Field(description="The best labels, best first.")
+    confidence: float = Field(description="Score of the best label.", examples=[0.991723])
+    predictions: list[Prediction] = Field(description="The best labels, best first.", examples=[_PREDICTIONS])
 
 
 class BreedAnswer(BreedResult):
@@ -97,7 +109,10 @@ class Problem(BaseModel):
     type: str = Field("about:blank", description="Always about:blank: `code` says what it is.")
     title: str = Field(description="Kind of error, for people.", examples=["Invalid image"])
     status: int = Field(description="The HTTP status again.", examples=[422])
-    detail: str = Field(description="What was wrong and what is accepted.", examples=["The JPEG file is cut off."])
+    detail: str = Field(
+        description="What was wrong and what is accepted.",
+        examples=["The JPEG image is truncated or corrupt and cannot be decoded."],
+    )
     code: str = Field(description="Kind of error, for programs; does not change.", examples=["invalid_image"])
     retryable: bool = Field(description="Whether the same request may succeed later.", examples=[False])
     request_id: str | None = Field(None, description="Id of the request, also in the X-Request-ID header and the logs.")
@@ -106,20 +121,20 @@ class Problem(BaseModel):
 class FailedItem(BaseModel):
     """An image of a batch that could not be answered; the others were."""
 
-    filename: str | None = Field(description="Name of the file as it was sent.", examples=["holiday.jpg"])
+    filename: str | None = Field(description="Name of the file as it was sent.", examples=["carpet-terrier.webp"])
     error: Problem
 
 
 class BreedItem(BreedResult):
     """An answered photo of a batch."""
 
-    filename: str | None = Field(description="Name of the file as it was sent.", examples=["holiday.jpg"])
+    filename: str | None = Field(description="Name of the file as it was sent.", examples=["carpet-terrier.webp"])
 
 
 class LabelItem(LabelResult):
     """An answered image of a batch."""
 
-    filename: str | None = Field(description="Name of the file as it was sent.", examples=["holiday.jpg"])
+    filename: str | None = Field(description="Name of the file as it was sent.", examples=["carpet-terrier.webp"])
 
 
 class BreedBatch(BaseModel):
@@ -139,36 +154,45 @@ class LabelBatch(BaseModel):
 class VersionState(BaseModel):
     """One version of a model on the model server."""
 
-    version: int = Field(examples=[3])
-    state: Literal["unknown", "start", "loading", "available", "unloading", "end"] = Field(examples=["available"])
+    version: int = Field(description="Version number.", examples=[_VERSION])
+    state: Literal["unknown", "start", "loading", "available", "unloading", "end"] = Field(
+        description="Where it is in its life; `available` ones answer.", examples=["available"]
+    )
 
 
 class InputSize(BaseModel):
     """What a photo is brought to before the model sees it."""
 
-    height: int = Field(description="Pixels.", examples=[224])
-    width: int = Field(description="Pixels.", examples=[224])
+    height: int = Field(description="Pixels.", examples=[96])
+    width: int = Field(description="Pixels.", examples=[96])
     fit: str = Field(description="crop, pad or squash.", examples=["crop"])
 
 
 class ModelSummary(BaseModel):
     """A model in the list."""
 
-    name: str = Field(examples=["dog_breed"])
-    available: bool = Field(description="Whether a version of it answers now.")
+    name: str = Field(description="Name of the model.", examples=["dog_breed"])
+    available: bool = Field(description="Whether a version of it answers now.", examples=[True])
     versions: list[VersionState] = Field(description="All known versions, newest first.")
-    default: bool = Field(description="Whether it is the model behind /api/v1/predict_breed.")
+    default: bool = Field(description="Whether it is the model behind /api/v1/predict_breed.", examples=[True])
 
 
 class ModelDetail(ModelSummary):
     """All that is known of a model."""
 
-    version: int = Field(description="The version that this describes.", examples=[3])
+    version: int = Field(description="The version that this describes.", examples=[_VERSION])
     input: InputSize
-    labels: list[str] = Field(description="Class names in the model's order.", examples=[["Basset", "Beagle"]])
-    unknown_threshold: float | None = Field(description="A best score under this is answered as unknown.")
-    explains: bool = Field(description="Whether it can say where in the photo it looked.")
-    card: dict[str, object] | None = Field(description="The model card as it travels in the model; null without one.")
+    labels: list[str] = Field(
+        description="Class names in the model's order.", examples=[["Carpet Terrier", "Freckled Runner"]]
+    )
+    unknown_threshold: float | None = Field(
+        description="A best score under this is answered as unknown.", examples=[0.935]
+    )
+    explains: bool = Field(description="Whether it can say where in the photo it looked.", examples=[True])
+    card: dict[str, object] | None = Field(
+        description="The model card as it travels in the model; null without one.",
+        examples=[{"schema": 1, "name": "dog_breed", "sample": True, "labels": ["Carpet Terrier", "Freckled Runner"]}],
+    )
 
 
 class ModelList(BaseModel):
@@ -187,4 +211,6 @@ class Readiness(BaseModel):
     """Every configured model has an available version."""
 
     status: Literal["ready"] = "ready"
-    models: dict[str, list[int]] = Field(description="Available versions by model.", examples=[{"dog_breed": [3]}])
+    models: dict[str, list[int]] = Field(
+        description="Available versions by model.", examples=[{"dog_breed": [_VERSION]}]
+    )

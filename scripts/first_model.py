@@ -26,7 +26,7 @@ async def make_first_model(models_dir: Path) -> bool:
     """Has the trainer publish a first model, unless there is one.
 
     An ImageNet classifier's dog breeds come first, from the file that `WEIGHTS` names, with Keras's class index beside
-    it or fetched, or else from a download. Where that is not to be had it is the sample model, which knows drawings
+    it or fetched, or else from a download. Where nothing can be downloaded it is the sample model, which knows drawings
     only.
 
     Returns:
@@ -38,10 +38,12 @@ async def make_first_model(models_dir: Path) -> bool:
     if has_model(models_dir):
         return True
     weights = os.environ.get("WEIGHTS")
-    status = await _train("imagenet-dogs", models_dir, *_given(Path(weights)) if weights else ())
-    if status == WEIGHTS_UNAVAILABLE:
-        status = await _train("sample", models_dir, "--samples-dir", str(models_dir / SAMPLES))
-    return status == 0
+    try:
+        return await _train("imagenet-dogs", models_dir, *_given(Path(weights)) if weights else ())
+    except ProgramEnded as ended:
+        if weights or ended.status != WEIGHTS_UNAVAILABLE:
+            raise
+    return await _train("sample", models_dir, "--samples-dir", str(models_dir / SAMPLES))
 
 
 def _given(weights: Path) -> list[str]:
@@ -49,7 +51,7 @@ def _given(weights: Path) -> list[str]:
     return ["--weights", str(weights), *(["--class-index", str(names)] if names.is_file() else [])]
 
 
-async def _train(command: str, models_dir: Path, *arguments: str) -> int | None:
+async def _train(command: str, models_dir: Path, *arguments: str) -> bool:
     trainer = Program(
         f"trainer {command}",
         [sys.executable, "-m", "trainer", command, "--models-dir", str(models_dir), *arguments],
@@ -58,10 +60,10 @@ async def _train(command: str, models_dir: Path, *arguments: str) -> int | None:
     try:
         await supervise([trainer])
     except ProgramEnded as ended:
-        if ended.status not in (0, WEIGHTS_UNAVAILABLE):
+        if ended.status:
             raise
-        return ended.status
-    return None
+        return True
+    return False
 
 
 if __name__ == "__main__":

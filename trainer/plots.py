@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Line = tuple[str, str, Sequence[float]]
 """Name, CSS colour, and one value for each step."""
 
-LEFT, RIGHT, TOP, BOTTOM = 44, 12, 30, 34
+LEFT, RIGHT, TOP, BOTTOM = 56, 12, 30, 34
 """Margins round a plot, in pixels: room for the numbers and names of its axes, and for a legend above."""
 
 
@@ -20,7 +20,7 @@ def confusion_matrix(confusion: NDArray[np.int64], labels: Sequence[str]) -> str
     is room. Cells do not shrink under a size at which their labels can be read: with many classes the picture grows.
     """
     count = len(labels)
-    cell = min(44.0, max(11.0, 620 / count))
+    cell = min(44.0, max(11.0, 430 / count))
     text = min(13.0, cell * 0.85)
     margin = 10 + 0.56 * text * max(len(label) for label in labels)
     side = cell * count

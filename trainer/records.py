@@ -50,6 +50,8 @@ class RecordStore(Generic[Scalar]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        # The memory map holds a copy of the descriptor, which would keep the lock until it is collected.
+        fcntl.flock(self._file, fcntl.LOCK_UN)
         self._file.close()
 
     def __contains__(self, key: bytes) -> bool:

@@ -19,13 +19,18 @@ PROBE_SECONDS = 2.0
 """Deadline of the status calls: under the timeout that orchestrators give a probe by habit."""
 
 
-@router.get("/healthz", summary="The process answers")
+@router.get("/healthz", summary="The process answers", response_description="It does.")
 async def healthz() -> Health:
     """Say that the process is alive; it asks nobody."""
     return Health()
 
 
-@router.get("/readyz", summary="Every configured model can answer", responses=responses(errors.NotReady))
+@router.get(
+    "/readyz",
+    summary="Every configured model can answer",
+    response_description="They can.",
+    responses=responses(errors.NotReady),
+)
 async def readyz(parts: ServicesDep) -> Readiness:
     """Ask the model server for an available version of every configured model, and say which are missing."""
     if parts.stopping.now:

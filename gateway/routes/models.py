@@ -22,6 +22,7 @@ AVAILABLE = ModelVersionStatus.State.AVAILABLE
 @router.get(
     "",
     summary="The configured models",
+    response_description="The models, the default one first.",
     responses=responses(
         errors.InvalidParameter, errors.ModelServerUnavailable, errors.ModelServerFailed, errors.DeadlineExceeded
     ),
@@ -36,6 +37,7 @@ async def list_models(request: Request, parts: ServicesDep) -> ModelList:
 @router.get(
     "/{model}",
     summary="All that is known of a model",
+    response_description="The model.",
     responses=responses(
         errors.UnknownModel,
         errors.UnknownVersion,

@@ -10,7 +10,6 @@ from gateway import errors
 from gateway.backend import Selector
 from gateway.classifier import Classification, Ranked
 from gateway.dependencies import ModelName, SelectorDep, Services, ServicesDep, TopKDep, deadline, time_limit
-from gateway.images import ACCEPTED_MEDIA_TYPES
 from gateway.problems import problem, responses
 from gateway.schemas import (
     BreedAnswer,
@@ -62,7 +61,7 @@ SINGLE_BODY: dict[str, object] = {
                     "properties": {SINGLE_FIELDS[0]: {**_BINARY, "description": "The photo."}},
                 }
             },
-            **{media_type: {"schema": _BINARY} for media_type in (*ACCEPTED_MEDIA_TYPES, "application/octet-stream")},
+            **{media_type: {"schema": _BINARY} for media_type in ("application/octet-stream", "image/*")},
         },
     }
 }
@@ -89,6 +88,7 @@ BATCH_BODY: dict[str, object] = {
     "/predict_breed",
     summary="The breed of a dog in a photo",
     response_model=BreedAnswer,
+    response_description="The breed, or null for unknown.",
     responses=SINGLE_RESPONSES,
     openapi_extra=SINGLE_BODY,
 )
@@ -105,6 +105,7 @@ async def predict_breed(
     "/predict_breed/batch",
     summary="The breeds in many photos",
     response_model=BreedBatch,
+    response_description="A breed or an error for each photo.",
     responses=BATCH_RESPONSES,
     openapi_extra=BATCH_BODY,
 )
@@ -129,6 +130,7 @@ async def predict_breed_batch(
     "/models/{model}/predict",
     summary="The label of an image, by any served model",
     response_model=LabelAnswer,
+    response_description="The label, or null for unknown.",
     responses=SINGLE_RESPONSES,
     openapi_extra=SINGLE_BODY,
 )
@@ -145,6 +147,7 @@ async def predict(
     "/models/{model}/predict_batch",
     summary="The labels of many images, by any served model",
     response_model=LabelBatch,
+    response_description="A label or an error for each image.",
     responses=BATCH_RESPONSES,
     openapi_extra=BATCH_BODY,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -88,14 +88,18 @@ def eventually(found: Callable[[], T], seconds: float = PATIENCE_SECONDS) -> T:
     """The first thing that is not falsy; fails when there is none in time."""
     deadline = time.monotonic() + seconds
     while True:
-        try:
-            value = found()
-        except StaleElementReferenceException:
-            value = None  # type: ignore[assignment]
-        if value:
-            return value
+        with suppress(StaleElementReferenceException):
+            if value := found():
+                return value
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
+
+
+def mistakes(browser: Browser) -> list[str]:
+    """What the console says of mistakes: errors, and what the security policy refused."""
+    entries: list[dict[str, str]] = browser.get_log("browser")  # type: ignore[no-untyped-call]
+    # Answers of 4xx and 5xx are logged too; what a page makes of them is seen in the page.
+    return [one["message"] for one in entries if one["level"] == "SEVERE" and one["source"] != "network"]
 
 
 @dataclass(frozen=True)
@@ -177,9 +181,3 @@ class Page:
     def announced(self) -> str:
         """What a screen reader was told last."""
         return str(self.one("#announce").get_attribute("textContent"))
-
-    def complaints(self) -> list[str]:
-        """What the browser's console says of mistakes: errors, and what the security policy refused."""
-        entries = self.browser.get_log("browser")
-        # Answers of 4xx and 5xx are logged too; what the page makes of them is seen in the page.
-        return [one["message"] for one in entries if one["source"] != "network"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.browser.chromium import Browser, Page, installed, prefers, running_browser, screen
+from tests.browser.chromium import Browser, Page, installed, mistakes, prefers, running_browser, screen
 from tests.gateway.conftest import gateway, model_server, photo, start
 
 __all__ = ["gateway", "model_server", "start"]
@@ -28,16 +28,10 @@ def visit(browser: Browser) -> Iterator[Callable[[httpx.Client], Page]]:
     """Opens the page of a gateway on a desk's screen; nothing may have gone wrong in it at the end."""
     screen(browser, 1280, 900)
     prefers(browser, "light")
-    pages: list[Page] = []
-
-    def opened(client: httpx.Client) -> Page:
-        pages.append(Page(browser, str(client.base_url)))
-        return pages[-1].open()
-
-    yield opened
-    complaints = [one for page in pages for one in page.complaints()]
+    yield lambda client: Page(browser, str(client.base_url)).open()
+    found = mistakes(browser)
     browser.get("about:blank")
-    assert not complaints
+    assert not found
 
 
 @pytest.fixture

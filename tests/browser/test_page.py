@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -18,12 +19,13 @@ from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.app import create_app
 from gateway.settings import Settings
-from tests.browser.chromium import Page, eventually, screen
+from tests.browser.chromium import Browser, Page, eventually, screen
 from tests.colour_server import ColourModel, ColourServer
 from tests.gateway.conftest import running_gateway
 
@@ -145,7 +147,8 @@ def test_a_large_photo_is_shrunk_and_turned_upright_before_it_is_sent(
         assert page.settled(1)["large.jpg"].heading == "Blue"
         assert app.sizes[0] < 20_000 < 1_000_000 < large.stat().st_size
         [[label, share], *_] = page.tiles()[0].bars
-        assert (label, float(share.removesuffix(" %"))) == ("Blue", pytest.approx(100 * direct["confidence"], abs=1))
+        assert label == "Blue"
+        assert float(share.removesuffix(" %")) == pytest.approx(100 * direct["confidence"], abs=1)
         page.click(".why")
         eventually(lambda: page.shown(".heat"))
         assert page.one("figcaption").text == "Yellow speaks for Blue: mostly in the upper middle."
@@ -194,10 +197,7 @@ def test_four_are_asked_at_a_time_and_the_rest_can_be_stopped_and_gone_on_with(
 ) -> None:
     model_server.stalled.set()
     page.choose(files(*["red"] * 9))
-    states = eventually(
-        lambda: (found := [tile.state for tile in page.tiles()]).count("working") == 4 and len(found) == 9 and found
-    )
-    assert states.count("waiting") == 5
+    eventually(lambda: sorted(tile.state for tile in page.tiles()) == ["waiting"] * 5 + ["working"] * 4)
     page.click("#stop")
     eventually(lambda: [tile.state for tile in page.tiles()] == ["stopped"] * 9)
     assert page.count() == "0 of 9 photos answered · 9 stopped"
@@ -341,7 +341,7 @@ def test_the_model_card_is_read_in_words(page: Page) -> None:
     assert "A sample: it knows drawings only" in text
     assert "3 classes. It always names one." in text
     assert "8 pixels, scaled to cover, the middle is kept, bilinear" in text
-    ActionChains(page.browser).send_keys(Keys.ESCAPE).perform()
+    press(page, Keys.ESCAPE)
     eventually(lambda: not page.shown("#card"))
 
 
@@ -380,15 +380,15 @@ class KeyNeeded:
 
 
 def test_a_key_is_asked_for_once_and_kept_for_the_tab(
-    browser: object, visit: Visit, model_server: ColourServer, files: Files
+    browser: Browser, visit: Visit, model_server: ColourServer, files: Files
 ) -> None:
     settings = Settings(serving_target=model_server.address, default_model="colours")
     with running_gateway(settings, KeyNeeded(create_app(settings), b"sesame")) as client:
-        page = Page(browser, str(client.base_url))  # type: ignore[arg-type]
+        page = Page(browser, str(client.base_url))
         screen(page.browser, 1280, 900)
         page.browser.get(page.url)
         for key, title in (("wrong", "An API key is needed"), ("sesame", "That key was not accepted")):
-            eventually(lambda title=title: page.shown("#key") and page.one("#key-title").text == title)
+            eventually(partial(key_asked, page, title))
             page.one("#key-value").send_keys(key + Keys.ENTER)
         eventually(lambda: page.one("#show-card").is_enabled())
         assert not page.shown("#key")
@@ -399,10 +399,15 @@ def test_a_key_is_asked_for_once_and_kept_for_the_tab(
         page.browser.execute_script("sessionStorage.clear()")
 
 
-def test_without_a_key_the_page_says_what_is_missing(browser: object, model_server: ColourServer) -> None:
+def key_asked(page: Page, title: str) -> bool:
+    """Whether the dialog that asks for a key is open, under this title."""
+    return page.shown("#key") and page.one("#key-title").text == title
+
+
+def test_without_a_key_the_page_says_what_is_missing(browser: Browser, model_server: ColourServer) -> None:
     settings = Settings(serving_target=model_server.address, default_model="colours")
     with running_gateway(settings, KeyNeeded(create_app(settings), b"sesame")) as client:
-        page = Page(browser, str(client.base_url))  # type: ignore[arg-type]
+        page = Page(browser, str(client.base_url))
         page.browser.get(page.url)
         eventually(lambda: page.shown("#key"))
         page.click("#key-cancel")
@@ -437,27 +442,32 @@ def test_removing_everything_leaves_the_page_as_it_was(page: Page, files: Files)
 
 
 def test_a_keyboard_is_enough(page: Page) -> None:
-    focused = lambda: page.browser.switch_to.active_element  # noqa: E731
-    press = lambda *keys: ActionChains(page.browser).send_keys(*keys).perform()  # noqa: E731
+    def focused() -> WebElement:
+        return page.browser.switch_to.active_element
+
     names = []
     for _ in range(14):
-        press(Keys.TAB)
+        press(page, Keys.TAB)
         names.append(focused().get_attribute("aria-label") or focused().text)
     assert names[:5] == ["Breed gateway, start page", "Model card", "API", "Choose photos", "Choose a folder"]
-    assert names[5] == "Try all of these drawings"
-    assert names[6] == "Try the drawing of a Carpet Terrier"
+    assert names[5:7] == ["Try all of these drawings", "Try the drawing of a Carpet Terrier"]
     page.browser.execute_script("document.querySelector('#sample li button').focus()")
-    press(Keys.ENTER)
+    press(page, Keys.ENTER)
     page.settled(1)
     while focused().get_attribute("class") != "why":
-        press(Keys.TAB)
-    press(Keys.SPACE)
+        press(page, Keys.TAB)
+    press(page, Keys.SPACE)
     eventually(lambda: page.shown(".heat"))
-    press(Keys.TAB)
+    press(page, Keys.TAB)
     assert focused().get_attribute("aria-label") == "Remove carpet-terrier.webp"
-    press(Keys.ENTER)
+    press(page, Keys.ENTER)
     assert not page.tiles()
     assert focused().text == "Choose photos"
+
+
+def press(page: Page, key: str) -> None:
+    """Press one key."""
+    ActionChains(page.browser).send_keys(key).perform()
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])

@@ -99,12 +99,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     try:
         stack.compose("up", "-d", seconds=START_SECONDS)
         wait_until(stack.is_ready, 60)
-        say = request.config.get_terminal_writer().line
-        say(
-            f"\nmodel server: {environment['SERVING_IMAGE']}"
-            + (", which stands in for tensorflow/serving" if environment["SERVING_IMAGE"] == STAND_IN else "")
-        )
-        say(f"built in {built - started:.0f} s, ready {time.monotonic() - built:.0f} s later")
+        stands_in = ", which stands in for tensorflow/serving" if environment["SERVING_IMAGE"] == STAND_IN else ""
+        with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            request.config.get_terminal_writer().line(
+                f"\nmodel server: {environment['SERVING_IMAGE']}{stands_in}; "
+                f"built in {built - started:.0f} s, ready {time.monotonic() - built:.0f} s later"
+            )
         yield stack
     finally:
         stack.compose("down", "--volumes")

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from trainer.card import Backbone, Card, InputSpec  # isort: skip - sets what TensorFlow reads when it is imported
+
 import keras
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.card import Backbone, Card, InputSpec
 from trainer.cli import main
 
 SIZE = 32
@@ -43,9 +44,9 @@ def write_photos() -> WriteFolder:
     return write
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_model() -> Callable[..., keras.Model]:
-    """Builds an untrained convolutional network, pixels to logits, with batch normalisation that is not the identity."""
+    """Builds an untrained network, pixels to logits, with batch normalisation that is not the identity."""
 
     def build(outputs: int = 3, *, flatten: bool = False) -> keras.Model:
         keras.utils.set_random_seed(1)
@@ -63,7 +64,7 @@ def small_model() -> Callable[..., keras.Model]:
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_card() -> Callable[..., Card]:
     def make(labels: tuple[str, ...] = ("a", "b", "c"), **more: object) -> Card:
         fields: dict[str, object] = {

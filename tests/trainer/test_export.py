@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from gateway.images import decode_image
 from trainer import parity
 from trainer.card import Card, InputSpec
 from trainer.errors import TrainerError
-from trainer.export import export_model
+from trainer.export import Exported, export_model
 from trainer.signatures import decode, split_at_features
 from trainer.warmup import RECORDS
 
@@ -32,9 +33,27 @@ Build = Callable[..., keras.Model]
 MakeCard = Callable[..., Card]
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class Small:
+    """A small model with a linear head on pooled features, exported once for the tests that only read it."""
+
+    model: keras.Model
+    directory: Path
+    exported: Exported
+
+    def logits(self) -> NDArray[np.float64]:
+        return np.asarray(self.model(IMAGES.astype(np.float32)), np.float64)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, small_model: Build, make_card: MakeCard) -> Small:
+    model, directory = small_model(), tmp_path_factory.mktemp("small")
+    return Small(model, directory, export_model(model, make_card(temperature=2.0), directory, batch_sizes=(1, 4)))
 
 
 @pytest.fixture
@@ -64,15 +83,23 @@ def serve() -> Iterator[Callable[[Path], Run]]:
         session.close()
 
 
-@pytest.mark.parametrize("graph_limit", [10**9, 0], ids=["frozen", "variables"])
-def test_every_signature_answers_a_server_with_a_batch_dimension_first(
-    graph_limit: int, tmp_path: Path, small_model: Build, make_card: MakeCard, serve: Callable[[Path], Run]
+def test_weights_too_large_for_constants_are_saved_as_variables(
+    tmp_path: Path, small: Small, make_card: MakeCard, serve: Callable[[Path], Run]
 ) -> None:
-    model = small_model()
-    exported = export_model(model, make_card(temperature=2.0), tmp_path, graph_limit=graph_limit)
-    assert exported.frozen == (graph_limit > 0)
-    run = serve(tmp_path)
-    expected = softmax(np.asarray(model(IMAGES.astype(np.float32))) / 2.0)
+    exported = export_model(small.model, make_card(temperature=2.0), tmp_path, graph_limit=0)
+    assert "saved as variables" in exported.summary()
+    answers = serve(tmp_path), serve(small.directory)
+    for signature in ("pixels", "explain"):
+        one, other = (run(signature, images=IMAGES) for run in answers)
+        assert all(one[name] == pytest.approx(other[name], abs=1e-5) for name in other)
+
+
+def test_every_signature_answers_a_server_with_a_batch_dimension_first(
+    small: Small, serve: Callable[[Path], Run]
+) -> None:
+    assert small.exported.frozen
+    run = serve(small.directory)
+    expected = softmax(small.logits() / 2)
 
     assert run("pixels", images=IMAGES)["probabilities"] == pytest.approx(expected, abs=1e-6)
 
@@ -94,19 +121,18 @@ def test_every_signature_answers_a_server_with_a_batch_dimension_first(
 
     cards = run("describe", request=np.zeros(2, np.int32))["card"]
     assert cards.shape == (2,)
-    assert Card.from_json(cards[0].decode()) == Card.from_json(exported.card.to_json())
+    assert Card.from_json(cards[0].decode()) == Card.from_json(small.exported.card.to_json())
 
 
 def test_the_heatmap_of_a_linear_head_on_pooled_features_is_the_class_activation_map(
-    tmp_path: Path, small_model: Build, make_card: MakeCard, serve: Callable[[Path], Run]
+    small: Small, serve: Callable[[Path], Run]
 ) -> None:
-    model = small_model()
-    export_model(model, make_card(), tmp_path)
-    logits, features = (np.asarray(one) for one in split_at_features(model)[0](IMAGES.astype(np.float32)))
-    kernel = model.layers[-1].get_weights()[0]
+    features = np.asarray(split_at_features(small.model)[0](IMAGES.astype(np.float32))[1])
+    logits = small.logits()
+    kernel = small.model.layers[-1].get_weights()[0]
     maps = np.einsum("nhwc,cn->nhw", features, kernel[:, logits.argmax(axis=1)]).clip(0)
     expected = maps / np.maximum(maps.max(axis=(1, 2), keepdims=True), 1e-12)
-    assert serve(tmp_path)("explain", images=IMAGES)["heatmap"] == pytest.approx(expected, abs=1e-5)
+    assert serve(small.directory)("explain", images=IMAGES)["heatmap"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_sigmoid_becomes_two_classes_and_stays_available_raw(
@@ -141,12 +167,9 @@ def test_frozen_weights_are_stored_once_and_nothing_asks_for_xla(
     assert not any(one.attr["_XlaMustCompile"].b for one in everything if "_XlaMustCompile" in one.attr)
 
 
-def test_every_signature_has_a_warm_up_record_of_every_batch_size(
-    tmp_path: Path, small_model: Build, make_card: MakeCard, serve: Callable[[Path], Run]
-) -> None:
-    export_model(small_model(), make_card(), tmp_path, batch_sizes=(1, 4))
-    run = serve(tmp_path)
-    logs = [PredictionLog.FromString(one.numpy()) for one in tf.data.TFRecordDataset(str(tmp_path / RECORDS))]
+def test_every_signature_has_a_warm_up_record_of_every_batch_size(small: Small, serve: Callable[[Path], Run]) -> None:
+    run = serve(small.directory)
+    logs = [PredictionLog.FromString(one.numpy()) for one in tf.data.TFRecordDataset(str(small.directory / RECORDS))]
     requests = [log.predict_log.request for log in logs]
     seen = set()
     for request in requests:
@@ -154,36 +177,32 @@ def test_every_signature_has_a_warm_up_record_of_every_batch_size(
         answer = run(request.model_spec.signature_name, **{name: tf.make_ndarray(tensor)})
         seen.add((request.model_spec.signature_name, {len(value) for value in answer.values()}.pop()))
     assert seen == set(itertools.product(["serving_default", "pixels", "explain", "describe"], [1, 4]))
-    assert (tmp_path / RECORDS).stat().st_size < 20_000
+    assert (small.directory / RECORDS).stat().st_size < 20_000
 
 
-def test_the_keras_files_beside_give_the_same_logits(tmp_path: Path, small_model: Build, make_card: MakeCard) -> None:
-    model = small_model()
-    exported = export_model(model, make_card(), tmp_path)
-    assert exported.parity.h5 is not None
+def test_the_keras_files_beside_give_the_same_logits(small: Small) -> None:
+    assert small.exported.parity.h5 is not None
     for name in ("model.keras", "model.h5"):
-        restored = keras.models.load_model(tmp_path / "assets.extra" / name, compile=False)
-        assert np.asarray(restored(IMAGES.astype(np.float32))) == pytest.approx(np.asarray(model(IMAGES)), abs=1e-6)
+        restored = keras.models.load_model(small.directory / "assets.extra" / name, compile=False)
+        assert np.asarray(restored(IMAGES.astype(np.float32))) == pytest.approx(small.logits(), abs=1e-6)
 
 
 def test_parity_is_measured_on_the_photos_given_and_written_to_the_card(
-    tmp_path: Path, small_model: Build, make_card: MakeCard
+    tmp_path: Path, small: Small, make_card: MakeCard
 ) -> None:
     photos = []
-    for format in ("PNG", "JPEG", "WEBP"):
+    for kind in ("PNG", "JPEG", "WEBP"):
         stream = BytesIO()
-        Image.fromarray(IMAGES[0]).resize((90, 70)).save(stream, format)
+        Image.fromarray(IMAGES[0]).resize((90, 70)).save(stream, kind)
         photos.append(stream.getvalue())
-    exported = export_model(small_model(), make_card(), tmp_path, photos=[*photos, b"not a photo"])
+    exported = export_model(small.model, make_card(), tmp_path, photos=[*photos, b"not a photo"])
     assert exported.card.parity["photos"] == 3
     assert 0 <= exported.parity.pixels < 1e-6
     assert 0 < exported.parity.serving_default < 0.05
     assert Card.from_json((tmp_path / "assets.extra" / "card.json").read_text()).parity == exported.card.parity
 
 
-def test_an_export_that_computes_something_else_is_refused(
-    tmp_path: Path, small_model: Build, make_card: MakeCard
-) -> None:
+def test_an_export_that_computes_something_else_is_refused(tmp_path: Path, small: Small, make_card: MakeCard) -> None:
     class Drifting(keras.layers.Layer):  # type: ignore[misc]
         """Adds more each time it is traced: the graph that is exported is not what Keras computes."""
 
@@ -191,10 +210,9 @@ def test_an_export_that_computes_something_else_is_refused(
 
         def call(self, inputs: tf.Tensor) -> tf.Tensor:
             Drifting.traced += 1.0
-            return inputs + [[Drifting.traced, 0.0, 0.0]]
+            return tf.add(inputs, [[Drifting.traced, 0.0, 0.0]])
 
-    model = small_model()
-    drifting = keras.Model(model.input, Drifting()(model.output))
+    drifting = keras.Model(small.model.input, Drifting()(small.model.output))
     with pytest.raises(TrainerError, match=r"export is refused: `pixels` differs from the Keras model by"):
         export_model(drifting, make_card(), tmp_path)
     assert not (tmp_path / "saved_model.pb").exists()
@@ -207,14 +225,14 @@ def test_a_difference_over_the_limit_or_none_at_all_is_refused(difference: float
         parity.check(difference, "x")
 
 
-def test_a_card_that_does_not_fit_the_model_is_refused(tmp_path: Path, small_model: Build, make_card: MakeCard) -> None:
+def test_a_card_that_does_not_fit_the_model_is_refused(tmp_path: Path, small: Small, make_card: MakeCard) -> None:
     for card in (
         make_card(("a", "b")),
         make_card(("a", "b", "b")),
         make_card(input=InputSpec(64, 32)),
     ):
         with pytest.raises(TrainerError):
-            export_model(small_model(), card, tmp_path)
+            export_model(small.model, card, tmp_path)
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "squash"])

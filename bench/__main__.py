@@ -1,0 +1,128 @@
+"""``scripts/bench``: the gateway beside the work that cannot be avoided, and beside the model inside a web app."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from bench import batches, decoding, profile, report, targets
+from bench.agreement import Disagreement
+from bench.compare import CLOSED, compare
+from bench.photos import draw_photos, read_photos
+from bench.processes import ROOT
+from bench.systems import Peer, check_agreement, newest_version, started, systems
+
+RESULTS = ROOT / "bench" / "results"
+NAME = "bench"
+
+
+def main() -> int:
+    """Measures; returns 1 when answers disagree or something does not start."""
+    options = _parser().parse_args()
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    options.output.mkdir(parents=True, exist_ok=True)
+    try:
+        photos = read_photos(options.photos) if options.photos else draw_photos()
+        base_path, model, peers = _model(options, console)
+        with tempfile.TemporaryDirectory() as logs:
+            if options.profile:
+                profile.run(console, base_path, model, photos, Path(logs), options.target, options.output)
+            else:
+                _compare(options, console, base_path, model, peers, photos, Path(logs))
+    except (Disagreement, RuntimeError, ValueError, subprocess.CalledProcessError) as error:
+        console.print(f"bench: {error}", style="red", markup=False)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument(
+        "--model", metavar="FOLDER_OR_NAME", help="folder of a model's versions; beside --target its name will do"
+    )
+    parser.add_argument("--weights", type=Path, help="ImageNet weights with their top for the default model (random)")
+    parser.add_argument("--photos", type=Path, help="folder of photos (drawings)")
+    parser.add_argument("--target", metavar="HOST:PORT", help="a running model server (starts modelserver)")
+    parser.add_argument("--target-pid", type=int, help="its process, to measure that too")
+    parser.add_argument("--rate", type=float, help="requests a second of the open loop (60 %% of what is possible)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement (2)")
+    parser.add_argument("--quick", action="store_true", help="two short rounds")
+    parser.add_argument("--profile", action="store_true", help="say where the gateway's time goes, instead")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for JSON and plot (bench/results)")
+    return parser
+
+
+def _model(options: argparse.Namespace, console: Console) -> tuple[Path | None, str, list[Peer]]:
+    if options.model:
+        folder = Path(options.model)
+        if not folder.is_dir():
+            if not options.target:
+                raise ValueError(f"{folder} is no folder of model versions")
+            return None, options.model, []
+        return folder, folder.resolve().name, [Peer("our export inside", newest_version(folder))]
+    kind = "given" if options.weights else "random"
+    models = (options.output / "models" / kind).resolve()
+    if not (models / "plain" / "1").is_dir():
+        console.print("exporting the model, once; this takes a minute")
+        arguments = [str(models)] + ([str(options.weights.resolve())] if options.weights else [])
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        subprocess.run([sys.executable, "-m", "bench.model", *arguments], check=True, cwd=ROOT, env=environment)  # noqa: S603
+    folder = models / NAME
+    peers = [Peer("model inside", models / "plain" / "1"), Peer("our export inside", newest_version(folder))]
+    return folder, NAME, peers
+
+
+def _compare(
+    options: argparse.Namespace,
+    console: Console,
+    base_path: Path | None,
+    model: str,
+    peers: list[Peer],
+    photos: list[bytes],
+    logs: Path,
+) -> None:
+    rounds, seconds = (2, 1.2) if options.quick else (options.rounds, options.seconds)
+    console.print("starting model server, gateway and peers")
+    with started(
+        base_path, model, photos[0], logs, target=options.target, target_pid=options.target_pid, peers=peers
+    ) as running:
+        found = systems(running, model, photos)
+        check_agreement(found, len(photos))
+        console.print(f"{len(photos)} photos: all {len(found)} give the same answers")
+        with Progress(console=console, transient=True) as bar:
+            task = bar.add_task("measuring", total=rounds * len(found) * (len(CLOSED) + 1))
+            comparison = compare(
+                found, len(photos), rounds, seconds, options.rate,
+                lambda name: bar.update(task, advance=1, description=name),
+            )  # fmt: skip
+        in_batches, singly = batches.measure(running.gateway_port, photos, rounds, max(seconds, 2.0))
+        decoded = decoding.measure(photos, running.size, running.target, model)
+        judged = targets.judge(comparison, decoded, in_batches, singly, running.start_seconds)
+    report.print_tables(console, comparison, running.start_seconds)
+    console.print(f"decoding and resizing, alone: {decoded.photo_ms:.2f} ms of CPU a photo")
+    report.print_targets(console, judged)
+    more = {
+        "settings": {"rounds": rounds, "seconds": seconds, "photos": len(photos), "target": options.target},
+        "start_seconds": running.start_seconds,
+        "decoding": asdict(decoded),
+        "photos_per_second": {"batches_of_64": in_batches, "singles_8_callers": singly},
+    }
+    report.write_json(options.output / "benchmark.json", comparison, judged, more)
+    what = f"{len(photos)} photos, {os.cpu_count()} cores, client on the same cores, {rounds} rounds of {seconds:g} s"
+    report.plot(options.output / "benchmark.png", comparison, what)
+    console.print(f"written: {options.output / 'benchmark.json'}, {options.output / 'benchmark.png'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

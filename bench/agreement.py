@@ -1,0 +1,68 @@
+"""Whether all that is compared computes the same; a fast wrong answer is no answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+ABSOLUTE, RELATIVE = 2e-5, 2e-3
+"""What batching and the six digits of an answer may change in a score."""
+
+
+class Disagreement(Exception):
+    """Two of the compared gave different answers to one photo."""
+
+
+def check_scores(name: str, photo: int, expected: Sequence[float], found: Sequence[float]) -> None:
+    """Holds the scores of all classes to those of the reference.
+
+    Raises:
+        Disagreement: They differ.
+    """
+    if len(expected) != len(found):
+        raise Disagreement(f"{name}, photo {photo}: {len(found)} scores instead of {len(expected)}")
+    for index, (want, have) in enumerate(zip(expected, found, strict=True)):
+        if not _close(want, have):
+            raise Disagreement(f"{name}, photo {photo}, class {index}: {have} instead of {want}")
+
+
+def check_predictions(
+    name: str, photo: int, labels: Sequence[str], expected: Sequence[float], predictions: Sequence[Mapping[str, object]]
+) -> None:
+    """Holds ranked labels and scores to the scores of all classes in the reference.
+
+    Near ties may stand in either order, so the score at each rank is compared, and each label's own score.
+
+    Raises:
+        Disagreement: They differ.
+    """
+    ranked = sorted(expected, reverse=True)
+    score_of = dict(zip(labels, expected, strict=True))
+    if not predictions:
+        raise Disagreement(f"{name}, photo {photo}: no predictions")
+    for rank, prediction in enumerate(predictions):
+        label, score = str(prediction["label"]), float(str(prediction["score"]))
+        if label not in score_of:
+            raise Disagreement(f"{name}, photo {photo}: {label!r} is no label of the model")
+        if not (_close(ranked[rank], score) and _close(score_of[label], score)):
+            raise Disagreement(
+                f"{name}, photo {photo}, rank {rank + 1}: {label} {score}; {label} has {score_of[label]:.6f} "
+                f"and that rank {ranked[rank]:.6f}"
+            )
+
+
+def predictions_of(body: bytes) -> list[dict[str, object]]:
+    """The ranked predictions in an HTTP answer.
+
+    Raises:
+        Disagreement: There are none.
+    """
+    try:
+        found = json.loads(body)["predictions"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Disagreement(f"not an answer with predictions: {body[:200]!r}") from error
+    return list(found)
+
+
+def _close(want: float, have: float) -> bool:
+    return abs(want - have) <= ABSOLUTE + RELATIVE * abs(want)

@@ -1,0 +1,106 @@
+"""The comparison: every system under every load, interleaved in rounds, so that a busy moment hits all alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bench.load import Run, closed_loop, open_loop
+from bench.systems import System
+
+CLOSED = (1, 8, 32)
+OPEN_SHARE = 0.6
+"""The open loop's rate, as a share of what the unavoidable work alone reaches with 8 callers."""
+
+CLIENT = "client"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over all rounds."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Median and range; not-a-numbers for no values."""
+        if not values:
+            return cls(float("nan"), float("nan"), float("nan"))
+        return cls(float(np.median(values)), min(values), max(values))
+
+
+@dataclass
+class Comparison:
+    """All runs by load and system, in order of rounds.
+
+    Attributes:
+        runs: By load (``8 callers``, ``open 40/s``), then system.
+        memory: Megabytes by system and process, after all the load.
+    """
+
+    runs: dict[str, dict[str, list[Run]]] = field(default_factory=dict)
+    memory: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def spread(self, load: str, system: str, figure: Callable[[Run], float]) -> Spread:
+        """Some figure of a system under a load."""
+        return Spread.of([figure(run) for run in self.runs[load][system]])
+
+    def ratio(self, load: str, system: str, other: str, figure: Callable[[Run], float]) -> Spread:
+        """A figure of one system over that of another, round by round."""
+        pairs = zip(self.runs[load][system], self.runs[load][other], strict=True)
+        return Spread.of([figure(one) / figure(two) for one, two in pairs])
+
+
+def compare(
+    systems: Sequence[System],
+    photos: int,
+    rounds: int,
+    seconds: float,
+    rate: float | None,
+    advance: Callable[[str], None],
+) -> Comparison:
+    """Measures.
+
+    Args:
+        systems: What is compared; the second is the unavoidable work.
+        photos: Number of photos, sent in turn.
+        rounds: Times everything is measured.
+        seconds: Of each measurement.
+        rate: Requests a second of the open loop; None: a share of what was reached in the first round.
+        advance: Told the name of each measurement when it is done.
+    """
+    result = Comparison()
+    numbers = range(photos)
+
+    def add(load: str, system: System, run: Run) -> None:
+        result.runs.setdefault(load, {}).setdefault(system.name, []).append(run)
+        advance(f"{system.name}, {load}")
+
+    for turn in range(rounds):
+        order = [*systems[turn % len(systems) :], *systems[: turn % len(systems)]]
+        for callers in CLOSED:
+            for system in order:
+                load = f"{callers} caller{'s' * (callers > 1)}"
+                add(load, system, closed_loop(system.connect, callers, seconds, numbers, meters(system)))
+        if rate is None:
+            rate = max(1.0, round(OPEN_SHARE * result.runs["8 callers"][systems[1].name][0].rate))
+        for system in order:
+            add(f"open {rate:g}/s", system, open_loop(system.connect, rate, seconds, numbers, meters(system)))
+    result.memory = {
+        one.name: {name: tree.memory_bytes() / 2**20 for name, tree in one.trees.items()} for one in systems
+    }
+    return result
+
+
+def meters(system: System) -> Callable[[], dict[str, float]]:
+    """Processor time of a system's process trees, and of this client."""
+
+    def read() -> dict[str, float]:
+        return {CLIENT: time.process_time(), **{name: tree.cpu_seconds() for name, tree in system.trees.items()}}
+
+    return read

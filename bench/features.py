@@ -1,0 +1,62 @@
+"""Speed of feature extraction against that of the bare backbone: is the backbone ever kept waiting for photos?
+
+python -m bench.features PHOTOS [--weights FILE] [--backbone NAME] [--views N]
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from trainer import network
+from trainer.card import InputSpec
+from trainer.config import make
+from trainer.console import say
+from trainer.data import SPLITS, open_folder
+from trainer.features import BATCH_SIZE, Extractor
+from trainer.views import VIEWS, view
+
+
+def main() -> None:
+    """Runs both, alternating so that a change in the machine's load meets both, and prints photos a second."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--backbone", default="mobilenet_v2")
+    parser.add_argument("--weights", default="none")
+    parser.add_argument("--views", type=int, default=8)
+    parser.add_argument("--count", type=int, default=64, help="photos a round")
+    parser.add_argument("--rounds", type=int, default=4)
+    args = parser.parse_args()
+    config = make({"data": "x", "name": "x", "backbone": args.backbone, "weights": args.weights})
+    features = network.build(config, 2).features
+    spec = InputSpec(*features.input_shape[1:3])
+    workers = os.cpu_count() or 1
+    views = VIEWS[: args.views]
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder)
+        data = open_folder(args.photos, cache, valid_share=0.1, test_share=0.0, seed=0, workers=workers)
+        photos = [photo for split in SPLITS for photo in data.photos[split]]
+        with (extractor := Extractor(features, spec, cache, workers)).store:
+            batch = np.stack([view(photo.path.read_bytes(), spec, "plain") for photo in photos[:BATCH_SIZE]])
+            extractor.run(batch)
+            seconds = {"bare backbone": 0.0, "feature extraction": 0.0}
+            for number in range(args.rounds):
+                some = photos[number * args.count :][: args.count]
+                started = time.perf_counter()
+                for _ in range(len(some) * len(views) // BATCH_SIZE):
+                    extractor.run(batch)
+                between = time.perf_counter()
+                extractor.extract(some, views)
+                seconds["bare backbone"] += between - started
+                seconds["feature extraction"] += time.perf_counter() - between
+    images = args.rounds * args.count * len(views)
+    for what, took in seconds.items():
+        say(f"{what}: {images / took:.1f} images/s")
+    say(f"ratio: {seconds['bare backbone'] / seconds['feature extraction']:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Load: callers that wait for their answer (closed loop), or a fixed rate whatever comes back (open loop).
+
+Callers are threads that block in the kernel, so that the client costs little: it runs on the cores of what it measures.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+RAMP_SECONDS = 0.4
+"""Load before the clock starts, so that at both its ends as many requests are half done."""
+
+
+class Caller(Protocol):
+    """One connection's worth of client."""
+
+    def call(self, photo: int) -> bytes:
+        """Send one photo, by its number, and wait for the answer; raises when there is none."""
+        ...
+
+    def close(self) -> None:
+        """Hang up."""
+        ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one load came to.
+
+    Attributes:
+        seconds: Length of the measured time.
+        latencies: float64 (n): seconds of each request that ended within it.
+        cpu: Processor seconds that were used meanwhile, by name of a meter.
+        failures: Requests that ended in an error.
+    """
+
+    seconds: float
+    latencies: NDArray[np.float64]
+    cpu: dict[str, float]
+    failures: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Requests a second."""
+        return len(self.latencies) / self.seconds
+
+    def percentile(self, percent: float) -> float:
+        """Latency in milliseconds that so many percent of the requests stayed under; linear between two."""
+        return float(np.percentile(self.latencies, percent)) * 1e3 if len(self.latencies) else float("nan")
+
+    def cpu_ms(self, meter: str) -> float:
+        """Processor milliseconds a request on one meter."""
+        return self.cpu[meter] / len(self.latencies) * 1e3 if len(self.latencies) else float("nan")
+
+
+Meters = Callable[[], dict[str, float]]
+"""Processor seconds used up to now, by name."""
+
+
+@dataclass
+class _Tally:
+    """Ends of requests, from all threads; appending to a list is atomic."""
+
+    ended: list[tuple[float, float]]
+    failed: list[float]
+
+    def run(self, start: float, end: float, before: dict[str, float], after: dict[str, float]) -> Run:
+        within = [seconds for at, seconds in self.ended if start <= at < end]
+        cpu = {name: after[name] - before[name] for name in before}
+        failures = sum(start <= at < end for at in self.failed)
+        return Run(end - start, np.array(within, np.float64), cpu, failures)
+
+
+def closed_loop(
+    connect: Callable[[], Caller], callers: int, seconds: float, photos: Sequence[int], meters: Meters
+) -> Run:
+    """Each of `callers` sends its next photo when it has the answer to the last one."""
+    tally, stop = _Tally([], []), threading.Event()
+
+    def work(number: int) -> None:
+        caller, at = connect(), number
+        try:
+            while not stop.is_set():
+                started = time.perf_counter()
+                _record(tally, caller, photos[at % len(photos)], started)
+                at += callers
+        finally:
+            caller.close()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(callers)]
+    for thread in threads:
+        thread.start()
+    time.sleep(RAMP_SECONDS)
+    before, start = meters(), time.perf_counter()
+    time.sleep(seconds)
+    after, end = meters(), time.perf_counter()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    return tally.run(start, end, before, after)
+
+
+def open_loop(
+    connect: Callable[[], Caller],
+    rate: float,
+    seconds: float,
+    photos: Sequence[int],
+    meters: Meters,
+    max_callers: int = 128,
+) -> Run:
+    """Sends `rate` photos a second, evenly spaced, and counts each from the moment it should have been sent.
+
+    A server that stalls is thus charged for those who would have waited (no "coordinated omission").
+    """
+    tally, todo = _Tally([], []), queue.SimpleQueue[tuple[int, float] | None]()
+    threads: list[threading.Thread] = []
+    idle = threading.Semaphore(0)
+
+    def work() -> None:
+        caller = connect()
+        try:
+            while (given := todo.get()) is not None:
+                _record(tally, caller, *given)
+                idle.release()
+        finally:
+            caller.close()
+
+    begun = time.perf_counter()
+    start, end = begun + RAMP_SECONDS, begun + RAMP_SECONDS + seconds
+    before: dict[str, float] = {}
+    for number in range(round((RAMP_SECONDS + seconds) * rate)):
+        due = begun + number / rate
+        if not before and due >= start:
+            before = meters()
+        if (pause := due - time.perf_counter()) > 0:
+            time.sleep(pause)
+        if not idle.acquire(blocking=False) and len(threads) < max_callers:
+            threads.append(threading.Thread(target=work))
+            threads[-1].start()
+        todo.put((photos[number % len(photos)], due))
+    if (pause := end - time.perf_counter()) > 0:
+        time.sleep(pause)
+    after = meters()
+    for _ in threads:
+        todo.put(None)
+    for thread in threads:
+        thread.join()
+    # By when they were due, not by when they ended: those that end late are the point.
+    due_within = [(at, took) for at, took in tally.ended if start <= at - took < end]
+    latencies = np.array([took for _, took in due_within], np.float64)
+    cpu = {name: after[name] - before[name] for name in before}
+    return Run(end - start, latencies, cpu, len(tally.failed))
+
+
+def _record(tally: _Tally, caller: Caller, photo: int, started: float) -> None:
+    try:
+        caller.call(photo)
+    except Exception:  # whatever went wrong, it is a request without an answer
+        tally.failed.append(time.perf_counter())
+    else:
+        ended = time.perf_counter()
+        tally.ended.append((ended, ended - started))

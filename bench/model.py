@@ -1,0 +1,79 @@
+"""The model that is measured when none is given: MobileNetV2 at 224, exported by the trainer, and exported plainly."""
+
+import sys
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from trainer.card import Backbone, Card, InputSpec
+from trainer.export import export_model
+from trainer.native import quiet
+from trainer.publish import new_version
+
+NAME = "bench"
+SIZE = 224
+CLASSES = 1000
+
+
+def make_model(folder: Path, weights: Path | None) -> Path:
+    """Publishes the model under ``folder``, unless it is there.
+
+    Args:
+        folder: Gets ``bench/1``.
+        weights: ImageNet weights with their top, as Keras saves them; without any they are random, which costs a
+            server just as much and lets no answer be judged.
+
+    Returns:
+        The folder of its versions.
+    """
+    if not (folder / NAME / "1").exists():
+        with new_version(folder, NAME) as draft:
+            export_model(network(weights), _card(weights), draft.directory)
+    return folder / NAME
+
+
+def make_plain_model(folder: Path, weights: Path | None) -> Path:
+    """Writes the same network as ``model.export`` of Keras does, the weights as variables; returns its folder."""
+    target = folder / "plain" / "1"
+    if not target.exists():
+        archive = keras.export.ExportArchive()
+        model = network(weights)
+        archive.track(model)
+
+        def pixels(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"probabilities": tf.nn.softmax(model(tf.cast(images, tf.float32), training=False))}
+
+        spec = tf.TensorSpec((None, SIZE, SIZE, 3), tf.uint8, name="images")
+        with quiet():
+            archive.add_endpoint("pixels", pixels, input_signature=[spec])
+            archive.write_out(str(target), verbose=False)
+    return target.parent
+
+
+def network(weights: Path | None) -> keras.Model:
+    """Pixel values 0 to 255, float32 (n, 224, 224, 3), RGB, to logits float32 (n, 1000)."""
+    keras.utils.set_random_seed(1)
+    images = keras.Input((SIZE, SIZE, 3))
+    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1)(images)
+    # Around a tensor, so that the layers are the model's own: the export looks for the last feature map among them.
+    return keras.applications.MobileNetV2(
+        input_tensor=scaled, weights=None if weights is None else str(weights), classifier_activation=None
+    )
+
+
+def _card(weights: Path | None) -> Card:
+    return Card(
+        name=NAME,
+        labels=[f"class {number:03d}" for number in range(CLASSES)],
+        input=InputSpec(SIZE, SIZE),
+        backbone=Backbone("mobilenet_v2", "none" if weights is None else "file"),
+        description="For measuring speed only.",
+    )
+
+
+if __name__ == "__main__":
+    # A process of its own, so that TensorFlow takes no memory or processor time from what is measured.
+    given = Path(sys.argv[2]) if len(sys.argv) > 2 else None
+    make_model(Path(sys.argv[1]), given)
+    make_plain_model(Path(sys.argv[1]), given)

@@ -1,0 +1,50 @@
+"""The photos that are sent: a given folder's, or drawings of about the size and weight of a photo on a web page."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from gateway.images import ImageError, Target, decode_image
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"})
+DRAWN = 32
+
+
+def read_photos(folder: Path) -> list[bytes]:
+    """All photos under a folder that the gateway takes, in order of their names.
+
+    Raises:
+        ValueError: There is none.
+    """
+    photos = []
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in SUFFIXES:
+            data = path.read_bytes()
+            try:
+                decode_image(data, Target(8, 8))
+            except ImageError:
+                continue
+            photos.append(data)
+    if not photos:
+        raise ValueError(f"{folder} holds no photo")
+    return photos
+
+
+def draw_photos(count: int = DRAWN) -> list[bytes]:
+    """JPEGs of drawn dogs, 500 by 375 pixels with a little noise, as a camera's photo has; the same every time."""
+    from PIL import Image
+
+    from trainer.drawings import BREEDS, draw_dog
+
+    photos = []
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        drawing = draw_dog(BREEDS[number % len(BREEDS)], 500, rng).crop((0, 62, 500, 437))
+        noisy = np.asarray(drawing, np.float32) + rng.normal(0, 4, (375, 500, 1))
+        file = io.BytesIO()
+        Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(file, "JPEG", quality=88)
+        photos.append(file.getvalue())
+    return photos

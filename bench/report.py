@@ -1,0 +1,161 @@
+"""What was measured: as tables on the terminal, as JSON, and as a plot."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from operator import methodcaller
+from pathlib import Path
+
+import matplotlib as mpl
+from rich.console import Console
+from rich.table import Table
+
+from bench.compare import CLIENT, Comparison, Spread
+from bench.targets import Target
+
+COLOURS = ("#9aa5b1", "#52606d", "#0b7285", "#e8590c", "#f7b267")
+
+
+def machine() -> dict[str, object]:
+    """What it was measured on."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else math.nan
+    return {
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "load_average": load,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("tensorflow", "grpcio", "fastapi", "uvicorn", "pillow", "protobuf")},
+    }
+
+
+def print_tables(console: Console, comparison: Comparison, start_seconds: Mapping[str, float]) -> None:
+    """Prints one table for each load (ratios are to the second line's throughput), and one of memory."""
+    percentiles = [methodcaller("percentile", percent) for percent in (50, 95, 99)]
+    for load, systems in comparison.runs.items():
+        table = Table(title=f"{load}: medians (and ranges) of all rounds", title_justify="left", title_style="bold")
+        table.add_column("")
+        for name in ("requests/s", "ratio", "p50 ms", "p95 ms", "p99 ms", "CPU ms a request", "failed"):
+            table.add_column(name, justify="right", no_wrap=True)
+        second = list(systems)[1]
+        for system in systems:
+            ratio = comparison.ratio(load, system, second, lambda run: run.rate)
+            table.add_row(
+                system,
+                _text(comparison.spread(load, system, lambda run: run.rate), 1),
+                f"{ratio.median:.2f}",
+                *(f"{comparison.spread(load, system, percentile).median:.1f}" for percentile in percentiles),
+                _cpu(comparison, load, system),
+                str(sum(run.failures for run in systems[system])),
+            )
+        console.print(table)
+    table = Table(title="Memory after the load, and time from start to first answer", title_justify="left")
+    for name in ("", "MB", "of which"):
+        table.add_column(name, justify="left" if name != "MB" else "right")
+    for system, memory in comparison.memory.items():
+        table.add_row(
+            system, f"{sum(memory.values()):.0f}", ", ".join(f"{name} {size:.0f}" for name, size in memory.items())
+        )
+    console.print(table)
+    console.print("start to first answer: " + ", ".join(f"{name} {s:.1f} s" for name, s in start_seconds.items()))
+
+
+def print_targets(console: Console, targets: Sequence[Target]) -> None:
+    """Prints what was to be reached, and whether it was."""
+    table = Table(title="What is to be reached", title_justify="left", title_style="bold")
+    for name in ("", "wanted", "measured", "reached"):
+        table.add_column(name)
+    for target in targets:
+        table.add_row(target.what, target.wanted, target.measured, "yes" if target.reached else "[bold red]no")
+    console.print(table)
+
+
+def write_json(path: Path, comparison: Comparison, targets: Sequence[Target], more: Mapping[str, object]) -> None:
+    """Writes every figure of every round."""
+    rounds = {
+        load: {
+            system: [
+                {
+                    "requests_per_second": run.rate,
+                    **{f"p{percent}_ms": run.percentile(percent) for percent in (50, 95, 99)},
+                    "cpu_ms_per_request": {name: run.cpu_ms(name) for name in run.cpu},
+                    "requests": len(run.latencies),
+                    "failures": run.failures,
+                }
+                for run in runs
+            ]
+            for system, runs in systems.items()
+        }
+        for load, systems in comparison.runs.items()
+    }
+    found = {
+        "machine": machine(),
+        **more,
+        "memory_mb": comparison.memory,
+        "targets": [dataclasses.asdict(target) for target in targets],
+        "rounds": rounds,
+    }
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def plot(path: Path, comparison: Comparison, caption: str) -> None:
+    """Draws throughput by callers with ranges, and where the processor time of a request goes with 32."""
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    loads = [load for load in comparison.runs if "caller" in load]
+    systems = list(comparison.runs[loads[0]])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), width_ratios=(3, 2), layout="constrained")
+    width = 0.8 / len(systems)
+    for number, system in enumerate(systems):
+        found = [comparison.spread(load, system, lambda run: run.rate) for load in loads]
+        left.bar(
+            [at + (number - (len(systems) - 1) / 2) * width for at in range(len(loads))],
+            [one.median for one in found],
+            width * 0.92,
+            yerr=[[one.median - one.low for one in found], [one.high - one.median for one in found]],
+            error_kw={"lw": 0.8, "capsize": 2, "ecolor": "#333333"},
+            color=COLOURS[number % len(COLOURS)],
+            label=system,
+        )
+    left.set_xticks(range(len(loads)), loads)
+    left.set_ylabel("requests a second (median, range)")
+    left.set_title("Throughput")
+    left.legend(frameon=False, fontsize=8, loc="upper left")
+    left.set_ylim(0, left.get_ylim()[1] * 1.35)
+    parts = {"client": "#d9dee3", "gateway": "#0b7285", "model server": "#52606d", "peer": "#e8590c"}
+    base = [0.0] * len(systems)
+    for part, colour in parts.items():
+        sizes = [_part_ms(comparison, loads[-1], system, part) for system in systems]
+        right.barh(systems, sizes, left=base, color=colour, label=part, height=0.62)
+        base = [one + two for one, two in zip(base, sizes, strict=True)]
+    right.invert_yaxis()
+    right.set_xlabel("CPU milliseconds a request")
+    right.set_title(f"Processor time, {loads[-1]}")
+    right.legend(frameon=False, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.42, -0.17))
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel(caption, fontsize=8, color="#555555")
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _part_ms(comparison: Comparison, load: str, system: str, part: str) -> float:
+    if part not in comparison.runs[load][system][0].cpu:
+        return 0.0
+    return comparison.spread(load, system, lambda run: run.cpu_ms(part)).median
+
+
+def _cpu(comparison: Comparison, load: str, system: str) -> str:
+    parts = comparison.runs[load][system][0].cpu
+    order = [*(name for name in parts if name != CLIENT), CLIENT]
+    return ", ".join(f"{name} {_part_ms(comparison, load, system, name):.2f}" for name in order)
+
+
+def _text(spread: Spread, digits: int) -> str:
+    return f"{spread.median:.{digits}f} ({spread.low:.{digits}f} to {spread.high:.{digits}f})"

@@ -1,0 +1,235 @@
+"""What is compared: each a way from photos to answers, and the processes that it takes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import grpc
+
+from bench import agreement
+from bench.clients import DecodeThenSend, HttpCaller, ReadyTensors, form_request, request_for, scores_of
+from bench.load import Caller
+from bench.processes import LOOPBACK, ROOT, Server, Tree, free_port
+from gateway.images import Target, decode_image
+from gateway.pb.serving_pb2 import ModelStatusRequest, ModelStatusResponse, ModelVersionStatus
+
+GATEWAY_PATH = "/api/v1/predict_breed"
+PEER_PATH = "/predict"
+
+
+@dataclass(frozen=True)
+class System:
+    """One of the compared.
+
+    Attributes:
+        name: In tables.
+        connect: Makes a caller.
+        trees: The processes that do the work, by name; the client's own processor time is always measured.
+        check: Raises `agreement.Disagreement` when the answer to a photo is not the reference's.
+    """
+
+    name: str
+    connect: Callable[[], Caller]
+    trees: Mapping[str, Tree]
+    check: Callable[[int, bytes, Sequence[float]], None]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A peer to start: its name in tables, and the SavedModel that it loads."""
+
+    name: str
+    saved_model: Path
+
+
+@dataclass
+class Started:
+    """What runs: addresses, processes, and how long each took from its start to its first right answer."""
+
+    target: str
+    server: Tree | None
+    gateway: Server
+    gateway_port: int
+    labels: list[str]
+    size: Target
+    peers: list[tuple[str, Server, int]] = field(default_factory=list)
+    start_seconds: dict[str, float] = field(default_factory=dict)
+
+
+@contextmanager
+def started(
+    base_path: Path | None,
+    model: str,
+    photo: bytes,
+    logs: Path,
+    *,
+    target: str | None = None,
+    target_pid: int | None = None,
+    peers: Sequence[Peer] = (),
+    gateway: Sequence[str] = ("gateway",),
+) -> Iterator[Started]:
+    """Starts model server (unless `target` names one), gateway and peers, one after the other, and stops them after.
+
+    Args:
+        base_path: Folder of the model's versions; none is needed with a `target` and no peers.
+        model: Its name.
+        photo: What each is asked first.
+        logs: Folder for what they write.
+        target: A model server that runs already.
+        target_pid: Its process, if it is on this machine, to measure it.
+        peers: What to compare with.
+        gateway: What follows ``python -m`` for the gateway.
+    """
+    seconds: dict[str, float] = {}
+    with ExitStack() as running:
+        tree = Tree(target_pid) if target_pid is not None else None
+        if target is None:
+            assert base_path is not None
+            port = free_port()
+            address = target = f"{LOOPBACK}:{port}"
+            server = Server("modelserver", modelserver_arguments(base_path, model, port), {}, logs / "modelserver.log")
+            running.callback(server.stop)
+            seconds["modelserver"] = server.wait_until(lambda: available(address, model))
+            tree = server.tree
+        gateway_port = free_port()
+        front = Server("gateway", gateway, gateway_environment(target, model, gateway_port), logs / "gateway.log")
+        running.callback(front.stop)
+        seconds["gateway"] = front.wait_until(lambda: answers(gateway_port, GATEWAY_PATH, photo))
+        found = Started(target, tree, front, gateway_port, *describe(gateway_port, model), start_seconds=seconds)
+        for number, peer in enumerate(peers):
+            assert base_path is not None
+            port = free_port()
+            card = newest_version(base_path) / "assets.extra" / "card.json"
+            arguments = ["bench.peer", str(peer.saved_model.resolve()), str(card.resolve()), "--port", str(port)]
+            inside = Server(peer.name, arguments, {}, logs / f"peer-{number}.log")
+            running.callback(inside.stop)
+            seconds[peer.name] = inside.wait_until(partial(answers, port, PEER_PATH, photo))
+            found.peers.append((peer.name, inside, port))
+        yield found
+
+
+def newest_version(base_path: Path) -> Path:
+    """The folder of the highest version of a model."""
+    return max((one for one in base_path.iterdir() if one.name.isdecimal()), key=lambda path: int(path.name))
+
+
+def modelserver_arguments(base_path: Path, model: str, port: int, batching: Path | None = None) -> list[str]:
+    """What follows ``python -m`` to serve one model as `scripts/run` does."""
+    return [
+        *("modelserver", f"--host={LOOPBACK}", f"--port={port}"),
+        *(f"--model_name={model}", f"--model_base_path={base_path.resolve()}"),
+        *("--enable_batching=true", f"--batching_parameters_file={batching or ROOT / 'serving' / 'batching.config'}"),
+    ]
+
+
+def gateway_environment(target: str, model: str, port: int, **settings: str) -> dict[str, str]:
+    """The gateway's settings for a model server; `settings` are further ones, in lower case."""
+    given = {"serving_target": target, "default_model": model, "port": str(port), "log_level": "info", **settings}
+    return {f"GATEWAY_{name.upper()}": value for name, value in given.items()}
+
+
+def answers(port: int, path: str, photo: bytes) -> bool:
+    """Whether something at a port answers a photo with 200."""
+    try:
+        caller = HttpCaller(LOOPBACK, port, [form_request(path, LOOPBACK, [("dog_image", "photo", photo)])])
+        try:
+            caller.call(0)
+        finally:
+            caller.close()
+    except Exception:  # not yet
+        return False
+    return True
+
+
+def describe(port: int, model: str) -> tuple[list[str], Target]:
+    """Labels and input size of a model, as the gateway tells them."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=30)
+    try:
+        connection.request("GET", f"/api/v1/models/{model}")
+        found = json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+    interpolation = (found.get("card") or {}).get("input", {}).get("interpolation", "bilinear")
+    size = found["input"]
+    return found["labels"], Target(size["height"], size["width"], size["fit"], interpolation)
+
+
+def available(address: str, model: str) -> bool:
+    """Whether a model server has a version of a model that is ready."""
+    request = ModelStatusRequest()
+    request.model_spec.name = model
+    with grpc.insecure_channel(address) as channel:
+        ask = channel.unary_unary(
+            "/tensorflow.serving.ModelService/GetModelStatus",
+            ModelStatusRequest.SerializeToString,
+            ModelStatusResponse.FromString,
+        )
+        try:
+            states = ask(request, timeout=5).model_version_status
+        except grpc.RpcError:
+            return False
+    return any(one.state == ModelVersionStatus.State.AVAILABLE for one in states)
+
+
+def systems(running: Started, model: str, photos: Sequence[bytes]) -> list[System]:
+    """All that is compared, the reference first."""
+    ready = [request_for(model, decode_image(photo, running.size)[None]) for photo in photos]
+    server = {"model server": running.server} if running.server is not None else {}
+
+    def same_scores(name: str) -> Callable[[int, bytes, Sequence[float]], None]:
+        return lambda photo, answer, expected: agreement.check_scores(name, photo, expected, scores_of(answer))
+
+    def same_ranks(name: str) -> Callable[[int, bytes, Sequence[float]], None]:
+        return lambda photo, answer, expected: agreement.check_predictions(
+            name, photo, running.labels, expected, agreement.predictions_of(answer)
+        )
+
+    found = [
+        System("direct", lambda: ReadyTensors(running.target, ready), server, same_scores("direct")),
+        System(
+            "decode + direct",
+            lambda: DecodeThenSend(running.target, model, photos, running.size),
+            server,
+            same_scores("decode + direct"),
+        ),
+        System(
+            "gateway",
+            posting(running.gateway_port, GATEWAY_PATH, photos),
+            {"gateway": running.gateway.tree, **server},
+            same_ranks("gateway"),
+        ),
+    ]
+    for name, peer, port in running.peers:
+        found.append(System(name, posting(port, PEER_PATH, photos), {"peer": peer.tree}, same_ranks(name)))
+    return found
+
+
+def posting(port: int, path: str, photos: Sequence[bytes]) -> Callable[[], Caller]:
+    """What makes callers that post single photos."""
+    requests = [form_request(path, LOOPBACK, [("dog_image", "photo.jpg", photo)]) for photo in photos]
+    return lambda: HttpCaller(LOOPBACK, port, requests)
+
+
+def check_agreement(found: Sequence[System], photos: int) -> None:
+    """Sends every photo through every system.
+
+    Raises:
+        Disagreement: Some answer is not the first system's.
+    """
+    reference = found[0].connect()
+    callers = [(one, one.connect()) for one in found[1:]]
+    try:
+        for photo in range(photos):
+            expected = scores_of(reference.call(photo))
+            for one, caller in callers:
+                one.check(photo, caller.call(photo), expected)
+    finally:
+        reference.close()
+        for _, caller in callers:
+            caller.close()

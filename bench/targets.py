@@ -1,0 +1,88 @@
+"""What is to be reached, held to what was measured: ratios and processor time, which a busy machine moves least."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.compare import CLIENT, Comparison
+from bench.decoding import Decoding
+
+READY, UNAVOIDABLE, GATEWAY = "direct", "decode + direct", "gateway"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One line: what, how much was wanted, what it came to."""
+
+    what: str
+    wanted: str
+    measured: str
+    reached: bool
+
+
+def judge(
+    comparison: Comparison,
+    decoding: Decoding,
+    batches: Sequence[float],
+    singles: Sequence[float],
+    start_seconds: Mapping[str, float],
+) -> list[Target]:
+    """Returns all targets that this run has the figures for."""
+    found = [_at_least(f"throughput of unavoidable work, {load}", _rate(comparison, load, UNAVOIDABLE), 0.95)
+             for load in ("8 callers", "32 callers")]  # fmt: skip
+    p50 = comparison.ratio("1 caller", GATEWAY, UNAVOIDABLE, lambda run: run.percentile(50)).median
+    found.append(_at_most("median latency of unavoidable work, 1 caller", p50, 1.10))
+    for load in ("1 caller", "8 callers", "32 callers"):
+        beside = comparison.spread(load, GATEWAY, lambda run: run.cpu_ms("gateway")).median - decode_ms(
+            comparison, load
+        )
+        found.append(_at_most(f"gateway's CPU beside decoding, {load}", beside, 1.0, "ms"))
+    for peer in [name for name in comparison.memory if "inside" in name]:
+        found += _against(comparison, peer)
+    ratio = float(np.median([one / two for one, two in zip(batches, singles, strict=True)]))
+    found.append(_at_least("batches of 64 over singles from 8 callers", ratio, 1.1))
+    found.append(
+        _at_least("speed of scaled decoding, 12 megapixels", decoding.large_full_ms / decoding.large_scaled_ms, 4)
+    )
+    kept = f"{decoding.same_top1} of {decoding.photos}"
+    found.append(Target("same best label with full decoding", "all", kept, decoding.same_top1 == decoding.photos))
+    for name, limit in (("gateway", 1.5), ("modelserver", 8.0)):
+        if name in start_seconds:
+            found.append(_at_most(f"{name}: start to first answer", start_seconds[name], limit, "s"))
+    return found
+
+
+def decode_ms(comparison: Comparison, load: str) -> float:
+    """What decoding costs a photo under a load: by what decoding clients use more than those that do not.
+
+    More than alone on an idle machine, since caches and cores are shared with the model.
+    """
+    with_it = comparison.spread(load, UNAVOIDABLE, lambda run: run.cpu_ms(CLIENT)).median
+    return with_it - comparison.spread(load, READY, lambda run: run.cpu_ms(CLIENT)).median
+
+
+def _against(comparison: Comparison, peer: str) -> list[Target]:
+    found = []
+    for load, wanted in (("1 caller", 1.0), ("8 callers", 1.0), ("32 callers", 1.25)):
+        found.append(_at_least(f"throughput of {peer}, {load}", _rate(comparison, load, peer), wanted))
+    p99 = comparison.ratio("32 callers", GATEWAY, peer, lambda run: run.percentile(99)).median
+    found.append(_at_most(f"p99 of {peer}, 32 callers", p99, 1.0))
+    if len(comparison.memory[GATEWAY]) > 1:
+        more = sum(comparison.memory[GATEWAY].values()) - sum(comparison.memory[peer].values())
+        found.append(_at_most(f"memory above {peer}", more, 120, "MB"))
+    return found
+
+
+def _rate(comparison: Comparison, load: str, other: str) -> float:
+    return comparison.ratio(load, GATEWAY, other, lambda run: run.rate).median
+
+
+def _at_least(what: str, value: float, limit: float) -> Target:
+    return Target(what, f"at least {limit:g}", f"{value:.2f}", value >= limit)
+
+
+def _at_most(what: str, value: float, limit: float, unit: str = "") -> Target:
+    return Target(what, f"at most {limit:g} {unit}".strip(), f"{value:.2f} {unit}".strip(), value <= limit)

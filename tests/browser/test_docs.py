@@ -1,0 +1,77 @@
+"""The API's documentation in a browser that reaches no other address."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from tests.browser.chromium import Browser, eventually, mistakes, screen
+
+
+@pytest.fixture
+def docs(browser: Browser, gateway: httpx.Client) -> Iterator[Browser]:
+    """The documentation page, with its operations drawn."""
+    screen(browser, 1280, 1000)
+    browser.get(f"{gateway.base_url}/docs")
+    eventually(lambda: browser.find_elements(By.CSS_SELECTOR, ".opblock"))
+    yield browser
+    found = mistakes(browser)
+    browser.get("about:blank")
+    assert not found
+
+
+def test_operations_are_titled_and_grouped(docs: Browser) -> None:
+    assert "Breed gateway" in docs.find_element(By.CSS_SELECTOR, ".info .title").text
+    groups = [one.get_attribute("data-tag") for one in docs.find_elements(By.CSS_SELECTOR, ".opblock-tag")]
+    assert groups[:3] == ["predictions", "models", "health"]
+
+
+def test_a_photo_is_uploaded_from_the_page_and_answered(docs: Browser, files: Callable[..., list[Path]]) -> None:
+    operation = opened(docs, "/api/v1/predict_breed")
+    chosen = eventually(lambda: operation.find_elements(By.CSS_SELECTOR, "input[type=file]"))[0]
+    chosen.send_keys(str(files("blue")[0]))
+    answer = executed(operation)
+    assert (answer["breed"], answer["model"]) == ("blue", {"name": "colours", "version": 1})
+
+
+def test_many_photos_are_uploaded_from_the_page_and_answered(docs: Browser, files: Callable[..., list[Path]]) -> None:
+    operation = opened(docs, "/api/v1/predict_breed/batch")
+    chosen = eventually(lambda: operation.find_elements(By.CSS_SELECTOR, "input[type=file]"))[0]
+    chosen.send_keys(str(files("red")[0]))
+    [only] = executed(operation)["results"]
+    assert only["breed"] == "red"
+
+
+def opened(docs: Browser, path: str) -> WebElement:
+    """Unfold an operation."""
+    [operation] = [
+        one
+        for one in docs.find_elements(By.CSS_SELECTOR, ".opblock-post")
+        if one.find_element(By.CSS_SELECTOR, ".opblock-summary-path").get_attribute("data-path") == path
+    ]
+    click(docs, operation.find_element(By.CSS_SELECTOR, ".opblock-summary-control"))
+    eventually(lambda: operation.find_elements(By.CSS_SELECTOR, ".execute"))
+    return operation
+
+
+def click(docs: Browser, element: WebElement) -> None:
+    """Click wherever it has scrolled to."""
+    docs.execute_script("arguments[0].click()", element)
+
+
+def executed(operation: WebElement) -> dict[str, Any]:
+    """Press Execute, and the answer that is shown."""
+    click(operation.parent, operation.find_element(By.CSS_SELECTOR, ".execute"))
+    shown = eventually(
+        lambda: operation.find_elements(By.CSS_SELECTOR, ".live-responses-table .response-col_description code")
+    )
+    text = eventually(lambda: shown[0].text)
+    answer: dict[str, Any] = json.loads(text)
+    return answer

@@ -1,0 +1,226 @@
+"""The command line: a whole training run, stopped and resumed; errors in one line."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import keras
+import numpy as np
+import pytest
+
+from trainer import features, fit, records
+from trainer.card import Card
+from trainer.config import RECIPES, Config, make, read
+from trainer.errors import TrainerError
+
+# Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+Trainer = Callable[..., tuple[int, str, str]]
+SMALL = ("--backbone", "mobilenet", "--alpha", "0.25", "--size", "32", "--weights", "none")
+
+
+class WriteFolder(Protocol):
+    def __call__(self, folder: Path, classes: dict[str, int], *, first: int = 0) -> Path: ...
+
+
+@pytest.fixture
+def data(tmp_path: Path, write_photos: WriteFolder) -> Path:
+    write_photos(tmp_path / "photos" / "train", {"001.red": 10, "002.green": 10})
+    return write_photos(tmp_path / "photos" / "valid", {"001.red": 3, "002.green": 3}, first=100).parent
+
+
+def card_of(version: Path) -> Card:
+    return Card.from_json((version / "assets.extra" / "card.json").read_text())
+
+
+def test_a_folder_of_photos_becomes_a_published_version_that_can_be_made_again_from_its_file(
+    trainer: Trainer, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status, out, _ = trainer("train", data, "--name", "colours", *SMALL, "--epochs", "3", "--views", "2")
+    assert status == 0, out
+    version = tmp_path / "models" / "colours" / "1"
+    card = card_of(version)
+    assert card.labels == ("red", "green")
+    assert card.metrics["validation"]["photos"] == 6
+    assert card.training["photos"] == {"train": {"red": 10, "green": 10}, "validation": {"red": 3, "green": 3}}
+    assert card.temperature >= 1
+    assert f"validation: 6 photos, accuracy {card.metrics['validation']['accuracy']}" in out
+    assert str(tmp_path) not in card.to_json()
+    (run,) = (tmp_path / "runs" / "colours").iterdir()
+    assert {"config.toml", "history.json", "evaluation.json", "report.html"} <= {one.name for one in run.iterdir()}
+    assert not (run / "state").exists()
+
+    # Again from the file that was written: nothing is computed by the backbone, and the outcome is the same.
+    monkeypatch.setattr(features, "BATCH_SIZE", 0)
+    status, _, error = trainer("train", "--config", run / "config.toml")
+    assert status == 0, error
+    assert card_of(version.parent / "2").metrics == card.metrics
+
+
+@pytest.mark.parametrize("stage", ["features", "head"])
+def test_a_run_that_was_stopped_goes_on_where_it_was(
+    stage: str, trainer: Trainer, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("train", data, "--name", "colours", *SMALL, "--epochs", "4", "--views", "2", "--patience", "9")
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "SECONDS_BETWEEN_STATES", 0.0)
+        patch.setattr(features, "BATCH_SIZE", 8)
+        if stage == "features":
+            add, calls = records.RecordStore.add, iter(range(100))
+
+            def stop_at_third_batch(*args: object) -> None:
+                if args[2].dtype == np.float32 and next(calls) == 2:  # type: ignore[attr-defined]
+                    raise KeyboardInterrupt
+                add(*args)  # type: ignore[arg-type]
+
+            patch.setattr(records.RecordStore, "add", stop_at_third_batch)
+        else:
+            save = fit.Checkpoints._save
+
+            def stop_after_second_epoch(self: fit.Checkpoints) -> None:
+                save(self)
+                if len(self.history) == 2:
+                    raise KeyboardInterrupt
+
+            patch.setattr(fit.Checkpoints, "_save", stop_after_second_epoch)
+        status, _, error = trainer(*command)
+        assert status == 130
+        assert "the same command goes on" in error
+    assert not list((tmp_path / "models").rglob("saved_model.pb"))
+    status, _, error = trainer(*command)
+    assert status == 0, error
+    (run,) = (tmp_path / "runs" / "colours").iterdir()
+    history = json.loads((run / "history.json").read_text())
+    assert len(history["head"]) == 4
+    if stage == "features":
+        assert "Computing features: 36/36" in error  # 16 of the 52 were kept
+    else:
+        assert "Fitting the head: 2/2" in error
+
+
+def test_the_last_layers_are_fine_tuned_to_a_sigmoid_for_two_classes(
+    trainer: Trainer, data: Path, tmp_path: Path
+) -> None:
+    status, _, error = trainer(
+        "train", data, "--name", "colours", "--recipe", "cats-dogs", *SMALL, "--pooling", "avg", "--hidden", "8",
+        "--fine-tune-epochs", "2", "--views", "2",
+    )  # fmt: skip
+    assert status == 0, error
+    version = tmp_path / "models" / "colours" / "1"
+    card = card_of(version)
+    assert card.labels == ("red", "green")
+    model = keras.models.load_model(version / "assets.extra" / "model.keras", compile=False)
+    assert model.output_shape == (None, 1)
+    assert getattr(model, "optimizer", None) is None
+
+
+def test_fine_tuning_changes_the_last_layers_only_and_never_batch_normalisation() -> None:
+    from trainer import network
+
+    config = make(
+        {
+            "data": "x",
+            "name": "x",
+            "backbone": "mobilenet",
+            "alpha": 0.25,
+            "size": 32,
+            "weights": "none",
+            "fine_tune": 6,
+        }
+    )
+    built = network.build(config, 3)
+    network.unfreeze(built, 6)
+    trained = {one.path.split("/")[-2] for one in built.backbone.trainable_variables}
+    assert trained == {"conv_dw_13", "conv_pw_13"}
+    assert len(built.model.trainable_variables) == 4  # and the head's
+
+
+def test_the_vgg16_recipe_builds_the_network_it_names() -> None:
+    from trainer import network
+
+    config = make({**RECIPES["cats-dogs"], "data": "x", "name": "x", "weights": "none", "size": 32})
+    built = network.build(config, 2)
+    network.unfreeze(built, config.fine_tune)
+    trained = {one.path.split("/")[-2] for one in built.backbone.trainable_variables}
+    assert trained == {"block5_conv1", "block5_conv2", "block5_conv3"}
+    assert [layer.__class__.__name__ for layer in built.head.layers[1:]] == ["Dense", "Dropout", "Dense"]
+    assert built.head.layers[1].units == 256
+    assert built.head.layers[2].rate == 0.5
+    assert built.model.output_shape == (None, 1)
+
+
+def test_mixed_precision_is_exported_in_float32(trainer: Trainer, data: Path, tmp_path: Path) -> None:
+    status, _, error = trainer(
+        "train", data, "--name", "colours", *SMALL, "--epochs", "1", "--views", "1", "--precision", "mixed_float16"
+    )
+    assert status == 0, error
+    model = keras.models.load_model(
+        tmp_path / "models" / "colours" / "1" / "assets.extra" / "model.keras", compile=False
+    )
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("train", "no/such/folder", "--name", "x"), 1, "no/such/folder is not a folder"),
+        (("train", "{data}"), 1, "needs a name"),
+        (("train", "{data}", "--name", "../x"), 1, "is not a model name"),
+        (("train", "{data}", "--name", "x", "--backbone", "resnet5"), 1, "there is no backbone 'resnet5'"),
+        (("train", "{data}", "--name", "x", "--weights", "no.h5"), 3, "there is no weights file no.h5"),
+        (("train", "{data}", "--name", "x", "--dropout", "2"), 1, "dropout must be from 0 to 0.95, not 2"),
+        (("train", "{data}", "--name", "x", "--alpha", "0.5", "--backbone", "vgg16"), 1, "has no width multiplier"),
+        (("train", "{data}", "--name", "x", "--config", "{data}/none.toml"), 1, "cannot read"),
+        (("train", "{data}", "--name", "x", "--epochs", "many"), 2, "invalid int value: 'many'"),
+        (("fly",), 2, "invalid choice: 'fly'"),
+        ((), 2, "the following arguments are required: COMMAND"),
+        (("imagenet-dogs", "--class-index", "no.json"), 3, "there is no class index no.json"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(
+    arguments: tuple[str, ...], status: int, said: str, trainer: Trainer, data: Path
+) -> None:
+    found, _, error = trainer(*(one.replace("{data}", str(data)) for one in arguments))
+    assert (found, said in error.strip().splitlines()[-1]) == (status, True), error
+    assert "Traceback" not in error
+
+
+def test_weights_of_another_network_are_refused_in_one_line(trainer: Trainer, data: Path, tmp_path: Path) -> None:
+    other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
+    other.save_weights(tmp_path / "other.weights.h5")
+    arguments = ("train", data, "--name", "x", "--backbone", "mobilenet", "--weights", tmp_path / "other.weights.h5")
+    status, _, error = trainer(*arguments)
+    assert status == 3
+    assert "does not fit mobilenet" in error.splitlines()[-1]
+
+
+def test_help_teaches_without_loading_tensorflow() -> None:
+    code = "import sys; from trainer.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert found.returncode == 0, found.stderr
+    assert "examples:" in found.stdout
+    for command in ("train", "sample", "imagenet-dogs", "evaluate", "publish", "list", "promote", "rollback", "prune"):
+        assert f"\n    {command}" in found.stdout
+
+
+def test_a_configuration_file_holds_every_setting_and_refuses_what_is_none(tmp_path: Path) -> None:
+    config = make({**RECIPES["cats-dogs"], "data": "photos", "name": "x"})
+    path = tmp_path / "config.toml"
+    path.write_text(config.to_toml())
+    assert make(read(path)) == config
+    assert set(tomllib.loads(config.to_toml())) == set(Config.__dataclass_fields__)
+    for text, said in (
+        ("droput = 0.1", "there is no setting 'droput'"),
+        ("epochs = 1.5", "epochs must be a int, not 1.5"),
+        ('fit = "stretch"', "fit must be 'crop' or 'pad' or 'squash', not 'stretch'"),
+        ("epochs = ", "is not TOML"),
+    ):
+        path.write_text(text)
+        with pytest.raises(TrainerError, match=said):
+            read(path)
