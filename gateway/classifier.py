@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +14,7 @@ from gateway import errors, images
 from gateway.backend import Backend, Selector, ServableNotFound
 from gateway.contract import Contract
 from gateway.deadline import Deadline
+from gateway.decoding import Decoders
 from gateway.pb.serving_pb2 import DataType, Tensor
 from gateway.resolver import ContractResolver
 from gateway.settings import Settings
@@ -61,17 +61,14 @@ class Classifier:
     Args:
         backend: The model server.
         resolver: Finds the version and its contract.
-        decoders: Threads in which images are decoded; the event loop never does.
+        decoders: Decode images; the event loop never does.
         settings: Limits.
     """
 
-    def __init__(
-        self, backend: Backend, resolver: ContractResolver, decoders: ThreadPoolExecutor, settings: Settings
-    ) -> None:
+    def __init__(self, backend: Backend, resolver: ContractResolver, decoders: Decoders, settings: Settings) -> None:
         self._backend = backend
         self._resolver = resolver
         self._decoders = decoders
-        self._max_pixels = settings.max_image_pixels
         self._batch_size = settings.max_predict_batch_size
 
     async def classify(
@@ -96,11 +93,13 @@ class Classifier:
         """
         contract = await self._resolver.resolve(model, selector, deadline)
         prepared = await self._prepare(contract, uploads, deadline)
-        for _ in range(SWITCH_ATTEMPTS):
+        for attempt in range(SWITCH_ATTEMPTS):
             good = [one for one in prepared if not isinstance(one, errors.GatewayError)]
             try:
                 scores = iter(await self._scores(contract, good, deadline))
             except ServableNotFound:
+                # At once the first time, then ever later: several replicas take seconds to agree.
+                await asyncio.sleep(min(0.01 * attempt**2, deadline.remaining()))
                 renewed = await self._resolver.renew(contract, selector, deadline)
                 if _preparation(renewed) != _preparation(contract):
                     prepared = await self._prepare(renewed, uploads, deadline)
@@ -118,17 +117,7 @@ class Classifier:
     async def _prepare(
         self, contract: Contract, uploads: Sequence[ImageBytes | errors.GatewayError], deadline: Deadline
     ) -> list[Prepared | errors.GatewayError]:
-        loop = asyncio.get_running_loop()
-        decode = partial(_decoded, contract=contract, max_pixels=self._max_pixels)
-        pending = [loop.run_in_executor(self._decoders, decode, upload) for upload in uploads]
-        try:
-            async with asyncio.timeout(deadline.remaining()):
-                return [await future for future in pending]
-        except TimeoutError:
-            raise errors.DeadlineExceeded("The images were not decoded within the request's deadline.") from None
-        finally:
-            for future in pending:
-                future.cancel()
+        return await self._decoders.run([partial(_decoded, upload, contract) for upload in uploads], deadline)
 
     async def _scores(self, contract: Contract, good: Sequence[Prepared], deadline: Deadline) -> list[Scores]:
         batches = [good[start : start + self._batch_size] for start in range(0, len(good), self._batch_size)]
@@ -167,7 +156,7 @@ def _preparation(contract: Contract) -> tuple[object, ...]:
 
 
 def _decoded(
-    upload: ImageBytes | errors.GatewayError, *, contract: Contract, max_pixels: int
+    upload: ImageBytes | errors.GatewayError, contract: Contract, max_pixels: int
 ) -> Prepared | errors.GatewayError:
     if isinstance(upload, errors.GatewayError):
         return upload

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from gateway import errors
 from gateway.backend import Selector
 from gateway.classifier import Classification, Ranked
-from gateway.deadline import Deadline
-from gateway.dependencies import ModelName, SelectorDep, Services, ServicesDep, TopKDep
+from gateway.dependencies import ModelName, SelectorDep, Services, ServicesDep, TopKDep, deadline, time_limit
 from gateway.problems import problem, responses
 from gateway.schemas import (
     BreedAnswer,
@@ -25,7 +24,7 @@ from gateway.schemas import (
 )
 from gateway.uploads import SINGLE_FIELDS, Upload, read_upload, read_uploads
 
-router = APIRouter(prefix="/api/v1", tags=["predictions"])
+router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)])
 
 SHARED_ERRORS = (
     errors.BadRequest,
@@ -75,7 +74,9 @@ BATCH_BODY: dict[str, object] = {
                 "schema": {
                     "type": "object",
                     "required": ["images"],
-                    "properties": {"images": {"type": "array", "items": _BINARY, "description": "The photos."}},
+                    "properties": {
+                        "images": {"type": "array", "minItems": 1, "items": _BINARY, "description": "The photos."}
+                    },
                 }
             }
         },
@@ -170,11 +171,8 @@ async def predict_batch(
 async def _one(
     request: Request, response: Response, parts: Services, model: str, selector: Selector, top_k: int
 ) -> tuple[Ranked, ModelVersion]:
-    settings = parts.settings
-    upload = await read_upload(
-        request, max_bytes=settings.max_upload_bytes, timeout_seconds=settings.upload_timeout_seconds
-    )
-    answer = await _classified(response, parts, model, selector, [upload], top_k)
+    upload = await read_upload(request, max_bytes=parts.settings.max_upload_bytes)
+    answer = await _classified(request, response, parts, model, selector, [upload], top_k)
     [result] = answer.results
     if isinstance(result, errors.GatewayError):
         raise result
@@ -190,17 +188,22 @@ async def _many(
         max_files=settings.max_batch_images,
         max_file_bytes=settings.max_upload_bytes,
         max_bytes=settings.max_batch_upload_bytes,
-        timeout_seconds=settings.upload_timeout_seconds,
     )
-    return uploads, await _classified(response, parts, model, selector, uploads, top_k)
+    return uploads, await _classified(request, response, parts, model, selector, uploads, top_k)
 
 
 async def _classified(
-    response: Response, parts: Services, model: str, selector: Selector, uploads: Sequence[Upload], top_k: int
+    request: Request,
+    response: Response,
+    parts: Services,
+    model: str,
+    selector: Selector,
+    uploads: Sequence[Upload],
+    top_k: int,
 ) -> Classification:
-    deadline = Deadline.after(parts.settings.request_timeout_seconds)
     with parts.admission.admit(len(uploads)):
-        answer = await parts.classifier.classify(model, selector, [one.content for one in uploads], top_k, deadline)
+        contents = [one.content for one in uploads]
+        answer = await parts.classifier.classify(model, selector, contents, top_k, deadline(request))
     response.headers["X-Model-Version"] = str(answer.contract.version)
     return answer
 
