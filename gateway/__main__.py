@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 import sys
+from contextlib import suppress
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
 from gateway import logs
 from gateway.app import create_app
 from gateway.metrics import shared_between
+from gateway.protocol import HttpProtocol
 from gateway.settings import Settings
+
+MAX_OPEN_FILES = 65_536
+"""As many as are asked for where the system allows more."""
+
+KEEP_ALIVE_SECONDS = 75
+"""For how long an idle connection is kept: longer than balancers do, which is 60 seconds by habit.
+
+Where the server is the first to close it, a caller that has just sent its next request loses it."""
 
 
 def app_from_environment() -> FastAPI:
@@ -31,24 +46,63 @@ def main() -> int:
             print(f"gateway: GATEWAY_{name.upper()}: {one['msg']}", file=sys.stderr)  # noqa: T201
         return 2
     logs.configure(settings)
+    raise_open_files_limit()
     with shared_between(settings.workers):
-        _serve(settings)
-    return 0
+        return _serve(settings)
 
 
-def _serve(settings: Settings) -> None:
-    uvicorn.run(
+def _serve(settings: Settings) -> int:
+    config = uvicorn.Config(
         "gateway.__main__:app_from_environment",
         factory=True,
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
+        http=HttpProtocol,
+        ws="none",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         access_log=False,
         log_config=None,
         log_level=settings.log_level,
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
         server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
     )
+    if settings.workers > 1:
+        workers = _Workers(config, sockets=[config.bind_socket()])
+        workers.run()
+        return STARTUP_FAILURE if any(one.exitcode == STARTUP_FAILURE for one in workers.processes) else 0
+    server = _Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    return 0 if server.started else STARTUP_FAILURE
+
+
+class _Server(uvicorn.Server):
+    """Ends with status 0 after SIGTERM; uvicorn raises the signal again when it has stopped, and dies of it."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if sig == signal.SIGTERM:
+            self._captured_signals.remove(sig)
+
+
+class _Workers(Multiprocess):
+    """Lets go of the listening socket when its processes are told to stop: or the system would go on accepting."""
+
+    def terminate_all(self) -> None:
+        for listening in self.sockets:
+            listening.close()
+        super().terminate_all()
+
+
+def raise_open_files_limit() -> None:
+    """Each connection is an open file, and the usual limit of 1,024 is soft."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
-from gateway import __version__, problems
+from gateway import __version__, access, problems
+from gateway.access import Access
 from gateway.admission import Admission
 from gateway.backend import Backend, GrpcBackend
+from gateway.channel import Connection, Tls
 from gateway.classifier import Classifier
+from gateway.decoding import Decoders
 from gateway.dependencies import Services
 from gateway.explainer import Explainer
+from gateway.hangup import CancelOnHangUp
+from gateway.intake import Intake
 from gateway.metrics import Metrics
 from gateway.middleware import RequestContext
 from gateway.predictor import Predictor
+from gateway.ratelimit import RateLimits
 from gateway.resolver import ContractResolver
 from gateway.routes import explain, health, inference, models, pages, predictions, tfserving
 from gateway.routing import Routes, Shadows
 from gateway.schemas import Problem
 from gateway.settings import Settings
+from gateway.stopping import Stopping
 from gateway.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -60,43 +67,51 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
         settings: Every setting.
         backend: A model server to use in place of the one at `settings.serving_target`.
     """
+    tls = Tls.from_settings(settings)
     metrics = Metrics()
     tracing = _tracing() if settings.tracing else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         interceptors = tracing.interceptors() if tracing is not None else ()
-        server = backend if backend is not None else GrpcBackend(settings.serving_target, interceptors)
+        connection = Connection(settings.serving_target, tls, interceptors)
+        server = backend if backend is not None else GrpcBackend(connection)
         resolver = ContractResolver(server, settings.model_options, settings.model_refresh_seconds)
-        decoders = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
-        admission = Admission(settings.max_images_in_flight)
+        decoders = Decoders(settings.decode_workers, settings.max_image_pixels)
+        admission = Admission(settings.max_images_in_flight, settings.max_uploads, settings.max_upload_memory_bytes)
         classifier = Classifier(server, resolver, decoders, settings)
         shadows = Shadows(settings, classifier, admission, metrics)
+        stopping = Stopping(settings.shutdown_delay_seconds)
         try:
-            yield {
-                "services": Services(
-                    settings=settings,
-                    backend=server,
-                    resolver=resolver,
-                    classifier=classifier,
-                    explainer=Explainer(server, resolver, decoders, settings),
-                    predictor=Predictor(server, resolver, decoders, admission, settings),
-                    admission=admission,
-                    decoders=decoders,
-                    metrics=metrics,
-                    routes=Routes(settings.routes, resolver),
-                    shadows=shadows,
-                )
-            }
+            with stopping.on_sigterm():
+                yield {
+                    "services": Services(
+                        settings=settings,
+                        backend=server,
+                        resolver=resolver,
+                        classifier=classifier,
+                        explainer=Explainer(server, resolver, decoders),
+                        predictor=Predictor(server, resolver, decoders, admission, settings),
+                        admission=admission,
+                        decoders=decoders,
+                        metrics=metrics,
+                        routes=Routes(settings.routes, resolver),
+                        shadows=shadows,
+                        stopping=stopping,
+                    )
+                }
         finally:
             await shadows.close()
-            decoders.shutdown(cancel_futures=True)
+            decoders.close()
             await resolver.close()
             await server.close()
             if tracing is not None:
                 await asyncio.to_thread(tracing.close)
 
     app = Gateway(
+        settings,
+        metrics,
+        tracing,
         title="Breed gateway",
         version=__version__,
         description=DESCRIPTION,
@@ -111,28 +126,72 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
         app.include_router(router)
     pages.mount_files(app)
     problems.install(app)
+    # The one that is added last is the outermost.
+    app.add_middleware(Intake)
+    app.add_middleware(CancelOnHangUp)
+    keys, limits = settings.known_keys, RateLimits(settings.rate_limit)
+    if keys or limits or not settings.docs or settings.metrics == "off":
+        app.add_middleware(Access, keys=keys, limits=limits, docs=settings.docs, metrics=settings.metrics)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Content-Type", "X-Request-ID", "X-Routing-Key"],
-            expose_headers=["X-Request-ID", "X-Model-Version", "Retry-After", "Server-Timing"],
+            allow_headers=[
+                "Authorization",
+                "Content-Type",
+                "X-API-Key",
+                "X-Request-ID",
+                "X-Request-Timeout",
+                "X-Routing-Key",
+            ],
+            expose_headers=[
+                "X-Request-ID",
+                "X-Model-Version",
+                "Retry-After",
+                "RateLimit",
+                "RateLimit-Policy",
+                "Server-Timing",
+            ],
         )
-    app.add_middleware(Telemetry, metrics=metrics, tracing=tracing)
-    app.add_middleware(RequestContext)
     return app
 
 
 class Gateway(FastAPI):
     """FastAPI whose description of the API holds the error body, to which the routes only refer."""
 
+    def __init__(self, settings: Settings, metrics: Metrics, tracing: Tracing | None, **options: Any) -> None:
+        super().__init__(**options)
+        self.settings = settings
+        self.gateway_metrics = metrics
+        self.tracing = tracing
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Put the request's id and telemetry around everything, the answer to an unexpected error included."""
+        return RequestContext(Telemetry(super().build_middleware_stack(), self.gateway_metrics, self.tracing))
+
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI description, made when it is first asked for."""
         if not self.openapi_schema:
             schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            super().openapi()["components"]["schemas"]["Problem"] = schema
+            described = super().openapi()
+            described["components"]["schemas"]["Problem"] = schema
+            _tighten(described, self.settings)
+            access.describe(described, keys=bool(self.settings.known_keys), limits=bool(self.settings.rate_limit))
         return super().openapi()
+
+
+def _tighten(description: dict[str, Any], settings: Settings) -> None:
+    """Say of the parameters what FastAPI does not: their limits by settings, and that none of them can be null."""
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                kinds = parameter["schema"].pop("anyOf", ())
+                for kind in kinds:
+                    if kind != {"type": "null"}:
+                        parameter["schema"].update(kind)
+                if parameter["name"] == "top_k":
+                    parameter["schema"]["maximum"] = settings.max_top_k
 
 
 def _tracing() -> Tracing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
+from gateway.channel import Connection
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded, ModelServerFailed, ModelServerUnavailable
 from gateway.pb.serving_pb2 import (
@@ -34,46 +35,19 @@ logger = logging.getLogger(__name__)
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """Id of the HTTP request in whose context a call is made; the model server gets it as metadata ``x-request-id``."""
 
-MAX_MESSAGE_BYTES = 256 * 2**20
-"""Largest answer taken; gRPC's own default of 4 MiB is less than the heat maps of one full batch."""
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
+STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+"""The real paths of the services: the messages here are of a package of their own."""
 
-SERVICE_CONFIG = {
-    "loadBalancingConfig": [{"round_robin": {}}],
-    "methodConfig": [
-        {
-            "name": [
-                {"service": "tensorflow.serving.PredictionService"},
-                {"service": "tensorflow.serving.ModelService"},
-            ],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.05s",
-                "maxBackoff": "0.5s",
-                "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-    # The retry budget: each failure takes one token, each success gives a tenth back, and under half of the tokens
-    # nothing is retried, so that a struggling server is not hit four times as hard.
-    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
-}
+NOT_FOUND_PAUSES = (0.0, 0.02)
+"""Seconds before a version that was not found is asked for again, where there may be several model servers.
 
-CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
-    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # A restarted server is found again within a second or two; the default backs off to two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    ("grpc.dns_min_time_between_resolutions_ms", 2_000),
-    # A silent peer (pulled cable, frozen host) is noticed; servers refuse pings more often than every five minutes
-    # on an idle connection, so they are sent only while a call waits.
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 0),
-)
+During a rollout they do not all have the same versions, and each call goes to the next one; without the repetition two
+of them in strict turns could send every second call to the wrong one for ever."""
+
+BROKEN_STREAM = ("RST_STREAM", "Stream removed", "GOAWAY", "Connection reset", "Socket closed", "Broken pipe")
+"""In gRPC's own details of INTERNAL and UNKNOWN: the connection broke. A model that fails gives other words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,36 +112,18 @@ class Backend(Protocol):
         ...
 
 
-RequestT = TypeVar("RequestT", bound=Message)
 ResponseT = TypeVar("ResponseT", bound=Message)
 
 
 class GrpcBackend:
     """A TensorFlow model server (or several behind one target) over gRPC.
 
-    The messages are of a package of their own, so the real paths of the services are spelled out here.
+    Args:
+        connection: Where it is, or they are.
     """
 
-    def __init__(self, target: str, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()) -> None:
-        """Open the channel; it connects on first use.
-
-        Args:
-            target: See `channel_target`.
-            interceptors: Called around every call.
-        """
-        self._channel = grpc.aio.insecure_channel(
-            channel_target(target), options=CHANNEL_OPTIONS, interceptors=interceptors
-        )
-        prediction, model = "/tensorflow.serving.PredictionService/", "/tensorflow.serving.ModelService/"
-        self._predict = self._channel.unary_unary(
-            prediction + "Predict", PredictRequest.SerializeToString, PredictResponse.FromString
-        )
-        self._metadata = self._channel.unary_unary(
-            prediction + "GetModelMetadata", ModelMetadataRequest.SerializeToString, ModelMetadataResponse.FromString
-        )
-        self._status = self._channel.unary_unary(
-            model + "GetModelStatus", ModelStatusRequest.SerializeToString, ModelStatusResponse.FromString
-        )
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     async def predict(
         self,
@@ -183,7 +139,7 @@ class GrpcBackend:
         request.model_spec.signature_name = signature
         for name, tensor in inputs.items():
             request.inputs[name].CopyFrom(tensor)
-        response = await _call(self._predict, request, deadline)
+        response = await self._call(PREDICT, request, PredictResponse, deadline)
         return response.outputs
 
     async def signatures(
@@ -191,7 +147,7 @@ class GrpcBackend:
     ) -> tuple[int, Mapping[str, SignatureDef]]:
         """See `Backend.signatures`."""
         request = ModelMetadataRequest(model_spec=_spec(model, selector), metadata_field=["signature_def"])
-        response = await _call(self._metadata, request, deadline)
+        response = await self._call(METADATA, request, ModelMetadataResponse, deadline)
         packed = response.metadata["signature_def"]
         try:
             # Not Any.Unpack: it compares the message's full name, and ours is of another package.
@@ -202,22 +158,33 @@ class GrpcBackend:
 
     async def status(self, model: str, deadline: Deadline) -> Sequence[ModelVersionStatus]:
         """See `Backend.status`."""
-        response = await _call(self._status, ModelStatusRequest(model_spec=_spec(model, Selector())), deadline)
+        request = ModelStatusRequest(model_spec=_spec(model, Selector()))
+        response = await self._call(STATUS, request, ModelStatusResponse, deadline)
         return response.model_version_status
 
     async def close(self) -> None:
         """See `Backend.close`."""
-        await self._channel.close()
+        await self._connection.close()
 
+    async def _call(self, path: str, request: Message, answer: type[ResponseT], deadline: Deadline) -> ResponseT:
+        pauses = NOT_FOUND_PAUSES if self._connection.replicated else ()
+        for pause in pauses:
+            try:
+                return await self._call_once(path, request, answer, deadline)
+            except ServableNotFound:
+                await asyncio.sleep(pause)
+        return await self._call_once(path, request, answer, deadline)
 
-def channel_target(target: str) -> str:
-    """GRPC's name of a target.
-
-    ``host:port`` and anything with a scheme (``dns:///serving:8500``, ``unix:/path``) are taken as gRPC takes them: a
-    name that resolves to several addresses is used in turn. Several IPv4 addresses are separated by commas.
-    """
-    addresses = [part.strip() for part in target.split(",") if part.strip()]
-    return "ipv4:" + ",".join(addresses) if len(addresses) > 1 else target.strip()
+    async def _call_once(self, path: str, request: Message, answer: type[ResponseT], deadline: Deadline) -> ResponseT:
+        channel = await self._connection.channel()
+        method = channel.unary_unary(path, type(request).SerializeToString, answer.FromString)
+        metadata = (("x-request-id", request_id.get()),) if request_id.get() else None
+        try:
+            return await method(request, timeout=deadline.remaining(), metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                self._connection.failed()
+            raise _translated(error) from error
 
 
 def _spec(model: str, selector: Selector) -> ModelSpec:
@@ -227,16 +194,6 @@ def _spec(model: str, selector: Selector) -> ModelSpec:
     elif selector.label is not None:
         spec.version_label = selector.label
     return spec
-
-
-async def _call(
-    method: grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT], request: RequestT, deadline: Deadline
-) -> ResponseT:
-    metadata = (("x-request-id", request_id.get()),) if request_id.get() else None
-    try:
-        return await method(request, timeout=deadline.remaining(), metadata=metadata)
-    except grpc.aio.AioRpcError as error:
-        raise _translated(error) from error
 
 
 def _translated(error: grpc.aio.AioRpcError) -> Exception:
@@ -250,7 +207,10 @@ def _translated(error: grpc.aio.AioRpcError) -> Exception:
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded("The model server did not answer within the request's deadline.")
     logger.warning("model server: %s: %s", code.name, details, extra={"grpc_code": code.name})
-    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+    broken = code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN) and any(
+        word in details for word in BROKEN_STREAM
+    )
+    if broken or code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return ModelServerUnavailable("The model server cannot be reached at the moment.")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return ModelServerUnavailable("The model server takes no more work at the moment.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +16,7 @@ from gateway.backend import Backend, Selector, ServableNotFound
 from gateway.calls import Call
 from gateway.contract import Contract
 from gateway.deadline import Deadline
+from gateway.decoding import Decoders
 from gateway.pb.serving_pb2 import DataType, Tensor
 from gateway.resolver import ContractResolver
 from gateway.settings import Settings
@@ -70,17 +70,14 @@ class Classifier:
     Args:
         backend: The model server.
         resolver: Finds the version and its contract.
-        decoders: Threads in which images are decoded; the event loop never does.
+        decoders: Decode images; the event loop never does.
         settings: Limits.
     """
 
-    def __init__(
-        self, backend: Backend, resolver: ContractResolver, decoders: ThreadPoolExecutor, settings: Settings
-    ) -> None:
+    def __init__(self, backend: Backend, resolver: ContractResolver, decoders: Decoders, settings: Settings) -> None:
         self._backend = backend
         self._resolver = resolver
         self._decoders = decoders
-        self._max_pixels = settings.max_image_pixels
         self._batch_size = settings.max_predict_batch_size
 
     async def classify(
@@ -115,12 +112,14 @@ class Classifier:
         else:
             prepared = await self._prepare(contract, uploads, deadline, call)
         call.failures.extend(one.code for one in prepared if isinstance(one, errors.GatewayError))
-        for _ in range(SWITCH_ATTEMPTS):
+        for attempt in range(SWITCH_ATTEMPTS):
             good = [one for one in prepared if not isinstance(one, errors.GatewayError)]
             try:
                 with call.stage("predict"):
                     scores = iter(await self._scores(contract, good, deadline))
             except ServableNotFound:
+                # At once the first time, then ever later: several replicas take seconds to agree.
+                await asyncio.sleep(min(0.01 * attempt**2, deadline.remaining()))
                 renewed = await self._resolver.renew(contract, selector, deadline)
                 if _preparation(renewed) != _preparation(contract):
                     prepared = await self._prepare(renewed, uploads, deadline, call)
@@ -140,22 +139,15 @@ class Classifier:
     async def _prepare(
         self, contract: Contract, uploads: Sequence[ImageBytes | errors.GatewayError], deadline: Deadline, call: Call
     ) -> list[Prepared | errors.GatewayError]:
-        loop = asyncio.get_running_loop()
         submitted = time.perf_counter()
         started: list[float] = []
-        decode = partial(_decoded, contract=contract, max_pixels=self._max_pixels, started=started)
-        pending = [loop.run_in_executor(self._decoders, decode, upload) for upload in uploads]
-        try:
-            async with asyncio.timeout(deadline.remaining()):
-                prepared = [await future for future in pending]
-            call.add("queue", min(started, default=submitted) - submitted)
-            call.add("decode", time.perf_counter() - min(started, default=submitted))
-            return prepared
-        except TimeoutError:
-            raise errors.DeadlineExceeded("The images were not decoded within the request's deadline.") from None
-        finally:
-            for future in pending:
-                future.cancel()
+        prepared = await self._decoders.run(
+            [partial(_decoded, upload, contract, started) for upload in uploads], deadline
+        )
+        begun = min(started, default=submitted)
+        call.add("queue", begun - submitted)
+        call.add("decode", time.perf_counter() - begun)
+        return prepared
 
     async def _scores(self, contract: Contract, good: Sequence[Prepared], deadline: Deadline) -> list[Scores]:
         batches = [good[start : start + self._batch_size] for start in range(0, len(good), self._batch_size)]
@@ -194,7 +186,7 @@ def _preparation(contract: Contract) -> tuple[object, ...]:
 
 
 def _decoded(
-    upload: ImageBytes | errors.GatewayError, *, contract: Contract, max_pixels: int, started: list[float]
+    upload: ImageBytes | errors.GatewayError, contract: Contract, started: list[float], max_pixels: int
 ) -> Prepared | errors.GatewayError:
     started.append(time.perf_counter())
     if isinstance(upload, errors.GatewayError):

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
 
 from gateway.admission import Admission
 from gateway.backend import Backend, Selector
 from gateway.calls import Call
 from gateway.classifier import Classifier
 from gateway.deadline import Deadline
-from gateway.errors import DeadlineExceeded, InvalidParameter
+from gateway.decoding import Decoders
+from gateway.errors import InvalidParameter
 from gateway.explainer import Explainer
 from gateway.metrics import Metrics
 from gateway.predictor import Predictor
 from gateway.resolver import ContractResolver
 from gateway.routing import ROUTING_KEY, Routes, Shadows
 from gateway.settings import MODEL_NAME, Settings
+from gateway.stopping import Stopping
 
 MAX_VERSION = 2**63 - 1
 """Versions are signed 64-bit numbers on the wire."""
+
+MIN_TIMEOUT_SECONDS = 0.001
+"""Less is taken for a mistake."""
 
 
 GivenT = TypeVar("GivenT")
@@ -43,10 +46,11 @@ class Services:
     predictor: Predictor
     explainer: Explainer
     admission: Admission
-    decoders: ThreadPoolExecutor
+    decoders: Decoders
     metrics: Metrics
     routes: Routes
     shadows: Shadows
+    stopping: Stopping
 
     @contextmanager
     def admit(self, images: int) -> Iterator[None]:
@@ -68,11 +72,8 @@ class Services:
         Raises:
             DeadlineExceeded: It was not done in time.
         """
-        try:
-            async with asyncio.timeout(deadline.remaining()):
-                return await asyncio.get_running_loop().run_in_executor(self.decoders, work, given)
-        except TimeoutError:
-            raise DeadlineExceeded("The request was not read within its deadline.") from None
+        [done] = await self.decoders.run([lambda _: work(given)], deadline)
+        return done
 
 
 async def services(request: Request) -> Services:
@@ -127,6 +128,45 @@ async def top_k(
     if top_k > limit:
         raise InvalidParameter(f"top_k is at most {limit}.", limit=limit)
     return top_k
+
+
+async def time_limit(
+    request: Request,
+    x_request_timeout: Annotated[
+        float | None,
+        Header(
+            ge=MIN_TIMEOUT_SECONDS,
+            allow_inf_nan=False,
+            description="The same as `timeout_seconds`, as a header.",
+            examples=[2.5],
+        ),
+    ] = None,
+    timeout_seconds: Annotated[
+        float | None,
+        Query(
+            ge=MIN_TIMEOUT_SECONDS,
+            allow_inf_nan=False,
+            description=(
+                "Seconds that the answer may take once the upload is complete, waiting, decoding and the model "
+                "included. The gateway's own limit stays; of several the least counts."
+            ),
+            examples=[2.5],
+        ),
+    ] = None,
+) -> None:
+    """Take note of the time that a caller gives its request; for routers, whose endpoints use `deadline`."""
+    limit = (await services(request)).settings.request_timeout_seconds
+    request.state.time_limit = min(limit, x_request_timeout or limit, timeout_seconds or limit)
+
+
+def deadline(request: Request) -> Deadline:
+    """The deadline of a request whose upload is complete now: the setting's, or less where the caller asked for less.
+
+    Works below a router that depends on `time_limit`.
+    """
+    seconds = request.state.time_limit
+    assert isinstance(seconds, float)
+    return Deadline.after(seconds)
 
 
 ServicesDep = Annotated[Services, Depends(services)]

@@ -3,6 +3,7 @@
     GatewayError
     ├── BadRequest             400  the form or the parameters cannot be read
     │   └── InvalidTensor           tensors that the signature does not take
+    ├── Unauthorized           401  no API key, or a wrong one
     ├── NotFound               404
     │   ├── UnknownModel
     │   ├── UnknownVersion
@@ -17,6 +18,8 @@
     │   ├── InvalidImage            an accepted format, but broken
     │   └── ImageTooLarge           too many pixels
     ├── Overloaded             429  the gateway has all the work it takes
+    ├── RateLimited            429  this caller has asked too often
+    ├── HeadersTooLarge        431
     ├── InternalError          500
     ├── BadUpstream            502
     │   ├── UnsupportedModel        the served model is no image classifier that can be spoken to
@@ -31,6 +34,7 @@ Every one of them leaves as the same JSON body (problem details, RFC 9457): see 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -64,6 +68,12 @@ class InvalidTensor(BadRequest):
     """Tensors that cannot be read, or that the model's signature does not take."""
 
     code, title = "invalid_tensor", "Invalid tensor"
+
+
+class Unauthorized(GatewayError):
+    """The API key is missing or not known."""
+
+    status, code, title = 401, "unauthorized", "API key needed"
 
 
 class NotFound(GatewayError):
@@ -156,6 +166,29 @@ class Overloaded(GatewayError):
 
     status, code, title = 429, "overloaded", "Too many requests"
     retry_after_seconds = 1
+
+
+class RateLimited(GatewayError):
+    """This caller has asked more often than it may.
+
+    Args:
+        detail: As in `GatewayError`.
+        seconds: After which it may ask again.
+        headers: Further headers of the answer.
+    """
+
+    status, code, title = 429, "rate_limited", "Too many requests"
+    retry_after_seconds = 1
+
+    def __init__(self, detail: str, seconds: int = 1, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.headers = {"Retry-After": str(seconds), **(headers or {})}
+
+
+class HeadersTooLarge(GatewayError):
+    """The headers of the request are larger than is accepted."""
+
+    status, code, title = 431, "headers_too_large", "Headers too large"
 
 
 class InternalError(GatewayError):

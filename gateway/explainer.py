@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -24,11 +24,11 @@ from gateway.classifier import (
 )
 from gateway.contract import EXPLAIN, Contract
 from gateway.deadline import Deadline
+from gateway.decoding import Decoders
 from gateway.image_formats import open_image
 from gateway.overlay import Box, paint_heat
 from gateway.pb.serving_pb2 import Tensor
 from gateway.resolver import ContractResolver
-from gateway.settings import Settings
 from gateway.tensors import TensorError, number_array, number_tensor
 
 HeatMap = npt.NDArray[np.float32]
@@ -68,17 +68,13 @@ class Explainer:
     Args:
         backend: The model server.
         resolver: Finds the version and its contract.
-        decoders: Threads in which images are decoded and painted.
-        settings: Limits.
+        decoders: Decode and paint.
     """
 
-    def __init__(
-        self, backend: Backend, resolver: ContractResolver, decoders: ThreadPoolExecutor, settings: Settings
-    ) -> None:
+    def __init__(self, backend: Backend, resolver: ContractResolver, decoders: Decoders) -> None:
         self._backend = backend
         self._resolver = resolver
         self._decoders = decoders
-        self._max_pixels = settings.max_image_pixels
 
     async def explain(
         self, model: str, selector: Selector, upload: ImageBytes, top_k: int, deadline: Deadline
@@ -97,13 +93,13 @@ class Explainer:
             GatewayError: As in `Classifier.classify`, and what is wrong with the image.
         """
         contract = await self._resolver.resolve(model, selector, deadline)
-        for _ in range(SWITCH_ATTEMPTS):
+        for attempt in range(SWITCH_ATTEMPTS):
             if not contract.explains:
                 raise errors.SignatureMissing(
                     f"The model {model!r} version {contract.version} gives no heat maps: it has no signature "
                     f"{EXPLAIN!r}."
                 )
-            pixels, box = await self._in_thread(self._decoded, deadline, upload, contract)
+            pixels, box = await self._in_thread(_decoded, deadline, upload, contract)
             try:
                 outputs = await self._backend.predict(
                     model,
@@ -114,6 +110,7 @@ class Explainer:
                     deadline,
                 )
             except ServableNotFound:
+                await asyncio.sleep(min(0.01 * attempt**2, deadline.remaining()))
                 contract = await self._resolver.renew(contract, selector, deadline)
                 continue
             [scores] = checked_scores(contract, outputs.get("probabilities"), 1)
@@ -123,33 +120,43 @@ class Explainer:
 
     async def painted(self, upload: ImageBytes, explanation: Explanation, deadline: Deadline) -> bytes:
         """The whole photo, upright and at most `OVERLAY_SIDE` pixels long, with the heat map over it, as PNG."""
-        return await self._in_thread(self._painted, deadline, upload, explanation)
+        return await self._in_thread(_painted, deadline, upload, explanation)
 
-    async def _in_thread(self, work: Callable[[ImageBytes, T], R], deadline: Deadline, upload: ImageBytes, of: T) -> R:
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(deadline.remaining()):
-                return await loop.run_in_executor(self._decoders, work, upload, of)
-        except TimeoutError:
-            raise errors.DeadlineExceeded("The image was not decoded within the request's deadline.") from None
-        except images.ImageError as error:
-            raise image_error(error) from error
+    async def _in_thread(
+        self, work: Callable[[ImageBytes, T, int], R], deadline: Deadline, upload: ImageBytes, of: T
+    ) -> R:
+        [result] = await self._decoders.run([partial(_caught, work, upload, of)], deadline)
+        if isinstance(result, errors.GatewayError):
+            raise result
+        return result
 
-    def _decoded(self, upload: ImageBytes, contract: Contract) -> tuple[Pixels, Box]:
-        pixels = images.decode_image(upload, contract.target, max_pixels=self._max_pixels)
-        return pixels, covered(self._upright_size(upload), contract.target)
 
-    def _painted(self, upload: ImageBytes, explanation: Explanation) -> bytes:
-        width, height = self._upright_size(upload)
-        shrink = min(1.0, OVERLAY_SIDE / max(width, height))
-        whole = images.Target(max(1, round(height * shrink)), max(1, round(width * shrink)), "squash")
-        photo = images.decode_image(upload, whole, max_pixels=self._max_pixels)
-        return paint_heat(photo, explanation.heatmap, explanation.box)
+def _caught(
+    work: Callable[[ImageBytes, T, int], R], upload: ImageBytes, of: T, max_pixels: int
+) -> R | errors.GatewayError:
+    try:
+        return work(upload, of, max_pixels)
+    except images.ImageError as error:
+        return image_error(error)
 
-    def _upright_size(self, upload: ImageBytes) -> tuple[int, int]:
-        _, picture, orientation = open_image(bytes(upload), self._max_pixels)
-        width, height = picture.size
-        return (height, width) if orientation in _SIDEWAYS else (width, height)
+
+def _decoded(upload: ImageBytes, contract: Contract, max_pixels: int) -> tuple[Pixels, Box]:
+    pixels = images.decode_image(upload, contract.target, max_pixels=max_pixels)
+    return pixels, covered(_upright_size(upload, max_pixels), contract.target)
+
+
+def _painted(upload: ImageBytes, explanation: Explanation, max_pixels: int) -> bytes:
+    width, height = _upright_size(upload, max_pixels)
+    shrink = min(1.0, OVERLAY_SIDE / max(width, height))
+    whole = images.Target(max(1, round(height * shrink)), max(1, round(width * shrink)), "squash")
+    photo = images.decode_image(upload, whole, max_pixels=max_pixels)
+    return paint_heat(photo, explanation.heatmap, explanation.box)
+
+
+def _upright_size(upload: ImageBytes, max_pixels: int) -> tuple[int, int]:
+    _, picture, orientation = open_image(bytes(upload), max_pixels)
+    width, height = picture.size
+    return (height, width) if orientation in _SIDEWAYS else (width, height)
 
 
 def covered(size: tuple[int, int], target: images.Target) -> Box:

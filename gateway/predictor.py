@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +16,7 @@ from gateway.calls import Call
 from gateway.classifier import SWITCH_ATTEMPTS
 from gateway.contract import DEFAULT_SIGNATURE
 from gateway.deadline import Deadline
+from gateway.decoding import Decoders
 from gateway.image_formats import check_pixels, open_image
 from gateway.pb.serving_pb2 import DataType, SignatureDef, Tensor
 from gateway.resolver import ContractResolver, Served
@@ -64,7 +64,7 @@ class Predictor:
         self,
         backend: Backend,
         resolver: ContractResolver,
-        decoders: ThreadPoolExecutor,
+        decoders: Decoders,
         admission: Admission,
         settings: Settings,
     ) -> None:
@@ -72,7 +72,6 @@ class Predictor:
         self._resolver = resolver
         self._decoders = decoders
         self._admission = admission
-        self._max_pixels = settings.max_image_pixels
         self._max_rows = settings.max_predict_batch_size
 
     async def predict(
@@ -97,7 +96,7 @@ class Predictor:
         key = key or DEFAULT_SIGNATURE
         served = await self._resolver.served(model, selector, deadline)
         call.answered_by(served.model, served.version)
-        for _ in range(SWITCH_ATTEMPTS):
+        for attempt in range(SWITCH_ATTEMPTS):
             signature = _signature(served, key)
             with call.stage("decode"):
                 call.images, tensors = await self._prepared(served, key, read, deadline)
@@ -105,6 +104,7 @@ class Predictor:
                 with self._admission.admit(call.images - 1), call.stage("predict"):
                     given = await self._backend.predict(served.model, served.version, key, tensors, [], deadline)
             except ServableNotFound:
+                await asyncio.sleep(min(0.01 * attempt**2, deadline.remaining()))  # as in `Classifier.classify`
                 served = await self._resolver.renew_served(served.model, served.version, selector, deadline)
                 call.answered_by(served.model, served.version)
                 continue
@@ -114,12 +114,11 @@ class Predictor:
     async def _prepared(
         self, served: Served, key: str, read: ReadInputs, deadline: Deadline
     ) -> tuple[int, dict[str, Tensor]]:
-        prepare = partial(_prepared, served, key, read, max_rows=self._max_rows, max_pixels=self._max_pixels)
-        try:
-            async with asyncio.timeout(deadline.remaining()):
-                return await asyncio.get_running_loop().run_in_executor(self._decoders, prepare)
-        except TimeoutError:
-            raise errors.DeadlineExceeded("The tensors were not read within the request's deadline.") from None
+        prepare = partial(_prepared, served, key, read, self._max_rows)
+        [prepared] = await self._decoders.run([prepare], deadline)
+        if isinstance(prepared, errors.ImageTooLarge):
+            raise prepared
+        return prepared
 
 
 def _signature(served: Served, key: str) -> SignatureDef:
@@ -130,15 +129,17 @@ def _signature(served: Served, key: str) -> SignatureDef:
 
 
 def _prepared(
-    served: Served, key: str, read: ReadInputs, *, max_rows: int, max_pixels: int
-) -> tuple[int, dict[str, Tensor]]:
+    served: Served, key: str, read: ReadInputs, max_rows: int, max_pixels: int
+) -> tuple[int, dict[str, Tensor]] | errors.ImageTooLarge:
     signature = served.signatures[key]
     arrays = read(signature)
     rows = check_inputs(signature, arrays, max_rows)
-    if takes_encoded_images(served, key):
-        arrays = {name: _checked_images(array, max_pixels) for name, array in arrays.items()}
     try:
+        if takes_encoded_images(served, key):
+            arrays = {name: _checked_images(array, max_pixels) for name, array in arrays.items()}
         return rows, {name: tensor_of(array) for name, array in arrays.items()}
+    except errors.ImageTooLarge as error:
+        return error  # given and not raised, as `Decoders` wants it
     except TensorError as error:
         raise errors.InvalidTensor(f"The inputs cannot be sent: {error}.") from error
 

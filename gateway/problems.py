@@ -39,7 +39,7 @@ def problem_response(error: errors.GatewayError, headers: Mapping[str, str] | No
     """The HTTP answer for an error."""
     sent = dict(headers or {})
     if error.retry_after_seconds is not None:
-        sent["Retry-After"] = str(error.retry_after_seconds)
+        sent.setdefault("Retry-After", str(error.retry_after_seconds))
     body = problem(error).model_dump_json(exclude_none=True)
     return Response(body, error.status, sent, media_type=MEDIA_TYPE)
 
@@ -129,6 +129,9 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, errors.GatewayError):
+        # FastAPI takes whatever goes wrong while it reads a JSON body for a fault of the JSON.
+        return problem_response(error.__cause__)
     if error.status_code == 404:
         return _answer(request, errors.NotFound(f"There is nothing at {json.dumps(request.url.path[:200])}."))
     if error.status_code == 405:

@@ -168,10 +168,11 @@ class ContractResolver:
             self._entries.pop(key, None)
 
     async def _joined(self, task: asyncio.Task[Served], deadline: Deadline) -> Served:
-        try:
-            return await asyncio.wait_for(asyncio.shield(task), deadline.remaining())
-        except TimeoutError:
-            raise DeadlineExceeded("The model server did not answer within the request's deadline.") from None
+        # Unlike wait_for this leaves the look-up alone, whoever of those who share it goes.
+        done, _ = await asyncio.wait({task}, timeout=deadline.remaining())
+        if not done:
+            raise DeadlineExceeded("The model server did not answer within the request's deadline.")
+        return task.result()
 
     async def _read(self, model: str, selector: Selector) -> Served:
         deadline = Deadline.after(LOOKUP_SECONDS)

@@ -5,14 +5,17 @@ The environment variable of a setting is its name in upper case after ``GATEWAY_
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 from pathlib import Path
 from typing import Annotated, Literal
 
+from limits import parse_many
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gateway.auth import ApiKeys, read_entries
 from gateway.images import DEFAULT_MAX_PIXELS, FitMode, Interpolation
 
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
@@ -83,6 +86,17 @@ class Settings(BaseSettings):
         "127.0.0.1:8500",
         description="gRPC address of the model server: host:port, several separated by commas, or dns:///name:port.",
     )
+    serving_tls: bool = Field(False, description="Whether the connection to the model server is encrypted.")
+    serving_tls_ca: Path | None = Field(
+        None, description="PEM file of the authorities that the model server's certificate may come from."
+    )
+    serving_tls_certificate: Path | None = Field(
+        None, description="PEM file of the certificate that the gateway shows to the model server (mutual TLS)."
+    )
+    serving_tls_key: Path | None = Field(None, description="PEM file of the private key of that certificate.")
+    serving_tls_server_name: str = Field(
+        "", description="Name in the model server's certificate, where it is not the one in its address."
+    )
     default_model: str = Field("dog_breed", pattern=MODEL_NAME, description="The model behind /api/v1/predict_breed.")
     models: CommaSeparated = Field(
         (),
@@ -118,8 +132,20 @@ class Settings(BaseSettings):
         10.0, gt=0, le=600, description="Deadline of a request once its upload is complete, in seconds."
     )
     upload_timeout_seconds: float = Field(30.0, gt=0, le=3600, description="Time for an upload to arrive, in seconds.")
+    min_upload_bytes_per_second: int = Field(
+        1000, ge=0, description="Least rate of an upload, after 5 seconds of patience; 0: any."
+    )
+    header_timeout_seconds: float = Field(
+        10.0, gt=0, le=600, description="Time for the headers of a request to arrive, in seconds."
+    )
     shutdown_timeout_seconds: int = Field(
         20, ge=0, le=600, description="Time for requests in flight to finish after SIGTERM, in seconds."
+    )
+    shutdown_delay_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=600,
+        description="Time after SIGTERM in which /readyz says no and requests are still accepted, in seconds.",
     )
 
     max_upload_bytes: int = Field(
@@ -140,10 +166,35 @@ class Settings(BaseSettings):
     max_images_in_flight: int = Field(
         256, ge=1, description="Most images in work at once; a request beyond it is answered 429 at once."
     )
+    max_uploads: int = Field(
+        1000, ge=1, description="Most bodies received at once; a request beyond it is answered 429 at once."
+    )
+    max_upload_memory_bytes: int = Field(
+        512 * 2**20, ge=1, description="Most bytes of bodies held at once; a request beyond it is answered 429 at once."
+    )
     decode_threads: int = Field(0, ge=0, le=256, description="Threads that decode images; 0: one for each core.")
 
     cors_origins: CommaSeparated = Field(
         (), description="Origins whose pages may call the API from a browser, such as https://example.org; none: off."
+    )
+    api_keys: CommaSeparated = Field(
+        (), description="SHA-256 of each API key, or name:SHA-256, as python -m gateway.auth makes them; none: no keys."
+    )
+    api_keys_file: Path | None = Field(None, description="File of the same, one a line.")
+    rate_limit: str = Field(
+        "",
+        description=(
+            "Most requests of one key, or without keys of one address, for each worker, such as 60/minute or "
+            "10/second;1000/hour; empty: any."
+        ),
+    )
+    trusted_proxies: CommaSeparated = Field(
+        (),
+        description="Addresses or networks of proxies whose X-Forwarded-For and -Proto are believed; none: no one's.",
+    )
+    docs: bool = Field(True, description="Whether /docs and /openapi.json are served.")
+    metrics: Literal["open", "key", "off"] = Field(
+        "open", description="Whether /metrics is open to all, wants an API key, or is off."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
@@ -152,7 +203,7 @@ class Settings(BaseSettings):
     )
     log_format: Literal["console", "json"] = Field("console", description="Log lines for people, or JSON for machines.")
 
-    @field_validator("models", "cors_origins", mode="before")
+    @field_validator("models", "cors_origins", "api_keys", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -189,12 +240,57 @@ class Settings(BaseSettings):
     def _batch_limits_agree(self) -> Settings:
         if self.max_images_in_flight < self.max_batch_images:
             raise ValueError("max_images_in_flight must be at least max_batch_images, or no full batch is ever taken")
+        if self.max_upload_memory_bytes < max(self.max_upload_bytes, self.max_batch_upload_bytes):
+            raise ValueError("max_upload_memory_bytes must be at least max_upload_bytes and max_batch_upload_bytes")
+        return self
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _is_rate(cls, value: str) -> str:
+        if value:
+            parse_many(value)
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            ipaddress.ip_network(one)
+        return value
+
+    @model_validator(mode="after")
+    def _keys_are_keys(self) -> Settings:
+        try:
+            keys = self.known_keys
+        except OSError as error:
+            raise ValueError(f"api_keys_file cannot be read: {error.strerror}") from error
+        if self.metrics == "key" and not keys:
+            raise ValueError("metrics cannot want a key where there are none")
+        return self
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Settings:
+        parts = (self.serving_tls_ca, self.serving_tls_certificate, self.serving_tls_key, self.serving_tls_server_name)
+        if any(parts) and not self.serving_tls:
+            raise ValueError("serving_tls must be on for its certificates and name to be used")
+        if (self.serving_tls_certificate is None) != (self.serving_tls_key is None):
+            raise ValueError("serving_tls_certificate and serving_tls_key go together")
+        if self.serving_tls and "," in self.serving_target and not self.serving_tls_server_name:
+            raise ValueError("serving_tls_server_name must be given for a list of model servers")
+        for file in (self.serving_tls_ca, self.serving_tls_certificate, self.serving_tls_key):
+            if file is not None and not file.is_file():
+                raise ValueError(f"there is no file {str(file)!r}")
         return self
 
     @property
     def served_models(self) -> tuple[str, ...]:
         """The default model and the configured ones, each once."""
         return tuple(dict.fromkeys((self.default_model, *self.models)))
+
+    @property
+    def known_keys(self) -> ApiKeys:
+        """The keys of the setting and of the file."""
+        return ApiKeys([*self.api_keys, *(read_entries(self.api_keys_file) if self.api_keys_file else ())])
 
     @property
     def decode_workers(self) -> int:

@@ -6,7 +6,6 @@ is complete, and so that nothing is ever written to disk.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -14,7 +13,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from gateway.errors import BadRequest, GatewayError, UnsupportedRequest, UploadTimeout, UploadTooLarge
+from gateway.errors import BadRequest, GatewayError, UnsupportedRequest, UploadTooLarge
 
 SINGLE_FIELDS = ("dog_image", "image", "file")
 """Names under which one image may be sent."""
@@ -52,19 +51,19 @@ class Upload:
         return self.data if self.error is None else self.error
 
 
-async def read_upload(request: Request, *, max_bytes: int, timeout_seconds: float) -> Upload:
+async def read_upload(request: Request, *, max_bytes: int) -> Upload:
     """The one image of a request, from a form or as the raw body.
 
     Raises:
         BadRequest: The form is broken, or holds no image or several.
         UnsupportedRequest: The body is neither form nor image.
         UploadTooLarge: More than `max_bytes`.
-        UploadTimeout: Not complete within `timeout_seconds`.
+        UploadTimeout, Overloaded: As `gateway.intake` raises them.
     """
     media_type, boundary = _content_type(request)
     if media_type == "multipart/form-data":
         form = _Form(boundary, SINGLE_FIELDS, max_files=1, max_file_bytes=max_bytes)
-        await _receive(request, form.feed, max_bytes + FORM_OVERHEAD_BYTES, max_bytes, timeout_seconds)
+        await _receive(request, form.feed, max_bytes + FORM_OVERHEAD_BYTES, max_bytes)
         [upload] = form.finish()
         if upload.error is not None:
             raise upload.error
@@ -75,43 +74,40 @@ async def read_upload(request: Request, *, max_bytes: int, timeout_seconds: floa
             f"{_listed(SINGLE_FIELDS)}, or the image itself as image/* or application/octet-stream."
         )
     upload = Upload()
-    await _receive(request, upload.data.extend, max_bytes, max_bytes, timeout_seconds)
+    await _receive(request, upload.data.extend, max_bytes, max_bytes)
     if not upload.data:
         raise BadRequest("The body is empty: send a multipart form with one file, or the image itself.")
     return upload
 
 
-async def read_uploads(
-    request: Request, *, max_files: int, max_file_bytes: int, max_bytes: int, timeout_seconds: float
-) -> list[Upload]:
+async def read_uploads(request: Request, *, max_files: int, max_file_bytes: int, max_bytes: int) -> list[Upload]:
     """The images of a batch request, in the order of the form; a file over its limit carries an error.
 
     Raises:
         BadRequest: The form is broken or holds no image.
         UnsupportedRequest: The body is not a form.
         UploadTooLarge: More than `max_files` files or more than `max_bytes` in all.
-        UploadTimeout: Not complete within `timeout_seconds`.
+        UploadTimeout, Overloaded: As `gateway.intake` raises them.
     """
     media_type, boundary = _content_type(request)
     if media_type != "multipart/form-data":
         raise UnsupportedRequest("A batch is sent as a multipart form with one file part for each image.")
     form = _Form(boundary, BATCH_FIELDS, max_files=max_files, max_file_bytes=max_file_bytes)
-    await _receive(request, form.feed, max_bytes, max_bytes, timeout_seconds)
+    await _receive(request, form.feed, max_bytes, max_bytes)
     return form.finish()
 
 
-async def read_body(request: Request, *, max_bytes: int, timeout_seconds: float) -> bytearray:
+async def read_body(request: Request, *, max_bytes: int) -> bytearray:
     """The whole body, of any type.
 
     Raises:
         UnsupportedRequest: It is compressed.
         UploadTooLarge: More than `max_bytes`.
-        UploadTimeout: Not complete within `timeout_seconds`.
     """
     if request.headers.get("content-encoding", "identity") != "identity":
         raise UnsupportedRequest("A compressed body is not accepted.")
     body = bytearray()
-    await _receive(request, body.extend, max_bytes, max_bytes, timeout_seconds)
+    await _receive(request, body.extend, max_bytes, max_bytes)
     return body
 
 
@@ -120,9 +116,7 @@ def _content_type(request: Request) -> tuple[str, bytes]:
     return media_type.decode("latin-1").lower(), options.get(b"boundary", b"")
 
 
-async def _receive(
-    request: Request, feed: Callable[[bytes], None], max_body: int, max_said: int, timeout_seconds: float
-) -> None:
+async def _receive(request: Request, feed: Callable[[bytes], None], max_body: int, max_said: int) -> None:
     """Hand over the body piece by piece.
 
     Args:
@@ -130,7 +124,6 @@ async def _receive(
         feed: Takes each piece.
         max_body: Bytes after which it is too large.
         max_said: The limit as the caller is told.
-        timeout_seconds: For all of it.
     """
     too_large = UploadTooLarge(f"The upload is larger than the {max_said:,} bytes that are accepted.", limit=max_said)
     length = request.headers.get("content-length", "")
@@ -138,14 +131,11 @@ async def _receive(
         raise too_large
     received = 0
     try:
-        async with asyncio.timeout(timeout_seconds):
-            async for piece in request.stream():
-                received += len(piece)
-                if received > max_body:
-                    raise too_large
-                feed(piece)
-    except TimeoutError:
-        raise UploadTimeout(f"The upload was not complete within {timeout_seconds:g} seconds.") from None
+        async for piece in request.stream():
+            received += len(piece)
+            if received > max_body:
+                raise too_large
+            feed(piece)
     except ClientDisconnect:
         raise BadRequest("The upload was cut off.") from None
 

@@ -149,11 +149,19 @@ class ColourServer:
     stalled: threading.Event = field(default_factory=threading.Event)
     batch_sizes: list[int] = field(default_factory=list)
     request_ids: list[str] = field(default_factory=list)
+    calls: int = 0
+    """Calls of any method, retries included."""
+    waiting: int = 0
+    """Stalled calls whose caller still waits."""
+    given_up: int = 0
+    """Stalled calls whose caller cancelled them, or whose deadline passed."""
+    time_left: list[float] = field(default_factory=list)
+    """Seconds that each Predict call came with."""
     address: str = ""
 
     @contextmanager
-    def serving(self, address: str = "127.0.0.1:0") -> Iterator[str]:
-        """Serve on an address; a port of 0 takes a free one."""
+    def serving(self, address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None) -> Iterator[str]:
+        """Serve on an address; a port of 0 takes a free one. With credentials: by TLS."""
         server = grpc.server(ThreadPoolExecutor(64), options=[("grpc.so_reuseport", 0)])
         handlers: dict[str, dict[str, tuple[Callable[..., Message], type[Message]]]] = {
             "tensorflow.serving.PredictionService": {
@@ -176,7 +184,7 @@ class ColourServer:
                     )
                 ]
             )
-        port = server.add_insecure_port(address)
+        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
         self.address = f"{address.rsplit(':', 1)[0]}:{port}"
         server.start()
         try:
@@ -210,6 +218,7 @@ class ColourServer:
             _abort(context, "FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
         self.request_ids.extend(str(value) for key, value in context.invocation_metadata() if key == "x-request-id")
         if name != "describe":
+            self.time_left.append(context.time_remaining())
             given = next(iter(request.inputs.values()))
             self.batch_sizes.append(given.tensor_shape.dim[0].size if given.tensor_shape.dim else 1)
         response = pb.PredictResponse()
@@ -242,11 +251,17 @@ class ColourServer:
         return response
 
     def _misbehave(self, context: grpc.ServicerContext) -> None:
+        self.calls += 1
         if self.refusal is not None:
             code, details = self.refusal
             context.abort(code, details)
+        self.waiting += 1
         while self.stalled.is_set() and context.is_active():
             threading.Event().wait(0.01)
+        self.waiting -= 1
+        if not context.is_active():
+            self.given_up += 1
+            context.abort(grpc.StatusCode.CANCELLED, "")
 
 
 def _abort(context: grpc.ServicerContext, code: str, details: str) -> NoReturn:

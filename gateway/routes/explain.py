@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from gateway import errors
 from gateway.backend import Selector
 from gateway.calls import Call
-from gateway.deadline import Deadline
-from gateway.dependencies import CallDep, ModelName, SelectorDep, Services, ServicesDep, TopKDep
+from gateway.dependencies import CallDep, ModelName, SelectorDep, Services, ServicesDep, TopKDep, deadline, time_limit
 from gateway.explainer import Explanation
 from gateway.problems import responses
 from gateway.routes.predictions import SINGLE_BODY, SINGLE_RESPONSES, ranked_fields
 from gateway.schemas import Box, ExplainedBreed, ExplainedLabel, HeatMap, ModelVersion
 from gateway.uploads import read_upload
 
-router = APIRouter(prefix="/api/v1", tags=["predictions"])
+router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)])
 
 HEAT_DECIMALS = 4
 
@@ -101,17 +100,14 @@ async def explain(
 async def _explained(
     request: Request, parts: Services, call: Call, model: str, selector: Selector, top_k: int, form: str
 ) -> tuple[Explanation, bytes | None]:
-    settings = parts.settings
     with call.stage("upload"):
-        upload = await read_upload(
-            request, max_bytes=settings.max_upload_bytes, timeout_seconds=settings.upload_timeout_seconds
-        )
+        upload = await read_upload(request, max_bytes=parts.settings.max_upload_bytes)
     call.images, call.image_bytes = 1, len(upload.data)
-    deadline = Deadline.after(settings.request_timeout_seconds)
+    within = deadline(request)
     with parts.admit(1):
-        selector = await parts.route(request, model, selector, deadline)
-        found = await parts.explainer.explain(model, selector, upload.data, top_k, deadline)
-        picture = await parts.explainer.painted(upload.data, found, deadline) if form == "png" else None
+        selector = await parts.route(request, model, selector, within)
+        found = await parts.explainer.explain(model, selector, upload.data, top_k, within)
+        picture = await parts.explainer.painted(upload.data, found, within) if form == "png" else None
     call.answered_by(found.contract.model, found.contract.version)
     return found, picture
 

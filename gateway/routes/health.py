@@ -34,6 +34,8 @@ async def healthz() -> Health:
 )
 async def readyz(parts: ServicesDep) -> Readiness:
     """Ask the model server for an available version of every configured model, and say which are missing."""
+    if parts.stopping.now:
+        raise errors.NotReady("The gateway is stopping.")
     deadline = Deadline.after(PROBE_SECONDS)
     names = parts.settings.served_models
     found = dict(zip(names, await asyncio.gather(*(_available(parts, name, deadline) for name in names)), strict=True))

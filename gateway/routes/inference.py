@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import JSONResponse, Response
 
 from gateway import errors
@@ -16,7 +16,7 @@ from gateway.calls import Call
 from gateway.classifier import Ranked
 from gateway.contract import DEFAULT_SIGNATURE
 from gateway.deadline import Deadline
-from gateway.dependencies import MAX_VERSION, CallDep, ModelName, Services, ServicesDep
+from gateway.dependencies import MAX_VERSION, CallDep, ModelName, Services, ServicesDep, deadline, time_limit
 from gateway.inference_protocol import (
     DATATYPES,
     HEADER_LENGTH,
@@ -31,6 +31,7 @@ from gateway.routes import health
 from gateway.tensors import Array
 from gateway.uploads import read_body
 
+TIMED = [Depends(time_limit)]
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 Version = Annotated[int, Path(ge=0, le=MAX_VERSION, description="Version of the model.", examples=[1])]
@@ -119,14 +120,18 @@ async def version_ready(parts: ServicesDep, model: ModelName, version: Version) 
     return await _ready(parts, model, Selector(version=version))
 
 
-@router.post("/models/{model}/infer", summary="Infer", responses=ERRORS, openapi_extra=INFER)
+@router.post("/models/{model}/infer", dependencies=TIMED, summary="Infer", responses=ERRORS, openapi_extra=INFER)
 async def infer(request: Request, parts: ServicesDep, call: CallDep, model: ModelName) -> Response:
     """Infer with the newest version, or with the one that the configured routes choose."""
     return await _infer(request, parts, call, model, Selector())
 
 
 @router.post(
-    "/models/{model}/versions/{version}/infer", summary="Infer with a version", responses=ERRORS, openapi_extra=INFER
+    "/models/{model}/versions/{version}/infer",
+    dependencies=TIMED,
+    summary="Infer with a version",
+    responses=ERRORS,
+    openapi_extra=INFER,
 )
 async def infer_version(
     request: Request, parts: ServicesDep, call: CallDep, model: ModelName, version: Version
@@ -136,28 +141,25 @@ async def infer_version(
 
 
 async def _infer(request: Request, parts: Services, call: Call, model: str, selector: Selector) -> Response:
-    settings = parts.settings
     with call.stage("upload"):
-        body = await read_body(
-            request, max_bytes=settings.max_tensor_body_bytes, timeout_seconds=settings.upload_timeout_seconds
-        )
+        body = await read_body(request, max_bytes=parts.settings.max_tensor_body_bytes)
     call.image_bytes = len(body)
-    deadline = Deadline.after(settings.request_timeout_seconds)
+    within = deadline(request)
     with parts.admit(1):
         read = partial(read_request, header_length=request.headers.get(HEADER_LENGTH))
-        asked = await parts.in_thread(read, body, deadline)
-        selector = await parts.route(request, model, selector, deadline)
-        served = await parts.resolver.served(model, selector, deadline)
+        asked = await parts.in_thread(read, body, within)
+        selector = await parts.route(request, model, selector, within)
+        served = await parts.resolver.served(model, selector, within)
         signature_name = asked.parameter("signature_name")
         if signature_name is None and served.contract is not None and _is_images(asked):
-            outputs = await _classified(parts, call, asked, model, selector, deadline)
+            outputs = await _classified(parts, call, asked, model, selector, within)
         else:
             key = signature_name if isinstance(signature_name, str) else _default_signature(served)
-            answer = await parts.predictor.predict(model, selector, key, lambda _: asked.inputs, deadline, call)
+            answer = await parts.predictor.predict(model, selector, key, lambda _: asked.inputs, within, call)
             outputs = answer.outputs
         version = call.version if call.version is not None else served.version
         content, headers = await parts.in_thread(
-            lambda given: write_response(asked, model, version, given), outputs, deadline
+            lambda given: write_response(asked, model, version, given), outputs, within
         )
     headers |= {"X-Model-Version": str(version), "Server-Timing": call.server_timing()}
     return Response(content, headers=headers)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Literal, cast
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 
 from gateway import errors
 from gateway.deadline import Deadline
-from gateway.dependencies import ModelName, SelectorDep, Services, ServicesDep
+from gateway.dependencies import ModelName, SelectorDep, Services, ServicesDep, deadline, time_limit
 from gateway.pb.serving_pb2 import ModelVersionStatus
 from gateway.problems import responses
 from gateway.schemas import InputSize, ModelDetail, ModelList, ModelSummary, VersionState
 
-router = APIRouter(prefix="/api/v1/models", tags=["models"])
+router = APIRouter(prefix="/api/v1/models", tags=["models"], dependencies=[Depends(time_limit)])
 
 AVAILABLE = ModelVersionStatus.State.AVAILABLE
 
@@ -23,13 +23,14 @@ AVAILABLE = ModelVersionStatus.State.AVAILABLE
     "",
     summary="The configured models",
     response_description="The models, the default one first.",
-    responses=responses(errors.ModelServerUnavailable, errors.ModelServerFailed, errors.DeadlineExceeded),
+    responses=responses(
+        errors.InvalidParameter, errors.ModelServerUnavailable, errors.ModelServerFailed, errors.DeadlineExceeded
+    ),
 )
-async def list_models(parts: ServicesDep) -> ModelList:
+async def list_models(request: Request, parts: ServicesDep) -> ModelList:
     """List the configured models and the states of their versions; one that is not there has none."""
-    deadline = Deadline.after(parts.settings.request_timeout_seconds)
-    names = parts.settings.served_models
-    found = await asyncio.gather(*(_versions(parts, name, deadline) for name in names))
+    names, within = parts.settings.served_models, deadline(request)
+    found = await asyncio.gather(*(_versions(parts, name, within) for name in names))
     return ModelList(models=[_summary(parts, name, versions) for name, versions in zip(names, found, strict=True)])
 
 
@@ -48,11 +49,11 @@ async def list_models(parts: ServicesDep) -> ModelList:
         errors.DeadlineExceeded,
     ),
 )
-async def model_detail(parts: ServicesDep, model: ModelName, selector: SelectorDep) -> ModelDetail:
+async def model_detail(request: Request, parts: ServicesDep, model: ModelName, selector: SelectorDep) -> ModelDetail:
     """Describe one model: its versions and states, input size, labels and model card."""
-    deadline = Deadline.after(parts.settings.request_timeout_seconds)
-    contract = await parts.resolver.resolve(model, selector, deadline)
-    versions = await parts.resolver.versions(model, deadline)
+    within = deadline(request)
+    contract = await parts.resolver.resolve(model, selector, within)
+    versions = await parts.resolver.versions(model, within)
     summary = _summary(parts, model, versions)
     return ModelDetail(
         name=summary.name,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from gateway import errors
 from gateway.backend import Selector
 from gateway.calls import Call
 from gateway.classifier import Classification, Ranked
-from gateway.deadline import Deadline
-from gateway.dependencies import CallDep, ModelName, SelectorDep, Services, ServicesDep, TopKDep
+from gateway.dependencies import CallDep, ModelName, SelectorDep, Services, ServicesDep, TopKDep, deadline, time_limit
 from gateway.problems import problem, responses
 from gateway.schemas import (
     BreedAnswer,
@@ -26,7 +25,7 @@ from gateway.schemas import (
 )
 from gateway.uploads import SINGLE_FIELDS, Upload, read_upload, read_uploads
 
-router = APIRouter(prefix="/api/v1", tags=["predictions"])
+router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)])
 
 SHARED_ERRORS = (
     errors.BadRequest,
@@ -76,7 +75,9 @@ BATCH_BODY: dict[str, object] = {
                 "schema": {
                     "type": "object",
                     "required": ["images"],
-                    "properties": {"images": {"type": "array", "items": _BINARY, "description": "The photos."}},
+                    "properties": {
+                        "images": {"type": "array", "minItems": 1, "items": _BINARY, "description": "The photos."}
+                    },
                 }
             }
         },
@@ -183,11 +184,8 @@ async def predict_batch(
 async def _one(
     request: Request, response: Response, parts: Services, call: Call, model: str, selector: Selector, top_k: int
 ) -> tuple[Ranked, ModelVersion]:
-    settings = parts.settings
     with call.stage("upload"):
-        upload = await read_upload(
-            request, max_bytes=settings.max_upload_bytes, timeout_seconds=settings.upload_timeout_seconds
-        )
+        upload = await read_upload(request, max_bytes=parts.settings.max_upload_bytes)
     answer = await _classified(request, response, parts, call, model, selector, [upload], top_k)
     [result] = answer.results
     if isinstance(result, errors.GatewayError):
@@ -205,7 +203,6 @@ async def _many(
             max_files=settings.max_batch_images,
             max_file_bytes=settings.max_upload_bytes,
             max_bytes=settings.max_batch_upload_bytes,
-            timeout_seconds=settings.upload_timeout_seconds,
         )
     return uploads, await _classified(request, response, parts, call, model, selector, uploads, top_k)
 
@@ -220,12 +217,12 @@ async def _classified(
     uploads: Sequence[Upload],
     top_k: int,
 ) -> Classification:
-    deadline = Deadline.after(parts.settings.request_timeout_seconds)
+    within = deadline(request)
     call.images, call.image_bytes = len(uploads), sum(len(one.data) for one in uploads)
     with parts.admit(len(uploads)):
         contents = [one.content for one in uploads]
-        selector = await parts.route(request, model, selector, deadline)
-        answer = await parts.classifier.classify(model, selector, contents, top_k, deadline, call)
+        selector = await parts.route(request, model, selector, within)
+        answer = await parts.classifier.classify(model, selector, contents, top_k, within, call)
     parts.shadows.copy(answer, contents, call)
     response.headers["X-Model-Version"] = str(answer.contract.version)
     response.headers["Server-Timing"] = call.server_timing()

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from typing import Annotated, cast
 
 import grpc
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
 from gateway import errors
 from gateway.backend import Selector
 from gateway.calls import Call
 from gateway.deadline import Deadline
-from gateway.dependencies import MAX_VERSION, CallDep, ModelName, Services, ServicesDep
+from gateway.dependencies import MAX_VERSION, CallDep, ModelName, Services, ServicesDep, deadline, time_limit
 from gateway.json_tensors import is_binary, json_array, json_strings, read_json, write_json
 from gateway.pb.serving_pb2 import DataType, ModelVersionStatus, SignatureDef, TensorInfo
 from gateway.predictor import Predicted
@@ -26,6 +26,7 @@ from gateway.signature_inputs import check_names
 from gateway.tensors import Array
 from gateway.uploads import read_body
 
+TIMED = [Depends(time_limit)]
 router = APIRouter(prefix="/v1/models", tags=["tensorflow serving"])
 
 Version = Annotated[int, Path(ge=0, le=MAX_VERSION, description="Version of the model.", examples=[1])]
@@ -69,7 +70,7 @@ PREDICT: dict[str, object] = {
 }
 
 
-@router.post("/{model}:predict", summary="Run a signature", responses=ERRORS, openapi_extra=PREDICT)
+@router.post("/{model}:predict", dependencies=TIMED, summary="Run a signature", responses=ERRORS, openapi_extra=PREDICT)
 async def predict_tensors(request: Request, parts: ServicesDep, call: CallDep, model: ModelName) -> Response:
     """Run a signature of the newest version, or of the one that the configured routes choose."""
     return await _predict(request, parts, call, model, Selector())
@@ -77,6 +78,7 @@ async def predict_tensors(request: Request, parts: ServicesDep, call: CallDep, m
 
 @router.post(
     "/{model}/versions/{version}:predict",
+    dependencies=TIMED,
     summary="Run a signature of one version",
     responses=ERRORS,
     openapi_extra=PREDICT,
@@ -90,6 +92,7 @@ async def predict_tensors_of_version(
 
 @router.post(
     "/{model}/labels/{label}:predict",
+    dependencies=TIMED,
     summary="Run a signature of a labelled version",
     responses=ERRORS,
     openapi_extra=PREDICT,
@@ -150,18 +153,15 @@ async def classify_or_regress() -> Response:
 
 
 async def _predict(request: Request, parts: Services, call: Call, model: str, selector: Selector) -> Response:
-    settings = parts.settings
     with call.stage("upload"):
-        body = await read_body(
-            request, max_bytes=settings.max_tensor_body_bytes, timeout_seconds=settings.upload_timeout_seconds
-        )
+        body = await read_body(request, max_bytes=parts.settings.max_tensor_body_bytes)
     call.image_bytes = len(body)
-    deadline = Deadline.after(settings.request_timeout_seconds)
+    within = deadline(request)
     with parts.admit(1):
-        asked = await parts.in_thread(_Body, body, deadline)
-        selector = await parts.route(request, model, selector, deadline)
-        answer = await parts.predictor.predict(model, selector, asked.signature_name, asked.inputs, deadline, call)
-        content = await parts.in_thread(_rows if asked.by_row else _columns, answer, deadline)
+        asked = await parts.in_thread(_Body, body, within)
+        selector = await parts.route(request, model, selector, within)
+        answer = await parts.predictor.predict(model, selector, asked.signature_name, asked.inputs, within, call)
+        content = await parts.in_thread(_rows if asked.by_row else _columns, answer, within)
     headers = {"X-Model-Version": str(answer.served.version), "Server-Timing": call.server_timing()}
     return Response(content, media_type="application/json", headers=headers)
 

@@ -15,6 +15,7 @@ from PIL import Image
 from starlette.types import ASGIApp
 
 from gateway.app import create_app
+from gateway.protocol import HttpProtocol
 from gateway.settings import Settings
 from tests.colour_server import ColourModel, ColourServer
 
@@ -31,7 +32,14 @@ def photo(colour: str = "red", size: tuple[int, int] = (40, 30), encoding: str =
 @contextmanager
 def running_gateway(settings: Settings, app: ASGIApp | None = None, port: int = 0) -> Iterator[httpx.Client]:
     """A gateway on a free port or that one, and a client of it; `app` may be the gateway with something around it."""
-    config = uvicorn.Config(app or create_app(settings), port=port, log_level="error", timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        app or create_app(settings),
+        port=port,
+        http=HttpProtocol,
+        ws="none",
+        log_level="error",
+        timeout_graceful_shutdown=2,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

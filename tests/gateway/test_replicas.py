@@ -1,63 +1,186 @@
-"""Several model servers behind one gateway."""
+"""Several model servers behind one target, and encrypted ones."""
 
 from __future__ import annotations
 
-import socket
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
+import grpc
 import httpx
 import pytest
+import trustme
+from pydantic import ValidationError
 
+from gateway.settings import Settings
 from tests.colour_server import ColourModel, ColourServer
 from tests.gateway.conftest import photo
-from tests.gateway.processes import until
 
 Start = Callable[..., httpx.Client]
-HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+BREED = "/api/v1/predict_breed"
 
 
 @pytest.fixture
-def replicas() -> Iterator[list[tuple[ColourServer, ExitStack]]]:
-    with ExitStack() as all_of_them:
-        started = []
-        for host in HOSTS:
-            with socket.socket() as probe:
-                try:
-                    probe.bind((host, 0))
-                except OSError:
-                    pytest.skip(f"this machine has no loopback address {host}")
-            server, running = ColourServer(models={"colours": {1: ColourModel()}}), ExitStack()
-            running.enter_context(server.serving(f"{host}:0"))
-            all_of_them.enter_context(running)
-            started.append((server, running))
-        yield started
+def pair() -> Iterator[tuple[ColourServer, ColourServer]]:
+    servers = ColourServer(models={"colours": {1: ColourModel()}}), ColourServer(models={"colours": {1: ColourModel()}})
+    with servers[0].serving(), servers[1].serving():
+        yield servers
 
 
-def test_load_spreads_evenly_and_a_replica_that_goes_and_comes_is_noticed(
-    start: Start, replicas: list[tuple[ColourServer, ExitStack]]
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["addresses", "names"])
+def test_a_list_of_servers_is_used_in_turn(start: Start, pair: tuple[ColourServer, ColourServer], host: str) -> None:
+    target = ", ".join(f"{host}:{server.address.split(':')[1]}" for server in pair)
+    gateway = start(serving_target=target, model_refresh_seconds=60)
+    for _ in range(20):
+        assert gateway.post(BREED, content=photo("blue")).json()["breed"] == "blue"
+    assert all(len(server.batch_sizes) > 5 for server in pair)
+
+
+def test_names_that_are_nowhere_are_503_and_one_that_is_there_is_enough(
+    start: Start, model_server: ColourServer
 ) -> None:
-    servers = [server for server, _ in replicas]
-    gateway = start(serving_target=",".join(server.address for server in servers))
+    port = model_server.address.split(":")[1]
+    nowhere = start(serving_target="a.invalid:1,b.invalid:2").post(BREED, content=photo())
+    assert (nowhere.status_code, nowhere.json()["code"]) == (503, "model_server_unavailable")
+    assert start(serving_target=f"a.invalid:1,localhost:{port}").post(BREED, content=photo()).status_code == 200
 
-    def counts(requests: int) -> list[int]:
-        for server in servers:
-            server.batch_sizes.clear()
-        with ThreadPoolExecutor(8) as pool:
-            codes = list(
-                pool.map(lambda _: gateway.post("/api/v1/predict_breed", content=photo()).status_code, range(requests))
-            )
-        assert codes == [200] * requests
-        return [len(server.batch_sizes) for server in servers]
 
-    until(lambda: min(counts(12)) > 0)  # every connection is up
-    assert all(abs(count - 100) <= 10 for count in counts(300))
-    address = servers[1].address
-    replicas[1][1].close()
-    until(lambda: counts(12)[1] == 0)
-    first, _, third = counts(200)
-    assert abs(first - third) <= 20
-    with servers[1].serving(address):
-        until(lambda: counts(12)[1] > 0)
-        assert all(abs(count - 100) <= 10 for count in counts(300))
+def test_a_server_of_two_that_is_killed_under_load_loses_no_request(start: Start) -> None:
+    lasting, dying = (ColourServer(models={"colours": {1: ColourModel()}}) for _ in range(2))
+    colours = ["red", "green", "blue"]
+    with lasting.serving(), ExitStack() as life:
+        life.enter_context(dying.serving())
+        gateway = start(serving_target=f"{lasting.address},{dying.address}")
+        killed = threading.Timer(0.3, life.close)
+        killed.start()
+
+        def ask(index: int) -> tuple[int, bool]:
+            colour = colours[index % 3]
+            answer = gateway.post(BREED, content=photo(colour))
+            return answer.status_code, answer.json().get("breed") == colour
+
+        with ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(ask, range(300)))
+        killed.join()
+        assert dying.batch_sizes
+        assert set(answers) == {(200, True)}
+
+
+def test_replicas_with_different_versions_answer_every_request(
+    start: Start, pair: tuple[ColourServer, ColourServer]
+) -> None:
+    pair[0].models["colours"] = {1: ColourModel(("red", "green", "blue"))}
+    pair[1].models["colours"] = {2: ColourModel(("blue", "red", "green"), 12, 12)}
+    pair[1].labels["colours", "canary"] = 2
+    gateway = start(serving_target=",".join(server.address for server in pair))
+    for query in ("", "?version=1", "?version=2", "?version_label=canary"):
+        for colour in ("red", "green", "blue") * 3:
+            answer = gateway.post(f"{BREED}{query}", content=photo(colour))
+            assert (answer.status_code, answer.json().get("breed")) == (200, colour), answer.text
+    assert gateway.post(f"{BREED}?version=3", content=photo()).status_code == 404
+
+
+def test_only_unavailable_is_tried_again_and_only_within_a_budget(start: Start, model_server: ColourServer) -> None:
+    gateway = start(model_refresh_seconds=60, request_timeout_seconds=5)
+    assert gateway.post(BREED, content=photo()).status_code == 200
+    for code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL, grpc.StatusCode.FAILED_PRECONDITION):
+        before = model_server.calls
+        model_server.refusal = (code, "no")
+        gateway.post(BREED, content=photo())
+        assert model_server.calls == before + 1, code
+    model_server.refusal = (grpc.StatusCode.UNAVAILABLE, "The batch scheduling queue is full")
+    before = model_server.calls
+    assert gateway.post(BREED, content=photo()).status_code == 503
+    assert model_server.calls == before + 4
+    with ThreadPoolExecutor(64) as pool:
+        before = model_server.calls
+        answers = list(pool.map(lambda _: gateway.post(BREED, content=photo()).status_code, range(500)))
+    assert set(answers) == {503}
+    # 500 first tries, and as many retries as use up half of the thousand tokens.
+    assert model_server.calls - before <= 500 + 520
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "status"),
+    [
+        (grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2", 503),
+        (grpc.StatusCode.UNKNOWN, "Stream removed", 503),
+        (grpc.StatusCode.CANCELLED, "RST_STREAM", 503),
+        (grpc.StatusCode.INTERNAL, "Op failed", 502),
+        (grpc.StatusCode.UNKNOWN, "Exception calling application", 502),
+    ],
+)
+def test_a_broken_connection_is_503_and_a_failing_model_502(
+    gateway: httpx.Client, model_server: ColourServer, code: grpc.StatusCode, details: str, status: int
+) -> None:
+    model_server.refusal = (code, details)
+    answer = gateway.post(BREED, content=photo())
+    assert answer.status_code == status
+    assert details not in answer.text
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def files(folder: Path, certificate: trustme.LeafCert, authority: trustme.CA) -> dict[str, object]:
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+    (folder / "cert.pem").write_bytes(b"".join(one.bytes() for one in certificate.cert_chain_pems))
+    return {
+        "serving_tls": True,
+        "serving_tls_ca": folder / "ca.pem",
+        "serving_tls_certificate": folder / "cert.pem",
+        "serving_tls_key": folder / "key.pem",
+    }
+
+
+def server_credentials(authority: trustme.CA, name: str, mutual: bool) -> grpc.ServerCredentials:
+    certificate = authority.issue_cert(name)
+    chain = b"".join(one.bytes() for one in certificate.cert_chain_pems)
+    roots = authority.cert_pem.bytes() if mutual else None
+    return grpc.ssl_server_credentials([(certificate.private_key_pem.bytes(), chain)], roots, mutual)
+
+
+@pytest.mark.parametrize("mutual", [False, True], ids=["server only", "mutual"])
+def test_the_connection_can_be_encrypted(start: Start, authority: trustme.CA, tmp_path: Path, mutual: bool) -> None:
+    server = ColourServer(models={"colours": {1: ColourModel()}})
+    tls = files(tmp_path, authority.issue_cert("gateway.example"), authority)
+    without = {key: tls[key] for key in ("serving_tls", "serving_tls_ca")}
+    with server.serving(credentials=server_credentials(authority, "serving.example", mutual)) as address:
+        named = start(**tls, serving_target=address, serving_tls_server_name="serving.example")
+        assert named.post(BREED, content=photo("green")).json()["breed"] == "green"
+        anonymous = start(**without, serving_target=address, serving_tls_server_name="serving.example")
+        assert anonymous.post(BREED, content=photo()).status_code == (503 if mutual else 200)
+        for wrong in (
+            start(**tls, serving_target=address, serving_tls_server_name="other.example"),
+            start(serving_target=address),
+            start(
+                serving_target=address,
+                **(without | {"serving_tls_ca": stranger(tmp_path)}),
+                serving_tls_server_name="serving.example",
+            ),
+        ):
+            assert wrong.post(BREED, content=photo()).status_code == 503
+
+
+def stranger(folder: Path) -> Path:
+    trustme.CA().cert_pem.write_to_path(str(folder / "stranger.pem"))
+    return folder / "stranger.pem"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"serving_tls_server_name": "a"},
+        {"serving_tls": True, "serving_tls_certificate": "/nowhere.pem"},
+        {"serving_tls": True, "serving_tls_ca": "/nowhere.pem"},
+        {"serving_tls": True, "serving_target": "a:1,b:1"},
+    ],
+)
+def test_half_a_tls_configuration_is_refused_at_the_start(values: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate(values)

@@ -1,0 +1,121 @@
+"""Who may ask, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.auth import ApiKeys, given_key
+from gateway.errors import GatewayError, NotFound, RateLimited, Unauthorized
+from gateway.problems import problem_response, responses
+from gateway.ratelimit import RateLimits, caller_of
+
+OPEN_PATHS = frozenset({"/", "/favicon.ico", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
+"""Never closed and never counted: probes have no keys, and the page holds nothing but itself."""
+OPEN_FOLDERS = ("/web/",)
+
+DOCS_PATHS = frozenset({"/docs", "/openapi.json"})
+DOCS_FOLDERS = ("/docs/",)
+
+METRICS_PATH = "/metrics"
+
+
+class Access:
+    """Asks for an API key and counts requests; what is not expressly open is closed.
+
+    Args:
+        app: What it guards.
+        keys: Keys that are admitted; none: everybody is.
+        limits: How often each key, or without keys each address, may ask.
+        docs: Whether the API's description is there, for everybody.
+        metrics: Whether metrics are ``open`` to all, want a ``key``, or are ``off``.
+    """
+
+    def __init__(self, app: ASGIApp, keys: ApiKeys, limits: RateLimits, *, docs: bool, metrics: str) -> None:
+        self.app = app
+        self._keys = keys
+        self._limits = limits
+        self._docs = docs
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer it here."""
+        if scope["type"] != "http" or self._is_open(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        try:
+            headers = await self._admitted(scope)
+        except RateLimited as error:
+            await problem_response(error, error.headers)(scope, receive, send)
+            return
+        except GatewayError as error:
+            challenge = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else None
+            await problem_response(error, challenge)(scope, receive, send)
+            return
+        if not headers:
+            await self.app(scope, receive, send)
+            return
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers]
+
+        async def send_counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *raw]
+            await send(message)
+
+        await self.app(scope, receive, send_counted)
+
+    def _is_open(self, path: str) -> bool:
+        if path in OPEN_PATHS or path.startswith(OPEN_FOLDERS):
+            return True
+        if path in DOCS_PATHS or path.startswith(DOCS_FOLDERS):
+            return self._docs
+        return path == METRICS_PATH and self._metrics == "open"
+
+    async def _admitted(self, scope: Scope) -> Iterable[tuple[str, str]]:
+        """Headers for the answer.
+
+        Raises:
+            NotFound: It is switched off.
+            Unauthorized: The key is missing or wrong.
+            RateLimited: Too often.
+        """
+        path = scope["path"]
+        if path in DOCS_PATHS or path.startswith(DOCS_FOLDERS) or (path == METRICS_PATH and self._metrics == "off"):
+            raise NotFound("There is nothing here.")
+        key = given_key(Headers(scope=scope)) if self._keys else None
+        owner = self._keys.owner(key) if key is not None else None
+        headers: Iterable[tuple[str, str]] = ()
+        if self._limits:
+            # Wrong keys are counted by address as well.
+            client = scope.get("client")
+            headers = await self._limits.count(f"key {owner}" if owner else caller_of(client[0] if client else ""))
+        if self._keys and owner is None:
+            raise Unauthorized(
+                "An API key is needed, as Authorization: Bearer or X-API-Key."
+                if key is None
+                else "This API key is not known."
+            )
+        return headers
+
+
+def describe(schema: dict[str, Any], *, keys: bool, limits: bool) -> None:
+    """Write into an OpenAPI description what is asked of callers."""
+    if keys:
+        schema["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+            "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same API key."},
+        }
+    kinds = [*([Unauthorized] if keys else []), *([RateLimited] if limits else [])]
+    for path, operations in schema["paths"].items():
+        if path in OPEN_PATHS:
+            continue
+        for operation in operations.values():
+            if keys:
+                operation["security"] = [{"bearer": []}, {"header": []}]
+            for status, described in responses(*kinds).items():
+                known = operation["responses"].setdefault(str(status), described)
+                if known is not described:
+                    known["description"] += f"; {described['description']}"

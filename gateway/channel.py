@@ -1,0 +1,232 @@
+"""The connection to the model server, or to all of several: addresses, retries, keepalive, TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import logging
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+
+from gateway.errors import ModelServerUnavailable
+from gateway.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES = 256 * 2**20
+"""Largest answer taken; gRPC's own default of 4 MiB is less than the heat maps of one full batch."""
+
+SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "methodConfig": [
+        {
+            "name": [
+                {"service": "tensorflow.serving.PredictionService"},
+                {"service": "tensorflow.serving.ModelService"},
+            ],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.05s",
+                "maxBackoff": "0.5s",
+                "backoffMultiplier": 3,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    # The retry budget: each failure takes one token, each success gives half of one back, and under half of the tokens
+    # nothing is retried, so that a struggling server is not hit four times as hard. It lasts for all the requests that
+    # one dying server of several takes along. A thousand is the most that gRPC admits.
+    "retryThrottling": {"maxTokens": 1000, "tokenRatio": 0.5},
+}
+
+CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # A restarted server is found again within a second or two; the default backs off to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.dns_min_time_between_resolutions_ms", 2_000),
+    # Servers end a connection with ENHANCE_YOUR_CALM when it is pinged more often than every five minutes without
+    # data, so pings are rarer. The timeout works without them: on Linux gRPC makes it TCP_USER_TIMEOUT, by which the
+    # kernel drops a connection whose peer (pulled cable, frozen host) acknowledges nothing for that long.
+    ("grpc.keepalive_time_ms", 310_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    # A proxy in the environment is for the outside world.
+    ("grpc.enable_http_proxy", 0),
+)
+
+RESOLVE_SECONDS = 30.0
+"""How long the addresses of a list of names are used before the names are looked up again."""
+
+RESOLVE_AGAIN_SECONDS = 2.0
+"""The same once a call has failed: a container that was replaced has a new address under its old name."""
+
+OLD_CALLS_SECONDS = 60.0
+"""How long calls on replaced connections may still run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How the model server is told from an impostor, and the gateway from one.
+
+    Attributes:
+        roots: PEM of the authorities that are trusted; None: those that gRPC brings.
+        certificate: PEM of the certificate that the gateway shows (mutual TLS), with its chain.
+        key: PEM of the private key of that.
+        server_name: Name in the server's certificate where it is not the one in the address.
+    """
+
+    roots: bytes | None = None
+    certificate: bytes | None = None
+    key: bytes | None = None
+    server_name: str = ""
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Tls | None:
+        """What the settings say; None where the connection is not encrypted.
+
+        Raises:
+            OSError: A file cannot be read.
+        """
+        if not settings.serving_tls:
+            return None
+        roots, certificate, key = (
+            file.read_bytes() if file else None
+            for file in (settings.serving_tls_ca, settings.serving_tls_certificate, settings.serving_tls_key)
+        )
+        return cls(roots, certificate, key, settings.serving_tls_server_name)
+
+
+class Connection:
+    """The channel to a target, kept up to date where the target is a list of names, which gRPC takes no lists of."""
+
+    def __init__(
+        self, target: str, tls: Tls | None = None, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()
+    ) -> None:
+        """Open the channel; it connects on first use.
+
+        Args:
+            target: ``host:port`` or anything with a scheme (``dns:///serving:8500``, ``unix:/path``) as gRPC takes it:
+                a name with several addresses is used in turn. Or several hosts, names or addresses, separated by
+                commas.
+            tls: None: not encrypted.
+            interceptors: Called around every call.
+        """
+        self._tls = tls
+        self._interceptors = interceptors
+        self._hosts = [part.strip() for part in target.split(",") if part.strip()]
+        listed = len(self._hosts) > 1
+        self.replicated = listed or not (target.startswith("unix:") or _is_address(_split(self._hosts[0])[0]))
+        """Whether there may be several servers, and so a difference between them."""
+        self._names = listed and not all(_is_address(_split(host)[0]) for host in self._hosts)
+        self._addresses = "" if self._names else _listed(self._hosts) if listed else target.strip()
+        self._channel = None if self._names else self._open(self._addresses)
+        self._looked_up = 0.0
+        self._lookup: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def channel(self) -> grpc.aio.Channel:
+        """The channel to use now.
+
+        Raises:
+            ModelServerUnavailable: None of the names can be looked up.
+        """
+        if self._names and (self._channel is None or time.monotonic() - self._looked_up > RESOLVE_SECONDS):
+            self._look_up()
+            if self._channel is None and self._lookup is not None:
+                await asyncio.shield(self._lookup)
+        if self._channel is None:
+            raise ModelServerUnavailable("The model server's name cannot be looked up at the moment.")
+        return self._channel
+
+    def failed(self) -> None:
+        """Take note that a call found nobody there: the addresses may have changed."""
+        if self._names and time.monotonic() - self._looked_up > RESOLVE_AGAIN_SECONDS:
+            self._look_up()
+
+    async def close(self) -> None:
+        """Close it; calls in flight are cancelled."""
+        if self._lookup is not None:
+            self._lookup.cancel()
+        for task in self._closing:
+            task.cancel()
+        if self._channel is not None:
+            await self._channel.close()
+
+    def _open(self, addresses: str) -> grpc.aio.Channel:
+        if self._tls is None:
+            return grpc.aio.insecure_channel(addresses, options=CHANNEL_OPTIONS, interceptors=self._interceptors)
+        named: tuple[tuple[str, int | str], ...] = ()
+        if self._tls.server_name:
+            named = (
+                ("grpc.ssl_target_name_override", self._tls.server_name),
+                ("grpc.default_authority", self._tls.server_name),
+            )
+        credentials = grpc.ssl_channel_credentials(self._tls.roots, self._tls.key, self._tls.certificate)
+        options = (*CHANNEL_OPTIONS, *named)
+        return grpc.aio.secure_channel(addresses, credentials, options=options, interceptors=self._interceptors)
+
+    def _look_up(self) -> None:
+        if self._lookup is None:
+            self._looked_up = time.monotonic()
+            self._lookup = asyncio.create_task(self._replace())
+            self._lookup.add_done_callback(self._looked_up_now)
+
+    def _looked_up_now(self, done: asyncio.Task[None]) -> None:
+        self._lookup = None
+        if not done.cancelled() and (error := done.exception()) is not None:
+            logger.error("looking up the model servers failed", exc_info=error)
+
+    async def _replace(self) -> None:
+        """Look all names up, and open another channel where their addresses have changed."""
+        loop = asyncio.get_running_loop()
+        split = [_split(host) for host in self._hosts]
+        answers = await asyncio.gather(
+            *(loop.getaddrinfo(host, port, type=socket.SOCK_STREAM) for host, port in split), return_exceptions=True
+        )
+        found: set[str] = set()
+        for host, answer in zip(self._hosts, answers, strict=True):
+            if isinstance(answer, BaseException):
+                logger.warning("model server %s: %s", host, answer)
+                continue
+            found |= {_joined(str(place[0]), int(place[1])) for *_, place in answer}
+        if not found or (addresses := _listed(sorted(found))) == self._addresses:
+            return
+        if self._channel is not None:
+            # Calls on the old connections finish there.
+            closing = asyncio.create_task(self._channel.close(OLD_CALLS_SECONDS))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+        self._addresses, self._channel = addresses, self._open(addresses)
+
+
+def _listed(hosts: list[str]) -> str:
+    """GRPC's name of several addresses; it takes them of one family, so IPv6 counts only where there is no IPv4."""
+    fourth = [host for host in hosts if _split(host)[0].count(":") == 0]
+    return "ipv4:" + ",".join(fourth) if fourth else "ipv6:" + ",".join(hosts)
+
+
+def _split(host: str) -> tuple[str, str]:
+    name, _, port = host.rpartition(":")
+    return name.strip("[]"), port
+
+
+def _joined(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,178 @@
+"""HTTP/1.1 of uvicorn, with the bounds on a connection that it leaves to a proxy.
+
+* Headers arrive within a time and are of a size, or the connection ends; uvicorn waits for them for ever.
+* An answer that was sent before the whole body was read can be read by its caller: the connection is closed on this
+  side only, and what still comes is thrown away for a while. Closing it at once makes the kernel reset it, and then
+  the answer may be lost (RFC 9112, section 9.6).
+* A caller that does not read its answer loses the connection.
+* What is no HTTP gets the same error body as everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway import errors
+from gateway.dependencies import Services
+from gateway.problems import problem_response
+
+MAX_HEADER_BYTES = 64 * 2**10
+"""Request line and headers; browsers and proxies stay under 16 KiB."""
+
+LINGER_SECONDS = 10.0
+"""For how long the rest of a body that nobody wants is read."""
+
+LINGER_BYTES = 256 * 2**20
+"""How much of it: any body that a client sends in good faith, at a cost of about 0.1 ms a MB."""
+
+STALLED_ANSWER_SECONDS = 30.0
+"""For how long an answer may wait for its caller to read on."""
+
+DEFAULT_HEADER_SECONDS = 10.0
+"""Where the app has no settings."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    _header_timer: asyncio.TimerHandle | None = None
+    _header_bytes = 0
+    _in_headers = False
+    _body_complete = True
+    _lingering = False
+    _thrown_away = 0
+    _end_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request, though not for ever."""
+        super().connection_made(transport)
+        self._answers = _AnswerTransport(self, transport)
+        self._services: Services | None = self.app_state.get("services")
+        settings = self._services.settings if self._services else None
+        self._header_seconds = settings.header_timeout_seconds if settings else DEFAULT_HEADER_SECONDS
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop all timers."""
+        for timer in (self._header_timer, self._end_timer):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, in whatever state the connection is."""
+        if self._lingering:
+            self._thrown_away += len(data)
+            if self._thrown_away > LINGER_BYTES:
+                self.transport.close()
+            return
+        had_begun = self._in_headers
+        super().data_received(data)
+        if self.transport.is_closing() or self._lingering:
+            return
+        between_requests = self.cycle is None or self.cycle.response_complete
+        if self._in_headers and had_begun:
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADER_BYTES:
+                self._refuse(errors.HeadersTooLarge(f"The headers are larger than {MAX_HEADER_BYTES:,} bytes."))
+        elif between_requests and self._header_timer is None:
+            # The rest of a body that was answered early, or empty lines: neither may drip in for ever.
+            self._await_headers()
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._in_headers = True
+        self._header_bytes = 0
+        if self._header_timer is None:
+            self._await_headers()
+
+    def on_headers_complete(self) -> None:
+        """A request can be started; its answer closes the connection in our way."""
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+        self._in_headers = self._body_complete = False
+        super().on_headers_complete()
+        if self.cycle is not None:
+            self.cycle.transport = self._answers  # type: ignore[assignment]
+            if self._services is not None and self._services.stopping.now:
+                self.cycle.keep_alive = False  # the next request goes to another gateway
+
+    def on_message_complete(self) -> None:
+        """The body is complete, read or not."""
+        self._body_complete = True
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer is written."""
+        if self._lingering:
+            self.server_state.total_requests += 1
+        else:
+            super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
+        del msg
+        self._refuse(errors.BadRequest("This is no HTTP/1.1 request."))
+
+    def pause_writing(self) -> None:
+        """The caller reads more slowly than the answer is written."""
+        super().pause_writing()
+        if self._end_timer is None:
+            self._end_timer = self.loop.call_later(STALLED_ANSWER_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The caller has read on."""
+        super().resume_writing()
+        if self._end_timer is not None and not self._lingering:
+            self._end_timer.cancel()
+            self._end_timer = None
+
+    def end(self) -> None:
+        """Close the connection after an answer, and throw away what is left of the request's body first."""
+        if self._body_complete or self.transport.is_closing() or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self._lingering = True
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        if self._end_timer is None:
+            self._end_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _await_headers(self) -> None:
+        self._header_timer = self.loop.call_later(self._header_seconds, self._headers_late)
+
+    def _headers_late(self) -> None:
+        self._header_timer = None
+        if self.transport.is_closing():
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._await_headers()  # of a request that follows one still in work
+        elif self._in_headers:
+            self._refuse(errors.UploadTimeout("The headers of the request did not arrive in time."))
+        else:
+            self.transport.close()
+
+    def _refuse(self, error: errors.GatewayError) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.close()  # what is refused follows a request that is still in work
+            return
+        response = problem_response(error, {"Connection": "close"})
+        lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}".encode()]
+        lines += [name + b": " + value for name, value in response.raw_headers]
+        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + bytes(response.body))
+        self._body_complete = False  # whatever it is, more of it may come
+        self.end()
+
+
+class _AnswerTransport:
+    """The transport as an answer sees it, which may write and then close."""
+
+    def __init__(self, protocol: HttpProtocol, transport: asyncio.Transport) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = protocol.end

@@ -1,0 +1,71 @@
+"""Limits on how often one caller may ask."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import time
+
+from limits import RateLimitItem, parse_many
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+
+from gateway.errors import RateLimited
+
+
+class RateLimits:
+    """Counts requests by caller, in the memory of this process: each worker counts for itself.
+
+    Args:
+        limits: Such as ``60/minute`` or ``10/second;1000/hour``; empty: no limit.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+
+    def __init__(self, limits: str) -> None:
+        self._limits: list[RateLimitItem] = parse_many(limits) if limits else []
+        self._counter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        policies = (f"{_name(limit)};q={limit.amount};w={limit.get_expiry()}" for limit in self._limits)
+        self._policy = ", ".join(policies)
+
+    def __bool__(self) -> bool:
+        return bool(self._limits)
+
+    async def count(self, caller: str) -> list[tuple[str, str]]:
+        """Count one request.
+
+        Args:
+            caller: Who asks.
+
+        Returns:
+            Headers for the answer that say what is left: RateLimit and RateLimit-Policy, as
+            draft-ietf-httpapi-ratelimit-headers-10 has them.
+
+        Raises:
+            RateLimited: Nothing is left; the error carries the same headers and Retry-After.
+        """
+        states, wait = [], 0
+        for limit in self._limits:
+            admitted = await self._counter.hit(limit, caller)
+            window = await self._counter.get_window_stats(limit, caller)
+            seconds = max(1, math.ceil(window.reset_time - time.time()))
+            states.append(f"{_name(limit)};r={window.remaining};t={seconds}")
+            wait = wait if admitted else max(wait, seconds)
+        headers = [("RateLimit-Policy", self._policy), ("RateLimit", ", ".join(states))]
+        if wait:
+            raise RateLimited("There were too many requests from you.", wait, dict(headers))
+        return headers
+
+
+def caller_of(address: str) -> str:
+    """Who is behind an address; of IPv6 a whole /64, since that is what one household or machine has."""
+    try:
+        place = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((place, 64), strict=False)) if place.version == 6 else address
+
+
+def _name(limit: RateLimitItem) -> str:
+    return f'"{limit.amount}per{limit.get_expiry()}s"'

@@ -1,0 +1,49 @@
+"""SIGTERM: first the balancers are told, then the server stops."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Stopping:
+    """Whether this process is about to stop.
+
+    Args:
+        delay_seconds: Time between SIGTERM and the moment when the server itself hears of it and stops accepting.
+    """
+
+    def __init__(self, delay_seconds: float) -> None:
+        self.now = False
+        """Set with SIGTERM: not ready any more, and connections are not kept."""
+        self._delay_seconds = delay_seconds
+
+    @contextmanager
+    def on_sigterm(self) -> Iterator[None]:
+        """Hear SIGTERM before the server, whose handler is in place by now; does nothing outside of the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        server_handler = signal.getsignal(signal.SIGTERM)
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            if not callable(server_handler):
+                signal.signal(number, server_handler)
+                signal.raise_signal(number)
+            elif self._delay_seconds <= 0:
+                self.now = True
+                server_handler(number, frame)
+            elif not self.now:
+                self.now = True
+                loop.call_soon_threadsafe(loop.call_later, self._delay_seconds, server_handler, number, None)
+
+        signal.signal(signal.SIGTERM, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, server_handler)

@@ -1,0 +1,251 @@
+"""What a connection may do: slow headers, early answers, bodies that nobody wants, answers that nobody reads."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import requests
+
+from tests.colour_server import ColourServer
+from tests.gateway.conftest import photo
+
+Start = Callable[..., httpx.Client]
+BREED = "/api/v1/predict_breed"
+BIG = 40 * 2**20
+
+
+def connect(client: httpx.Client) -> socket.socket:
+    return socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=10)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    received = b""
+    while piece := connection.recv(65536):
+        received += piece
+    return received
+
+
+def pieces(total: int = BIG) -> Iterator[bytes]:
+    for _ in range(total // 2**16):
+        yield b"x" * 2**16
+
+
+def with_httpx(url: str, chunked: bool) -> tuple[int, str]:
+    answer = httpx.post(url, content=pieces() if chunked else b"x" * BIG, headers={"content-type": "image/png"})
+    return answer.status_code, answer.json()["code"]
+
+
+def with_requests(url: str, chunked: bool) -> tuple[int, str]:
+    headers = {"content-type": "image/png"}
+    answer = requests.post(url, data=pieces() if chunked else b"x" * BIG, headers=headers, timeout=20)
+    return answer.status_code, answer.json()["code"]
+
+
+def with_http_client(url: str, chunked: bool) -> tuple[int, str]:
+    host = url.split("/")[2]
+    connection = http.client.HTTPConnection(host, timeout=20)
+    connection.request("POST", BREED, pieces() if chunked else b"x" * BIG, {"content-type": "image/png"})
+    answer = connection.getresponse()
+    body = json.loads(answer.read())
+    connection.close()
+    return answer.status, body["code"]
+
+
+def with_curl(url: str, chunked: bool, folder: Path, *more: str) -> tuple[int, str]:
+    file = folder / "big"
+    file.write_bytes(b"x" * BIG)
+    transfer = ["-H", "Transfer-Encoding: chunked"] if chunked else []
+    command = ["curl", "-s", "-w", "\n%{http_code}", "-F", f"image=@{file}", *transfer, *more, url]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    body, status = done.stdout.rsplit("\n", 1)
+    return int(status), json.loads(body)["code"]
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+@pytest.mark.parametrize("client", ["httpx", "requests", "http.client", "curl", "curl without expect"])
+def test_every_client_can_read_the_413_of_an_upload_it_has_not_sent_yet(
+    start: Start, tmp_path: Path, client: str, chunked: bool
+) -> None:
+    url = f"{start(max_upload_bytes=10_000).base_url}{BREED}".replace("//api", "/api")
+    if client.startswith("curl"):
+        more = ["-H", "Expect:"] if client != "curl" else []
+        answer = with_curl(url, chunked, tmp_path, *more)
+    else:
+        answer = {"httpx": with_httpx, "requests": with_requests, "http.client": with_http_client}[client](url, chunked)
+    assert answer == (413, "upload_too_large")
+
+
+def test_every_client_can_read_the_429_of_an_upload_it_has_not_sent_yet(
+    start: Start, model_server: ColourServer
+) -> None:
+    client = start(max_images_in_flight=1, max_batch_images=1, max_upload_bytes=2 * BIG, model_refresh_seconds=60)
+    assert client.post(BREED, content=photo()).status_code == 200
+    model_server.stalled.set()
+    with connect(client) as busy:
+        body = photo()
+        busy.sendall(f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        while not model_server.waiting:
+            time.sleep(0.005)
+        url = str(client.base_url).rstrip("/") + BREED
+        for post in (with_httpx, with_requests, with_http_client):
+            assert post(url, False) == (429, "overloaded")
+        assert client.get("/healthz").status_code == 200
+
+
+def test_a_short_body_that_was_refused_early_leaves_the_connection_usable(start: Start) -> None:
+    client = start(max_upload_bytes=10_000)
+    for _ in range(3):
+        connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port, timeout=10)
+        for body, status in ((b"x" * 300_000, 413), (photo(), 200), (b"x" * 300_000, 413), (photo(), 200)):
+            connection.request("POST", BREED, body, {"content-type": "image/png"})
+            answer = connection.getresponse()
+            answer.read()
+            assert (answer.status, answer.will_close) == (status, False)
+        connection.close()
+
+
+def test_an_answer_in_place_of_100_continue_ends_the_connection(start: Start) -> None:
+    with connect(start(max_upload_bytes=100)) as connection:
+        connection.sendall(
+            f"POST {BREED} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 500\r\n\r\n".encode()
+        )
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"connection: close" in answer.lower()
+
+
+@pytest.mark.parametrize("sent", [b"POST / HTTP/1.1\r\nHost: x\r\nX-A: ", b"GE", b"GET /healthz HTTP/1.1\r\n"])
+def test_headers_that_do_not_arrive_are_cut_off_with_408(start: Start, sent: bytes) -> None:
+    with connect(start(header_timeout_seconds=0.3)) as connection:
+        connection.sendall(sent)
+        assert read_all(connection).startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize("drip", [b"\r\n", b"x"], ids=["empty lines", "a header"])
+def test_dripping_bytes_win_no_time(start: Start, drip: bytes) -> None:
+    with connect(start(header_timeout_seconds=0.5)) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        if drip == b"x":
+            connection.sendall(b"GET / HTTP/1.1\r\nX-A: ")
+        started = time.monotonic()
+        connection.settimeout(0.02)
+        while time.monotonic() - started < 5:
+            try:
+                connection.sendall(drip)
+                if not connection.recv(65536):
+                    break
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+        assert time.monotonic() - started < 4
+
+
+def test_a_connection_that_says_nothing_is_closed(start: Start) -> None:
+    with connect(start(header_timeout_seconds=0.2)) as connection:
+        assert read_all(connection) == b""
+
+
+def test_headers_without_end_are_431(gateway: httpx.Client) -> None:
+    with connect(gateway) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        sent = 0
+        try:
+            while sent < 4 * 2**20:
+                connection.sendall(b"X-A: " + b"y" * 4000 + b"\r\n")
+                sent += 4000
+        except ConnectionError:
+            pass
+        assert read_all(connection).startswith(b"HTTP/1.1 431")
+
+
+def test_what_is_no_http_gets_the_one_error_body(gateway: httpx.Client) -> None:
+    with connect(gateway) as connection:
+        connection.sendall(b"\x16\x03\x01\x02\x00 hello\r\n\r\n")
+        head, _, body = read_all(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400")
+    assert json.loads(body)["code"] == "bad_request"
+
+
+def test_an_upload_slower_than_the_least_rate_is_408(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.intake.RATE_GRACE_SECONDS", 0.2)
+    client = start(min_upload_bytes_per_second=10_000, upload_timeout_seconds=60)
+    with connect(client) as connection:
+        connection.sendall(f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n".encode())
+        connection.settimeout(0.05)
+        started = time.monotonic()
+        answer = b""
+        while not answer:
+            assert time.monotonic() - started < 10
+            try:
+                connection.sendall(b"x" * 50)
+                answer = connection.recv(65536)
+            except TimeoutError:
+                continue
+    assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_bytes_of_uploads_are_bounded_together_and_given_back(start: Start) -> None:
+    client = start(max_upload_bytes=300_000, max_batch_upload_bytes=300_000, max_upload_memory_bytes=500_000)
+    held = []
+    for _ in range(2):
+        connection = connect(client)
+        connection.sendall(f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Length: 250000\r\n\r\n".encode())
+        connection.sendall(b"x" * 240_000)
+        held.append(connection)
+    end = time.monotonic() + 5
+    while (answer := client.post(BREED, content=b"x" * 100_000)).status_code != 429:
+        assert time.monotonic() < end
+    assert answer.headers["retry-after"] == "1"
+    assert client.get("/healthz").status_code == 200
+    for connection in held:
+        connection.close()
+    while client.post(BREED, content=photo(size=(400, 300))).status_code != 200:
+        assert time.monotonic() < end
+
+
+def test_more_uploads_at_once_than_may_be_are_429_before_their_body(start: Start) -> None:
+    client = start(max_uploads=2)
+    held = []
+    for _ in range(2):
+        connection = connect(client)
+        connection.sendall(f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Length: 250000\r\n\r\nxxx".encode())
+        held.append(connection)
+    end = time.monotonic() + 5
+    while client.post(BREED, content=photo()).status_code != 429:
+        assert time.monotonic() < end
+    assert client.get("/healthz").status_code == 200
+    for connection in held:
+        connection.close()
+    while client.post(BREED, content=photo()).status_code != 200:
+        assert time.monotonic() < end
+
+
+def test_a_caller_that_does_not_read_its_answers_loses_its_connection(
+    gateway: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.protocol.STALLED_ANSWER_SECONDS", 0.2)
+    with connect(gateway) as connection:
+        connection.settimeout(5)
+        connection.sendall(b"GET /docs/static/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+        end = time.monotonic() + 5
+        while not _is_lost(connection):
+            assert time.monotonic() < end
+
+
+def _is_lost(connection: socket.socket) -> bool:
+    try:
+        connection.sendall(b"\r\n")
+        time.sleep(0.02)
+    except ConnectionError:
+        return True
+    return False
