@@ -177,8 +177,19 @@ class Gateway(FastAPI):
             described = super().openapi()
             described["components"]["schemas"]["Problem"] = schema
             _tighten(described, self.settings)
+            _without_default_errors(described)
             access.describe(described, keys=bool(self.settings.known_keys), limits=bool(self.settings.rate_limit))
         return super().openapi()
+
+
+def _without_default_errors(description: dict[str, Any]) -> None:
+    """Leave out FastAPI's own error for parameters, which no route answers with."""
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        description["components"]["schemas"].pop(name, None)
 
 
 def _tighten(description: dict[str, Any], settings: Settings) -> None:

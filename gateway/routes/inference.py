@@ -63,7 +63,11 @@ INFER: dict[str, object] = {
         "go to the signature `parameters.signature_name`, or to the one by which the model takes images.",
         "content": {
             "application/json": {
-                "schema": {"type": "object", "required": ["inputs"], "properties": {"inputs": {"type": "array"}}},
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {"inputs": {"type": "array", "minItems": 1}},
+                },
                 "example": {
                     "parameters": {"signature_name": "describe"},
                     "inputs": [{"name": "request", "shape": [1], "datatype": "INT32", "data": [0]}],

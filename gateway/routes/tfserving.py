@@ -12,6 +12,7 @@ from typing import Annotated, cast
 
 import grpc
 from fastapi import APIRouter, Depends, Path, Request
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gateway import errors
@@ -61,7 +62,12 @@ PREDICT: dict[str, object] = {
             "application/json": {
                 "schema": {
                     "type": "object",
-                    "properties": {"signature_name": {"type": "string"}, "instances": {"type": "array"}, "inputs": {}},
+                    "properties": {
+                        "signature_name": {"type": "string"},
+                        "instances": {"type": "array", "minItems": 1},
+                        "inputs": {},
+                    },
+                    "oneOf": [{"required": ["instances"]}, {"required": ["inputs"]}],
                 },
                 "example": {"signature_name": "describe", "instances": [0]},
             }
@@ -102,6 +108,12 @@ async def predict_tensors_of_label(
 ) -> Response:
     """Run a signature of the version that a label stands for."""
     return await _predict(request, parts, call, model, Selector(label=label))
+
+
+@router.get("/{target:path}:predict", include_in_schema=False)
+async def predict_by_get() -> Response:
+    """Refuse it as any other method; the address would else be taken for the name of a model."""
+    raise HTTPException(405, headers={"Allow": "POST"})
 
 
 @router.get("/{model}", summary="States of all versions", responses=ERRORS)
