@@ -32,6 +32,11 @@ export class CallFailed extends Error {
     return [0, 503].includes(this.status) || this.code === "unknown_model" || (this.status === 502 && !this.code);
   }
 
+  /** Whether it is the file itself that cannot be answered, however often it is sent. */
+  get final() {
+    return [400, 413, 415, 422].includes(this.status);
+  }
+
   /** Whether the same photo may well be answered a moment later. */
   get passing() {
     return this.away || [408, 429, 504].includes(this.status);

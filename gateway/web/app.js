@@ -12,6 +12,7 @@ import { hideWhy, makeTile, showThumbnail, showWhy } from "./tile.js";
 import { counted, label, percent } from "./words.js";
 
 const FEW = 3; // up to so many photos each answer is read out; of more, only how many
+const SLOW_MS = 3000; // no photo takes so long unless something is wrong
 const LARGE_BYTES = 10_000_000;
 const UNKNOWN_INPUT = { width: 320, height: 320, fit: "crop" };
 
@@ -86,7 +87,9 @@ async function readable(file) {
 
 async function ask(photo, signal) {
   const asked = models.detail;
-  const answer = await upload(photo, `${modelPath(models.name)}/predict${models.query}`, signal);
+  const slow = setTimeout(() => service.check(), SLOW_MS);
+  const path = `${modelPath(models.name)}/predict${models.query}`;
+  const answer = await upload(photo, path, signal).finally(() => clearTimeout(slow));
   photo.answer = answer;
   photo.explains = asked?.explains ?? false;
   photo.ready = null; // what was sent is made again when it is needed again
@@ -172,7 +175,7 @@ byId("stop").addEventListener("click", () => {
   results.redraw();
 });
 byId("resume").addEventListener("click", () => askAgain(inState("stopped")));
-byId("retry").addEventListener("click", () => askAgain(inState("failed")));
+byId("retry").addEventListener("click", () => askAgain(inState("failed").filter((photo) => !photo.error.final)));
 byId("again").addEventListener("click", () => askAgain(byOthers()));
 byId("clear").addEventListener("click", () => {
   const photos = results.photos;

@@ -2,6 +2,7 @@
 
 import { counted, label, percent } from "./words.js";
 
+const MANY = 30; // so many classes are a wall of words unless they are folded up
 const FITS = {
   crop: "scaled to cover, the middle is kept",
   pad: "scaled to fit, with black bars",
@@ -58,8 +59,14 @@ function known({ labels, card, unknown_threshold: threshold }) {
   const sure = threshold === null ? "It always names one." : `It says “not sure” when its best score is under ${percent(threshold)}.`;
   const numbers = Object.keys(photos).length ? " The number is how many pictures it learned each from." : "";
   return labels.length
-    ? [text("p", `${counted(labels.length, "class", "classes")}. ${sure}${numbers}`), list]
+    ? [text("p", `${counted(labels.length, "class", "classes")}. ${sure}${numbers}`), labels.length > MANY ? folded(list, labels) : list]
     : [text("p", "Its classes have no names here; answers are class numbers.")];
+}
+
+function folded(list, labels) {
+  const details = make("details");
+  details.append(text("summary", `All ${labels.length}`), list);
+  return details;
 }
 
 function seen({ input, explains }, card) {

@@ -123,7 +123,7 @@ export class Results {
     progress.hidden = settled === total;
     byId("stop").hidden = settled === total;
     byId("resume").hidden = !states.stopped;
-    byId("retry").hidden = !states.failed;
+    byId("retry").hidden = !this.photos.some((photo) => photo.state === "failed" && !photo.error.final);
     this.#options(headings, total);
   }
 

@@ -38,12 +38,12 @@ export function dropTile(photo) {
 
 /** Brings the tile in step with the photo's state. */
 export function updateTile(photo) {
-  const { tile, state, answer } = photo;
+  const { tile, state, answer, error } = photo;
   const part = (selector) => tile.querySelector(selector);
   tile.dataset.state = state === "done" && answer.label === null ? "unsure" : state;
   part("h3").textContent = heading(photo);
   part(".detail").textContent = detail(photo);
-  part(".retry").hidden = state !== "failed" && state !== "stopped";
+  part(".retry").hidden = state !== "stopped" && (state !== "failed" || error.final);
   const why = part(".why");
   why.hidden = state !== "done" || !photo.explains;
   why.setAttribute("aria-label", `Why? Show what in ${photo.name} speaks for the answer`);

@@ -58,6 +58,7 @@ def test_a_file_that_fails_says_why_and_the_others_go_on(page: Page, files: File
     assert tiles["cut.jpg"].detail == ("Invalid image. The JPEG image is truncated or corrupt and cannot be decoded.")
     assert tiles["notes.txt"].detail.startswith("Unsupported image format. This is not an image")
     assert page.count() == "3 of 5 photos answered · 2 failed"
+    assert not page.shown("#retry")  # they would only fail again
 
 
 def test_an_answer_under_the_threshold_is_not_sure(visit: Visit, start: Start, model_server: ColourServer) -> None:
