@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from gateway.backend import MAX_MESSAGE_BYTES
+from gateway.channel import MAX_MESSAGE_BYTES
 from gateway.images import Target, decode_image
 from gateway.pb.serving_pb2 import PredictRequest, PredictResponse
 from gateway.tensors import number_array, number_tensor
