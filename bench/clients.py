@@ -10,14 +10,13 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from gateway.channel import MAX_MESSAGE_BYTES
 from gateway.images import Target, decode_image
 from gateway.pb.serving_pb2 import PredictRequest, PredictResponse
 from gateway.tensors import number_array, number_tensor
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", -1),
     ("grpc.use_local_subchannel_pool", 1),  # else all channels of a process share one connection
 )
 TIMEOUT_SECONDS = 60.0

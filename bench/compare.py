@@ -63,6 +63,7 @@ def compare(
     seconds: float,
     rate: float | None,
     advance: Callable[[str], None],
+    closed: Sequence[int] = CLOSED,
 ) -> Comparison:
     """Measures.
 
@@ -73,6 +74,7 @@ def compare(
         seconds: Of each measurement.
         rate: Requests a second of the open loop; None: a share of what was reached in the first round.
         advance: Told the name of each measurement when it is done.
+        closed: Numbers of callers; 8 must be among them when there is no rate.
     """
     result = Comparison()
     numbers = range(photos)
@@ -83,7 +85,7 @@ def compare(
 
     for turn in range(rounds):
         order = [*systems[turn % len(systems) :], *systems[: turn % len(systems)]]
-        for callers in CLOSED:
+        for callers in closed:
             for system in order:
                 load = f"{callers} caller{'s' * (callers > 1)}"
                 add(load, system, closed_loop(system.connect, callers, seconds, numbers, meters(system)))

@@ -17,6 +17,7 @@ COMMANDS: Final = {
     ),
     "sample": ("trainer.sample", "", "draw a sample data set, train a small model on it and publish that"),
     "evaluate": ("trainer.evaluate", "", "measure a published model on a folder of photos, with a report"),
+    "benchmark": ("trainer.benchmark", "", "time a published model by signature and batch size"),
     "publish": ("trainer.publish", "", "copy a SavedModel in as the next version of a model"),
     "list": ("trainer.versions", "list", "show models, versions and labels"),
     "promote": ("trainer.promote", "promote", "point a version label at another version"),

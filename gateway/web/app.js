@@ -304,36 +304,40 @@ models.addEventListener("change", () => {
   if (!detail) return;
   const classes = detail.labels.length ? ` one of the ${counted(detail.labels.length, "breed")} that it knows` : " a breed";
   byId("about").textContent = `Add photos of dogs, as many as you like. The model names${classes} and says how sure it is.`;
-  if (detail.card?.sample) showSamples();
+  if (detail.card?.sample && !samples) showSamples();
   letGo();
   showAgain();
 });
 byId("show-card").addEventListener("click", () => models.detail && openCard(byId("card"), models.detail));
 
-let samples = null;
+let samples = null; // a promise of the list of drawings, once a sample model was met
 
-async function showSamples() {
-  if (samples) return;
-  samples = [];
-  const listed = await (await fetch("/web/samples/samples.json")).json();
+function showSamples() {
+  samples ??= fetch("/web/samples/samples.json").then((answer) => answer.json());
+  samples.then((listed) => document.querySelector("#sample ul").replaceChildren(...listed.map(sampleButton)));
+}
+
+function sampleButton(sample) {
+  const image = Object.assign(new Image(), { src: `/web/samples/${sample.file}`, alt: "", width: 96, height: 96 });
+  const button = document.createElement("button");
+  button.type = "button";
+  button.setAttribute("aria-label", `Try the drawing of a ${sample.label}`);
+  button.append(image);
+  button.addEventListener("click", () => trySamples([sample]));
+  const item = document.createElement("li");
+  item.append(button);
+  return item;
+}
+
+async function trySamples(chosen) {
   const fetched = async ({ file }) => {
     const blob = await (await fetch(`/web/samples/${file}`)).blob();
     return { file: new File([blob], file, { type: blob.type }), path: file };
   };
-  const items = listed.map((sample) => {
-    const image = Object.assign(new Image(), { src: `/web/samples/${sample.file}`, alt: "", width: 96, height: 96 });
-    const button = document.createElement("button");
-    button.type = "button";
-    button.setAttribute("aria-label", `Try the drawing of a ${sample.label}`);
-    button.append(image);
-    button.addEventListener("click", async () => take({ found: [await fetched(sample)], skipped: 0 }));
-    const item = document.createElement("li");
-    item.append(button);
-    return item;
-  });
-  document.querySelector("#sample ul").replaceChildren(...items);
-  byId("try-all").onclick = async () => take({ found: await Promise.all(listed.map(fetched)), skipped: 0 });
+  take({ found: await Promise.all(chosen.map(fetched)), skipped: 0 });
 }
+
+byId("try-all").addEventListener("click", async () => trySamples(await samples));
 
 // -- the key ----------------------------------------------------------------------------------------------------------
 

@@ -155,6 +155,13 @@ def test_a_large_photo_is_shrunk_and_turned_upright_before_it_is_sent(
         assert page.one("figcaption").text == "Yellow speaks for Blue: mostly in the upper middle."
 
 
+def test_a_format_that_only_the_browser_reads_is_sent_as_one_that_the_gateway_does(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "phone.avif"
+    Image.new("RGB", (64, 48), (10, 20, 250)).save(path)
+    page.choose([path])
+    assert page.settled(1)["phone.avif"].heading == "Blue"
+
+
 def test_why_lays_the_heat_where_it_is_and_takes_it_away_again(page: Page, tmp_path: Path) -> None:
     image = Image.new("RGB", (400, 200), (10, 10, 10))
     image.paste((255, 0, 0), (240, 120, 290, 180))  # right of the middle, below; inside of what a crop keeps

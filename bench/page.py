@@ -1,0 +1,87 @@
+"""Hundreds of photos dropped on the page at once: `python -m bench.page http://127.0.0.1:8000 [PHOTOS]`.
+
+Prints how long the page's own thread was busy at a stretch, what memory the browser took, and how many photos were
+answered. The photos are drawn here, 12 megapixels and about 3 MB each. Needs Chromium and a gateway that is up.
+"""
+
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import psutil
+from PIL import Image
+
+from gateway.routes.pages import WEB
+from tests.browser.chromium import Page, prefers, running_browser, screen
+
+WIDTH, HEIGHT = 4000, 3000
+DIFFERENT = 6
+"""Photos that are drawn; the rest repeat them under other names, for the browser remembers none of them."""
+
+PATIENCE_SECONDS = 900.0
+OBSERVE = """window.longTasks = [];
+new PerformanceObserver(list => longTasks.push(...list.getEntries().map(one => one.duration)))
+    .observe({type: 'longtask', buffered: true});"""
+
+
+def main() -> int:
+    """Measures and prints."""
+    if len(sys.argv) not in (2, 3):
+        print(__doc__, file=sys.stderr)
+        return 2
+    count = int(sys.argv[2]) if len(sys.argv) == 3 else 300
+    with TemporaryDirectory() as folder, running_browser() as browser:
+        total = _draw(Path(folder) / "photos", count)
+        screen(browser, 1280, 900)
+        prefers(browser, "light")
+        page = Page(browser, sys.argv[1]).open()
+        browser.execute_script(OBSERVE)
+        before, peak, started = _memory(), 0, time.monotonic()
+        page.drop(Path(folder) / "photos")
+        while len(tiles := page.tiles()) < count or any(one.state in ("waiting", "working") for one in tiles):
+            peak = max(peak, _memory())
+            if time.monotonic() - started > PATIENCE_SECONDS:
+                break
+            time.sleep(0.5)
+        answered = sum(one.state in ("done", "unsure") for one in tiles)
+        longest = max(browser.execute_script("return longTasks"), default=0)
+        print(f"photos           {count}, {total / 1e6:.0f} MB")
+        print(f"answered         {answered} in {time.monotonic() - started:.0f} s")
+        print(f"longest task     {longest:.0f} ms of the page's own thread (50 or more count as long)")
+        print(f"browser's memory {before} MB before, {peak} MB at most")
+    return 0
+
+
+def _draw(folder: Path, count: int) -> int:
+    folder.mkdir()
+    drawings = sorted((WEB / "samples").glob("*.webp"))
+    grain = np.random.default_rng(0).integers(-12, 12, (HEIGHT, WIDTH, 1))
+    files = []
+    for drawing in drawings[:DIFFERENT]:
+        with Image.open(drawing) as small:
+            large = np.asarray(small.convert("RGB").resize((WIDTH, HEIGHT)), np.int64)
+        path = folder / f"{drawing.stem}.jpg"
+        Image.fromarray(np.clip(large + grain, 0, 255).astype(np.uint8)).save(path, quality=88)
+        files.append(path.read_bytes())
+        path.unlink()
+    for number in range(count):
+        (folder / f"{number:04}.jpg").write_bytes(files[number % len(files)])
+    return sum(len(files[number % len(files)]) for number in range(count))
+
+
+def _memory() -> int:
+    """Megabytes that the browser's processes hold, shared pages counted once each process."""
+    family = psutil.Process().children(recursive=True)
+    held = 0
+    for process in family:
+        try:
+            held += process.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return held // 2**20
+
+
+if __name__ == "__main__":
+    sys.exit(main())

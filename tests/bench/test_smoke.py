@@ -1,0 +1,92 @@
+"""The benchmark's parts on real processes: a model server that computes nothing, and the gateway."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from bench import batches, profile, report
+from bench.agreement import Disagreement
+from bench.compare import Comparison, compare
+from bench.idle_server import MODEL
+from bench.photos import draw_photos, read_photos
+from bench.processes import LOOPBACK, Server, free_port
+from bench.systems import System, available, check_agreement, started, systems
+from bench.targets import Target
+
+
+@pytest.fixture(scope="module")
+def photos() -> list[bytes]:
+    return draw_photos(3)
+
+
+def test_drawn_photos_are_the_same_every_time_and_a_folder_gives_what_it_holds(
+    tmp_path: Path, photos: list[bytes]
+) -> None:
+    assert draw_photos(3) == photos
+    (tmp_path / "a.jpg").write_bytes(photos[0])
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    assert read_photos(tmp_path) == [photos[0]]
+    with pytest.raises(ValueError, match="holds no photo"):
+        read_photos(tmp_path / "nothing")
+
+
+def test_a_second_of_everything_ends_in_tables_json_and_a_plot(tmp_path: Path, photos: list[bytes]) -> None:
+    port = free_port()
+    target = f"{LOOPBACK}:{port}"
+    server = Server("idle", ["bench.idle_server", "--port", str(port)], {}, tmp_path / "idle.log")
+    try:
+        server.wait_until(lambda: available(target, MODEL))
+        with started(None, MODEL, photos[0], tmp_path, target=target, target_pid=server.pid) as running:
+            found = systems(running, MODEL, photos)
+            assert [one.name for one in found] == ["direct", "decode + direct", "gateway"]
+            check_agreement(found, len(photos))
+            _a_wrong_answer_is_found(found, len(photos))
+            comparison = compare(found, len(photos), 1, 0.3, 20, lambda _: None, closed=(1, 8))
+            in_batches, singly = batches.measure(running.gateway_port, photos, 1, 0.5)
+    finally:
+        server.stop()
+    _all_is_measured(comparison)
+    assert in_batches[0] > 0
+    assert singly[0] > 0
+    console = Console(record=True, width=140)
+    report.print_tables(console, comparison, running.start_seconds)
+    assert "gateway" in console.export_text()
+    report.write_json(tmp_path / "figures.json", comparison, [Target("a", "b", "c", True)], {"more": 1})
+    assert json.loads((tmp_path / "figures.json").read_text())["rounds"]["8 callers"]["gateway"][0]["failures"] == 0
+    report.plot(tmp_path / "plot.png", comparison, "a caption")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def _a_wrong_answer_is_found(found: list[System], photos: int) -> None:
+    gateway = found[-1]
+
+    def check(photo: int, answer: bytes, expected: object) -> None:
+        wrong = json.loads(answer)
+        wrong["predictions"][0]["score"] += 0.01
+        gateway.check(photo, json.dumps(wrong).encode(), expected)  # type: ignore[arg-type]
+
+    with pytest.raises(Disagreement):
+        check_agreement([found[0], System("wrong", gateway.connect, {}, check)], photos)
+
+
+def _all_is_measured(comparison: Comparison) -> None:
+    assert list(comparison.runs) == ["1 caller", "8 callers", "open 20/s"]
+    for systems_ in comparison.runs.values():
+        for name, [run] in systems_.items():
+            assert run.failures == 0, name
+            assert run.rate > 0, name
+            assert run.cpu["client"] > 0, name
+    assert comparison.memory["gateway"]["gateway"] > 10
+    assert comparison.memory["gateway"]["model server"] > 10
+
+
+def test_samples_are_counted_for_the_innermost_part_they_are_in() -> None:
+    folded = (
+        "run (uvicorn/server.py:1);classify (gateway/classifier.py:2);stack (numpy/core.py:3) 2\n"
+        "work (concurrent/futures/thread.py:1);decode (gateway/images.py:2);load (PIL/ImageFile.py:3) 5\n"
+    )
+    assert profile.areas(folded) == {"tensors, ranking": 2, "decode and resize": 5}

@@ -1,0 +1,204 @@
+"""How fast a published model answers on this machine, by signature and batch size, beside a plain export of it."""
+
+import argparse
+import dataclasses
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+from rich.table import Table
+
+from trainer.card import Card, InputSpec
+from trainer.console import progress
+from trainer.errors import TrainerError
+from trainer.native import quiet
+from trainer.saved import SavedClassifier
+
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+SECONDS = 2.0
+PLAIN = "plain export"
+KERAS_FILE = "assets.extra/model.keras"
+DRAWN_SIDE = 375
+
+Run = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One signature at one batch size.
+
+    Attributes:
+        signature: Its name, or `PLAIN`.
+        batch_size: Images in a call.
+        images_per_second: From the median call, one call after the other.
+        p50_ms: Median duration of a call.
+        p95_ms: What 95 % of the calls stay under.
+        cpu_ms: Processor time an image, over all threads.
+    """
+
+    signature: str
+    batch_size: int
+    images_per_second: float
+    p50_ms: float
+    p95_ms: float
+    cpu_ms: float
+
+
+def benchmark(
+    model_dir: Path, batch_sizes: Sequence[int] = BATCH_SIZES, seconds: float = SECONDS
+) -> tuple[Card, list[Speed]]:
+    """Times every image signature of an exported model, in this process and without a server.
+
+    The plain export is what Keras writes by itself of the same weights (`assets.extra/model.keras`): variables, and
+    none of the trainer's rewrites. All are called in turn, so that a busy moment hits them alike.
+
+    Args:
+        model_dir: models/NAME/VERSION, or models/NAME for the newest version.
+        batch_sizes: Images in a call.
+        seconds: Of each measurement.
+
+    Returns:
+        The model's card, and one `Speed` per signature and batch size.
+
+    Raises:
+        TrainerError: There is no exported model.
+    """
+    model = SavedClassifier(model_dir)
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        loaded = tf.saved_model.load(str(model.directory))
+        signatures = {name: one for name, one in loaded.signatures.items() if name != "describe"}
+        if (model.directory / KERAS_FILE).is_file():
+            # Kept in a name: a loaded model that is dropped takes its signatures' variables with it.
+            plain = _plain(model.directory / KERAS_FILE, Path(folder))
+            signatures[PLAIN] = plain.signatures["serving_default"]
+    speeds = []
+    with progress("measuring", len(batch_sizes) * len(signatures)) as advance:
+        for size in batch_sizes:
+            runs = {
+                name: _run(function, _batch(_input_dtype(function), model.card.input, size))
+                for name, function in signatures.items()
+            }
+            speeds += [_speed(name, size, *timed) for name, timed in _timed_in_turn(runs, seconds).items()]
+            advance(len(signatures), f"{size} images a call")
+    return model.card, speeds
+
+
+def _plain(keras_file: Path, folder: Path) -> tf.Module:
+    model = keras.models.load_model(keras_file, compile=False)
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    spec = tf.TensorSpec(model.input_shape, tf.float32, name="images")
+    archive.add_endpoint("serving_default", lambda images: model(images, training=False), input_signature=[spec])
+    archive.write_out(str(folder), verbose=False)
+    return tf.saved_model.load(str(folder))
+
+
+def _input_dtype(function: object) -> tuple[str, tf.DType]:
+    _, inputs = function.structured_input_signature  # type: ignore[attr-defined]
+    [(name, spec)] = inputs.items()
+    return name, spec.dtype
+
+
+def _batch(given: tuple[str, tf.DType], spec: InputSpec, size: int) -> Mapping[str, tf.Tensor]:
+    name, dtype = given
+    rng = np.random.default_rng(size)
+    if dtype == tf.string:
+        images = rng.integers(0, 256, (size, DRAWN_SIDE // 8, DRAWN_SIDE // 8, 3), np.uint8)
+        large = [tf.cast(tf.image.resize(image, (DRAWN_SIDE, DRAWN_SIDE)), tf.uint8) for image in images]
+        return {name: tf.stack([tf.io.encode_jpeg(image) for image in large])}
+    return {name: tf.cast(rng.integers(0, 256, (size, spec.height, spec.width, 3), np.uint8), dtype)}
+
+
+def _run(function: Callable[..., Mapping[str, tf.Tensor]], inputs: Mapping[str, tf.Tensor]) -> Run:
+    # To NumPy, since TensorFlow may give back tensors before they are computed.
+    return lambda: [tensor.numpy() for tensor in _tensors(function(**inputs))]
+
+
+def _tensors(outputs: Mapping[str, tf.Tensor] | Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+    return list(outputs.values()) if isinstance(outputs, Mapping) else list(outputs)
+
+
+def _timed_in_turn(runs: Mapping[str, Run], seconds: float) -> dict[str, tuple[list[float], float]]:
+    """Durations of the calls of each, and the processor seconds they took together."""
+    durations: dict[str, list[float]] = {name: [] for name in runs}
+    used = dict.fromkeys(runs, 0.0)
+    for run in runs.values():
+        run()
+        run()
+    while any(sum(taken) < seconds or len(taken) < 3 for taken in durations.values()):
+        for name, run in runs.items():
+            started, cpu = time.perf_counter(), time.process_time()
+            run()
+            durations[name].append(time.perf_counter() - started)
+            used[name] += time.process_time() - cpu
+    return {name: (durations[name], used[name]) for name in runs}
+
+
+def _speed(name: str, size: int, durations: Sequence[float], used: float) -> Speed:
+    p50, p95 = (float(value) for value in np.percentile(durations, (50, 95)))
+    return Speed(name, size, size / p50, p50 * 1e3, p95 * 1e3, used / len(durations) / size * 1e3)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `benchmark`."""
+    parser.add_argument(
+        "model_dir", type=Path, metavar="MODEL_DIR", help="models/NAME/VERSION, or models/NAME for the newest version"
+    )
+    parser.add_argument(
+        "--batch-sizes",
+        type=_sizes,
+        default=BATCH_SIZES,
+        metavar="N,N,...",
+        help=f"images in a call (default: {','.join(map(str, BATCH_SIZES))})",
+    )
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each measurement (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or min(sizes) < 1:
+        raise argparse.ArgumentTypeError(f"not positive numbers with commas between them: {text!r}")
+    return sizes
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures, and prints one table."""
+    if args.seconds <= 0:
+        raise TrainerError("--seconds must be positive")
+    card, speeds = benchmark(args.model_dir, args.batch_sizes, args.seconds)
+    Console().print(table(card, speeds))
+    if args.json is not None:
+        args.json.write_text(json.dumps([dataclasses.asdict(speed) for speed in speeds], indent=1), encoding="utf-8")
+    return 0
+
+
+def table(card: Card, speeds: Sequence[Speed]) -> Table:
+    """The figures as a table: processor time is of an image; the last column compares speeds at the same batch size."""
+    plain = {speed.batch_size: speed.images_per_second for speed in speeds if speed.signature == PLAIN}
+    found = Table(title=f"{card.name}: {card.backbone.name}, {card.input.height} x {card.input.width}")
+    found.add_column("signature", no_wrap=True)
+    for name in ("batch", "images/s", "p50 ms", "p95 ms", "CPU ms", "of plain"):
+        found.add_column(name, justify="right")
+    for speed in sorted(speeds, key=lambda one: (one.signature, one.batch_size)):
+        beside = plain.get(speed.batch_size)
+        found.add_row(
+            speed.signature,
+            str(speed.batch_size),
+            f"{speed.images_per_second:.1f}",
+            f"{speed.p50_ms:.1f}",
+            f"{speed.p95_ms:.1f}",
+            f"{speed.cpu_ms:.1f}",
+            f"{speed.images_per_second / beside:.2f}" if beside else "",
+        )
+    return found
