@@ -97,7 +97,7 @@ def export_model(
     card = dataclasses.replace(card, parity=found.to_json())
     endpoints = signatures.build(core, heatmap, card)
     with quiet():
-        _save_frozen(endpoints, directory) if frozen else _save_with_variables(model, endpoints, directory)
+        _save(endpoints, [] if frozen else [one.value for one in model.variables], directory)
     write_warmup(directory, card, list(endpoints), batch_sizes)
     (extra / "card.json").write_text(card.to_json(), encoding="utf-8")
     _check_written(directory, card, expected, pixels)
@@ -147,22 +147,16 @@ def _variable(split: keras.Model, tail: keras.Model) -> tuple[signatures.Core, s
     return lambda images: tuple(split(images, training=False)), signatures.saliency(tail)
 
 
-def _save_frozen(endpoints: dict[str, tf.types.experimental.GenericFunction], directory: Path) -> None:
+def _save(
+    endpoints: dict[str, tf.types.experimental.GenericFunction], variables: Sequence[tf.Variable], directory: Path
+) -> None:
     module = tf.Module()
+    # TensorFlow's own variables, named here. A Keras 3 model must not be tracked: by tf.Module its variables are left
+    # out and every Predict fails, and keras.export.ExportArchive writes each twice, as Keras's and as TensorFlow's.
+    module.weights = list(variables)
     tf.saved_model.save(
         module, str(directory), signatures={name: one.get_concrete_function() for name, one in endpoints.items()}
     )
-
-
-def _save_with_variables(
-    model: keras.Model, endpoints: dict[str, tf.types.experimental.GenericFunction], directory: Path
-) -> None:
-    # Not tf.saved_model.save: around a Keras 3 model it leaves variables out, and every Predict fails.
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    for name, endpoint in endpoints.items():
-        archive.add_endpoint(name, endpoint)
-    archive.write_out(str(directory), verbose=False)
 
 
 def _runners(

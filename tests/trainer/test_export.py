@@ -92,6 +92,9 @@ def test_weights_too_large_for_constants_are_saved_as_variables(
     for signature in ("pixels", "explain"):
         one, other = (run(signature, images=IMAGES) for run in answers)
         assert all(one[name] == pytest.approx(other[name], abs=1e-5) for name in other)
+    (written,) = (tmp_path / "variables").glob("variables.data*")
+    weights = sum(weight.nbytes for weight in small.model.get_weights())
+    assert written.stat().st_size < weights + 5000  # once, and a list of their names
 
 
 def test_every_signature_answers_a_server_with_a_batch_dimension_first(
