@@ -26,7 +26,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.idle_server")
     parser.add_argument("--port", type=int, required=True)
     port = parser.parse_args().port
-    server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)])
+    server = grpc.server(
+        ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)]
+    )
     services: dict[str, dict[str, Callable[[bytes], bytes]]] = {
         "tensorflow.serving.PredictionService": {"Predict": _predict, "GetModelMetadata": _fixed(_metadata())},
         "tensorflow.serving.ModelService": {"GetModelStatus": _fixed(_status())},

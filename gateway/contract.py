@@ -104,7 +104,7 @@ def contract_from_card(model: str, version: int, signatures: Mapping[str, Signat
             f"The signature {PIXELS!r} of {model!r} version {version} must take images, uint8, and give probabilities; "
             f"found {found}."
         )
-    expected = (None, card.input.height, card.input.width, 3)
+    expected = (-1, card.input.height, card.input.width, 3)
     if not _fits(images, expected) or not _fits(probabilities, (None, len(card.labels))):
         raise UnsupportedModel(
             f"The model card of {model!r} version {version} says {card.input.height}x{card.input.width} pixels and "
@@ -153,9 +153,9 @@ def contract_from_signatures(
     if len(signature.inputs) != 1:
         raise unsupported("one input")
     [(input_name, taken)] = signature.inputs.items()
-    if taken.dtype == DataType.DT_STRING and _rank(taken) in (None, 1):
+    if taken.dtype == DataType.DT_STRING and (_rank(taken) is None or _fits(taken, (-1,))):
         kind: Literal["pixels", "encoded"] = "encoded"
-    elif taken.dtype in (DataType.DT_UINT8, DataType.DT_FLOAT) and _fits(taken, (None, None, None, 3)):
+    elif taken.dtype in (DataType.DT_UINT8, DataType.DT_FLOAT) and _fits(taken, (-1, None, None, 3)):
         kind = "pixels"
     else:
         raise unsupported("a string input (n), or a uint8 or float input (n, height, width, 3)")
@@ -244,12 +244,12 @@ def _rank(info: TensorInfo) -> int | None:
 
 
 def _fits(info: TensorInfo, shape: tuple[int | None, ...]) -> bool:
-    """Whether a signature's shape admits this one; None and -1 stand for any size."""
+    """Whether a signature's shape admits this one: None stands for any size, -1 for one that must be left open."""
     if _rank(info) is None:
         return False
     sizes = [dim.size for dim in info.tensor_shape.dim]
     return len(sizes) == len(shape) and all(
-        wanted is None or size in (-1, wanted) for size, wanted in zip(sizes, shape, strict=True)
+        size in (-1, wanted) or (wanted is None and size > 0) for size, wanted in zip(sizes, shape, strict=True)
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TypeVar
 
@@ -75,7 +75,25 @@ class Decoders:
             for permit in permits:
                 await permit.acquire()
                 taken.callback(permit.release)
-            future = self._pool.submit(decode, max_pixels)
+            work = self._pool.submit(decode, max_pixels)
             release = taken.pop_all().close
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(release))
-        return await asyncio.wrap_future(future)
+        result: asyncio.Future[T] = loop.create_future()
+
+        def finish(done: Future[T]) -> None:
+            release()
+            if result.done():
+                return
+            if done.cancelled():
+                result.cancel()
+            elif (error := done.exception()) is not None:
+                result.set_exception(error)
+            else:
+                result.set_result(done.result())
+
+        # One wake-up of the event loop for both.
+        work.add_done_callback(lambda done: loop.call_soon_threadsafe(finish, done))
+        try:
+            return await result
+        except asyncio.CancelledError:
+            work.cancel()
+            raise

@@ -130,3 +130,14 @@ def test_a_port_in_use_is_an_exit_status_of_its_own(model_server: ColourServer) 
     assert done.returncode != 0
     assert "address already in use" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("trusted", "last"), [("127.0.0.0/8", 200), ("", 429)], ids=["trusted", "not trusted"])
+def test_only_a_trusted_proxy_says_who_the_caller_is(model_server: ColourServer, trusted: str, last: int) -> None:
+    settings = {"serving_target": model_server.address, "trusted_proxies": trusted, "rate_limit": "1/hour"}
+    with process(**settings) as (_, client):
+        answers = [
+            client.get("/api/v1/models", headers={"x-forwarded-for": caller}).status_code
+            for caller in ("192.0.2.1", "192.0.2.2")
+        ]
+        assert answers == [200, last]
