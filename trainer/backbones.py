@@ -5,12 +5,12 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 import numpy as np
 
 from trainer.errors import TrainerError
+from trainer.weights import IMAGENET, NONE, WeightsUnavailable, check_weights_file
 
 SIZES = {
     r"inception|xception": 299,
@@ -26,12 +26,6 @@ SIZES = {
     r"efficientnet_v2_(m|l)": 480,
 }
 """Input size in pixels that each was trained with, by the start of its name; the rest with 224 (their docstrings)."""
-
-
-class WeightsUnavailable(TrainerError):
-    """The weights asked for cannot be had: no such file, a file of something else, or no network to fetch them."""
-
-    exit_status = 3
 
 
 @dataclass(frozen=True)
@@ -122,20 +116,16 @@ def load(which: Architecture, weights: str, size: int, *, alpha: float = 1.0, to
         if not which.name.startswith("mobilenet"):
             raise TrainerError(f"{which.name} has no width multiplier: --alpha is for the MobileNets")
         options["alpha"] = alpha
-    if weights not in {"imagenet", "none"} and not Path(weights).is_file():
-        raise WeightsUnavailable(f"there is no weights file {weights}; --weights is imagenet, none or a file")
-    if weights == "imagenet":
-        options["weights"] = "imagenet"
-    else:
-        options["weights"] = None if weights == "none" else weights
+    check_weights_file(weights)
+    options["weights"] = {IMAGENET: "imagenet", NONE: None}.get(weights, weights)
     try:
         return which.build(**options)
     except Exception as error:
         # Keras raises plain Exception for a failed download, and ValueError or KeyError for a file that does not fit.
         reason = str(error).strip().split("\n")[0]
-        if weights == "none":
+        if weights == NONE:
             raise TrainerError(f"{which.name} cannot be built: {reason}") from error
-        if weights == "imagenet":
+        if weights == IMAGENET:
             raise WeightsUnavailable(
                 f"the ImageNet weights of {which.name} cannot be fetched ({reason}); give a file with --weights"
             ) from error

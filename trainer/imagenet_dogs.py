@@ -1,26 +1,20 @@
 """`imagenet-dogs`: the dog classes of an ImageNet classifier as a breed model, without any training."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from trainer.card import Backbone, Card, InputSpec
+from trainer.class_index import CLASSES, DOGS, read_dogs
 from trainer.console import say
 from trainer.errors import TrainerError
-from trainer.publish import new_version
+from trainer.publish import check_name, new_version
+from trainer.weights import check_weights_file, weights_source
 
 if TYPE_CHECKING:
     import keras
 
     from trainer.backbones import Architecture
-
-DOGS: Final = range(151, 269)
-"""The 118 breeds among the 1,000 classes: Chihuahua to Mexican hairless, by the ImageNet class index of Keras."""
-
-CLASSES: Final = 1000
-NAMED: Final = {151: "Chihuahua", 268: "Mexican_hairless"}
-"""What a class index must say at both ends: with another order every answer would be wrong."""
 
 THRESHOLD: Final = 0.2
 """Under this best score an answer is "unknown"; there are no photos here to choose it on.
@@ -29,15 +23,13 @@ Measured with MobileNetV2: none of 69 photos of dogs fell under it, and 9 of 10 
 """
 
 
-class ClassIndexUnavailable(TrainerError):
-    """The file that names the classes is not there and cannot be fetched."""
-
-    exit_status = 3
-
-
 def run(args: argparse.Namespace) -> int:
     """Publishes the model; returns the exit status."""
-    labels = read_labels(args.class_index)
+    check_name(args.name)
+    check_weights_file(args.weights)
+    labels = read_dogs(args.class_index)
+
+    # TensorFlow takes seconds to load: only now that there is something to compute.
     from trainer import backbones
     from trainer.export import export_model
 
@@ -45,12 +37,11 @@ def run(args: argparse.Namespace) -> int:
     size = args.size or which.size
     say(f"{which.name}, {size}x{size} pixels, weights {args.weights}")
     model = dogs_only(which, backbones.load(which, args.weights, size, alpha=args.alpha, top=True))
-    source = args.weights if args.weights in {"imagenet", "none"} else "file"
     card = Card(
         name=args.name,
         labels=labels,
         input=InputSpec(size, size),
-        backbone=Backbone(which.name, source),
+        backbone=Backbone(which.name, weights_source(args.weights)),
         description=f"Knows the {len(labels)} dog breeds of ImageNet, as {which.name} learned them there. "
         "It was not trained further, and looks for a breed in every photo.",
         training={"data": "ImageNet (ILSVRC 2012), classes 151 to 268"},
@@ -61,45 +52,6 @@ def run(args: argparse.Namespace) -> int:
     say(exported.summary())
     say(f"published as {args.name} version {draft.version}: {draft.path}")
     return 0
-
-
-def read_labels(class_index: Path | None) -> list[str]:
-    """Returns the names of the dog classes in order, with spaces: `Mexican hairless`.
-
-    Args:
-        class_index: A file `{"0": ["n01440764", "tench"], ...}`; None to let Keras fetch it, once.
-
-    Raises:
-        ClassIndexUnavailable: There is no such file, or no network.
-        TrainerError: The file is something else, or its classes have another order.
-    """
-    if class_index is None:
-        names = _fetched()
-    else:
-        try:
-            found: dict[str, list[str]] = json.loads(class_index.read_text(encoding="utf-8"))
-            names = {int(number): pair[1] for number, pair in found.items()}
-        except FileNotFoundError as error:
-            raise ClassIndexUnavailable(f"there is no class index {class_index}") from error
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            raise TrainerError(f"{class_index} is not a class index: a JSON object of number: [id, name]") from error
-    if sorted(names) != list(range(CLASSES)) or any(names[at] != name for at, name in NAMED.items()):
-        raise TrainerError(f"{class_index} does not have the {CLASSES} classes of ImageNet in the order of Keras")
-    return [names[at].replace("_", " ") for at in DOGS]
-
-
-def _fetched() -> dict[int, str]:
-    import keras
-    import numpy as np
-
-    try:
-        # Fetches the class index, or finds it in ~/.keras/models, and names the best class of each row.
-        rows = keras.applications.imagenet_utils.decode_predictions(np.eye(CLASSES), top=1)
-    except Exception as error:  # Keras raises plain Exception when a download fails.
-        raise ClassIndexUnavailable(
-            "the ImageNet class index cannot be fetched: is there a network? Give it with --class-index FILE"
-        ) from error
-    return {at: row[0][1] for at, row in enumerate(rows)}
 
 
 def dogs_only(which: "Architecture", classifier: "keras.Model") -> "keras.Model":

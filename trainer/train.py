@@ -20,6 +20,7 @@ from trainer.console import say
 from trainer.data import SPLITS, DataSet, Photo, Split, open_folder
 from trainer.errors import TrainerError
 from trainer.publish import check_name, new_version
+from trainer.weights import check_weights_file, weights_source
 
 LISTED = 10
 """Of unreadable photos and duplicates, how many are named on the terminal; the run's folder has them all."""
@@ -55,6 +56,7 @@ def train(config: Config, args: argparse.Namespace) -> Path:
         TrainerError: The data or the configuration cannot work, or the export computes something else.
     """
     check_name(config.name)
+    check_weights_file(config.weights)
     data = open_folder(
         Path(config.data),
         args.cache_dir,
@@ -117,7 +119,7 @@ def describe(
         names[split]: _metrics(calibrate.softmax(two_columns(found), temperature), truth[split], threshold)
         for split, found in logits.items()
     }
-    source = config.weights if config.weights in {"imagenet", "none"} else "file"
+    source = weights_source(config.weights)
     settings = dataclasses.asdict(dataclasses.replace(config, data=Path(config.data).name, weights=source))
     return Card(
         name=config.name,

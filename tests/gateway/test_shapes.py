@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.backend import Selector
+from gateway.calls import Call
 from gateway.classifier import Classifier
 from gateway.contract import contract_from_card, contract_from_signatures
 from gateway.deadline import Deadline
@@ -116,7 +117,8 @@ async def classify(backend: Recorder, files: list[bytes]) -> None:
     resolver = ContractResolver(backend, {}, 60)
     decoders = Decoders(1, limits.max_image_pixels)
     try:
-        await Classifier(backend, resolver, decoders, limits).classify("m", Selector(), files, 2, Deadline.after(10))
+        classifier = Classifier(backend, resolver, decoders, limits)
+        await classifier.classify("m", Selector(), files, 2, Deadline.after(10), Call())
     except GatewayError:
         pass  # the model is refused, or answers nothing; what counts is what it was sent
     finally:

@@ -1,0 +1,89 @@
+"""The names of the ImageNet classes, in the order of the weights that Keras offers."""
+
+import json
+import os
+import threading
+import urllib.request
+from pathlib import Path
+from typing import Final
+
+from trainer.errors import TrainerError
+
+ADDRESS: Final = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
+"""Where keras.applications has it from."""
+
+CONNECT_SECONDS: Final = 2.5
+"""How long a connection may take: without a network the command is to say so at once."""
+
+CLASSES: Final = 1000
+DOGS: Final = range(151, 269)
+"""The 118 breeds among the 1,000 classes: Chihuahua to Mexican hairless."""
+
+NAMED: Final = {151: "Chihuahua", 268: "Mexican_hairless"}
+"""What a class index must say at both ends: with another order every answer would be wrong."""
+
+
+class ClassIndexUnavailable(TrainerError):
+    """The file that names the classes is not there and cannot be fetched."""
+
+    exit_status = 3
+
+
+def read_dogs(path: Path | None) -> list[str]:
+    """Returns the names of the dog classes in order, with spaces: `Mexican hairless`.
+
+    Args:
+        path: A file `{"0": ["n01440764", "tench"], ...}`; None for the one that Keras keeps, fetched once.
+
+    Raises:
+        ClassIndexUnavailable: There is no such file, or no network.
+        TrainerError: The file is something else, or its classes have another order.
+    """
+    path = path or _kept()
+    try:
+        found: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
+        names = {int(number): pair[1] for number, pair in found.items()}
+    except FileNotFoundError as error:
+        raise ClassIndexUnavailable(f"there is no class index {path}") from error
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise TrainerError(f"{path} is not a class index: a JSON object of number: [id, name]") from error
+    if sorted(names) != list(range(CLASSES)) or any(names[at] != name for at, name in NAMED.items()):
+        raise TrainerError(f"{path} does not have the {CLASSES} classes of ImageNet in the order of Keras")
+    return [names[at].replace("_", " ") for at in DOGS]
+
+
+def _kept() -> Path:
+    """The file where Keras keeps it, fetched if it is not there; without Keras, which takes seconds to load."""
+    home = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser())
+    path = home / "models" / "imagenet_class_index.json"
+    if not path.exists():
+        content = _fetch(ADDRESS)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".draft")
+        draft.write_bytes(content)
+        draft.replace(path)
+    return path
+
+
+def _fetch(address: str) -> bytes:
+    fetched: list[bytes] = []
+    reasons: list[str] = []
+
+    def fetch() -> None:
+        try:
+            with urllib.request.urlopen(address, timeout=CONNECT_SECONDS) as answer:  # noqa: S310 - https, above
+                fetched.append(answer.read())
+        except OSError as error:
+            reasons.append(str(getattr(error, "reason", error)))
+
+    # In a thread, for the timeout does not cover the search for the name, which may hang where there is no network.
+    thread = threading.Thread(target=fetch, daemon=True)
+    thread.start()
+    thread.join(CONNECT_SECONDS)
+    if not fetched:
+        reason = reasons[0] if reasons else "no answer in time"
+        raise ClassIndexUnavailable(
+            f"the ImageNet class index cannot be fetched ({reason}): is there a network? "
+            "Give it with --class-index FILE"
+        )
+    return fetched[0]
