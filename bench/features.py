@@ -15,8 +15,9 @@ from trainer import network
 from trainer.card import InputSpec
 from trainer.config import make
 from trainer.console import say
-from trainer.data import SPLITS, open_folder
+from trainer.data import open_folder
 from trainer.features import BATCH_SIZE, Extractor
+from trainer.folders import SPLITS
 from trainer.views import VIEWS, view
 
 

@@ -37,7 +37,8 @@ def draw_photos(count: int = DRAWN) -> list[bytes]:
     """JPEGs of drawn dogs, 500 by 375 pixels with a little noise, as a camera's photo has; the same every time."""
     from PIL import Image
 
-    from trainer.drawings import BREEDS, draw_dog
+    from trainer.breeds import BREEDS
+    from trainer.drawings import draw_dog
 
     photos = []
     for number in range(count):

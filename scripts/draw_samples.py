@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.drawings import BREEDS, draw_dog
+from trainer.breeds import BREEDS
+from trainer.drawings import draw_dog
 from trainer.sample import EXAMPLES
 
 SAMPLES = Path(__file__).parent.parent / "gateway" / "web" / "samples"

@@ -55,6 +55,7 @@ class Card:
     metrics: Mapping[str, Mapping[str, JSON]] = field(default_factory=dict)
     temperature: float = 1.0
     unknown_threshold: float | None = None
+    unknown_rule: str = ""
     parity: Mapping[str, JSON] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(
         default_factory=lambda: {

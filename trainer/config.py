@@ -34,6 +34,7 @@ class Config:
     description: str = _option("", "data", "a sentence for people on what the model knows, for its card")
     valid_share: float = _option(0.15, "data", "share of photos for validation, where DATA has no valid folder")
     test_share: float = _option(0.0, "data", "share of photos for a test, where DATA has no train folder")
+    limit: int = _option(0, "data", "at most so many photos of a class folder, to try things out; 0: all")
     seed: int = _option(0, "data", "decides the split, the order of photos and the first weights")
 
     backbone: str = _option("mobilenet_v2", "network", "any network of keras.applications: densenet201, vgg16, ...")
@@ -147,7 +148,7 @@ def make(values: Mapping[str, Value]) -> Config:
         "patience": (1, 100_000), "batch_size": (1, 65536), "learning_rate": (1e-9, 10), "weight_decay": (0, 10),
         "fine_tune": (0, 10_000), "fine_tune_epochs": (1, 100_000), "fine_tune_learning_rate": (1e-9, 10),
         "fine_tune_batch_size": (1, 65536), "rotation": (0, 180), "shift": (0, 1), "shear": (0, 1.5), "zoom": (0, 0.9),
-        "seed": (0, 2**31 - 1),
+        "seed": (0, 2**31 - 1), "limit": (0, 10**9),
     }  # fmt: skip
     for key, (low, high) in limits.items():
         if not low <= getattr(config, key) <= high:

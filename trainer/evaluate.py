@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trainer import report
-from trainer.class_folders import list_classes, list_files, match_folders, read_mapping
+from trainer.class_names import match_folders, read_mapping
 from trainer.console import progress, say
+from trainer.errors import TrainerError
 from trainer.evaluation import Evaluation, Tally
+from trainer.folders import list_classes, list_files
 
 UNREADABLE_SAID = 10
 
@@ -21,6 +23,7 @@ def evaluate(
     output: Path,
     split: str | None = None,
     mapping: Mapping[str, str] | None = None,
+    name: str = "",
 ) -> Evaluation:
     """Measures a model on a folder of photos, and writes `evaluation.json` and `report.html`.
 
@@ -31,6 +34,7 @@ def evaluate(
         output: The folder to write to.
         split: Which split of a divided folder; None is test when there is one, else valid.
         mapping: Labels of folders whose names do not match any.
+        name: What the report calls the photos; without it, the name of the folder.
 
     Raises:
         TrainerError: The model or the folder cannot be used, or folders match no label.
@@ -39,18 +43,20 @@ def evaluate(
 
     folders = list_classes(data, split)
     others = list_files(unknown) if unknown else []
+    if unknown and not others:
+        raise TrainerError(f"{unknown} has no files in it: it should hold photos of other things")
     model = SavedClassifier(model_dir)
     labels = match_folders(folders, model.card.labels, mapping or {})
     photos = [(path, labels[folder]) for folder, paths in folders.items() for path in paths]
     tally = Tally(model.card.labels)
-    with progress("evaluating", len(photos) + len(others)) as advance:
+    with progress("Evaluating", len(photos) + len(others)) as advance:
         for answer, (_, label) in zip(model.answers([path for path, _ in photos]), photos, strict=True):
             tally.add(answer.path, answer.probabilities, label, answer.error)
             advance()
         for answer in model.answers(others):
             tally.add_stranger(answer.path, answer.probabilities, answer.error)
             advance()
-    evaluation = tally.evaluation(model.card, model.directory, str(data))
+    evaluation = tally.evaluation(model.card, model.directory, name or data.resolve().name)
     output.mkdir(parents=True, exist_ok=True)
     (output / "evaluation.json").write_text(json.dumps(evaluation.to_json(), indent=1), encoding="utf-8")
     (output / "report.html").write_text(

@@ -120,7 +120,7 @@ class Tally:
     def add(self, path: Path, probabilities: NDArray[np.float32] | None, label: int, error: str) -> None:
         """Counts the answer to a photo of a known class, float32 (classes) or None with an error, and its label."""
         if probabilities is None:
-            self.unreadable.append(f"{path}: {error}")
+            self.unreadable.append(f"{path.parent.name}/{path.name}: {error}")
             return
         best = int(probabilities.argmax())
         confidence = float(probabilities[best])
@@ -138,7 +138,7 @@ class Tally:
     def add_stranger(self, path: Path, probabilities: NDArray[np.float32] | None, error: str) -> None:
         """Counts the answer to a photo of something else."""
         if probabilities is None:
-            self.unreadable.append(f"{path}: {error}")
+            self.unreadable.append(f"{path.parent.name}/{path.name}: {error}")
         else:
             self.strangers.append(float(probabilities.max()))
 

@@ -195,7 +195,7 @@ def _keras_runner(model: keras.Model, temperature: float) -> Callable[[Pixels], 
     return _batched(run)
 
 
-def _batched(run: Callable[[Pixels], Floats], size: int = 16) -> Callable[[Pixels], Floats]:
+def _batched(run: Callable[[Pixels], Floats], size: int = 32) -> Callable[[Pixels], Floats]:
     return lambda images: np.concatenate([run(images[at : at + size]) for at in range(0, len(images), size)])
 
 

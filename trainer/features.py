@@ -1,6 +1,7 @@
 """Bottleneck features: what the backbone makes of each photo, computed once per photo and view and kept on disk."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import keras
@@ -12,8 +13,8 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from trainer.backbones import fingerprint
 from trainer.card import InputSpec
 from trainer.console import progress
-from trainer.data import Photo, content_key
 from trainer.native import quiet
+from trainer.photos import Photo, content_key
 from trainer.records import RecordStore
 from trainer.views import CORNER_ZOOM, Pixels, decode_ahead, view_key
 
@@ -36,11 +37,15 @@ class Extractor:
     """
 
     def __init__(self, model: keras.Model, spec: InputSpec, cache: Path, workers: int) -> None:
-        self.run = frozen(model, spec)
-        self._spec, self._workers = spec, workers
+        self._model, self._spec, self._workers = model, spec, workers
         name = f"{model.name} {model.compute_dtype} {fingerprint(model)} {spec} {CORNER_ZOOM}"
         shape = model.output_shape[1:]
         self.store = RecordStore[np.float32](cache / f"features-{content_key(name.encode()).hex()}", np.float32, shape)
+
+    @cached_property
+    def run(self) -> Callable[[Pixels], Floats]:
+        """The model as a function; made when it is needed, for that takes seconds and the store may have it all."""
+        return frozen(self._model, self._spec)
 
     def extract(self, photos: Sequence[Photo], views: Sequence[str]) -> None:
         """Computes what is not in the store yet. Stopped, it goes on where it was when it is called again."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from trainer.card import InputSpec
 from trainer.console import progress
-from trainer.data import Photo, content_key
+from trainer.photos import Photo, content_key
 from trainer.records import RecordStore
 from trainer.views import CORNER_ZOOM, decode_ahead, view_key
 

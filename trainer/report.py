@@ -12,6 +12,7 @@ from PIL import Image
 
 from gateway.images import ImageError, Target, decode_image
 from trainer import calibrate, plots
+from trainer.card import Card
 from trainer.errors import TrainerError
 from trainer.evaluation import ClassResult, Evaluation, Mistake
 
@@ -110,8 +111,15 @@ def _head(evaluation: Evaluation) -> str:
         f"<title>{name} {version}: evaluation</title><style>{STYLE}</style></head><body>"
         f"<h1>{name} <span class='muted'>version {version}</span></h1><p>{escape(card.description)}</p>"
         f"<p class='note'>Measured on {evaluation.photos} photos of {escape(evaluation.data)}, through the exported "
-        f"model itself. Backbone {backbone}, weights {weights}, exported {escape(card.created)}.</p>"
+        f"model itself. Backbone {backbone}, weights {weights}, exported {escape(card.created)}.{_threshold(card)}</p>"
     )
+
+
+def _threshold(card: Card) -> str:
+    if card.unknown_threshold is None:
+        return ""
+    rule = f": {escape(card.unknown_rule)}" if card.unknown_rule else ""
+    return f" A best score under {card.unknown_threshold:g} is answered as unknown{rule}."
 
 
 def _figures(evaluation: Evaluation) -> str:

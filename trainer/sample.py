@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from gateway.images import decode_image
 from trainer import calibrate
+from trainer.breeds import BREEDS
 from trainer.card import Backbone, Card, InputSpec
 from trainer.console import Advance, progress, say
-from trainer.drawings import BREEDS, draw_dog
+from trainer.drawings import draw_dog
 from trainer.errors import TrainerError
 from trainer.publish import check_name, new_version, published_versions
 from trainer.scenery import draw_other
@@ -69,7 +70,7 @@ def build_sample(
     size = size or Size()
     check_name(name)
     total = size.drawings * len(BREEDS) + size.others + size.validation * (len(BREEDS) + 1)
-    with progress("drawing", total) as advance:
+    with progress("Drawing", total) as advance:
         images, targets = _draw_training_set(size, seed, advance)
         uploads = [_upload(index, seed, advance) for index in range(size.validation * len(BREEDS))]
         strangers = np.stack([_draw_other(VALIDATION, index, seed, advance) for index in range(size.validation)])
@@ -83,7 +84,7 @@ def build_sample(
 
     from trainer.export import export_model
 
-    say("exporting")
+    say("Exporting")
     with new_version(models_dir, name) as draft:
         export_model(model, card, draft.directory, photos=uploads[:64])
     _write_examples(samples_dir, seed)
@@ -134,7 +135,7 @@ def _train(images: NDArray[np.uint8], targets: NDArray[np.float32], seed: int, e
         PEAK_LEARNING_RATE / 100, steps, warmup_target=PEAK_LEARNING_RATE, warmup_steps=steps // 8
     )
     model.compile(keras.optimizers.Adam(schedule), keras.losses.CategoricalCrossentropy(from_logits=True))
-    with progress("training", steps) as advance:
+    with progress("Training", steps) as advance:
         model.fit(
             images,
             targets,
@@ -201,6 +202,7 @@ def _card(
         },
         temperature=temperature,
         unknown_threshold=threshold,
+        unknown_rule=f"the highest score that all but {FALSE_UNKNOWN_RATE:.0%} of the validation drawings reach",
     )
 
 

@@ -82,7 +82,9 @@ class SavedClassifier:
     def _decode(self, photo: Path) -> NDArray[np.uint8] | str:
         try:
             return decode_image(photo.read_bytes(), self.card.input.target)
-        except (OSError, ImageError) as error:
+        except OSError as error:
+            return error.strerror or str(error)
+        except ImageError as error:
             return str(error)
 
     def _answer(self, batch: Sequence[Path], decoded: Sequence[NDArray[np.uint8] | str]) -> Iterator[Answer]:

@@ -13,9 +13,10 @@ from trainer import network as networks
 from trainer.augment import Augmentation
 from trainer.card import InputSpec
 from trainer.config import Config
-from trainer.data import DataSet, Split
+from trainer.data import DataSet
 from trainer.features import Extractor
 from trainer.fit import Epoch, Examples, Floats, fit, predict
+from trainer.folders import Split
 from trainer.pixels import cache_pixels, pixel_store
 from trainer.records import RecordStore
 from trainer.views import VIEWS, view_key

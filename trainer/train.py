@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +18,18 @@ from trainer import config as configuration
 from trainer.card import JSON, Backbone, Card, InputSpec
 from trainer.config import Config
 from trainer.console import say
-from trainer.data import SPLITS, DataSet, Photo, Split, open_folder
+from trainer.data import DataSet, open_folder
 from trainer.errors import TrainerError
+from trainer.folders import SPLITS, Split
+from trainer.photos import Photo
 from trainer.publish import check_name, new_version
 from trainer.weights import check_weights_file, weights_source
 
 LISTED = 10
 """Of unreadable photos and duplicates, how many are named on the terminal; the run's folder has them all."""
+
+SPLIT_NAMES: Final[Mapping[Split, str]] = {"train": "train", "valid": "validation", "test": "test"}
+"""What cards and people call the splits."""
 
 UNKNOWN_RATE = 0.01
 """The unknown threshold is the highest score that all but this share of the views of validation photos reach.
@@ -63,6 +69,7 @@ def train(config: Config, args: argparse.Namespace) -> Path:
         valid_share=config.valid_share,
         test_share=config.test_share,
         seed=config.seed,
+        limit=config.limit,
         workers=args.workers,
     )
     if config.output == "sigmoid" and len(data.labels) != 2:
@@ -91,10 +98,11 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     say(f"published as {config.name} version {draft.version}: {draft.path}")
     shutil.rmtree(folder / "state")
 
-    held_out = "test" if data.photos["test"] else "valid"
+    held_out: Split = "test" if data.photos["test"] else "valid"
     photos = _linked(data.photos["test"] or data.photos["valid"], folder / held_out)
-    evaluation = evaluate(draft.path, photos, unknown=args.unknown, output=folder)
-    say(f"the exported model on {held_out}: {summary(evaluation)}")
+    name = f"{Path(config.data).resolve().name} ({SPLIT_NAMES[held_out]})"
+    evaluation = evaluate(draft.path, photos, unknown=args.unknown, output=folder, name=name)
+    say(f"the exported model on {SPLIT_NAMES[held_out]}: {summary(evaluation)}")
     say(f"report: {folder / 'report.html'}")
     return draft.path
 
@@ -114,9 +122,9 @@ def describe(
     threshold = calibrate.choose_unknown_threshold(
         calibrate.softmax(two_columns(views), temperature).max(axis=1), UNKNOWN_RATE
     )
-    names = {"train": "train", "valid": "validation", "test": "test"}
+    photos = {SPLIT_NAMES[split]: counts for split, counts in data.counts().items()}
     metrics = {
-        names[split]: _metrics(calibrate.softmax(two_columns(found), temperature), truth[split], threshold)
+        SPLIT_NAMES[split]: _metrics(calibrate.softmax(two_columns(found), temperature), truth[split], threshold)
         for split, found in logits.items()
     }
     source = weights_source(config.weights)
@@ -127,10 +135,11 @@ def describe(
         input=spec,
         backbone=Backbone(config.backbone, source),
         description=config.description or f"Tells {len(data.labels)} classes apart, trained on photos of each.",
-        training={"photos": {names[split]: counts for split, counts in data.counts().items()}, "settings": settings},
+        training={"photos": photos, "settings": settings},
         metrics=metrics,
         temperature=round(temperature, 6),
         unknown_threshold=threshold,
+        unknown_rule=f"the highest score that all but {UNKNOWN_RATE:.0%} of the views of validation photos reach",
     )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gateway.images import FitMode, Target, decode_image
 from trainer.card import InputSpec
-from trainer.data import Photo, content_key
+from trainer.photos import Photo, content_key
 
 VIEWS: Final = ("plain", "flip", "top-left", "top-right flip", "bottom-right", "bottom-left flip", "pad", "squash flip")
 """In the order in which `--views N` takes them.

@@ -7,8 +7,9 @@ from typing import Protocol
 import pytest
 from PIL import Image
 
-from trainer.data import DataSet, Split, label_of, open_folder
+from trainer.data import DataSet, open_folder
 from trainer.errors import TrainerError
+from trainer.folders import Split, label_of
 from trainer.records import RecordStore
 
 

@@ -11,10 +11,11 @@ from PIL import Image
 
 from trainer import evaluate as command
 from trainer.card import Backbone, Card, InputSpec
-from trainer.class_folders import list_classes, match_folders, read_mapping
+from trainer.class_names import match_folders, read_mapping
 from trainer.errors import TrainerError
 from trainer.evaluate import evaluate
 from trainer.export import export_model
+from trainer.folders import list_classes
 
 # Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -5,7 +5,7 @@ import json
 from PIL import Image
 
 from scripts.draw_samples import SAMPLES
-from trainer.drawings import BREEDS
+from trainer.breeds import BREEDS
 
 
 def test_there_is_a_small_drawing_of_each_breed_that_the_sample_model_knows() -> None:

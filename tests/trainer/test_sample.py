@@ -9,7 +9,8 @@ from PIL import Image
 
 from gateway.images import Target, decode_image
 from trainer import sample
-from trainer.drawings import BREEDS, Breed, draw_dog
+from trainer.breeds import BREEDS, Breed
+from trainer.drawings import draw_dog
 from trainer.errors import TrainerError
 from trainer.evaluate import evaluate
 from trainer.saved import SavedClassifier

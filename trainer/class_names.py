@@ -6,36 +6,8 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from trainer.data import SPLIT_FOLDERS, label_of
 from trainer.errors import TrainerError
-
-
-def list_classes(data: Path, split: str | None = None) -> dict[str, list[Path]]:
-    """Lists the files of each class folder of `data/<class>/` or `data/<split>/<class>/`, sorted.
-
-    Args:
-        data: The folder.
-        split: `train`, `valid` or `test`; with None the test split of a divided folder, else its validation split.
-
-    Returns:
-        For each folder's name the files in it and below, hidden ones left out.
-
-    Raises:
-        TrainerError: There is no such folder or split, or no photo in it.
-    """
-    root = _split_folder(data, split)
-    folders = {folder.name: list_files(folder) for folder in _folders(root)}
-    found = {name: files for name, files in folders.items() if files}
-    if not found:
-        raise TrainerError(f"{root} has no class folders with photos in them: DATA/<class>/ or DATA/test/<class>/")
-    return found
-
-
-def list_files(folder: Path) -> list[Path]:
-    """Returns the files in a folder and below, sorted; hidden ones are left out."""
-    if not folder.is_dir():
-        raise TrainerError(f"there is no folder {folder}")
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+from trainer.folders import label_of
 
 
 def match_folders(folders: Iterable[str], labels: Sequence[str], mapping: Mapping[str, str]) -> dict[str, int]:
@@ -90,19 +62,3 @@ def read_mapping(path: Path) -> dict[str, str]:
 
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", label_of(name)).casefold()
-
-
-def _split_folder(data: Path, split: str | None) -> Path:
-    if not data.is_dir():
-        raise TrainerError(f"there is no folder {data}")
-    splits = {SPLIT_FOLDERS[one.name.lower()]: one for one in _folders(data) if one.name.lower() in SPLIT_FOLDERS}
-    if not splits and split is None:
-        return data
-    for wanted in [split] if split else ["test", "valid", "train"]:
-        if wanted in splits:
-            return splits[wanted]
-    raise TrainerError(f"{data} has no split {split!r}; there: {', '.join(sorted(splits)) or 'none'}")
-
-
-def _folders(path: Path) -> list[Path]:
-    return sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith("."))
