@@ -30,7 +30,8 @@ def docs(browser: Browser, gateway: httpx.Client) -> Iterator[Browser]:
 def test_operations_are_titled_and_grouped(docs: Browser) -> None:
     assert "Breed gateway" in docs.find_element(By.CSS_SELECTOR, ".info .title").text
     groups = [one.get_attribute("data-tag") for one in docs.find_elements(By.CSS_SELECTOR, ".opblock-tag")]
-    assert groups[:3] == ["predictions", "models", "health"]
+    assert groups[:2] == ["predictions", "models"]
+    assert "health" in groups
 
 
 def test_a_photo_is_uploaded_from_the_page_and_answered(docs: Browser, files: Callable[..., list[Path]]) -> None:
