@@ -1,5 +1,6 @@
 """Which class of a model a folder of photos belongs to, however its name is spelled."""
 
+import difflib
 import json
 import re
 import tomllib
@@ -34,7 +35,9 @@ def match_folders(folders: Iterable[str], labels: Sequence[str], mapping: Mappin
         if len(candidates) == 1:
             found[folder] = candidates[0]
         else:
-            strangers.append(folder if wanted == folder else f"{folder} (mapped to {wanted})")
+            mapped = "" if wanted == folder else f" (mapped to {wanted})"
+            near = [] if candidates else difflib.get_close_matches(wanted.replace("_", " "), labels, 1)
+            strangers.append(folder + mapped + "".join(f" ({label}?)" for label in near))
     if strangers:
         some = ", ".join(labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
         raise TrainerError(

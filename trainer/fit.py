@@ -113,7 +113,7 @@ def fit(
     if not checkpoints.finished(epochs):
         batches.start(done)
         ones = np.ones(len(valid.labels), np.float32)
-        with progress(f"Fitting the {stage}", epochs - done) as advance:
+        with progress(f"Fitting, {stage}", epochs - done) as advance:
             checkpoints.advance = advance
             model.fit(
                 batches,

@@ -64,13 +64,18 @@ class Server:
         return "\n".join(self.lines)
 
     @property
+    def address(self) -> str:
+        """Where it listens; waits until the port is open."""
+        wait_for(lambda: self._port() or self.process.poll() is not None, "the port did not open")
+        port = self._port()
+        assert port, f"the server ended:\n{self.log}"
+        return f"127.0.0.1:{port}"
+
+    @property
     def client(self) -> Client:
         """A client; the first use waits until the port is open."""
         if self._client is None:
-            wait_for(lambda: self._port() or self.process.poll() is not None, "the port did not open")
-            port = self._port()
-            assert port, f"the server ended:\n{self.log}"
-            self._client = Client(f"127.0.0.1:{port}")
+            self._client = Client(self.address)
         return self._client
 
     def _port(self) -> str | None:

@@ -100,7 +100,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     if stage == "features":
         assert "Computing features: 36/36" in error  # 16 of the 52 were kept
     else:
-        assert "Fitting the head: 2/2" in error
+        assert "Fitting, head: 2/2" in error
 
 
 def test_the_last_layers_are_fine_tuned_to_a_sigmoid_for_two_classes(

@@ -15,7 +15,7 @@ from trainer.class_names import match_folders, read_mapping
 from trainer.errors import TrainerError
 from trainer.evaluate import evaluate
 from trainer.export import export_model
-from trainer.folders import list_classes
+from trainer.folders import list_classes, list_files
 
 # Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -160,6 +160,22 @@ def test_an_exact_name_wins_over_a_loose_one() -> None:
 def test_all_folders_that_match_nothing_are_named_at_once() -> None:
     with pytest.raises(TrainerError, match="goes with cats, mice; it knows pug, boxer"):
         match_folders(["pug", "cats", "mice"], ["pug", "boxer"], {})
+    with pytest.raises(TrainerError, match=r"goes with scottish_terrier \(Scotch terrier\?\); it knows"):
+        match_folders(["scottish_terrier"], ["pug", "Scotch terrier", "toy terrier"], {})
+
+
+def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
+    paint(tmp_path / "photos" / "pug.png", (1, 2, 3))
+    (tmp_path / "photos" / "again").symlink_to(tmp_path / "photos")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "dogs").symlink_to(tmp_path / "photos")
+    assert list_files(tmp_path / "linked") == [tmp_path / "linked/dogs/pug.png"]
+
+
+def test_a_folder_of_other_things_without_any_is_an_error(model_dir: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    with pytest.raises(TrainerError, match="has no files in it"):
+        evaluate(model_dir, photos, unknown=tmp_path / "none", output=tmp_path / "out")
 
 
 @pytest.mark.parametrize(
