@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
-_ASKED_FOR = _LOG_LEVEL in os.environ
+_ASKED_FOR = os.environ.get(_LOG_LEVEL) in ("0", "1")
 
 
 @contextmanager
@@ -15,12 +15,12 @@ def stderr_held_back() -> Iterator[None]:
     """Drops what is written to file descriptor 2 inside the block; shows it after all if the block fails.
 
     TensorFlow prints a dozen lines when it is imported and when its first session starts, most of them before its own
-    log level applies. Set ``TF_CPP_MIN_LOG_LEVEL`` to see them: then this does nothing.
+    log level applies. Set ``TF_CPP_MIN_LOG_LEVEL`` to 0 or 1 to see them: then this does nothing.
     """
     if _ASKED_FOR:
         yield
         return
-    os.environ[_LOG_LEVEL] = "2"  # from here on: errors
+    os.environ.setdefault(_LOG_LEVEL, "2")  # from here on: errors
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as held:

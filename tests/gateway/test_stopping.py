@@ -62,7 +62,7 @@ def accepts(client: httpx.Client) -> bool:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sigterm_turns_readiness_off_lets_requests_finish_and_exits_0(model_server: ColourServer, workers: int) -> None:
-    settings = {"serving_target": model_server.address, "workers": workers, "shutdown_delay_seconds": 2}
+    settings = {"serving_target": model_server.address, "workers": workers, "shutdown_delay_seconds": 4}
     with process(**settings, model_refresh_seconds=60) as (running, client):
         # A worker that has not answered before would have to look the model up while its server is stalled.
         for _ in range(10 * workers):
