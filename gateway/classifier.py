@@ -22,8 +22,8 @@ from gateway.resolver import ContractResolver
 from gateway.settings import Settings
 from gateway.tensors import TensorError, number_array, number_tensor, string_tensor
 
-ImageBytes = bytes | bytearray | memoryview
-"""One encoded image."""
+ImageBytes = Sequence[bytes]
+"""One encoded image, in the pieces that it came in."""
 Pixels = npt.NDArray[np.uint8]
 Prepared = Pixels | bytes
 Scores = npt.NDArray[np.float32]
@@ -191,10 +191,11 @@ def _decoded(
     started.append(time.perf_counter())
     if isinstance(upload, errors.GatewayError):
         return upload
+    data = b"".join(upload)  # lets go of the interpreter's lock while it copies
     try:
         if contract.input_kind == "encoded":
-            return images.reencode_image(upload, max_pixels=max_pixels)
-        return images.decode_image(upload, contract.target, max_pixels=max_pixels)
+            return images.reencode_image(data, max_pixels=max_pixels)
+        return images.decode_image(data, contract.target, max_pixels=max_pixels)
     except images.ImageError as error:
         return image_error(error)
 

@@ -122,30 +122,26 @@ class Explainer:
         """The whole photo, upright and at most `OVERLAY_SIDE` pixels long, with the heat map over it, as PNG."""
         return await self._in_thread(_painted, deadline, upload, explanation)
 
-    async def _in_thread(
-        self, work: Callable[[ImageBytes, T, int], R], deadline: Deadline, upload: ImageBytes, of: T
-    ) -> R:
+    async def _in_thread(self, work: Callable[[bytes, T, int], R], deadline: Deadline, upload: ImageBytes, of: T) -> R:
         [result] = await self._decoders.run([partial(_caught, work, upload, of)], deadline)
         if isinstance(result, errors.GatewayError):
             raise result
         return result
 
 
-def _caught(
-    work: Callable[[ImageBytes, T, int], R], upload: ImageBytes, of: T, max_pixels: int
-) -> R | errors.GatewayError:
+def _caught(work: Callable[[bytes, T, int], R], upload: ImageBytes, of: T, max_pixels: int) -> R | errors.GatewayError:
     try:
-        return work(upload, of, max_pixels)
+        return work(b"".join(upload), of, max_pixels)
     except images.ImageError as error:
         return image_error(error)
 
 
-def _decoded(upload: ImageBytes, contract: Contract, max_pixels: int) -> tuple[Pixels, Box]:
+def _decoded(upload: bytes, contract: Contract, max_pixels: int) -> tuple[Pixels, Box]:
     pixels = images.decode_image(upload, contract.target, max_pixels=max_pixels)
     return pixels, covered(_upright_size(upload, max_pixels), contract.target)
 
 
-def _painted(upload: ImageBytes, explanation: Explanation, max_pixels: int) -> bytes:
+def _painted(upload: bytes, explanation: Explanation, max_pixels: int) -> bytes:
     width, height = _upright_size(upload, max_pixels)
     shrink = min(1.0, OVERLAY_SIDE / max(width, height))
     whole = images.Target(max(1, round(height * shrink)), max(1, round(width * shrink)), "squash")
@@ -153,8 +149,8 @@ def _painted(upload: ImageBytes, explanation: Explanation, max_pixels: int) -> b
     return paint_heat(photo, explanation.heatmap, explanation.box)
 
 
-def _upright_size(upload: ImageBytes, max_pixels: int) -> tuple[int, int]:
-    _, picture, orientation = open_image(bytes(upload), max_pixels)
+def _upright_size(upload: bytes, max_pixels: int) -> tuple[int, int]:
+    _, picture, orientation = open_image(upload, max_pixels)
     width, height = picture.size
     return (height, width) if orientation in _SIDEWAYS else (width, height)
 

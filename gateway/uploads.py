@@ -6,7 +6,7 @@ is complete, and so that nothing is ever written to disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from python_multipart.exceptions import FormParserError
@@ -37,17 +37,20 @@ class Upload:
 
     Attributes:
         filename: The name the client gave, without its folders; None where it gave none.
-        data: Encoded bytes.
+        data: Encoded bytes, in the pieces they came in: one buffer that grows is copied again and again, and to join
+            them here would hold up the event loop, 14 ms for 24 MB.
+        size: Bytes in all pieces.
         error: Set where this file went over its limit; `data` is then empty.
     """
 
     filename: str | None = None
-    data: bytearray = field(default_factory=bytearray)
+    data: list[bytes] = field(default_factory=list)
+    size: int = 0
     error: GatewayError | None = None
 
     @property
-    def content(self) -> bytearray | GatewayError:
-        """The bytes, or why there are none."""
+    def content(self) -> Sequence[bytes] | GatewayError:
+        """The pieces, or why there are none."""
         return self.data if self.error is None else self.error
 
 
@@ -74,8 +77,9 @@ async def read_upload(request: Request, *, max_bytes: int) -> Upload:
             f"{_listed(SINGLE_FIELDS)}, or the image itself as image/* or application/octet-stream."
         )
     upload = Upload()
-    await _receive(request, upload.data.extend, max_bytes, max_bytes)
-    if not upload.data:
+    await _receive(request, upload.data.append, max_bytes, max_bytes)
+    upload.size = sum(map(len, upload.data))
+    if not upload.size:
         raise BadRequest("The body is empty: send a multipart form with one file, or the image itself.")
     return upload
 
@@ -183,6 +187,8 @@ class _Form:
 
     def finish(self) -> list[Upload]:
         """The files, when the body is at its end."""
+        # It refers to this form's methods: a cycle, in which the files would stay until the next full collection.
+        del self._parser
         if not self._complete:
             raise BadRequest("The multipart form ends before its closing boundary.")
         if not self._uploads:
@@ -232,14 +238,16 @@ class _Form:
         upload = self._current
         if upload is None or upload.error is not None:
             return
-        if len(upload.data) + end - start > self._max_file_bytes:
+        upload.size += end - start
+        if upload.size > self._max_file_bytes:
             upload.data.clear()
+            upload.size = 0
             upload.error = UploadTooLarge(
                 f"The file is larger than the {self._max_file_bytes:,} bytes that are accepted.",
                 limit=self._max_file_bytes,
             )
             return
-        upload.data += memoryview(data)[start:end]
+        upload.data.append(data[start:end])
 
     def _form_ends(self) -> None:
         self._complete = True

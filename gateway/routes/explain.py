@@ -102,7 +102,7 @@ async def _explained(
 ) -> tuple[Explanation, bytes | None]:
     with call.stage("upload"):
         upload = await read_upload(request, max_bytes=parts.settings.max_upload_bytes)
-    call.images, call.image_bytes = 1, len(upload.data)
+    call.images, call.image_bytes = 1, upload.size
     within = deadline(request)
     with parts.admit(1):
         selector = await parts.route(request, model, selector, within)

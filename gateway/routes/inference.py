@@ -183,7 +183,7 @@ async def _classified(
         array = from_base64(array, name)  # an image is no text, so in JSON it can only be that
     if array.ndim not in (1, 2) or array.size == 0 or array.size != len(array):
         raise errors.InvalidTensor(f"The input {name!r} must be of shape [n] or [n, 1], one image an element.")
-    uploads: list[bytes] = array.ravel().tolist()
+    uploads = [(one,) for one in array.ravel().tolist()]
     limit = parts.settings.max_batch_images
     if len(uploads) > limit:
         raise errors.InvalidTensor(f"{len(uploads)} images are more than the {limit} that are taken at once.")

@@ -218,7 +218,7 @@ async def _classified(
     top_k: int,
 ) -> Classification:
     within = deadline(request)
-    call.images, call.image_bytes = len(uploads), sum(len(one.data) for one in uploads)
+    call.images, call.image_bytes = len(uploads), sum(one.size for one in uploads)
     with parts.admit(len(uploads)):
         contents = [one.content for one in uploads]
         selector = await parts.route(request, model, selector, within)

@@ -60,12 +60,18 @@ def supervised(*programs: str, beside: str = "nothing") -> Iterator[subprocess.P
         text=True,
         cwd=Path(__file__).parents[2],
         start_new_session=True,
+        preexec_fn=_heed_hangup,
     )
     try:
         yield process
     finally:
         process.kill()
         process.communicate(timeout=DEADLINE_SECONDS)
+
+
+def _heed_hangup() -> None:
+    # Tests that run under nohup pass on that it is ignored.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def started(process: subprocess.Popen[str], count: int) -> dict[str, int]:
