@@ -31,13 +31,13 @@ A module has `add_arguments(parser)` and `run(args) -> exit status`, or `add_lis
 
 EPILOG: Final = """\
 examples:
-  trainer train photos --name dog_breed --recipe dog-breeds
-  trainer train photos --name dog_breed --backbone mobilenet_v2 --weights mobilenet_v2.weights.h5
-  trainer train --config runs/dog_breed/3f9a2c1b07/config.toml --dropout 0.4
-  trainer train cats_and_dogs --name cats_dogs --recipe cats-dogs
-  trainer imagenet-dogs
-  trainer evaluate models/dog_breed photos/test --unknown photos_of_other_things
-  trainer promote dog_breed 3 stable
+  python -m trainer train photos --name dog_breed --recipe dog-breeds
+  python -m trainer train photos --name dog_breed --backbone mobilenet_v2 --weights mobilenet_v2.weights.h5
+  python -m trainer train --config runs/dog_breed/3f9a2c1b07/config.toml --dropout 0.4
+  python -m trainer train cats_and_dogs --name cats_dogs --recipe cats-dogs
+  python -m trainer imagenet-dogs
+  python -m trainer evaluate models/dog_breed photos/test --unknown photos_of_other_things
+  python -m trainer promote dog_breed 3 stable
 
 A command that was stopped (Ctrl-C) goes on where it was when it is given again.
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 weights or class names not available, 130 stopped."""
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
-        prog="trainer",
+        prog="python -m trainer",
         description="Makes versioned models of images: from photos, from ImageNet weights, from drawings.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -38,7 +38,9 @@ class Config:
     seed: int = _option(0, "data", "decides the split, the order of photos and the first weights")
 
     backbone: str = _option("mobilenet_v2", "network", "any network of keras.applications: densenet201, vgg16, ...")
-    weights: str = _option("imagenet", "network", "imagenet, none, or a file of weights")
+    weights: str = _option(
+        "imagenet", "network", "imagenet (fetched), a file of weights, or none: random, to try things out"
+    )
     size: int = _option(0, "network", "height and width of the input in pixels; 0: what the backbone was trained with")
     alpha: float = _option(1.0, "network", "width multiplier of a MobileNet")
     fit: FitMode = _option("crop", "network", "how a photo gets that size")
@@ -77,6 +79,8 @@ class Config:
         """Returns the file that `train --config` reads to do the same again."""
         return tomli_w.dumps(dataclasses.asdict(self))
 
+
+KINDS: Final[Mapping[type, str]] = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 RECIPES: Final[Mapping[str, Mapping[str, Value]]] = {
     "dog-breeds": {"backbone": "densenet201", "dropout": 0.3, "views": 8},
@@ -129,7 +133,7 @@ def read(path: Path) -> dict[str, Value]:
             or type(value) is not kind
             or value not in (choices or [value])
         ):
-            wanted = " or ".join(map(repr, choices)) or f"a {kind.__name__}"
+            wanted = " or ".join(map(repr, choices)) or KINDS[kind]
             raise TrainerError(f"{path}: {key} must be {wanted}, not {value!r}")
         values[key] = value
     return values
@@ -166,6 +170,9 @@ def make(values: Mapping[str, Value]) -> Config:
     return config
 
 
+METAVARS: Final = {"backbone": "NETWORK", "weights": "FILE", "description": "TEXT", "fine_tune": "LAYERS"}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds an option for every setting. Those that are not given stay out of the namespace."""
     groups: dict[str, argparse._ArgumentGroup] = {}
@@ -184,7 +191,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
         else:
             choices = _choices(hints[field.name])
-            metavar = None if choices else {"fine_tune": "LAYERS"}.get(field.name, kind.__name__.upper())
+            metavar = None if choices else METAVARS.get(field.name, "N" if kind is int else "X")
             group.add_argument(
                 flag, type=kind, choices=choices or None, metavar=metavar, default=argparse.SUPPRESS, help=text
             )

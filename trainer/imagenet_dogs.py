@@ -8,7 +8,7 @@ from trainer.card import Backbone, Card, InputSpec
 from trainer.class_index import CLASSES, DOGS, read_dogs
 from trainer.console import say
 from trainer.errors import TrainerError
-from trainer.publish import check_name, new_version
+from trainer.publish import add_models_dir, check_name, new_version
 from trainer.weights import check_weights_file, weights_source
 
 if TYPE_CHECKING:
@@ -89,18 +89,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `imagenet-dogs`."""
     parser.add_argument("--name", default="dog_breed", help="the model's name (default: %(default)s)")
     parser.add_argument(
-        "--backbone", default="mobilenet_v2", help="a network of keras.applications (default: %(default)s)"
+        "--backbone",
+        metavar="NETWORK",
+        default="mobilenet_v2",
+        help="a network of keras.applications (default: %(default)s)",
     )
     parser.add_argument(
         "--weights",
+        metavar="FILE",
         default="imagenet",
-        help="imagenet (fetched), or a file of weights with the top (default: %(default)s)",
+        help="a Keras file of weights with the top; imagenet: fetched (default: %(default)s)",
     )
     parser.add_argument("--class-index", type=Path, metavar="FILE", help="imagenet_class_index.json (default: fetched)")
     parser.add_argument(
-        "--size", type=int, default=0, metavar="PIXELS", help="default: what the network was trained with"
+        "--size",
+        type=int,
+        default=0,
+        metavar="PIXELS",
+        help="height and width (default: as the network was trained)",
     )
     parser.add_argument(
-        "--alpha", type=float, default=1.0, help="width multiplier of a MobileNet (default: %(default)s)"
+        "--alpha",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="width multiplier of a MobileNet (default: %(default)s)",
     )
-    parser.add_argument("--models-dir", type=Path, default=Path("models"), metavar="DIR", help="default: %(default)s")
+    add_models_dir(parser)

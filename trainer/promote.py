@@ -19,7 +19,7 @@ from tensorflow_serving.apis import (
 from trainer import server_config
 from trainer.console import say
 from trainer.errors import TrainerError
-from trainer.publish import check_name, is_version, published_versions
+from trainer.publish import add_models_dir, check_name, is_version, published_versions
 
 POLL_SECONDS = 0.2
 CALL_SECONDS = 5.0
@@ -200,7 +200,7 @@ def add_promote_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the model, such as dog_breed")
     parser.add_argument("version", metavar="VERSION", help="the version that the label is to name")
     _add_label_argument(parser)
-    parser.add_argument("--models-dir", type=Path, default=Path("models"), metavar="DIR", help="default: %(default)s")
+    add_models_dir(parser)
     _add_shared_arguments(parser)
 
 

@@ -132,11 +132,22 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def add_models_dir(parser: argparse.ArgumentParser) -> None:
+    """Adds `--models-dir`, which every command means alike."""
+    parser.add_argument(
+        "--models-dir",
+        type=Path,
+        default=Path("models"),
+        metavar="DIR",
+        help="where models are published (default: %(default)s)",
+    )
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `publish`."""
     parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="a SavedModel: the folder of saved_model.pb")
     parser.add_argument("--name", required=True, help="the model's name, such as dog_breed")
-    parser.add_argument("--models-dir", type=Path, default=Path("models"), metavar="DIR", help="default: %(default)s")
+    add_models_dir(parser)
 
 
 def run(args: argparse.Namespace) -> int:

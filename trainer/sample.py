@@ -21,7 +21,7 @@ from trainer.card import Backbone, Card, InputSpec
 from trainer.console import Advance, progress, say
 from trainer.drawings import draw_dog
 from trainer.errors import TrainerError
-from trainer.publish import check_name, new_version, published_versions
+from trainer.publish import add_models_dir, check_name, new_version, published_versions
 from trainer.scenery import draw_other
 
 if TYPE_CHECKING:
@@ -220,12 +220,14 @@ def _write_examples(directory: Path, seed: int) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `sample`."""
     parser.add_argument("--name", default="dog_breed", help="the model's name (default: %(default)s)")
-    parser.add_argument("--models-dir", type=Path, default=Path("models"), metavar="DIR", help="default: %(default)s")
+    add_models_dir(parser)
     parser.add_argument(
         "--samples-dir", type=Path, default=Path("samples"), metavar="DIR",
         help="where drawings to try are written (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of the drawings and the training (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the drawings and the training (default: %(default)s)"
+    )
     parser.add_argument("--if-missing", action="store_true", help="do nothing when the model has a version already")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from trainer import server_config
 from trainer.console import say
 from trainer.errors import TrainerError
-from trainer.publish import DRAFT_PREFIX, check_name, published_versions
+from trainer.publish import DRAFT_PREFIX, add_models_dir, check_name, published_versions
 
 ABANDONED_DRAFT_SECONDS = 24 * 3600.0
 """A draft this old was left by a run that was killed; no export takes a day."""
@@ -77,7 +77,7 @@ def add_prune_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--models-dir", type=Path, default=Path("models"), metavar="DIR", help="default: %(default)s")
+    add_models_dir(parser)
     parser.add_argument(
         "--config",
         type=Path,
