@@ -46,6 +46,12 @@ _NAMES = {str(dtype): name for number, name in DATATYPES.items() if (dtype := nu
 
 _MAX_RANK = 16
 
+_MAX_ELEMENTS = 2**31
+"""A message holds fewer; sizes beyond what numpy counts make it fail even where another size is zero."""
+
+_MAX_LENGTH_DIGITS = 12
+"""Digits of a body's length that are read; Python refuses to make a number of thousands."""
+
 
 class TensorIn(BaseModel):
     """An input as JSON describes it."""
@@ -103,7 +109,8 @@ def read_request(body: bytes | bytearray, header_length: str | None) -> InferReq
     """
     length = len(body)
     if header_length is not None:
-        if not header_length.isdecimal() or int(header_length) > len(body):
+        readable = header_length.isdecimal() and len(header_length) <= _MAX_LENGTH_DIGITS
+        if not readable or int(header_length) > len(body):
             raise BadRequest("Inference-Header-Content-Length must be the length of the JSON at the body's start.")
         length = int(header_length)
     try:
@@ -117,8 +124,10 @@ def read_request(body: bytes | bytearray, header_length: str | None) -> InferReq
     for tensor in head.inputs:
         if tensor.name in inputs:
             raise BadRequest(f"The input {tensor.name!r} is given twice.")
-        if any(size < 0 for size in tensor.shape):
+        if min(tensor.shape, default=0) < 0:
             raise InvalidTensor(f"The input {tensor.name!r} has a size under zero.")
+        if math.prod(max(size, 1) for size in tensor.shape) >= _MAX_ELEMENTS:
+            raise InvalidTensor(f"The input {tensor.name!r} has a shape of more elements than can be sent.")
         size = tensor.parameters.get("binary_data_size")
         if size is None:
             inputs[tensor.name] = _from_json(tensor)

@@ -125,7 +125,22 @@ def test_what_is_not_of_the_protocol_is_told(client: httpx.Client, body: object,
     assert words in answer.json()["error"]
 
 
-@pytest.mark.parametrize("length", ["-1", "x", "99999"])
+@pytest.mark.parametrize("datatype", ["FP32", "BYTES"])
+@pytest.mark.parametrize("given", [{"data": []}, {"parameters": {"binary_data_size": 0}}])
+@pytest.mark.parametrize("shape", [[0, 2**63], [2**64, 0], [0] + [2**31 - 1] * 3])
+def test_an_empty_tensor_of_a_size_that_no_array_has_is_400(
+    client: httpx.Client, shape: list[int], given: dict[str, object], datatype: str
+) -> None:
+    described = {"name": "x", "shape": shape, "datatype": datatype} | given
+    answer = infer(client, {"inputs": [described]})
+    if "data" not in given:
+        head = json.dumps({"inputs": [described]}).encode()
+        headers = {"inference-header-content-length": str(len(head))}
+        answer = client.post("/v2/models/doubler/infer", content=head, headers=headers)
+    assert (answer.status_code, list(answer.json())) == (400, ["error"]), answer.text
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "99999", "9" * 5000])
 def test_a_header_length_that_cannot_be_is_400(client: httpx.Client, length: str) -> None:
     headers = {"inference-header-content-length": length}
     assert client.post("/v2/models/doubler/infer", content=b"{}", headers=headers).status_code == 400
