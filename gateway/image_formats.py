@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import ClassVar, Final
 
 from PIL import BmpImagePlugin, GifImagePlugin, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
@@ -49,6 +50,10 @@ class ImageTooLarge(ImageError):
     code = "image_too_large"
 
 
+# The most segments of a JPEG before its first scan, chunks of a PNG, and blocks of a GIF before its first frame: each
+# costs a turn of a Python loop, here and in Pillow, while no other thread runs. Restart markers in a scan and blocks of
+# a frame are not walked, and do not count. libpng makes chunks of 8 KiB: 25 MiB are 3,200.
+_MAX_PARTS: Final = 1 << 14
 # How many times more pixels than ``max_pixels`` a JPEG may have. A decoder of one scan holds a few rows and the scaled
 # image; one of several scans (progressive) holds 6 bytes a pixel as coefficients, whatever the scale.
 _JPEG_ALLOWANCE: Final = 8
@@ -59,18 +64,21 @@ _JPEG_MAX_SCANS: Final = 24
 _JPEG_SCAN: Final = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 _JPEG_START_OF_SCAN: Final = 0xDA
 _JPEG_APP1: Final = 0xE1
-# No length follows these: TEM, RST0 to RST7, SOI; nor a stuffed zero or a fill byte, where there should be a marker.
-_JPEG_BARE: Final = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
+# A marker that a length follows: not TEM, RST0 to RST7 or SOI, nor a stuffed zero or a fill byte in a marker's place.
+_JPEG_MARKER: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 # SOF0 to SOF15 and DHT, DQT, DRI; APP0 (JFIF) and APP14 (Adobe) say how the colours are encoded.
 _JPEG_KEPT: Final = frozenset({*range(0xC0, 0xD0), 0xDB, 0xDD, 0xE0, 0xEE} - {0xC8, 0xCC})
 _JPEG_DAC: Final = 0xCC
+# Tables take a few KiB, a thumbnail in APP0 up to 64. Pillow reads every table that there is, in Python.
+_JPEG_MAX_KEPT_BYTES: Final = 1 << 18
 
 _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXEL_CHUNKS: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _PNG_EXIF_KEYWORD: Final = b"Raw profile type exif\x00"
 _MAX_EXIF_BYTES: Final = 1 << 18
 
-_GIF_CONTROL_BYTES: Final = 4
+_GIF_CONTROL: Final = b"!\xf9\x04"
+_GIF_BLOCK: Final = re.compile(rb"[!,]")  # an extension or a frame; what else stands there is passed over
 
 _EXIF_PREFIX: Final = b"Exif\x00\x00"
 _ORIENTATION_TAG: Final = 0x0112  # EXIF 2.32, section 4.6.4
@@ -141,42 +149,49 @@ def check_pixels(size: tuple[int, int], max_pixels: int) -> None:
 
 
 def _open_jpeg(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]:
-    kept, exif, position = [data[:2]], b"", 2
-    while True:
-        position = data.index(b"\xff", position)
-        marker = data[position + 1]
-        if marker == 0xFF:  # a fill byte
-            position += 1
-            continue
-        if marker in _JPEG_BARE:
-            position += 2
-            continue
-        if marker == _JPEG_START_OF_SCAN:
-            break
-        end = position + 2 + int.from_bytes(data[position + 2 : position + 4])
-        if marker == _JPEG_DAC:
-            raise UnsupportedImage("JPEG images with arithmetic coding are not accepted: send it with Huffman coding.")
-        if marker in _JPEG_KEPT:
-            kept.append(data[position:end])
-        elif marker == _JPEG_APP1 and not exif and data.startswith(_EXIF_PREFIX, position + 4):
-            exif = data[position + 4 : end]
-        position = end
-    picture = JpegImagePlugin.JpegImageFile(io.BytesIO(b"".join((*kept, data[position:]))))
+    header, exif, position = _jpeg_header(data)
+    picture = JpegImagePlugin.JpegImageFile(io.BytesIO(header + data[position:]))
 
     components = data[position + 4]
     several_scans = "progressive" in picture.info or components < picture.layers
     allowed = max_pixels * (_JPEG_SCANS_ALLOWANCE if several_scans else _JPEG_ALLOWANCE)
     check_pixels(picture.size, allowed)
     if several_scans:
-        scans = sum(1 for _ in _JPEG_SCAN.finditer(data, position))
-        if scans * picture.width * picture.height > _JPEG_MAX_SCANS * allowed:
-            raise ImageTooLarge(f"The JPEG image has {scans} scans, too many for its size.")
+        scans = sum(1 for _ in islice(_JPEG_SCAN.finditer(data, position), _MAX_PARTS))
+        if scans == _MAX_PARTS or scans * picture.width * picture.height > _JPEG_MAX_SCANS * allowed:
+            raise ImageTooLarge("The JPEG image has too many scans for its size.")
     return picture, exif
+
+
+def _jpeg_header(data: bytes) -> tuple[bytes, bytes, int]:
+    """The segments before the first scan that make pixels, the EXIF among the others, and where that scan starts."""
+    kept, exif, position = bytearray(data[:2]), b"", 2
+    for _ in range(_MAX_PARTS):
+        found = _JPEG_MARKER.search(data, position)
+        if found is None:
+            raise EOFError("no scan")
+        position = found.start()
+        marker = data[position + 1]
+        if marker == _JPEG_START_OF_SCAN:
+            return bytes(kept), exif, position
+        end = position + 2 + int.from_bytes(data[position + 2 : position + 4])
+        if marker == _JPEG_DAC:
+            raise UnsupportedImage("JPEG images with arithmetic coding are not accepted: send it with Huffman coding.")
+        if marker in _JPEG_KEPT:
+            kept += data[position:end]
+            if len(kept) > _JPEG_MAX_KEPT_BYTES:
+                raise InvalidImage("The JPEG image has too large tables.")
+        elif marker == _JPEG_APP1 and not exif and data.startswith(_EXIF_PREFIX, position + 4):
+            exif = data[position + 4 : end]
+        position = end
+    raise InvalidImage("The JPEG image has too many segments.")
 
 
 def _open_png(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]:
     kept, exif, position = [_PNG_SIGNATURE], None, len(_PNG_SIGNATURE)
-    while position + 12 <= len(data):
+    for _ in range(_MAX_PARTS):
+        if position + 12 > len(data):
+            break
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
         if kind in _PNG_PIXEL_CHUNKS:
@@ -186,6 +201,8 @@ def _open_png(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]
         if kind == b"IEND":
             break
         position = end
+    else:
+        raise InvalidImage("The PNG image has too many chunks.")
     picture = PngImagePlugin.PngImageFile(io.BytesIO(b"".join(kept)))
     check_pixels(picture.size, max_pixels)
     return picture, exif or b""
@@ -209,16 +226,22 @@ def _png_exif(kind: bytes, body: bytes) -> bytes | None:
 def _open_gif(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
-    kept = [data[:position]]
-    while data[position] != ord(","):
-        start, label = position, data[position : position + 2]
-        position += 1
-        if label.startswith(b"!"):
-            position += 1
-            while data[position]:
-                position += 1 + data[position]
-            position += 1
-        if label == b"!\xf9" and data[start + 2] == _GIF_CONTROL_BYTES:  # graphic control: the transparent colour
+    kept, blocks = [data[:position]], 0
+    while True:
+        found = _GIF_BLOCK.search(data, position)
+        if found is None:
+            raise EOFError("no frame")
+        start = position = found.start()
+        if found[0] == b",":
+            break
+        size, position = 1, position + 2
+        while size:  # the empty block that ends an extension counts too
+            size = data[position]
+            position += 1 + size
+            blocks += 1
+            if blocks > _MAX_PARTS:
+                raise InvalidImage("The GIF image has too many blocks before its first frame.")
+        if data.startswith(_GIF_CONTROL, start):  # its transparent colour
             kept.append(data[start : start + 7] + b"\0")
     left, top, frame_width, frame_height = struct.unpack_from("<4H", data, position + 1)
     # The reader grows the canvas to hold the frame, and makes an image of its size as soon as it is opened.

@@ -357,6 +357,63 @@ def test_a_jpeg_of_countless_scans_is_refused() -> None:
         decode_image(data[:-2] + data[last:-2] * 5_000 + data[-2:], Target(8, 8), max_pixels=640 * 480)
 
 
+def after(data: bytes, position: int, part: bytes, size: int = 4 << 20) -> bytes:
+    """The file with ``size`` bytes of one part, repeated, put in."""
+    return data[:position] + part * (size // len(part)) + data[position:]
+
+
+GIF_EXTENSIONS = 13 + 3 * 256  # where they start in a GIF of 256 colours
+
+
+@pytest.mark.parametrize(
+    ("name", "position", "part", "message"),
+    [
+        ("jpeg", 2, b"\xff\xdb\0\2", "JPEG image has too many segments"),
+        ("jpeg", 2, b"\xff\xe2\0\2", "JPEG image has too many segments"),
+        ("jpeg", 2, b"\xff\xdb\0\x43\0" + b"\1" * 64, "JPEG image has too large tables"),
+        ("png", 33, png_chunk(b"tEXt", b""), "PNG image has too many chunks"),
+        ("png", 33, png_chunk(b"IDAT", b""), "PNG image has too many chunks"),
+        ("gif", GIF_EXTENSIONS, b"!\xfe\0", "GIF image has too many blocks"),
+        ("gif", GIF_EXTENSIONS, b"!\xfe" + b"\1a" * 20_000 + b"\0", "GIF image has too many blocks"),
+        ("gif", GIF_EXTENSIONS, b"!\xf9\4\0\0\0\0\0", "GIF image has too many blocks"),
+    ],
+)
+def test_a_file_of_countless_small_parts_is_refused(name: str, position: int, part: bytes, message: str) -> None:
+    with pytest.raises(InvalidImage, match=message):
+        decode_image(after(ORDINARY[name], position, part), Target(8, 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "position", "part", "size"),
+    [
+        ("jpeg", 2, b"\xff", 4 << 20),
+        ("jpeg", 2, b"\xff\x01", 4 << 20),
+        ("jpeg", 2, b"\xff\xe2\xff\xff" + b"\xff\xdb" * 0x7FFE + b"\0", 4 << 20),  # as a long colour profile
+        ("png", 33, png_chunk(b"tEXt", bytes(1024)), 4 << 20),
+        ("gif", GIF_EXTENSIONS, b"a", 4 << 20),
+        ("gif", GIF_EXTENSIONS, b"!\xfe" + (b"\xff" + b"," * 255) * 64 + b"\0", 2 << 20),
+    ],
+)
+def test_long_padding_and_metadata_do_not_change_the_pixels(name: str, position: int, part: bytes, size: int) -> None:
+    padded = decode_image(after(ORDINARY[name], position, part, size), Target(60, 80))
+    assert np.array_equal(padded, decode_image(ORDINARY[name], Target(60, 80)))
+
+
+def test_restart_markers_idat_chunks_and_blocks_of_a_frame_are_as_many_as_pixels_need() -> None:
+    noise = Image.effect_noise((2048, 2048), 90)
+    jpeg = encoded(noise, "JPEG", restart_marker_blocks=1)
+    gif = encoded(noise, "GIF")
+    assert sum(jpeg.count(bytes([0xFF, 0xD0 + n])) for n in range(8)) > 1 << 14
+    assert len(gif) > 255 << 14
+    for data in (jpeg, gif):
+        assert decode_image(data, Target(8, 8)).any()
+    rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in np.asarray(noise)))
+    small = b"".join(png_chunk(b"IDAT", rows[i : i + 512]) for i in range(0, len(rows), 512))
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 2048, 2048, 8, 0, 0, 0, 0))
+    data = b"\x89PNG\r\n\x1a\n" + header + small + png_chunk(b"IEND", b"")
+    assert np.array_equal(decode_image(data, Target(8, 8)), decode_image(encoded(noise, "PNG"), Target(8, 8)))
+
+
 def test_run_length_encoded_bmp_is_refused() -> None:
     header = struct.pack("<IHHIIiiHHIIiiII", 0, 0, 0, 58, 40, 8, 1, 1, 8, 1, 0, 0, 0, 1, 0)
     with pytest.raises(UnsupportedImage, match="BMP"):
