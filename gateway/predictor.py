@@ -14,7 +14,7 @@ from gateway.admission import Admission
 from gateway.backend import Backend, Selector, ServableNotFound
 from gateway.calls import Call
 from gateway.classifier import SWITCH_ATTEMPTS
-from gateway.contract import DEFAULT_SIGNATURE
+from gateway.contract import DEFAULT_SIGNATURE, EXPLAIN
 from gateway.deadline import Deadline
 from gateway.decoding import Decoders
 from gateway.image_formats import check_pixels, open_image
@@ -134,6 +134,7 @@ def _prepared(
     signature = served.signatures[key]
     arrays = read(signature)
     rows = check_inputs(signature, arrays, max_rows)
+    _check_size(served, key, arrays)
     try:
         if takes_encoded_images(served, key):
             arrays = {name: _checked_images(array, max_pixels) for name, array in arrays.items()}
@@ -142,6 +143,26 @@ def _prepared(
         return error  # given and not raised, as `Decoders` wants it
     except TensorError as error:
         raise errors.InvalidTensor(f"The inputs cannot be sent: {error}.") from error
+
+
+def _check_size(served: Served, key: str, arrays: Mapping[str, Array]) -> None:
+    """Hold pixels to the one size that the gateway sends, where the signature leaves height and width open.
+
+    Images of another size cannot be stacked with those of other callers: the model server fails the whole batch.
+    """
+    contract = served.contract
+    if contract is None or contract.input_kind != "pixels":
+        return
+    if key != contract.signature and not (key == EXPLAIN and contract.explains):
+        return
+    expected = (contract.target.height, contract.target.width, 3)
+    for name, array in arrays.items():
+        if array.shape[1:] != expected:
+            given = ", ".join(str(size) for size in array.shape)
+            raise errors.InvalidTensor(
+                f"The input {name!r} must be of shape (n, {', '.join(map(str, expected))}), not ({given}): images of "
+                "one size share a batch."
+            )
 
 
 def takes_encoded_images(served: Served, key: str) -> bool:

@@ -15,7 +15,7 @@ from gateway.pb import serving_pb2 as pb
 from gateway.pb.serving_pb2 import DataType
 from gateway.settings import Settings
 from gateway.tensors import array_of, number_tensor, string_tensor
-from tests.colour_server import ColourModel, ColourServer, colour_scores, signature
+from tests.colour_server import ColourModel, ColourServer, ForeignModel, colour_scores, signature
 from tests.gateway.conftest import photo, running_gateway
 
 Start = Callable[..., httpx.Client]
@@ -282,6 +282,26 @@ def test_an_image_that_would_fail_its_batch_on_the_server_is_refused_here(
     answer = asked(gateway, body, "/v1/models/colours:predict")
     assert (answer.status_code, list(answer.json())) == (400, ["error"])
     assert model_server.batch_sizes == []
+
+
+def test_pixels_of_another_size_would_fail_the_batch_they_share_and_are_refused(
+    start: Start, model_server: ColourServer
+) -> None:
+    anysize = ForeignModel({"x": (FLOAT, (-1, -1, -1, 3))}, {"y": (FLOAT, (-1, 3))}, colour_scores)
+    model_server.models["anysize"] = {1: anysize}
+    gateway = start(model_options={"anysize": {"height": 4, "width": 6}})
+    for height, width in ((6, 4), (4, 4), (1, 1)):
+        pixels = np.ones((2, height, width, 3)).tolist()
+        described = {"name": "x", "shape": [2, height, width, 3], "datatype": "FP32", "data": pixels}
+        for answer in (
+            asked(gateway, {"instances": pixels}, "/v1/models/anysize:predict"),
+            asked(gateway, {"inputs": [described]}, "/v2/models/anysize/infer"),
+        ):
+            assert answer.status_code == 400, answer.text
+            assert f"must be of shape (n, 4, 6, 3), not (2, {height}, {width}, 3)" in answer.json()["error"]
+    assert model_server.batch_sizes == []
+    good = asked(gateway, {"instances": np.ones((2, 4, 6, 3)).tolist()}, "/v1/models/anysize:predict")
+    assert good.status_code == 200, good.text
 
 
 def test_status_and_metadata_have_the_real_servers_form(arithmetic: httpx.Client) -> None:
