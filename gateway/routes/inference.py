@@ -180,7 +180,8 @@ async def _classified(
     [(name, array)] = asked.inputs.items()
     given = asked.head.inputs[0]
     if "binary_data_size" not in given.parameters and given.parameters.get("content_type") != "base64":
-        array = from_base64(array, name)  # an image is no text, so in JSON it can only be that
+        # An image is no text, so in JSON it can only be that; megabytes of it would hold up the event loop.
+        array = await parts.in_thread(lambda texts: from_base64(texts, name), array, deadline)
     if array.ndim not in (1, 2) or array.size == 0 or array.size != len(array):
         raise errors.InvalidTensor(f"The input {name!r} must be of shape [n] or [n, 1], one image an element.")
     uploads = [(one,) for one in array.ravel().tolist()]
