@@ -7,13 +7,14 @@ import hashlib
 import logging
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from gateway.admission import Admission
 from gateway.backend import Selector
 from gateway.calls import Call
 from gateway.classifier import Classification, Classifier, ImageBytes, Ranked
 from gateway.deadline import Deadline
-from gateway.errors import GatewayError, UnknownVersion
+from gateway.errors import GatewayError, Overloaded, UnknownVersion
 from gateway.metrics import Metrics
 from gateway.resolver import ContractResolver
 from gateway.settings import Settings, ShadowOptions
@@ -100,7 +101,8 @@ def draw(weights: Sequence[float], at: float) -> int:
 class Shadows:
     """Sends copies of answered requests to another version or model, and compares the answers.
 
-    A copy starts when the caller's answer is there, and only while the gateway is less than half busy.
+    A copy starts when the caller's answer is there, and takes permits and room for its bytes like a request; it is
+    dropped where more than half of either would be taken then, so that a slow shadow leaves callers the other half.
     """
 
     def __init__(self, settings: Settings, classifier: Classifier, admission: Admission, metrics: Metrics) -> None:
@@ -122,8 +124,7 @@ class Shadows:
         options = self._shadows.get(answer.contract.model)
         if options is None or random.random() * 100 >= options.percent:  # noqa: S311 - a share, not a secret
             return
-        busy = self._admission.in_flight * 2 > self._admission.max_images
-        if busy or len(self._tasks) >= MAX_SHADOWS:
+        if len(self._tasks) >= MAX_SHADOWS:
             self._count(answer, options, "dropped", len(uploads))
             return
         task = asyncio.create_task(self._compare(answer, uploads, options, call.seconds.get("predict", 0.0)))
@@ -135,6 +136,26 @@ class Shadows:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @contextmanager
+    def _room(self, uploads: Sequence[ImageBytes | GatewayError]) -> Iterator[None]:
+        """Hold permits and bytes for as long as a copy lives; the request it is of gives its own back.
+
+        Raises:
+            Overloaded: More than half would be taken.
+        """
+        admission = self._admission
+        size = sum(len(piece) for one in uploads if not isinstance(one, GatewayError) for piece in one)
+        if (admission.in_flight + len(uploads)) * 2 > admission.max_images or (
+            admission.upload_bytes + size
+        ) * 2 > admission.max_upload_bytes:
+            raise Overloaded("The gateway is too busy for a copy.")
+        with admission.admit(len(uploads)):
+            admission.hold(size)
+            try:
+                yield
+            finally:
+                admission.release(size)
 
     async def _compare(
         self,
@@ -148,9 +169,13 @@ class Shadows:
         deadline = Deadline.after(self._timeout_seconds)
         call = Call()
         try:
-            shadow = await self._classifier.classify(
-                options.model or model, selector, uploads, 1, deadline, call, ready=answer
-            )
+            with self._room(uploads):
+                shadow = await self._classifier.classify(
+                    options.model or model, selector, uploads, 1, deadline, call, ready=answer
+                )
+        except Overloaded:
+            self._count(answer, options, "dropped", len(uploads))
+            return
         except GatewayError as error:
             logger.warning("shadow %s of %s: %s", options.name, model, error.detail)
             self._count(answer, options, "failed", len(uploads))

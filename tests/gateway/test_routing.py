@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping
 import httpx
 import pytest
 from pydantic import ValidationError
+from starlette.types import Receive, Scope, Send
 
+from gateway.app import create_app
+from gateway.dependencies import Services
 from gateway.pb import serving_pb2 as pb
 from gateway.routing import draw, point
 from gateway.settings import Settings
 from tests.colour_server import ColourModel, ColourServer
-from tests.gateway.conftest import photo
+from tests.gateway.conftest import photo, running_gateway
 from tests.gateway.processes import until
 from tests.gateway.test_metrics import scraped, total
 
@@ -140,6 +143,7 @@ def test_a_shadow_that_hangs_slows_nobody_and_copies_beyond_the_limit_are_droppe
     start: Start, rollout: ColourServer
 ) -> None:
     rollout.models["stuck"] = {1: Stuck()}
+    Stuck.free.clear()
     gateway = start(shadows={"colours": {"percent": 100, "model": "stuck"}})
     try:
         for _ in range(20):
@@ -148,6 +152,42 @@ def test_a_shadow_that_hangs_slows_nobody_and_copies_beyond_the_limit_are_droppe
     finally:
         Stuck.free.set()
     until(lambda: shadowed(gateway, "agree", "stuck") == 8)
+
+
+def test_copies_hold_permits_and_bytes_until_they_are_done_and_leave_callers_half(rollout: ColourServer) -> None:
+    rollout.models["stuck"] = {1: Stuck()}
+    Stuck.free.clear()
+    settings = Settings.model_validate(
+        {
+            "serving_target": rollout.address,
+            "default_model": "colours",
+            "shadows": {"colours": {"percent": 100, "model": "stuck"}},
+            "max_images_in_flight": 4,
+            "max_batch_images": 4,
+        }
+    )
+    app = create_app(settings)
+    found: list[Services] = []
+
+    async def noting(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            found[:] = [scope["state"]["services"]]
+        await app(scope, receive, send)
+
+    with running_gateway(settings, noting) as gateway:
+        try:
+            for _ in range(5):
+                assert version(gateway) == 3
+            until(lambda: shadowed(gateway, "dropped", "stuck") == 3)
+            admission = found[0].admission
+            until(lambda: (admission.in_flight, admission.upload_bytes) == (2, 2 * len(photo())))
+        finally:
+            Stuck.free.set()
+        until(lambda: shadowed(gateway, "agree", "stuck") == 2)
+        until(lambda: (admission.in_flight, admission.upload_bytes) == (0, 0))
+        admission.max_upload_bytes = 2 * len(photo()) - 1  # the photo itself is taken, a copy would be more than half
+        assert version(gateway) == 3
+        until(lambda: shadowed(gateway, "dropped", "stuck") == 4)
 
 
 class Stuck(ColourModel):
