@@ -176,7 +176,7 @@ class GrpcBackend:
         return await self._call_once(path, request, answer, deadline)
 
     async def _call_once(self, path: str, request: Message, answer: type[ResponseT], deadline: Deadline) -> ResponseT:
-        channel = await self._connection.channel()
+        channel = await self._connection.channel(deadline)
         method = channel.unary_unary(path, type(request).SerializeToString, answer.FromString)
         metadata = (("x-request-id", request_id.get()),) if request_id.get() else None
         try:
@@ -212,6 +212,7 @@ def _translated(error: grpc.aio.AioRpcError) -> Exception:
     )
     if broken or code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return ModelServerUnavailable("The model server cannot be reached at the moment.")
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+    # The same code for a server that is busy and for a message that no server takes: only the first is worth a retry.
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" not in details:
         return ModelServerUnavailable("The model server takes no more work at the moment.")
     return ModelServerFailed("The model server could not answer this request.")

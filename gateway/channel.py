@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import grpc
 import grpc.aio
 
+from gateway.deadline import Deadline
 from gateway.errors import ModelServerUnavailable
 from gateway.settings import Settings
 
@@ -49,6 +50,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # gRPC keeps a request to send it again only up to this; its default of 256 KiB is less than two photos.
+    ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
     # A restarted server is found again within a second or two; the default backs off to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
@@ -134,7 +137,7 @@ class Connection:
         self._lookup: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def channel(self) -> grpc.aio.Channel:
+    async def channel(self, deadline: Deadline) -> grpc.aio.Channel:
         """The channel to use now.
 
         Raises:
@@ -143,7 +146,7 @@ class Connection:
         if self._names and (self._channel is None or time.monotonic() - self._looked_up > RESOLVE_SECONDS):
             self._look_up()
             if self._channel is None and self._lookup is not None:
-                await asyncio.shield(self._lookup)
+                await asyncio.wait({self._lookup}, timeout=deadline.remaining())
         if self._channel is None:
             raise ModelServerUnavailable("The model server's name cannot be looked up at the moment.")
         return self._channel

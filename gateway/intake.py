@@ -82,7 +82,7 @@ class _Body:
         self._receive = receive
         self._seconds = settings.upload_timeout_seconds
         self._rate = settings.min_upload_bytes_per_second
-        self._max_bytes = max(settings.max_batch_upload_bytes, settings.max_upload_bytes) + FORM_OVERHEAD_BYTES
+        self._max_bytes = settings.max_body_bytes + FORM_OVERHEAD_BYTES
         self._started = 0.0
         self._held = 0
         self.complete = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,6 +20,8 @@ from gateway.auth import ApiKeys, read_entries
 from gateway.images import DEFAULT_MAX_PIXELS, FitMode, Interpolation
 
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
+
+HOST_AND_PORT = re.compile(r"(\[[^\]\s]+\]|[^:,/\s\[\]]+):\d{1,5}")
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
@@ -240,9 +243,17 @@ class Settings(BaseSettings):
     def _batch_limits_agree(self) -> Settings:
         if self.max_images_in_flight < self.max_batch_images:
             raise ValueError("max_images_in_flight must be at least max_batch_images, or no full batch is ever taken")
-        if self.max_upload_memory_bytes < max(self.max_upload_bytes, self.max_batch_upload_bytes):
-            raise ValueError("max_upload_memory_bytes must be at least max_upload_bytes and max_batch_upload_bytes")
+        if self.max_upload_memory_bytes < self.max_body_bytes:
+            raise ValueError("max_upload_memory_bytes must be at least as large as any body may be")
         return self
+
+    @field_validator("serving_target")
+    @classmethod
+    def _is_target(cls, value: str) -> str:
+        hosts = [part.strip() for part in value.split(",") if part.strip()]
+        if not hosts or (len(hosts) > 1 and not all(HOST_AND_PORT.fullmatch(host) for host in hosts)):
+            raise ValueError("must be host:port, several of them separated by commas, or a name with a scheme")
+        return value
 
     @field_validator("rate_limit")
     @classmethod
@@ -281,6 +292,11 @@ class Settings(BaseSettings):
             if file is not None and not file.is_file():
                 raise ValueError(f"there is no file {str(file)!r}")
         return self
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The most bytes that any route takes as a body, but for what a form adds."""
+        return max(self.max_upload_bytes, self.max_batch_upload_bytes, self.max_tensor_body_bytes)
 
     @property
     def served_models(self) -> tuple[str, ...]:

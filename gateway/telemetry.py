@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -77,14 +78,16 @@ def _log(scope: Scope, status: int, seconds: float, call: Call) -> None:
     level = logging.DEBUG if call.route in QUIET_ROUTES and status == 200 else logging.INFO
     if not access.isEnabledFor(level):
         return
+    # Encoded again: a line break in an address must not become one in the log.
+    path = quote(scope["path"], safe="/:@")
     fields: dict[str, object] = {
         "method": scope["method"],
-        "path": scope["path"],
+        "path": path,
         "status": status or "aborted",
         "duration_ms": round(seconds * 1000, 1),
     }
     if call.model:
         fields |= {"model": call.model, "version": call.version}
     answered = f" by {call.model}/{call.version}" if call.model else ""
-    values = (scope["method"], scope["path"], status or "aborted", seconds * 1000, answered)
+    values = (scope["method"], path, status or "aborted", seconds * 1000, answered)
     access.log(level, "%s %s %s %.1f ms%s", *values, extra={"fields": fields})

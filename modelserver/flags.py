@@ -91,10 +91,21 @@ def _path(text: str) -> Path | None:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"must not be negative: {text}")
-    return number
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"not a whole number from 0 up: {text}")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if _count(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"not a port, which is 65535 at most: {text}")
+    return int(text)
+
+
+def _threads(text: str) -> int:
+    if _count(text) == 0:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,9 +126,9 @@ def _parser() -> argparse.ArgumentParser:
             parser.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=meaning + shown)  # type: ignore[arg-type]
 
     flag("host", "0.0.0.0", "address to listen on; not a flag of TensorFlow Serving")  # noqa: S104 - as upstream
-    flag("port", 8500, "gRPC port; 0 takes a free one and logs it", _count)
+    flag("port", 8500, "gRPC port; 0 takes a free one and logs it", _port)
     flag("grpc_socket_path", "", "also listen on this Unix socket")
-    flag("grpc_max_threads", 128, "calls answered at once; more are refused with RESOURCE_EXHAUSTED", _count)
+    flag("grpc_max_threads", 128, "calls answered at once; more are refused with RESOURCE_EXHAUSTED", _threads)
     flag("model_name", "default", "name of the model in --model_base_path")
     flag("model_base_path", None, "folder with the versions of one model", _path)
     flag("model_config_file", None, "text ModelServerConfig with several models", _path)

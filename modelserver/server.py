@@ -42,7 +42,7 @@ def run(flags: Flags) -> None:
         retry_seconds=flags.load_retry_interval_micros / 1e6,
         labels_ahead=flags.allow_version_labels_for_unavailable_models,
     )
-    text = flags.model_config_file.read_text() if flags.model_config_file else ""
+    text = _read(flags.model_config_file) if flags.model_config_file else ""
     models.configure(parse_models(text) if flags.model_config_file else _one_model(flags))
     _Follower(flags, models, stop, text)
     while not stop.is_set() and not models.wait_until_loaded(timeout=0.2):
@@ -95,7 +95,15 @@ def _read_batching(flags: Flags) -> Batching | None:
         return None
     if flags.batching_parameters_file is None:
         return Batching()
-    return parse_batching(flags.batching_parameters_file.read_text())
+    return parse_batching(_read(flags.batching_parameters_file))
+
+
+def _read(path: Path) -> str:
+    """Returns a file's text; raises OSError, or ConfigError where it is no text."""
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text") from error
 
 
 class _Loader:
@@ -152,7 +160,7 @@ class _Follower:
         # A refused file is tried again: a label may wait for its version to be loaded. It is logged once.
         text = ""
         try:
-            text = path.read_text()
+            text = _read(path)
             if text == self._applied:
                 return
             self._models.configure(parse_models(text))

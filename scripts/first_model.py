@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from scripts.supervise import Program, ProgramEnded, supervise
+from trainer.errors import TrainerError
 from trainer.versions import model_names
 
 WEIGHTS_UNAVAILABLE = 3
@@ -69,5 +70,5 @@ async def _train(command: str, models_dir: Path, *arguments: str) -> bool:
 if __name__ == "__main__":
     try:
         sys.exit(0 if asyncio.run(make_first_model(Path(os.environ.get("MODELS_DIR", "models")))) else 1)
-    except ProgramEnded as error:
+    except (ProgramEnded, TrainerError) as error:
         sys.exit(str(error))

@@ -103,7 +103,7 @@ def _write_model_config(models_dir: Path, models: list[str]) -> Path:
 
 
 def _gateway_port(host: str) -> int:
-    text = os.environ.get("PORT", "8000")
+    text = os.environ.get("PORT") or os.environ.get("GATEWAY_PORT", "8000")
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise CannotStartError(f"PORT is {text!r}, and must be a number from 1 to 65535")
     try:
@@ -155,8 +155,9 @@ def _unready(host: str, port: int, serving_port: int) -> str | None:
 
 
 def _addresses(url: str, samples: Path) -> str:
-    drawings = sorted(samples.glob("*.*"))
-    photo = str(drawings[0]) if drawings else "YOUR_PHOTO.jpg"
+    # A model of real breeds leaves no drawings, and says of those of the page that it does not know.
+    drawings = sorted(samples.glob("*.*")) or sorted(Path("gateway/web/samples").glob("*.webp"))
+    photo = str(drawings[0].resolve())
     return (
         f"\n  page   {url}/\n  docs   {url}/docs\n"
         f"  try    curl -F dog_image=@{shlex.quote(photo)} {url}/api/v1/predict_breed\n"

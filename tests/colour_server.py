@@ -149,6 +149,8 @@ class ColourServer:
     stalled: threading.Event = field(default_factory=threading.Event)
     batch_sizes: list[int] = field(default_factory=list)
     request_ids: list[str] = field(default_factory=list)
+    busy: int = 0
+    """Calls that are still answered UNAVAILABLE before it works again."""
     calls: int = 0
     """Calls of any method, retries included."""
     waiting: int = 0
@@ -255,6 +257,9 @@ class ColourServer:
         if self.refusal is not None:
             code, details = self.refusal
             context.abort(code, details)
+        if self.busy > 0:
+            self.busy -= 1
+            _abort(context, "UNAVAILABLE", "The batch scheduling queue to which this task was submitted is full")
         self.waiting += 1
         while self.stalled.is_set() and context.is_active():
             threading.Event().wait(0.01)

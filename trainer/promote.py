@@ -200,7 +200,6 @@ def add_promote_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the model, such as dog_breed")
     parser.add_argument("version", metavar="VERSION", help="the version that the label is to name")
     _add_label_argument(parser)
-    add_models_dir(parser)
     _add_shared_arguments(parser)
 
 
@@ -216,13 +215,8 @@ def _add_label_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=Path("serving/models.config"),
-        metavar="FILE",
-        help="the configuration file that the model server polls (default: %(default)s)",
-    )
+    add_models_dir(parser)
+    server_config.add_config(parser)
     parser.add_argument(
         "--server",
         default="localhost:8500",
@@ -246,7 +240,7 @@ def run_promote(args: argparse.Namespace) -> int:
         args.name,
         int(args.version),
         check_label(args.label),
-        config=args.config,
+        config=server_config.config_path(args),
         models_dir=args.models_dir,
         server=args.server,
         timeout_seconds=args.timeout_seconds,
@@ -261,7 +255,7 @@ def run_rollback(args: argparse.Namespace) -> int:
     version = rollback(
         args.name,
         check_label(args.label),
-        config=args.config,
+        config=server_config.config_path(args),
         server=args.server,
         timeout_seconds=args.timeout_seconds,
     )

@@ -18,13 +18,18 @@ DRAFT_PREFIX = ".draft-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
+def is_name(name: str) -> bool:
+    """Whether a model may be called so; see `check_name`."""
+    return _NAME.fullmatch(name) is not None
+
+
 def check_name(name: str) -> str:
     """Returns a model's name when it is one directory name and one segment of an address, and nothing more.
 
     Raises:
         TrainerError: It is not 1 to 64 letters, digits, `_` and `-`, the first a letter or digit.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise TrainerError(
             f"{name!r} is not a model name: 1 to 64 ASCII letters, digits, '_' and '-', starting with a letter or digit"
         )
@@ -155,6 +160,9 @@ def run(args: argparse.Namespace) -> int:
     signatures = saved_model_signatures(args.directory)
     with new_version(args.models_dir, args.name) as draft:
         shutil.copytree(args.directory, draft.directory, dirs_exist_ok=True)
+        # With the files came their modes, and the server may be another user than who made them.
+        for path in (draft.directory, *draft.directory.rglob("*")):
+            path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
     say(f"{args.name} version {draft.version}: {draft.path} ({', '.join(signatures)})")
     return 0
 

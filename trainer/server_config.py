@@ -5,6 +5,7 @@ it named before is remembered in the same file under `<label>-previous`, so that
 server keeps that version loaded, and no prune removes it.
 """
 
+import argparse
 import fcntl
 import os
 import tempfile
@@ -20,7 +21,31 @@ from trainer.errors import TrainerError
 CONTAINER_MODELS_DIR = "/models"
 """Where the serving container sees the models; the base path of a model that is new in the file."""
 
+OWN_CONFIG = "models.config"
+"""File in the folder of the models by which `scripts/run` serves them."""
+
+SHARED_CONFIG = Path("serving/models.config")
+"""File by which the containers serve."""
+
 PREVIOUS_SUFFIX = "-previous"
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Adds `--config`, which every command that deals with labels means alike."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the configuration that the model server polls, which holds the labels "
+        f"(default: {OWN_CONFIG} in the folder of the models, by which scripts/run serves; else {SHARED_CONFIG})",
+    )
+
+
+def config_path(args: argparse.Namespace) -> Path:
+    """Returns the configuration that a command deals with: the one given, or the one that is served by."""
+    given: Path | None = args.config
+    own: Path = args.models_dir / OWN_CONFIG
+    return given or (own if own.is_file() else SHARED_CONFIG)
 
 
 def read(path: Path) -> ModelServerConfig:

@@ -9,7 +9,7 @@ from pathlib import Path
 from trainer import server_config
 from trainer.console import say
 from trainer.errors import TrainerError
-from trainer.publish import DRAFT_PREFIX, add_models_dir, check_name, published_versions
+from trainer.publish import DRAFT_PREFIX, add_models_dir, check_name, is_name, published_versions
 
 ABANDONED_DRAFT_SECONDS = 24 * 3600.0
 """A draft this old was left by a run that was killed; no export takes a day."""
@@ -24,7 +24,8 @@ def model_names(models_dir: Path) -> list[str]:
     if not models_dir.is_dir():
         raise TrainerError(f"there is no directory {models_dir}")
     names = (entry.name for entry in models_dir.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    return sorted(name for name in names if published_versions(models_dir, name))
+    # Others may lie there too, such as the lost+found of a volume.
+    return sorted(name for name in names if is_name(name) and published_versions(models_dir, name))
 
 
 def prune(models_dir: Path, name: str, *, keep: int, config: Path) -> list[int]:
@@ -78,18 +79,13 @@ def add_prune_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     add_models_dir(parser)
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=Path("serving/models.config"),
-        metavar="FILE",
-        help="the model server's configuration, which holds the labels (default: %(default)s)",
-    )
+    server_config.add_config(parser)
 
 
 def run_list(args: argparse.Namespace) -> int:
     """Prints one line for each version: model, number, date, size, labels."""
-    config = server_config.read(args.config)
+    path = server_config.config_path(args)
+    config = server_config.read(path)
     names = model_names(args.models_dir)
     if not names:
         say(f"no model is published in {args.models_dir}")
@@ -97,7 +93,7 @@ def run_list(args: argparse.Namespace) -> int:
         entry = server_config.find(config, name)
         labels = dict(entry.version_labels) if entry else {}
         if entry is None:
-            say(f"{name}: not in {args.config}; `promote` puts it there")
+            say(f"{name}: not in {path}; `promote` puts it there")
         for version in published_versions(args.models_dir, name):
             directory = args.models_dir / name / str(version)
             size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
@@ -109,7 +105,7 @@ def run_list(args: argparse.Namespace) -> int:
 
 def run_prune(args: argparse.Namespace) -> int:
     """Removes old versions that no label names."""
-    removed = prune(args.models_dir, check_name(args.name), keep=args.keep, config=args.config)
+    removed = prune(args.models_dir, check_name(args.name), keep=args.keep, config=server_config.config_path(args))
     left = ", ".join(map(str, published_versions(args.models_dir, args.name)))
     gone = ", ".join(map(str, removed)) or "none"
     say(f"{args.name}: removed {gone}; left {left}")

@@ -278,3 +278,14 @@ def test_more_images_than_the_gateway_takes_are_429_at_once(start: Start, model_
 def _settled(future: Future[httpx.Response]) -> bool:
     wait([future], timeout=0.5)
     return future.done()
+
+
+def test_a_request_larger_than_grpc_keeps_by_default_is_tried_again_too(
+    start: Start, model_server: ColourServer
+) -> None:
+    model_server.models["colours"] = {1: ColourModel(height=400, width=400)}
+    gateway = start(model_refresh_seconds=60)
+    assert gateway.post("/api/v1/predict_breed", content=photo()).status_code == 200
+    model_server.busy = 2
+    answer = gateway.post("/api/v1/predict_breed", content=photo("blue"))
+    assert (answer.status_code, answer.json()["breed"]) == (200, "blue")

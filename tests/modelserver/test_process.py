@@ -47,7 +47,7 @@ def test_flags_of_the_real_server_without_a_meaning_here_are_accepted() -> None:
     [
         (["--model_base_path=m", "--no_such_flag=1"], "no_such_flag"),
         (["--model_base_path=m", "--enable_batching=perhaps"], "not true or false: perhaps"),
-        (["--model_base_path=m", "--max_num_load_retries=-1"], "must not be negative"),
+        (["--model_base_path=m", "--max_num_load_retries=-1"], "not a whole number from 0 up"),
         ([], "exactly one of --model_base_path and --model_config_file"),
         (["--model_base_path=m", "--batching_parameters_file=f"], "--batching_parameters_file needs --enable_batching"),
     ],

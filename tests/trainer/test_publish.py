@@ -362,3 +362,22 @@ def test_list_shows_versions_and_what_labels_name_them(
 def test_a_label_that_cannot_be_set_is_refused(label: str) -> None:
     with pytest.raises(TrainerError):
         promote.check_label(label)
+
+
+def test_labels_are_looked_for_where_scripts_run_keeps_them(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    publish.add_models_dir(parser)
+    server_config.add_config(parser)
+    args = parser.parse_args(["--models-dir", str(tmp_path)])
+    assert server_config.config_path(args) == Path("serving/models.config")
+    own = tmp_path / "models.config"
+    own.touch()
+    assert server_config.config_path(args) == own
+    assert server_config.config_path(parser.parse_args(["--config", "other"])) == Path("other")
+
+
+def test_other_folders_beside_the_models_are_passed_over(tmp_path: Path) -> None:
+    for folder in ("lost+found", "dog_breed/1", "empty"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "dog_breed" / "1" / "saved_model.pb").touch()
+    assert versions.model_names(tmp_path) == ["dog_breed"]
