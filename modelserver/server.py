@@ -69,7 +69,8 @@ def _serve(flags: Flags, models: Models, stop: threading.Event) -> None:
     _LOG.info("listening on %s:%d", flags.host, port)
     stop.wait()
     _LOG.info("stopping: no new requests, up to %g s for those in flight", flags.drain_seconds)
-    server.stop(flags.drain_seconds).wait()
+    # Bounded here as well: what still computes then cannot be cancelled, and gRPC would wait for it.
+    server.stop(flags.drain_seconds).wait(flags.drain_seconds + 1)
     _LOG.info("stopped")
 
 
