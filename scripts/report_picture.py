@@ -56,7 +56,7 @@ def photograph(folder: Path, weights: str = "imagenet") -> int:
         return status
     (report,) = folder.glob("runs/drawn_dogs/*/report.html")
     with running_browser() as browser:
-        screen(browser, 1160, 1700, pixel_ratio=1)
+        screen(browser, 1160, 1740, pixel_ratio=1)
         prefers(browser, "light")
         browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
         browser.get(report.resolve().as_uri())

@@ -53,7 +53,7 @@ class Config:
     epochs: int = _option(20, "training of the head", "epochs on bottleneck features, at most; 0: none")
     views: int = _option(8, "training of the head", "augmentation views of each photo: 1 plain, 2 and its mirror, ...")
     patience: int = _option(10, "training of the head", "epochs without a better validation until training stops")
-    batch_size: int = _option(64, "training of the head", "photos (or views) a step")
+    batch_size: int = _option(128, "training of the head", "photos (or views) a step")
     optimizer: Literal["adamw", "sgd", "rmsprop"] = _option("adamw", "training of the head", "of both stages")
     learning_rate: float = _option(1e-3, "training of the head", "at its highest")
     schedule: Literal["cosine", "constant"] = _option("cosine", "training of the head", "of the learning rate")

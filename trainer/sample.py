@@ -86,7 +86,7 @@ def build_sample(
 
     say("Exporting")
     with new_version(models_dir, name) as draft:
-        export_model(model, card, draft.directory, photos=uploads[:64])
+        export_model(model, card, draft.directory, photos=uploads)
     _write_examples(samples_dir, seed)
     return draft.path
 

@@ -155,6 +155,7 @@ def test_the_vgg16_recipe_builds_the_network_it_names() -> None:
     assert built.model.output_shape == (None, 1)
 
 
+@pytest.mark.slow
 def test_mixed_precision_is_exported_in_float32(trainer: Trainer, data: Path, tmp_path: Path) -> None:
     status, _, error = trainer(
         "train", data, "--name", "colours", *SMALL, "--epochs", "1", "--views", "1", "--precision", "mixed_float16"
