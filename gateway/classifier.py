@@ -144,9 +144,7 @@ class Classifier:
         prepared = await self._decoders.run(
             [partial(_decoded, upload, contract, started) for upload in uploads], deadline
         )
-        begun = min(started, default=submitted)
-        call.add("queue", begun - submitted)
-        call.add("decode", time.perf_counter() - begun)
+        call.worked("decode", submitted, started)
         return prepared
 
     async def _scores(self, contract: Contract, good: Sequence[Prepared], deadline: Deadline) -> list[Scores]:

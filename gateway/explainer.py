@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from gateway import errors, images
 from gateway.backend import Backend, Selector, ServableNotFound
+from gateway.calls import Call, Stage
 from gateway.classifier import (
     SWITCH_ATTEMPTS,
     ImageBytes,
@@ -77,7 +79,7 @@ class Explainer:
         self._decoders = decoders
 
     async def explain(
-        self, model: str, selector: Selector, upload: ImageBytes, top_k: int, deadline: Deadline
+        self, model: str, selector: Selector, upload: ImageBytes, top_k: int, deadline: Deadline, call: Call
     ) -> Explanation:
         """Classify one image and say what speaks for the best label.
 
@@ -87,6 +89,7 @@ class Explainer:
             upload: The encoded image.
             top_k: Labels wanted.
             deadline: For all of it.
+            call: Takes note of version, failure and times.
 
         Raises:
             SignatureMissing: This version of the model gives no heat maps.
@@ -94,21 +97,23 @@ class Explainer:
         """
         contract = await self._resolver.resolve(model, selector, deadline)
         for attempt in range(SWITCH_ATTEMPTS):
+            call.answered_by(contract.model, contract.version)
             if not contract.explains:
                 raise errors.SignatureMissing(
                     f"The model {model!r} version {contract.version} gives no heat maps: it has no signature "
                     f"{EXPLAIN!r}."
                 )
-            pixels, box = await self._in_thread(_decoded, deadline, upload, contract)
+            pixels, box = await self._in_thread(_decoded, deadline, upload, contract, "decode", call)
             try:
-                outputs = await self._backend.predict(
-                    model,
-                    contract.version,
-                    EXPLAIN,
-                    {"images": number_tensor(pixels[np.newaxis])},
-                    ["probabilities", "heatmap"],
-                    deadline,
-                )
+                with call.stage("predict"):
+                    outputs = await self._backend.predict(
+                        model,
+                        contract.version,
+                        EXPLAIN,
+                        {"images": number_tensor(pixels[np.newaxis])},
+                        ["probabilities", "heatmap"],
+                        deadline,
+                    )
             except ServableNotFound:
                 await asyncio.sleep(min(0.01 * attempt**2, deadline.remaining()))
                 contract = await self._resolver.renew(contract, selector, deadline)
@@ -118,18 +123,33 @@ class Explainer:
             return Explanation(contract, rank_labels(contract, scores, top_k), heatmap, box)
         raise errors.NotReady(f"The {selector} of model {model!r} keeps changing.")
 
-    async def painted(self, upload: ImageBytes, explanation: Explanation, deadline: Deadline) -> bytes:
+    async def painted(self, upload: ImageBytes, explanation: Explanation, deadline: Deadline, call: Call) -> bytes:
         """The whole photo, upright and at most `OVERLAY_SIDE` pixels long, with the heat map over it, as PNG."""
-        return await self._in_thread(_painted, deadline, upload, explanation)
+        return await self._in_thread(_painted, deadline, upload, explanation, "paint", call)
 
-    async def _in_thread(self, work: Callable[[bytes, T, int], R], deadline: Deadline, upload: ImageBytes, of: T) -> R:
-        [result] = await self._decoders.run([partial(_caught, work, upload, of)], deadline)
+    async def _in_thread(
+        self,
+        work: Callable[[bytes, T, int], R],
+        deadline: Deadline,
+        upload: ImageBytes,
+        of: T,
+        stage: Stage,
+        call: Call,
+    ) -> R:
+        submitted = time.perf_counter()
+        started: list[float] = []
+        [result] = await self._decoders.run([partial(_caught, work, upload, of, started)], deadline)
+        call.worked(stage, submitted, started)
         if isinstance(result, errors.GatewayError):
+            call.failures.append(result.code)
             raise result
         return result
 
 
-def _caught(work: Callable[[bytes, T, int], R], upload: ImageBytes, of: T, max_pixels: int) -> R | errors.GatewayError:
+def _caught(
+    work: Callable[[bytes, T, int], R], upload: ImageBytes, of: T, started: list[float], max_pixels: int
+) -> R | errors.GatewayError:
+    started.append(time.perf_counter())
     try:
         return work(b"".join(upload), of, max_pixels)
     except images.ImageError as error:
