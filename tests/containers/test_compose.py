@@ -1,9 +1,12 @@
 """The service in containers, from a clean clone to an answer and down again."""
 
+import io
 import json
 
 import httpx
+import pillow_heif
 import pytest
+from PIL import Image
 
 from tests.containers.conftest import START_SECONDS, Stack, run, wait_until
 
@@ -22,6 +25,15 @@ def test_a_photo_posted_from_outside_is_answered(stack: Stack) -> None:
     assert answer.status_code == 200, answer.text
     assert answer.json()["breed"]
     assert answer.json()["model"] == {"name": "dog_breed", "version": 1}
+
+
+def test_a_heic_photo_as_phones_make_it_is_answered(stack: Stack) -> None:
+    sent = io.BytesIO()
+    with Image.open(stack.drawing()) as drawing:
+        pillow_heif.from_pillow(drawing).save(sent)
+    answer = httpx.post(f"{stack.url}/api/v1/predict_breed", content=sent.getvalue(), timeout=30)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["breed"] == predict(stack).json()["breed"]
 
 
 def test_the_trainer_leaves_a_published_model_alone(stack: Stack) -> None:
