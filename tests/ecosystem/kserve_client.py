@@ -35,4 +35,5 @@ async def main(base: str, photos: list[Path]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(main(sys.argv[1], [Path(path) for path in sys.argv[2:]])), default=bytes.decode))
+    answers = asyncio.run(main(sys.argv[1], [Path(path) for path in sys.argv[2:]]))
+    sys.stdout.write(json.dumps(answers, default=bytes.decode))
