@@ -46,13 +46,17 @@ class Stack:
     def compose(self, *arguments: str, seconds: float = 120) -> str:
         return run(*self.command, *arguments, environment=self.environment, seconds=seconds)
 
-    def container(self, service: str) -> str:
+    def containers(self, service: str) -> list[str]:
         # `ps -a` of modern Compose and `ps` of 1.29 both list containers that ended; `docker ps` does so for both.
         project = self.environment["COMPOSE_PROJECT_NAME"]
         return run(
             *("docker", "ps", "-aq", "--filter", f"label=com.docker.compose.project={project}"),
             *("--filter", f"label=com.docker.compose.service={service}"),
-        )
+        ).split()
+
+    def container(self, service: str) -> str:
+        [one] = self.containers(service)
+        return one
 
     def is_ready(self) -> bool:
         try:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pillow_heif
@@ -85,6 +86,42 @@ def test_a_model_server_that_was_killed_comes_back_by_itself(stack: Stack) -> No
     wait_until(lambda: run("docker", "inspect", "-f", "{{.State.StartedAt}}", serving) != started, 60)
     wait_until(stack.is_ready, 120)
     assert predict(stack).status_code == 200
+
+
+def received(container: str) -> int:
+    """Bytes that came in over the network: nearly all of them pixels."""
+    interfaces = run("docker", "exec", container, "cat", "/proc/net/dev").splitlines()[2:]
+    return sum(int(line.split(":")[1].split()[0]) for line in interfaces if line.split(":")[0].strip() != "lo")
+
+
+def shares(stack: Stack, containers: list[str], requests: int) -> list[float]:
+    """Each model server's part of a load from eight callers, all of whom are answered."""
+    before = [received(one) for one in containers]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: predict(stack).status_code, range(requests)))
+    assert answers == [200] * requests
+    grown = [received(one) - start for one, start in zip(containers, before, strict=True)]
+    return [one / sum(grown) for one in grown]
+
+
+def test_three_model_servers_share_the_load_and_one_that_goes_and_one_that_comes_are_noticed(stack: Stack) -> None:
+    scale = ("up", "-d", "--scale", "serving=3")
+    stack.compose(*scale, seconds=START_SECONDS)
+    three = stack.containers("serving")
+    assert len(three) == 3
+    wait_until(lambda: min(shares(stack, three, 30)) > 0.2, 180)
+    assert shares(stack, three, 300) == pytest.approx([1 / 3] * 3, abs=0.07)
+
+    with ThreadPoolExecutor(8) as pool:
+        pending = [pool.submit(predict, stack) for _ in range(300)]
+        wait_until(lambda: sum(one.done() for one in pending) > 50, 60)
+        run("docker", "rm", "-f", three[0])
+    assert {one.result().status_code for one in pending} == {200}
+    assert shares(stack, three[1:], 100) == pytest.approx([1 / 2] * 2, abs=0.1)
+
+    stack.compose(*scale, seconds=START_SECONDS)
+    [added] = set(stack.containers("serving")) - set(three)
+    wait_until(lambda: shares(stack, [*three[1:], added], 30)[2] > 0.2, 180)
 
 
 def test_down_leaves_nothing_behind(stack: Stack) -> None:
