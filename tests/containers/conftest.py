@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = "breed-modelserver"
+PROMETHEUS_STAND_IN = "breed-test-prometheus"
 BUILD_SECONDS = 1800
 START_SECONDS = 600
 
@@ -94,6 +95,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
         "PORT": str(port),
         "MODELS_DIR": str(models_dir),
         "SERVING_IMAGE": os.environ.get("SERVING_IMAGE", STAND_IN),
+        "PROMETHEUS_IMAGE": os.environ.get("PROMETHEUS_IMAGE", PROMETHEUS_STAND_IN),
     }
     stack = Stack(command, environment, models_dir, f"http://127.0.0.1:{port}")
     started = time.monotonic()

@@ -2,14 +2,24 @@
 
 import io
 import json
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pillow_heif
 import pytest
 from PIL import Image
 
-from tests.containers.conftest import START_SECONDS, Stack, run, wait_until
+from tests.containers.conftest import (
+    BUILD_SECONDS,
+    PROMETHEUS_STAND_IN,
+    STAND_IN,
+    START_SECONDS,
+    Stack,
+    run,
+    wait_until,
+)
 
 pytestmark = pytest.mark.containers
 
@@ -122,6 +132,42 @@ def test_three_model_servers_share_the_load_and_one_that_goes_and_one_that_comes
     stack.compose(*scale, seconds=START_SECONDS)
     [added] = set(stack.containers("serving")) - set(three)
     wait_until(lambda: shares(stack, [*three[1:], added], 30)[2] > 0.2, 180)
+
+
+DEBIANS_PROMETHEUS = """FROM python:3.11-slim-bookworm
+RUN apt-get update -qq && apt-get install -qq --no-install-recommends prometheus && install -d -o nobody /prometheus
+USER nobody
+ENTRYPOINT ["prometheus"]
+"""
+ASK = "import http.client as h; c = h.HTTPConnection('prometheus', 9090); c.request('GET', '/api/v1/query?query=up'); "
+
+
+def test_prometheus_of_the_monitoring_profile_finds_the_gateway_and_the_model_servers(
+    stack: Stack, tmp_path: Path
+) -> None:
+    if stack.environment["PROMETHEUS_IMAGE"] == PROMETHEUS_STAND_IN:
+        (tmp_path / "Dockerfile").write_text(DEBIANS_PROMETHEUS)
+        run("docker", "build", "-q", "-t", PROMETHEUS_STAND_IN, str(tmp_path), seconds=BUILD_SECONDS)
+    profile = ("--profile", "monitoring")
+    stack.compose(*profile, "up", "-d", "--no-deps", "prometheus")
+
+    def up() -> dict[str, list[str]]:
+        code = f"{ASK}print(c.getresponse().read().decode())"
+        asked = subprocess.run(
+            ("docker", "exec", stack.container("gateway"), "python", "-c", code), capture_output=True, timeout=30
+        )
+        found: dict[str, list[str]] = {}
+        for one in json.loads(asked.stdout)["data"]["result"] if asked.returncode == 0 else []:
+            found.setdefault(one["metric"]["job"], []).append(one["value"][1])
+        return found
+
+    try:
+        # The stand-in for TensorFlow Serving has no metrics: it is found, and does not answer.
+        answers = "0" if stack.environment["SERVING_IMAGE"] == STAND_IN else "1"
+        servers = [answers] * len(stack.containers("serving"))
+        wait_until(lambda: up() == {"gateway": ["1"], "serving": servers}, 60)
+    finally:
+        stack.compose(*profile, "rm", "-sf", "prometheus")
 
 
 def test_down_leaves_nothing_behind(stack: Stack) -> None:
