@@ -146,7 +146,7 @@ def serving_metrics() -> Iterator[str]:
             scrape = next(scrapes)
             body = re.sub(r"(?m)(?<=} )\d+$", lambda found: str(int(found[0]) * scrape), text).encode()
             self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.send_header("Content-Type", "text/plain")  # and no more, as TensorFlow Serving has it
             self.end_headers()
             self.wfile.write(body)
 
