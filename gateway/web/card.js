@@ -1,5 +1,6 @@
 // A model card in readable form.
 
+import { element } from "./dom.js";
 import { counted, label, percent } from "./words.js";
 
 const MANY = 30; // so many classes are a wall of words unless they are folded up
@@ -35,10 +36,10 @@ function warning(card) {
 }
 
 function accuracies(metrics = {}, noun) {
-  const list = make("ul", "scores");
+  const list = element("ul", { className: "scores" });
   for (const [split, found] of Object.entries(metrics)) {
     if (typeof found?.accuracy !== "number") continue;
-    const item = make("li");
+    const item = element("li");
     item.append(text("strong", percent(found.accuracy)), text("span", `right on ${counted(found.photos ?? 0, noun)} held back for ${split}`));
     for (const [name, words] of Object.entries(MEASURES)) {
       if (typeof found[name] === "number") item.append(text("small", `${percent(found[name])} ${words}`));
@@ -50,7 +51,7 @@ function accuracies(metrics = {}, noun) {
 
 function known({ labels, card, unknown_threshold: threshold }) {
   const photos = card?.training?.photos?.train ?? {};
-  const list = make("ul", "labels");
+  const list = element("ul", { className: "labels" });
   for (const name of labels) {
     const item = text("li", label(name));
     if (typeof photos[name] === "number") item.append(" ", text("small", photos[name].toLocaleString("en")));
@@ -64,7 +65,7 @@ function known({ labels, card, unknown_threshold: threshold }) {
 }
 
 function folded(list, labels) {
-  const details = make("details");
+  const details = element("details");
   details.append(text("summary", `All ${labels.length}`), list);
   return details;
 }
@@ -101,19 +102,9 @@ function section(title, content) {
 
 function facts(rows) {
   if (!rows.length) return null;
-  const list = make("dl");
+  const list = element("dl");
   for (const [name, value] of rows) list.append(text("dt", name), text("dd", value));
   return list;
 }
 
-function make(tag, className = "") {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  return element;
-}
-
-function text(tag, content, className) {
-  const element = make(tag, className);
-  element.textContent = content;
-  return element;
-}
+const text = (tag, content, className = "") => element(tag, { className }, content);
