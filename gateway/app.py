@@ -41,8 +41,13 @@ DESCRIPTION = """Send a photo, get a breed:
 
     curl -F dog_image=@photo.jpg http://localhost:8000/api/v1/predict_breed
 
-The gateway decodes and checks uploads, asks a TensorFlow model server over gRPC, and answers with class labels. Every
-error has the same body (`application/problem+json`) with a stable `code`.
+The gateway decodes and checks uploads, asks a TensorFlow model server over gRPC, and answers with class labels.
+
+## Errors
+
+Each has the same body, problem details (RFC 9457, `application/problem+json`), with a `code` that does not change; every
+operation lists its own. Where the same request may succeed later, `retryable` is true and the header `Retry-After` says
+when. Under `/v1` and `/v2` errors are as clients of those interfaces expect them.
 """
 
 TAGS = [

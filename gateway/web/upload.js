@@ -27,6 +27,7 @@ export async function upload(photo, path, { input, service, signal }) {
 }
 
 async function readable(file) {
+  if (!file.size) throw new CallFailed("Empty file", "There is nothing in it.", { status: 400, code: "empty_file" });
   try {
     await file.slice(0, 1).arrayBuffer();
   } catch {

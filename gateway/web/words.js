@@ -5,7 +5,7 @@ export function percent(score) {
   const value = score * 100;
   if (value > 99.9 && value < 100) return "> 99.9 %";
   if (value > 99 && value < 100) return `${(Math.floor(value * 10) / 10).toFixed(1)} %`;
-  if (value > 0 && value < 0.5) return "< 1 %";
+  if (value > 0 && value < 1) return "< 1 %";
   return `${Math.round(value)} %`;
 }
 
