@@ -63,11 +63,13 @@ def test_a_folder_of_photos_becomes_a_published_version_that_can_be_made_again_f
     assert card_of(version.parent / "2").metrics == card.metrics
 
 
-@pytest.mark.parametrize("stage", ["features", "head"])
+@pytest.mark.parametrize("stage", ["features", "head", "fine-tuning"])
 def test_a_run_that_was_stopped_goes_on_where_it_was(
     stage: str, trainer: Trainer, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = ("train", data, "--name", "colours", *SMALL, "--epochs", "4", "--views", "2", "--patience", "9")
+    command = ["train", data, "--name", "colours", *SMALL, "--epochs", "4", "--views", "2", "--patience", "9"]
+    if stage == "fine-tuning":
+        command += ["--fine-tune", "4", "--fine-tune-epochs", "3"]
     with monkeypatch.context() as patch:
         patch.setattr(fit, "SECONDS_BETWEEN_STATES", 0.0)
         patch.setattr(features, "BATCH_SIZE", 8)
@@ -85,7 +87,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
 
             def stop_after_second_epoch(self: fit.Checkpoints) -> None:
                 save(self)
-                if len(self.history) == 2:
+                if self._stage == stage and len(self.history) == 2:
                     raise KeyboardInterrupt
 
             patch.setattr(fit.Checkpoints, "_save", stop_after_second_epoch)
@@ -100,8 +102,12 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     assert len(history["head"]) == 4
     if stage == "features":
         assert "Computing features: 36/36" in error  # 16 of the 52 were kept
-    else:
+    elif stage == "head":
         assert "Fitting, head: 2/2" in error
+    else:
+        assert "Fitting, head" not in error
+        assert "Fitting, fine-tuning: 1/1" in error
+        assert len(history["fine-tuning"]) == 3
 
 
 def test_the_last_layers_are_fine_tuned_to_a_sigmoid_for_two_classes(
