@@ -1,9 +1,13 @@
 """What is published where there is no model yet."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,4 +35,21 @@ def test_given_weights_that_cannot_be_read_are_an_error_and_no_sample_takes_thei
     refused = first_model(tmp_path / "models", WEIGHTS=str(tmp_path / "missing.weights.h5"))
     assert refused.returncode == 1
     assert "trainer imagenet-dogs ended with status" in refused.stderr.splitlines()[-1]
+    assert not (tmp_path / "models").exists()
+
+
+def test_without_a_network_the_sample_model_is_begun_at_once_and_a_stop_leaves_nothing(tmp_path: Path) -> None:
+    nothing = dict.fromkeys(("https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9") | {"no_proxy": "", "NO_PROXY": ""}
+    environment = {**os.environ, **nothing, "KERAS_HOME": str(tmp_path), "MODELS_DIR": str(tmp_path / "models")}
+    command = [sys.executable, "-m", "scripts.first_model"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not any("sample" in child.cmdline() for child in psutil.Process(process.pid).children(recursive=True)):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the ImageNet class index cannot be fetched" in said
     assert not (tmp_path / "models").exists()
