@@ -24,10 +24,19 @@ def first_model(models_dir: Path, **environment: str) -> subprocess.CompletedPro
 
 
 def test_a_published_model_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "anything/1").mkdir(parents=True)
+    (tmp_path / "dog_breed/1").mkdir(parents=True)
     done = first_model(tmp_path, WEIGHTS="/nowhere.h5")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert [path.name for path in tmp_path.iterdir()] == ["anything"]
+    assert [path.name for path in tmp_path.iterdir()] == ["dog_breed"]
+
+
+def test_a_model_that_the_containers_would_wait_for_in_vain_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cats_dogs/1").mkdir(parents=True)
+    refused = first_model(tmp_path)
+    assert refused.returncode == 1
+    (said,) = refused.stderr.splitlines()
+    assert "serving/models.config names dog_breed" in said
+    assert "the models that are published are cats_dogs" in said
 
 
 def test_given_weights_that_cannot_be_read_are_an_error_and_no_sample_takes_their_place(tmp_path: Path) -> None:
