@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -266,7 +267,7 @@ def test_a_wish_for_another_protocol_is_passed_over_and_the_request_answered(
     body = photo("blue")
     length = f"Content-Length: {len(body)}" if framing == "length" else "Transfer-Encoding: chunked"
     framed = body if framing == "length" else b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
-    head = f"POST {BREED} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {wish}\r\n{length}\r\n\r\n"
+    head = f"POST {BREED} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, X\r\nUpgrade: {wish}\r\n{length}\r\n\r\n"
     last = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     received = answered(gateway, head.encode() + framed + last)
     assert received.count(b"HTTP/1.1 200") == 2
@@ -297,10 +298,8 @@ def test_requests_that_wait_behind_another_are_bounded(gateway: httpx.Client) ->
     assert answered(gateway, one * 60 + last).count(b"HTTP/1.1 200") == 61
     with connect(gateway) as connection:
         connection.sendall(one * 1000)
-        try:
+        with contextlib.suppress(ConnectionResetError):
             assert read_all(connection).count(b"HTTP/1.1 200") < 100
-        except ConnectionResetError:
-            pass
 
 
 def test_a_body_in_small_pieces_is_answered_when_it_is_complete(
