@@ -79,7 +79,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         interceptors = tracing.interceptors() if tracing is not None else ()
-        connection = Connection(settings.serving_target, tls, interceptors)
+        connection = Connection(settings.serving_target, tls, interceptors, settings.request_timeout_seconds)
         server = backend if backend is not None else GrpcBackend(connection)
         resolver = ContractResolver(server, settings.model_options, settings.model_refresh_seconds)
         decoders = Decoders(settings.decode_workers, settings.max_image_pixels)
@@ -123,6 +123,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
         openapi_tags=TAGS,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would lead to whatever the Host header says
         generate_unique_id_function=lambda route: route.name,  # what generated clients call their functions
         lifespan=lifespan,
     )
