@@ -45,9 +45,9 @@ The gateway decodes and checks uploads, asks a TensorFlow model server over gRPC
 
 ## Errors
 
-Each has the same body, problem details (RFC 9457, `application/problem+json`), with a `code` that does not change; every
-operation lists its own. Where the same request may succeed later, `retryable` is true and the header `Retry-After` says
-when. Under `/v1` and `/v2` errors are as clients of those interfaces expect them.
+Each has the same body, problem details (RFC 9457, `application/problem+json`), with a `code` that does not change;
+every operation lists its own. Where the same request may succeed later, `retryable` is true and the header
+`Retry-After` says when. Under `/v1` and `/v2` errors are as clients of those interfaces expect them.
 """
 
 TAGS = [

@@ -130,9 +130,7 @@ class Classifier:
         prepared = await self._decoders.run(
             [partial(_decoded, upload, contract, started) for upload in uploads], deadline
         )
-        begun = min(started, default=submitted)
-        call.add("queue", begun - submitted)
-        call.add("decode", time.perf_counter() - begun)
+        call.worked("decode", submitted, started)
         call.failures = [one.code for one in prepared if isinstance(one, errors.GatewayError)]
         return tuple(prepared)
 
