@@ -118,6 +118,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
         openapi_tags=TAGS,
         docs_url=None,
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # `gateway.telemetry` and `gateway.tracing` do
         generate_unique_id_function=lambda route: route.name,  # what generated clients call their functions
         lifespan=lifespan,
     )

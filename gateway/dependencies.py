@@ -82,7 +82,7 @@ class Services:
 
 def services_of(request: Request) -> Services:
     """The parts of the app that a request came to; the lifespan puts them there."""
-    found = request.state.services
+    found = request.scope["state"]["services"]
     assert isinstance(found, Services)
     return found
 
