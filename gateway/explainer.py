@@ -22,7 +22,7 @@ from gateway.image_formats import open_image
 from gateway.overlay import Box, paint_heat
 from gateway.pb.serving_pb2 import Tensor
 from gateway.resolver import ContractResolver, Served
-from gateway.tensors import TensorError, number_array, number_tensor
+from gateway.tensors import TensorError, number_array, stacked
 
 HeatMap = npt.NDArray[np.float32]
 
@@ -101,7 +101,7 @@ class Explainer:
                     model,
                     contract.version,
                     EXPLAIN,
-                    {"images": number_tensor(pixels[np.newaxis])},
+                    {"images": stacked([pixels])},
                     ["probabilities", "heatmap"],
                     deadline,
                 )
