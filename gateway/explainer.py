@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,25 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway import errors, images
-from gateway.backend import Backend, Selector, ServableNotFound
+from gateway.backend import Backend, Selector
 from gateway.calls import Call, Stage
-from gateway.classifier import (
-    SWITCH_ATTEMPTS,
-    ImageBytes,
-    Pixels,
-    Ranked,
-    checked_scores,
-    image_error,
-    rank_labels,
-)
+from gateway.classifier import ImageBytes, Pixels, Ranked, checked_scores, image_error, rank_labels
 from gateway.contract import EXPLAIN, Contract
 from gateway.deadline import Deadline
 from gateway.decoding import Decoders
 from gateway.image_formats import open_image
 from gateway.overlay import Box, paint_heat
 from gateway.pb.serving_pb2 import Tensor
-from gateway.resolver import ContractResolver
-from gateway.tensors import TensorError, number_array, number_tensor
+from gateway.resolver import ContractResolver, Served
+from gateway.tensors import TensorError, number_array, stacked
 
 HeatMap = npt.NDArray[np.float32]
 
@@ -95,8 +86,9 @@ class Explainer:
             SignatureMissing: This version of the model gives no heat maps.
             GatewayError: As in `Classifier.classify`, and what is wrong with the image.
         """
-        contract = await self._resolver.resolve(model, selector, deadline)
-        for attempt in range(SWITCH_ATTEMPTS):
+
+        async def ask(served: Served) -> Explanation:
+            contract = served.checked_contract()
             call.answered_by(contract.model, contract.version)
             if not contract.explains:
                 raise errors.SignatureMissing(
@@ -104,24 +96,20 @@ class Explainer:
                     f"{EXPLAIN!r}."
                 )
             pixels, box = await self._in_thread(_decoded, deadline, upload, contract, "decode", call)
-            try:
-                with call.stage("predict"):
-                    outputs = await self._backend.predict(
-                        model,
-                        contract.version,
-                        EXPLAIN,
-                        {"images": number_tensor(pixels[np.newaxis])},
-                        ["probabilities", "heatmap"],
-                        deadline,
-                    )
-            except ServableNotFound:
-                await asyncio.sleep(min(0.01 * attempt**2, deadline.remaining()))
-                contract = await self._resolver.renew(contract, selector, deadline)
-                continue
+            with call.stage("predict"):
+                outputs = await self._backend.predict(
+                    model,
+                    contract.version,
+                    EXPLAIN,
+                    {"images": stacked([pixels])},
+                    ["probabilities", "heatmap"],
+                    deadline,
+                )
             [scores] = checked_scores(contract, outputs.get("probabilities"), 1)
             heatmap = _checked_map(contract, outputs.get("heatmap"))
             return Explanation(contract, rank_labels(contract, scores, top_k), heatmap, box)
-        raise errors.NotReady(f"The {selector} of model {model!r} keeps changing.")
+
+        return await self._resolver.answered(model, selector, deadline, ask)
 
     async def painted(self, upload: ImageBytes, explanation: Explanation, deadline: Deadline, call: Call) -> bytes:
         """The whole photo, upright and at most `OVERLAY_SIDE` pixels long, with the heat map over it, as PNG."""
