@@ -69,7 +69,7 @@ class Metrics:
         )
         self._stage_seconds = Histogram(
             "gateway_stage_seconds",
-            "Time of one stage of a prediction: upload, queue, decode, predict.",
+            "Time of one stage of a prediction: upload, queue, decode, predict; paint for a heat map over its photo.",
             ["stage", "model"],
             buckets=BUCKETS,
             registry=registry,

@@ -156,6 +156,7 @@ class _Form:
         self._max_file_bytes = max_file_bytes
         self._uploads: list[Upload] = []
         self._others: list[str] = []
+        self._skipped = 0
         self._current: Upload | None = None
         self._disposition = bytearray()
         self._header_name = bytearray()
@@ -219,13 +220,13 @@ class _Form:
         _, options = parse_options_header(bytes(self._disposition))
         name = options.get(b"name", b"").decode("utf-8", "replace")
         filename = options.get(b"filename")
-        if name not in self._fields:
-            self._others.append(name)
-            if len(self._others) > MAX_PARTS_BESIDE_FILES:
+        empty = filename == b""  # what a browser sends for a file input in which nothing was chosen
+        if empty or name not in self._fields:
+            self._skipped += 1
+            if self._skipped > MAX_PARTS_BESIDE_FILES:
                 raise BadRequest("The form has too many parts that are not images.")
-            return
-        if filename == b"":
-            # What a browser sends for a file input in which nothing was chosen.
+            if not empty:
+                self._others.append(name)
             return
         if len(self._uploads) == self._max_files:
             if self._max_files == 1:
