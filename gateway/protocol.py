@@ -253,7 +253,7 @@ class _AnswerTransport:
         self._protocol.end()
 
     def _send(self, data: bytes = b"") -> None:
-        held, self._held = self._held, b""
+        pieces, self._held = [one for one in (self._held, data) if one], b""
         # Unless the caller is gone: uvloop would raise then, before it says so.
-        if (held or data) and not self._transport.is_closing():
-            self._transport.writelines([held, data])
+        if pieces and not self._transport.is_closing():
+            self._transport.writelines(pieces)
