@@ -48,7 +48,7 @@ def test_chosen_photos_become_tiles_with_breed_confidence_and_bars(page: Page, f
 
 
 def test_a_file_that_fails_says_why_and_the_others_go_on(page: Page, files: Files, tmp_path: Path) -> None:
-    corrupt, text, empty = tmp_path / "cut.jpg", tmp_path / "notes.txt", tmp_path / "<b>empty</b>.png"
+    corrupt, text, empty = tmp_path / "cut.jpg", tmp_path / "notes.txt", tmp_path / "<b>empty.png"
     empty.touch()
     buffer = io.BytesIO()
     Image.effect_noise((300, 300), 90).save(buffer, "JPEG")
@@ -57,7 +57,7 @@ def test_a_file_that_fails_says_why_and_the_others_go_on(page: Page, files: File
     page.choose([*files("red"), corrupt, text, empty, *files("blue", "green")])
     tiles = page.settled(6)
     assert [tile.heading for tile in tiles.values()] == ["Red", *["No answer"] * 3, "Blue", "Green"]
-    assert tiles["<b>empty</b>.png"].detail == "Empty file. There is nothing in it."
+    assert tiles["<b>empty.png"].detail == "Empty file. There is nothing in it."
     assert tiles["cut.jpg"].detail == ("Invalid image. The JPEG image is truncated or corrupt and cannot be decoded.")
     assert tiles["notes.txt"].detail.startswith("Unsupported image format. This is not an image")
     assert page.count() == "3 of 6 photos answered · 3 failed"
