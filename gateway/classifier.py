@@ -20,7 +20,7 @@ from gateway.decoding import Decoders
 from gateway.pb.serving_pb2 import DataType, Tensor
 from gateway.resolver import ContractResolver, Served
 from gateway.settings import Settings
-from gateway.tensors import TensorError, number_array, number_tensor, string_tensor
+from gateway.tensors import TensorError, Wire, number_array, stacked, string_tensor
 
 ImageBytes = Sequence[bytes]
 """One encoded image, in the pieces that it came in."""
@@ -130,9 +130,7 @@ class Classifier:
         prepared = await self._decoders.run(
             [partial(_decoded, upload, contract, started) for upload in uploads], deadline
         )
-        begun = min(started, default=submitted)
-        call.add("queue", begun - submitted)
-        call.add("decode", time.perf_counter() - begun)
+        call.worked("decode", submitted, started)
         call.failures = [one.code for one in prepared if isinstance(one, errors.GatewayError)]
         return tuple(prepared)
 
@@ -160,7 +158,7 @@ class Classifier:
 
     async def _predict(self, contract: Contract, batch: Sequence[Prepared], deadline: Deadline) -> Scores:
         """Scores (n, classes) of one PredictRequest."""
-        inputs = {contract.input_name: _input_tensor(contract, batch)}
+        inputs = {contract.input_name: _input_wire(contract, batch)}
         outputs = await self._backend.predict(
             contract.model, contract.version, contract.signature, inputs, [contract.output_name], deadline
         )
@@ -196,14 +194,14 @@ def image_error(error: images.ImageError) -> errors.GatewayError:
     return errors.InvalidImage(str(error))
 
 
-def _input_tensor(contract: Contract, batch: Sequence[Prepared]) -> Tensor:
+def _input_wire(contract: Contract, batch: Sequence[Prepared]) -> Wire:
     if contract.input_kind == "encoded":
-        return string_tensor([one for one in batch if isinstance(one, bytes)])
-    pixels = np.stack([one for one in batch if not isinstance(one, bytes)])
+        return [string_tensor([one for one in batch if isinstance(one, bytes)]).SerializeToString()]
+    pixels = [one for one in batch if not isinstance(one, bytes)]
     if contract.input_dtype == DataType.DT_UINT8:
-        return number_tensor(pixels)
+        return stacked(pixels)
     low, high = contract.pixel_range
-    return number_tensor(pixels.astype(np.float32) * np.float32((high - low) / 255) + np.float32(low))
+    return stacked([one.astype(np.float32) * np.float32((high - low) / 255) + np.float32(low) for one in pixels])
 
 
 def checked_scores(contract: Contract, tensor: Tensor | None, images_sent: int) -> Scores:

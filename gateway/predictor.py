@@ -21,7 +21,7 @@ from gateway.pb.serving_pb2 import DataType, SignatureDef, Tensor
 from gateway.resolver import ContractResolver, Served
 from gateway.settings import Settings
 from gateway.signature_inputs import check_inputs
-from gateway.tensors import Array, TensorError, array_of, tensor_of
+from gateway.tensors import Array, TensorError, Wire, array_of, wire_of
 
 MAX_OUTPUT_ELEMENTS = 2**26
 """Values of one output that are read: more than an answer of `backend.MAX_MESSAGE_BYTES` can hold as floats."""
@@ -107,7 +107,7 @@ class Predictor:
 
     async def _prepared(
         self, served: Served, key: str, read: ReadInputs, deadline: Deadline
-    ) -> tuple[int, dict[str, Tensor]]:
+    ) -> tuple[int, dict[str, Wire]]:
         prepare = partial(_prepared, served, key, read, self._max_rows)
         [prepared] = await self._decoders.run([prepare], deadline)
         if isinstance(prepared, errors.ImageTooLarge):
@@ -124,7 +124,7 @@ def _signature(served: Served, key: str) -> SignatureDef:
 
 def _prepared(
     served: Served, key: str, read: ReadInputs, max_rows: int, max_pixels: int
-) -> tuple[int, dict[str, Tensor]] | errors.ImageTooLarge:
+) -> tuple[int, dict[str, Wire]] | errors.ImageTooLarge:
     signature = served.signatures[key]
     arrays = read(signature)
     rows = check_inputs(signature, arrays, max_rows)
@@ -132,7 +132,7 @@ def _prepared(
     try:
         if takes_encoded_images(served, key):
             arrays = {name: _checked_images(array, max_pixels) for name, array in arrays.items()}
-        return rows, {name: tensor_of(array) for name, array in arrays.items()}
+        return rows, {name: wire_of(array) for name, array in arrays.items()}
     except images.ImageError as error:
         refused = image_error(error)
         if isinstance(refused, errors.ImageTooLarge):

@@ -26,7 +26,7 @@ from gateway.errors import (
 )
 from gateway.pb.serving_pb2 import ModelVersionStatus, SignatureDef
 from gateway.settings import ModelOptions
-from gateway.tensors import TensorError, number_tensor, string_values
+from gateway.tensors import TensorError, string_values, wire_of
 
 MAX_CACHED = 256
 """Versions kept at once. Only what the model server really serves is ever kept, so this bounds memory, not use."""
@@ -244,7 +244,7 @@ class ContractResolver:
     async def _described(
         self, model: str, version: int, signatures: Mapping[str, SignatureDef], deadline: Deadline
     ) -> Contract:
-        request = {"request": number_tensor(np.zeros(1, np.int32))}
+        request = {"request": wire_of(np.zeros(1, np.int32))}
         outputs = await self._backend.predict(model, version, DESCRIBE, request, ["card"], deadline)
         try:
             [card] = string_values(outputs["card"], max_elements=1)

@@ -129,19 +129,22 @@ async def _receive(request: Request, feed: Callable[[bytes], None], max_body: in
         max_body: Bytes after which it is too large.
         max_said: The limit as the caller is told.
     """
-    too_large = UploadTooLarge(f"The upload is larger than the {max_said:,} bytes that are accepted.", limit=max_said)
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > max_body:
-        raise too_large
+        raise _too_large(max_said)
     received = 0
     try:
         async for piece in request.stream():
             received += len(piece)
             if received > max_body:
-                raise too_large
+                raise _too_large(max_said)
             feed(piece)
     except ClientDisconnect:
         raise BadRequest("The upload was cut off.") from None
+
+
+def _too_large(limit: int) -> UploadTooLarge:
+    return UploadTooLarge(f"The upload is larger than the {limit:,} bytes that are accepted.", limit=limit)
 
 
 class _Form:

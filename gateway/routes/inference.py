@@ -33,7 +33,7 @@ from gateway.tensors import Array
 from gateway.uploads import read_body
 
 TIMED = [Depends(time_limit)]
-router = APIRouter(prefix="/v2", tags=["open inference protocol"])
+router = APIRouter(prefix="/v2", tags=["open inference protocol"], generate_unique_id_function=lambda route: route.name)
 
 Version = Annotated[int, Path(ge=0, le=MAX_VERSION, description="Version of the model.", examples=[1])]
 
