@@ -115,6 +115,17 @@ def _documented(kinds: Iterable[type[errors.GatewayError]]) -> dict[str, object]
     return described
 
 
+def error_objects(descriptions: Mapping[int, str]) -> dict[int | str, dict[str, object]]:
+    """The same for an interface whose errors are ``{"error": "..."}``, by what each status means there."""
+    return {
+        status: {
+            "description": description,
+            "content": {"application/json": {"schema": {"type": "object"}, "example": {"error": description}}},
+        }
+        for status, description in descriptions.items()
+    }
+
+
 async def _gateway_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.GatewayError)
     return _answer(request, error)
