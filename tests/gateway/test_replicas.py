@@ -85,7 +85,7 @@ def test_a_server_that_takes_its_time_is_pinged_and_left_alone(start: Start, mod
     assert gateway.post(BREED, content=photo()).status_code == 200
     before = model_server.calls
     model_server.stalled.set()
-    ready = threading.Timer(2.4, model_server.stalled.clear)  # pinged after one second, and again after two
+    ready = threading.Timer(2.4, model_server.stalled.clear)  # pinged after two seconds
     ready.start()
     assert gateway.post(BREED, content=photo()).status_code == 200
     ready.join()
