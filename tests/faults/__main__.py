@@ -24,7 +24,7 @@ def main(words: list[str]) -> int:
     rows = [row for row in ROWS if not words or any(word in row.name for word in words)]
     console, outcomes = Console(width=160), list[Outcome]()
     with tempfile.TemporaryDirectory() as folder:
-        stage = Stage(Path(folder), request_timeout_seconds=3)
+        stage = Stage(Path(folder), request_timeout_seconds=6)
         with stage.running():
             for number, row in enumerate(rows, 1):
                 console.print(f"{number}/{len(rows)} {row.name}", style="dim")

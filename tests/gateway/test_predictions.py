@@ -116,6 +116,12 @@ def test_a_parameter_out_of_range_is_422_with_the_one_body(gateway: httpx.Client
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_parameter")
 
 
+@pytest.mark.parametrize("name", [".hidden", "a%20b", "a%0A", "x" * 129])
+def test_a_model_of_a_name_that_no_model_has_is_422_without_any_parameter(gateway: httpx.Client, name: str) -> None:
+    answer = gateway.post(f"/api/v1/models/{name}/predict", content=photo())
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_parameter")
+
+
 @pytest.mark.parametrize(
     ("content", "status", "code"),
     [
