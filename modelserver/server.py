@@ -14,11 +14,11 @@ from modelserver.config import Batching, ModelConfig, parse_batching, parse_mode
 from modelserver.errors import ConfigError
 from modelserver.flags import Flags
 from modelserver.memory import give_back
+from modelserver.models import Models
 from modelserver.optimize import Optimizer
 from modelserver.quiet import stderr_held_back
 from modelserver.servable import Servable
 from modelserver.service import Service, make_server
-from modelserver.versions import Models
 from modelserver.warmup import warm_up
 
 _LOG = logging.getLogger(__name__)
@@ -153,7 +153,10 @@ class _Follower:
     def _every(self, seconds: float, action: Callable[[], None]) -> None:
         def loop() -> None:
             while not self._stop.wait(seconds):
-                action()
+                try:
+                    action()
+                except Exception:  # whatever it was may pass; without this thread nothing would be followed any more
+                    _LOG.exception("following files failed, and goes on")
 
         threading.Thread(target=loop, name="follower", daemon=True).start()
 
