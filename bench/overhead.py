@@ -75,7 +75,7 @@ def main() -> int:
             for _ in range(options.rounds):
                 for callers, threads, rows in loads:
                     alone = closed_loop(
-                        lambda rows=rows: direct[rows], threads, options.seconds, range(REQUESTS),
+                        partial(direct.__getitem__, rows), threads, options.seconds, range(REQUESTS),
                         lambda: {"here": time.process_time()},
                     )  # fmt: skip
                     served = closed_loop(
