@@ -89,6 +89,8 @@ def models_from(message: model_server_config_pb2.ModelServerConfig) -> dict[str,
     for entry in message.model_config_list.config:
         if not entry.name or not entry.base_path:
             raise ConfigError("every model needs a name and a base_path")
+        if "\0" in entry.base_path:
+            raise ConfigError(f"model {entry.name}: a base_path cannot hold a null character")
         if entry.name in models:
             raise ConfigError(f"model {entry.name} is listed twice")
         if entry.model_platform not in ("", "tensorflow"):

@@ -47,7 +47,7 @@ def run(flags: Flags) -> None:
     )
     text = _read(flags.model_config_file) if flags.model_config_file else ""
     models.configure(parse_models(text) if flags.model_config_file else _one_model(flags))
-    _Follower(flags, models, stop, text)
+    Follower(flags, models, stop, text)
     while not stop.is_set() and not models.wait_until_loaded(timeout=0.2):
         pass
     if not stop.is_set():
@@ -139,7 +139,7 @@ class _Loader:
         return servable
 
 
-class _Follower:
+class Follower:
     """Polls the folders and the configuration file, each at its own pace."""
 
     def __init__(self, flags: Flags, models: Models, stop: threading.Event, text: str) -> None:
