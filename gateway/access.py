@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.auth import ApiKeys, given_key
 from gateway.errors import GatewayError, NotFound, RateLimited, Unauthorized
-from gateway.problems import problem_response, responses
+from gateway.problems import error_response, responses
 from gateway.ratelimit import RateLimits, caller_of
 
 OPEN_PATHS = frozenset({"/", "/favicon.ico", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
@@ -48,12 +48,8 @@ class Access:
             return
         try:
             headers = await self._admitted(scope)
-        except RateLimited as error:
-            await problem_response(error, error.headers)(scope, receive, send)
-            return
         except GatewayError as error:
-            challenge = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else None
-            await problem_response(error, challenge)(scope, receive, send)
+            await error_response(scope["path"], error)(scope, receive, send)
             return
         if not headers:
             await self.app(scope, receive, send)

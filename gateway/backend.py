@@ -29,6 +29,7 @@ from gateway.pb.serving_pb2 import (
     SignatureDefMap,
     Tensor,
 )
+from gateway.tensors import Wire, length_delimited
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class Backend(Protocol):
         model: str,
         version: int,
         signature: str,
-        inputs: Mapping[str, Tensor],
+        inputs: Mapping[str, Wire],
         outputs: Sequence[str],
         deadline: Deadline,
     ) -> Mapping[str, Tensor]:
@@ -85,7 +86,7 @@ class Backend(Protocol):
             model: Name of the model.
             version: Its version; the answer is of just this one.
             signature: Key of the signature.
-            inputs: Tensors by input name.
+            inputs: Serialised tensors by input name.
             outputs: Names of the outputs that are wanted.
             deadline: When the answer is no longer of use.
 
@@ -130,16 +131,19 @@ class GrpcBackend:
         model: str,
         version: int,
         signature: str,
-        inputs: Mapping[str, Tensor],
+        inputs: Mapping[str, Wire],
         outputs: Sequence[str],
         deadline: Deadline,
     ) -> Mapping[str, Tensor]:
         """See `Backend.predict`."""
         request = PredictRequest(model_spec=_spec(model, Selector(version=version)), output_filter=outputs)
         request.model_spec.signature_name = signature
+        pieces: list[bytes | memoryview] = [request.SerializeToString()]
         for name, tensor in inputs.items():
-            request.inputs[name].CopyFrom(tensor)
-        response = await self._call(PREDICT, request, PredictResponse, deadline)
+            # An entry of a map is a message of key and value, fields 1 and 2; messages that follow each other are one.
+            entry = [*length_delimited(1, [name.encode()]), *length_delimited(2, tensor)]
+            pieces += length_delimited(PredictRequest.INPUTS_FIELD_NUMBER, entry)
+        response = await self._call(PREDICT, b"".join(pieces), PredictResponse, deadline)
         return response.outputs
 
     async def signatures(
@@ -147,7 +151,7 @@ class GrpcBackend:
     ) -> tuple[int, Mapping[str, SignatureDef]]:
         """See `Backend.signatures`."""
         request = ModelMetadataRequest(model_spec=_spec(model, selector), metadata_field=["signature_def"])
-        response = await self._call(METADATA, request, ModelMetadataResponse, deadline)
+        response = await self._call(METADATA, request.SerializeToString(), ModelMetadataResponse, deadline)
         packed = response.metadata["signature_def"]
         try:
             # Not Any.Unpack: it compares the message's full name, and ours is of another package.
@@ -159,14 +163,14 @@ class GrpcBackend:
     async def status(self, model: str, deadline: Deadline) -> Sequence[ModelVersionStatus]:
         """See `Backend.status`."""
         request = ModelStatusRequest(model_spec=_spec(model, Selector()))
-        response = await self._call(STATUS, request, ModelStatusResponse, deadline)
+        response = await self._call(STATUS, request.SerializeToString(), ModelStatusResponse, deadline)
         return response.model_version_status
 
     async def close(self) -> None:
         """See `Backend.close`."""
         await self._connection.close()
 
-    async def _call(self, path: str, request: Message, answer: type[ResponseT], deadline: Deadline) -> ResponseT:
+    async def _call(self, path: str, request: bytes, answer: type[ResponseT], deadline: Deadline) -> ResponseT:
         pauses = NOT_FOUND_PAUSES if self._connection.replicated else ()
         for pause in pauses:
             try:
@@ -175,9 +179,10 @@ class GrpcBackend:
                 await asyncio.sleep(pause)
         return await self._call_once(path, request, answer, deadline)
 
-    async def _call_once(self, path: str, request: Message, answer: type[ResponseT], deadline: Deadline) -> ResponseT:
+    async def _call_once(self, path: str, request: bytes, answer: type[ResponseT], deadline: Deadline) -> ResponseT:
         channel = await self._connection.channel(deadline)
-        method = channel.unary_unary(path, type(request).SerializeToString, answer.FromString)
+        method: grpc.aio.UnaryUnaryMultiCallable[bytes, ResponseT]
+        method = channel.unary_unary(path, None, answer.FromString)
         metadata = (("x-request-id", request_id.get()),) if request_id.get() else None
         try:
             return await method(request, timeout=deadline.remaining(), metadata=metadata)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-Stage = Literal["upload", "queue", "decode", "predict"]
+Stage = Literal["upload", "queue", "decode", "predict", "paint"]
 """Where the time goes: the body arrives; images wait for a thread; they are decoded (or tensors are read); the model
-server answers."""
+server answers; a heat map is laid over its photo."""
 
 
 @dataclass(slots=True)
@@ -46,6 +46,18 @@ class Call:
     def add(self, name: Stage, seconds: float) -> None:
         """Add time to a stage."""
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+    def worked(self, name: Stage, submitted: float, started: Sequence[float]) -> None:
+        """Add the time that work in threads took until now: to queue until the first piece was begun, then to a stage.
+
+        Args:
+            name: The stage.
+            submitted: When the work was handed over, by `time.perf_counter`.
+            started: When each piece was begun.
+        """
+        begun = min(started, default=submitted)
+        self.add("queue", begun - submitted)
+        self.add(name, time.perf_counter() - begun)
 
     def answered_by(self, model: str, version: int) -> None:
         """Note which version answers."""

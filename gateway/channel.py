@@ -57,15 +57,27 @@ CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.dns_min_time_between_resolutions_ms", 2_000),
-    # Servers end a connection with ENHANCE_YOUR_CALM when it is pinged more often than every five minutes without
-    # data, so pings are rarer. The timeout works without them: on Linux gRPC makes it TCP_USER_TIMEOUT, by which the
-    # kernel drops a connection whose peer (pulled cable, frozen host) acknowledges nothing for that long.
-    ("grpc.keepalive_time_ms", 310_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 0),
     # A proxy in the environment is for the outside world.
     ("grpc.enable_http_proxy", 0),
 )
+
+LONE_SERVER_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    # Nobody else could answer, so it is not pinged. The timeout works without pings: on Linux gRPC makes it
+    # TCP_USER_TIMEOUT, by which the kernel drops a connection whose peer (pulled cable, frozen host) acknowledges
+    # nothing for that long.
+    ("grpc.keepalive_time_ms", 310_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+)
+
+PING_SHARE = 1 / 3
+"""Of the time that a request has: how long a server of several may be silent until it is pinged, and the ping too.
+
+One that stalls (stopped, out of memory, gone from the network) is found out while its calls can still be sent to
+another. Servers count a fourth ping without data between them as abuse (ENHANCE_YOUR_CALM); by then no call that could
+be answered is left."""
+
+MIN_PING_SECONDS = 1.0
 
 RESOLVE_SECONDS = 30.0
 """How long the addresses of a list of names are used before the names are looked up again."""
@@ -113,7 +125,11 @@ class Connection:
     """The channel to a target, kept up to date where the target is a list of names, which gRPC takes no lists of."""
 
     def __init__(
-        self, target: str, tls: Tls | None = None, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()
+        self,
+        target: str,
+        tls: Tls | None = None,
+        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+        request_seconds: float = 10.0,
     ) -> None:
         """Open the channel; it connects on first use.
 
@@ -123,6 +139,7 @@ class Connection:
                 commas.
             tls: None: not encrypted.
             interceptors: Called around every call.
+            request_seconds: The most time that a request has.
         """
         self._tls = tls
         self._interceptors = interceptors
@@ -130,6 +147,7 @@ class Connection:
         listed = len(self._hosts) > 1
         self.replicated = listed or not (target.startswith("unix:") or _is_address(_split(self._hosts[0])[0]))
         """Whether there may be several servers, and so a difference between them."""
+        self._options = (*CHANNEL_OPTIONS, *(_pings(request_seconds) if self.replicated else LONE_SERVER_OPTIONS))
         self._names = listed and not all(_is_address(_split(host)[0]) for host in self._hosts)
         self._addresses = "" if self._names else _listed(self._hosts) if listed else target.strip()
         self._channel = None if self._names else self._open(self._addresses)
@@ -167,7 +185,7 @@ class Connection:
 
     def _open(self, addresses: str) -> grpc.aio.Channel:
         if self._tls is None:
-            return grpc.aio.insecure_channel(addresses, options=CHANNEL_OPTIONS, interceptors=self._interceptors)
+            return grpc.aio.insecure_channel(addresses, options=self._options, interceptors=self._interceptors)
         named: tuple[tuple[str, int | str], ...] = ()
         if self._tls.server_name:
             named = (
@@ -175,7 +193,7 @@ class Connection:
                 ("grpc.default_authority", self._tls.server_name),
             )
         credentials = grpc.ssl_channel_credentials(self._tls.roots, self._tls.key, self._tls.certificate)
-        options = (*CHANNEL_OPTIONS, *named)
+        options = (*self._options, *named)
         return grpc.aio.secure_channel(addresses, credentials, options=options, interceptors=self._interceptors)
 
     def _look_up(self) -> None:
@@ -210,6 +228,13 @@ class Connection:
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
         self._addresses, self._channel = addresses, self._open(addresses)
+
+
+def _pings(request_seconds: float) -> tuple[tuple[str, int], ...]:
+    milliseconds = round(max(MIN_PING_SECONDS, request_seconds * PING_SHARE) * 1000)
+    # gRPC pings to measure the connection as well, waits a minute for those, and sends no other meanwhile.
+    names = ("grpc.keepalive_time_ms", "grpc.keepalive_timeout_ms", "grpc.http2.ping_timeout_ms")
+    return tuple((name, milliseconds) for name in names)
 
 
 def _listed(hosts: list[str]) -> str:

@@ -18,19 +18,15 @@ from gateway.contract import Contract
 from gateway.deadline import Deadline
 from gateway.decoding import Decoders
 from gateway.pb.serving_pb2 import DataType, Tensor
-from gateway.resolver import ContractResolver
+from gateway.resolver import ContractResolver, Served
 from gateway.settings import Settings
-from gateway.tensors import TensorError, number_array, number_tensor, string_tensor
+from gateway.tensors import TensorError, Wire, number_array, stacked, string_tensor
 
 ImageBytes = Sequence[bytes]
 """One encoded image, in the pieces that it came in."""
 Pixels = npt.NDArray[np.uint8]
 Prepared = Pixels | bytes
 Scores = npt.NDArray[np.float32]
-
-SWITCH_ATTEMPTS = 8
-"""Times a request starts over because its version went away; with replicas that change one after the other it may
-meet old and new ones in turn. The deadline bounds it in any case."""
 
 SCORE_DECIMALS = 6
 """Digits of a score that mean something: padding a batch already moves the seventh."""
@@ -105,49 +101,38 @@ class Classifier:
         Raises:
             GatewayError: What fails for all images alike; what is wrong with one image is in its place of the result.
         """
-        contract = await self._resolver.resolve(model, selector, deadline)
-        call.answered_by(contract.model, contract.version)
-        if ready is not None and _preparation(ready.contract) == _preparation(contract):
-            prepared = list(ready.prepared)
-        else:
-            prepared = await self._prepare(contract, uploads, deadline, call)
-        call.failures.extend(one.code for one in prepared if isinstance(one, errors.GatewayError))
-        for attempt in range(SWITCH_ATTEMPTS):
+        prepared = ready.prepared if ready is not None else ()
+        prepared_for = ready.contract if ready is not None else None
+
+        async def ask(served: Served) -> Classification:
+            nonlocal prepared, prepared_for
+            contract = served.checked_contract()
+            call.answered_by(contract.model, contract.version)
+            if prepared_for is None or _preparation(prepared_for) != _preparation(contract):
+                prepared = await self._prepare(contract, uploads, deadline, call)
+                prepared_for = contract
             good = [one for one in prepared if not isinstance(one, errors.GatewayError)]
-            try:
-                with call.stage("predict"):
-                    scores = iter(await self._scores(contract, good, deadline))
-            except ServableNotFound:
-                # At once the first time, then ever later: several replicas take seconds to agree.
-                await asyncio.sleep(min(0.01 * attempt**2, deadline.remaining()))
-                renewed = await self._resolver.renew(contract, selector, deadline)
-                if _preparation(renewed) != _preparation(contract):
-                    prepared = await self._prepare(renewed, uploads, deadline, call)
-                contract = renewed
-                call.answered_by(contract.model, contract.version)
-                continue
-            return Classification(
-                contract,
-                tuple(
-                    one if isinstance(one, errors.GatewayError) else rank_labels(contract, next(scores), top_k)
-                    for one in prepared
-                ),
-                tuple(prepared),
+            with call.stage("predict"):
+                scores = iter(await self._scores(contract, good, deadline))
+            results = (
+                one if isinstance(one, errors.GatewayError) else rank_labels(contract, next(scores), top_k)
+                for one in prepared
             )
-        raise errors.NotReady(f"The {selector} of model {model!r} keeps changing.")
+            return Classification(contract, tuple(results), prepared)
+
+        return await self._resolver.answered(model, selector, deadline, ask)
 
     async def _prepare(
         self, contract: Contract, uploads: Sequence[ImageBytes | errors.GatewayError], deadline: Deadline, call: Call
-    ) -> list[Prepared | errors.GatewayError]:
+    ) -> tuple[Prepared | errors.GatewayError, ...]:
         submitted = time.perf_counter()
         started: list[float] = []
         prepared = await self._decoders.run(
             [partial(_decoded, upload, contract, started) for upload in uploads], deadline
         )
-        begun = min(started, default=submitted)
-        call.add("queue", begun - submitted)
-        call.add("decode", time.perf_counter() - begun)
-        return prepared
+        call.worked("decode", submitted, started)
+        call.failures = [one.code for one in prepared if isinstance(one, errors.GatewayError)]
+        return tuple(prepared)
 
     async def _scores(self, contract: Contract, good: Sequence[Prepared], deadline: Deadline) -> list[Scores]:
         batches = [good[start : start + self._batch_size] for start in range(0, len(good), self._batch_size)]
@@ -173,7 +158,7 @@ class Classifier:
 
     async def _predict(self, contract: Contract, batch: Sequence[Prepared], deadline: Deadline) -> Scores:
         """Scores (n, classes) of one PredictRequest."""
-        inputs = {contract.input_name: _input_tensor(contract, batch)}
+        inputs = {contract.input_name: _input_wire(contract, batch)}
         outputs = await self._backend.predict(
             contract.model, contract.version, contract.signature, inputs, [contract.output_name], deadline
         )
@@ -209,14 +194,14 @@ def image_error(error: images.ImageError) -> errors.GatewayError:
     return errors.InvalidImage(str(error))
 
 
-def _input_tensor(contract: Contract, batch: Sequence[Prepared]) -> Tensor:
+def _input_wire(contract: Contract, batch: Sequence[Prepared]) -> Wire:
     if contract.input_kind == "encoded":
-        return string_tensor([one for one in batch if isinstance(one, bytes)])
-    pixels = np.stack([one for one in batch if not isinstance(one, bytes)])
+        return [string_tensor([one for one in batch if isinstance(one, bytes)]).SerializeToString()]
+    pixels = [one for one in batch if not isinstance(one, bytes)]
     if contract.input_dtype == DataType.DT_UINT8:
-        return number_tensor(pixels)
+        return stacked(pixels)
     low, high = contract.pixel_range
-    return number_tensor(pixels.astype(np.float32) * np.float32((high - low) / 255) + np.float32(low))
+    return stacked([one.astype(np.float32) * np.float32((high - low) / 255) + np.float32(low) for one in pixels])
 
 
 def checked_scores(contract: Contract, tensor: Tensor | None, images_sent: int) -> Scores:

@@ -35,6 +35,7 @@ Every one of them leaves as the same JSON body (problem details, RFC 9457): see 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 
@@ -51,6 +52,8 @@ class GatewayError(Exception):
     title: ClassVar[str] = "Internal error"
     retry_after_seconds: ClassVar[int | None] = None
     """Seconds for the Retry-After header; None where the same request will fail again."""
+    headers: Mapping[str, str] = MappingProxyType({})
+    """Further headers of the answer."""
 
     def __init__(self, detail: str, **extra: object) -> None:
         super().__init__(detail)
@@ -74,6 +77,7 @@ class Unauthorized(GatewayError):
     """The API key is missing or not known."""
 
     status, code, title = 401, "unauthorized", "API key needed"
+    headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
 class NotFound(GatewayError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,24 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway import errors, images
-from gateway.backend import Backend, Selector, ServableNotFound
-from gateway.classifier import (
-    SWITCH_ATTEMPTS,
-    ImageBytes,
-    Pixels,
-    Ranked,
-    checked_scores,
-    image_error,
-    rank_labels,
-)
+from gateway.backend import Backend, Selector
+from gateway.calls import Call, Stage
+from gateway.classifier import ImageBytes, Pixels, Ranked, checked_scores, image_error, rank_labels
 from gateway.contract import EXPLAIN, Contract
 from gateway.deadline import Deadline
 from gateway.decoding import Decoders
 from gateway.image_formats import open_image
 from gateway.overlay import Box, paint_heat
 from gateway.pb.serving_pb2 import Tensor
-from gateway.resolver import ContractResolver
-from gateway.tensors import TensorError, number_array, number_tensor
+from gateway.resolver import ContractResolver, Served
+from gateway.tensors import TensorError, number_array, stacked
 
 HeatMap = npt.NDArray[np.float32]
 
@@ -77,7 +70,7 @@ class Explainer:
         self._decoders = decoders
 
     async def explain(
-        self, model: str, selector: Selector, upload: ImageBytes, top_k: int, deadline: Deadline
+        self, model: str, selector: Selector, upload: ImageBytes, top_k: int, deadline: Deadline, call: Call
     ) -> Explanation:
         """Classify one image and say what speaks for the best label.
 
@@ -87,49 +80,64 @@ class Explainer:
             upload: The encoded image.
             top_k: Labels wanted.
             deadline: For all of it.
+            call: Takes note of version, failure and times.
 
         Raises:
             SignatureMissing: This version of the model gives no heat maps.
             GatewayError: As in `Classifier.classify`, and what is wrong with the image.
         """
-        contract = await self._resolver.resolve(model, selector, deadline)
-        for attempt in range(SWITCH_ATTEMPTS):
+
+        async def ask(served: Served) -> Explanation:
+            contract = served.checked_contract()
+            call.answered_by(contract.model, contract.version)
             if not contract.explains:
                 raise errors.SignatureMissing(
                     f"The model {model!r} version {contract.version} gives no heat maps: it has no signature "
                     f"{EXPLAIN!r}."
                 )
-            pixels, box = await self._in_thread(_decoded, deadline, upload, contract)
-            try:
+            pixels, box = await self._in_thread(_decoded, deadline, upload, contract, "decode", call)
+            with call.stage("predict"):
                 outputs = await self._backend.predict(
                     model,
                     contract.version,
                     EXPLAIN,
-                    {"images": number_tensor(pixels[np.newaxis])},
+                    {"images": stacked([pixels])},
                     ["probabilities", "heatmap"],
                     deadline,
                 )
-            except ServableNotFound:
-                await asyncio.sleep(min(0.01 * attempt**2, deadline.remaining()))
-                contract = await self._resolver.renew(contract, selector, deadline)
-                continue
             [scores] = checked_scores(contract, outputs.get("probabilities"), 1)
             heatmap = _checked_map(contract, outputs.get("heatmap"))
             return Explanation(contract, rank_labels(contract, scores, top_k), heatmap, box)
-        raise errors.NotReady(f"The {selector} of model {model!r} keeps changing.")
 
-    async def painted(self, upload: ImageBytes, explanation: Explanation, deadline: Deadline) -> bytes:
+        return await self._resolver.answered(model, selector, deadline, ask)
+
+    async def painted(self, upload: ImageBytes, explanation: Explanation, deadline: Deadline, call: Call) -> bytes:
         """The whole photo, upright and at most `OVERLAY_SIDE` pixels long, with the heat map over it, as PNG."""
-        return await self._in_thread(_painted, deadline, upload, explanation)
+        return await self._in_thread(_painted, deadline, upload, explanation, "paint", call)
 
-    async def _in_thread(self, work: Callable[[bytes, T, int], R], deadline: Deadline, upload: ImageBytes, of: T) -> R:
-        [result] = await self._decoders.run([partial(_caught, work, upload, of)], deadline)
+    async def _in_thread(
+        self,
+        work: Callable[[bytes, T, int], R],
+        deadline: Deadline,
+        upload: ImageBytes,
+        of: T,
+        stage: Stage,
+        call: Call,
+    ) -> R:
+        submitted = time.perf_counter()
+        started: list[float] = []
+        [result] = await self._decoders.run([partial(_caught, work, upload, of, started)], deadline)
+        call.worked(stage, submitted, started)
         if isinstance(result, errors.GatewayError):
+            call.failures.append(result.code)
             raise result
         return result
 
 
-def _caught(work: Callable[[bytes, T, int], R], upload: ImageBytes, of: T, max_pixels: int) -> R | errors.GatewayError:
+def _caught(
+    work: Callable[[bytes, T, int], R], upload: ImageBytes, of: T, started: list[float], max_pixels: int
+) -> R | errors.GatewayError:
+    started.append(time.perf_counter())
     try:
         return work(b"".join(upload), of, max_pixels)
     except images.ImageError as error:

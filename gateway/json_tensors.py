@@ -42,7 +42,8 @@ def read_json(body: bytes | bytearray) -> object:
             raise BadRequest(f"The body is not JSON: {error.msg} at position {error.pos}.") from error
         try:
             value = json.loads(body)
-        except (ValueError, RecursionError) as again:
+            orjson.dumps(value)  # the standard library lets halves of surrogate pairs pass, which are no text
+        except (ValueError, TypeError, RecursionError) as again:
             raise BadRequest("The body is not JSON.") from again
     return value
 

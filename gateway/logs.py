@@ -15,6 +15,8 @@ def configure(settings: Settings) -> None:
     """Send every log record of this process to standard error in the configured form."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else ConsoleFormatter())
+    # What no formatter here writes, and what costs a walk up the stack, is not looked up for each record.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
 
 

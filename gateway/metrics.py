@@ -12,7 +12,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -36,10 +38,18 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 
 
+MetricT = TypeVar("MetricT", Counter, Gauge, Histogram)
+
+
+def _labelled(metric: MetricT, *values: str) -> MetricT:
+    return metric.labels(*values)
+
+
 class Metrics:
     """Every metric of the gateway."""
 
     def __init__(self) -> None:
+        self._child = cache(_labelled)
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         if FOLDER not in os.environ:
@@ -59,7 +69,7 @@ class Metrics:
         )
         self._stage_seconds = Histogram(
             "gateway_stage_seconds",
-            "Time of one stage of a prediction: upload, queue, decode, predict.",
+            "Time of one stage of a prediction: upload, queue, decode, predict; paint for a heat map over its photo.",
             ["stage", "model"],
             buckets=BUCKETS,
             registry=registry,
@@ -110,17 +120,18 @@ class Metrics:
         """
         known = method if method in METHODS else "other"
         version = str(call.version) if call.version is not None else ""
-        self._requests.labels(known, call.route, str(status) if status else "aborted", call.model, version).inc()
-        self._request_seconds.labels(call.route).observe(seconds)
+        answer = str(status) if status else "aborted"
+        self._child(self._requests, known, call.route, answer, call.model, version).inc()
+        self._child(self._request_seconds, call.route).observe(seconds)
         for stage, spent in call.seconds.items():
-            self._stage_seconds.labels(stage, call.model).observe(spent)
+            self._child(self._stage_seconds, stage, call.model).observe(spent)
         if call.images:
-            self._images.labels(call.model).inc(call.images)
-            self._image_bytes.labels(call.model).inc(call.image_bytes)
+            self._child(self._images, call.model).inc(call.images)
+            self._child(self._image_bytes, call.model).inc(call.image_bytes)
         for code in call.failures:
-            self._decode_failures.labels(code).inc()
+            self._child(self._decode_failures, code).inc()
         if call.version is not None and status == 200:
-            self._version_seen.labels(call.model, version).set(time.time())
+            self._child(self._version_seen, call.model, version).set(time.time())
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """The text for a scrape and its media type, in the form that the scraper accepts."""

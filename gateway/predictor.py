@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,9 +10,9 @@ import numpy as np
 
 from gateway import errors, images
 from gateway.admission import Admission
-from gateway.backend import Backend, Selector, ServableNotFound
+from gateway.backend import Backend, Selector
 from gateway.calls import Call
-from gateway.classifier import SWITCH_ATTEMPTS
+from gateway.classifier import image_error
 from gateway.contract import DEFAULT_SIGNATURE, EXPLAIN
 from gateway.deadline import Deadline
 from gateway.decoding import Decoders
@@ -22,7 +21,7 @@ from gateway.pb.serving_pb2 import DataType, SignatureDef, Tensor
 from gateway.resolver import ContractResolver, Served
 from gateway.settings import Settings
 from gateway.signature_inputs import check_inputs
-from gateway.tensors import Array, TensorError, array_of, tensor_of
+from gateway.tensors import Array, TensorError, Wire, array_of, wire_of
 
 MAX_OUTPUT_ELEMENTS = 2**26
 """Values of one output that are read: more than an answer of `backend.MAX_MESSAGE_BYTES` can hold as floats."""
@@ -94,26 +93,21 @@ class Predictor:
             GatewayError: As `ContractResolver.served` and `Backend.predict` raise them.
         """
         key = key or DEFAULT_SIGNATURE
-        served = await self._resolver.served(model, selector, deadline)
-        call.answered_by(served.model, served.version)
-        for attempt in range(SWITCH_ATTEMPTS):
+
+        async def ask(served: Served) -> Predicted:
+            call.answered_by(served.model, served.version)
             signature = _signature(served, key)
             with call.stage("decode"):
                 call.images, tensors = await self._prepared(served, key, read, deadline)
-            try:
-                with self._admission.admit(call.images - 1), call.stage("predict"):
-                    given = await self._backend.predict(served.model, served.version, key, tensors, [], deadline)
-            except ServableNotFound:
-                await asyncio.sleep(min(0.01 * attempt**2, deadline.remaining()))  # as in `Classifier.classify`
-                served = await self._resolver.renew_served(served.model, served.version, selector, deadline)
-                call.answered_by(served.model, served.version)
-                continue
+            with self._admission.admit(call.images - 1), call.stage("predict"):
+                given = await self._backend.predict(served.model, served.version, key, tensors, [], deadline)
             return Predicted(served, signature, _arrays(served, given))
-        raise errors.NotReady(f"The {selector} of model {model!r} keeps changing.")
+
+        return await self._resolver.answered(model, selector, deadline, ask)
 
     async def _prepared(
         self, served: Served, key: str, read: ReadInputs, deadline: Deadline
-    ) -> tuple[int, dict[str, Tensor]]:
+    ) -> tuple[int, dict[str, Wire]]:
         prepare = partial(_prepared, served, key, read, self._max_rows)
         [prepared] = await self._decoders.run([prepare], deadline)
         if isinstance(prepared, errors.ImageTooLarge):
@@ -130,7 +124,7 @@ def _signature(served: Served, key: str) -> SignatureDef:
 
 def _prepared(
     served: Served, key: str, read: ReadInputs, max_rows: int, max_pixels: int
-) -> tuple[int, dict[str, Tensor]] | errors.ImageTooLarge:
+) -> tuple[int, dict[str, Wire]] | errors.ImageTooLarge:
     signature = served.signatures[key]
     arrays = read(signature)
     rows = check_inputs(signature, arrays, max_rows)
@@ -138,9 +132,12 @@ def _prepared(
     try:
         if takes_encoded_images(served, key):
             arrays = {name: _checked_images(array, max_pixels) for name, array in arrays.items()}
-        return rows, {name: tensor_of(array) for name, array in arrays.items()}
-    except errors.ImageTooLarge as error:
-        return error  # given and not raised, as `Decoders` wants it
+        return rows, {name: wire_of(array) for name, array in arrays.items()}
+    except images.ImageError as error:
+        refused = image_error(error)
+        if isinstance(refused, errors.ImageTooLarge):
+            return refused  # given and not raised, as `Decoders` wants it
+        raise refused from error
     except TensorError as error:
         raise errors.InvalidTensor(f"The inputs cannot be sent: {error}.") from error
 
@@ -178,14 +175,7 @@ def takes_encoded_images(served: Served, key: str) -> bool:
 def _checked_images(encoded: Array, max_pixels: int) -> Array:
     """The images as the model server can decode them; one that it cannot would fail the whole batch it shares."""
     checked = np.empty(encoded.size, np.object_)
-    try:
-        checked[:] = [_checked_image(one, max_pixels) for one in encoded.ravel().tolist()]
-    except images.UnsupportedImage as error:
-        raise errors.UnsupportedImage(str(error)) from error
-    except images.ImageTooLarge as error:
-        raise errors.ImageTooLarge(str(error)) from error
-    except images.ImageError as error:
-        raise errors.InvalidImage(str(error)) from error
+    checked[:] = [_checked_image(one, max_pixels) for one in encoded.ravel().tolist()]
     return checked.reshape(encoded.shape)
 
 

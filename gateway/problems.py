@@ -37,16 +37,16 @@ def problem(error: errors.GatewayError, *, with_request_id: bool = True) -> Prob
 
 def problem_response(error: errors.GatewayError, headers: Mapping[str, str] | None = None) -> Response:
     """The HTTP answer for an error."""
-    sent = dict(headers or {})
+    sent = {**error.headers, **(headers or {})}
     if error.retry_after_seconds is not None:
         sent.setdefault("Retry-After", str(error.retry_after_seconds))
     body = problem(error).model_dump_json(exclude_none=True)
     return Response(body, error.status, sent, media_type=MEDIA_TYPE)
 
 
-def _answer(request: Request, error: errors.GatewayError, headers: Mapping[str, str] | None = None) -> Response:
-    """The answer for an error, as the clients of this address expect it."""
-    dialect = _dialect(request.url.path)
+def error_response(path: str, error: errors.GatewayError, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer for an error, as the clients of the interface at this path expect it."""
+    dialect = _dialect(path)
     response = problem_response(error, headers)
     if dialect is None:
         return response
@@ -56,7 +56,7 @@ def _answer(request: Request, error: errors.GatewayError, headers: Mapping[str, 
 
 def _dialect(path: str) -> Callable[[errors.GatewayError], int] | None:
     """How the interface at a path tells the status of an error; None where errors are problem details."""
-    if path.startswith("/v1/"):
+    if path == "/v1" or path.startswith("/v1/"):
         return _tensorflow_serving_status
     if path == "/v2" or path.startswith("/v2/"):
         return _same_status
@@ -129,11 +129,8 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if isinstance(error.__cause__, errors.GatewayError):
-        # FastAPI takes whatever goes wrong while it reads a JSON body for a fault of the JSON.
-        return problem_response(error.__cause__)
     if error.status_code == 404:
-        return _answer(request, errors.NotFound(f"There is nothing at {json.dumps(request.url.path[:200])}."))
+        return _answer(request, errors.NotFound(f"There is nothing at {json.dumps(request.scope['path'][:200])}."))
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
         detail = f"{request.method[:20]} is not offered here; {allowed or 'another method'} is."
@@ -145,3 +142,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _unexpected(request: Request, _: Exception) -> Response:
     return _answer(request, errors.InternalError("The gateway failed; the log has the reason under this request id."))
+
+
+def _answer(request: Request, error: errors.GatewayError, headers: Mapping[str, str] | None = None) -> Response:
+    # Not request.url, which is made of the Host header and may be no address at all.
+    return error_response(request.scope["path"], error, headers)

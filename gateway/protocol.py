@@ -6,6 +6,10 @@
   the answer may be lost (RFC 9112, section 9.6).
 * A caller that does not read its answer loses the connection.
 * What is no HTTP gets the same error body as everything else.
+* A wish to speak HTTP/2 or WebSocket instead is passed over; uvicorn loses the body of such a request, which Java's own
+  client and curl with --http2 send first.
+* A body that drips wakes its request up twice a second, not with every byte.
+* Only so many requests wait behind another one on the same connection.
 """
 
 from __future__ import annotations
@@ -13,6 +17,8 @@ from __future__ import annotations
 import asyncio
 from http import HTTPStatus
 
+import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway import errors
@@ -27,6 +33,15 @@ LINGER_SECONDS = 10.0
 
 LINGER_BYTES = 256 * 2**20
 """How much of it: any body that a client sends in good faith, at a cost of about 0.1 ms a MB."""
+
+WAKING_BYTES = 16 * 2**10
+"""A body wakes its request up when that much of it has arrived, or it is complete."""
+
+WAKING_SECONDS = 0.5
+"""Or after this time, which is the most by which `gateway.intake` sees a byte late."""
+
+MAX_PIPELINED = 64
+"""Requests that wait for the one before them; each takes some 3 KB, and can be sent in 18 bytes."""
 
 STALLED_ANSWER_SECONDS = 30.0
 """For how long an answer may wait for its caller to read on."""
@@ -45,6 +60,7 @@ class HttpProtocol(HttpToolsProtocol):
     _lingering = False
     _thrown_away = 0
     _end_timer: asyncio.TimerHandle | None = None
+    _waking_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request, though not for ever."""
@@ -57,7 +73,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop all timers."""
-        for timer in (self._header_timer, self._end_timer):
+        for timer in (self._header_timer, self._end_timer, self._waking_timer):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
@@ -70,9 +86,15 @@ class HttpProtocol(HttpToolsProtocol):
                 self.transport.close()
             return
         had_begun = self._in_headers
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self._refuse(errors.BadRequest("This is no HTTP/1.1 request."))
         if self.transport.is_closing() or self._lingering:
             return
+        if not self._body_complete and self._waking_timer is None and self.cycle.body:
+            self._waking_timer = self.loop.call_later(WAKING_SECONDS, self._wake)
         between_requests = self.cycle is None or self.cycle.response_complete
         if self._in_headers and had_begun:
             self._header_bytes += len(data)
@@ -92,6 +114,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A request can be started; its answer closes the connection in our way."""
+        if self.parser.should_upgrade():
+            return
+        if len(self.pipeline) == MAX_PIPELINED:
+            raise httptools.HttpParserError("too many requests at once")
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
@@ -102,8 +128,20 @@ class HttpProtocol(HttpToolsProtocol):
             if self._services is not None and self._services.stopping.now:
                 self.cycle.keep_alive = False  # the next request goes to another gateway
 
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        if self.cycle.response_complete:
+            return
+        self.cycle.body += body
+        if len(self.cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        if len(self.cycle.body) >= WAKING_BYTES:
+            self.cycle.message_event.set()
+
     def on_message_complete(self) -> None:
         """The body is complete, read or not."""
+        if self.parser.should_upgrade():
+            return
         self._body_complete = True
         super().on_message_complete()
 
@@ -113,11 +151,6 @@ class HttpProtocol(HttpToolsProtocol):
             self.server_state.total_requests += 1
         else:
             super().on_response_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP."""
-        del msg
-        self._refuse(errors.BadRequest("This is no HTTP/1.1 request."))
 
     def pause_writing(self) -> None:
         """The caller reads more slowly than the answer is written."""
@@ -143,6 +176,30 @@ class HttpProtocol(HttpToolsProtocol):
         if self._end_timer is None:
             self._end_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
+    def _parse(self, data: bytes) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                if self.parser.get_method() == b"CONNECT":
+                    raise httptools.HttpParserError("no proxy") from None
+                data = self._plain_head() + data[upgrade.args[0] :]
+            else:
+                return
+
+    def _plain_head(self) -> bytes:
+        """The headers that a parser has just stopped at, without the wish for another protocol, for a new parser."""
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+    def _wake(self) -> None:
+        self._waking_timer = None
+        if self.cycle.body:
+            self.cycle.message_event.set()
+
     def _await_headers(self) -> None:
         self._header_timer = self.loop.call_later(self._header_seconds, self._headers_late)
 
@@ -159,8 +216,12 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: errors.GatewayError) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.close()  # what is refused follows a request that is still in work
-            return
+            if self._body_complete or self.pipeline or self.cycle.response_started:
+                self.transport.close()  # what is refused follows a request that is still in work
+                return
+            # It is the body of this very request, which ends as if its caller had gone.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         response = problem_response(error, {"Connection": "close"})
         lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}".encode()]
         lines += [name + b": " + value for name, value in response.raw_headers]
@@ -173,6 +234,11 @@ class _AnswerTransport:
     """The transport as an answer sees it, which may write and then close."""
 
     def __init__(self, protocol: HttpProtocol, transport: asyncio.Transport) -> None:
-        self.write = transport.write
+        self._transport = transport
         self.is_closing = transport.is_closing
         self.close = protocol.end
+
+    def write(self, data: bytes) -> None:
+        """Write, unless the caller is gone: uvloop would raise then, before it says so."""
+        if not self._transport.is_closing():
+            self._transport.write(data)

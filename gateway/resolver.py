@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -25,19 +26,29 @@ from gateway.errors import (
 )
 from gateway.pb.serving_pb2 import ModelVersionStatus, SignatureDef
 from gateway.settings import ModelOptions
-from gateway.tensors import TensorError, number_tensor, string_values
+from gateway.tensors import TensorError, string_values, wire_of
 
 MAX_CACHED = 256
 """Versions kept at once. Only what the model server really serves is ever kept, so this bounds memory, not use."""
 
 STALE_FACTOR = 5
-"""After that many refresh intervals a contract is no longer used while it is looked up again, but waited for."""
+"""After that many refresh intervals a look-up is waited for, for half of the request's time at most."""
 
 LOOKUP_SECONDS = 5.0
 """Deadline of a look-up, which several requests share and none of them owns."""
 
-SWITCH_ATTEMPTS = 3
+PATIENCE = (0.1, 0.1, 0.2)
+"""Shares of its remaining time after which a look-up is begun again: the next of several model servers gets it then,
+and one that stalls does not hold up those who wait for the look-up. It only reads, so this does no harm."""
+
+LOOKUP_ATTEMPTS = 3
 """Times a look-up starts over because the version went away between its two calls."""
+
+SWITCH_ATTEMPTS = 8
+"""Times a request starts over because its version went away; with replicas that change one after the other it may
+meet old and new ones in turn. The deadline bounds it in any case."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +68,16 @@ class Served:
     signatures: Mapping[str, SignatureDef]
     contract: Contract | None
     unsupported: str = ""
+
+    def checked_contract(self) -> Contract:
+        """The contract.
+
+        Raises:
+            UnsupportedModel: There is none.
+        """
+        if self.contract is None:
+            raise UnsupportedModel(self.unsupported)
+        return self.contract
 
 
 @dataclass(slots=True)
@@ -91,11 +112,32 @@ class ContractResolver:
             UnsupportedModel: It is no image classifier of a known form.
             GatewayError: Else as `served`.
         """
-        return _contract(await self.served(model, selector, deadline))
+        return (await self.served(model, selector, deadline)).checked_contract()
 
-    async def renew(self, gone: Contract, selector: Selector, deadline: Deadline) -> Contract:
-        """The contract in place of one whose version has just been found to be gone; errors as in `resolve`."""
-        return _contract(await self.renew_served(gone.model, gone.version, selector, deadline))
+    async def answered(
+        self, model: str, selector: Selector, deadline: Deadline, ask: Callable[[Served], Awaitable[T]]
+    ) -> T:
+        """The answer of the version that a selector stands for; where that goes away meanwhile, of the next one.
+
+        Args:
+            model: Name of the model.
+            selector: Which version.
+            deadline: For all of it.
+            ask: Asks one version; it raises `ServableNotFound` where that is gone.
+
+        Raises:
+            NotReady: Version after version goes away.
+            GatewayError: As `served` and `ask` raise them.
+        """
+        served = await self.served(model, selector, deadline)
+        for attempt in range(SWITCH_ATTEMPTS):
+            try:
+                return await ask(served)
+            except ServableNotFound:
+                # At once the first time, then ever later: several replicas take seconds to agree.
+                await asyncio.sleep(min(0.01 * attempt**2, deadline.remaining()))
+                served = await self._renewed(served, selector, deadline)
+        raise NotReady(f"The {selector} of model {model!r} keeps changing.")
 
     async def served(self, model: str, selector: Selector, deadline: Deadline) -> Served:
         """The version that a selector stands for.
@@ -114,14 +156,12 @@ class ContractResolver:
             if age <= self._refresh_seconds * STALE_FACTOR:
                 self._lookup(model, selector)
                 return entry.served
-        return await self._joined(self._lookup(model, selector), deadline)
-
-    async def renew_served(self, model: str, gone: int, selector: Selector, deadline: Deadline) -> Served:
-        """The version in place of one that has just been found to be gone; errors as in `served`."""
-        entry = self._entries.get((model, selector))
-        if entry is not None and entry.served.version != gone:
-            return entry.served
-        return await self._joined(self._lookup(model, selector), deadline)
+        if entry is None:
+            return await self._joined(self._lookup(model, selector), deadline)
+        try:
+            return await self._joined(self._lookup(model, selector), Deadline.after(deadline.remaining() / 2))
+        except (Unavailable, DeadlineExceeded):
+            return entry.served  # old, but of one version: at worst that is gone, and then it is looked up again
 
     async def versions(self, model: str, deadline: Deadline) -> list[ModelVersionStatus]:
         """States of all versions of a model, newest first.
@@ -131,7 +171,7 @@ class ContractResolver:
             ModelServerUnavailable, ModelServerFailed, DeadlineExceeded: As the backend raises them.
         """
         try:
-            found = await self._backend.status(model, deadline)
+            found = await _patiently(lambda part: self._backend.status(model, part), deadline)
         except ServableNotFound as error:
             raise UnknownModel(f"There is no model {model!r}.") from error
         return sorted(found, key=lambda status: -status.version)
@@ -142,11 +182,19 @@ class ContractResolver:
             task.cancel()
         await asyncio.gather(*self._lookups.values(), return_exceptions=True)
 
+    async def _renewed(self, gone: Served, selector: Selector, deadline: Deadline) -> Served:
+        """The version in place of one that has just been found to be gone; errors as in `served`."""
+        entry = self._entries.get((gone.model, selector))
+        if entry is not None and entry.served.version != gone.version:
+            return entry.served
+        return await self._joined(self._lookup(gone.model, selector), deadline)
+
     def _lookup(self, model: str, selector: Selector) -> asyncio.Task[Served]:
         key = (model, selector)
         task = self._lookups.get(key)
         if task is None:
-            task = asyncio.create_task(self._read(model, selector))
+            look_up = _patiently(lambda part: self._read(model, selector, part), Deadline.after(LOOKUP_SECONDS))
+            task = asyncio.create_task(look_up)
             self._lookups[key] = task
             task.add_done_callback(lambda done: self._keep(key, done))
         return task
@@ -174,9 +222,8 @@ class ContractResolver:
             raise DeadlineExceeded("The model server did not answer within the request's deadline.")
         return task.result()
 
-    async def _read(self, model: str, selector: Selector) -> Served:
-        deadline = Deadline.after(LOOKUP_SECONDS)
-        for _ in range(SWITCH_ATTEMPTS):
+    async def _read(self, model: str, selector: Selector, deadline: Deadline) -> Served:
+        for _ in range(LOOKUP_ATTEMPTS):
             try:
                 version, signatures = await self._backend.signatures(model, selector, deadline)
             except ServableNotFound as error:
@@ -197,7 +244,7 @@ class ContractResolver:
     async def _described(
         self, model: str, version: int, signatures: Mapping[str, SignatureDef], deadline: Deadline
     ) -> Contract:
-        request = {"request": number_tensor(np.zeros(1, np.int32))}
+        request = {"request": wire_of(np.zeros(1, np.int32))}
         outputs = await self._backend.predict(model, version, DESCRIBE, request, ["card"], deadline)
         try:
             [card] = string_values(outputs["card"], max_elements=1)
@@ -219,7 +266,10 @@ class ContractResolver:
         return UnknownVersion(f"The model {model!r} has no {selector}; available versions are {', '.join(available)}.")
 
 
-def _contract(served: Served) -> Contract:
-    if served.contract is None:
-        raise UnsupportedModel(served.unsupported)
-    return served.contract
+async def _patiently(ask: Callable[[Deadline], Awaitable[T]], deadline: Deadline) -> T:
+    for share in PATIENCE:
+        try:
+            return await ask(Deadline.after(deadline.remaining() * share))
+        except DeadlineExceeded:
+            continue
+    return await ask(deadline)

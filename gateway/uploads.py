@@ -129,19 +129,22 @@ async def _receive(request: Request, feed: Callable[[bytes], None], max_body: in
         max_body: Bytes after which it is too large.
         max_said: The limit as the caller is told.
     """
-    too_large = UploadTooLarge(f"The upload is larger than the {max_said:,} bytes that are accepted.", limit=max_said)
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > max_body:
-        raise too_large
+        raise _too_large(max_said)
     received = 0
     try:
         async for piece in request.stream():
             received += len(piece)
             if received > max_body:
-                raise too_large
+                raise _too_large(max_said)
             feed(piece)
     except ClientDisconnect:
         raise BadRequest("The upload was cut off.") from None
+
+
+def _too_large(limit: int) -> UploadTooLarge:
+    return UploadTooLarge(f"The upload is larger than the {limit:,} bytes that are accepted.", limit=limit)
 
 
 class _Form:
@@ -153,6 +156,7 @@ class _Form:
         self._max_file_bytes = max_file_bytes
         self._uploads: list[Upload] = []
         self._others: list[str] = []
+        self._skipped = 0
         self._current: Upload | None = None
         self._disposition = bytearray()
         self._header_name = bytearray()
@@ -216,13 +220,13 @@ class _Form:
         _, options = parse_options_header(bytes(self._disposition))
         name = options.get(b"name", b"").decode("utf-8", "replace")
         filename = options.get(b"filename")
-        if name not in self._fields:
-            self._others.append(name)
-            if len(self._others) > MAX_PARTS_BESIDE_FILES:
+        empty = filename == b""  # what a browser sends for a file input in which nothing was chosen
+        if empty or name not in self._fields:
+            self._skipped += 1
+            if self._skipped > MAX_PARTS_BESIDE_FILES:
                 raise BadRequest("The form has too many parts that are not images.")
-            return
-        if filename == b"":
-            # What a browser sends for a file input in which nothing was chosen.
+            if not empty:
+                self._others.append(name)
             return
         if len(self._uploads) == self._max_files:
             if self._max_files == 1:

@@ -14,7 +14,6 @@ WITHOUT_EFFECT = (
     "enable_profiler",
     "enable_signature_method_name_check",
     "flush_filesystem_caches",
-    "grpc_channel_arguments",
     "mixed_precision",
     "monitoring_config_file",
     "num_load_threads",
@@ -43,6 +42,7 @@ class Flags:
     port: int
     grpc_socket_path: str
     grpc_max_threads: int
+    grpc_channel_arguments: tuple[tuple[str, int | str], ...]
     model_name: str
     model_base_path: Path | None
     model_config_file: Path | None
@@ -108,6 +108,13 @@ def _threads(text: str) -> int:
     return int(text)
 
 
+def _channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise argparse.ArgumentTypeError(f"not key=value, separated by commas: {text}")
+    return tuple((name, int(value) if value.lstrip("-").isdecimal() else value) for name, _, value in pairs)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tensorflow_model_server",
@@ -116,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     def flag(name: str, default: object, meaning: str, kind: object = str) -> None:
-        shown = "" if default in (None, "") else f" (default: {default})"
+        shown = "" if default in (None, "", ()) else f" (default: {default})"
         if isinstance(default, bool):
             parser.add_argument(
                 f"--{name}", type=_boolean, nargs="?", const=True, default=default, metavar="BOOL", help=meaning + shown
@@ -129,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     flag("port", 8500, "gRPC port; 0 takes a free one and logs it", _port)
     flag("grpc_socket_path", "", "also listen on this Unix socket")
     flag("grpc_max_threads", 128, "calls answered at once; more are refused with RESOURCE_EXHAUSTED", _threads)
+    flag("grpc_channel_arguments", (), "key=value for the gRPC server, separated by commas", _channel_arguments)
     flag("model_name", "default", "name of the model in --model_base_path")
     flag("model_base_path", None, "folder with the versions of one model", _path)
     flag("model_config_file", None, "text ModelServerConfig with several models", _path)

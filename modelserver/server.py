@@ -61,7 +61,8 @@ def _serve(flags: Flags, models: Models, stop: threading.Event) -> None:
         models.wait_until_loaded(seconds)
 
     as_content = flags.enable_serialization_as_tensor_content
-    server = make_server(Service(models, as_content=as_content, configure=configure), flags.grpc_max_threads)
+    service = Service(models, as_content=as_content, configure=configure)
+    server = make_server(service, flags.grpc_max_threads, flags.grpc_channel_arguments)
     try:
         port = server.add_insecure_port(f"{flags.host}:{flags.port}")
         if flags.grpc_socket_path:

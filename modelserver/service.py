@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import NoReturn, Protocol, TypeVar
@@ -185,7 +185,9 @@ def _abort(error: Exception, context: grpc.ServicerContext) -> NoReturn:
     context.abort(failure.code, shortened(failure.message))
 
 
-def make_server(service: Service, most_calls: int) -> grpc.Server:
+def make_server(
+    service: Service, most_calls: int, channel_arguments: Sequence[tuple[str, int | str]] = ()
+) -> grpc.Server:
     """A gRPC server that answers at most ``most_calls`` calls at once and refuses more with RESOURCE_EXHAUSTED.
 
     A call holds a thread while it waits for its batch; TensorFlow computes outside Python's lock, so threads that wait
@@ -195,6 +197,7 @@ def make_server(service: Service, most_calls: int) -> grpc.Server:
         ("grpc.max_receive_message_length", 2**31 - 1),
         ("grpc.max_send_message_length", 2**31 - 1),
         ("grpc.so_reuseport", 0),  # two servers on one port would share its calls in silence
+        *channel_arguments,
     ]
     pool = ThreadPoolExecutor(most_calls, thread_name_prefix="grpc")
     return grpc.server(pool, service.handlers(), options=options, maximum_concurrent_rpcs=most_calls)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from scripts.supervise import Program, ProgramEnded, supervise
+from trainer import server_config
 from trainer.errors import TrainerError
 from trainer.versions import model_names
 
@@ -52,6 +53,24 @@ def _given(weights: Path) -> list[str]:
     return ["--weights", str(weights), *(["--class-index", str(names)] if names.is_file() else [])]
 
 
+def check_served(models_dir: Path) -> None:
+    """Checks that every model that the containers are configured to serve is there.
+
+    Raises:
+        TrainerError: One is not, and the model server would wait for it for ever.
+    """
+    config = server_config.read(server_config.SHARED_CONFIG)
+    folders = [Path(entry.base_path) for entry in config.model_config_list.config]
+    here = [folder for folder in folders if str(folder.parent) == server_config.CONTAINER_MODELS_DIR]
+    published = model_names(models_dir)
+    missing = [folder.name for folder in here if folder.name not in published]
+    if missing:
+        raise TrainerError(
+            f"{server_config.SHARED_CONFIG} names {', '.join(missing)}, and the model server would wait for that for "
+            f"ever: the models that are published are {', '.join(published)}; name these there instead"
+        )
+
+
 async def _train(command: str, models_dir: Path, *arguments: str) -> bool:
     trainer = Program(
         f"trainer {command}",
@@ -68,7 +87,10 @@ async def _train(command: str, models_dir: Path, *arguments: str) -> bool:
 
 
 if __name__ == "__main__":
+    folder = Path(os.environ.get("MODELS_DIR", "models"))
     try:
-        sys.exit(0 if asyncio.run(make_first_model(Path(os.environ.get("MODELS_DIR", "models")))) else 1)
+        if not asyncio.run(make_first_model(folder)):
+            sys.exit(1)
+        check_served(folder)
     except (ProgramEnded, TrainerError) as error:
         sys.exit(str(error))

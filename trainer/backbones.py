@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from trainer.downloads import impatient_downloads
 from trainer.errors import TrainerError
 from trainer.weights import IMAGENET, NONE, WeightsUnavailable, check_weights_file
 
@@ -119,7 +120,8 @@ def load(which: Architecture, weights: str, size: int, *, alpha: float = 1.0, to
     check_weights_file(weights)
     options["weights"] = {IMAGENET: "imagenet", NONE: None}.get(weights, weights)
     try:
-        return which.build(**options)
+        with impatient_downloads():
+            return which.build(**options)
     except Exception as error:
         # Keras raises plain Exception for a failed download, and ValueError or KeyError for a file that does not fit.
         reason = str(error).strip().split("\n")[0]

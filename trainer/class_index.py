@@ -2,18 +2,15 @@
 
 import json
 import os
-import threading
 import urllib.request
 from pathlib import Path
 from typing import Final
 
+from trainer.downloads import impatient_downloads
 from trainer.errors import TrainerError
 
 ADDRESS: Final = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
 """Where keras.applications has it from."""
-
-CONNECT_SECONDS: Final = 2.5
-"""How long a connection may take: without a network the command is to say so at once."""
 
 CLASSES: Final = 1000
 DOGS: Final = range(151, 269)
@@ -57,33 +54,16 @@ def _kept() -> Path:
     home = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser())
     path = home / "models" / "imagenet_class_index.json"
     if not path.exists():
-        content = _fetch(ADDRESS)
+        try:
+            with impatient_downloads(), urllib.request.urlopen(ADDRESS) as answer:
+                content = answer.read()
+        except OSError as error:
+            raise ClassIndexUnavailable(
+                f"the ImageNet class index cannot be fetched ({getattr(error, 'reason', error)}): is there a network? "
+                "Give it with --class-index FILE"
+            ) from error
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(".draft")
         draft.write_bytes(content)
         draft.replace(path)
     return path
-
-
-def _fetch(address: str) -> bytes:
-    fetched: list[bytes] = []
-    reasons: list[str] = []
-
-    def fetch() -> None:
-        try:
-            with urllib.request.urlopen(address, timeout=CONNECT_SECONDS) as answer:  # noqa: S310 - https, above
-                fetched.append(answer.read())
-        except OSError as error:
-            reasons.append(str(getattr(error, "reason", error)))
-
-    # In a thread, for the timeout does not cover the search for the name, which may hang where there is no network.
-    thread = threading.Thread(target=fetch, daemon=True)
-    thread.start()
-    thread.join(CONNECT_SECONDS)
-    if not fetched:
-        reason = reasons[0] if reasons else "no answer in time"
-        raise ClassIndexUnavailable(
-            f"the ImageNet class index cannot be fetched ({reason}): is there a network? "
-            "Give it with --class-index FILE"
-        )
-    return fetched[0]

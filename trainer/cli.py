@@ -2,8 +2,10 @@
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import Final
 
 from trainer.errors import TrainerError
@@ -44,11 +46,36 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 weights or class names not avail
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status.
-
-    A module is imported when its command is given, so that `--help` answers at once.
-    """
+    """Runs the command line; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    interrupted = False
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # else it is ignored, or somebody else's
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        return _run(arguments)
+    except BaseException as error:
+        command = " ".join(arguments[:1])
+        # Libraries in the middle of being imported make other errors of it.
+        if interrupted or isinstance(error, KeyboardInterrupt):
+            sys.stderr.write(f"trainer {command}: stopped; the same command goes on from here\n")
+            return 130
+        if isinstance(error, TrainerError | OSError):
+            sys.stderr.write(f"trainer {command}: {error}\n")
+            return error.exit_status if isinstance(error, TrainerError) else TrainerError.exit_status
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    # A module is imported when its command is given, so that `--help` answers at once.
     parser = argparse.ArgumentParser(
         prog="python -m trainer",
         description="Makes versioned models of images: from photos, from ImageNet weights, from drawings.",
@@ -63,12 +90,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
             getattr(module, f"add_{part}_arguments" if part else "add_arguments")(command)
             command.set_defaults(run=getattr(module, f"run_{part}" if part else "run"))
     args = parser.parse_args(arguments)
-    try:
-        status: int = args.run(args)
-    except (TrainerError, OSError) as error:
-        sys.stderr.write(f"trainer {args.command}: {error}\n")
-        return error.exit_status if isinstance(error, TrainerError) else TrainerError.exit_status
-    except KeyboardInterrupt:
-        sys.stderr.write(f"trainer {args.command}: stopped; the same command goes on from here\n")
-        return 130
+    status: int = args.run(args)
     return status

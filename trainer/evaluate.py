@@ -2,21 +2,26 @@
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from trainer import report
+from trainer.card import JSON
 from trainer.class_names import match_folders, read_mapping
 from trainer.console import progress, say
 from trainer.errors import TrainerError
 from trainer.evaluation import Evaluation, Tally
 from trainer.folders import list_classes, list_files
 
+if TYPE_CHECKING:
+    from trainer.saved import Answer, SavedClassifier, Signature
+
 UNREADABLE_SAID = 10
 
 
 def evaluate(
-    model_dir: Path,
+    model: "Path | SavedClassifier",
     data: Path,
     *,
     unknown: Path | None,
@@ -24,17 +29,19 @@ def evaluate(
     split: str | None = None,
     mapping: Mapping[str, str] | None = None,
     name: str = "",
+    signature: "Signature" = "pixels",
 ) -> Evaluation:
-    """Measures a model on a folder of photos, and writes `evaluation.json` and `report.html`.
+    """Measures a model on a folder of photos; writes `evaluation.json`, `predictions.jsonl` and `report.html`.
 
     Args:
-        model_dir: `models/<name>/<version>`, or `models/<name>` for its newest version.
+        model: `models/<name>/<version>`, or `models/<name>` for its newest version; or one that is loaded.
         data: `data/<class>/`, or `data/{train,valid,test}/<class>/`.
         unknown: A folder of photos of other things, which the model should not know.
         output: The folder to write to.
         split: Which split of a divided folder; None is test when there is one, else valid.
         mapping: Labels of folders whose names do not match any.
         name: What the report calls the photos; without it, the name of the folder.
+        signature: What the photos are answered through.
 
     Raises:
         TrainerError: The model or the folder cannot be used, or folders match no label.
@@ -45,24 +52,44 @@ def evaluate(
     others = list_files(unknown) if unknown else []
     if unknown and not others:
         raise TrainerError(f"{unknown} has no files in it: it should hold photos of other things")
-    model = SavedClassifier(model_dir)
-    labels = match_folders(folders, model.card.labels, mapping or {})
+    if isinstance(model, Path):
+        model = SavedClassifier(model)
+    known = model.card.labels
+    labels = match_folders(folders, known, mapping or {})
     photos = [(path, labels[folder]) for folder, paths in folders.items() for path in paths]
-    tally = Tally(model.card.labels)
-    with progress("Evaluating", len(photos) + len(others)) as advance:
-        for answer, (_, label) in zip(model.answers([path for path, _ in photos]), photos, strict=True):
-            tally.add(answer.path, answer.probabilities, label, answer.error)
-            advance()
-        for answer in model.answers(others):
-            tally.add_stranger(answer.path, answer.probabilities, answer.error)
-            advance()
-    evaluation = tally.evaluation(model.card, model.directory, name or data.resolve().name)
+    tally = Tally(known)
     output.mkdir(parents=True, exist_ok=True)
+    with (
+        (output / "predictions.jsonl").open("w", encoding="utf-8") as predictions,
+        progress("Evaluating", len(photos) + len(others)) as advance,
+    ):
+        answers = model.answers([path for path, _ in photos], signature)
+        for answer, (_, label) in zip(answers, photos, strict=True):
+            tally.add(answer.path, answer.probabilities, label, answer.error)
+            _write_prediction(predictions, answer, known, known[label])
+            advance()
+        for answer in model.answers(others, signature):
+            tally.add_stranger(answer.path, answer.probabilities, answer.error)
+            _write_prediction(predictions, answer, known, None)
+            advance()
+    evaluation = tally.evaluation(model.card, model.directory, name or data.resolve().name, signature)
     (output / "evaluation.json").write_text(json.dumps(evaluation.to_json(), indent=1), encoding="utf-8")
     (output / "report.html").write_text(
         report.render(evaluation, report.read_history(model.directory)), encoding="utf-8"
     )
     return evaluation
+
+
+def _write_prediction(file: TextIO, answer: "Answer", labels: Sequence[str], true: str | None) -> None:
+    """Writes one line of JSON: the photo, its true class (null: none of the model's), scores best first or an error."""
+    found: dict[str, JSON] = {"photo": str(answer.path), "true": true}
+    if answer.probabilities is None:
+        found["error"] = answer.error
+    else:
+        scores = answer.probabilities.round(6).tolist()
+        ranked = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
+        found["scores"] = {labels[at]: round(scores[at], 6) for at in ranked if scores[at] > 0}
+    file.write(json.dumps(found) + "\n")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,13 +104,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split", choices=("train", "valid", "test"), help="of a divided DATA; default: test, else valid"
     )
     parser.add_argument("--unknown", type=Path, metavar="DIR", help="photos of things that the model should not know")
+    parser.add_argument(
+        "--signature",
+        choices=("pixels", "serving_default"),
+        default="pixels",
+        help="pixels: photos are decoded as the gateway does it; serving_default: by TensorFlow, which is what clients "
+        "are answered that send it encoded photos (default: %(default)s)",
+    )
     parser.add_argument("--map", type=Path, metavar="FILE", help="TOML or JSON, folder = label, where names differ")
     parser.add_argument(
         "--output",
         type=Path,
         default=Path("runs/evaluation"),
         metavar="DIR",
-        help="where evaluation.json and report.html are written (default: %(default)s)",
+        help="where evaluation.json, predictions.jsonl and report.html are written (default: %(default)s)",
     )
 
 
@@ -96,6 +130,7 @@ def run(args: argparse.Namespace) -> int:
         output=args.output,
         split=args.split,
         mapping=read_mapping(args.map) if args.map else {},
+        signature=args.signature,
     )
     say(summary(evaluation))
     say(f"report: {args.output / 'report.html'}")

@@ -60,12 +60,13 @@ class Unknown:
 class Evaluation:
     """What was measured; rates are 0 to 1.
 
-    `macro_f1` is the mean over the classes that have photos here. `confusion` is int64 (classes, classes), a row for
-    each true class, a column for each answer.
+    `signature` is what the photos were answered through. `macro_f1` is the mean over the classes that
+    have photos here. `confusion` is int64 (classes, classes), a row for each true class, a column for each answer.
     """
 
     card: Card
     model: Path
+    signature: str
     data: str
     photos: int
     accuracy: float
@@ -83,6 +84,7 @@ class Evaluation:
         """Returns the figures, without pictures, as they are written to `evaluation.json`."""
         return {
             "model": {"name": self.card.name, "path": str(self.model), "created": self.card.created},
+            "signature": self.signature,
             "data": self.data,
             "photos": self.photos,
             "accuracy": self.accuracy,
@@ -142,7 +144,7 @@ class Tally:
         else:
             self.strangers.append(float(probabilities.max()))
 
-    def evaluation(self, card: Card, model: Path, data: str) -> Evaluation:
+    def evaluation(self, card: Card, model: Path, data: str, signature: str = "pixels") -> Evaluation:
         """Returns what all the answers come to.
 
         Raises:
@@ -163,6 +165,7 @@ class Tally:
         return Evaluation(
             card=card,
             model=model,
+            signature=signature,
             data=data,
             photos=len(right),
             accuracy=float(right.mean()),

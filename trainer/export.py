@@ -16,6 +16,7 @@ from trainer.card import Card
 from trainer.errors import TrainerError
 from trainer.native import quiet
 from trainer.precision import Precision, in_bfloat16
+from trainer.saved import SavedClassifier
 from trainer.warmup import BATCH_SIZES, write_warmup
 
 GRAPH_LIMIT = 1_900_000_000
@@ -30,11 +31,15 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export came to: the card as written (with its parity), and whether the weights are constants."""
+    """What an export came to: the card as written (with its parity), whether the weights are constants, the file read.
+
+    `written`: the SavedModel as it was read back from the directory, which may have moved since.
+    """
 
     card: Card
     parity: parity.Parity
     frozen: bool
+    written: SavedClassifier
 
     def summary(self) -> str:
         """Returns what the export came to as lines of text."""
@@ -111,8 +116,8 @@ def export_model(
         _save(endpoints, [] if frozen else [one.value for one in model.variables], directory)
     write_warmup(directory, card, list(endpoints), batch_sizes)
     (extra / "card.json").write_text(card.to_json(), encoding="utf-8")
-    _check_written(directory, card, runners.pixels(pixels[:8]), pixels[:8])
-    return Exported(card, found, frozen)
+    written = _check_written(directory, card, runners.pixels(pixels[:8]), pixels[:8])
+    return Exported(card, found, frozen, written)
 
 
 def _save_keras(model: keras.Model, extra: Path) -> keras.Model | None:
@@ -199,9 +204,12 @@ def _pixels_of(function: Callable[..., dict[str, tf.Tensor]]) -> Callable[[Pixel
 
 def _keras_runner(model: keras.Model, temperature: float) -> Callable[[Pixels], Floats]:
     """The reference: logits by Keras, the rest by NumPy in float64."""
+    # As a graph, as Keras's own `predict` runs it: the first eager call of a large network takes seconds.
+    spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+    keras_logits = tf.function(lambda images: model(images, training=False), [spec], jit_compile=False)
 
     def run(images: Pixels) -> Floats:
-        logits = np.asarray(model(images.astype(np.float32), training=False), np.float64) / temperature
+        logits = np.asarray(keras_logits(tf.constant(images, tf.float32)), np.float64) / temperature
         if logits.shape[1] == 1:
             logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -214,10 +222,9 @@ def _batched(run: Callable[[Pixels], Floats], size: int = 32) -> Callable[[Pixel
     return lambda images: np.concatenate([run(images[at : at + size]) for at in range(0, len(images), size)])
 
 
-def _check_written(directory: Path, card: Card, expected: Floats, pixels: Pixels) -> None:
-    written = tf.saved_model.load(str(directory)).signatures
-    found = _pixels_of(written["pixels"])(pixels)
-    parity.check(float(np.abs(found - expected).max()), "`pixels` of the file written")
-    text = written["describe"](request=tf.zeros(1, tf.int32))["card"][0].numpy().decode()
-    if Card.from_json(text) != Card.from_json(card.to_json()):
+def _check_written(directory: Path, card: Card, expected: Floats, pixels: Pixels) -> SavedClassifier:
+    written = SavedClassifier(directory)
+    parity.check(float(np.abs(written.probabilities(pixels) - expected).max()), "`pixels` of the file written")
+    if written.card != Card.from_json(card.to_json()):
         raise TrainerError("the export is refused: the SavedModel does not hold the card that was given")
+    return written

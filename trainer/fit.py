@@ -2,18 +2,24 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from trainer.config import Config
-from trainer.console import Advance, progress
+from trainer.console import progress
 
 SECONDS_BETWEEN_STATES = 2.0
+AHEAD = 3
+"""Batches that are fetched while the model is at another."""
 
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -22,6 +28,9 @@ Fetch = Callable[[Indices], NDArray[np.float32] | NDArray[np.uint8]]
 
 Epoch = dict[str, float]
 """Figures of one epoch: loss, accuracy, val_loss, val_accuracy."""
+
+Step = Callable[..., dict[str, tf.Tensor]]
+"""Inputs, targets and weights of a batch -> the metrics so far, each float32 ()."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +41,8 @@ class Examples:
     labels: NDArray[np.int64]
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Batches of examples, fetched when they are needed, so that memory does not grow with their number.
+class Batches:
+    """Batches of examples, fetched a little ahead of their use, so that memory does not grow with their number.
 
     The order is a new one in each epoch and follows from the seed and the epoch's number alone; without a seed it is
     the order of the examples.
@@ -42,32 +51,32 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     def __init__(
         self, examples: Examples, weights: Floats, config: Config, classes: int, size: int, seed: int | None = None
     ) -> None:
-        super().__init__()
         self._examples, self._weights, self._size, self._seed = examples, weights, size, seed
         labels = examples.labels
         sigmoid = config.output == "sigmoid"
         self._targets = (
             labels[:, np.newaxis].astype(np.float32) if sigmoid else np.eye(classes, dtype=np.float32)[labels]
         )
-        self.start(0)
 
     def __len__(self) -> int:
         return -(-len(self._examples.labels) // self._size)
 
-    def __getitem__(self, at: int) -> tuple[NDArray[np.float32] | NDArray[np.uint8], Floats, Floats]:
-        chosen = self._order[at * self._size : (at + 1) * self._size]
-        return self._examples.fetch(chosen), self._targets[chosen], self._weights[chosen]
-
-    def start(self, epoch: int) -> None:
-        """Sets the order of an epoch."""
-        self._epoch = epoch
-        self._order = np.arange(len(self._examples.labels))
+    def of(self, epoch: int) -> Iterator[tuple[tf.Tensor, ...]]:
+        """Yields inputs, targets and weights of an epoch's batches."""
+        order = np.arange(len(self._examples.labels))
         if self._seed is not None:
-            np.random.default_rng((self._seed, epoch)).shuffle(self._order)
-
-    def on_epoch_end(self) -> None:
-        """Called by Keras."""
-        self.start(self._epoch + 1)
+            np.random.default_rng((self._seed, epoch)).shuffle(order)
+        chosen = [order[at : at + self._size] for at in range(0, len(order), self._size)]
+        with ThreadPoolExecutor(1) as thread:
+            ahead = deque(thread.submit(self._examples.fetch, one) for one in chosen[:AHEAD])
+            try:
+                for at, one in enumerate(chosen):
+                    inputs = ahead.popleft().result()
+                    if at + AHEAD < len(chosen):
+                        ahead.append(thread.submit(self._examples.fetch, chosen[at + AHEAD]))
+                    yield tuple(map(tf.constant, (inputs, self._targets[one], self._weights[one])))
+            finally:
+                thread.shutdown(cancel_futures=True)
 
 
 def fit(
@@ -100,70 +109,80 @@ def fit(
     Returns:
         The figures of each epoch, those of earlier, stopped calls included.
     """
-    steps = -(-len(train.labels) // batch_size) * epochs
-    model.compile(
-        optimizer=_optimizer(config, learning_rate, steps), loss=_loss(config), metrics=[_accuracy(config)],
-        jit_compile=False,
-    )  # fmt: skip
-    model.optimizer.build(model.trainable_variables)
     weights = _class_weights(train.labels, config, classes)[train.labels]
     batches = Batches(train, weights, config, classes, batch_size, config.seed)
-    checkpoints = Checkpoints(state, stage, config.patience)
-    done = checkpoints.restore(model)
+    checks = Batches(valid, np.ones(len(valid.labels), np.float32), config, classes, batch_size)
+    model.compile(
+        optimizer=_optimizer(config, learning_rate, len(batches) * epochs), loss=_loss(config),
+        metrics=[_accuracy(config)],
+    )  # fmt: skip
+    model.optimizer.build(model.trainable_variables)
+    checkpoints = Checkpoints(model, state, stage, config.patience)
     if not checkpoints.finished(epochs):
-        batches.start(done)
-        ones = np.ones(len(valid.labels), np.float32)
-        with progress(f"Fitting, {stage}", epochs - done) as advance:
-            checkpoints.advance = advance
-            model.fit(
-                batches,
-                validation_data=Batches(valid, ones, config, classes, batch_size),
-                epochs=epochs,
-                initial_epoch=done,
-                callbacks=[checkpoints],
-                verbose=0,
-            )
+        # Not Model.fit: on features, where a step is short, it takes twice as long for the same steps.
+        learn, check = (_compiled(one) for one in (model.train_step, model.test_step))
+        with progress(f"Fitting, {stage}", (epochs - len(checkpoints.history)) * len(batches)) as advance:
+            while not checkpoints.finished(epochs):
+                epoch = len(checkpoints.history)
+                note = f"epoch {epoch + 1} of {epochs}{checkpoints.so_far()}"
+                figures = _run(model, learn, batches.of(epoch), partial(advance, 1, note))
+                found = _run(model, check, checks.of(epoch))
+                checkpoints.add(figures | {f"val_{name}": value for name, value in found.items()}, epochs)
     model.load_weights(checkpoints.best_weights)
     return checkpoints.history
 
 
-class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps the weights of the best epoch and, now and then, all that is needed to go on after the last one."""
+def _compiled(step: Callable[[tuple[tf.Tensor, ...]], dict[str, tf.Tensor]]) -> Step:
+    return tf.function(lambda *batch: step(batch), reduce_retracing=True, jit_compile=False)  # type: ignore[no-any-return]
 
-    def __init__(self, folder: Path, stage: str, patience: int) -> None:
-        super().__init__()
+
+def _run(
+    model: keras.Model, step: Step, batches: Iterator[tuple[tf.Tensor, ...]], after: Callable[[], None] = lambda: None
+) -> Epoch:
+    """Takes a step for each batch; returns the metrics over all of them."""
+    model.reset_metrics()
+    found: dict[str, tf.Tensor] = {}
+    for batch in batches:
+        found = step(*batch)
+        after()
+    return {name: float(value) for name, value in found.items()}
+
+
+class Checkpoints:
+    """Keeps the weights of the best epoch and, now and then, all that is needed to go on after the last one.
+
+    What an earlier, stopped call has kept is put back into the model and its optimiser.
+    """
+
+    def __init__(self, model: keras.Model, folder: Path, stage: str, patience: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.best_weights = folder / f"{stage}-best.weights.h5"
         self.history: list[Epoch] = []
-        self.advance: Advance = lambda *_: None
         self._record = folder / f"{stage}.json"
-        self._folder, self._stage, self._patience = folder, stage, patience
+        self._model, self._folder, self._stage, self._patience = model, folder, stage, patience
         self._saved_at = time.monotonic()
-
-    def restore(self, model: keras.Model) -> int:
-        """Puts a model and its optimiser back where the last state was saved; returns the epochs done."""
-        if not self._record.exists():
-            return 0
-        self.history = json.loads(self._record.read_text())
-        model.load_weights(self._weights(len(self.history)))
-        return len(self.history)
+        if self._record.exists():
+            self.history = json.loads(self._record.read_text())
+            model.load_weights(self._weights(len(self.history)))
 
     def finished(self, epochs: int) -> bool:
         """Whether no epoch is left, or none has been better for too long."""
         return len(self.history) >= epochs or len(self.history) - 1 - self._best() >= self._patience
 
-    def on_epoch_end(self, epoch: int, logs: Epoch | None = None) -> None:
-        """Called by Keras."""
-        self.history.append({name: float(value) for name, value in (logs or {}).items()})
-        best = self._best()
-        if best == epoch:
-            self.model.save_weights(self.best_weights)
-        if self.finished(self.params["epochs"]):
-            self.model.stop_training = True
-        if time.monotonic() - self._saved_at >= SECONDS_BETWEEN_STATES or self.finished(self.params["epochs"]):
+    def so_far(self) -> str:
+        """Returns the last and the best validation accuracy for people; nothing before the first epoch."""
+        if not self.history:
+            return ""
+        accuracy, highest = (self.history[at]["val_accuracy"] for at in (-1, self._best()))
+        return f", validation accuracy {accuracy:.3f}, best {highest:.3f}"
+
+    def add(self, figures: Epoch, epochs: int) -> None:
+        """Takes the figures of an epoch, and saves what is worth it."""
+        self.history.append(figures)
+        if self._best() == len(self.history) - 1:
+            self._model.save_weights(self.best_weights)
+        if time.monotonic() - self._saved_at >= SECONDS_BETWEEN_STATES or self.finished(epochs):
             self._save()
-        accuracy, highest = self.history[-1]["val_accuracy"], self.history[best]["val_accuracy"]
-        self.advance(1, f"validation accuracy {accuracy:.3f}, best {highest:.3f}")
 
     def _best(self) -> int:
         """The epoch of the highest validation accuracy; among equals, of the lowest loss. -1 before the first."""
@@ -176,7 +195,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
     def _save(self) -> None:
         # First the weights (with the optimiser's), then the record that names them, then the old ones go: stopped at
         # any point, the record and the weights it names are whole.
-        self.model.save_weights(self._weights(len(self.history)))
+        self._model.save_weights(self._weights(len(self.history)))
         draft = self._record.with_suffix(".draft")
         draft.write_text(json.dumps(self.history))
         draft.replace(self._record)
@@ -189,8 +208,10 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
 def predict(model: keras.Model, examples: Examples, batch_size: int = 32) -> Floats:
     """Returns the logits of every example, float32 (n, classes) or (n, 1)."""
     count = len(examples.labels)
+    # As a graph: the first eager call of a large network takes seconds.
+    run = tf.function(lambda inputs: model(tf.cast(inputs, tf.float32), training=False), reduce_retracing=True)
     parts = (examples.fetch(np.arange(at, min(at + batch_size, count))) for at in range(0, count, batch_size))
-    return np.concatenate([np.asarray(model(part.astype(np.float32), training=False), np.float32) for part in parts])
+    return np.concatenate([np.asarray(run(tf.constant(part)), np.float32) for part in parts])
 
 
 def _optimizer(config: Config, learning_rate: float, steps: int) -> keras.optimizers.Optimizer:

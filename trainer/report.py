@@ -110,8 +110,9 @@ def _head(evaluation: Evaluation) -> str:
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<title>{name} {version}: evaluation</title><style>{STYLE}</style></head><body>"
         f"<h1>{name} <span class='muted'>version {version}</span></h1><p>{escape(card.description)}</p>"
-        f"<p class='note'>Measured on {evaluation.photos} photos of {escape(evaluation.data)}, through the exported "
-        f"model itself. Backbone {backbone}, weights {weights}, exported {escape(card.created)}.{_threshold(card)}</p>"
+        f"<p class='note'>Measured on {evaluation.photos} photos of {escape(evaluation.data)}, through "
+        f"<code>{evaluation.signature}</code> of the exported model itself. Backbone {backbone}, weights {weights}, "
+        f"exported {escape(card.created)}.{_threshold(card)}</p>"
     )
 
 

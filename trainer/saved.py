@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
@@ -19,13 +20,22 @@ from trainer.publish import is_version
 BATCH_SIZE = 32
 WORKERS = min(8, 2 * (os.cpu_count() or 1))
 
+Signature = Literal["pixels", "serving_default"]
+"""What photos are answered through: decoded by gateway.images, as the gateway does it, or in the graph."""
+
+Floats = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said of one photo: probabilities float32 (classes), or why the photo could not be read."""
+    """What a model said of one photo: probabilities float32 (classes), or why the photo could not be read.
+
+    Of a class that `serving_default` did not name, for it names the best five, the probability stands as 0.
+    """
 
     path: Path
-    probabilities: NDArray[np.float32] | None
+    probabilities: Floats | None
     error: str = ""
 
 
@@ -41,6 +51,7 @@ class SavedClassifier:
         try:
             self._model = tf.saved_model.load(str(self.directory))
             self._pixels = self._model.signatures["pixels"]
+            self._serving_default = self._model.signatures["serving_default"]
             card = self._model.signatures["describe"](request=tf.zeros(1, tf.int32))["card"]
         except KeyError as error:
             raise TrainerError(
@@ -51,47 +62,70 @@ class SavedClassifier:
             raise TrainerError(f"{self.directory} cannot be loaded as a SavedModel: {reason}") from error
         self.card = Card.from_json(card.numpy()[0].decode())
 
-    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def probabilities(self, images: Pixels) -> Floats:
         """Returns probabilities float32 (n, classes) in label order for images uint8 (n, height, width, 3), RGB."""
-        found: NDArray[np.float32] = self._pixels(images=tf.constant(images))["probabilities"].numpy()
+        found: Floats = self._pixels(images=tf.constant(images))["probabilities"].numpy()
         return found
 
-    def answers(self, photos: Sequence[Path]) -> Iterator[Answer]:
+    def answers(self, photos: Sequence[Path], signature: Signature = "pixels") -> Iterator[Answer]:
         """Yields one answer for each photo, in order.
 
-        Photos are decoded by gateway.images in threads, a few batches ahead of the model: what is in memory does not
-        grow with their number.
+        Photos are read (and for `pixels` decoded) in threads, a few batches ahead of the model: what is in memory does
+        not grow with their number.
         """
-        ahead = 3 * BATCH_SIZE
+        read, ahead = self._decode if signature == "pixels" else _read, 3 * BATCH_SIZE
         with ThreadPoolExecutor(WORKERS) as pool:
-            waiting: deque[Future[NDArray[np.uint8] | str]] = deque()
+            waiting: deque[Future[Pixels | bytes | str]] = deque()
             try:
-                waiting.extend(pool.submit(self._decode, photo) for photo in photos[:ahead])
+                waiting.extend(pool.submit(read, photo) for photo in photos[:ahead])
                 for start in range(0, len(photos), BATCH_SIZE):
                     batch = photos[start : start + BATCH_SIZE]
-                    decoded = []
+                    inputs = []
                     for at in range(start, start + len(batch)):
-                        decoded.append(waiting.popleft().result())
+                        inputs.append(waiting.popleft().result())
                         if at + ahead < len(photos):
-                            waiting.append(pool.submit(self._decode, photos[at + ahead]))
-                    yield from self._answer(batch, decoded)
+                            waiting.append(pool.submit(read, photos[at + ahead]))
+                    yield from self._answer(batch, inputs)
             finally:
                 for future in waiting:
                     future.cancel()
 
-    def _decode(self, photo: Path) -> NDArray[np.uint8] | str:
+    def _decode(self, photo: Path) -> Pixels | str:
+        data = _read(photo)
         try:
-            return decode_image(photo.read_bytes(), self.card.input.target)
-        except OSError as error:
-            return error.strerror or str(error)
+            return data if isinstance(data, str) else decode_image(data, self.card.input.target)
         except ImageError as error:
             return str(error)
 
-    def _answer(self, batch: Sequence[Path], decoded: Sequence[NDArray[np.uint8] | str]) -> Iterator[Answer]:
-        images = [image for image in decoded if not isinstance(image, str)]
-        rows = iter(self.probabilities(np.stack(images)) if images else ())
-        for path, image in zip(batch, decoded, strict=True):
-            yield Answer(path, None, image) if isinstance(image, str) else Answer(path, next(rows))
+    def _answer(self, batch: Sequence[Path], inputs: Sequence[Pixels | bytes | str]) -> Iterator[Answer]:
+        images = [one for one in inputs if isinstance(one, np.ndarray)]
+        encoded = [one for one in inputs if isinstance(one, bytes)]
+        rows = iter((*(self.probabilities(np.stack(images)) if images else ()), *self._by_tensorflow(encoded)))
+        for path, one in zip(batch, inputs, strict=True):
+            row = one if isinstance(one, str) else next(rows)
+            yield Answer(path, None, row) if isinstance(row, str) else Answer(path, row)
+
+    def _by_tensorflow(self, photos: Sequence[bytes]) -> list[Floats | str]:
+        if not photos:
+            return []
+        try:
+            best = self._serving_default(image_bytes=tf.constant(photos))
+        except tf.errors.InvalidArgumentError:
+            if len(photos) == 1:
+                return ["TensorFlow cannot decode it: serving_default takes JPEG, PNG, GIF and BMP"]
+            return [row for photo in photos for row in self._by_tensorflow([photo])]
+        order = {label.encode(): at for at, label in enumerate(self.card.labels)}
+        rows = np.zeros((len(photos), len(order)), np.float32)
+        for row, classes, scores in zip(rows, best["classes"].numpy(), best["scores"].numpy(), strict=True):
+            row[[order[label] for label in classes]] = scores
+        return list(rows)
+
+
+def _read(photo: Path) -> bytes | str:
+    try:
+        return photo.read_bytes()
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def _version_directory(directory: Path) -> Path:

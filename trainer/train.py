@@ -109,7 +109,8 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     held_out: Split = "test" if data.photos["test"] else "valid"
     links = _linked(data.photos["test"] or data.photos["valid"], folder / held_out)
     name = f"{Path(config.data).resolve().name} ({SPLIT_NAMES[held_out]})"
-    evaluation = evaluate(draft.path, links, unknown=args.unknown, output=folder, name=name)
+    exported.written.directory = draft.path
+    evaluation = evaluate(exported.written, links, unknown=args.unknown, output=folder, name=name)
     say(f"the exported model on {SPLIT_NAMES[held_out]}: {summary(evaluation)}")
     say(f"report: {folder / 'report.html'}")
     return draft.path

@@ -58,10 +58,11 @@ async def explain_breed(
     """Answer with the breed that the default model sees in one photo, and what in it speaks for that breed."""
     found, picture = await _explained(request, parts, call, parts.settings.default_model, selector, top_k, form)
     if picture is not None:
-        return _sent(found, picture, PNG)
+        return _sent(found, call, picture, PNG)
     breed, confidence, predictions = ranked_fields(found.ranked)
     return _answer(
         found,
+        call,
         ExplainedBreed(
             breed=breed, confidence=confidence, predictions=predictions, model=_model(found), heatmap=_heatmap(found)
         ),
@@ -87,10 +88,11 @@ async def explain(
     """Answer with the label that a model gives one image, and what in it speaks for that label."""
     found, picture = await _explained(request, parts, call, model, selector, top_k, form)
     if picture is not None:
-        return _sent(found, picture, PNG)
+        return _sent(found, call, picture, PNG)
     label, confidence, predictions = ranked_fields(found.ranked)
     return _answer(
         found,
+        call,
         ExplainedLabel(
             label=label, confidence=confidence, predictions=predictions, model=_model(found), heatmap=_heatmap(found)
         ),
@@ -106,9 +108,8 @@ async def _explained(
     within = deadline(request)
     with parts.admit(1):
         selector = await parts.route(request, model, selector, within)
-        found = await parts.explainer.explain(model, selector, upload.data, top_k, within)
-        picture = await parts.explainer.painted(upload.data, found, within) if form == "png" else None
-    call.answered_by(found.contract.model, found.contract.version)
+        found = await parts.explainer.explain(model, selector, upload.data, top_k, within, call)
+        picture = await parts.explainer.painted(upload.data, found, within, call) if form == "png" else None
     return found, picture
 
 
@@ -124,9 +125,10 @@ def _heatmap(found: Explanation) -> HeatMap:
     )
 
 
-def _answer(found: Explanation, answer: ExplainedBreed | ExplainedLabel) -> Response:
-    return _sent(found, answer.model_dump_json().encode(), "application/json")
+def _answer(found: Explanation, call: Call, answer: ExplainedBreed | ExplainedLabel) -> Response:
+    return _sent(found, call, answer.model_dump_json().encode(), "application/json")
 
 
-def _sent(found: Explanation, content: bytes, media_type: str) -> Response:
-    return Response(content, media_type=media_type, headers={"X-Model-Version": str(found.contract.version)})
+def _sent(found: Explanation, call: Call, content: bytes, media_type: str) -> Response:
+    headers = {"X-Model-Version": str(found.contract.version), "Server-Timing": call.server_timing()}
+    return Response(content, media_type=media_type, headers=headers)

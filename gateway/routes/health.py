@@ -20,12 +20,14 @@ PROBE_SECONDS = 2.0
 """Deadline of the status calls: under the timeout that orchestrators give a probe by habit."""
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", summary="The process answers", response_description="It does.")
 async def healthz() -> Health:
     """Say that the process is alive; it asks nobody."""
     return Health()
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     summary="Every configured model can answer",

@@ -32,7 +32,7 @@ from gateway.tensors import Array
 from gateway.uploads import read_body
 
 TIMED = [Depends(time_limit)]
-router = APIRouter(prefix="/v2", tags=["open inference protocol"])
+router = APIRouter(prefix="/v2", tags=["open inference protocol"], generate_unique_id_function=lambda route: route.name)
 
 Version = Annotated[int, Path(ge=0, le=MAX_VERSION, description="Version of the model.", examples=[1])]
 
@@ -78,12 +78,14 @@ INFER: dict[str, object] = {
 }
 
 
+@router.head("/health/live", include_in_schema=False)
 @router.get("/health/live", summary="The server answers")
 async def server_live() -> dict[str, bool]:
     """Say that the process is alive."""
     return {"live": True}
 
 
+@router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready", summary="Every configured model can answer", responses={503: ERRORS[503]})
 async def server_ready(parts: ServicesDep) -> Response:
     """Say whether every configured model has an available version."""

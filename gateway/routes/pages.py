@@ -18,6 +18,7 @@ NO_CACHE = {"Cache-Control": "no-cache"}
 router = APIRouter(include_in_schema=False)
 
 
+@router.head("/")
 @router.get("/")
 async def page() -> Response:
     """The page where people pick photos and see breeds."""

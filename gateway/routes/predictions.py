@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel
 
 from gateway import errors
 from gateway.backend import Selector
-from gateway.calls import Call
 from gateway.classifier import Classification, Ranked
-from gateway.dependencies import CallDep, ModelName, SelectorDep, Services, ServicesDep, TopKDep, deadline, time_limit
+from gateway.dependencies import (
+    ModelName,
+    PlainRoute,
+    SelectorDep,
+    TopKDep,
+    call_of,
+    deadline,
+    services_of,
+    time_limit,
+)
 from gateway.problems import problem, responses
 from gateway.schemas import (
     BreedAnswer,
@@ -25,7 +34,10 @@ from gateway.schemas import (
 )
 from gateway.uploads import SINGLE_FIELDS, Upload, read_upload, read_uploads
 
-router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)])
+router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)], route_class=PlainRoute)
+
+NEWEST = Selector()
+DEFAULT_TOP_K = 5
 
 SHARED_ERRORS = (
     errors.BadRequest,
@@ -93,13 +105,12 @@ BATCH_BODY: dict[str, object] = {
     responses=SINGLE_RESPONSES,
     openapi_extra=SINGLE_BODY,
 )
-async def predict_breed(
-    request: Request, response: Response, parts: ServicesDep, call: CallDep, selector: SelectorDep, top_k: TopKDep
-) -> BreedAnswer:
+async def predict_breed(request: Request, selector: SelectorDep = NEWEST, top_k: TopKDep = DEFAULT_TOP_K) -> Response:
     """Answer with the breed that the default model sees in one photo."""
-    ranked, model = await _one(request, response, parts, call, parts.settings.default_model, selector, top_k)
+    ranked, answer = await _one(request, services_of(request).settings.default_model, selector, top_k)
     breed, confidence, predictions = ranked_fields(ranked)
-    return BreedAnswer(breed=breed, confidence=confidence, predictions=predictions, model=model)
+    body = BreedAnswer(breed=breed, confidence=confidence, predictions=predictions, model=_model(answer))
+    return _response(request, answer, body)
 
 
 @router.post(
@@ -111,10 +122,10 @@ async def predict_breed(
     openapi_extra=BATCH_BODY,
 )
 async def predict_breed_batch(
-    request: Request, response: Response, parts: ServicesDep, call: CallDep, selector: SelectorDep, top_k: TopKDep
-) -> BreedBatch:
+    request: Request, selector: SelectorDep = NEWEST, top_k: TopKDep = DEFAULT_TOP_K
+) -> Response:
     """Answer for each photo in turn: a breed, or what is wrong with just that photo."""
-    uploads, answer = await _many(request, response, parts, call, parts.settings.default_model, selector, top_k)
+    uploads, answer = await _many(request, services_of(request).settings.default_model, selector, top_k)
     results: list[BreedItem | FailedItem] = []
     for upload, result in zip(uploads, answer.results, strict=True):
         if isinstance(result, Ranked):
@@ -124,7 +135,7 @@ async def predict_breed_batch(
             )
         else:
             results.append(_failed(upload, result))
-    return BreedBatch(results=results, model=_model(answer))
+    return _response(request, answer, BreedBatch(results=results, model=_model(answer)))
 
 
 @router.post(
@@ -136,18 +147,13 @@ async def predict_breed_batch(
     openapi_extra=SINGLE_BODY,
 )
 async def predict(
-    request: Request,
-    response: Response,
-    parts: ServicesDep,
-    call: CallDep,
-    model: ModelName,
-    selector: SelectorDep,
-    top_k: TopKDep,
-) -> LabelAnswer:
+    request: Request, model: ModelName, selector: SelectorDep = NEWEST, top_k: TopKDep = DEFAULT_TOP_K
+) -> Response:
     """Answer with the label that a model gives one image."""
-    ranked, answered = await _one(request, response, parts, call, model, selector, top_k)
+    ranked, answer = await _one(request, model, selector, top_k)
     label, confidence, predictions = ranked_fields(ranked)
-    return LabelAnswer(label=label, confidence=confidence, predictions=predictions, model=answered)
+    body = LabelAnswer(label=label, confidence=confidence, predictions=predictions, model=_model(answer))
+    return _response(request, answer, body)
 
 
 @router.post(
@@ -159,16 +165,10 @@ async def predict(
     openapi_extra=BATCH_BODY,
 )
 async def predict_batch(
-    request: Request,
-    response: Response,
-    parts: ServicesDep,
-    call: CallDep,
-    model: ModelName,
-    selector: SelectorDep,
-    top_k: TopKDep,
-) -> LabelBatch:
+    request: Request, model: ModelName, selector: SelectorDep = NEWEST, top_k: TopKDep = DEFAULT_TOP_K
+) -> Response:
     """Answer for each image in turn: a label, or what is wrong with just that image."""
-    uploads, answer = await _many(request, response, parts, call, model, selector, top_k)
+    uploads, answer = await _many(request, model, selector, top_k)
     results: list[LabelItem | FailedItem] = []
     for upload, result in zip(uploads, answer.results, strict=True):
         if isinstance(result, Ranked):
@@ -178,55 +178,47 @@ async def predict_batch(
             )
         else:
             results.append(_failed(upload, result))
-    return LabelBatch(results=results, model=_model(answer))
+    return _response(request, answer, LabelBatch(results=results, model=_model(answer)))
 
 
-async def _one(
-    request: Request, response: Response, parts: Services, call: Call, model: str, selector: Selector, top_k: int
-) -> tuple[Ranked, ModelVersion]:
-    with call.stage("upload"):
-        upload = await read_upload(request, max_bytes=parts.settings.max_upload_bytes)
-    answer = await _classified(request, response, parts, call, model, selector, [upload], top_k)
+async def _one(request: Request, model: str, selector: Selector, top_k: int) -> tuple[Ranked, Classification]:
+    with call_of(request).stage("upload"):
+        upload = await read_upload(request, max_bytes=services_of(request).settings.max_upload_bytes)
+    answer = await _classified(request, model, selector, [upload], top_k)
     [result] = answer.results
     if isinstance(result, errors.GatewayError):
         raise result
-    return result, _model(answer)
+    return result, answer
 
 
-async def _many(
-    request: Request, response: Response, parts: Services, call: Call, model: str, selector: Selector, top_k: int
-) -> tuple[list[Upload], Classification]:
-    settings = parts.settings
-    with call.stage("upload"):
+async def _many(request: Request, model: str, selector: Selector, top_k: int) -> tuple[list[Upload], Classification]:
+    settings = services_of(request).settings
+    with call_of(request).stage("upload"):
         uploads = await read_uploads(
             request,
             max_files=settings.max_batch_images,
             max_file_bytes=settings.max_upload_bytes,
             max_bytes=settings.max_batch_upload_bytes,
         )
-    return uploads, await _classified(request, response, parts, call, model, selector, uploads, top_k)
+    return uploads, await _classified(request, model, selector, uploads, top_k)
 
 
 async def _classified(
-    request: Request,
-    response: Response,
-    parts: Services,
-    call: Call,
-    model: str,
-    selector: Selector,
-    uploads: Sequence[Upload],
-    top_k: int,
+    request: Request, model: str, selector: Selector, uploads: Sequence[Upload], top_k: int
 ) -> Classification:
-    within = deadline(request)
+    parts, call, within = services_of(request), call_of(request), deadline(request)
     call.images, call.image_bytes = len(uploads), sum(one.size for one in uploads)
     with parts.admit(len(uploads)):
         contents = [one.content for one in uploads]
         selector = await parts.route(request, model, selector, within)
         answer = await parts.classifier.classify(model, selector, contents, top_k, within, call)
     parts.shadows.copy(answer, contents, call)
-    response.headers["X-Model-Version"] = str(answer.contract.version)
-    response.headers["Server-Timing"] = call.server_timing()
     return answer
+
+
+def _response(request: Request, answer: Classification, body: BaseModel) -> Response:
+    headers = {"X-Model-Version": str(answer.contract.version), "Server-Timing": call_of(request).server_timing()}
+    return Response(body.model_dump_json(), headers=headers, media_type="application/json")
 
 
 def ranked_fields(ranked: Ranked) -> tuple[str | None, float, list[Prediction]]:

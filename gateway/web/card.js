@@ -1,5 +1,6 @@
 // A model card in readable form.
 
+import { element } from "./dom.js";
 import { counted, label, percent } from "./words.js";
 
 const MANY = 30; // so many classes are a wall of words unless they are folded up
@@ -9,7 +10,6 @@ const FITS = {
   squash: "stretched to fit",
 };
 const MEASURES = {
-  top_5_accuracy: "right among the best five",
   top5_accuracy: "right among the best five",
   known_under_threshold: "of known ones called not sure",
   others_over_threshold: "of other things given a name",
@@ -19,11 +19,13 @@ const MEASURES = {
 export function openCard(dialog, detail) {
   const card = detail.card ?? {};
   dialog.querySelector("h2").textContent = `${detail.name}, version ${detail.version}`;
+  const lead = detail.card ? card.description : "This model carries no model card. All that is known of it is how it is asked.";
   dialog.querySelector(".card-body").replaceChildren(
-    ...[warning(card), text("p", card.description ?? "This model carries no model card. All that is known of it is how it is asked.", "lead")],
-    ...[accuracies(card.metrics, card.sample ? "drawing" : "photo"), ...section("What it knows", known(detail))],
+    ...[warning(card), lead ? text("p", lead, "lead") : ""],
+    ...section("How good it is", accuracies(card, detail.labels.length)),
+    ...section("What it knows", known(detail)),
     ...section("How it sees a photo", facts(seen(detail, card))),
-    ...section("How it was made", facts(made(card))),
+    ...section("How it was made", [facts(made(card)), settings(card)]),
     ...section("Versions", facts(detail.versions.map((one) => [`Version ${one.version}`, one.state]))),
   );
   dialog.showModal();
@@ -34,23 +36,24 @@ function warning(card) {
   return card.sample ? text("p", "A sample: it knows drawings only, and nothing of real dogs.", "warning") : "";
 }
 
-function accuracies(metrics = {}, noun) {
-  const list = make("ul", "scores");
-  for (const [split, found] of Object.entries(metrics)) {
+function accuracies({ metrics, sample }, classes) {
+  const list = element("ul", { className: "scores" });
+  for (const [split, found] of Object.entries(metrics ?? {})) {
     if (typeof found?.accuracy !== "number") continue;
-    const item = make("li");
-    item.append(text("strong", percent(found.accuracy)), text("span", `right on ${counted(found.photos ?? 0, noun)} held back for ${split}`));
+    const held = `right on ${counted(found.photos ?? 0, sample ? "drawing" : "photo")} held back for ${split}`;
+    const item = element("li", {}, text("strong", percent(found.accuracy)), text("span", held));
     for (const [name, words] of Object.entries(MEASURES)) {
+      if (name === "top5_accuracy" && classes <= 5) continue;
       if (typeof found[name] === "number") item.append(text("small", `${percent(found[name])} ${words}`));
     }
     list.append(item);
   }
-  return list.childElementCount ? list : "";
+  return list.childElementCount ? list : text("p", "The card does not say.");
 }
 
 function known({ labels, card, unknown_threshold: threshold }) {
   const photos = card?.training?.photos?.train ?? {};
-  const list = make("ul", "labels");
+  const list = element("ul", { className: "labels" });
   for (const name of labels) {
     const item = text("li", label(name));
     if (typeof photos[name] === "number") item.append(" ", text("small", photos[name].toLocaleString("en")));
@@ -59,15 +62,11 @@ function known({ labels, card, unknown_threshold: threshold }) {
   const sure = threshold === null ? "It always names one." : `It says “not sure” when its best score is under ${percent(threshold)}.`;
   const numbers = Object.keys(photos).length ? " The number is how many pictures it learned each from." : "";
   return labels.length
-    ? [text("p", `${counted(labels.length, "class", "classes")}. ${sure}${numbers}`), labels.length > MANY ? folded(list, labels) : list]
+    ? [text("p", `${counted(labels.length, "class", "classes")}. ${sure}${numbers}`), labels.length > MANY ? folded(`All ${labels.length}`, list) : list]
     : [text("p", "Its classes have no names here; answers are class numbers.")];
 }
 
-function folded(list, labels) {
-  const details = make("details");
-  details.append(text("summary", `All ${labels.length}`), list);
-  return details;
-}
+const folded = (title, content) => element("details", {}, text("summary", title), content);
 
 function seen({ input, explains }, card) {
   const way = [FITS[input.fit] ?? input.fit, card.input?.interpolation].filter(Boolean).join(", ");
@@ -81,18 +80,26 @@ function made({ backbone, training, temperature, libraries, created }) {
   const rows = [];
   if (backbone) rows.push(["Backbone", `${backbone.name}, weights: ${backbone.weights}`]);
   for (const [split, classes] of Object.entries(training?.photos ?? {})) {
-    const total = typeof classes === "number" ? classes : Object.values(classes).reduce((sum, one) => sum + one, 0);
+    const total = typeof classes === "number" ? classes : Object.values(classes ?? {}).reduce((sum, one) => sum + one, 0);
     rows.push([`Photos, ${split}`, total.toLocaleString("en")]);
   }
-  const settings = { ...training, ...training?.settings };
-  for (const [name, value] of Object.entries(settings)) {
-    if (["string", "number", "boolean"].includes(typeof value)) rows.push([label(name), String(value)]);
-  }
+  rows.push(...plain(training));
   if (typeof temperature === "number") rows.push(["Temperature", temperature.toPrecision(3)]);
   if (libraries) rows.push(["Libraries", Object.entries(libraries).map((pair) => pair.join(" ")).join(", ")]);
   if (created) rows.push(["Made", new Date(created).toLocaleString("en", { dateStyle: "long", timeStyle: "short" })]);
   return rows;
 }
+
+function settings({ training }) {
+  const rows = plain(training?.settings);
+  return rows.length ? folded("Settings of the run", facts(rows)) : null;
+}
+
+/** Rows for what is text, a number or a switch. */
+const plain = (values) =>
+  Object.entries(values ?? {})
+    .filter(([, value]) => value !== "" && ["string", "number", "boolean"].includes(typeof value))
+    .map(([name, value]) => [label(name), String(value)]);
 
 function section(title, content) {
   const parts = [content].flat().filter(Boolean);
@@ -101,19 +108,9 @@ function section(title, content) {
 
 function facts(rows) {
   if (!rows.length) return null;
-  const list = make("dl");
+  const list = element("dl");
   for (const [name, value] of rows) list.append(text("dt", name), text("dd", value));
   return list;
 }
 
-function make(tag, className = "") {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  return element;
-}
-
-function text(tag, content, className) {
-  const element = make(tag, className);
-  element.textContent = content;
-  return element;
-}
+const text = (tag, content, className = "") => element(tag, { className }, content);

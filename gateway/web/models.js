@@ -1,14 +1,15 @@
 // Which model and version is asked, out of what is served.
 
 import { call, modelPath } from "./api.js";
+import { byId } from "./dom.js";
 
 /** The two lists in the head of the page. Sends `change` when what is asked is another model, version or card. */
 export class Models extends EventTarget {
   list = [];
   detail = null;
 
-  #model = document.getElementById("model");
-  #version = document.getElementById("version");
+  #model = byId("model");
+  #version = byId("version");
   #loading = null;
 
   constructor() {

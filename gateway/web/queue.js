@@ -7,7 +7,7 @@ const ATTEMPTS = 4;
  * Works through photos in order.
  *
  * Sends `change`, with the photo as its detail, whenever one changes state: `waiting`, `working`, `done`, `failed` or
- * `stopped`.
+ * `stopped`; and `idle` when nothing waits or is under way any more.
  */
 export class Queue extends EventTarget {
   #waiting = [];
@@ -40,8 +40,10 @@ export class Queue extends EventTarget {
 
   /** Takes a photo out, wherever it is. */
   remove(photo) {
+    const waited = this.#waiting.length;
     this.#waiting = this.#waiting.filter((one) => one !== photo);
     this.#working.get(photo)?.abort();
+    if (this.#waiting.length < waited) this.#rest();
   }
 
   /** Stops everything that is not answered yet. */
@@ -50,6 +52,7 @@ export class Queue extends EventTarget {
     this.#waiting = [];
     for (const photo of dropped) this.#state(photo, "stopped");
     for (const controller of this.#working.values()) controller.abort();
+    if (dropped.length) this.#rest();
   }
 
   /** Holds photos back while nothing can answer them, and lets them go on. */
@@ -67,6 +70,10 @@ export class Queue extends EventTarget {
     while (!this.#held && this.#working.size < AT_ONCE && this.#waiting.length) this.#start(this.#waiting.shift());
   }
 
+  #rest() {
+    if (!this.busy) this.dispatchEvent(new Event("idle"));
+  }
+
   async #start(photo) {
     const controller = new AbortController();
     this.#working.set(photo, controller);
@@ -80,6 +87,7 @@ export class Queue extends EventTarget {
     } finally {
       this.#working.delete(photo);
       this.#pump();
+      this.#rest();
     }
   }
 

@@ -1,12 +1,11 @@
 // The set of photos: its tiles in a grid or grouped, its progress, what is shown and what is saved.
 
+import { byId, element } from "./dom.js";
 import { asCsv, asJson, save } from "./download.js";
 import { dropTile, updateTile } from "./tile.js";
-import { counted, heading } from "./words.js";
+import { byHeading, counted, heading } from "./words.js";
 
 const REDRAW_MS = 120; // hundreds of answers a second change the counts no more often than this
-
-const byId = (id) => document.getElementById(id);
 
 /** All photos of the page, in the order in which they came. */
 export class Results {
@@ -31,6 +30,11 @@ export class Results {
   add(photos) {
     this.photos.push(...photos);
     this.redraw();
+  }
+
+  /** Photos in a state. */
+  inState(state) {
+    return this.photos.filter((photo) => photo.state === state);
   }
 
   /** Says that a photo's state changed; drawn together with others a moment later. */
@@ -83,19 +87,11 @@ export class Results {
   }
 
   #makeGroup(name) {
-    const section = document.createElement("section");
-    if (name) {
-      const title = document.createElement("h2");
-      title.append(name, " ", document.createElement("span"));
-      section.append(title);
-    }
-    const list = document.createElement("ul");
-    list.className = "grid";
-    section.append(list);
-    // Breeds by name; what is no breed comes after them.
-    const rank = (other) => `${["Not sure", "Looking", "Waiting", "Stopped", "No answer"].indexOf(other)} ${other}`;
-    const after = [...this.#root.children].find((other) => rank(other.dataset.name).localeCompare(rank(name)) > 0);
+    const title = name ? [element("h2", {}, name, " ", element("span"))] : [];
+    const list = element("ul", { className: "grid" });
+    const section = element("section", {}, ...title, list);
     section.dataset.name = name;
+    const after = [...this.#root.children].find((other) => byHeading(other.dataset.name, name) > 0);
     this.#root.insertBefore(section, after ?? null);
     this.#groups.set(name, list);
     return list;
@@ -128,8 +124,7 @@ export class Results {
   }
 
   #options(headings, total) {
-    const order = (name) => `${["Not sure", "No answer", "Looking", "Waiting", "Stopped"].includes(name) ? 1 : 0}${name}`;
-    const names = [...headings.keys()].sort((a, b) => order(a).localeCompare(order(b)));
+    const names = [...headings.keys()].sort(byHeading);
     const wanted = [["", `All (${total})`], ...names.map((name) => [name, `${name} (${headings.get(name)})`])];
     const chosen = headings.has(this.#filter.value) ? this.#filter.value : "";
     const key = JSON.stringify(wanted);

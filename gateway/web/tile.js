@@ -1,9 +1,10 @@
 // One photo's tile.
 
+import { byId, element } from "./dom.js";
 import { clearHeat, showHeat } from "./heat.js";
 import { heading, label, percent } from "./words.js";
 
-const template = document.getElementById("tile");
+const template = byId("tile");
 
 /** Makes the tile of a photo; `actions` are called with the photo: `why`, `remove`, `retry`. */
 export function makeTile(photo, actions) {
@@ -21,10 +22,10 @@ export function makeTile(photo, actions) {
   return tile;
 }
 
-/** Shows a thumbnail in place of the empty frame. */
+/** Shows a thumbnail, where there is one, in place of the empty frame. */
 export function showThumbnail(photo, blob) {
+  if (!blob || photo.removed) return;
   const image = photo.tile.querySelector("img");
-  URL.revokeObjectURL(image.src);
   image.src = URL.createObjectURL(blob);
   image.alt = photo.name;
   image.hidden = false;
@@ -65,15 +66,9 @@ function detail({ state, answer, error }) {
 }
 
 function bar({ label: name, score }) {
-  const row = document.createElement("li");
-  const text = document.createElement("span");
-  text.textContent = label(name);
-  const value = document.createElement("span");
-  value.textContent = percent(score);
-  const track = document.createElement("i");
+  const track = element("i");
   track.style.setProperty("--share", score);
-  row.append(text, value, track);
-  return row;
+  return element("li", {}, element("span", {}, label(name)), element("span", {}, percent(score)), track);
 }
 
 /** Lays a heat map over the photo and says in words where it is. */

@@ -5,7 +5,7 @@ export function percent(score) {
   const value = score * 100;
   if (value > 99.9 && value < 100) return "> 99.9 %";
   if (value > 99 && value < 100) return `${(Math.floor(value * 10) / 10).toFixed(1)} %`;
-  if (value > 0 && value < 0.5) return "< 1 %";
+  if (value > 0 && value < 1) return "< 1 %";
   return `${Math.round(value)} %`;
 }
 
@@ -18,8 +18,15 @@ export function label(name) {
 /** `1 photo`, `2 photos`. */
 export const counted = (count, noun, plural = `${noun}s`) => `${count.toLocaleString("en")} ${count === 1 ? noun : plural}`;
 
+const UNSURE = "Not sure";
+const OPEN = { failed: "No answer", stopped: "Stopped", working: "Looking", waiting: "Waiting" };
+const NO_BREED = [UNSURE, ...Object.values(OPEN)];
+
 /** The heading of a photo's tile, which is also what it is grouped by. */
 export function heading(photo) {
-  if (photo.state === "done") return photo.answer.label === null ? "Not sure" : label(photo.answer.label);
-  return { waiting: "Waiting", working: "Looking", failed: "No answer", stopped: "Stopped" }[photo.state];
+  if (photo.state !== "done") return OPEN[photo.state];
+  return photo.answer.label === null ? UNSURE : label(photo.answer.label);
 }
+
+/** Orders headings: breeds by name, then what is no breed. */
+export const byHeading = (a, b) => NO_BREED.indexOf(a) - NO_BREED.indexOf(b) || a.localeCompare(b);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,15 +17,25 @@ from tests.browser.chromium import Browser, eventually, mistakes, screen
 
 
 @pytest.fixture
-def docs(browser: Browser, gateway: httpx.Client) -> Iterator[Browser]:
-    """The documentation page, with its operations drawn."""
-    screen(browser, 1280, 1000)
-    browser.get(f"{gateway.base_url}/docs")
-    eventually(lambda: browser.find_elements(By.CSS_SELECTOR, ".opblock"))
-    yield browser
+def open_docs(browser: Browser) -> Iterator[Callable[[httpx.Client], Browser]]:
+    """Opens the documentation page of a gateway, with its operations drawn."""
+
+    def opened(client: httpx.Client) -> Browser:
+        screen(browser, 1280, 1000)
+        browser.get(f"{client.base_url}/docs")
+        eventually(lambda: browser.find_elements(By.CSS_SELECTOR, ".opblock"))
+        return browser
+
+    yield opened
     found = mistakes(browser)
     browser.get("about:blank")
     assert not found
+
+
+@pytest.fixture
+def docs(open_docs: Callable[[httpx.Client], Browser], gateway: httpx.Client) -> Browser:
+    """The documentation page of a gateway that anyone may ask."""
+    return open_docs(gateway)
 
 
 def test_operations_are_titled_and_grouped(docs: Browser) -> None:
@@ -48,6 +59,32 @@ def test_many_photos_are_uploaded_from_the_page_and_answered(docs: Browser, file
     chosen.send_keys(str(files("red")[0]))
     [only] = executed(operation)["results"]
     assert only["breed"] == "red"
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "header"])
+def test_a_key_given_to_the_authorize_button_is_sent(
+    open_docs: Callable[[httpx.Client], Browser],
+    start: Callable[..., httpx.Client],
+    files: Callable[..., list[Path]],
+    scheme: str,
+) -> None:
+    docs = open_docs(start(api_keys=(hashlib.sha256(b"sesame").hexdigest(),)))
+    operation = opened(docs, "/api/v1/predict_breed")
+    operation.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(files("blue")[0]))
+    assert executed(operation)["code"] == "unauthorized"
+    click(docs, docs.find_element(By.CSS_SELECTOR, ".auth-wrapper .authorize"))
+    form = eventually(
+        lambda: [
+            one
+            for one in docs.find_elements(By.CSS_SELECTOR, ".auth-container")
+            if one.find_element(By.CSS_SELECTOR, "code").text == scheme
+        ]
+    )[0]
+    form.find_element(By.CSS_SELECTOR, "input").send_keys("sesame")
+    click(docs, form.find_element(By.CSS_SELECTOR, ".authorize"))
+    click(docs, docs.find_element(By.CSS_SELECTOR, ".btn-done"))
+    eventually(lambda: executed(operation).get("breed") == "blue")
+    docs.execute_script("localStorage.clear()")
 
 
 def opened(docs: Browser, path: str) -> WebElement:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import time
@@ -371,40 +372,26 @@ class RealModel(ColourModel):
         return {**super().card(), "sample": False}
 
 
-class KeyNeeded:
-    """Asks for a key on every call of the API."""
-
-    def __init__(self, app: ASGIApp, key: bytes) -> None:
-        self.app = app
-        self.key = key
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refused = scope["type"] == "http" and scope["path"].startswith("/api/")
-        if not refused or dict(scope["headers"]).get(b"x-api-key") == self.key:
-            await self.app(scope, receive, send)
-            return
-        await send({"type": "http.response.start", "status": 401, "headers": [(b"content-type", b"application/json")]})
-        await send({"type": "http.response.body", "body": b'{"title": "API key needed", "detail": "Send a key."}'})
+KEY = "sesame"
+KEYED = {"api_keys": (hashlib.sha256(KEY.encode()).hexdigest(),)}
 
 
 def test_a_key_is_asked_for_once_and_kept_for_the_tab(
-    browser: Browser, visit: Visit, model_server: ColourServer, files: Files
+    browser: Browser, visit: Visit, start: Start, files: Files
 ) -> None:
-    settings = Settings(serving_target=model_server.address, default_model="colours")
-    with running_gateway(settings, KeyNeeded(create_app(settings), b"sesame")) as client:
-        page = Page(browser, str(client.base_url))
-        screen(page.browser, 1280, 900)
-        page.browser.get(page.url)
-        for key, title in (("wrong", "An API key is needed"), ("sesame", "That key was not accepted")):
-            eventually(partial(key_asked, page, title))
-            page.one("#key-value").send_keys(key + Keys.ENTER)
-        eventually(lambda: page.one("#show-card").is_enabled())
-        assert not page.shown("#key")
-        again = visit(client)  # the same tab, loaded anew
-        again.choose(files("red"))
-        assert again.settled(1)["red-1.png"].heading == "Red"
-        assert not again.shown("#key")
-        page.browser.execute_script("sessionStorage.clear()")
+    client = start(**KEYED)
+    page = Page(browser, str(client.base_url))
+    page.browser.get(page.url)
+    for key, title in (("wrong", "An API key is needed"), (KEY, "That key was not accepted")):
+        eventually(partial(key_asked, page, title))
+        page.one("#key-value").send_keys(key + Keys.ENTER)
+    eventually(lambda: page.one("#show-card").is_enabled())
+    assert not page.shown("#key")
+    again = visit(client)  # the same tab, loaded anew
+    again.choose(files("red"))
+    assert again.settled(1)["red-1.png"].heading == "Red"
+    assert not again.shown("#key")
+    page.browser.execute_script("sessionStorage.clear()")
 
 
 def key_asked(page: Page, title: str) -> bool:
@@ -412,18 +399,16 @@ def key_asked(page: Page, title: str) -> bool:
     return page.shown("#key") and page.one("#key-title").text == title
 
 
-def test_without_a_key_the_page_says_what_is_missing(browser: Browser, model_server: ColourServer) -> None:
-    settings = Settings(serving_target=model_server.address, default_model="colours")
-    with running_gateway(settings, KeyNeeded(create_app(settings), b"sesame")) as client:
-        page = Page(browser, str(client.base_url))
-        page.browser.get(page.url)
-        eventually(lambda: page.shown("#key"))
-        page.click("#key-cancel")
-        eventually(lambda: page.one("#service strong").text == "An API key is needed.")
-        assert page.one("#service button").text == "Enter a key"
-        page.click("#service button")
-        eventually(lambda: page.shown("#key"))
-        page.browser.get("about:blank")
+def test_without_a_key_the_page_says_what_is_missing(browser: Browser, start: Start) -> None:
+    page = Page(browser, str(start(**KEYED).base_url))
+    page.browser.get(page.url)
+    eventually(lambda: page.shown("#key"))
+    page.click("#key button[formnovalidate]")
+    eventually(lambda: page.one("#service strong").text == "An API key is needed.")
+    assert page.one("#service button").text == "Enter a key"
+    page.click("#service button")
+    eventually(lambda: page.shown("#key"))
+    page.browser.get("about:blank")
 
 
 def test_three_hundred_photos_dropped_at_once_are_all_answered(page: Page, files: Files) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = "breed-modelserver"
+PROMETHEUS_STAND_IN = "breed-test-prometheus"
 BUILD_SECONDS = 1800
 START_SECONDS = 600
 
@@ -46,13 +47,17 @@ class Stack:
     def compose(self, *arguments: str, seconds: float = 120) -> str:
         return run(*self.command, *arguments, environment=self.environment, seconds=seconds)
 
-    def container(self, service: str) -> str:
+    def containers(self, service: str) -> list[str]:
         # `ps -a` of modern Compose and `ps` of 1.29 both list containers that ended; `docker ps` does so for both.
         project = self.environment["COMPOSE_PROJECT_NAME"]
         return run(
             *("docker", "ps", "-aq", "--filter", f"label=com.docker.compose.project={project}"),
             *("--filter", f"label=com.docker.compose.service={service}"),
-        )
+        ).split()
+
+    def container(self, service: str) -> str:
+        [one] = self.containers(service)
+        return one
 
     def is_ready(self) -> bool:
         try:
@@ -90,6 +95,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
         "PORT": str(port),
         "MODELS_DIR": str(models_dir),
         "SERVING_IMAGE": os.environ.get("SERVING_IMAGE", STAND_IN),
+        "PROMETHEUS_IMAGE": os.environ.get("PROMETHEUS_IMAGE", PROMETHEUS_STAND_IN),
     }
     stack = Stack(command, environment, models_dir, f"http://127.0.0.1:{port}")
     started = time.monotonic()

@@ -1,11 +1,25 @@
 """The service in containers, from a clean clone to an answer and down again."""
 
+import io
 import json
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
+import pillow_heif
 import pytest
+from PIL import Image
 
-from tests.containers.conftest import START_SECONDS, Stack, run, wait_until
+from tests.containers.conftest import (
+    BUILD_SECONDS,
+    PROMETHEUS_STAND_IN,
+    STAND_IN,
+    START_SECONDS,
+    Stack,
+    run,
+    wait_until,
+)
 
 pytestmark = pytest.mark.containers
 
@@ -22,6 +36,15 @@ def test_a_photo_posted_from_outside_is_answered(stack: Stack) -> None:
     assert answer.status_code == 200, answer.text
     assert answer.json()["breed"]
     assert answer.json()["model"] == {"name": "dog_breed", "version": 1}
+
+
+def test_a_heic_photo_as_phones_make_it_is_answered(stack: Stack) -> None:
+    sent = io.BytesIO()
+    with Image.open(stack.drawing()) as drawing:
+        pillow_heif.from_pillow(drawing).save(sent)
+    answer = httpx.post(f"{stack.url}/api/v1/predict_breed", content=sent.getvalue(), timeout=30)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["breed"] == predict(stack).json()["breed"]
 
 
 def test_the_trainer_leaves_a_published_model_alone(stack: Stack) -> None:
@@ -73,6 +96,78 @@ def test_a_model_server_that_was_killed_comes_back_by_itself(stack: Stack) -> No
     wait_until(lambda: run("docker", "inspect", "-f", "{{.State.StartedAt}}", serving) != started, 60)
     wait_until(stack.is_ready, 120)
     assert predict(stack).status_code == 200
+
+
+def received(container: str) -> int:
+    """Bytes that came in over the network: nearly all of them pixels."""
+    interfaces = run("docker", "exec", container, "cat", "/proc/net/dev").splitlines()[2:]
+    return sum(int(line.split(":")[1].split()[0]) for line in interfaces if line.split(":")[0].strip() != "lo")
+
+
+def shares(stack: Stack, containers: list[str], requests: int) -> list[float]:
+    """Each model server's part of a load from eight callers, all of whom are answered."""
+    before = [received(one) for one in containers]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: predict(stack).status_code, range(requests)))
+    assert answers == [200] * requests
+    grown = [received(one) - start for one, start in zip(containers, before, strict=True)]
+    return [one / sum(grown) for one in grown]
+
+
+def test_three_model_servers_share_the_load_and_one_that_goes_and_one_that_comes_are_noticed(stack: Stack) -> None:
+    scale = ("up", "-d", "--scale", "serving=3")
+    stack.compose(*scale, seconds=START_SECONDS)
+    three = stack.containers("serving")
+    assert len(three) == 3
+    wait_until(lambda: min(shares(stack, three, 30)) > 0.2, 180)
+    assert shares(stack, three, 300) == pytest.approx([1 / 3] * 3, abs=0.07)
+
+    with ThreadPoolExecutor(8) as pool:
+        pending = [pool.submit(predict, stack) for _ in range(300)]
+        wait_until(lambda: sum(one.done() for one in pending) > 50, 60)
+        run("docker", "rm", "-f", three[0])
+    assert {one.result().status_code for one in pending} == {200}
+    assert shares(stack, three[1:], 100) == pytest.approx([1 / 2] * 2, abs=0.1)
+
+    stack.compose(*scale, seconds=START_SECONDS)
+    [added] = set(stack.containers("serving")) - set(three)
+    wait_until(lambda: shares(stack, [*three[1:], added], 30)[2] > 0.2, 180)
+
+
+DEBIANS_PROMETHEUS = """FROM python:3.11-slim-bookworm
+RUN apt-get update -qq && apt-get install -qq --no-install-recommends prometheus && install -d -o nobody /prometheus
+USER nobody
+ENTRYPOINT ["prometheus"]
+"""
+ASK = "import http.client as h; c = h.HTTPConnection('prometheus', 9090); c.request('GET', '/api/v1/query?query=up'); "
+
+
+def test_prometheus_of_the_monitoring_profile_finds_the_gateway_and_the_model_servers(
+    stack: Stack, tmp_path: Path
+) -> None:
+    if stack.environment["PROMETHEUS_IMAGE"] == PROMETHEUS_STAND_IN:
+        (tmp_path / "Dockerfile").write_text(DEBIANS_PROMETHEUS)
+        run("docker", "build", "-q", "-t", PROMETHEUS_STAND_IN, str(tmp_path), seconds=BUILD_SECONDS)
+    profile = ("--profile", "monitoring")
+    stack.compose(*profile, "up", "-d", "--no-deps", "prometheus")
+
+    def up() -> dict[str, list[str]]:
+        code = f"{ASK}print(c.getresponse().read().decode())"
+        asked = subprocess.run(
+            ("docker", "exec", stack.container("gateway"), "python", "-c", code), capture_output=True, timeout=30
+        )
+        found: dict[str, list[str]] = {}
+        for one in json.loads(asked.stdout)["data"]["result"] if asked.returncode == 0 else []:
+            found.setdefault(one["metric"]["job"], []).append(one["value"][1])
+        return found
+
+    try:
+        # The stand-in for TensorFlow Serving has no metrics: it is found, and does not answer.
+        answers = "0" if stack.environment["SERVING_IMAGE"] == STAND_IN else "1"
+        servers = [answers] * len(stack.containers("serving"))
+        wait_until(lambda: up() == {"gateway": ["1"], "serving": servers}, 60)
+    finally:
+        stack.compose(*profile, "rm", "-sf", "prometheus")
 
 
 def test_down_leaves_nothing_behind(stack: Stack) -> None:

@@ -39,7 +39,7 @@ BASE = PROJECT["project"]["dependencies"]
 @pytest.mark.parametrize(
     ("name", "requirements"),
     [
-        ("gateway", asked(BASE)),
+        ("gateway", asked(BASE, EXTRAS["heic"])),
         ("trainer", asked(BASE, EXTRAS["modelserver"], EXTRAS["trainer"])),
         ("dev", asked(BASE, EXTRAS["modelserver"], EXTRAS["trainer"], PROJECT["dependency-groups"]["dev"])),
     ],

@@ -14,6 +14,8 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).parents[2]
 
 VERSIONS = {1: (("red", "green", "blue"), 16), 2: (("blue", "red", "green"), 24), 3: (("green", "blue", "red"), 16)}
@@ -72,8 +74,7 @@ class Process:
     def memory_mb(self) -> float:
         """Resident memory."""
         assert self._running is not None
-        shown = subprocess.run(["ps", "-o", "rss=", "-p", str(self._running.pid)], capture_output=True, check=True)
-        return int(shown.stdout) / 1024
+        return float(psutil.Process(self._running.pid).memory_info().rss) / 2**20
 
     def _is_open(self) -> bool:
         assert self._running is not None

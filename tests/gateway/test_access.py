@@ -46,6 +46,15 @@ def test_without_a_right_key_the_api_is_closed_and_the_rest_is_open(start: Start
         assert client.post(BREED, content=photo(), headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/models/colours", "/v2/models/colours", "/v2"])
+def test_clients_of_other_protocols_are_refused_in_their_own_form(start: Start, path: str) -> None:
+    client = start(api_keys=hashed("one"), rate_limit="1/minute")
+    for status, header in ((401, "www-authenticate"), (429, "retry-after")):
+        answer = client.get(path)
+        assert (answer.status_code, list(answer.json())) == (status, ["error"])
+        assert header in answer.headers
+
+
 def test_keys_are_described_so_that_the_documentation_can_ask_for_one(start: Start) -> None:
     schema = start(api_keys=hashed("one")).get("/openapi.json").json()
     assert {one["type"] for one in schema["components"]["securitySchemes"].values()} == {"http", "apiKey"}

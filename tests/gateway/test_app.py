@@ -65,6 +65,19 @@ def test_a_wrong_method_is_405_and_says_which_is_right(gateway: httpx.Client) ->
     assert answer.headers["allow"] == "POST"
 
 
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"])
+def test_balancers_may_probe_with_head(gateway: httpx.Client, path: str) -> None:
+    answer = gateway.head(path)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+@pytest.mark.parametrize("host", ["elsewhere.example", "[", "x/v1/", "", "a b"])
+@pytest.mark.parametrize("path", ["/nowhere", "/healthz/", "/api/v1/models/", "/web"])
+def test_the_host_header_decides_nothing(gateway: httpx.Client, host: str, path: str) -> None:
+    answer = gateway.get(path, headers={"host": host}, follow_redirects=False)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
 def test_cross_origin_calls_are_off_unless_an_origin_is_allowed(start: Start) -> None:
     headers = {"origin": "https://page.example"}
     assert "access-control-allow-origin" not in start().get("/healthz", headers=headers).headers

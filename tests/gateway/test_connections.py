@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -250,3 +251,67 @@ def _is_lost(connection: socket.socket) -> bool:
     except ConnectionError:
         return True
     return False
+
+
+def answered(client: httpx.Client, sent: bytes) -> bytes:
+    with connect(client) as connection:
+        connection.sendall(sent)
+        return read_all(connection)
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("wish", ["h2c", "websocket"])
+def test_a_wish_for_another_protocol_is_passed_over_and_the_request_answered(
+    gateway: httpx.Client, wish: str, framing: str
+) -> None:
+    body = photo("blue")
+    length = f"Content-Length: {len(body)}" if framing == "length" else "Transfer-Encoding: chunked"
+    framed = body if framing == "length" else b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    head = f"POST {BREED} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, X\r\nUpgrade: {wish}\r\n{length}\r\n\r\n"
+    last = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    received = answered(gateway, head.encode() + framed + last)
+    assert received.count(b"HTTP/1.1 200") == 2
+    assert b'"breed":"blue"' in received
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+        "Content-Length: +5\r\n\r\nabcde",
+        "Content-Length : 5\r\n\r\nabcde",
+        "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        "X: a\r\n b\r\n\r\n",
+    ],
+)
+def test_what_two_servers_could_read_as_different_requests_is_refused(gateway: httpx.Client, head: str) -> None:
+    received = answered(gateway, f"POST {BREED} HTTP/1.1\r\nHost: x\r\n{head}GET /healthz HTTP/1.1\r\n\r\n".encode())
+    assert received.startswith(b"HTTP/1.1 400")
+    assert b"HTTP/1.1 200" not in received
+
+
+def test_requests_that_wait_behind_another_are_bounded(gateway: httpx.Client) -> None:
+    one = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    last = one.replace(b"Host: x", b"Connection: close")
+    assert answered(gateway, one * 60 + last).count(b"HTTP/1.1 200") == 61
+    with connect(gateway) as connection:
+        connection.sendall(one * 1000)
+        with contextlib.suppress(ConnectionResetError):
+            assert read_all(connection).count(b"HTTP/1.1 200") < 100
+
+
+def test_a_body_in_small_pieces_is_answered_when_it_is_complete(
+    gateway: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.protocol.WAKING_SECONDS", 1000)
+    body = photo("green")
+    with connect(gateway) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(
+            f"POST {BREED} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        )
+        for start in range(0, len(body), 10):
+            connection.sendall(body[start : start + 10])
+        assert b'"breed":"green"' in read_all(connection)

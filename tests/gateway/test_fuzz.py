@@ -105,6 +105,48 @@ def test_any_form_is_answered_or_a_clear_error(client: httpx.Client, form: tuple
         assert json.loads(answer.text)
 
 
+scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just("\ud800"))
+anything = st.recursive(
+    st.one_of(scalars, st.sampled_from([[0], [[1.5]], {"b64": "AA=="}, {"b64": "!"}])),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.one_of(st.text(max_size=3), st.just("request")), inner, max_size=3),
+    ),
+    max_leaves=8,
+)
+signature_names = st.one_of(st.sampled_from(["describe", "pixels", "explain", "", "nope"]), scalars)
+rest_bodies = st.fixed_dictionaries(
+    {"instances": anything}, optional={"signature_name": signature_names, "other": anything}
+) | st.fixed_dictionaries({"inputs": anything}, optional={"signature_name": signature_names})
+tensor = st.fixed_dictionaries(
+    {
+        "name": st.one_of(st.sampled_from(["request", "images"]), anything),
+        "shape": st.one_of(st.lists(st.integers(-1, 4), max_size=3), anything),
+        "datatype": st.one_of(st.sampled_from(["INT32", "UINT8", "BYTES", "FP32", "BF16"]), anything),
+    },
+    optional={"data": anything, "parameters": anything},
+)
+infer_bodies = st.fixed_dictionaries(
+    {"inputs": st.one_of(st.lists(tensor, max_size=2), anything)},
+    optional={
+        "id": anything,
+        "parameters": st.one_of(
+            st.fixed_dictionaries({"signature_name": signature_names, "top_k": anything}), anything
+        ),
+        "outputs": st.one_of(st.lists(st.fixed_dictionaries({"name": anything, "parameters": anything})), anything),
+    },
+)
+
+
+@quick
+@given(body=st.one_of(anything, rest_bodies, infer_bodies), ends=st.sampled_from(["", "]", "\x00"]))
+@pytest.mark.parametrize("path", ["/v1/models/colours:predict", "/v2/models/colours/infer"])
+def test_any_json_is_answered_or_a_clear_error(client: httpx.Client, path: str, body: object, ends: str) -> None:
+    answer = client.post(path, content=(json.dumps(body) + ends).encode())
+    assert answer.status_code in {200, 400, 404, 415, 422}, answer.text
+    assert answer.status_code == 200 or list(answer.json()) == ["error"]
+
+
 schemathesis.serializer.alias(["image/bmp", "image/webp"], "application/octet-stream")
 schemathesis.openapi.format("binary", st.sampled_from(GOOD))
 described = schemathesis.openapi.from_dict(create_app(Settings.model_construct()).openapi())

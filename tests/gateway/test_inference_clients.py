@@ -73,18 +73,3 @@ def test_a_refusal_is_tritons_own_exception(triton: InferenceServerClient) -> No
     pixels.set_data_from_numpy(np.zeros((1, 8), np.uint8))
     with pytest.raises(InferenceServerException, match="must be of shape"):
         triton.infer("colours", [pixels])
-
-
-async def test_a_kserve_clients_calls_succeed_unchanged(client: httpx.Client) -> None:
-    kserve = pytest.importorskip("kserve", reason="needs kserve, which is too heavy for the development requirements")
-    rest = kserve.InferenceRESTClient(kserve.RESTConfig(protocol="v2"))
-    base = str(client.base_url).rstrip("/")
-    assert await rest.is_server_live(base)
-    assert await rest.is_server_ready(base)
-    assert await rest.is_model_ready(base, "doubler")
-    for binary in (True, False):
-        given = kserve.InferInput("x", [1, 2], "FP32")
-        given.set_data_from_numpy(np.array([[1, 2]], np.float32), binary_data=binary)
-        request = kserve.InferRequest(model_name="doubler", infer_inputs=[given])
-        answer = await rest.infer(base, request, model_name="doubler")
-        assert answer.outputs[0].as_numpy().tolist() == [[2.0, 4.0]]

@@ -104,6 +104,20 @@ def test_every_prediction_says_where_its_time_went(gateway: httpx.Client) -> Non
         assert float(stages["predict"]) > 0
 
 
+@pytest.mark.parametrize(("form", "painted"), [("json", 0), ("png", 1)])
+def test_an_explanation_says_and_counts_the_same(gateway: httpx.Client, form: str, painted: int) -> None:
+    answer = gateway.post("/api/v1/models/colours/explain", params={"format": form}, content=photo())
+    stages = set(re.findall(r"(\w+);dur=[\d.]+", answer.headers["server-timing"]))
+    assert stages == {"upload", "queue", "decode", "predict"} | ({"paint"} if painted else set())
+    samples = scraped(gateway)
+    for stage in ("upload", "queue", "decode", "predict", "paint"):
+        told = total(samples, "gateway_stage_seconds_count", stage=stage, model="colours")
+        assert told == (painted if stage == "paint" else 1)
+    assert total(samples, "gateway_images_total", model="colours") == 1
+    gateway.post("/api/v1/models/colours/explain", content=photo()[:60])
+    assert total(scraped(gateway), "gateway_decode_failures_total", reason="invalid_image") == 1
+
+
 def test_openmetrics_is_spoken_to_those_who_accept_it(gateway: httpx.Client) -> None:
     answer = gateway.get("/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
     assert answer.headers["content-type"].startswith("application/openmetrics-text")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from gateway.settings import Settings
 from tests.colour_server import ColourModel, ColourServer
 from tests.gateway.conftest import photo
+from tests.gateway.relay import Relay
 
 Start = Callable[..., httpx.Client]
 BREED = "/api/v1/predict_breed"
@@ -48,32 +49,52 @@ def test_names_that_are_nowhere_are_503_and_one_that_is_there_is_enough(
     assert start(serving_target=f"a.invalid:1,localhost:{port}").post(BREED, content=photo()).status_code == 200
 
 
-def test_a_server_of_two_that_is_killed_under_load_loses_no_request(start: Start) -> None:
-    lasting, dying = (ColourServer(models={"colours": {1: ColourModel()}}) for _ in range(2))
+def asked_while(gateway: httpx.Client, dying: ColourServer, happen: Callable[[], None]) -> set[tuple[int, bool]]:
+    """Statuses, and whether the colour was right, of requests during which a server of two comes to harm."""
+    reached = threading.Event()
     colours = ["red", "green", "blue"]
-    with lasting.serving(), ExitStack() as life:
-        life.enter_context(dying.serving())
-        gateway = start(serving_target=f"{lasting.address},{dying.address}")
 
-        def kill_at_work() -> None:
-            end = time.monotonic() + 30
-            while len(dying.batch_sizes) < 10 and time.monotonic() < end:
-                time.sleep(0.001)
-            life.close()
+    def ask(index: int) -> tuple[int, bool]:
+        if len(dying.batch_sizes) >= 10 and not reached.is_set():
+            reached.set()
+            happen()
+        colour = colours[index % 3]
+        answer = gateway.post(BREED, content=photo(colour))
+        return answer.status_code, answer.json().get("breed") == colour
 
-        killer = threading.Thread(target=kill_at_work)
-        killer.start()
+    with ThreadPoolExecutor(16) as pool:
+        answers = set(pool.map(ask, range(300)))
+    assert reached.is_set()
+    return answers
 
-        def ask(index: int) -> tuple[int, bool]:
-            colour = colours[index % 3]
-            answer = gateway.post(BREED, content=photo(colour))
-            return answer.status_code, answer.json().get("breed") == colour
 
-        with ThreadPoolExecutor(16) as pool:
-            answers = list(pool.map(ask, range(300)))
-        killer.join()
-        assert 10 <= len(dying.batch_sizes) < 150
-        assert set(answers) == {(200, True)}
+@pytest.mark.parametrize("harm", ["killed", "stalled"])
+def test_a_server_of_two_that_is_killed_or_stalls_under_load_loses_no_request(
+    start: Start, pair: tuple[ColourServer, ColourServer], harm: str
+) -> None:
+    lasting, dying = pair
+    with Relay(dying.address).running() as relay:
+        gateway = start(serving_target=f"{lasting.address},{relay.address}", request_timeout_seconds=6)
+        happen = relay.broken.set if harm == "killed" else relay.frozen.set
+        assert asked_while(gateway, dying, happen) == {(200, True)}
+
+
+def test_a_server_of_two_that_is_stuck_fails_its_own_requests_alone(
+    start: Start, pair: tuple[ColourServer, ColourServer]
+) -> None:
+    healthy, stuck = pair
+    target = f"{healthy.address},{stuck.address}"
+    gateway = start(serving_target=target, request_timeout_seconds=0.5, model_refresh_seconds=0.2)
+    for _ in range(4):
+        assert gateway.post(BREED, content=photo()).status_code == 200
+    stuck.stalled.set()
+    seen, end = Counter[int](), time.monotonic() + 2.5  # what is known of the model is too old after one
+    with ThreadPoolExecutor(8) as pool:
+        while time.monotonic() < end:
+            seen.update(pool.map(lambda _: gateway.post(BREED, content=photo()).status_code, range(8)))
+    assert seen[200] > seen.total() * 0.3
+    assert seen.total() == seen[200] + seen[504]
+    assert any(gateway.get("/readyz").status_code == 200 for _ in range(5))
 
 
 def test_replicas_with_different_versions_answer_every_request(

@@ -18,7 +18,7 @@ from gateway.errors import GatewayError, UnsupportedModel
 from gateway.pb.serving_pb2 import DataType, ModelVersionStatus, SignatureDef, Tensor
 from gateway.resolver import ContractResolver
 from gateway.settings import ModelOptions, Settings
-from gateway.tensors import shape_of
+from gateway.tensors import Wire, shape_of
 from tests.colour_server import signature
 from tests.gateway.conftest import photo
 
@@ -38,12 +38,12 @@ class Recorder:
         model: str,
         version: int,
         signature: str,
-        inputs: Mapping[str, Tensor],
+        inputs: Mapping[str, Wire],
         outputs: Sequence[str],
         deadline: Deadline,
     ) -> Mapping[str, Tensor]:
         del model, version, outputs, deadline
-        self.sent.append((signature, inputs))
+        self.sent.append((signature, {name: Tensor.FromString(b"".join(wire)) for name, wire in inputs.items()}))
         if signature == "describe":
             return {"card": Tensor(dtype="DT_STRING", string_val=[CARD], tensor_shape={"dim": [{"size": 1}]})}
         return {}

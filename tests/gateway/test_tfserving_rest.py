@@ -227,7 +227,12 @@ def test_an_unknown_model_is_404_as_an_error_object(gateway: httpx.Client) -> No
         assert (answer.status_code, list(answer.json())) == (404, ["error"])
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b'{"inputs": [NaN, ' + b"[" * 100_000])
+HALF_A_PAIR = rb'{"signature_name": "\ud800", "instances": [NaN]}'
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff", b"[" * 100_000, b'{"inputs": [NaN, ' + b"[" * 100_000, HALF_A_PAIR]
+)
 def test_what_is_not_json_is_400(gateway: httpx.Client, content: bytes) -> None:
     answer = gateway.post("/v1/models/colours:predict", content=content)
     assert answer.status_code == 400

@@ -71,6 +71,14 @@ def test_other_fields_and_empty_file_inputs_are_passed_over(
     assert posted(gateway, BREED, form(*parts)) == (200, "")
 
 
+def test_empty_file_inputs_without_end_are_not_gone_through(gateway: httpx.Client) -> None:
+    part = b'--X\r\nContent-Disposition: form-data; name="image"; filename=""\r\n\r\n\r\n'
+    headers = {"content-type": "multipart/form-data; boundary=X"}
+    answer = gateway.post(BREED, content=part * 1000 + b"--X--\r\n", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+    assert "too many parts" in answer.json()["detail"]
+
+
 def test_an_image_that_holds_the_boundary_like_bytes_arrives_whole(gateway: httpx.Client) -> None:
     tail = b"\r\n--X\r\n--X-\r\r\n-"
     assert posted(gateway, BREED, form(('name="image"; filename="a.png"', photo() + tail), boundary="XY"))[0] == 200

@@ -31,6 +31,11 @@ def test_flags_are_read_in_both_forms() -> None:
     )
 
 
+def test_channel_arguments_are_numbers_where_they_can_be() -> None:
+    read = flags.parse(["--model_base_path=m", "--grpc_channel_arguments=grpc.max_connection_age_ms=30000,a=b"])
+    assert read.grpc_channel_arguments == (("grpc.max_connection_age_ms", 30000), ("a", "b"))
+
+
 def test_flags_of_the_real_server_without_a_meaning_here_are_accepted() -> None:
     given = ["--rest_api_port=8501", "--rest_api_timeout_in_ms", "30000", "--per_process_gpu_memory_fraction=0.5"]
     read = flags.parse(["--model_base_path=m", *given, "--monitoring_config_file=f"])

@@ -1,9 +1,13 @@
 """What is published where there is no model yet."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,10 +24,19 @@ def first_model(models_dir: Path, **environment: str) -> subprocess.CompletedPro
 
 
 def test_a_published_model_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "anything/1").mkdir(parents=True)
+    (tmp_path / "dog_breed/1").mkdir(parents=True)
     done = first_model(tmp_path, WEIGHTS="/nowhere.h5")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert [path.name for path in tmp_path.iterdir()] == ["anything"]
+    assert [path.name for path in tmp_path.iterdir()] == ["dog_breed"]
+
+
+def test_a_model_that_the_containers_would_wait_for_in_vain_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cats_dogs/1").mkdir(parents=True)
+    refused = first_model(tmp_path)
+    assert refused.returncode == 1
+    (said,) = refused.stderr.splitlines()
+    assert "serving/models.config names dog_breed" in said
+    assert "the models that are published are cats_dogs" in said
 
 
 def test_given_weights_that_cannot_be_read_are_an_error_and_no_sample_takes_their_place(tmp_path: Path) -> None:
@@ -31,4 +44,21 @@ def test_given_weights_that_cannot_be_read_are_an_error_and_no_sample_takes_thei
     refused = first_model(tmp_path / "models", WEIGHTS=str(tmp_path / "missing.weights.h5"))
     assert refused.returncode == 1
     assert "trainer imagenet-dogs ended with status" in refused.stderr.splitlines()[-1]
+    assert not (tmp_path / "models").exists()
+
+
+def test_without_a_network_the_sample_model_is_begun_at_once_and_a_stop_leaves_nothing(tmp_path: Path) -> None:
+    nothing = dict.fromkeys(("https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9") | {"no_proxy": "", "NO_PROXY": ""}
+    environment = {**os.environ, **nothing, "KERAS_HOME": str(tmp_path), "MODELS_DIR": str(tmp_path / "models")}
+    command = [sys.executable, "-m", "scripts.first_model"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not any("sample" in child.cmdline() for child in psutil.Process(process.pid).children(recursive=True)):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the ImageNet class index cannot be fetched" in said
     assert not (tmp_path / "models").exists()

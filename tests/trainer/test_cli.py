@@ -1,10 +1,13 @@
 """The command line: a whole training run, stopped and resumed; errors in one line."""
 
 import json
+import socket
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from trainer import features, fit, records
+from trainer import downloads, features, fit, records
 from trainer.card import Card
 from trainer.config import RECIPES, Config, make, read
 from trainer.errors import TrainerError
@@ -22,10 +25,32 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 Trainer = Callable[..., tuple[int, str, str]]
 SMALL = ("--backbone", "mobilenet", "--alpha", "0.25", "--size", "32", "--weights", "none")
+TINY = ("--backbone", "tiny", "--size", "32", "--weights", "none")
 
 
 class WriteFolder(Protocol):
     def __call__(self, folder: Path, classes: dict[str, int], *, first: int = 0) -> Path: ...
+
+
+def preprocess_input(images: np.ndarray, data_format: str) -> np.ndarray:
+    assert data_format == "channels_last"
+    return images / 127.5 - 1
+
+
+def tiny(include_top: bool, input_shape: tuple[int, int, int], weights: str | None) -> keras.Model:
+    """A network as keras.applications builds them, of few layers: those take most of a run's time in being traced."""
+    assert not include_top
+    assert weights is None
+    images = keras.Input(input_shape)
+    maps = keras.layers.Conv2D(8, 3, strides=4, use_bias=False)(images)
+    maps = keras.layers.ReLU()(keras.layers.BatchNormalization()(maps))
+    maps = keras.layers.Conv2D(16, 3, strides=2, use_bias=False)(maps)
+    return keras.Model(images, keras.layers.ReLU()(keras.layers.BatchNormalization()(maps)), name="tiny")
+
+
+@pytest.fixture(autouse=True)
+def tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keras.applications, "Tiny", tiny, raising=False)
 
 
 @pytest.fixture
@@ -41,7 +66,7 @@ def card_of(version: Path) -> Card:
 def test_a_folder_of_photos_becomes_a_published_version_that_can_be_made_again_from_its_file(
     trainer: Trainer, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    status, out, _ = trainer("train", data, "--name", "colours", *SMALL, "--epochs", "3", "--views", "2")
+    status, out, _ = trainer("train", data, "--name", "colours", *TINY, "--epochs", "3", "--views", "2")
     assert status == 0, out
     version = tmp_path / "models" / "colours" / "1"
     card = card_of(version)
@@ -63,11 +88,13 @@ def test_a_folder_of_photos_becomes_a_published_version_that_can_be_made_again_f
     assert card_of(version.parent / "2").metrics == card.metrics
 
 
-@pytest.mark.parametrize("stage", ["features", "head"])
+@pytest.mark.parametrize("stage", ["features", "head", "fine-tuning"])
 def test_a_run_that_was_stopped_goes_on_where_it_was(
     stage: str, trainer: Trainer, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = ("train", data, "--name", "colours", *SMALL, "--epochs", "4", "--views", "2", "--patience", "9")
+    command = ["train", data, "--name", "colours", *TINY, "--epochs", "4", "--views", "2", "--patience", "9"]
+    if stage == "fine-tuning":
+        command += ["--fine-tune", "4", "--fine-tune-epochs", "3"]
     with monkeypatch.context() as patch:
         patch.setattr(fit, "SECONDS_BETWEEN_STATES", 0.0)
         patch.setattr(features, "BATCH_SIZE", 8)
@@ -85,7 +112,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
 
             def stop_after_second_epoch(self: fit.Checkpoints) -> None:
                 save(self)
-                if len(self.history) == 2:
+                if self._stage == stage and len(self.history) == 2:
                     raise KeyboardInterrupt
 
             patch.setattr(fit.Checkpoints, "_save", stop_after_second_epoch)
@@ -100,15 +127,19 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     assert len(history["head"]) == 4
     if stage == "features":
         assert "Computing features: 36/36" in error  # 16 of the 52 were kept
-    else:
+    elif stage == "head":
         assert "Fitting, head: 2/2" in error
+    else:
+        assert "Fitting, head" not in error
+        assert "Fitting, fine-tuning: 1/1" in error
+        assert len(history["fine-tuning"]) == 3
 
 
 def test_the_last_layers_are_fine_tuned_to_a_sigmoid_for_two_classes(
     trainer: Trainer, data: Path, tmp_path: Path
 ) -> None:
     status, _, error = trainer(
-        "train", data, "--name", "colours", "--recipe", "cats-dogs", *SMALL, "--pooling", "avg", "--hidden", "8",
+        "train", data, "--name", "colours", "--recipe", "cats-dogs", *TINY, "--pooling", "avg", "--hidden", "8",
         "--fine-tune-epochs", "2", "--views", "2",
     )  # fmt: skip
     assert status == 0, error
@@ -200,6 +231,49 @@ def test_a_mistake_is_answered_in_one_line(
     found, _, error = trainer(*(one.replace("{data}", str(data)) for one in arguments))
     assert (found, said in error.strip().splitlines()[-1]) == (status, True), error
     assert "Traceback" not in error
+
+
+@pytest.fixture
+def silent_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Connections are taken and never answered, as by a network that drops packets."""
+    monkeypatch.setattr(downloads, "CONNECT_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        for name in ("https_proxy", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+        yield
+
+
+@pytest.mark.usefixtures("silent_network")
+def test_a_network_that_does_not_answer_is_said_in_one_line(trainer: Trainer, data: Path) -> None:
+    status, _, error = trainer("train", data, "--name", "x", "--backbone", "vgg19")
+    assert status == 3
+    assert "weights of vgg19 cannot be fetched (no answer within 0.3 s); give a file" in error.splitlines()[-1]
+    status, _, error = trainer("imagenet-dogs")
+    assert status == 3
+    assert "class index cannot be fetched (no answer within 0.3 s)" in error.splitlines()[-1]
+
+
+def test_a_download_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "STALL_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
+
+        def answer_in_part() -> socket.socket:
+            connection, _ = server.accept()
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun")
+            return connection
+
+        connection = thread.submit(answer_in_part)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        with (
+            downloads.impatient_downloads(),
+            urllib.request.urlopen(address) as answer,
+            pytest.raises(TimeoutError),
+        ):
+            answer.read()
+        connection.result().close()
 
 
 def test_weights_of_another_network_are_refused_in_one_line(trainer: Trainer, data: Path, tmp_path: Path) -> None:

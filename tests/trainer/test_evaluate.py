@@ -108,6 +108,30 @@ def test_files_that_are_no_photos_are_listed_and_skipped(model_dir: Path, photos
     assert [Path(line.split(": ")[0]).name for line in found.unreadable] == ["broken.jpg", "notes.txt"]
 
 
+def test_what_tensorflow_cannot_decode_costs_the_others_of_its_batch_nothing(
+    model_dir: Path, photos: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (20, 12), COLOURS["Blue Spitz"]).save(photos / "Blue Spitz" / "9.tiff")
+    found = evaluate(model_dir, photos, unknown=None, output=tmp_path / "out", signature="serving_default")
+    assert (found.photos, found.accuracy) == (12, pytest.approx(11 / 12))
+    assert [line.split(": ")[0] for line in found.unreadable] == ["Blue Spitz/9.tiff"]
+    assert json.loads((tmp_path / "out/evaluation.json").read_text())["signature"] == "serving_default"
+
+
+def test_every_photo_has_a_line_of_what_was_said_of_it(model_dir: Path, photos: Path, tmp_path: Path) -> None:
+    (photos / "Red Setter" / "broken.jpg").write_text("no")
+    paint(tmp_path / "others" / "grey.png", (100, 100, 100))
+    evaluate(model_dir, photos, unknown=tmp_path / "others", output=tmp_path / "out")
+    lines = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    by_photo = {line["photo"]: line for line in lines}
+    assert len(by_photo) == len(lines) == 14
+    wrong = by_photo[str(photos / "Red Setter" / "0.png")]
+    assert (wrong["true"], next(iter(wrong["scores"]))) == ("Red Setter", "Green Hound")
+    assert sum(wrong["scores"].values()) == pytest.approx(1, abs=1e-5)
+    assert "error" in by_photo[str(photos / "Red Setter" / "broken.jpg")]
+    assert by_photo[str(tmp_path / "others" / "grey.png")]["true"] is None
+
+
 def test_a_folder_without_one_readable_photo_is_an_error(model_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "photos" / "Red Setter").mkdir(parents=True)
     (tmp_path / "photos" / "Red Setter" / "a.jpg").write_text("no")

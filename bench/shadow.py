@@ -1,0 +1,84 @@
+"""Callers' latency with a shadow beside it against none, before a model server that costs nothing.
+
+Run as ``python -m bench.shadow``. All of it shares the cores, so that what the copies cost the gateway shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+
+from bench.compare import Spread
+from bench.idle_server import MODEL
+from bench.load import Run, closed_loop
+from bench.photos import draw_photos, read_photos
+from bench.processes import LOOPBACK, Server, free_port
+from bench.systems import GATEWAY_PATH, answers, available, gateway_environment, posting
+
+
+def main() -> int:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(prog="python -m bench.shadow", description=__doc__)
+    parser.add_argument("--photos", type=Path)
+    parser.add_argument("--percent", type=float, default=10, help="of the requests that are copied (10)")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    options = parser.parse_args()
+    photos = read_photos(options.photos) if options.photos else draw_photos()
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    shadows = {"plain": {}, "shadowed": {MODEL: {"percent": options.percent, "version": 1}}}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+        port = free_port()
+        idle = Server("idle", ["bench.idle_server", "--port", str(port)], {}, Path(folder, "idle.log"))
+        running.callback(idle.stop)
+        target = f"{LOOPBACK}:{port}"
+        idle.wait_until(lambda: available(target, MODEL))
+        ports = {}
+        for name, shadow in shadows.items():
+            ports[name] = free_port()
+            settings = gateway_environment(target, MODEL, ports[name], shadows=json.dumps(shadow))
+            gateway = Server(name, ["gateway"], settings, Path(folder, f"{name}.log"))
+            running.callback(gateway.stop)
+            gateway.wait_until(partial(answers, ports[name], GATEWAY_PATH, photos[0]))
+        for callers in (1, 8):
+            _compare(console, ports, photos, callers, options.rounds, options.seconds)
+        console.print(f"copies by outcome: {_outcomes(ports['shadowed'])}")
+    return 0
+
+
+def _compare(
+    console: Console, ports: dict[str, int], photos: list[bytes], callers: int, rounds: int, seconds: float
+) -> None:
+    runs: dict[str, list[Run]] = {name: [] for name in ports}
+    for _ in range(rounds):
+        for name, port in ports.items():
+            connect = posting(port, GATEWAY_PATH, photos)
+            runs[name].append(closed_loop(connect, callers, seconds, range(len(photos)), dict))
+    for percent in (50, 95):
+        ratio = Spread.of(
+            [
+                shadowed.percentile(percent) / plain.percentile(percent)
+                for plain, shadowed in zip(runs["plain"], runs["shadowed"], strict=True)
+            ]
+        )
+        told = f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+        console.print(f"{callers} callers, p{percent}: shadowed over plain {told}")
+
+
+def _outcomes(port: int) -> dict[str, int]:
+    text = httpx.get(f"http://{LOOPBACK}:{port}/metrics").text
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return {one.labels["outcome"]: int(one.value) for one in samples if one.name == "gateway_shadow_images_total"}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,16 @@
+// Asks the person for an API key.
+
+import { byId } from "./dom.js";
+
+/** Opens the dialog; answers with the key, or null when the person gives none. */
+export function askForKey(refused) {
+  const dialog = byId("key");
+  const value = byId("key-value");
+  byId("key-title").textContent = refused ? "That key was not accepted" : "An API key is needed";
+  value.value = "";
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "use" ? value.value : null), { once: true });
+  });
+}

@@ -1,0 +1,36 @@
+// One photo's way to the API.
+
+import { CallFailed, call } from "./api.js";
+
+const LARGE_BYTES = 10_000_000;
+
+/**
+ * Sends a photo, no larger than the model needs it, and answers with the API's JSON.
+ * @param {Photo} photo
+ * @param {string} path Of the API.
+ * @param {{input?: object, service: Service, signal?: AbortSignal}} how `input` is what the model takes.
+ */
+export async function upload(photo, path, { input, service, signal }) {
+  const { body, thumbnail } = await photo.prepared(input);
+  signal?.throwIfAborted();
+  if (!thumbnail) await readable(photo.file);
+  const type = body.type.startsWith("image/") ? body.type : "application/octet-stream";
+  try {
+    return await call(path, { body, type, signal });
+  } catch (error) {
+    if (error.status !== 0 || body.size < LARGE_BYTES || signal?.aborted) throw error;
+    await service.check();
+    if (!service.reachable) throw error;
+    const size = Math.round(body.size / 1e6);
+    throw new CallFailed("Upload cut off", `With ${size} MB this file may be larger than is accepted.`, { status: 413, code: "upload_too_large" });
+  }
+}
+
+async function readable(file) {
+  if (!file.size) throw new CallFailed("Empty file", "There is nothing in it.", { status: 400, code: "empty_file" });
+  try {
+    await file.slice(0, 1).arrayBuffer();
+  } catch {
+    throw new CallFailed("Cannot be read", "The file was moved or changed, or may not be read.", { status: 400, code: "unreadable_file" });
+  }
+}

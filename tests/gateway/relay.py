@@ -1,0 +1,73 @@
+"""A way to a model server that can freeze, as the server's host does, or break, as its death does."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Relay:
+    """Passes bytes on between callers and an address.
+
+    Attributes:
+        address: Where it listens.
+        frozen: While it is set, connections are accepted by the system and nothing is passed on.
+        broken: Once it is set, every connection is reset and none is accepted.
+    """
+
+    def __init__(self, target: str) -> None:
+        host, port = target.rsplit(":", 1)
+        self._target = (host, int(port))
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listening.getsockname()[1]}"
+        self.frozen = threading.Event()
+        self.broken = threading.Event()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Relay]:
+        thread = threading.Thread(target=self._run)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self.broken.set()
+            thread.join()
+
+    def _run(self) -> None:
+        others: dict[socket.socket, socket.socket] = {}
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listening, selectors.EVENT_READ)
+            while not self.broken.is_set():
+                if self.frozen.is_set():
+                    self.broken.wait(0.01)
+                    continue
+                for key, _ in selector.select(0.01):
+                    ready = key.fileobj
+                    assert isinstance(ready, socket.socket)
+                    if ready is self._listening:
+                        near, far = ready.accept()[0], socket.create_connection(self._target)
+                        others |= {near: far, far: near}
+                        for one in (near, far):
+                            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+                            selector.register(one, selectors.EVENT_READ)
+                    elif ready in others and not _passed_on(ready, others[ready]):
+                        for one in (ready, others[ready]):
+                            selector.unregister(one)
+                            del others[one]
+                            one.close()
+            for one in (self._listening, *others):
+                one.close()
+
+
+def _passed_on(source: socket.socket, target: socket.socket) -> bool:
+    with contextlib.suppress(OSError):
+        data = source.recv(2**16)
+        target.sendall(data)
+        return bool(data)
+    return False
