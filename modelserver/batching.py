@@ -64,14 +64,14 @@ class Scheduler:
         starts = range(0, max(rows, 1), size)
         calls = [_Call([a[at : at + size] for a in arrays], min(size, rows - at), shapes, due) for at in starts]
         with self._changed:
-            waiting = self._queues.setdefault(run, deque())
-            if sum(call.rows for call in waiting) + rows > size * self.batching.max_enqueued_batches:
+            # No queue is ever empty: one that a refused call left behind would have no first call to look at.
+            if sum(call.rows for call in self._queues.get(run, ())) + rows > size * self.batching.max_enqueued_batches:
                 raise ServingError(
                     grpc.StatusCode.UNAVAILABLE,
                     "The batch scheduling queue to which this task was submitted is full; "
                     f"max_enqueued_batches is {self.batching.max_enqueued_batches}",
                 )
-            waiting.extend(calls)
+            self._queues.setdefault(run, deque()).extend(calls)
             self._changed.notify()
         answers = [call.answer.result() for call in calls]
         return answers[0] if len(answers) == 1 else [np.concatenate(parts) for parts in zip(*answers, strict=True)]

@@ -88,6 +88,18 @@ def test_a_request_larger_than_what_runs_at_once_is_split_and_its_answer_is_whol
     assert sizes == [3, 3, 2]
 
 
+def test_a_request_larger_than_the_whole_queue_is_refused_and_the_next_one_is_answered() -> None:
+    def run(values: Array) -> list[Array]:
+        return [values]
+
+    scheduler = Scheduler(Batching(max_batch_size=64, execution_size=2, max_enqueued_batches=2, threads=1))
+    for _ in range(2):
+        with pytest.raises(ServingError, match="queue to which this task was submitted is full"):
+            scheduler.run(run, [np.arange(5)])
+        [answer] = scheduler.run(run, [np.arange(4)])
+        assert answer.tolist() == [0, 1, 2, 3]
+
+
 def test_an_output_without_a_row_for_each_input_row_is_an_error() -> None:
     scheduler = Scheduler(Batching(threads=1))
     with pytest.raises(ServingError, match="0th dimension"):
