@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -42,36 +43,48 @@ def main() -> int:
         running.callback(idle.stop)
         target = f"{LOOPBACK}:{port}"
         idle.wait_until(lambda: available(target, MODEL))
-        ports = {}
+        gateways = {}
         for name, shadow in shadows.items():
-            ports[name] = free_port()
-            settings = gateway_environment(target, MODEL, ports[name], shadows=json.dumps(shadow))
+            port = free_port()
+            settings = gateway_environment(target, MODEL, port, shadows=json.dumps(shadow))
             gateway = Server(name, ["gateway"], settings, Path(folder, f"{name}.log"))
             running.callback(gateway.stop)
-            gateway.wait_until(partial(answers, ports[name], GATEWAY_PATH, photos[0]))
+            gateway.wait_until(partial(answers, port, GATEWAY_PATH, photos[0]))
+            gateways[name] = gateway, port
         for callers in (1, 8):
-            _compare(console, ports, photos, callers, options.rounds, options.seconds)
-        console.print(f"copies by outcome: {_outcomes(ports['shadowed'])}")
+            _compare(console, gateways, photos, callers, options.rounds, options.seconds)
+        console.print(f"copies by outcome: {_outcomes(gateways['shadowed'][1])}")
     return 0
 
 
 def _compare(
-    console: Console, ports: dict[str, int], photos: list[bytes], callers: int, rounds: int, seconds: float
+    console: Console,
+    gateways: dict[str, tuple[Server, int]],
+    photos: list[bytes],
+    callers: int,
+    rounds: int,
+    seconds: float,
 ) -> None:
-    runs: dict[str, list[Run]] = {name: [] for name in ports}
+    runs: dict[str, list[Run]] = {name: [] for name in gateways}
     for _ in range(rounds):
-        for name, port in ports.items():
-            connect = posting(port, GATEWAY_PATH, photos)
-            runs[name].append(closed_loop(connect, callers, seconds, range(len(photos)), dict))
-    for percent in (50, 95):
-        ratio = Spread.of(
-            [
-                shadowed.percentile(percent) / plain.percentile(percent)
-                for plain, shadowed in zip(runs["plain"], runs["shadowed"], strict=True)
-            ]
-        )
+        for name, (gateway, port) in gateways.items():
+            meter = partial(_cpu, gateway)
+            run = closed_loop(posting(port, GATEWAY_PATH, photos), callers, seconds, range(len(photos)), meter)
+            runs[name].append(run)
+    figures: dict[str, Callable[[Run], float]] = {
+        "p50": lambda run: run.percentile(50),
+        "p95": lambda run: run.percentile(95),
+        "CPU of the gateway": lambda run: run.cpu_ms("gateway"),
+    }
+    for name, figure in figures.items():
+        pairs = zip(runs["plain"], runs["shadowed"], strict=True)
+        ratio = Spread.of([figure(shadowed) / figure(plain) for plain, shadowed in pairs])
         told = f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
-        console.print(f"{callers} callers, p{percent}: shadowed over plain {told}")
+        console.print(f"{callers} callers, {name}: shadowed over plain {told}")
+
+
+def _cpu(gateway: Server) -> dict[str, float]:
+    return {"gateway": gateway.tree.cpu_seconds()}
 
 
 def _outcomes(port: int) -> dict[str, int]:

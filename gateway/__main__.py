@@ -25,7 +25,7 @@ from gateway.settings import Settings
 MAX_OPEN_FILES = 65_536
 """As many as are asked for where the system allows more."""
 
-MALLOC_OPTIONS = {-3: 4 * 2**20, -1: 32 * 2**20}
+MALLOC_OPTIONS = {-3: 4 * 2**20, -1: 16 * 2**20}
 """Of glibc's mallopt(3): M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, in bytes.
 
 What requests free is kept for the next ones: a photo, its pixels and its message are each more than glibc keeps by

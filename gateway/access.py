@@ -114,4 +114,4 @@ def describe(schema: dict[str, Any], *, keys: bool, limits: bool) -> None:
             for status, described in responses(*kinds).items():
                 known = operation["responses"].setdefault(str(status), described)
                 if known is not described:
-                    known["description"] += f"; {described['description']}"
+                    known["description"] += f" {described['description']}"

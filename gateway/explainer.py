@@ -18,7 +18,6 @@ from gateway.classifier import ImageBytes, Pixels, Ranked, checked_scores, image
 from gateway.contract import EXPLAIN, Contract
 from gateway.deadline import Deadline
 from gateway.decoding import Decoders
-from gateway.image_formats import open_image
 from gateway.overlay import Box, paint_heat
 from gateway.pb.serving_pb2 import Tensor
 from gateway.resolver import ContractResolver, Served
@@ -31,8 +30,6 @@ MAX_MAP_SIDE = 1024
 
 OVERLAY_SIDE = 768
 """Pixels of the longer side of a painted photo, at most."""
-
-_SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and height
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -146,21 +143,15 @@ def _caught(
 
 def _decoded(upload: bytes, contract: Contract, max_pixels: int) -> tuple[Pixels, Box]:
     pixels = images.decode_image(upload, contract.target, max_pixels=max_pixels)
-    return pixels, covered(_upright_size(upload, max_pixels), contract.target)
+    return pixels, covered(images.upright_size(upload, max_pixels), contract.target)
 
 
 def _painted(upload: bytes, explanation: Explanation, max_pixels: int) -> bytes:
-    width, height = _upright_size(upload, max_pixels)
+    width, height = images.upright_size(upload, max_pixels)
     shrink = min(1.0, OVERLAY_SIDE / max(width, height))
     whole = images.Target(max(1, round(height * shrink)), max(1, round(width * shrink)), "squash")
     photo = images.decode_image(upload, whole, max_pixels=max_pixels)
     return paint_heat(photo, explanation.heatmap, explanation.box)
-
-
-def _upright_size(upload: bytes, max_pixels: int) -> tuple[int, int]:
-    _, picture, orientation = open_image(upload, max_pixels)
-    width, height = picture.size
-    return (height, width) if orientation in _SIDEWAYS else (width, height)
 
 
 def covered(size: tuple[int, int], target: images.Target) -> Box:
@@ -173,19 +164,18 @@ def covered(size: tuple[int, int], target: images.Target) -> Box:
     Returns:
         Inside of the photo for ``crop``, all of it for ``squash``; for ``pad`` it reaches past the photo.
     """
-    width, height = size
-    if target.fit == "squash":
-        return Box(0, 0, 1, 1)
-    if target.fit == "crop":
-        scale = max(target.width / width, target.height / height)
-        across, down = min(1, target.width / scale / width), min(1, target.height / scale / height)
-        return Box((1 - across) / 2, (1 - down) / 2, (1 + across) / 2, (1 + down) / 2)
-    scale = min(target.width / width, target.height / height)
-    inside = max(1, round(width * scale)), max(1, round(height * scale))
-    left, top = (target.width - inside[0]) // 2, (target.height - inside[1]) // 2
-    return Box(
-        -left / inside[0], -top / inside[1], (target.width - left) / inside[0], (target.height - top) / inside[1]
-    )
+    whole, wanted = size, (target.width, target.height)
+    resized, part = images.placement(whole, wanted, target.fit)
+    edges: list[float] = []
+    for side in (0, 1):
+        before = (wanted[side] - resized[side]) // 2
+        after = wanted[side] - resized[side] - before
+        edges += [
+            part[side] / whole[side] - before / resized[side],
+            part[side + 2] / whole[side] + after / resized[side],
+        ]
+    left, right, top, bottom = edges
+    return Box(left, top, right, bottom)
 
 
 def _checked_map(contract: Contract, tensor: Tensor | None) -> HeatMap:

@@ -50,9 +50,9 @@ class ImageTooLarge(ImageError):
     code = "image_too_large"
 
 
-# The most segments of a JPEG before its first scan, chunks of a PNG, and blocks of a GIF before its first frame: each
-# costs a turn of a Python loop, here and in Pillow, while no other thread runs. Restart markers in a scan and blocks of
-# a frame are not walked, and do not count. libpng makes chunks of 8 KiB: 25 MiB are 3,200.
+# The most segments of a JPEG before its first scan, chunks of a PNG or WebP, and blocks of a GIF before its first
+# frame: each costs a turn of a loop, here and in Pillow or libwebp, while no other thread runs. Restart markers in a
+# scan and blocks of a frame are not walked, and do not count. libpng makes chunks of 8 KiB: 25 MiB are 3,200.
 _MAX_PARTS: Final = 1 << 14
 # How many times more pixels than ``max_pixels`` a JPEG may have. A decoder of one scan holds a few rows and the scaled
 # image; one of several scans (progressive) holds 6 bytes a pixel as coefficients, whatever the scale.
@@ -260,9 +260,21 @@ def _open_bmp(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]
 def _open_webp(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]:
     # Checked here, because the reader makes two canvases when it is opened.
     check_pixels(_webp_size(data), max_pixels)
+    _check_webp_chunks(data)
     picture = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
     check_pixels(picture.size, max_pixels)
     return picture, picture.info.get("exif", b"")
+
+
+def _check_webp_chunks(data: bytes) -> None:
+    """Bounds what libwebp walks, and makes a frame of each, before it gives the first."""
+    position, end = 12, min(len(data), 8 + int.from_bytes(data[4:8], "little"))
+    for _ in range(_MAX_PARTS):
+        if position + 8 > end:
+            return
+        kind, length = struct.unpack_from("<4sI", data, position)
+        position += 24 if kind == b"ANMF" else 8 + length + (length & 1)  # a frame's own chunks follow its header
+    raise InvalidImage("The WebP image has too many chunks.")
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

@@ -112,7 +112,7 @@ def decode_image(
     upright = (target.width, target.height)
     wanted = upright[::-1] if orientation in _SIDEWAYS else upright
 
-    size, box = _placement(picture.size, wanted, target.fit)
+    size, box = placement(picture.size, wanted, target.fit)
     scale = _draft(picture, size, box) if target.interpolation != "nearest" else 1
     check_pixels(picture.size, max_pixels)
     with reading(name):
@@ -141,14 +141,20 @@ def reencode_image(
         UnsupportedImage, InvalidImage, ImageTooLarge: As :func:`decode_image` raises them.
     """
     encoded = bytes(data)
-    _, picture, orientation = open_image(encoded, max_pixels)
-    width, height = picture.size[::-1] if orientation in _SIDEWAYS else picture.size
+    width, height = upright_size(encoded, max_pixels)
     scale = min(1.0, max_side / max(width, height))
     target = Target(max(1, round(height * scale)), max(1, round(width * scale)), "squash")
     sent = io.BytesIO()
     pixels = decode_image(encoded, target, max_pixels=max_pixels)
     Image.fromarray(pixels).save(sent, "JPEG", quality=95, subsampling=0)
     return sent.getvalue()
+
+
+def upright_size(data: bytes, max_pixels: int) -> tuple[int, int]:
+    """Width and height of an image as it is meant to be seen; errors as of :func:`decode_image`."""
+    _, picture, orientation = open_image(data, max_pixels)
+    width, height = picture.size
+    return (height, width) if orientation in _SIDEWAYS else (width, height)
 
 
 _FILTERS: Final[dict[Interpolation, Image.Resampling]] = {
@@ -176,10 +182,10 @@ _UPRIGHT: Final = {
 _SIDEWAYS: Final = frozenset({5, 6, 7, 8})
 
 
-def _placement(
+def placement(
     size: tuple[int, int], wanted: tuple[int, int], fit: FitMode
 ) -> tuple[tuple[int, int], tuple[float, float, float, float]]:
-    """What part of an image of ``size`` is resized (left, top, right, bottom), and to what size."""
+    """To what size an image of ``size`` is resized, and what part of it: left, top, right, bottom."""
     width, height = size
     if fit == "squash":
         return wanted, (0, 0, width, height)

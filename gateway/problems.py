@@ -105,7 +105,7 @@ def _documented(kinds: Iterable[type[errors.GatewayError]]) -> dict[str, object]
         for kind in listed
     }
     described: dict[str, object] = {
-        "description": "; ".join(f"`{kind.code}`: {(kind.__doc__ or '').strip().splitlines()[0]}" for kind in listed),
+        "description": " ".join(f"`{kind.code}`: {(kind.__doc__ or '').strip().splitlines()[0]}" for kind in listed),
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}},
     }
     if any(kind.retry_after_seconds is not None for kind in listed):
@@ -113,6 +113,17 @@ def _documented(kinds: Iterable[type[errors.GatewayError]]) -> dict[str, object]
             "Retry-After": {"description": "Seconds after which to try again.", "schema": {"type": "integer"}}
         }
     return described
+
+
+def error_objects(descriptions: Mapping[int, str]) -> dict[int | str, dict[str, object]]:
+    """The same for an interface whose errors are ``{"error": "..."}``, by what each status means there."""
+    return {
+        status: {
+            "description": description,
+            "content": {"application/json": {"schema": {"type": "object"}, "example": {"error": description}}},
+        }
+        for status, description in descriptions.items()
+    }
 
 
 async def _gateway_error(request: Request, error: Exception) -> Response:

@@ -234,11 +234,26 @@ class _AnswerTransport:
     """The transport as an answer sees it, which may write and then close."""
 
     def __init__(self, protocol: HttpProtocol, transport: asyncio.Transport) -> None:
+        self._protocol = protocol
         self._transport = transport
+        self._held = b""
         self.is_closing = transport.is_closing
-        self.close = protocol.end
 
     def write(self, data: bytes) -> None:
-        """Write, unless the caller is gone: uvloop would raise then, before it says so."""
-        if not self._transport.is_closing():
-            self._transport.write(data)
+        """Write an answer's head together with its body, which follows at once: one packet instead of two."""
+        if self._held:
+            self._send(data)
+        else:
+            self._held = data
+            self._protocol.loop.call_soon(self._send)
+
+    def close(self) -> None:
+        """Close the connection when all is written."""
+        self._send()
+        self._protocol.end()
+
+    def _send(self, data: bytes = b"") -> None:
+        pieces, self._held = [one for one in (self._held, data) if one], b""
+        # Unless the caller is gone: uvloop would raise then, before it says so.
+        if pieces and not self._transport.is_closing():
+            self._transport.writelines(pieces)

@@ -22,6 +22,9 @@ access = logging.getLogger("gateway.access")
 QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 """Asked every few seconds by machines; logged at debug level only, unless they fail."""
 
+MAX_LOGGED_PATH = 1000
+"""Characters of an address that are logged; callers may send 64 KiB of it."""
+
 
 class Telemetry:
     """Gives every request a `Call` to be filled in, and reports it at its end.
@@ -79,7 +82,7 @@ def _log(scope: Scope, status: int, seconds: float, call: Call) -> None:
     if not access.isEnabledFor(level):
         return
     # Encoded again: a line break in an address must not become one in the log.
-    path = quote(scope["path"], safe="/:@")
+    path = quote(scope["path"][:MAX_LOGGED_PATH], safe="/:@")
     fields: dict[str, object] = {
         "method": scope["method"],
         "path": path,

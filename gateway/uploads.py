@@ -6,7 +6,7 @@ is complete, and so that nothing is ever written to disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from python_multipart.exceptions import FormParserError
@@ -49,7 +49,7 @@ class Upload:
     error: GatewayError | None = None
 
     @property
-    def content(self) -> Sequence[bytes] | GatewayError:
+    def content(self) -> list[bytes] | GatewayError:
         """The pieces, or why there are none."""
         return self.data if self.error is None else self.error
 

@@ -41,7 +41,7 @@ examples:
   python -m trainer evaluate models/dog_breed photos/test --unknown photos_of_other_things
   python -m trainer promote dog_breed 3 stable
 
-A command that was stopped (Ctrl-C) goes on where it was when it is given again.
+Training that was stopped (Ctrl-C) goes on where it was when the same command is given again.
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 weights or class names not available, 130 stopped."""
 
 
@@ -64,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = " ".join(arguments[:1])
         # Libraries in the middle of being imported make other errors of it.
         if interrupted or isinstance(error, KeyboardInterrupt):
-            sys.stderr.write(f"trainer {command}: stopped; the same command goes on from here\n")
+            resumes = "; the same command goes on from here" if command == "train" else ""
+            sys.stderr.write(f"trainer {command}: stopped{resumes}\n")
             return 130
         if isinstance(error, TrainerError | OSError):
             sys.stderr.write(f"trainer {command}: {error}\n")

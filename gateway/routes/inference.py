@@ -26,6 +26,7 @@ from gateway.inference_protocol import (
     write_response,
 )
 from gateway.pb.serving_pb2 import ModelVersionStatus, TensorInfo
+from gateway.problems import error_objects
 from gateway.resolver import Served
 from gateway.routes import health
 from gateway.tensors import Array
@@ -38,12 +39,8 @@ Version = Annotated[int, Path(ge=0, le=MAX_VERSION, description="Version of the 
 
 DEFAULT_TOP_K = 5
 
-ERRORS: dict[int | str, dict[str, object]] = {
-    status: {
-        "description": description,
-        "content": {"application/json": {"schema": {"type": "object"}, "example": {"error": description}}},
-    }
-    for status, description in {
+ERRORS = error_objects(
+    {
         400: "The request is not of the protocol, or its tensors are not what the model takes.",
         404: "There is no such model or version.",
         413: "The body is too large.",
@@ -53,8 +50,8 @@ ERRORS: dict[int | str, dict[str, object]] = {
         502: "The model server failed.",
         503: "The model server cannot be reached, or no version is available.",
         504: "The answer did not come within the deadline.",
-    }.items()
-}
+    }
+)
 INFER: dict[str, object] = {
     "requestBody": {
         "required": True,
@@ -186,7 +183,7 @@ async def _classified(
         array = await parts.in_thread(lambda texts: from_base64(texts, name), array, deadline)
     if array.ndim not in (1, 2) or array.size == 0 or array.size != len(array):
         raise errors.InvalidTensor(f"The input {name!r} must be of shape [n] or [n, 1], one image an element.")
-    uploads = [(one,) for one in array.ravel().tolist()]
+    uploads = [[one] for one in array.ravel().tolist()]
     limit = parts.settings.max_batch_images
     if len(uploads) > limit:
         raise errors.InvalidTensor(f"{len(uploads)} images are more than the {limit} that are taken at once.")

@@ -23,6 +23,7 @@ from gateway.dependencies import MAX_VERSION, CallDep, ModelName, Services, Serv
 from gateway.json_tensors import is_binary, json_array, json_strings, read_json, write_json
 from gateway.pb.serving_pb2 import DataType, ModelVersionStatus, SignatureDef, TensorInfo
 from gateway.predictor import Predicted
+from gateway.problems import error_objects
 from gateway.signature_inputs import check_names
 from gateway.tensors import Array
 from gateway.uploads import read_body
@@ -38,12 +39,8 @@ BINARY_SUFFIX = "_bytes"
 
 GRPC_CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
-ERRORS: dict[int | str, dict[str, object]] = {
-    status: {
-        "description": description,
-        "content": {"application/json": {"schema": {"type": "object"}, "example": {"error": description}}},
-    }
-    for status, description in {
+ERRORS = error_objects(
+    {
         400: "The request cannot be read, or the model refuses it.",
         404: "There is no such model, version or label.",
         408: "The body came too slowly.",
@@ -51,8 +48,8 @@ ERRORS: dict[int | str, dict[str, object]] = {
         429: "The gateway has all the work that it takes.",
         503: "The model server cannot be reached, or no version is available.",
         504: "The answer did not come within the deadline.",
-    }.items()
-}
+    }
+)
 PREDICT: dict[str, object] = {
     "requestBody": {
         "required": True,

@@ -48,17 +48,19 @@ def test_chosen_photos_become_tiles_with_breed_confidence_and_bars(page: Page, f
 
 
 def test_a_file_that_fails_says_why_and_the_others_go_on(page: Page, files: Files, tmp_path: Path) -> None:
-    corrupt, text = tmp_path / "cut.jpg", tmp_path / "notes.txt"
+    corrupt, text, empty = tmp_path / "cut.jpg", tmp_path / "notes.txt", tmp_path / "<b>empty.png"
+    empty.touch()
     buffer = io.BytesIO()
     Image.effect_noise((300, 300), 90).save(buffer, "JPEG")
     corrupt.write_bytes(buffer.getvalue()[:3000])
     text.write_text("no photo")
-    page.choose([*files("red"), corrupt, text, *files("blue", "green")])
-    tiles = page.settled(5)
-    assert [tile.heading for tile in tiles.values()] == ["Red", "No answer", "No answer", "Blue", "Green"]
+    page.choose([*files("red"), corrupt, text, empty, *files("blue", "green")])
+    tiles = page.settled(6)
+    assert [tile.heading for tile in tiles.values()] == ["Red", *["No answer"] * 3, "Blue", "Green"]
+    assert tiles["<b>empty.png"].detail == "Empty file. There is nothing in it."
     assert tiles["cut.jpg"].detail == ("Invalid image. The JPEG image is truncated or corrupt and cannot be decoded.")
     assert tiles["notes.txt"].detail.startswith("Unsupported image format. This is not an image")
-    assert page.count() == "3 of 5 photos answered · 2 failed"
+    assert page.count() == "3 of 6 photos answered · 3 failed"
     assert not page.shown("#retry")  # they would only fail again
 
 
@@ -348,6 +350,7 @@ def test_the_model_card_is_read_in_words(page: Page) -> None:
     text = eventually(lambda: page.one("#card").text)
     assert "colours, version 1" in text
     assert "A sample: it knows drawings only" in text
+    assert "The card does not say." in text
     assert "3 classes. It always names one." in text
     assert "8 pixels, scaled to cover, the middle is kept, bilinear" in text
     press(page, Keys.ESCAPE)

@@ -110,6 +110,19 @@ def test_configuration_is_that_of_compose() -> None:
     assert text_format.Parse(data["models.config"], ModelServerConfig()) == ours_models
 
 
+def test_a_changed_configuration_reaches_the_pods_without_a_rollout() -> None:
+    """A folder of a ConfigMap follows it, a single file mounted out of one does not; a generated name is a new one."""
+    serving = named(base(), "Deployment", "serving")
+    [volume] = [one for one in cast(list[Manifest], at(serving, f"{POD}.volumes")) if "configMap" in one]
+    assert at(volume, "configMap.name") == at(named(base(), "ConfigMap", "serving-config"), "metadata.name")
+    mounts = cast(list[Manifest], at(serving, f"{CONTAINER}.volumeMounts"))
+    [mount] = [one for one in mounts if one["name"] == volume["name"]]
+    assert "subPath" not in mount
+    args = cast(list[str], at(serving, f"{CONTAINER}.args"))
+    assert f"--model_config_file={mount['mountPath']}/models.config" in args
+    assert flags.parse(args).model_config_file_poll_wait_seconds > 0
+
+
 def test_the_programs_take_what_they_are_given() -> None:
     found = base()
     args = cast(list[str], at(named(found, "Deployment", "serving"), f"{CONTAINER}.args"))

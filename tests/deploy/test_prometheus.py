@@ -25,7 +25,7 @@ from gateway.settings import Settings
 from tests.colour_server import ColourModel, ColourServer
 from tests.deploy.test_monitoring import DASHBOARD, MONITORING, RULES
 from tests.gateway.conftest import photo, running_gateway
-from tests.gateway.processes import until
+from tests.gateway.processes import gateway_process, until
 
 SHOWN = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
 SCRAPE_INTERVAL, RATE_INTERVAL = "250ms", "2s"
@@ -47,6 +47,19 @@ def test_promtool_finds_nothing_wrong(arguments: tuple[str, ...]) -> None:
     command = [program("promtool"), *arguments]
     done = subprocess.run(command, cwd=MONITORING, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_promtool_finds_nothing_wrong_with_the_metrics(workers: str) -> None:
+    command = [program("promtool"), "check", "metrics"]
+    server = ColourServer(models={"colours": {1: ColourModel()}})
+    with server.serving() as address, gateway_process(address, WORKERS=workers, LOG_LEVEL="error") as (gateway, _):
+        for content in (photo(), b"broken"):
+            gateway.post("/api/v1/predict_breed", content=content)
+        told = gateway.get("/metrics").text
+    assert "gateway_decode_failures_total" in told
+    done = subprocess.run(command, input=told, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +146,7 @@ def serving_metrics() -> Iterator[str]:
             scrape = next(scrapes)
             body = re.sub(r"(?m)(?<=} )\d+$", lambda found: str(int(found[0]) * scrape), text).encode()
             self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.send_header("Content-Type", "text/plain")  # and no more, as TensorFlow Serving has it
             self.end_headers()
             self.wfile.write(body)
 

@@ -383,6 +383,15 @@ def test_a_file_of_countless_small_parts_is_refused(name: str, position: int, pa
         decode_image(after(ORDINARY[name], position, part), Target(8, 8))
 
 
+@pytest.mark.parametrize("part", [b"ZZZZ" + bytes(4), b"ANMF" + struct.pack("<I", 16) + bytes(16)])
+def test_a_webp_of_countless_chunks_is_refused_and_what_follows_it_passed_over(part: bytes) -> None:
+    more = part * 20_000
+    grown = struct.pack("<I", len(ORDINARY["webp"]) - 8 + len(more))
+    with pytest.raises(InvalidImage, match="WebP image has too many chunks"):
+        decode_image(ORDINARY["webp"][:4] + grown + ORDINARY["webp"][8:] + more, Target(8, 8))
+    assert decode_image(ORDINARY["webp"] + more, Target(8, 8)).shape == (8, 8, 3)
+
+
 @pytest.mark.parametrize(
     ("name", "position", "part", "size"),
     [

@@ -20,6 +20,7 @@ def test_a_request_is_followed_by_its_id_from_the_access_log_to_the_model_server
     with path.open("wb") as file, gateway_process(model_server.address, file, LOG_FORMAT="json") as (client, _):
         secret = {"authorization": "Bearer s3cret", "x-request-id": "trace-me-1"}
         assert client.post("/api/v1/predict_breed?top_k=2", content=photo(), headers=secret).status_code == 200
+        client.get("/" + "%0A" * 10_000, headers={"x-request-id": "long"})
         client.post("/v1/models/nope:predict", content=b"{", headers={"x-request-id": "trace-me-2"})
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
@@ -38,6 +39,9 @@ def test_a_request_is_followed_by_its_id_from_the_access_log_to_the_model_server
     assert "trace-me-1" in model_server.request_ids
     [second] = [line for line in lines if line.get("request_id") == "trace-me-2"]
     assert second["status"] == 400
+    [third] = [line for line in lines if line.get("request_id") == "long"]
+    assert third["path"].startswith("/%0A%0A")
+    assert len(third["path"]) < 3_001
     assert "s3cret" not in path.read_text()
     assert "/healthz" not in path.read_text()
 

@@ -79,6 +79,19 @@ def test_a_server_of_two_that_is_killed_or_stalls_under_load_loses_no_request(
         assert asked_while(gateway, dying, happen) == {(200, True)}
 
 
+def test_a_server_that_takes_its_time_is_pinged_and_left_alone(start: Start, model_server: ColourServer) -> None:
+    named = model_server.address.replace("127.0.0.1", "localhost")  # so there might be several
+    gateway = start(serving_target=named, request_timeout_seconds=3, model_refresh_seconds=60)
+    assert gateway.post(BREED, content=photo()).status_code == 200
+    before = model_server.calls
+    model_server.stalled.set()
+    ready = threading.Timer(2.4, model_server.stalled.clear)  # pinged after one second, and again after two
+    ready.start()
+    assert gateway.post(BREED, content=photo()).status_code == 200
+    ready.join()
+    assert model_server.calls == before + 1
+
+
 def test_a_server_of_two_that_is_stuck_fails_its_own_requests_alone(
     start: Start, pair: tuple[ColourServer, ColourServer]
 ) -> None:

@@ -118,7 +118,7 @@ async def classify(backend: Recorder, files: list[bytes]) -> None:
     decoders = Decoders(1, limits.max_image_pixels)
     try:
         classifier = Classifier(backend, resolver, decoders, limits)
-        await classifier.classify("m", Selector(), [(file,) for file in files], 2, Deadline.after(10), Call())
+        await classifier.classify("m", Selector(), [[file] for file in files], 2, Deadline.after(10), Call())
     except GatewayError:
         pass  # the model is refused, or answers nothing; what counts is what it was sent
     finally:
