@@ -1,4 +1,4 @@
-"""Values for serving/batching.config, by trying them. Run as ``python -m bench.sweep MODEL_FOLDER``.
+"""Values for the files in serving/, by trying them. Run as ``python -m bench.sweep MODEL_FOLDER``.
 
 Each setting gets a model server of its own; all are asked in turn, in rounds, so that a busy moment hits all alike.
 """
@@ -50,7 +50,7 @@ def main() -> int:
     """Sweeps, and prints a table."""
     parser = argparse.ArgumentParser(prog="python -m bench.sweep", description=__doc__)
     parser.add_argument("model", type=Path, help="folder of a model's versions")
-    parser.add_argument("--max-batch-size", type=_numbers, default=[4, 8, 32])
+    parser.add_argument("--max-batch-size", type=_numbers, default=[2, 4, 8, 32])
     parser.add_argument("--timeout-micros", type=_numbers, default=[0, 2000])
     parser.add_argument("--threads", type=_numbers, default=[2])
     parser.add_argument("--rounds", type=int, default=3)

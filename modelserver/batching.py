@@ -1,113 +1,144 @@
-"""Joining requests: TensorFlow's own batching op, built around one signature.
+"""Joining requests: calls that wait while others compute run together, and each gets its own rows back.
 
-The op queues the rows of concurrent calls, runs the computation once over all of them and gives each caller its own
-rows back, all inside TensorFlow and without Python's lock. It is what ``tf.nondifferentiable_batch_function`` builds;
-that decorator is for eager functions and leaves the queue's name to chance, so the op is made here.
+As in TensorFlow Serving, one set of threads runs the batches of all models, and a batch is ready when it is full or
+its oldest call has waited long enough. The rows go through the same session callable that runs a call alone, so the
+model is in memory once; TensorFlow's own batching op, which holds the model in a function, took three times as much.
 """
 
-from collections.abc import Sequence
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 
-import tensorflow as tf
-from tensorflow.core.framework import graph_pb2
+import grpc
+import numpy as np
+from tensorflow.python.framework.errors_impl import InvalidArgumentError
 
 from modelserver.config import Batching
-from modelserver.optimize import Optimizer
+from modelserver.errors import ServingError, failed_precondition
+from modelserver.tensors import Array
 
-# Nodes whose values a function cannot capture: the reference variables of TensorFlow 1.
-_REFERENCES = frozenset({"Variable", "VariableV2", "TemporaryVariable"})
-
-
-class NotBatchableError(Exception):
-    """A signature whose graph cannot run inside the batching op; the text says why."""
+Run = Callable[..., list[Array]]
 
 
-def batched(
-    graph: tf.Graph,
-    name: str,
-    inputs: Sequence[tf.Tensor],
-    outputs: Sequence[tf.Tensor],
-    batching: Batching,
-    optimize: Optimizer,
-) -> list[tf.Tensor]:
-    """Adds to ``graph`` a batching op over the part of it that leads from ``inputs`` to ``outputs``.
+@dataclass(slots=True)
+class _Call:
+    arrays: Sequence[Array]
+    rows: int
+    shapes: tuple[tuple[int, ...], ...]
+    due: float
+    answer: "Future[list[Array]]" = field(default_factory=Future)
+
+
+class Scheduler:
+    """The threads that run batches, and the queues that they take them from.
 
     Args:
-        graph: A TensorFlow 1 graph, with its variables; a session on it owns the queue, and ends it when closed.
-        name: Of the queue; calls share a batch when they share this name and the session.
-        inputs: Fed tensors, each with the batch dimension first.
-        outputs: What to compute, each with the batch dimension first.
-        batching: Sizes and times.
-        optimize: Rewrites the computation.
-
-    Returns:
-        The batched outputs, in the order of ``outputs``; feed the same ``inputs``.
-
-    Raises:
-        NotBatchableError: The graph holds something that a function cannot capture.
+        batching: Sizes and times, the same for every queue.
     """
-    part = tf.compat.v1.graph_util.extract_sub_graph(graph.as_graph_def(), [tensor.op.name for tensor in outputs])
-    handles = _handles(graph, part)
-    computation = _Computation(part, [*inputs, *handles], outputs, optimize)
-    with graph.as_default():
-        specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in inputs]
 
-        def body(*rows: tf.Tensor) -> list[tf.Tensor]:
-            function = tf.compat.v1.get_default_graph()
-            return computation([*rows, *(function.capture(handle) for handle in handles)])
+    def __init__(self, batching: Batching) -> None:
+        self.batching = batching
+        self._changed = threading.Condition()
+        self._queues: dict[Run, deque[_Call]] = {}
+        for _ in range(batching.threads):
+            threading.Thread(target=self._work, name="batch", daemon=True).start()
 
-        function = tf.function(body, autograph=False).get_concrete_function(*specs)
-        return list(
-            tf.raw_ops.BatchFunction(
-                in_tensors=list(inputs),
-                captured_tensors=function.captured_inputs,
-                f=function,
-                Tout=[tensor.dtype for tensor in outputs],
-                num_batch_threads=batching.threads,
-                max_batch_size=batching.max_batch_size,
-                batch_timeout_micros=batching.timeout_micros,
-                max_enqueued_batches=batching.max_enqueued_batches,
-                allowed_batch_sizes=list(batching.allowed_sizes),
-                enable_large_batch_splitting=batching.split_large,
-                shared_name=name,
-                batching_queue=name,
-            )
-        )
+    def run(self, run: Run, arrays: Sequence[Array]) -> list[Array]:
+        """Computes ``run(*arrays)`` together with other calls of the same ``run``.
 
+        Args:
+            run: Takes and gives arrays with one number of rows; it is what calls share a batch by.
+            arrays: Each with the same number of rows, at least one.
 
-def _handles(graph: tf.Graph, part: graph_pb2.GraphDef) -> list[tf.Tensor]:
-    # The handles of variables and tables. One made inside the function would be another variable; that of the loaded
-    # one is passed in.
-    handles = []
-    for node in part.node:
-        if node.op in _REFERENCES:
-            raise NotBatchableError(f"{node.name} is a {node.op}")
-        operation = graph.get_operation_by_name(node.name)
-        if not operation.inputs and operation.outputs and operation.outputs[0].dtype == tf.resource:
-            handles.append(operation.outputs[0])
-    return handles
+        Raises:
+            ServingError: UNAVAILABLE, too much waits already.
+            Exception: Whatever ``run`` raises for these rows.
+        """
+        size = self.batching.execution_size
+        rows = len(arrays[0])
+        shapes = tuple(array.shape[1:] for array in arrays)
+        due = time.monotonic() + self.batching.timeout_micros / 1e6
+        starts = range(0, max(rows, 1), size)
+        calls = [_Call([a[at : at + size] for a in arrays], min(size, rows - at), shapes, due) for at in starts]
+        with self._changed:
+            # No queue is ever empty: one that a refused call left behind would have no first call to look at.
+            if sum(call.rows for call in self._queues.get(run, ())) + rows > size * self.batching.max_enqueued_batches:
+                raise ServingError(
+                    grpc.StatusCode.UNAVAILABLE,
+                    "The batch scheduling queue to which this task was submitted is full; "
+                    f"max_enqueued_batches is {self.batching.max_enqueued_batches}",
+                )
+            self._queues.setdefault(run, deque()).extend(calls)
+            self._changed.notify()
+        answers = [call.answer.result() for call in calls]
+        return answers[0] if len(answers) == 1 else [np.concatenate(parts) for parts in zip(*answers, strict=True)]
 
+    def _work(self) -> None:
+        while True:
+            self._compute(*self._next())  # not in a name, which would hold the last rows and their model
 
-class _Computation:
-    """Part of a graph, optimised, that can be put into another graph."""
+    def _next(self) -> tuple[Run, list[_Call]]:
+        with self._changed:
+            while (ready := self._ready()) is None:
+                self._changed.wait(self._until_due())
+            return ready, self._take(ready)
 
-    def __init__(
-        self,
-        part: graph_pb2.GraphDef,
-        arguments: Sequence[tf.Tensor],
-        outputs: Sequence[tf.Tensor],
-        optimize: Optimizer,
-    ) -> None:
-        with tf.Graph().as_default() as graph:
-            given = [tf.compat.v1.placeholder(tensor.dtype, tensor.shape) for tensor in arguments]
-            known = {tensor.name: placeholder for tensor, placeholder in zip(arguments, given, strict=True)}
-            results = tf.graph_util.import_graph_def(part, known, [tensor.name for tensor in outputs], name="part")
-            results = [tf.identity(result) for result in results]
-        self._arguments = [placeholder.name for placeholder in given]
-        self._results = [result.name for result in results]
-        self._graph = optimize(graph, self._results)
-        self._kept = {node.name for node in self._graph.node}
+    def _ready(self) -> Run | None:
+        # The one whose first call is due first among those that are full or due.
+        now, size = time.monotonic(), self.batching.execution_size
+        ready = [
+            (waiting[0].due, run)
+            for run, waiting in self._queues.items()
+            if waiting[0].due <= now or sum(call.rows for call in waiting) >= size
+        ]
+        return min(ready, key=lambda one: one[0])[1] if ready else None
 
-    def __call__(self, arguments: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        given = zip(self._arguments, arguments, strict=True)
-        known = {name: tensor for name, tensor in given if name.partition(":")[0] in self._kept}
-        return list(tf.graph_util.import_graph_def(self._graph, known, self._results, name=""))
+    def _until_due(self) -> float | None:
+        first = min((waiting[0].due for waiting in self._queues.values()), default=None)
+        return None if first is None else max(0.0, first - time.monotonic())
+
+    def _take(self, run: Run) -> list[_Call]:
+        """The first call and those that fit beside it; calls with rows of another shape wait for a batch of theirs."""
+        waiting = self._queues.pop(run)
+        taken: list[_Call] = []
+        left: deque[_Call] = deque()
+        free = self.batching.execution_size
+        for call in waiting:
+            fits = call.rows <= free and call.shapes == waiting[0].shapes
+            (taken if fits else left).append(call)
+            free -= call.rows if fits else 0
+        if left:
+            self._queues[run] = left
+            self._changed.notify()
+        return taken
+
+    def _compute(self, run: Run, calls: Sequence[_Call]) -> None:
+        try:
+            answers = self._joined(run, calls)
+        except InvalidArgumentError as error:
+            if len(calls) == 1:
+                calls[0].answer.set_exception(error)
+            else:  # some call is bad; alone, only that one fails
+                for call in calls:
+                    self._compute(run, [call])
+        except Exception as error:
+            for call in calls:
+                call.answer.set_exception(error)
+        else:
+            for call, answer in zip(calls, answers, strict=True):
+                call.answer.set_result(answer)
+
+    def _joined(self, run: Run, calls: Sequence[_Call]) -> list[list[Array]]:
+        rows = sum(call.rows for call in calls)
+        size = next((allowed for allowed in self.batching.allowed_sizes if allowed >= rows), rows)
+        padding = [[array[:1]] * (size - rows) for array in calls[0].arrays]
+        columns = zip(*(call.arrays for call in calls), strict=True)
+        parts = [[*column, *more] for column, more in zip(columns, padding, strict=True)]
+        results = run(*(part[0] if len(part) == 1 else np.concatenate(part) for part in parts))
+        if any(result.ndim == 0 or len(result) != size for result in results):
+            raise failed_precondition("Batched output tensor's 0th dimension does not equal the batch size")
+        ends = np.cumsum([call.rows for call in calls]).tolist()
+        return [[result[end - call.rows : end] for result in results] for call, end in zip(calls, ends, strict=True)]

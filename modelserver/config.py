@@ -47,20 +47,20 @@ class Batching:
     """How requests to one signature of one version are joined; the defaults are TensorFlow Serving's.
 
     Attributes:
-        max_batch_size: Rows in a batch, and the most that one request may bring.
+        max_batch_size: The most rows that one request may bring.
+        execution_size: Rows in a batch; a request with more is split.
         timeout_micros: How long a batch that is not full waits for more.
         max_enqueued_batches: Full batches that may wait; above, requests are refused with UNAVAILABLE.
         threads: Batches that run at once.
         allowed_sizes: Batches are padded up to the next of these; empty: no padding.
-        split_large: Split a request larger than `max_batch_size` instead of refusing it.
     """
 
     max_batch_size: int = 1000
+    execution_size: int = 1000
     timeout_micros: int = 0
     max_enqueued_batches: int = 10
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
     allowed_sizes: tuple[int, ...] = ()
-    split_large: bool = False
 
 
 def parse_models(text: str) -> dict[str, ModelConfig]:
@@ -89,6 +89,8 @@ def models_from(message: model_server_config_pb2.ModelServerConfig) -> dict[str,
     for entry in message.model_config_list.config:
         if not entry.name or not entry.base_path:
             raise ConfigError("every model needs a name and a base_path")
+        if "\0" in entry.base_path:
+            raise ConfigError(f"model {entry.name}: a base_path cannot hold a null character")
         if entry.name in models:
             raise ConfigError(f"model {entry.name} is listed twice")
         if entry.model_platform not in ("", "tensorflow"):
@@ -135,17 +137,21 @@ def parse_batching(text: str) -> Batching:
 
     if message.pad_variable_length_inputs.value:
         raise ConfigError("pad_variable_length_inputs is not supported")
-    batching = Batching(
-        max_batch_size=number("max_batch_size", default.max_batch_size, 1),
+    largest = number("max_batch_size", default.max_batch_size, 1)
+    # As TensorFlow Serving: without splitting, max_execution_batch_size says nothing.
+    split = message.enable_large_batch_splitting.value
+    execution = number("max_execution_batch_size", largest, 1) if split else largest
+    if execution > largest:
+        raise ConfigError(f"max_execution_batch_size is {execution}, over max_batch_size ({largest})")
+    sizes = tuple(message.allowed_batch_sizes)
+    if sizes and (list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != execution):
+        name = "max_execution_batch_size" if split else "max_batch_size"
+        raise ConfigError(f"allowed_batch_sizes must rise and end with {name} ({execution}), not {list(sizes)}")
+    return Batching(
+        max_batch_size=largest,
+        execution_size=execution,
         timeout_micros=number("batch_timeout_micros", default.timeout_micros, 0),
         max_enqueued_batches=number("max_enqueued_batches", default.max_enqueued_batches, 1),
         threads=number("num_batch_threads", default.threads, 1),
-        allowed_sizes=tuple(message.allowed_batch_sizes),
-        split_large=message.enable_large_batch_splitting.value,
+        allowed_sizes=sizes,
     )
-    sizes = batching.allowed_sizes
-    if sizes and (list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != batching.max_batch_size):
-        raise ConfigError(
-            f"allowed_batch_sizes must rise and end with max_batch_size ({batching.max_batch_size}), not {list(sizes)}"
-        )
-    return batching

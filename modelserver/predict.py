@@ -29,8 +29,8 @@ def predict(
         as_content: Write raw bytes in place of typed lists.
 
     Raises:
-        ServingError: The request does not fit the signature.
-        tf.errors.OpError: The model or the batching queue refused it.
+        ServingError: The request does not fit the signature, or the batching queue is full.
+        OpError: The model refused it.
     """
     signature = servable.signature(request.model_spec.signature_name or DEFAULT_SIGNATURE)
     wanted = _wanted(signature, request.output_filter)
@@ -108,7 +108,7 @@ def _check_rows(signature: Signature, arrays: Mapping[str, Array]) -> None:
     if len(rows) > 1:
         raise invalid("Batching Run() input tensors must have equal 0th-dimension size")
     size = rows.pop()
-    if size > batching.max_batch_size and not batching.split_large:
+    if size > batching.max_batch_size:
         raise invalid(f"Task size {size} is larger than maximum input batch size {batching.max_batch_size}")
 
 

@@ -9,16 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tensorflow.core.protobuf import config_pb2
+from tensorflow.python.client.session import Session
+from tensorflow.python.framework.constant_op import constant
+from tensorflow.python.framework.ops import Graph
 
-from modelserver.config import Batching, ModelConfig, parse_batching, parse_models
+from modelserver.batching import Scheduler
+from modelserver.config import ModelConfig, parse_batching, parse_models
 from modelserver.errors import ConfigError
 from modelserver.flags import Flags
 from modelserver.memory import give_back
-from modelserver.optimize import Optimizer
+from modelserver.models import Models
 from modelserver.quiet import stderr_held_back
 from modelserver.servable import Servable
 from modelserver.service import Service, make_server
-from modelserver.versions import Models
 from modelserver.warmup import warm_up
 
 _LOG = logging.getLogger(__name__)
@@ -44,7 +47,7 @@ def run(flags: Flags) -> None:
     )
     text = _read(flags.model_config_file) if flags.model_config_file else ""
     models.configure(parse_models(text) if flags.model_config_file else _one_model(flags))
-    _Follower(flags, models, stop, text)
+    Follower(flags, models, stop, text)
     while not stop.is_set() and not models.wait_until_loaded(timeout=0.2):
         pass
     if not stop.is_set():
@@ -92,12 +95,11 @@ def _one_model(flags: Flags) -> dict[str, ModelConfig]:
     return {flags.model_name: ModelConfig(flags.model_name, flags.model_base_path)}
 
 
-def _read_batching(flags: Flags) -> Batching | None:
+def _scheduler(flags: Flags) -> Scheduler | None:
     if not flags.enable_batching:
         return None
-    if flags.batching_parameters_file is None:
-        return Batching()
-    return parse_batching(_read(flags.batching_parameters_file))
+    path = flags.batching_parameters_file
+    return Scheduler(parse_batching("" if path is None else _read(path)))
 
 
 def _read(path: Path) -> str:
@@ -110,7 +112,7 @@ def _read(path: Path) -> str:
 
 class _Loader:
     def __init__(self, flags: Flags) -> None:
-        self._batching = _read_batching(flags)
+        self._scheduler = _scheduler(flags)
         self._tags = flags.saved_model_tags.split(",")
         self._warm_up = flags.enable_model_warmup
         both = flags.tensorflow_session_parallelism
@@ -119,11 +121,12 @@ class _Loader:
             inter_op_parallelism_threads=flags.tensorflow_inter_op_parallelism or both,
         )
         self._config.gpu_options.allow_growth = True
-        with stderr_held_back():
-            self._optimize = Optimizer(self._config)
+        # The first session finds the devices, and prints what it finds.
+        with stderr_held_back(), Graph().as_default(), Session(config=self._config) as session:
+            session.run(constant(0))
 
     def __call__(self, name: str, path: Path) -> Servable:
-        servable = Servable(path, self._tags, self._batching, self._config, self._optimize)
+        servable = Servable(path, self._tags, self._scheduler, self._config)
         if self._warm_up:
             started = time.perf_counter()
             try:
@@ -137,7 +140,7 @@ class _Loader:
         return servable
 
 
-class _Follower:
+class Follower:
     """Polls the folders and the configuration file, each at its own pace."""
 
     def __init__(self, flags: Flags, models: Models, stop: threading.Event, text: str) -> None:
@@ -154,7 +157,10 @@ class _Follower:
     def _every(self, seconds: float, action: Callable[[], None]) -> None:
         def loop() -> None:
             while not self._stop.wait(seconds):
-                action()
+                try:
+                    action()
+                except Exception:  # whatever it was may pass; without this thread nothing would be followed any more
+                    _LOG.exception("following files failed, and goes on")
 
         threading.Thread(target=loop, name="follower", daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""The gRPC services of TensorFlow Serving, over `versions.Models`."""
+"""The gRPC services of TensorFlow Serving, over `models.Models`."""
 
 import logging
 import time
@@ -18,9 +18,10 @@ from tensorflow_serving.apis import (
 
 from modelserver.config import ModelConfig, models_from
 from modelserver.errors import ConfigError, from_exception, invalid, shortened
+from modelserver.models import Models
 from modelserver.predict import DEFAULT_SIGNATURE, predict
 from modelserver.servable import Servable
-from modelserver.versions import Models, State
+from modelserver.versions import State
 
 _LOG = logging.getLogger(__name__)
 _REQUEST_ID = "x-request-id"

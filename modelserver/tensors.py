@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
+from tensorflow.python.framework import dtypes
 
 Array = npt.NDArray[np.generic]
 
@@ -31,13 +31,15 @@ _LISTS: Mapping[int, tuple[str, type[np.generic] | None]] = {
     types_pb2.DT_UINT64: ("uint64_val", np.uint64),
 }
 _AS_BITS = frozenset({types_pb2.DT_HALF, types_pb2.DT_BFLOAT16})
-_NUMPY: Mapping[int, np.dtype[np.generic]] = {number: np.dtype(tf.as_dtype(number).as_numpy_dtype) for number in _LISTS}
+_NUMPY: Mapping[int, np.dtype[np.generic]] = {
+    number: np.dtype(dtypes.as_dtype(number).as_numpy_dtype) for number in _LISTS
+}
 
 
 def dtype_name(number: int) -> str:
     """The name that TensorFlow's messages use, such as ``uint8``; ``dtype 99`` for a number it does not know."""
     try:
-        return str(tf.as_dtype(number).name)
+        return str(dtypes.as_dtype(number).name)
     except TypeError:
         return f"dtype {number}"
 
@@ -71,7 +73,7 @@ def to_array(proto: tensor_pb2.TensorProto) -> Array:
         raise ValueError(f"a tensor of shape {list(shape)} is too large")
     if content := proto.tensor_content:
         if proto.dtype == types_pb2.DT_STRING:
-            return _strings_from_content(proto)
+            return _strings_from_content(content, count).reshape(shape)
         if len(content) != count * dtype.itemsize:
             raise ValueError(f"{len(content)} bytes do not make a tensor of shape {list(shape)}")
         return np.frombuffer(content, dtype).reshape(shape)
@@ -99,12 +101,26 @@ def _listed(proto: tensor_pb2.TensorProto, dtype: np.dtype[np.generic]) -> Array
     return numbers.astype(dtype, copy=False)
 
 
-def _strings_from_content(proto: tensor_pb2.TensorProto) -> Array:
-    # Rare (clients list strings); TensorFlow's own parser knows the length-prefixed form.
-    try:
-        array: Array = tf.io.parse_tensor(proto.SerializeToString(), tf.string).numpy()
-    except tf.errors.InvalidArgumentError as error:
-        raise ValueError("the strings cannot be read") from error
+def _strings_from_content(content: bytes, count: int) -> Array:
+    # All lengths, each a varint of protobuf's wire format, then all bytes: EncodeStringList in TensorFlow.
+    lengths: list[int] = []
+    at = 0
+    while len(lengths) < count:
+        length = shift = 0
+        while True:
+            if at == len(content) or shift > 28:
+                raise ValueError("the strings cannot be read")
+            length |= (content[at] & 0x7F) << shift
+            shift, at = shift + 7, at + 1
+            if content[at - 1] < 0x80:
+                break
+        lengths.append(length)
+    if at + sum(lengths) != len(content):
+        raise ValueError("the strings cannot be read")
+    array = np.empty(count, np.object_)
+    for index, length in enumerate(lengths):
+        array[index] = content[at : at + length]
+        at += length
     return array
 
 

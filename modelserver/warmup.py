@@ -5,7 +5,7 @@ The first call of a graph is slow (memory is planned, kernels are chosen); with 
 
 from pathlib import Path
 
-import tensorflow as tf
+from tensorflow.python.lib.io.tf_record import tf_record_iterator
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from modelserver.errors import failed_precondition
@@ -22,12 +22,12 @@ def warm_up(servable: Servable, path: Path) -> int:
 
     Raises:
         ServingError: A record is not a PredictionLog with a PredictRequest, or there are too many.
-        tf.errors.OpError: A record failed.
+        OpError: A record failed.
     """
     if not (path / _RECORDS).is_file():
         return 0
     count = 0
-    for record in tf.compat.v1.io.tf_record_iterator(str(path / _RECORDS)):
+    for record in tf_record_iterator(str(path / _RECORDS)):
         count += 1
         if count > _MOST_RECORDS:
             raise failed_precondition(f"more than {_MOST_RECORDS} warm-up records")

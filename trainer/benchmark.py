@@ -186,7 +186,8 @@ def run(args: argparse.Namespace) -> int:
 def table(card: Card, speeds: Sequence[Speed]) -> Table:
     """The figures as a table: processor time is of an image; the last column compares speeds at the same batch size."""
     plain = {speed.batch_size: speed.images_per_second for speed in speeds if speed.signature == PLAIN}
-    found = Table(title=f"{card.name}: {card.backbone.name}, {card.input.height} x {card.input.width}")
+    size = f"{card.input.height} x {card.input.width}"
+    found = Table(title=f"{card.name}: {card.backbone.name}, {size}, {card.precision} (plain export: float32)")
     found.add_column("signature", no_wrap=True)
     for name in ("batch", "images/s", "p50 ms", "p95 ms", "CPU ms", "of plain"):
         found.add_column(name, justify="right")

@@ -57,6 +57,7 @@ class Card:
     unknown_threshold: float | None = None
     unknown_rule: str = ""
     parity: Mapping[str, JSON] = field(default_factory=dict)
+    precision: str = "float32"
     libraries: Mapping[str, str] = field(
         default_factory=lambda: {
             "python": platform.python_version(),

@@ -15,6 +15,7 @@ import tomli_w
 
 from gateway.images import FitMode, Interpolation
 from trainer.errors import TrainerError
+from trainer.precision import HELP, Precision
 
 Value = str | int | float | bool
 Default = TypeVar("Default", bound=Value)
@@ -74,6 +75,8 @@ class Config:
     shear: float = _option(0.0, "fine-tuning", "augmentation: slant by up to so much, in radians")
     zoom: float = _option(0.15, "fine-tuning", "augmentation: zoom in or out by up to this share")
     flip: bool = _option(True, "fine-tuning", "augmentation: mirror every second photo")
+
+    precision: Precision = _option("float32", "export", HELP)
 
     def to_toml(self) -> str:
         """Returns the file that `train --config` reads to do the same again."""

@@ -15,6 +15,7 @@ from trainer import parity, signatures
 from trainer.card import Card
 from trainer.errors import TrainerError
 from trainer.native import quiet
+from trainer.precision import Precision, in_bfloat16
 from trainer.saved import SavedClassifier
 from trainer.warmup import BATCH_SIZES, write_warmup
 
@@ -43,14 +44,17 @@ class Exported:
     def summary(self) -> str:
         """Returns what the export came to as lines of text."""
         found = self.parity
-        differences = f"pixels {found.pixels:.1g}, serving_default {found.serving_default:.1g}"
-        same = f"same top-1 on {found.serving_default_same_top1:.1%}"
-        lines = [f"largest difference from Keras on {found.photos} photos: {differences} ({same})"]
+        line = (
+            f"{self.card.precision}; largest difference of a probability from Keras on {found.photos} photos: "
+            f"pixels {found.pixels:.1g} (same top-1 on {found.pixels_same_top1:.1%}), "
+            f"serving_default {found.serving_default:.1g} (same top-1 on {found.serving_default_same_top1:.1%})"
+        )
+        lines = [line]
         if found.h5 is None:
             lines.append("model.h5 is left out: Keras cannot read this network back from HDF5")
         if not self.frozen:
             lines.append("the weights are too large for constants and were saved as variables: serving is slower")
-        if found.serving_default_same_top1 < parity.SAME_TOP1:
+        if found.serving_default_same_top1 < min(parity.SAME_TOP1, found.pixels_same_top1):
             lines.append("warning: TensorFlow's own decoding changes answers; prefer the pixels signature")
         return "\n".join(lines)
 
@@ -63,6 +67,7 @@ def export_model(
     photos: Sequence[bytes] = (),
     batch_sizes: Sequence[int] = BATCH_SIZES,
     graph_limit: int = GRAPH_LIMIT,
+    precision: Precision = "float32",
 ) -> Exported:
     """Writes a complete SavedModel with the signatures of docs/model-contract.md.
 
@@ -73,39 +78,45 @@ def export_model(
         model: Functional Keras model in float32: pixel values 0 to 255, RGB, float32 (n, height, width, 3) -> logits
             float32 (n, classes) in the order of `card.labels`; or (n, 1) with two labels, the logit of the second
             (a sigmoid). Normalisation is inside; softmax, sigmoid and temperature are not: the export adds them.
-        card: The card; `parity` is filled in here.
+        card: The card; `parity` and `precision` are filled in here.
         directory: An existing directory to write to, such as the draft of `publish.new_version`.
         photos: Encoded photos to prove parity on; at most 32 are used. Without any, patterns are drawn.
         batch_sizes: Batch sizes to warm up each signature with.
         graph_limit: Above this many bytes of weights they are saved as variables instead of constants.
+        precision: What the export computes in. How far bfloat16 is from Keras is measured and stated, not limited.
 
     Raises:
-        TrainerError: The model and the card disagree, or the export computes something else than the Keras model.
+        TrainerError: The model and the card disagree, the export computes something else than the Keras model, or
+            bfloat16 cannot be had: on this processor, or for weights over `graph_limit`.
     """
     _check(model, card)
     extra = directory / EXTRA
     extra.mkdir()
     split, tail = signatures.split_at_features(model)
     frozen = 4 * model.count_params() <= graph_limit
+    if precision != "float32" and not frozen:
+        raise TrainerError(f"{precision} needs weights that become constants, and these are too large for that")
     with quiet():
-        core, heatmap = _frozen(split, tail, card) if frozen else _variable(split, tail)
+        core, heatmap = _frozen(split, tail, card, precision) if frozen else _variable(split, tail)
     encoded, pixels = parity.decodable(photos, card.input)
 
     restored = _save_keras(model, extra)
     expected = _keras_runner(model, card.temperature)
     h5 = _keras_runner(restored, card.temperature) if restored else None
-    found = parity.measure(_runners(signatures.build(core, heatmap, card), card, expected, h5), encoded, pixels)
-    parity.check(found.pixels, "`pixels`")
+    runners = _runners(signatures.build(core, heatmap, card), card, expected, h5)
+    found = parity.measure(runners, encoded, pixels)
+    if precision == "float32":
+        parity.check(found.pixels, "`pixels`")
     if found.h5 is not None:
         parity.check(found.h5, "model.h5")
 
-    card = dataclasses.replace(card, parity=found.to_json())
+    card = dataclasses.replace(card, parity=found.to_json(), precision=precision)
     endpoints = signatures.build(core, heatmap, card)
     with quiet():
         _save(endpoints, [] if frozen else [one.value for one in model.variables], directory)
     write_warmup(directory, card, list(endpoints), batch_sizes)
     (extra / "card.json").write_text(card.to_json(), encoding="utf-8")
-    written = _check_written(directory, card, expected(pixels[:8]), pixels[:8])
+    written = _check_written(directory, card, runners.pixels(pixels[:8]), pixels[:8])
     return Exported(card, found, frozen, written)
 
 
@@ -133,7 +144,9 @@ def _check(model: keras.Model, card: Card) -> None:
         raise TrainerError("the labels of a model must differ from each other")
 
 
-def _frozen(split: keras.Model, tail: keras.Model, card: Card) -> tuple[signatures.Core, signatures.Saliency]:
+def _frozen(
+    split: keras.Model, tail: keras.Model, card: Card, precision: Precision
+) -> tuple[signatures.Core, signatures.Saliency]:
     """Freezes the weights into constants, once: every signature calls the same two functions.
 
     With constants TensorFlow folds batch normalisation into the convolutions before it. Freezing each signature by
@@ -143,6 +156,8 @@ def _frozen(split: keras.Model, tail: keras.Model, card: Card) -> tuple[signatur
     features = tf.TensorSpec(split.output_shape[1], tf.float32)
     run = tf.function(lambda x: tuple(split(x, training=False)), jit_compile=False)
     core = convert_variables_to_constants_v2(run.get_concrete_function(images))
+    if precision == "bfloat16":
+        core = in_bfloat16(core)
     show = tf.function(signatures.saliency(tail), jit_compile=False)
     heatmap = convert_variables_to_constants_v2(show.get_concrete_function(features, tf.TensorSpec((None,), tf.int32)))
     return lambda x: tuple(core(x)), lambda maps, classes: heatmap(maps, classes)[0]

@@ -8,6 +8,7 @@ from trainer.card import Backbone, Card, InputSpec
 from trainer.class_index import CLASSES, DOGS, read_dogs
 from trainer.console import say
 from trainer.errors import TrainerError
+from trainer.precision import add_precision
 from trainer.publish import add_models_dir, check_name, new_version
 from trainer.weights import check_weights_file, weights_source
 
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         unknown_rule="fixed: measured on photos of dogs and of other things with MobileNetV2",
     )
     with new_version(args.models_dir, args.name) as draft:
-        exported = export_model(model, card, draft.directory)
+        exported = export_model(model, card, draft.directory, precision=args.precision)
     say(exported.summary())
     say(f"published as {args.name} version {draft.version}: {draft.path}")
     return 0
@@ -115,4 +116,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="width multiplier of a MobileNet (default: %(default)s)",
     )
+    add_precision(parser)
     add_models_dir(parser)

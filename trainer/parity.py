@@ -29,6 +29,7 @@ Floats = NDArray[np.float32]
 class Parity:
     """Largest differences of a probability between the Keras model and its exports.
 
+    `pixels_same_top1` is the share of photos that get the same best class; in float32 all but ties.
     `serving_default` decodes by TensorFlow rather than by gateway.images, so its difference is stated, with the share
     of photos that get the same best class; a photo that TensorFlow cannot decode (WebP) is left out of both. `h5` is
     None where HDF5 cannot hold the network.
@@ -36,6 +37,7 @@ class Parity:
 
     photos: int
     pixels: float
+    pixels_same_top1: float
     h5: float | None
     serving_default: float
     serving_default_same_top1: float
@@ -90,7 +92,7 @@ def _patterns(spec: InputSpec, count: int = 16) -> list[bytes]:
 
 def measure(runners: Runners, photos: Sequence[bytes], pixels: NDArray[np.uint8]) -> Parity:
     """Runs all on the same photos and returns how far they are apart."""
-    expected = runners.keras(pixels)
+    expected, exported = runners.keras(pixels), runners.pixels(pixels)
     decoded = [
         (row, found) for row, photo in zip(expected, photos, strict=True) if (found := runners.serving_default(photo))
     ]
@@ -98,7 +100,8 @@ def measure(runners: Runners, photos: Sequence[bytes], pixels: NDArray[np.uint8]
     same = [int(row.argmax()) == max(found, key=found.__getitem__) for row, found in decoded]
     return Parity(
         photos=len(photos),
-        pixels=float(np.abs(expected - runners.pixels(pixels)).max()),
+        pixels=float(np.abs(expected - exported).max()),
+        pixels_same_top1=float(np.mean(expected.argmax(axis=1) == exported.argmax(axis=1))),
         h5=float(np.abs(expected - runners.h5(pixels)).max()) if runners.h5 else None,
         serving_default=float(max(apart, default=0.0)),
         serving_default_same_top1=float(np.mean(same)) if same else 1.0,

@@ -21,6 +21,7 @@ from trainer.card import Backbone, Card, InputSpec
 from trainer.console import Advance, progress, say
 from trainer.drawings import draw_dog
 from trainer.errors import TrainerError
+from trainer.precision import Precision, add_precision
 from trainer.publish import add_models_dir, check_name, new_version, published_versions
 from trainer.scenery import draw_other
 
@@ -53,7 +54,13 @@ class Size:
 
 
 def build_sample(
-    models_dir: Path, samples_dir: Path, *, name: str = "dog_breed", seed: int = 0, size: Size | None = None
+    models_dir: Path,
+    samples_dir: Path,
+    *,
+    name: str = "dog_breed",
+    seed: int = 0,
+    size: Size | None = None,
+    precision: Precision = "float32",
 ) -> Path:
     """Draws, trains, exports and publishes the sample model, and writes drawings to try.
 
@@ -63,6 +70,7 @@ def build_sample(
         name: The model's name.
         seed: Of the drawings and of the training.
         size: How much to draw and train.
+        precision: What the exported model computes in.
 
     Returns:
         The path of the published version.
@@ -86,7 +94,8 @@ def build_sample(
 
     say("Exporting")
     with new_version(models_dir, name) as draft:
-        export_model(model, card, draft.directory, photos=uploads)
+        exported = export_model(model, card, draft.directory, photos=uploads, precision=precision)
+    say(exported.summary())
     _write_examples(samples_dir, seed)
     return draft.path
 
@@ -220,6 +229,7 @@ def _write_examples(directory: Path, seed: int) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `sample`."""
     parser.add_argument("--name", default="dog_breed", help="the model's name (default: %(default)s)")
+    add_precision(parser)
     add_models_dir(parser)
     parser.add_argument(
         "--samples-dir", type=Path, default=Path("samples"), metavar="DIR",
@@ -240,7 +250,7 @@ def run(args: argparse.Namespace) -> int:
         say(f"{args.models_dir / args.name / str(published[-1])} is there: no sample model is needed")
         return 0
     started = time.monotonic()
-    path = build_sample(args.models_dir, args.samples_dir, name=args.name, seed=args.seed)
+    path = build_sample(args.models_dir, args.samples_dir, name=args.name, seed=args.seed, precision=args.precision)
     say(f"published {path} in {time.monotonic() - started:.0f} s: a sample that knows drawings only")
     say(f"drawings to try are in {args.samples_dir}")
     return 0

@@ -91,14 +91,15 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     from trainer.parity import PHOTOS
     from trainer.stages import Machine, Stages
 
-    machine = Machine(args.cache_dir, args.workers, args.precision)
+    machine = Machine(args.cache_dir, args.workers, args.training_precision)
     fitted = Stages(config, data, machine, folder / "state").run()
     (folder / "history.json").write_text(json.dumps(fitted.history, indent=1), encoding="utf-8")
     card = describe(config, data, fitted.spec, fitted.logits, fitted.views)
     for split, figures in card.metrics.items():
         say(f"{split}: {figures['photos']} photos, accuracy {figures['accuracy']}")
     with new_version(args.models_dir, config.name) as draft:
-        exported = export_model(fitted.model, card, draft.directory, photos=_some(data.photos["valid"], PHOTOS))
+        photos = _some(data.photos["valid"], PHOTOS)
+        exported = export_model(fitted.model, card, draft.directory, photos=photos, precision=config.precision)
         for name in ("history.json", "config.toml"):
             shutil.copy(folder / name, draft.directory / EXTRA / name)
     say(exported.summary())
@@ -106,10 +107,10 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     shutil.rmtree(folder / "state")
 
     held_out: Split = "test" if data.photos["test"] else "valid"
-    photos = _linked(data.photos["test"] or data.photos["valid"], folder / held_out)
+    links = _linked(data.photos["test"] or data.photos["valid"], folder / held_out)
     name = f"{Path(config.data).resolve().name} ({SPLIT_NAMES[held_out]})"
     exported.written.directory = draft.path
-    evaluation = evaluate(exported.written, photos, unknown=args.unknown, output=folder, name=name)
+    evaluation = evaluate(exported.written, links, unknown=args.unknown, output=folder, name=name)
     say(f"the exported model on {SPLIT_NAMES[held_out]}: {summary(evaluation)}")
     say(f"report: {folder / 'report.html'}")
     return draft.path
@@ -247,7 +248,7 @@ def add_places(parser: argparse.ArgumentParser) -> None:
         help="threads that decode photos (default: %(default)s)",
     )
     group.add_argument(
-        "--precision",
+        "--training-precision",
         choices=["auto", "float32", "mixed_float16"],
         default="auto",
         help="auto: mixed_float16 on a GPU, else float32",

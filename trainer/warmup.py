@@ -15,15 +15,22 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
 from trainer.card import Card
 
-BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-"""The allowed_batch_sizes of serving/. A record larger than a server's max_batch_size would fail the load."""
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
+"""What `pixels` is warmed up with: the allowed_batch_sizes of serving/batching-gpu.config.
+
+A record larger than a server's max_batch_size would fail the load; one larger than its max_execution_batch_size is
+split.
+"""
+
+FEW = 4
+"""The largest batch that other signatures are warmed up with: max_execution_batch_size of serving/batching.config."""
 
 RECORDS = "assets.extra/tf_serving_warmup_requests"
 """Where TensorFlow Serving looks for a TFRecord file of PredictionLog."""
 
 
 def write_warmup(directory: Path, card: Card, signatures: Sequence[str], batch_sizes: Sequence[int]) -> None:
-    """Writes one warm-up record per signature and batch size into a SavedModel's directory."""
+    """Writes one warm-up record per signature and batch size into a SavedModel's directory; see `FEW`."""
     path = directory / RECORDS
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -33,7 +40,7 @@ def write_warmup(directory: Path, card: Card, signatures: Sequence[str], batch_s
 
 def _logs(card: Card, signatures: Sequence[str], batch_sizes: Sequence[int]) -> Iterator[PredictionLog]:
     for signature in signatures:
-        for size in batch_sizes:
+        for size in batch_sizes if signature == "pixels" else [one for one in batch_sizes if one <= FEW]:
             name, tensor = _input(card, signature, size)
             request = PredictRequest(
                 model_spec=ModelSpec(name=card.name, signature_name=signature), inputs={name: tensor}

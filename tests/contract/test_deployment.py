@@ -13,6 +13,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from gateway.settings import Settings
 from modelserver import flags
 from modelserver.config import parse_batching
+from trainer.warmup import BATCH_SIZES, FEW
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -76,7 +77,8 @@ def test_every_setting_of_the_gateway_can_be_given_to_its_container() -> None:
 
 
 def test_the_modelserver_takes_every_flag_that_tensorflow_serving_is_given() -> None:
-    given = re.findall(r"(--[a-z_]+=[^\s,\]]+)", COMPOSE + COMPOSE_GPU)
+    defaults = re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", COMPOSE + COMPOSE_GPU)
+    given = re.findall(r"(--[a-z_]+=[^\s,\]]+)", defaults)
     assert len(given) > 10
     assert flags.parse(given).port == 8500
 
@@ -86,8 +88,14 @@ def test_the_servers_batches_hold_what_the_gateway_sends(name: str) -> None:
     batching = parse_batching((ROOT / f"serving/{name}.config").read_text())
     settings = Settings.model_construct()
     assert settings.max_predict_batch_size <= batching.max_batch_size
-    assert settings.max_images_in_flight <= batching.max_batch_size * batching.max_enqueued_batches
-    assert not batching.allowed_sizes or batching.allowed_sizes[-1] == batching.max_batch_size
+    assert settings.max_images_in_flight <= batching.execution_size * batching.max_enqueued_batches
+
+
+def test_models_are_warmed_up_with_the_batches_that_the_servers_run() -> None:
+    cpu, gpu = (parse_batching((ROOT / f"serving/{name}.config").read_text()) for name in ("batching", "batching-gpu"))
+    assert gpu.allowed_sizes == BATCH_SIZES
+    assert BATCH_SIZES[-1] <= cpu.max_batch_size
+    assert cpu.execution_size == FEW
 
 
 def test_tensorflow_serving_loads_the_default_model() -> None:

@@ -98,13 +98,13 @@ def test_the_object_storage_overlay_mounts_the_bucket() -> None:
 
 
 def test_configuration_is_that_of_compose() -> None:
-    for overlay_file, compose_file in (
-        ("base/config.yaml", "batching"),
-        ("overlays/gpu/batching.yaml", "batching-gpu"),
+    for overlay_file, compose_file, more in (
+        ("base/config.yaml", "batching", ["num_batch_threads { value: 2 }"]),  # for the processors that a pod has
+        ("overlays/gpu/batching.yaml", "batching-gpu", []),
     ):
         given = named(manifests((KUBERNETES / overlay_file).read_text()), "ConfigMap", "serving-config")
         ours = [line for line in (ROOT / f"serving/{compose_file}.config").read_text().splitlines() if line[:1] != "#"]
-        assert cast(str, at(given, "data")["batching.config"]).splitlines() == ours  # type: ignore[index]
+        assert cast(str, at(given, "data")["batching.config"]).splitlines() == [*ours, *more]  # type: ignore[index]
     data = cast(dict[str, str], at(named(base(), "ConfigMap", "serving-config"), "data"))
     ours_models = text_format.Parse((ROOT / "serving/models.config").read_text(), ModelServerConfig())
     assert text_format.Parse(data["models.config"], ModelServerConfig()) == ours_models
@@ -127,7 +127,9 @@ def test_the_programs_take_what_they_are_given() -> None:
     found = base()
     args = cast(list[str], at(named(found, "Deployment", "serving"), f"{CONTAINER}.args"))
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    assert args == compose["services"]["serving"]["command"]
+    assert args[:-1] == compose["services"]["serving"]["command"][:-1]
+    processors = at(named(found, "Deployment", "serving"), f"{CONTAINER}.resources.requests.cpu")
+    assert args[-1] == f"--tensorflow_session_parallelism={processors}"
     assert flags.parse(args).port == 8500
     given = cast(dict[str, str], at(named(found, "ConfigMap", "gateway-settings"), "data"))
     settings = Settings.model_validate({key.removeprefix("GATEWAY_").lower(): value for key, value in given.items()})

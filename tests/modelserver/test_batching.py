@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from .server import DEADLINE_SECONDS, Server, request
+from modelserver.batching import Scheduler
+from modelserver.config import Batching
+from modelserver.errors import ServingError
+
+from .server import DEADLINE_SECONDS, Array, Server, request
 from .test_requests import jpeg
 
 
@@ -69,6 +73,37 @@ def test_requests_of_different_shape_at_the_same_time_are_all_answered(batching:
     predict = batching.client.prediction.Predict
     calls = [predict.future(request("demo", "batch", rows(width)), timeout=DEADLINE_SECONDS) for width in (2, 3, 2, 5)]
     assert [tf.make_ndarray(call.result().outputs["sum"]).tolist() for call in calls] == [[2], [3], [2], [5]]
+
+
+def test_a_request_larger_than_what_runs_at_once_is_split_and_its_answer_is_whole() -> None:
+    sizes: list[int] = []
+
+    def run(values: Array) -> list[Array]:
+        sizes.append(len(values))
+        return [values * 2]
+
+    scheduler = Scheduler(Batching(max_batch_size=64, execution_size=3, threads=1))
+    [answer] = scheduler.run(run, [np.arange(8)])
+    assert answer.tolist() == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert sizes == [3, 3, 2]
+
+
+def test_a_request_larger_than_the_whole_queue_is_refused_and_the_next_one_is_answered() -> None:
+    def run(values: Array) -> list[Array]:
+        return [values]
+
+    scheduler = Scheduler(Batching(max_batch_size=64, execution_size=2, max_enqueued_batches=2, threads=1))
+    for _ in range(2):
+        with pytest.raises(ServingError, match="queue to which this task was submitted is full"):
+            scheduler.run(run, [np.arange(5)])
+        [answer] = scheduler.run(run, [np.arange(4)])
+        assert answer.tolist() == [0, 1, 2, 3]
+
+
+def test_an_output_without_a_row_for_each_input_row_is_an_error() -> None:
+    scheduler = Scheduler(Batching(threads=1))
+    with pytest.raises(ServingError, match="0th dimension"):
+        scheduler.run(lambda values: [values[:1]], [np.arange(2)])
 
 
 def test_a_request_larger_than_a_batch_is_refused(batching: Server) -> None:

@@ -26,6 +26,7 @@ def test_a_model_is_served_in_its_newest_version_unless_said_otherwise() -> None
             'model_config_list { config { name: "a" base_path: "b" model_version_policy { specific {} } } }',
             "must list versions",
         ),
+        ('model_config_list { config { name: "a" base_path: "b\\000c" } }', "cannot hold a null character"),
         ("nonsense", "not a text ModelServerConfig"),
     ],
 )
@@ -36,11 +37,25 @@ def test_a_configuration_that_cannot_be_served_is_refused(text: str, said: str) 
 
 def test_batching_parameters_are_read_and_the_rest_has_defaults() -> None:
     text = "max_batch_size { value: 16 } batch_timeout_micros { value: 500 } allowed_batch_sizes: [1, 16]"
-    assert parse_batching(text) == Batching(max_batch_size=16, timeout_micros=500, allowed_sizes=(1, 16))
+    expected = Batching(max_batch_size=16, execution_size=16, timeout_micros=500, allowed_sizes=(1, 16))
+    assert parse_batching(text) == expected
+
+
+def test_batches_are_smaller_than_requests_only_where_requests_may_be_split() -> None:
+    text = "max_batch_size { value: 64 } max_execution_batch_size { value: 4 } "
+    assert parse_batching(text).execution_size == 64
+    assert parse_batching(text + "enable_large_batch_splitting { value: true }").execution_size == 4
 
 
 @pytest.mark.parametrize(
-    "text", ["max_batch_size { value: 0 }", "num_batch_threads { value: 0 }", "no_such_field: 1", "max_batch_size: 4"]
+    "text",
+    [
+        "max_batch_size { value: 0 }",
+        "num_batch_threads { value: 0 }",
+        "no_such_field: 1",
+        "max_batch_size: 4",
+        "max_batch_size { value: 4 } max_execution_batch_size { value: 8 } enable_large_batch_splitting { value: t }",
+    ],
 )
 def test_batching_parameters_that_cannot_be_used_are_refused(text: str) -> None:
     with pytest.raises(ConfigError):

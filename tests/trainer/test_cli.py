@@ -189,7 +189,17 @@ def test_the_vgg16_recipe_builds_the_network_it_names() -> None:
 @pytest.mark.slow
 def test_mixed_precision_is_exported_in_float32(trainer: Trainer, data: Path, tmp_path: Path) -> None:
     status, _, error = trainer(
-        "train", data, "--name", "colours", *SMALL, "--epochs", "1", "--views", "1", "--precision", "mixed_float16"
+        "train",
+        data,
+        "--name",
+        "colours",
+        *SMALL,
+        "--epochs",
+        "1",
+        "--views",
+        "1",
+        "--training-precision",
+        "mixed_float16",
     )
     assert status == 0, error
     model = keras.models.load_model(

@@ -20,6 +20,7 @@ from trainer import parity
 from trainer.card import Card, InputSpec
 from trainer.errors import TrainerError
 from trainer.export import Exported, export_model
+from trainer.precision import in_bfloat16
 from trainer.signatures import decode, split_at_features
 from trainer.warmup import RECORDS
 
@@ -95,6 +96,33 @@ def test_weights_too_large_for_constants_are_saved_as_variables(
     (written,) = (tmp_path / "variables").glob("variables.data*")
     weights = sum(weight.nbytes for weight in small.model.get_weights())
     assert written.stat().st_size < weights + 5000  # once, and a list of their names
+
+
+def test_a_bfloat16_export_says_so_and_how_far_off_it_is(
+    tmp_path: Path, small: Small, make_card: MakeCard, serve: Callable[[Path], Run]
+) -> None:
+    try:
+        exported = export_model(small.model, make_card(temperature=2.0), tmp_path, precision="bfloat16")
+    except TrainerError as error:
+        pytest.skip(str(error))
+    assert "bfloat16; largest difference" in exported.summary()
+    card = Card.from_json((tmp_path / "assets.extra" / "card.json").read_text())
+    assert card.precision == "bfloat16"
+    assert card.parity["pixels_same_top1"] == exported.parity.pixels_same_top1 > 0.9
+    ours, exact = (serve(path)("pixels", images=IMAGES)["probabilities"] for path in (tmp_path, small.directory))
+    assert ours.dtype == np.float32
+    assert ours == pytest.approx(exact, abs=0.05)
+    assert ours != pytest.approx(exact, abs=1e-7)
+
+
+def test_bfloat16_is_refused_where_there_is_nothing_to_compute_in_it(
+    tmp_path: Path, small: Small, make_card: MakeCard
+) -> None:
+    with pytest.raises(TrainerError, match="bfloat16 needs weights that become constants"):
+        export_model(small.model, make_card(), tmp_path, graph_limit=0, precision="bfloat16")
+    nothing = tf.function(lambda x: x + 1, input_signature=[tf.TensorSpec((None, 2))]).get_concrete_function()
+    with pytest.raises(TrainerError, match="bfloat16 cannot be had here"):
+        in_bfloat16(nothing)
 
 
 def test_every_signature_answers_a_server_with_a_batch_dimension_first(

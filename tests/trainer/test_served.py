@@ -1,7 +1,6 @@
 """All models behind one model server with batching: what clients are answered is what `evaluate` computed."""
 
 import base64
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,9 +22,6 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from gateway.images import decode_image
 from gateway.settings import Settings
-from modelserver.config import parse_batching
-from modelserver.optimize import Optimizer
-from modelserver.servable import Servable
 from tests.gateway.conftest import running_gateway
 from tests.modelserver.server import Server
 from trainer.cli import main
@@ -171,33 +167,3 @@ def test_the_gateway_answers_what_evaluate_computed(model: str, served: Served) 
             (best,) = client.post(f"/v1/models/{model}:predict", json=body).json()["predictions"]
             found = dict(zip(best["classes"], best["scores"], strict=True))
             assert found == pytest.approx(nothing | served.evaluated[model, "serving_default"][at], abs=TOLERANCE)
-
-
-@pytest.mark.parametrize("model", list(LABELS))
-def test_every_signature_runs_inside_the_batching_op(model: str, served: Served) -> None:
-    session = tf.compat.v1.ConfigProto()
-    servable = Servable(
-        served.models / model / "1", ["serve"], parse_batching(BATCHING.read_text()), session, Optimizer(session)
-    )
-    stream = io.BytesIO()
-    Image.new("RGB", (40, 30), (200, 10, 90)).save(stream, "JPEG")
-    inputs: dict[str, Array] = {
-        "image_bytes": np.array([stream.getvalue()], object),
-        "images": decode_image(stream.getvalue(), served.card(model).input.target)[np.newaxis],
-        "request": np.zeros(1, np.int32),
-    }
-    try:
-        assert set(servable.signatures) >= {"serving_default", "pixels", "explain", "describe"}
-        for signature in servable.signatures.values():
-            feeds = [inputs[alias] for alias in signature.inputs]
-            # `run` would fall back to a call of its own if the joined one failed.
-            joined, alone = (
-                signature._callable(tuple(signature.outputs), joined=joined)(*feeds) for joined in (True, False)
-            )
-            for one, other in zip(joined, alone, strict=True):
-                if one.dtype == np.float32:
-                    assert one == pytest.approx(other, abs=1e-5)
-                else:
-                    assert one.tolist() == other.tolist()
-    finally:
-        servable.close()

@@ -1,0 +1,103 @@
+"""What modelserver costs beside TensorFlow itself. Run as ``python -m bench.overhead MODEL_FOLDER``.
+
+Direct calls of the same session in this process, with the batches that the server runs, and requests to a modelserver,
+in turn; processor time of a photo, without that of the gRPC client.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bench.clients import ReadyTensors, request_for
+from bench.compare import Spread
+from bench.load import closed_loop
+from bench.processes import LOOPBACK, ROOT, Server, free_port
+from bench.systems import available, modelserver_arguments, newest_version
+from modelserver.config import parse_batching
+from modelserver.light import skip_public_api
+from modelserver.quiet import stderr_held_back
+
+REQUESTS = 16
+
+
+class Direct:
+    """A caller that computes by itself what the server would in a batch of so many rows."""
+
+    def __init__(self, model: Path, rows: int, size: int) -> None:
+        with stderr_held_back():
+            skip_public_api()
+            from tensorflow.core.protobuf.config_pb2 import ConfigProto
+
+            from modelserver.servable import Servable
+
+            self._signature = Servable(newest_version(model), ["serve"], None, ConfigProto()).signature("pixels")
+        self._images = {"images": np.random.default_rng(0).integers(0, 256, (rows, size, size, 3), np.uint8)}
+
+    def call(self, _: int) -> bytes:
+        """See `load.Caller`."""
+        self._signature.run(self._images, ["probabilities"])
+        return b""
+
+    def close(self) -> None:
+        """See `load.Caller`."""
+
+
+def main() -> int:
+    """Measures, and prints a table."""
+    parser = argparse.ArgumentParser(prog="python -m bench.overhead", description=__doc__)
+    parser.add_argument("model", type=Path, help="folder of a model's versions")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--size", type=int, default=224, help="height and width of the model's input")
+    options = parser.parse_args()
+    name, port = options.model.resolve().name, free_port()
+    address = f"{LOOPBACK}:{port}"
+    batching = parse_batching((ROOT / "serving" / "batching.config").read_text())
+    images = np.random.default_rng(0).integers(0, 256, (REQUESTS, 1, options.size, options.size, 3), np.uint8)
+    requests = [request_for(name, image) for image in images]
+    # One caller's batches hold a photo, those of many callers are full.
+    loads = [(1, 1, 1), (8, batching.threads, batching.execution_size), (32, batching.threads, batching.execution_size)]
+    found: dict[int, list[tuple[float, float]]] = {callers: [] for callers, _, _ in loads}
+    direct = {rows: Direct(options.model, rows, options.size) for _, _, rows in loads}
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server("modelserver", modelserver_arguments(options.model, name, port), {}, Path(folder) / "log")
+        try:
+            started = server.wait_until(partial(available, address, name))
+            for _ in range(options.rounds):
+                for callers, threads, rows in loads:
+                    alone = closed_loop(
+                        partial(direct.__getitem__, rows), threads, options.seconds, range(REQUESTS),
+                        lambda: {"here": time.process_time()},
+                    )  # fmt: skip
+                    served = closed_loop(
+                        partial(ReadyTensors, address, requests), callers, options.seconds, range(REQUESTS),
+                        lambda: {"server": server.tree.cpu_seconds()},
+                    )  # fmt: skip
+                    found[callers].append((alone.cpu_ms("here") / rows, served.cpu_ms("server")))
+            memory = server.tree.memory_bytes() / 2**20
+        finally:
+            server.stop()
+    table = Table(title="processor time of a photo, ms (medians and ranges)", title_justify="left")
+    for column in ("callers", "TensorFlow", "modelserver", "difference"):
+        table.add_column(column, justify="right")
+    for callers, pairs in found.items():
+        columns = [[one for one, _ in pairs], [two for _, two in pairs], [two - one for one, two in pairs]]
+        spreads = [Spread.of(column) for column in columns]
+        table.add_row(str(callers), *(f"{one.median:.2f} ({one.low:.2f} to {one.high:.2f})" for one in spreads))
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(table)
+    console.print(f"modelserver: ready after {started:.1f} s, {memory:.0f} MB after the load")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""Every model that is served: what its folders and its configuration ask for, and its versions for requests."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from modelserver.config import ModelConfig
+from modelserver.errors import ConfigError, ServingError, invalid, not_found
+from modelserver.lifecycle import Lifecycle
+from modelserver.servable import Servable
+from modelserver.versions import Model, State, Version, versions_in
+
+_LOG = logging.getLogger(__name__)
+
+
+class Models:
+    """Every model that is served; all methods may be called from any thread.
+
+    Args:
+        load: Makes a version ready to answer, warm-up included: (model name, folder of the version).
+        retries: How often a version that failed is tried again.
+        retry_seconds: The time between two tries.
+        labels_ahead: Let a label that is new point at a version that is not available yet.
+    """
+
+    def __init__(
+        self, load: Callable[[str, Path], Servable], *, retries: int, retry_seconds: float, labels_ahead: bool
+    ) -> None:
+        self._lifecycle = Lifecycle(load, retries=retries, retry_seconds=retry_seconds)
+        self._changed = self._lifecycle.changed
+        self._labels_ahead = labels_ahead
+        self._models: dict[str, Model] = {}
+        self._one_scan = threading.Lock()
+        self._configured: frozenset[str] = frozenset()
+
+    # Configuration and folders
+
+    def configure(self, configs: Mapping[str, ModelConfig]) -> None:
+        """Replaces the configuration as a whole; models that are not in it any more are unloaded.
+
+        Raises:
+            ConfigError: A label points at a version that is not available, or a base_path changed. Nothing is changed.
+        """
+        with self._changed:
+            for config in configs.values():
+                self._check_path(config)
+                self._check_labels(config)
+            for name in self._models.keys() | configs.keys():
+                if name not in configs:
+                    model = self._models[name]
+                    model.config, model.on_disk = ModelConfig(name, model.config.base_path), frozenset()
+                elif name in self._models:
+                    self._models[name].config = configs[name]
+                else:
+                    self._models[name] = Model(configs[name])
+            self._configured = frozenset(configs)
+        self.scan()
+
+    def _check_path(self, config: ModelConfig) -> None:
+        if config.name in self._configured and self._models[config.name].config.base_path != config.base_path:
+            raise ConfigError(f"model {config.name} is served from another base_path: use another name")
+
+    def _check_labels(self, config: ModelConfig) -> None:
+        model = self._models.get(config.name)
+        for label, number in config.labels.items():
+            version = model.versions.get(number) if model else None
+            if version is not None and version.state is State.AVAILABLE:
+                continue
+            moved = model is not None and model.config.labels.get(label, number) != number
+            if moved or not self._labels_ahead:
+                raise ConfigError(
+                    f"Request to assign label {label} to version {number} of model {config.name}, "
+                    "which is not currently available for inference"
+                )
+
+    def scan(self) -> None:
+        """Looks at the folders, starts to load what is new and to unload what is gone."""
+        with self._one_scan:
+            with self._changed:
+                paths = {name: self._models[name].config.base_path for name in self._configured}
+            # A slow disk holds up no request: the folders are read without the lock.
+            found = {name: versions_in(path) for name, path in paths.items()}
+            with self._changed:
+                for name, model in self._models.items():
+                    if name in found and name in self._configured:
+                        self._note(model, found[name])
+                    self._lifecycle.follow(model)
+                self._changed.notify_all()
+
+    def _note(self, model: Model, found: frozenset[int] | OSError) -> None:
+        path = model.config.base_path
+        if not found and not model.waiting:
+            _LOG.warning("model %s: no version in %s, waiting", model.config.name, path)
+        elif isinstance(found, OSError) and not model.waiting:
+            _LOG.warning("model %s: cannot read %s (%s), waiting", model.config.name, path, found.strerror)
+        model.waiting = not found or isinstance(found, OSError)
+        if isinstance(found, OSError):
+            return  # it says nothing about the versions: what is loaded stays
+        for number in found - model.on_disk:
+            # Published again under the same number: a new chance.
+            if (version := model.versions.get(number)) is not None and version.state is State.END:
+                version.error = None
+        model.on_disk = found
+
+    # Requests
+
+    @contextmanager
+    def use(self, name: str, number: int | None = None, label: str | None = None) -> Iterator[tuple[int, Servable]]:
+        """A version, held in memory until the block ends: the newest, or the one of that number or label.
+
+        Raises:
+            ServingError: NOT_FOUND, or INVALID_ARGUMENT for a label that is not configured.
+        """
+        with self._changed:
+            version = self._find(name, number, label)
+            version.in_flight += 1
+        try:
+            assert version.servable is not None
+            yield version.number, version.servable
+        finally:
+            with self._changed:
+                version.in_flight -= 1
+                if version.in_flight == 0 and version.state is State.UNLOADING:
+                    self._changed.notify_all()
+
+    def _find(self, name: str, number: int | None, label: str | None) -> Version:
+        model = self._models.get(name)
+        if label is not None:
+            number = model.config.labels.get(label) if model else None
+            if number is None:
+                raise invalid(f"Unrecognized servable version label: {label}")
+        if number is None:
+            newest = model.newest() if model else None
+            if newest is None:
+                raise not_found(f"Servable not found for request: Latest({name})")
+            return newest
+        version = model.versions.get(number) if model else None
+        if version is None or version.state is not State.AVAILABLE:
+            raise not_found(f"Servable not found for request: Specific({name}, {number})")
+        return version
+
+    def status(self, name: str, number: int | None = None) -> list[tuple[int, State, ServingError | None]]:
+        """Number, state and error of each version that was ever seen, newest first, or of the one asked for.
+
+        Raises:
+            ServingError: NOT_FOUND.
+        """
+        with self._changed:
+            model = self._models.get(name)
+            if model is None or not model.versions:
+                raise not_found(f"Could not find any versions of model {name}")
+            found = [v for n, v in sorted(model.versions.items(), reverse=True) if number is None or n == number]
+            if not found:
+                raise not_found(f"Could not find version {number} of model {name}")
+            return [(version.number, version.state, version.error) for version in found]
+
+    # Start and end
+
+    def wait_until_loaded(self, timeout: float | None = None) -> bool:
+        """Waits until every configured model serves all the versions that its policy asks for.
+
+        Returns:
+            False if it was closed first, or the time ran out.
+
+        Raises:
+            ServingError: A model has versions, and all of them are broken.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._lifecycle.closed or self._loaded(), timeout)
+            return not self._lifecycle.closed and self._loaded()
+
+    def _loaded(self) -> bool:
+        done = True
+        for name in self._configured:
+            model = self._models[name]
+            wanted = [version for version in model.versions.values() if version.wanted]
+            coming = [version for version in wanted if version.state in (State.START, State.LOADING)]
+            errors = [version.error for version in wanted if version.error is not None]
+            if model.newest() is None:
+                if errors and not coming:
+                    raise ServingError(errors[0].code, f"model {name} cannot be loaded: {errors[0].message}")
+                done = False
+            done = done and all(version.error is not None for version in coming)
+        return done
+
+    def close(self) -> None:
+        """Stops loading and waiting; requests in flight go on."""
+        with self._changed:
+            self._lifecycle.closed = True
+            self._changed.notify_all()
