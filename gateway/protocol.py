@@ -1,6 +1,7 @@
 """HTTP/1.1 of uvicorn, with the bounds on a connection that it leaves to a proxy.
 
 * Headers arrive within a time and are of a size, or the connection ends; uvicorn waits for them for ever.
+* What comes behind a body in the form of headers, its trailers, counts as their size and is no header.
 * An answer that was sent before the whole body was read can be read by its caller: the connection is closed on this
   side only, and what still comes is thrown away for a while. Closing it at once makes the kernel reset it, and then
   the answer may be lost (RFC 9112, section 9.6).
@@ -26,7 +27,7 @@ from gateway.dependencies import Services
 from gateway.problems import problem_response
 
 MAX_HEADER_BYTES = 64 * 2**10
-"""Request line and headers; browsers and proxies stay under 16 KiB."""
+"""Address, headers and trailers of a request; browsers and proxies stay under 16 KiB."""
 
 LINGER_SECONDS = 10.0
 """For how long the rest of a body that nobody wants is read."""
@@ -54,7 +55,10 @@ class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
     _header_timer: asyncio.TimerHandle | None = None
-    _header_bytes = 0
+    _field_bytes = 0
+    """Of the address, headers and trailers of a request."""
+    _unended_bytes = 0
+    """That came since the parser last reported anything: of one header without end, say."""
     _in_headers = False
     _body_complete = True
     _lingering = False
@@ -85,22 +89,23 @@ class HttpProtocol(HttpToolsProtocol):
             if self._thrown_away > LINGER_BYTES:
                 self.transport.close()
             return
-        had_begun = self._in_headers
         self._unset_keepalive_if_required()
+        self._unended_bytes += len(data)
         try:
             self._parse(data)
-        except httptools.HttpParserError:
-            self._refuse(errors.BadRequest("This is no HTTP/1.1 request."))
+        except httptools.HttpParserError as error:
+            raised = error.__context__  # by one of the methods below, which the parser calls
+            unreadable = errors.BadRequest("This is no HTTP/1.1 request.")
+            self._refuse(raised if isinstance(raised, errors.GatewayError) else unreadable)
+        else:
+            if self._unended_bytes > MAX_HEADER_BYTES:
+                self._refuse(_too_large())
         if self.transport.is_closing() or self._lingering:
             return
         if not self._body_complete and self._waking_timer is None and self.cycle.body:
             self._waking_timer = self.loop.call_later(WAKING_SECONDS, self._wake)
         between_requests = self.cycle is None or self.cycle.response_complete
-        if self._in_headers and had_begun:
-            self._header_bytes += len(data)
-            if self._header_bytes > MAX_HEADER_BYTES:
-                self._refuse(errors.HeadersTooLarge(f"The headers are larger than {MAX_HEADER_BYTES:,} bytes."))
-        elif between_requests and self._header_timer is None:
+        if between_requests and self._header_timer is None:
             # The rest of a body that was answered early, or empty lines: neither may drip in for ever.
             self._await_headers()
 
@@ -108,9 +113,20 @@ class HttpProtocol(HttpToolsProtocol):
         """A request begins."""
         super().on_message_begin()
         self._in_headers = True
-        self._header_bytes = 0
+        self._field_bytes = 0
         if self._header_timer is None:
             self._await_headers()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the address."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, and throw a trailer away: it must not pass for one (RFC 9110, section 6.5.1)."""
+        self._count(len(name) + len(value) + len(":\r\n"))
+        if self._in_headers:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """A request can be started; its answer closes the connection in our way."""
@@ -130,6 +146,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
+        self._unended_bytes = 0
         if self.cycle.response_complete:
             return
         self.cycle.body += body
@@ -175,6 +192,12 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self._end_timer is None:
             self._end_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _count(self, size: int) -> None:
+        self._unended_bytes = 0
+        self._field_bytes += size
+        if self._field_bytes > MAX_HEADER_BYTES:
+            raise _too_large()
 
     def _parse(self, data: bytes) -> None:
         while True:
@@ -228,6 +251,10 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + bytes(response.body))
         self._body_complete = False  # whatever it is, more of it may come
         self.end()
+
+
+def _too_large() -> errors.HeadersTooLarge:
+    return errors.HeadersTooLarge(f"The headers are larger than {MAX_HEADER_BYTES:,} bytes.")
 
 
 class _AnswerTransport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import json
 import socket
@@ -167,6 +168,32 @@ def test_headers_without_end_are_431(gateway: httpx.Client) -> None:
         except ConnectionError:
             pass
         assert read_all(connection).startswith(b"HTTP/1.1 431")
+
+
+@pytest.mark.parametrize("lines", [b"X-A: %s\r\n" % (b"y" * 100_000), b"a:b\r\n" * 20_000], ids=["one", "many"])
+def test_headers_that_come_all_at_once_are_431_too(gateway: httpx.Client, lines: bytes) -> None:
+    assert answered(gateway, b"GET /healthz HTTP/1.1\r\n" + lines + b"\r\n").startswith(b"HTTP/1.1 431")
+
+
+@pytest.mark.parametrize("rest", [b"a:b\r\n", b"y"], ids=["many", "one without end"])
+def test_trailers_without_end_are_431(gateway: httpx.Client, rest: bytes) -> None:
+    head = f"POST {BREED} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    with connect(gateway) as connection:
+        connection.sendall(head + b"1\r\nx\r\n0\r\nX-A: ")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(100):
+                connection.sendall(rest * (40_000 // len(rest)))
+        assert read_all(connection).startswith(b"HTTP/1.1 431")
+
+
+def test_a_trailer_is_no_header(start: Start) -> None:
+    client = start(api_keys=hashlib.sha256(b"key").hexdigest())
+    body = photo()
+    framed = b"%x\r\n%s\r\n0\r\n" % (len(body), body)
+    head = f"POST {BREED} HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n".encode()
+    key = b"X-API-Key: key\r\n"
+    assert answered(client, head + key + b"\r\n" + framed + b"\r\n").startswith(b"HTTP/1.1 200")
+    assert answered(client, head + b"\r\n" + framed + key + b"\r\n").startswith(b"HTTP/1.1 401")
 
 
 def test_what_is_no_http_gets_the_one_error_body(gateway: httpx.Client) -> None:
