@@ -76,11 +76,15 @@ class HttpProtocol(HttpToolsProtocol):
         self._await_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop all timers."""
+        """Stop all timers, and let go of all that refers back to the connection: no collector need find it."""
         for timer in (self._header_timer, self._end_timer, self._waking_timer):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self.pipeline.clear()
+        self.cycle = None  # type: ignore[assignment]
+        del self._answers
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, in whatever state the connection is."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gc
 import hashlib
 import http.client
 import json
 import socket
+import struct
 import subprocess
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +20,7 @@ import httpx
 import pytest
 import requests
 
+from gateway.protocol import HttpProtocol
 from tests.colour_server import ColourServer
 from tests.gateway.conftest import photo
 
@@ -342,3 +347,34 @@ def test_a_body_in_small_pieces_is_answered_when_it_is_complete(
         for start in range(0, len(body), 10):
             connection.sendall(body[start : start + 10])
         assert b'"breed":"green"' in read_all(connection)
+
+
+@pytest.mark.parametrize("more", [0, 3], ids=["one", "pipelined"])
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+def test_a_connection_that_is_over_is_freed_without_the_collector(
+    gateway: httpx.Client, monkeypatch: pytest.MonkeyPatch, more: int, reset: bool
+) -> None:
+    made: list[weakref.ref[HttpProtocol]] = []
+    connection_made = HttpProtocol.connection_made
+
+    def noted(protocol: HttpProtocol, transport: asyncio.Transport) -> None:
+        made.append(weakref.ref(protocol))
+        connection_made(protocol, transport)
+
+    monkeypatch.setattr(HttpProtocol, "connection_made", noted)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            with connect(gateway) as connection:
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * (1 + more))
+                if reset:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                else:
+                    assert connection.recv(65536)
+        end = time.monotonic() + 4
+        while len(made) < 3 or any(one() for one in made):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    finally:
+        gc.enable()
