@@ -5,7 +5,7 @@
 * An answer that was sent before the whole body was read can be read by its caller: the connection is closed on this
   side only, and what still comes is thrown away for a while. Closing it at once makes the kernel reset it, and then
   the answer may be lost (RFC 9112, section 9.6).
-* A caller that does not read its answer loses the connection.
+* A caller that reads nothing of its answer for a while loses the connection, however little is left of it.
 * What is no HTTP gets the same error body as everything else.
 * A wish to speak HTTP/2 or WebSocket instead is passed over; uvicorn loses the body of such a request, which Java's own
   client and curl with --http2 send first.
@@ -45,7 +45,7 @@ MAX_PIPELINED = 64
 """Requests that wait for the one before them; each takes some 3 KB, and can be sent in 18 bytes."""
 
 STALLED_ANSWER_SECONDS = 30.0
-"""For how long an answer may wait for its caller to read on."""
+"""For how long an answer may wait until its caller reads any of it; noticed within twice this time."""
 
 DEFAULT_HEADER_SECONDS = 10.0
 """Where the app has no settings."""
@@ -64,6 +64,8 @@ class HttpProtocol(HttpToolsProtocol):
     _lingering = False
     _thrown_away = 0
     _end_timer: asyncio.TimerHandle | None = None
+    _stalled_timer: asyncio.TimerHandle | None = None
+    _written_bytes = 0
     _waking_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -77,7 +79,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop all timers, and let go of all that refers back to the connection: no collector need find it."""
-        for timer in (self._header_timer, self._end_timer, self._waking_timer):
+        for timer in (self._header_timer, self._end_timer, self._stalled_timer, self._waking_timer):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
@@ -173,18 +175,15 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             super().on_response_complete()
 
-    def pause_writing(self) -> None:
-        """The caller reads more slowly than the answer is written."""
-        super().pause_writing()
-        if self._end_timer is None:
-            self._end_timer = self.loop.call_later(STALLED_ANSWER_SECONDS, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """The caller has read on."""
-        super().resume_writing()
-        if self._end_timer is not None and not self._lingering:
-            self._end_timer.cancel()
-            self._end_timer = None
+    def write(self, pieces: list[bytes]) -> None:
+        """Write, if that can be done, and see to it that it is read."""
+        # uvloop raises when the caller is gone, before it says so, and every loop does after the end of writing.
+        if self.transport.is_closing() or self._lingering:
+            return
+        self.transport.writelines(pieces)
+        self._written_bytes += sum(map(len, pieces))
+        if self._stalled_timer is None:
+            self._watch_reading()
 
     def end(self) -> None:
         """Close the connection after an answer, and throw away what is left of the request's body first."""
@@ -194,8 +193,21 @@ class HttpProtocol(HttpToolsProtocol):
         self._lingering = True
         self.transport.write_eof()
         self.flow.resume_reading()
-        if self._end_timer is None:
-            self._end_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        self._end_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _watch_reading(self) -> None:
+        """Look again later whether the caller has read anything, as long as there is something to read."""
+        self._stalled_timer = None
+        if left := self.transport.get_write_buffer_size():
+            read = self._written_bytes - left
+            self._stalled_timer = self.loop.call_later(STALLED_ANSWER_SECONDS, self._end_stalled, read)
+
+    def _end_stalled(self, read: int) -> None:
+        """End the connection if its caller has read no more than that many bytes."""
+        if self._written_bytes - self.transport.get_write_buffer_size() > read:
+            self._watch_reading()
+        else:
+            self.transport.abort()
 
     def _count(self, size: int) -> None:
         self._unended_bytes = 0
@@ -252,7 +264,7 @@ class HttpProtocol(HttpToolsProtocol):
         response = problem_response(error, {"Connection": "close"})
         lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}".encode()]
         lines += [name + b": " + value for name, value in response.raw_headers]
-        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + bytes(response.body))
+        self.write([b"\r\n".join(lines), b"\r\n\r\n", bytes(response.body)])
         self._body_complete = False  # whatever it is, more of it may come
         self.end()
 
@@ -266,7 +278,6 @@ class _AnswerTransport:
 
     def __init__(self, protocol: HttpProtocol, transport: asyncio.Transport) -> None:
         self._protocol = protocol
-        self._transport = transport
         self._held = b""
         self.is_closing = transport.is_closing
 
@@ -285,6 +296,5 @@ class _AnswerTransport:
 
     def _send(self, data: bytes = b"") -> None:
         pieces, self._held = [one for one in (self._held, data) if one], b""
-        # Unless the caller is gone: uvloop would raise then, before it says so.
-        if pieces and not self._transport.is_closing():
-            self._transport.writelines(pieces)
+        if pieces:
+            self._protocol.write(pieces)

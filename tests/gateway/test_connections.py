@@ -8,9 +8,12 @@ import gc
 import hashlib
 import http.client
 import json
+import logging
+import os
 import socket
 import struct
 import subprocess
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -19,10 +22,15 @@ from pathlib import Path
 import httpx
 import pytest
 import requests
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from gateway.protocol import HttpProtocol
+from gateway.settings import Settings
 from tests.colour_server import ColourServer
-from tests.gateway.conftest import photo
+from tests.gateway.conftest import photo, running_gateway
 
 Start = Callable[..., httpx.Client]
 BREED = "/api/v1/predict_breed"
@@ -276,6 +284,74 @@ def test_a_caller_that_does_not_read_its_answers_loses_its_connection(
             assert time.monotonic() < end
 
 
+@contextlib.contextmanager
+def answering(body: bytes) -> Iterator[httpx.Client]:
+    """A server in which every request gets that answer at once, whatever else it sends."""
+
+    async def answer(_: Request) -> Response:
+        return Response(body)
+
+    app = Starlette(routes=[Route("/", answer, methods=["GET", "POST"])])
+    with running_gateway(Settings(), app) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET / HTTP/1.1\r\nHost: x",
+        "GET / HTTP/1.1\r\nHost: x\r\nConnection: close",
+        "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 9",
+    ],
+    ids=["kept alive", "closed", "closed before the end of the body"],
+)
+def test_an_answer_of_a_few_bytes_that_nobody_reads_ends_its_connection_too(
+    monkeypatch: pytest.MonkeyPatch, head: str
+) -> None:
+    monkeypatch.setattr("gateway.protocol.STALLED_ANSWER_SECONDS", 0.2)
+    pending, lost = threading.Event(), threading.Event()
+    write, connection_made, connection_lost = (
+        HttpProtocol.write,
+        HttpProtocol.connection_made,
+        HttpProtocol.connection_lost,
+    )
+
+    def with_a_small_buffer(protocol: HttpProtocol, transport: asyncio.Transport) -> None:
+        with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as same:
+            same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        connection_made(protocol, transport)
+
+    def noting_what_is_left(protocol: HttpProtocol, pieces: list[bytes]) -> None:
+        write(protocol, pieces)
+        assert not protocol.flow.write_paused, "the answer is too long for this test"
+        pending.set()
+
+    def noting_the_end(protocol: HttpProtocol, error: Exception | None) -> None:
+        connection_lost(protocol, error)
+        lost.set()
+
+    monkeypatch.setattr(HttpProtocol, "connection_made", with_a_small_buffer)
+    monkeypatch.setattr(HttpProtocol, "write", noting_what_is_left)
+    monkeypatch.setattr(HttpProtocol, "connection_lost", noting_the_end)
+    with answering(b"x" * 60_000) as client, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect((client.base_url.host, client.base_url.port))
+        connection.sendall(f"{head}\r\n\r\n".encode())
+        assert pending.wait(5)
+        assert lost.wait(5)
+
+
+def test_an_answer_that_is_read_slowly_but_steadily_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.protocol.STALLED_ANSWER_SECONDS", 0.5)
+    with answering(b"x" * BIG) as client, connect(client) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        received = 0
+        while piece := connection.recv(2**18):
+            received += len(piece)
+            time.sleep(0.01)
+    assert received > BIG
+
+
 def _is_lost(connection: socket.socket) -> bool:
     try:
         connection.sendall(b"\r\n")
@@ -378,3 +454,12 @@ def test_a_connection_that_is_over_is_freed_without_the_collector(
             time.sleep(0.01)
     finally:
         gc.enable()
+
+
+def test_a_body_that_breaks_off_before_100_continue_is_sent_is_400_and_nothing_else(
+    gateway: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = f"POST {BREED} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert answered(gateway, head.encode() + b"zz\r\n").startswith(b"HTTP/1.1 400")
+    assert gateway.get("/healthz").status_code == 200
+    assert not [one for one in caplog.records if one.levelno >= logging.ERROR]
