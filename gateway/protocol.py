@@ -24,7 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway import errors
 from gateway.dependencies import Services
-from gateway.problems import problem_response
+from gateway.problems import error_response
 
 MAX_HEADER_BYTES = 64 * 2**10
 """Address, headers and trailers of a request; browsers and proxies stay under 16 KiB."""
@@ -143,8 +143,12 @@ class HttpProtocol(HttpToolsProtocol):
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
-        self._in_headers = self._body_complete = False
+        if not self.url.startswith(b"/") and httptools.parse_url(self.url).path is None:
+            origin, mark, query = self.url.partition(b"?")
+            self.url = origin + b"/" + mark + query  # RFC 9112, section 3.2.2
         super().on_headers_complete()
+        # Only now: what is raised there is no fault of the request before, which may still be in work.
+        self._in_headers = self._body_complete = False
         if self.cycle is not None:
             self.cycle.transport = self._answers  # type: ignore[assignment]
             if self._services is not None and self._services.stopping.now:
@@ -254,6 +258,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, error: errors.GatewayError) -> None:
+        path = ""
         if self.cycle is not None and not self.cycle.response_complete:
             if self._body_complete or self.pipeline or self.cycle.response_started:
                 self.transport.close()  # what is refused follows a request that is still in work
@@ -261,8 +266,9 @@ class HttpProtocol(HttpToolsProtocol):
             # It is the body of this very request, which ends as if its caller had gone.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        response = problem_response(error, {"Connection": "close"})
-        lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}".encode()]
+            path = self.cycle.scope["path"]
+        response = error_response(path, error, {"Connection": "close"})
+        lines = [f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}".encode()]
         lines += [name + b": " + value for name, value in response.raw_headers]
         self.write([b"\r\n".join(lines), b"\r\n\r\n", bytes(response.body)])
         self._body_complete = False  # whatever it is, more of it may come
