@@ -111,13 +111,14 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._body_complete and self._waking_timer is None and self.cycle.body:
             self._waking_timer = self.loop.call_later(WAKING_SECONDS, self._wake)
         between_requests = self.cycle is None or self.cycle.response_complete
-        if between_requests and self._header_timer is None:
+        if between_requests and self._header_timer is None and self.timeout_keep_alive_task is None:
             # The rest of a body that was answered early, or empty lines: neither may drip in for ever.
             self._await_headers()
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        self._unset_keepalive_if_required()
         self._in_headers = True
         self._field_bytes = 0
         if self._header_timer is None:
@@ -140,9 +141,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if len(self.pipeline) == MAX_PIPELINED:
             raise httptools.HttpParserError("too many requests at once")
-        if self._header_timer is not None:
-            self._header_timer.cancel()
-            self._header_timer = None
+        self._stop_awaiting_headers()
         if not self.url.startswith(b"/") and httptools.parse_url(self.url).path is None:
             origin, mark, query = self.url.partition(b"?")
             self.url = origin + b"/" + mark + query  # RFC 9112, section 3.2.2
@@ -171,6 +170,11 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._body_complete = True
         super().on_message_complete()
+        if self.cycle.response_complete:  # and now the connection is idle
+            self._stop_awaiting_headers()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def on_response_complete(self) -> None:
         """An answer is written."""
@@ -245,6 +249,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _await_headers(self) -> None:
         self._header_timer = self.loop.call_later(self._header_seconds, self._headers_late)
+
+    def _stop_awaiting_headers(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
 
     def _headers_late(self) -> None:
         self._header_timer = None

@@ -127,6 +127,18 @@ def test_a_short_body_that_was_refused_early_leaves_the_connection_usable(start:
         connection.close()
 
 
+def test_a_connection_is_kept_after_an_early_answer_as_after_any_other(start: Start) -> None:
+    with connect(start(header_timeout_seconds=0.3)) as connection:
+        connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"x" * 1000)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 404")
+        connection.sendall(b"x" * 99_000)
+        connection.settimeout(1)
+        with pytest.raises(TimeoutError):
+            connection.recv(65536)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+
+
 def test_an_answer_in_place_of_100_continue_ends_the_connection(start: Start) -> None:
     with connect(start(max_upload_bytes=100)) as connection:
         connection.sendall(
