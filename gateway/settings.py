@@ -332,7 +332,7 @@ def _weights(text: str) -> dict[str, float]:
 
 
 def available_cores() -> int:
-    """Cores that this process may run on: fewer than the machine has under taskset or with a cpuset, not with a quota."""
+    """Cores that this process may run on: by taskset and cpusets; a container's CPU quota does not count."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -366,10 +366,9 @@ def test_promote_and_rollback_say_who_gets_the_version(
     places = ("--models-dir", str(models), "--config", str(config), "--server", server[1])
     for command, last in (("promote", ("dogs", "1")), ("rollback", ("dogs",))):
         assert main([command, *last, *places]) == 0
-        assert capsys.readouterr().out.splitlines()[1:] == [
-            "callers that name no label get the newest version that is loaded, unless the gateway has "
-            '''GATEWAY_ROUTES='{"dogs": "stable=1"}\''''
-        ]
+        [_, who] = capsys.readouterr().out.splitlines()
+        assert who.startswith("callers that name no label get the newest version")
+        assert who.endswith("GATEWAY_ROUTES='" + '{"dogs": "stable=1"}' + "'")
 
 
 @pytest.mark.parametrize("label", ["stable-previous", "", "a b", "../x"])
