@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+CONNECTION = "gateway.connection"
+"""Where the scope of a request has its `Connection`; `gateway.protocol` puts it there."""
+
+
+class Connection(Protocol):
+    """What a request's connection tells it."""
+
+    def watch(self, lost: Callable[[], None] | None) -> None:
+        """Call this when the caller closes the connection; None ends the watch."""
+        ...
 
 
 class CancelOnHangUp:
@@ -20,30 +33,28 @@ class CancelOnHangUp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and watch its connection meanwhile."""
+        connection: Connection | None = scope.get(CONNECTION)
         request = asyncio.current_task()
-        if scope["type"] != "http" or request is None:
+        if connection is None or request is None:
             await self.app(scope, receive, send)
             return
-        watcher: asyncio.Task[None] | None = None
         gone = False
 
-        async def watch(request: asyncio.Task[object]) -> None:
+        def cancel() -> None:
             nonlocal gone
-            if (await receive())["type"] == "http.disconnect":
-                gone = True
-                request.cancel()
+            gone = True
+            request.cancel()
 
         async def receive_and_watch() -> Message:
-            nonlocal watcher
             message = await receive()
-            if watcher is None and message["type"] == "http.request" and not message.get("more_body", False):
-                watcher = asyncio.create_task(watch(request))
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                connection.watch(cancel)
             return message
 
         async def send_unwatched(message: Message) -> None:
-            # Once the answer is written the server reports a disconnect as well.
-            if watcher is not None and message["type"] == "http.response.body" and not message.get("more_body", False):
-                watcher.cancel()
+            # With its last piece the answer is as good as given, and the connection may be closed for that.
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                connection.watch(None)
             await send(message)
 
         try:
@@ -53,5 +64,4 @@ class CancelOnHangUp:
             if not gone or request.uncancel() > 0:
                 raise
         finally:
-            if watcher is not None:
-                watcher.cancel()
+            connection.watch(None)

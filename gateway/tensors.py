@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -98,11 +99,17 @@ def _numbers(shape: Sequence[int], arrays: Sequence[npt.NDArray[np.generic]]) ->
     number = _NUMBER_TYPES.get(dtype)
     if number is None:
         raise TensorError(f"arrays of {dtype} cannot be sent")
+    values = [np.ascontiguousarray(one, dtype).reshape(-1).view(np.uint8).data for one in arrays]
+    return [_head(number, tuple(shape)), *length_delimited(Tensor.TENSOR_CONTENT_FIELD_NUMBER, values)]
+
+
+@lru_cache(256)
+def _head(number: int, shape: tuple[int, ...]) -> bytes:
+    """A tensor's dtype and shape, serialised: the same for every photo that a model is sent."""
     head = Tensor(dtype=DataType.Name(number))
     for size in shape:
         head.tensor_shape.dim.add(size=size)
-    values = [np.ascontiguousarray(one, dtype).reshape(-1).view(np.uint8).data for one in arrays]
-    return [head.SerializeToString(), *length_delimited(Tensor.TENSOR_CONTENT_FIELD_NUMBER, values)]
+    return head.SerializeToString()
 
 
 def string_tensor(values: Sequence[bytes], shape: tuple[int, ...] | None = None) -> Tensor:
