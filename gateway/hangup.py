@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-CONNECTION = "gateway.connection"
-"""Where the scope of a request has its `Connection`; `gateway.protocol` puts it there."""
-
-
-class Connection(Protocol):
-    """What a request's connection tells it."""
-
-    def watch(self, lost: Callable[[], None] | None) -> None:
-        """Call this when the caller closes the connection; None ends the watch."""
-        ...
+from gateway.connection import connection_of
 
 
 class CancelOnHangUp:
@@ -33,7 +22,7 @@ class CancelOnHangUp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and watch its connection meanwhile."""
-        connection: Connection | None = scope.get(CONNECTION)
+        connection = connection_of(scope)
         request = asyncio.current_task()
         if connection is None or request is None:
             await self.app(scope, receive, send)

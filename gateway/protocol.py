@@ -22,9 +22,8 @@ import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway import errors
+from gateway import connection, errors
 from gateway.dependencies import Services
-from gateway.hangup import CONNECTION
 from gateway.problems import problem_response
 
 MAX_HEADER_BYTES = 64 * 2**10
@@ -85,10 +84,14 @@ class HttpProtocol(HttpToolsProtocol):
             self._lost()
 
     def watch(self, lost: Callable[[], None] | None) -> None:
-        """See `hangup.Connection`."""
+        """See `Connection`."""
         self._lost = lost
         if lost is not None:
             self.flow.resume_reading()  # or the end of the connection would not be read either
+
+    def body_is_here(self) -> bool:
+        """See `Connection`."""
+        return self._body_complete  # of the newest request: those before it are complete when that begins
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, in whatever state the connection is."""
@@ -119,7 +122,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        self.scope[CONNECTION] = self  # type: ignore[literal-required]
+        connection.put(self.scope, self)  # type: ignore[arg-type]
         self._in_headers = True
         self._header_bytes = 0
         if self._header_timer is None:
