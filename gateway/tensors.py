@@ -25,6 +25,8 @@ _NUMBERS: dict[int, tuple[np.dtype[np.generic], str]] = {
     DataType.DT_BOOL: (np.dtype("?"), "bool_val"),
     DataType.DT_HALF: (np.dtype("<f2"), "half_val"),
 }
+_STRING = DataType.DT_STRING
+_HALF = DataType.DT_HALF
 _NUMBER_TYPES = {dtype: number for number, (dtype, _) in _NUMBERS.items()}
 
 
@@ -122,7 +124,7 @@ def string_tensor(values: Sequence[bytes], shape: tuple[int, ...] | None = None)
 
 def array_of(tensor: Tensor, *, max_elements: int) -> Array:
     """Array of any wire tensor; errors as in `number_array`."""
-    if tensor.dtype != DataType.DT_STRING:
+    if tensor.dtype != _STRING:
         return number_array(tensor, max_elements=max_elements)
     values = string_values(tensor, max_elements=max_elements)
     strings = np.empty(len(values), np.object_)
@@ -152,7 +154,7 @@ def number_array(tensor: Tensor, *, max_elements: int) -> npt.NDArray[np.generic
     listed = getattr(tensor, field)
     if len(listed) > count:
         raise TensorError(f"{len(listed)} values for shape {shape}")
-    half = tensor.dtype == DataType.DT_HALF
+    half = tensor.dtype == _HALF
     given = np.array(listed, "<u2").view(dtype) if half else np.array(listed, dtype)
     if len(given) == count:
         return given.reshape(shape)
@@ -167,7 +169,7 @@ def string_values(tensor: Tensor, *, max_elements: int) -> list[bytes]:
     Raises:
         TensorError: Another dtype, a shape over the limit, or values that do not fit the shape.
     """
-    if tensor.dtype != DataType.DT_STRING:
+    if tensor.dtype != _STRING:
         raise TensorError(f"not strings: {dtype_name(tensor.dtype)}")
     count = _count(shape_of(tensor), max_elements)
     values = list(tensor.string_val)
