@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -56,6 +56,11 @@ class Decoders:
                 return [task.result() for task in tasks]
         except TimeoutError:
             raise DeadlineExceeded("The images were not decoded within the request's deadline.") from None
+
+    def free(self, uploads: Iterable[list[bytes]]) -> None:
+        """Empty uploads, in a thread."""
+        for pieces in uploads:
+            self._pool.submit(pieces.clear)
 
     def close(self) -> None:
         """Wait for what is being decoded; the rest is dropped."""
