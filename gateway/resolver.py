@@ -18,6 +18,7 @@ from gateway.errors import (
     DeadlineExceeded,
     GatewayError,
     ModelServerFailed,
+    ModelServerUnavailable,
     NotReady,
     Unavailable,
     UnknownModel,
@@ -160,7 +161,7 @@ class ContractResolver:
             return await self._joined(self._lookup(model, selector), deadline)
         try:
             return await self._joined(self._lookup(model, selector), Deadline.after(deadline.remaining() / 2))
-        except (Unavailable, DeadlineExceeded):
+        except (ModelServerUnavailable, DeadlineExceeded):
             return entry.served  # old, but of one version: at worst that is gone, and then it is looked up again
 
     async def versions(self, model: str, deadline: Deadline) -> list[ModelVersionStatus]:
@@ -175,6 +176,11 @@ class ContractResolver:
         except ServableNotFound as error:
             raise UnknownModel(f"There is no model {model!r}.") from error
         return sorted(found, key=lambda status: -status.version)
+
+    async def available(self, model: str, deadline: Deadline) -> list[int]:
+        """Versions of a model that can answer now, newest first; errors as in `versions`."""
+        versions = await self.versions(model, deadline)
+        return [one.version for one in versions if one.state == ModelVersionStatus.State.AVAILABLE]
 
     async def close(self) -> None:
         """Cancel look-ups under way."""
@@ -255,10 +261,9 @@ class ContractResolver:
     async def _missing(self, model: str, selector: Selector, deadline: Deadline) -> GatewayError:
         """Why a servable was not found, which the server's answer leaves open."""
         try:
-            versions = await self.versions(model, deadline)
+            available = [str(version) for version in await self.available(model, deadline)]
         except UnknownModel as unknown:
             return unknown
-        available = [str(one.version) for one in versions if one.state == ModelVersionStatus.State.AVAILABLE]
         if not available:
             return NotReady(f"The model {model!r} has no available version at the moment.")
         if selector == Selector():
