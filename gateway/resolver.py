@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
@@ -33,7 +34,8 @@ MAX_CACHED = 256
 """Versions kept at once. Only what the model server really serves is ever kept, so this bounds memory, not use."""
 
 STALE_FACTOR = 5
-"""After that many refresh intervals a look-up is waited for, for half of the request's time at most."""
+"""After that many refresh intervals a look-up is waited for, for half of the request's time at most; and then not again
+for as long, or a request that asks several times would have no time left for the model."""
 
 LOOKUP_SECONDS = 5.0
 """Deadline of a look-up, which several requests share and none of them owns."""
@@ -85,6 +87,8 @@ class Served:
 class _Entry:
     served: Served
     read_at: float
+    missed_at: float = -math.inf
+    """When a look-up was last waited for in vain."""
 
 
 class ContractResolver:
@@ -132,12 +136,14 @@ class ContractResolver:
         """
         served = await self.served(model, selector, deadline)
         for attempt in range(SWITCH_ATTEMPTS):
+            if attempt > 0:
+                # At once the first time, then ever later: several replicas take seconds to agree.
+                await asyncio.sleep(min(0.01 * (attempt - 1) ** 2, deadline.remaining()))
+                served = await self._renewed(served, selector, deadline)
             try:
                 return await ask(served)
             except ServableNotFound:
-                # At once the first time, then ever later: several replicas take seconds to agree.
-                await asyncio.sleep(min(0.01 * attempt**2, deadline.remaining()))
-                served = await self._renewed(served, selector, deadline)
+                continue
         raise NotReady(f"The {selector} of model {model!r} keeps changing.")
 
     async def served(self, model: str, selector: Selector, deadline: Deadline) -> Served:
@@ -151,10 +157,10 @@ class ContractResolver:
         """
         entry = self._entries.get((model, selector))
         if entry is not None:
-            age = time.monotonic() - entry.read_at
-            if age <= self._refresh_seconds:
+            now = time.monotonic()
+            if now - entry.read_at <= self._refresh_seconds:
                 return entry.served
-            if age <= self._refresh_seconds * STALE_FACTOR:
+            if now - max(entry.read_at, entry.missed_at) <= self._refresh_seconds * STALE_FACTOR:
                 self._lookup(model, selector)
                 return entry.served
         if entry is None:
@@ -162,6 +168,7 @@ class ContractResolver:
         try:
             return await self._joined(self._lookup(model, selector), Deadline.after(deadline.remaining() / 2))
         except (ModelServerUnavailable, DeadlineExceeded):
+            entry.missed_at = time.monotonic()
             return entry.served  # old, but of one version: at worst that is gone, and then it is looked up again
 
     async def versions(self, model: str, deadline: Deadline) -> list[ModelVersionStatus]:
