@@ -253,7 +253,7 @@ def checked_scores(contract: Contract, tensor: Tensor | None, images_sent: int) 
 
 def rank_labels(contract: Contract, scores: Scores, top_k: int) -> Ranked:
     """The best labels of one image, given its scores (classes)."""
-    best = np.argsort(-scores, kind="stable")[:top_k]
+    best = (-scores).argsort(kind="stable")[:top_k]
     predictions = tuple(
         (contract.labels[index] if contract.labels else str(index), round(float(scores[index]), SCORE_DECIMALS))
         for index in best.tolist()
