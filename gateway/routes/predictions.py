@@ -67,7 +67,8 @@ SINGLE_BODY: dict[str, object] = {
         "required": True,
         "description": (
             f"A form with one file, named {', '.join(f'`{name}`' for name in SINGLE_FIELDS)}; or the image itself as "
-            "the body. JPEG, PNG, GIF, BMP or WebP; of an animation the first frame."
+            "the body. JPEG, PNG, GIF, BMP, WebP, and HEIC where the gateway has the extra `heic`; of an animation the "
+            "first frame."
         ),
         "content": {
             "multipart/form-data": {
