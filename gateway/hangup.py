@@ -27,7 +27,7 @@ class CancelOnHangUp:
         if connection is None or request is None:
             await self.app(scope, receive, send)
             return
-        gone = False
+        gone = watching = False
 
         def cancel() -> None:
             nonlocal gone
@@ -35,15 +35,23 @@ class CancelOnHangUp:
             request.cancel()
 
         async def receive_and_watch() -> Message:
+            nonlocal watching
             message = await receive()
             if message["type"] == "http.request" and not message.get("more_body", False):
                 connection.watch(cancel)
+                watching = True
             return message
+
+        def unwatch() -> None:
+            nonlocal watching
+            if watching:  # and not the next request on this connection
+                connection.watch(None)
+                watching = False
 
         async def send_unwatched(message: Message) -> None:
             # With its last piece the answer is as good as given, and the connection may be closed for that.
             if message["type"] == "http.response.body" and not message.get("more_body", False):
-                connection.watch(None)
+                unwatch()
             await send(message)
 
         try:
@@ -53,4 +61,4 @@ class CancelOnHangUp:
             if not gone or request.uncancel() > 0:
                 raise
         finally:
-            connection.watch(None)
+            unwatch()
