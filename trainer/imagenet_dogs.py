@@ -8,7 +8,7 @@ from trainer.card import Backbone, Card, InputSpec
 from trainer.class_index import CLASSES, DOGS, read_dogs
 from trainer.console import say
 from trainer.errors import TrainerError
-from trainer.precision import add_precision
+from trainer.precision import add_precision, check_available
 from trainer.publish import add_models_dir, check_name, new_version
 from trainer.weights import check_weights_file, weights_source
 
@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from trainer import backbones
     from trainer.export import export_model
 
+    check_available(args.precision)
     which = backbones.architecture(args.backbone)
     size = args.size or which.size
     say(f"{which.name}, {size}x{size} pixels, weights {args.weights}")

@@ -22,6 +22,7 @@ from trainer.data import DataSet, open_folder
 from trainer.errors import TrainerError
 from trainer.folders import SPLITS, Split
 from trainer.photos import Photo
+from trainer.precision import check_available
 from trainer.publish import check_name, new_version
 from trainer.weights import check_weights_file, weights_source
 
@@ -91,6 +92,7 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     from trainer.parity import PHOTOS
     from trainer.stages import Machine, Stages
 
+    check_available(config.precision)
     machine = Machine(args.cache_dir, args.workers, args.training_precision)
     fitted = Stages(config, data, machine, folder / "state").run()
     (folder / "history.json").write_text(json.dumps(fitted.history, indent=1), encoding="utf-8")
@@ -168,8 +170,12 @@ def _metrics(probabilities: NDArray[np.float64], truth: NDArray[np.int64], thres
 
 
 def _run_folder(config: Config, data: DataSet, runs: Path) -> Path:
-    """The folder of this run: the same configuration on the same photos finds its own again."""
-    text = dataclasses.replace(config, data="", name="", description="").to_toml() + data.fingerprint
+    """The folder of this run: the same configuration on the same photos finds its own again.
+
+    Left out is what does not change the training, so that another export of a run that was stopped goes on from there.
+    """
+    trained = dataclasses.replace(config, data="", name="", description="", precision="float32")
+    text = trained.to_toml() + data.fingerprint
     folder = runs / config.name / hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
     return folder

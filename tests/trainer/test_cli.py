@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from trainer import downloads, features, fit, records
+from trainer import downloads, features, fit, precision, records
 from trainer.card import Card
 from trainer.config import RECIPES, Config, make, read
 from trainer.errors import TrainerError
@@ -133,6 +133,23 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
         assert "Fitting, head" not in error
         assert "Fitting, fine-tuning: 1/1" in error
         assert len(history["fine-tuning"]) == 3
+
+
+def test_bfloat16_is_tried_before_the_training_and_another_precision_goes_on_with_the_same_run(
+    trainer: Trainer, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainer import stages
+
+    command = ["train", data, "--name", "colours", *TINY, "--epochs", "2", "--views", "1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(precision, "_OPTIMIZERS", ("pruning",))  # as on a processor that cannot
+        patch.setattr(stages.Stages, "run", None)
+        status, _, error = trainer(*command, "--precision", "bfloat16")
+    assert status == 1
+    assert "bfloat16 cannot be had here" in error.splitlines()[-1]
+    status, _, error = trainer(*command)
+    assert status == 0, error
+    assert len(list((tmp_path / "runs" / "colours").iterdir())) == 1
 
 
 def test_the_last_layers_are_fine_tuned_to_a_sigmoid_for_two_classes(
