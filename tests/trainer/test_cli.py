@@ -1,6 +1,7 @@
 """The command line: a whole training run, stopped and resumed; errors in one line."""
 
 import json
+import shlex
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import keras
 import numpy as np
 import pytest
 
-from trainer import class_index, downloads, features, fit, precision, records
+from trainer import class_index, downloads, evaluation, features, fit, precision, records
 from trainer.card import Card
 from trainer.config import RECIPES, Config, make, read
 from trainer.errors import TrainerError
@@ -134,6 +135,26 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
         assert "Fitting, head" not in error
         assert "Fitting, fine-tuning: 1/1" in error
         assert len(history["fine-tuning"]) == 3
+
+
+def test_a_run_stopped_after_it_has_published_says_what_is_missing_and_how_to_get_it(
+    trainer: Trainer, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation.Tally, "add", stop)
+        status, _, error = trainer("train", data, "--name", "colours", *TINY, "--epochs", "1", "--views", "1")
+    assert status == 130
+    said, command = error.splitlines()[-1].split(": python -m trainer ")
+    assert said == "trainer train: stopped; published as colours version 1; only the report is missing"
+    status, out, error = trainer(*shlex.split(command))
+    assert status == 0, error
+    assert "6 photos: accuracy" in out
+    (run,) = (tmp_path / "runs" / "colours").iterdir()
+    assert (run / "report.html").is_file()
+    assert len(list((tmp_path / "models" / "colours").iterdir())) == 1
 
 
 def test_bfloat16_is_tried_before_the_training_and_another_precision_goes_on_with_the_same_run(
