@@ -29,7 +29,7 @@ def impatient_downloads(connect_seconds: float | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        urllib.request.install_opener(before)  # type: ignore[arg-type]
+        urllib.request.install_opener(before)
 
 
 class _Impatient(urllib.request.OpenerDirector):
