@@ -131,15 +131,15 @@ async def selector(
 
 async def top_k(
     request: Request,
-    top_k: Annotated[int, Query(ge=1, description="How many of the best labels to give.", examples=[5])] = 5,
-) -> int:
-    """How many labels a request wants.
+    top_k: Annotated[int | None, Query(ge=1, description="How many of the best labels to give.", examples=[1])] = None,
+) -> int | None:
+    """How many labels a request wants; None: as many as `Settings.default_top_k` says.
 
     Raises:
         InvalidParameter: More than the limit.
     """
     limit = services_of(request).settings.max_top_k
-    if top_k > limit:
+    if top_k is not None and top_k > limit:
         raise InvalidParameter(f"top_k is at most {limit}.", limit=limit)
     return top_k
 
@@ -211,7 +211,7 @@ class PlainRoute(APIRoute):
 ServicesDep = Annotated[Services, Depends(services)]
 CallDep = Annotated[Call, Depends(call)]
 SelectorDep = Annotated[Selector, Depends(selector)]
-TopKDep = Annotated[int, Depends(top_k)]
+TopKDep = Annotated[int | None, Depends(top_k)]
 ModelName = Annotated[
     str, Path(pattern=MODEL_NAME, description="Name of a model on the model server.", examples=["dog_breed"])
 ]

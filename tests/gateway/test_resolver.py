@@ -44,7 +44,7 @@ def test_a_stalled_look_up_takes_half_of_a_requests_time_however_often_it_asks(m
 def test_a_version_that_is_always_gone_is_looked_up_once_for_each_time_it_is_asked(model_server: ColourServer) -> None:
     asked = 0
 
-    async def ask(served: Served) -> None:
+    async def ask(_: Served) -> None:
         nonlocal asked
         asked += 1
         raise ServableNotFound
