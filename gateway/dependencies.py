@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Header, Path, Query, Request, Response
+from fastapi import Depends, Header, Path, Query, Request, Response, params
+from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 
 from gateway.admission import Admission
@@ -192,6 +193,13 @@ class PlainRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See `APIRoute.get_route_handler`."""
+        beside = [
+            one for one in get_flat_params(self.dependant) if not isinstance(one.field_info, params.Query | params.Path)
+        ]
+        if {one.alias for one in beside} - {TIMEOUT_HEADER} or self.body_field is not None:
+            raise TypeError(
+                f"{self.path} takes a header, cookie or body that would be left out as if it were not given"
+            )
         checked = super().get_route_handler()
         endpoint: Callable[..., Coroutine[Any, Any, Response]] = self.endpoint
 
