@@ -253,11 +253,10 @@ def test_a_server_that_is_down_is_503_with_retry_after_and_comes_back_by_itself(
         assert answer.json()["breed"] == "red"
 
 
-def test_a_server_that_never_answers_is_504_at_the_deadline(start: Start, model_server: ColourServer) -> None:
-    gateway = start(request_timeout_seconds=0.3)
+def test_a_server_that_never_answers_is_504_at_the_deadline(gateway: httpx.Client, model_server: ColourServer) -> None:
     assert gateway.post("/api/v1/predict_breed", content=photo()).status_code == 200
     model_server.stalled.set()
-    answer = gateway.post("/api/v1/predict_breed", content=photo())
+    answer = gateway.post("/api/v1/predict_breed", content=photo(), headers={"x-request-timeout": "0.3"})
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
     model_server.stalled.clear()
     assert gateway.post("/api/v1/predict_breed", content=photo()).status_code == 200
