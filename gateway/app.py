@@ -221,5 +221,5 @@ def _tracing() -> Tracing:
     try:
         from gateway.tracing import Tracing
     except ImportError as error:
-        raise SystemExit("gateway: GATEWAY_TRACING needs the extra: pip install 'breed-gateway[tracing]'") from error
+        raise SystemExit("gateway: GATEWAY_TRACING needs the extra: .venv/bin/pip install '.[tracing]'") from error
     return Tracing()

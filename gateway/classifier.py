@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ Scores = npt.NDArray[np.float32]
 
 SCORE_DECIMALS = 6
 """Digits of a score that mean something: padding a batch already moves the seventh."""
+
+
+ROUNDING = 0.01
+"""How far scores may be outside of 0 to 1: the next number after 1 is 1.008 in bfloat16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +209,11 @@ def _input_wire(contract: Contract, batch: Sequence[Prepared]) -> Wire:
 
 
 def checked_scores(contract: Contract, tensor: Tensor | None, images_sent: int) -> Scores:
-    """Scores (n, classes) out of an answer; a sigmoid becomes two classes.
+    """Scores (n, classes), 0 to 1, out of an answer; a sigmoid becomes two classes.
 
     Raises:
         ModelServerFailed: The answer is of another shape, or not finite.
+        UnsupportedModel: The scores are not probabilities.
     """
     name = f"The model {contract.model!r} version {contract.version}"
     if tensor is None:
@@ -218,8 +224,16 @@ def checked_scores(contract: Contract, tensor: Tensor | None, images_sent: int) 
         raise errors.ModelServerFailed(f"{name} gave scores that cannot be read.") from error
     if scores.ndim != 2 or len(scores) != images_sent or scores.shape[1] < 1:
         raise errors.ModelServerFailed(f"{name} gave scores of shape {scores.shape} for {images_sent} images.")
-    if not np.isfinite(scores).all():
+    lowest, highest = float(scores.min()), float(scores.max())  # NaN where one is
+    if not math.isfinite(lowest) or not math.isfinite(highest):
         raise errors.ModelServerFailed(f"{name} gave scores that are not numbers.")
+    if lowest < 0 or highest > 1:
+        if lowest < -ROUNDING or highest > 1 + ROUNDING:
+            raise errors.UnsupportedModel(
+                f"{name} gave scores from {lowest:.3g} to {highest:.3g}, which are not probabilities: it must end in a "
+                "softmax or a sigmoid."
+            )
+        scores = scores.clip(0, 1)
     if contract.sigmoid or (scores.shape[1] == 1 and len(contract.labels) in (0, 2)):
         scores = np.concatenate([1 - scores, scores], axis=1)
     if contract.labels and scores.shape[1] != len(contract.labels):
@@ -229,7 +243,7 @@ def checked_scores(contract: Contract, tensor: Tensor | None, images_sent: int) 
 
 def rank_labels(contract: Contract, scores: Scores, top_k: int) -> Ranked:
     """The best labels of one image, given its scores (classes)."""
-    best = np.argsort(-scores, kind="stable")[:top_k]
+    best = (-scores).argsort(kind="stable")[:top_k]
     predictions = tuple(
         (contract.labels[index] if contract.labels else str(index), round(float(scores[index]), SCORE_DECIMALS))
         for index in best.tolist()

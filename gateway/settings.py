@@ -162,7 +162,12 @@ class Settings(BaseSettings):
         32 * 2**20, ge=1, description="Largest body of a tensor request (/v1 and /v2), in bytes."
     )
     max_image_pixels: int = Field(
-        DEFAULT_MAX_PIXELS, ge=1, description="Most pixels of an image, checked before it is decoded."
+        DEFAULT_MAX_PIXELS,
+        ge=1,
+        description=(
+            "Most pixels of an image, checked before it is decoded; a baseline JPEG may have 8 times as many, a "
+            "progressive one twice."
+        ),
     )
     max_top_k: int = Field(1000, ge=1, description="Largest top_k.")
     max_predict_batch_size: int = Field(
@@ -334,7 +339,7 @@ def _weights(text: str) -> dict[str, float]:
 
 
 def available_cores() -> int:
-    """Cores that this process may run on, which in a container or under taskset is fewer than the machine has."""
+    """Cores that this process may run on: by taskset and cpusets; a container's CPU quota does not count."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
