@@ -40,12 +40,14 @@ class Run:
         latencies: float64 (n): seconds of each request that ended within it.
         cpu: Processor seconds that were used meanwhile, by name of a meter.
         failures: Requests that ended in an error.
+        error: The last of these errors.
     """
 
     seconds: float
     latencies: NDArray[np.float64]
     cpu: dict[str, float]
     failures: int = 0
+    error: str = ""
 
     @property
     def rate(self) -> float:
@@ -60,6 +62,17 @@ class Run:
         """Processor milliseconds a request on one meter."""
         return self.cpu[meter] / len(self.latencies) * 1e3 if len(self.latencies) else float("nan")
 
+    def without_failures(self) -> Run:
+        """The run itself, for measurements that failed requests would make worthless.
+
+        Raises:
+            RuntimeError: A request failed, or none was answered.
+        """
+        if self.failures or not len(self.latencies):
+            counts = f"{self.failures} requests failed, {len(self.latencies)} were answered"
+            raise RuntimeError(f"{counts}; the last error: {self.error}" if self.error else counts)
+        return self
+
 
 Meters = Callable[[], dict[str, float]]
 """Processor seconds used up to now, by name."""
@@ -71,12 +84,13 @@ class _Tally:
 
     ended: list[tuple[float, float]]
     failed: list[float]
+    error: str = ""
 
     def run(self, start: float, end: float, before: dict[str, float], after: dict[str, float]) -> Run:
         within = [seconds for at, seconds in self.ended if start <= at < end]
         cpu = {name: after[name] - before[name] for name in before}
         failures = sum(start <= at < end for at in self.failed)
-        return Run(end - start, np.array(within, np.float64), cpu, failures)
+        return Run(end - start, np.array(within, np.float64), cpu, failures, self.error)
 
 
 def closed_loop(
@@ -157,13 +171,14 @@ def open_loop(
     due_within = [(at, took) for at, took in tally.ended if start <= at - took < end]
     latencies = np.array([took for _, took in due_within], np.float64)
     cpu = {name: after[name] - before[name] for name in before}
-    return Run(end - start, latencies, cpu, len(tally.failed))
+    return Run(end - start, latencies, cpu, len(tally.failed), tally.error)
 
 
 def _record(tally: _Tally, caller: Caller, photo: int, started: float) -> None:
     try:
         caller.call(photo)
-    except Exception:  # whatever went wrong, it is a request without an answer
+    except Exception as error:  # whatever went wrong, it is a request without an answer
+        tally.error = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         tally.failed.append(time.perf_counter())
     else:
         ended = time.perf_counter()

@@ -21,7 +21,7 @@ from bench.clients import ReadyTensors, request_for
 from bench.compare import Spread
 from bench.load import closed_loop
 from bench.processes import LOOPBACK, ROOT, Server, free_port
-from bench.systems import available, modelserver_arguments, newest_version
+from bench.systems import available, input_size, modelserver_arguments, newest_version
 from modelserver.config import parse_batching
 from modelserver.light import skip_public_api
 from modelserver.quiet import stderr_held_back
@@ -32,7 +32,7 @@ REQUESTS = 16
 class Direct:
     """A caller that computes by itself what the server would in a batch of so many rows."""
 
-    def __init__(self, model: Path, rows: int, size: int) -> None:
+    def __init__(self, model: Path, rows: int) -> None:
         with stderr_held_back():
             skip_public_api()
             from tensorflow.core.protobuf.config_pb2 import ConfigProto
@@ -40,7 +40,7 @@ class Direct:
             from modelserver.servable import Servable
 
             self._signature = Servable(newest_version(model), ["serve"], None, ConfigProto()).signature("pixels")
-        self._images = {"images": np.random.default_rng(0).integers(0, 256, (rows, size, size, 3), np.uint8)}
+        self._images = {"images": np.random.default_rng(0).integers(0, 256, (rows, *input_size(model), 3), np.uint8)}
 
     def call(self, _: int) -> bytes:
         """See `load.Caller`."""
@@ -52,37 +52,48 @@ class Direct:
 
 
 def main() -> int:
-    """Measures, and prints a table."""
+    """Measures, and prints a table; returns 1 when the server does not start or a request fails."""
     parser = argparse.ArgumentParser(prog="python -m bench.overhead", description=__doc__)
     parser.add_argument("model", type=Path, help="folder of a model's versions")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--size", type=int, default=224, help="height and width of the model's input")
     options = parser.parse_args()
-    name, port = options.model.resolve().name, free_port()
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    try:
+        _measure(console, options.model, options.rounds, options.seconds)
+    except (OSError, RuntimeError, ValueError) as error:
+        console.print(f"bench.overhead: {error}", style="red", markup=False)
+        return 1
+    return 0
+
+
+def _measure(console: Console, model: Path, rounds: int, seconds: float) -> None:
+    name, port = model.resolve().name, free_port()
     address = f"{LOOPBACK}:{port}"
     batching = parse_batching((ROOT / "serving" / "batching.config").read_text())
-    images = np.random.default_rng(0).integers(0, 256, (REQUESTS, 1, options.size, options.size, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (REQUESTS, 1, *input_size(model), 3), np.uint8)
     requests = [request_for(name, image) for image in images]
     # One caller's batches hold a photo, those of many callers are full.
     loads = [(1, 1, 1), (8, batching.threads, batching.execution_size), (32, batching.threads, batching.execution_size)]
     found: dict[int, list[tuple[float, float]]] = {callers: [] for callers, _, _ in loads}
-    direct = {rows: Direct(options.model, rows, options.size) for _, _, rows in loads}
+    direct = {rows: Direct(model, rows) for _, _, rows in loads}
     with tempfile.TemporaryDirectory() as folder:
-        server = Server("modelserver", modelserver_arguments(options.model, name, port), {}, Path(folder) / "log")
+        server = Server("modelserver", modelserver_arguments(model, name, port), {}, Path(folder) / "log")
         try:
             started = server.wait_until(partial(available, address, name))
-            for _ in range(options.rounds):
+            for _ in range(rounds):
                 for callers, threads, rows in loads:
                     alone = closed_loop(
-                        partial(direct.__getitem__, rows), threads, options.seconds, range(REQUESTS),
+                        partial(direct.__getitem__, rows), threads, seconds, range(REQUESTS),
                         lambda: {"here": time.process_time()},
                     )  # fmt: skip
                     served = closed_loop(
-                        partial(ReadyTensors, address, requests), callers, options.seconds, range(REQUESTS),
+                        partial(ReadyTensors, address, requests), callers, seconds, range(REQUESTS),
                         lambda: {"server": server.tree.cpu_seconds()},
                     )  # fmt: skip
-                    found[callers].append((alone.cpu_ms("here") / rows, served.cpu_ms("server")))
+                    found[callers].append(
+                        (alone.without_failures().cpu_ms("here") / rows, served.without_failures().cpu_ms("server"))
+                    )
             memory = server.tree.memory_bytes() / 2**20
         finally:
             server.stop()
@@ -93,10 +104,8 @@ def main() -> int:
         columns = [[one for one, _ in pairs], [two for _, two in pairs], [two - one for one, two in pairs]]
         spreads = [Spread.of(column) for column in columns]
         table.add_row(str(callers), *(f"{one.median:.2f} ({one.low:.2f} to {one.high:.2f})" for one in spreads))
-    console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(table)
     console.print(f"modelserver: ready after {started:.1f} s, {memory:.0f} MB after the load")
-    return 0
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ AREAS = {
     "form": ("python_multipart/", "gateway/uploads.py"),
     "gRPC": ("grpc/", "gateway/backend.py"),
     "JSON, schemas": ("pydantic/", "gateway/schemas.py", "json/"),
-    "tensors, ranking": ("numpy/", "gateway/tensors.py", "gateway/classifier.py", "gateway/ranking.py"),
+    "tensors, ranking": ("numpy/", "gateway/tensors.py", "gateway/classifier.py"),
     "log": ("logging/",),
     "event loop": ("asyncio/",),
     "threads": ("concurrent/futures/", "threading.py"),

@@ -10,7 +10,7 @@ import itertools
 import sys
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from bench.clients import ReadyTensors, request_for
 from bench.compare import Spread
 from bench.load import Run, closed_loop
 from bench.processes import LOOPBACK, Server, free_port
-from bench.systems import available, modelserver_arguments
+from bench.systems import available, input_size, modelserver_arguments
 
 CALLERS = (1, 8, 32)
 REQUESTS = 16
@@ -33,6 +33,7 @@ class Setting:
     """One line of the sweep."""
 
     max_batch_size: int
+    max_execution_batch_size: int
     timeout_micros: int
     threads: int
 
@@ -40,6 +41,8 @@ class Setting:
         """As a batching file."""
         return (
             f"max_batch_size {{ value: {self.max_batch_size} }}\n"
+            "enable_large_batch_splitting { value: true }\n"
+            f"max_execution_batch_size {{ value: {self.max_execution_batch_size} }}\n"
             f"batch_timeout_micros {{ value: {self.timeout_micros} }}\n"
             "max_enqueued_batches { value: 256 }\n"
             f"num_batch_threads {{ value: {self.threads} }}\n"
@@ -47,32 +50,44 @@ class Setting:
 
 
 def main() -> int:
-    """Sweeps, and prints a table."""
+    """Sweeps, and prints a table; returns 1 when a server does not start or a request fails."""
     parser = argparse.ArgumentParser(prog="python -m bench.sweep", description=__doc__)
     parser.add_argument("model", type=Path, help="folder of a model's versions")
-    parser.add_argument("--max-batch-size", type=_numbers, default=[2, 4, 8, 32])
+    parser.add_argument("--max-batch-size", type=_numbers, default=[64])
+    parser.add_argument("--max-execution-batch-size", type=_numbers, default=[2, 4, 8, 32])
     parser.add_argument("--timeout-micros", type=_numbers, default=[0, 2000])
     parser.add_argument("--threads", type=_numbers, default=[2])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--size", type=int, default=224, help="height and width of the model's input")
     options = parser.parse_args()
     settings = [
         Setting(*values)
-        for values in itertools.product(options.max_batch_size, options.timeout_micros, options.threads)
+        for values in itertools.product(
+            options.max_batch_size, options.max_execution_batch_size, options.timeout_micros, options.threads
+        )
     ]
-    with tempfile.TemporaryDirectory() as folder:
-        runs, memory = sweep(options.model, settings, options.rounds, options.seconds, options.size, Path(folder))
-    Console(width=None if sys.stdout.isatty() else 140).print(_table(settings, runs, memory))
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            runs, memory = sweep(options.model, settings, options.rounds, options.seconds, Path(folder))
+    except (OSError, RuntimeError, ValueError) as error:
+        console.print(f"bench.sweep: {error}", style="red", markup=False)
+        return 1
+    console.print(_table(settings, runs, memory))
     return 0
 
 
 def sweep(
-    model: Path, settings: list[Setting], rounds: int, seconds: float, size: int, folder: Path
+    model: Path, settings: list[Setting], rounds: int, seconds: float, folder: Path
 ) -> tuple[dict[tuple[Setting, int], list[Run]], dict[Setting, float]]:
-    """Runs by setting and callers, and megabytes by setting after all of it."""
+    """Runs by setting and callers, and megabytes by setting after all of it.
+
+    Raises:
+        OSError, ValueError: There is no model, or no model card to read.
+        RuntimeError: A server does not start, or a request fails.
+    """
     name = model.resolve().name
-    images = np.random.default_rng(0).integers(0, 256, (REQUESTS, 1, size, size, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (REQUESTS, 1, *input_size(model), 3), np.uint8)
     requests = [request_for(name, image) for image in images]
     runs: dict[tuple[Setting, int], list[Run]] = {}
     with ExitStack() as running:
@@ -86,7 +101,8 @@ def sweep(
             running.callback(server.stop)
             address = f"{LOOPBACK}:{port}"
             server.wait_until(partial(available, address, name))
-            closed_loop(partial(ReadyTensors, address, requests), 8, seconds, range(REQUESTS), dict)
+            warm_up = closed_loop(partial(ReadyTensors, address, requests), 8, seconds, range(REQUESTS), dict)
+            warm_up.without_failures()
             servers.append((setting, server, address))
         for _, callers, (setting, server, address) in itertools.product(range(rounds), CALLERS, servers):
             tree = server.tree
@@ -94,14 +110,14 @@ def sweep(
                 partial(ReadyTensors, address, requests), callers, seconds, range(REQUESTS),
                 lambda tree=tree: {"server": tree.cpu_seconds()},  # type: ignore[misc]
             )  # fmt: skip
-            runs.setdefault((setting, callers), []).append(run)
+            runs.setdefault((setting, callers), []).append(run.without_failures())
         memory = {setting: server.tree.memory_bytes() / 2**20 for setting, server, _ in servers}
     return runs, memory
 
 
 def _table(settings: list[Setting], runs: dict[tuple[Setting, int], list[Run]], memory: dict[Setting, float]) -> Table:
     table = Table(title="requests/s, p50 ms, CPU ms a request (medians)", title_justify="left")
-    for name in ("batch", "wait us", "threads", *(f"{callers} callers" for callers in CALLERS), "MB"):
+    for name in ("rows", "at once", "wait us", "threads", *(f"{callers} callers" for callers in CALLERS), "MB"):
         table.add_column(name, justify="right")
     for setting in settings:
         cells = []
@@ -113,8 +129,7 @@ def _table(settings: list[Setting], runs: dict[tuple[Setting, int], list[Run]], 
                 Spread.of([run.cpu_ms("server") for run in found]).median,
             ]
             cells.append("{:.0f}, {:.0f}, {:.1f}".format(*figures))
-        numbers = (setting.max_batch_size, setting.timeout_micros, setting.threads)
-        table.add_row(*map(str, numbers), *cells, f"{memory[setting]:.0f}")
+        table.add_row(*map(str, astuple(setting)), *cells, f"{memory[setting]:.0f}")
     return table
 
 

@@ -119,6 +119,12 @@ def newest_version(base_path: Path) -> Path:
     return max((one for one in base_path.iterdir() if one.name.isdecimal()), key=lambda path: int(path.name))
 
 
+def input_size(base_path: Path) -> tuple[int, int]:
+    """Height and width of a model's input, from the model card of its newest version."""
+    card = json.loads((newest_version(base_path) / "assets.extra" / "card.json").read_text())
+    return card["input"]["height"], card["input"]["width"]
+
+
 def modelserver_arguments(base_path: Path, model: str, port: int, batching: Path | None = None) -> list[str]:
     """What follows ``python -m`` to serve one model as `scripts/run` does."""
     return [

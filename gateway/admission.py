@@ -44,9 +44,8 @@ class Admission:
         finally:
             self.in_flight -= images
 
-    @contextmanager
-    def receiving(self) -> Iterator[None]:
-        """Hold the permit for one body while it is received.
+    def begin_upload(self) -> None:
+        """Take the permit for one body to be received; `end_upload` gives it back.
 
         Raises:
             Overloaded: As many are being received as may be.
@@ -55,10 +54,10 @@ class Admission:
         if self.uploads >= self.max_uploads or self.in_flight >= self.max_images:
             raise Overloaded("The gateway receives as many uploads as it can at the moment.")
         self.uploads += 1
-        try:
-            yield
-        finally:
-            self.uploads -= 1
+
+    def end_upload(self) -> None:
+        """Give back the permit for a body."""
+        self.uploads -= 1
 
     def hold(self, count: int) -> None:
         """Take room for bytes of a body that have arrived; `release` gives it back.

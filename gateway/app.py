@@ -214,12 +214,12 @@ def _tighten(description: dict[str, Any], settings: Settings) -> None:
                     if kind != {"type": "null"}:
                         parameter["schema"].update(kind)
                 if parameter["name"] == "top_k":
-                    parameter["schema"]["maximum"] = settings.max_top_k
+                    parameter["schema"] |= {"maximum": settings.max_top_k, "default": settings.default_top_k}
 
 
 def _tracing() -> Tracing:
     try:
         from gateway.tracing import Tracing
     except ImportError as error:
-        raise SystemExit("gateway: GATEWAY_TRACING needs the extra: pip install 'breed-gateway[tracing]'") from error
+        raise SystemExit("gateway: GATEWAY_TRACING needs the extra: .venv/bin/pip install '.[tracing]'") from error
     return Tracing()

@@ -7,7 +7,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from functools import lru_cache
+from typing import Protocol, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -114,6 +115,7 @@ class Backend(Protocol):
 
 
 ResponseT = TypeVar("ResponseT", bound=Message)
+Method: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
 
 
 class GrpcBackend:
@@ -125,6 +127,8 @@ class GrpcBackend:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._channel: grpc.aio.Channel | None = None
+        self._methods: dict[str, Method] = {}
 
     async def predict(
         self,
@@ -136,9 +140,7 @@ class GrpcBackend:
         deadline: Deadline,
     ) -> Mapping[str, Tensor]:
         """See `Backend.predict`."""
-        request = PredictRequest(model_spec=_spec(model, Selector(version=version)), output_filter=outputs)
-        request.model_spec.signature_name = signature
-        pieces: list[bytes | memoryview] = [request.SerializeToString()]
+        pieces: list[bytes | memoryview] = [_predict_head(model, version, signature, tuple(outputs))]
         for name, tensor in inputs.items():
             # An entry of a map is a message of key and value, fields 1 and 2; messages that follow each other are one.
             entry = [*length_delimited(1, [name.encode()]), *length_delimited(2, tensor)]
@@ -180,16 +182,31 @@ class GrpcBackend:
         return await self._call_once(path, request, answer, deadline)
 
     async def _call_once(self, path: str, request: bytes, answer: type[ResponseT], deadline: Deadline) -> ResponseT:
-        channel = await self._connection.channel(deadline)
-        method: grpc.aio.UnaryUnaryMultiCallable[bytes, ResponseT]
-        method = channel.unary_unary(path, None, answer.FromString)
+        method = self._method(await self._connection.channel(deadline), path)
         metadata = (("x-request-id", request_id.get()),) if request_id.get() else None
         try:
-            return await method(request, timeout=deadline.remaining(), metadata=metadata)
+            return answer.FromString(await method(request, timeout=deadline.remaining(), metadata=metadata))
+        except DecodeError as error:
+            raise ModelServerFailed("The model server's answer cannot be read.") from error
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 self._connection.failed()
             raise _translated(error) from error
+
+    def _method(self, channel: grpc.aio.Channel, path: str) -> Method:
+        if channel is not self._channel:
+            self._channel, self._methods = channel, {}
+        if path not in self._methods:
+            self._methods[path] = channel.unary_unary(path)
+        return self._methods[path]
+
+
+@lru_cache(256)
+def _predict_head(model: str, version: int, signature: str, outputs: tuple[str, ...]) -> bytes:
+    """All of a PredictRequest but its inputs, serialised: the same for every request to a version."""
+    request = PredictRequest(model_spec=_spec(model, Selector(version=version)), output_filter=outputs)
+    request.model_spec.signature_name = signature
+    return request.SerializeToString()
 
 
 def _spec(model: str, selector: Selector) -> ModelSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,15 +22,18 @@ from gateway.pb.serving_pb2 import DataType, Tensor
 from gateway.resolver import ContractResolver, Served
 from gateway.settings import Settings
 from gateway.tensors import TensorError, Wire, number_array, stacked, string_tensor
+from gateway.uploads import ImageBytes, join_pieces
 
-ImageBytes = list[bytes]
-"""One encoded image, in the pieces that it came in, or, once it has been joined, in one."""
 Pixels = npt.NDArray[np.uint8]
 Prepared = Pixels | bytes
 Scores = npt.NDArray[np.float32]
 
 SCORE_DECIMALS = 6
 """Digits of a score that mean something: padding a batch already moves the seventh."""
+
+
+ROUNDING = 0.01
+"""How far scores may be outside of 0 to 1: the next number after 1 is 1.008 in bfloat16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,22 +180,13 @@ def _decoded(
     started.append(time.perf_counter())
     if isinstance(upload, errors.GatewayError):
         return upload
-    data = joined(upload)
+    data = join_pieces(upload)
     try:
         if contract.input_kind == "encoded":
             return images.reencode_image(data, max_pixels=max_pixels)
         return images.decode_image(data, contract.target, max_pixels=max_pixels)
     except images.ImageError as error:
         return image_error(error)
-
-
-def joined(pieces: ImageBytes) -> bytes:
-    """The bytes of an image; for threads, because to copy and to free 24 MB takes 10 ms."""
-    data = b"".join(pieces)  # lets go of the interpreter's lock while it copies
-    while pieces:  # one by one: to free them all is one step, in which no other thread moves
-        pieces.pop()
-    pieces.append(data)
-    return data
 
 
 def image_error(error: images.ImageError) -> errors.GatewayError:
@@ -214,10 +209,11 @@ def _input_wire(contract: Contract, batch: Sequence[Prepared]) -> Wire:
 
 
 def checked_scores(contract: Contract, tensor: Tensor | None, images_sent: int) -> Scores:
-    """Scores (n, classes) out of an answer; a sigmoid becomes two classes.
+    """Scores (n, classes), 0 to 1, out of an answer; a sigmoid becomes two classes.
 
     Raises:
         ModelServerFailed: The answer is of another shape, or not finite.
+        UnsupportedModel: The scores are not probabilities.
     """
     name = f"The model {contract.model!r} version {contract.version}"
     if tensor is None:
@@ -228,8 +224,16 @@ def checked_scores(contract: Contract, tensor: Tensor | None, images_sent: int) 
         raise errors.ModelServerFailed(f"{name} gave scores that cannot be read.") from error
     if scores.ndim != 2 or len(scores) != images_sent or scores.shape[1] < 1:
         raise errors.ModelServerFailed(f"{name} gave scores of shape {scores.shape} for {images_sent} images.")
-    if not np.isfinite(scores).all():
+    lowest, highest = float(scores.min()), float(scores.max())  # NaN where one is
+    if not math.isfinite(lowest) or not math.isfinite(highest):
         raise errors.ModelServerFailed(f"{name} gave scores that are not numbers.")
+    if lowest < 0 or highest > 1:
+        if lowest < -ROUNDING or highest > 1 + ROUNDING:
+            raise errors.UnsupportedModel(
+                f"{name} gave scores from {lowest:.3g} to {highest:.3g}, which are not probabilities: it must end in a "
+                "softmax or a sigmoid."
+            )
+        scores = scores.clip(0, 1)
     if contract.sigmoid or (scores.shape[1] == 1 and len(contract.labels) in (0, 2)):
         scores = np.concatenate([1 - scores, scores], axis=1)
     if contract.labels and scores.shape[1] != len(contract.labels):
@@ -239,7 +243,7 @@ def checked_scores(contract: Contract, tensor: Tensor | None, images_sent: int) 
 
 def rank_labels(contract: Contract, scores: Scores, top_k: int) -> Ranked:
     """The best labels of one image, given its scores (classes)."""
-    best = np.argsort(-scores, kind="stable")[:top_k]
+    best = (-scores).argsort(kind="stable")[:top_k]
     predictions = tuple(
         (contract.labels[index] if contract.labels else str(index), round(float(scores[index]), SCORE_DECIMALS))
         for index in best.tolist()

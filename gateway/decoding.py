@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import TypeVar
 
 from gateway.deadline import Deadline
@@ -58,6 +57,11 @@ class Decoders:
         except TimeoutError:
             raise DeadlineExceeded("The images were not decoded within the request's deadline.") from None
 
+    def free(self, uploads: Iterable[list[bytes]]) -> None:
+        """Empty uploads, in a thread."""
+        for pieces in uploads:
+            self._pool.submit(pieces.clear)
+
     def close(self) -> None:
         """Wait for what is being decoded; the rest is dropped."""
         self._pool.shutdown(cancel_futures=True)
@@ -71,12 +75,20 @@ class Decoders:
     async def _in_thread(self, decode: Decode[T], max_pixels: int, *permits: asyncio.Semaphore) -> T:
         """Decode with permits, which a decode that has begun keeps to its end, even when nobody waits for it."""
         loop = asyncio.get_running_loop()
-        with ExitStack() as taken:
+        taken: list[asyncio.Semaphore] = []
+
+        def release() -> None:
+            while taken:
+                taken.pop().release()
+
+        try:
             for permit in permits:
                 await permit.acquire()
-                taken.callback(permit.release)
+                taken.append(permit)
             work = self._pool.submit(decode, max_pixels)
-            release = taken.pop_all().close
+        except BaseException:
+            release()
+            raise
         result: asyncio.Future[T] = loop.create_future()
 
         def finish(done: Future[T]) -> None:

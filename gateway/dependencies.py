@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Header, Path, Query, Request, Response
+from fastapi import Depends, Header, Path, Query, Request, params
+from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope, Send
 
 from gateway.admission import Admission
 from gateway.backend import Backend, Selector
@@ -29,7 +31,7 @@ from gateway.stopping import Stopping
 MAX_VERSION = 2**63 - 1
 """Versions are signed 64-bit numbers on the wire."""
 
-TIMEOUT_HEADER = "x-request-timeout"
+TIMEOUT_HEADER = b"x-request-timeout"
 
 MIN_TIMEOUT_SECONDS = 0.001
 """Less is taken for a mistake."""
@@ -131,15 +133,15 @@ async def selector(
 
 async def top_k(
     request: Request,
-    top_k: Annotated[int, Query(ge=1, description="How many of the best labels to give.", examples=[5])] = 5,
-) -> int:
-    """How many labels a request wants.
+    top_k: Annotated[int | None, Query(ge=1, description="How many of the best labels to give.", examples=[1])] = None,
+) -> int | None:
+    """How many labels a request wants; None: as many as `Settings.default_top_k` says.
 
     Raises:
         InvalidParameter: More than the limit.
     """
     limit = services_of(request).settings.max_top_k
-    if top_k > limit:
+    if top_k is not None and top_k > limit:
         raise InvalidParameter(f"top_k is at most {limit}.", limit=limit)
     return top_k
 
@@ -186,32 +188,39 @@ def deadline(request: Request) -> Deadline:
 class PlainRoute(APIRoute):
     """Leaves out FastAPI's reading of parameters for a request that gives none: it costs more than reading the form.
 
+    So do its exit stacks, of which an endpoint without dependencies has no use.
+
     The endpoint takes the request and, by name, the parameters of the path; all others have their defaults in its
     signature, and it returns a response.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """See `APIRoute.get_route_handler`."""
-        checked = super().get_route_handler()
-        endpoint: Callable[..., Coroutine[Any, Any, Response]] = self.endpoint
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        asked = get_flat_params(self.dependant)
+        beside = {one.alias.encode() for one in asked if not isinstance(one.field_info, params.Query | params.Path)}
+        if beside - {TIMEOUT_HEADER} or self.body_field is not None:
+            raise TypeError(f"{path} takes a header, cookie or body that would be left out as if it were not given")
+        checked = self.app
 
-        async def handle(request: Request) -> Response:
-            given = request.path_params
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            given = scope["path_params"]
             if (
-                request.scope["query_string"]
-                or TIMEOUT_HEADER in request.headers
+                scope["query_string"]
+                or any(name == TIMEOUT_HEADER for name, _ in scope["headers"])
                 or not re.fullmatch(MODEL_NAME, given.get("model", "any"))
             ):
-                return await checked(request)
-            return await endpoint(request, **given)
+                await checked(scope, receive, send)
+                return
+            response = await endpoint(Request(scope, receive, send), **given)
+            await response(scope, receive, send)
 
-        return handle
+        self.app = app
 
 
 ServicesDep = Annotated[Services, Depends(services)]
 CallDep = Annotated[Call, Depends(call)]
 SelectorDep = Annotated[Selector, Depends(selector)]
-TopKDep = Annotated[int, Depends(top_k)]
+TopKDep = Annotated[int | None, Depends(top_k)]
 ModelName = Annotated[
     str, Path(pattern=MODEL_NAME, description="Name of a model on the model server.", examples=["dog_breed"])
 ]

@@ -8,6 +8,7 @@
     │   ├── UnknownModel
     │   ├── UnknownVersion
     │   └── SignatureMissing        the model lacks what was asked of it
+    ├── MethodNotAllowed       405
     ├── UploadTimeout          408  the upload came too slowly
     ├── UploadTooLarge         413
     ├── UnsupportedMedia       415

@@ -6,6 +6,8 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.connection import connection_of
+
 
 class CancelOnHangUp:
     """Cancels a request when its caller closes the connection before the answer.
@@ -20,30 +22,36 @@ class CancelOnHangUp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and watch its connection meanwhile."""
+        connection = connection_of(scope)
         request = asyncio.current_task()
-        if scope["type"] != "http" or request is None:
+        if connection is None or request is None:
             await self.app(scope, receive, send)
             return
-        watcher: asyncio.Task[None] | None = None
-        gone = False
+        gone = watching = False
 
-        async def watch(request: asyncio.Task[object]) -> None:
+        def cancel() -> None:
             nonlocal gone
-            if (await receive())["type"] == "http.disconnect":
-                gone = True
-                request.cancel()
+            gone = True
+            request.cancel()
 
         async def receive_and_watch() -> Message:
-            nonlocal watcher
+            nonlocal watching
             message = await receive()
-            if watcher is None and message["type"] == "http.request" and not message.get("more_body", False):
-                watcher = asyncio.create_task(watch(request))
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                connection.watch(cancel)
+                watching = True
             return message
 
+        def unwatch() -> None:
+            nonlocal watching
+            if watching:  # and not the next request on this connection
+                connection.watch(None)
+                watching = False
+
         async def send_unwatched(message: Message) -> None:
-            # Once the answer is written the server reports a disconnect as well.
-            if watcher is not None and message["type"] == "http.response.body" and not message.get("more_body", False):
-                watcher.cancel()
+            # With its last piece the answer is as good as given, and the connection may be closed for that.
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                unwatch()
             await send(message)
 
         try:
@@ -53,5 +61,4 @@ class CancelOnHangUp:
             if not gone or request.uncancel() > 0:
                 raise
         finally:
-            if watcher is not None:
-                watcher.cancel()
+            unwatch()

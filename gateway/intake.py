@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.connection import connection_of
 from gateway.dependencies import Services
 from gateway.errors import UploadTimeout, UploadTooLarge
 from gateway.uploads import FORM_OVERHEAD_BYTES
@@ -36,7 +36,7 @@ class Intake:
             return
         services = scope["state"]["services"]
         assert isinstance(services, Services)
-        body = _Body(services, receive)
+        body = _Body(services, scope, receive)
 
         async def send_and_close(message: Message) -> None:
             if message["type"] == "http.response.start" and not body.complete and _must_close(scope):
@@ -76,34 +76,31 @@ class _Body:
         UploadTooLarge: It is larger than any route takes.
     """
 
-    def __init__(self, services: Services, receive: Receive) -> None:
+    def __init__(self, services: Services, scope: Scope, receive: Receive) -> None:
         settings = services.settings
         self._admission = services.admission
         self._receive = receive
+        self._connection = connection_of(scope)
         self._seconds = settings.upload_timeout_seconds
         self._rate = settings.min_upload_bytes_per_second
         self._max_bytes = settings.max_body_bytes + FORM_OVERHEAD_BYTES
         self._started = 0.0
         self._held = 0
         self.complete = False
-        self._permit = ExitStack()
+        self._has_permit = False
 
     async def receive(self) -> Message:
         """The next piece of the body, or of what comes after it."""
         if self.complete:
             return await self._receive()
-        now = asyncio.get_running_loop().time()
-        if not self._started:
-            self._permit.enter_context(self._admission.receiving())
-            self._started = now
-        try:
-            async with asyncio.timeout_at(self._due()):
-                message = await self._receive()
-        except TimeoutError:
-            raise UploadTimeout(
-                f"The upload was not complete within {self._seconds:g} seconds, or came more slowly than "
-                f"{self._rate} bytes a second."
-            ) from None
+        if not self._has_permit:
+            self._admission.begin_upload()
+            self._has_permit = True
+            self._started = asyncio.get_running_loop().time()
+        if self._connection is not None and self._connection.body_is_here():
+            message = await self._receive()
+        else:
+            message = await self._received_in_time()
         count = len(message.get("body", b""))
         if self._held + count > self._max_bytes:
             raise UploadTooLarge(f"A body has at most {self._max_bytes:,} bytes.", limit=self._max_bytes)
@@ -111,13 +108,28 @@ class _Body:
         self._held += count
         if not message.get("more_body", False):
             self.complete = True
-            self._permit.close()
+            self._end_upload()
         return message
 
     def close(self) -> None:
         """Give back what this body took; its request is over."""
-        self._permit.close()
+        self._end_upload()
         self._admission.release(self._held)
+
+    def _end_upload(self) -> None:
+        if self._has_permit:
+            self._has_permit = False
+            self._admission.end_upload()
+
+    async def _received_in_time(self) -> Message:
+        try:
+            async with asyncio.timeout_at(self._due()):
+                return await self._receive()
+        except TimeoutError:
+            raise UploadTimeout(
+                f"The upload was not complete within {self._seconds:g} seconds, or came more slowly than "
+                f"{self._rate} bytes a second."
+            ) from None
 
     def _due(self) -> float:
         """When the next piece must be there, on the event loop's clock."""

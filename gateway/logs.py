@@ -17,6 +17,7 @@ def configure(settings: Settings) -> None:
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else ConsoleFormatter())
     # What no formatter here writes, and what costs a walk up the stack, is not looked up for each record.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # the documented way to leave out file, line and function
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
 
 

@@ -16,13 +16,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway import errors
+from gateway import connection, errors
 from gateway.dependencies import Services
 from gateway.problems import error_response
 
@@ -67,6 +68,7 @@ class HttpProtocol(HttpToolsProtocol):
     _stalled_timer: asyncio.TimerHandle | None = None
     _written_bytes = 0
     _waking_timer: asyncio.TimerHandle | None = None
+    _lost: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request, though not for ever."""
@@ -78,15 +80,31 @@ class HttpProtocol(HttpToolsProtocol):
         self._await_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop all timers, and let go of all that refers back to the connection: no collector need find it."""
+        """Stop all timers, tell the request in work, and let go of all that refers back to this connection.
+
+        So it is freed at once and no collector need find it.
+        """
         for timer in (self._header_timer, self._end_timer, self._stalled_timer, self._waking_timer):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
+        # With requests in the pipeline the server does not tell the one in work apart from those: it is left alone.
+        if self._lost is not None and not self.pipeline:
+            self._lost()
         self.pipeline.clear()
-        self.cycle = None  # type: ignore[assignment]
+        self.cycle = self.scope = self._lost = None  # type: ignore[assignment]
         del self._answers
+
+    def watch(self, lost: Callable[[], None] | None) -> None:
+        """See `Connection`."""
+        self._lost = lost
+        if lost is not None:
+            self.flow.resume_reading()  # or the end of the connection would not be read either
+
+    def body_is_here(self) -> bool:
+        """See `Connection`."""
+        return self._body_complete  # of the newest request: those before it are complete when that begins
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, in whatever state the connection is."""
@@ -118,6 +136,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        connection.put(self.scope, self)  # type: ignore[arg-type]
         self._unset_keepalive_if_required()
         self._in_headers = True
         self._field_bytes = 0

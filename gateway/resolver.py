@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,6 +19,7 @@ from gateway.errors import (
     DeadlineExceeded,
     GatewayError,
     ModelServerFailed,
+    ModelServerUnavailable,
     NotReady,
     Unavailable,
     UnknownModel,
@@ -32,7 +34,8 @@ MAX_CACHED = 256
 """Versions kept at once. Only what the model server really serves is ever kept, so this bounds memory, not use."""
 
 STALE_FACTOR = 5
-"""After that many refresh intervals a look-up is waited for, for half of the request's time at most."""
+"""After that many refresh intervals a look-up is waited for, for half of the request's time at most; and then not again
+for as long, or a request that asks several times would have no time left for the model."""
 
 LOOKUP_SECONDS = 5.0
 """Deadline of a look-up, which several requests share and none of them owns."""
@@ -84,6 +87,8 @@ class Served:
 class _Entry:
     served: Served
     read_at: float
+    missed_at: float = -math.inf
+    """When a look-up was last waited for in vain."""
 
 
 class ContractResolver:
@@ -131,12 +136,14 @@ class ContractResolver:
         """
         served = await self.served(model, selector, deadline)
         for attempt in range(SWITCH_ATTEMPTS):
+            if attempt > 0:
+                # At once the first time, then ever later: several replicas take seconds to agree.
+                await asyncio.sleep(min(0.01 * (attempt - 1) ** 2, deadline.remaining()))
+                served = await self._renewed(served, selector, deadline)
             try:
                 return await ask(served)
             except ServableNotFound:
-                # At once the first time, then ever later: several replicas take seconds to agree.
-                await asyncio.sleep(min(0.01 * attempt**2, deadline.remaining()))
-                served = await self._renewed(served, selector, deadline)
+                continue
         raise NotReady(f"The {selector} of model {model!r} keeps changing.")
 
     async def served(self, model: str, selector: Selector, deadline: Deadline) -> Served:
@@ -150,17 +157,18 @@ class ContractResolver:
         """
         entry = self._entries.get((model, selector))
         if entry is not None:
-            age = time.monotonic() - entry.read_at
-            if age <= self._refresh_seconds:
+            now = time.monotonic()
+            if now - entry.read_at <= self._refresh_seconds:
                 return entry.served
-            if age <= self._refresh_seconds * STALE_FACTOR:
+            if now - max(entry.read_at, entry.missed_at) <= self._refresh_seconds * STALE_FACTOR:
                 self._lookup(model, selector)
                 return entry.served
         if entry is None:
             return await self._joined(self._lookup(model, selector), deadline)
         try:
             return await self._joined(self._lookup(model, selector), Deadline.after(deadline.remaining() / 2))
-        except (Unavailable, DeadlineExceeded):
+        except (ModelServerUnavailable, DeadlineExceeded):
+            entry.missed_at = time.monotonic()
             return entry.served  # old, but of one version: at worst that is gone, and then it is looked up again
 
     async def versions(self, model: str, deadline: Deadline) -> list[ModelVersionStatus]:
@@ -175,6 +183,11 @@ class ContractResolver:
         except ServableNotFound as error:
             raise UnknownModel(f"There is no model {model!r}.") from error
         return sorted(found, key=lambda status: -status.version)
+
+    async def available(self, model: str, deadline: Deadline) -> list[int]:
+        """Versions of a model that can answer now, newest first; errors as in `versions`."""
+        versions = await self.versions(model, deadline)
+        return [one.version for one in versions if one.state == ModelVersionStatus.State.AVAILABLE]
 
     async def close(self) -> None:
         """Cancel look-ups under way."""
@@ -255,10 +268,9 @@ class ContractResolver:
     async def _missing(self, model: str, selector: Selector, deadline: Deadline) -> GatewayError:
         """Why a servable was not found, which the server's answer leaves open."""
         try:
-            versions = await self.versions(model, deadline)
+            available = [str(version) for version in await self.available(model, deadline)]
         except UnknownModel as unknown:
             return unknown
-        available = [str(one.version) for one in versions if one.state == ModelVersionStatus.State.AVAILABLE]
         if not available:
             return NotReady(f"The model {model!r} has no available version at the moment.")
         if selector == Selector():

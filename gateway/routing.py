@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from gateway.admission import Admission
 from gateway.backend import Selector
 from gateway.calls import Call
-from gateway.classifier import Classification, Classifier, ImageBytes, Ranked
+from gateway.classifier import Classification, Classifier, Ranked
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError, Overloaded, UnknownVersion
 from gateway.metrics import Metrics
 from gateway.resolver import ContractResolver
 from gateway.settings import Settings, ShadowOptions
+from gateway.uploads import ImageBytes
 
 logger = logging.getLogger(__name__)
 
@@ -113,8 +114,8 @@ class Shadows:
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def copy(self, answer: Classification, uploads: Sequence[ImageBytes | GatewayError], call: Call) -> None:
-        """Send a copy in the background, if this request is drawn for one.
+    def copy(self, answer: Classification, uploads: Sequence[ImageBytes | GatewayError], call: Call) -> bool:
+        """Send a copy in the background, if this request is drawn for one; says whether it keeps the images.
 
         Args:
             answer: What the caller got.
@@ -123,13 +124,14 @@ class Shadows:
         """
         options = self._shadows.get(answer.contract.model)
         if options is None or random.random() * 100 >= options.percent:  # noqa: S311 - a share, not a secret
-            return
+            return False
         if len(self._tasks) >= MAX_SHADOWS:
             self._count(answer, options, "dropped", len(uploads))
-            return
+            return False
         task = asyncio.create_task(self._compare(answer, uploads, options, call.seconds.get("predict", 0.0)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return True
 
     async def close(self) -> None:
         """Cancel copies under way."""

@@ -21,7 +21,7 @@ class Prediction(BaseModel):
     """One label and its score."""
 
     label: str = Field(description="Class name.", examples=["Carpet Terrier"])
-    score: float = Field(description="Score of this class, 0 to 1 for a softmax or sigmoid model.", examples=[0.991723])
+    score: float = Field(description="Score of this class, 0 to 1.", examples=[0.991723])
 
 
 class ModelVersion(BaseModel):

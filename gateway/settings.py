@@ -23,6 +23,8 @@ MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
 
 HOST_AND_PORT = re.compile(r"(\[[^\]\s]+\]|[^:,/\s\[\]]+):\d{1,5}")
 
+DEFAULT_TOP_K = 5
+
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -160,7 +162,12 @@ class Settings(BaseSettings):
         32 * 2**20, ge=1, description="Largest body of a tensor request (/v1 and /v2), in bytes."
     )
     max_image_pixels: int = Field(
-        DEFAULT_MAX_PIXELS, ge=1, description="Most pixels of an image, checked before it is decoded."
+        DEFAULT_MAX_PIXELS,
+        ge=1,
+        description=(
+            "Most pixels of an image, checked before it is decoded; a baseline JPEG may have 8 times as many, a "
+            "progressive one twice."
+        ),
     )
     max_top_k: int = Field(1000, ge=1, description="Largest top_k.")
     max_predict_batch_size: int = Field(
@@ -299,6 +306,11 @@ class Settings(BaseSettings):
         return max(self.max_upload_bytes, self.max_batch_upload_bytes, self.max_tensor_body_bytes)
 
     @property
+    def default_top_k(self) -> int:
+        """Labels given to a request that does not say how many it wants."""
+        return min(DEFAULT_TOP_K, self.max_top_k)
+
+    @property
     def served_models(self) -> tuple[str, ...]:
         """The default model and the configured ones, each once."""
         return tuple(dict.fromkeys((self.default_model, *self.models)))
@@ -327,7 +339,7 @@ def _weights(text: str) -> dict[str, float]:
 
 
 def available_cores() -> int:
-    """Cores that this process may run on, which in a container or under taskset is fewer than the machine has."""
+    """Cores that this process may run on: by taskset and cpusets; a container's CPU quota does not count."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,8 @@ _NUMBERS: dict[int, tuple[np.dtype[np.generic], str]] = {
     DataType.DT_BOOL: (np.dtype("?"), "bool_val"),
     DataType.DT_HALF: (np.dtype("<f2"), "half_val"),
 }
+_STRING = DataType.DT_STRING
+_HALF = DataType.DT_HALF
 _NUMBER_TYPES = {dtype: number for number, (dtype, _) in _NUMBERS.items()}
 
 
@@ -98,11 +101,17 @@ def _numbers(shape: Sequence[int], arrays: Sequence[npt.NDArray[np.generic]]) ->
     number = _NUMBER_TYPES.get(dtype)
     if number is None:
         raise TensorError(f"arrays of {dtype} cannot be sent")
+    values = [np.ascontiguousarray(one, dtype).reshape(-1).view(np.uint8).data for one in arrays]
+    return [_head(number, tuple(shape)), *length_delimited(Tensor.TENSOR_CONTENT_FIELD_NUMBER, values)]
+
+
+@lru_cache(256)
+def _head(number: int, shape: tuple[int, ...]) -> bytes:
+    """A tensor's dtype and shape, serialised: the same for every photo that a model is sent."""
     head = Tensor(dtype=DataType.Name(number))
     for size in shape:
         head.tensor_shape.dim.add(size=size)
-    values = [np.ascontiguousarray(one, dtype).reshape(-1).view(np.uint8).data for one in arrays]
-    return [head.SerializeToString(), *length_delimited(Tensor.TENSOR_CONTENT_FIELD_NUMBER, values)]
+    return head.SerializeToString()
 
 
 def string_tensor(values: Sequence[bytes], shape: tuple[int, ...] | None = None) -> Tensor:
@@ -115,7 +124,7 @@ def string_tensor(values: Sequence[bytes], shape: tuple[int, ...] | None = None)
 
 def array_of(tensor: Tensor, *, max_elements: int) -> Array:
     """Array of any wire tensor; errors as in `number_array`."""
-    if tensor.dtype != DataType.DT_STRING:
+    if tensor.dtype != _STRING:
         return number_array(tensor, max_elements=max_elements)
     values = string_values(tensor, max_elements=max_elements)
     strings = np.empty(len(values), np.object_)
@@ -145,7 +154,7 @@ def number_array(tensor: Tensor, *, max_elements: int) -> npt.NDArray[np.generic
     listed = getattr(tensor, field)
     if len(listed) > count:
         raise TensorError(f"{len(listed)} values for shape {shape}")
-    half = tensor.dtype == DataType.DT_HALF
+    half = tensor.dtype == _HALF
     given = np.array(listed, "<u2").view(dtype) if half else np.array(listed, dtype)
     if len(given) == count:
         return given.reshape(shape)
@@ -160,7 +169,7 @@ def string_values(tensor: Tensor, *, max_elements: int) -> list[bytes]:
     Raises:
         TensorError: Another dtype, a shape over the limit, or values that do not fit the shape.
     """
-    if tensor.dtype != DataType.DT_STRING:
+    if tensor.dtype != _STRING:
         raise TensorError(f"not strings: {dtype_name(tensor.dtype)}")
     count = _count(shape_of(tensor), max_elements)
     values = list(tensor.string_val)

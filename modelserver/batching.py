@@ -73,6 +73,8 @@ class Scheduler:
                 )
             self._queues.setdefault(run, deque()).extend(calls)
             self._changed.notify()
+        for call in calls:
+            call.answer.exception()  # waits: no part may compute on, with its version, when the caller was answered
         answers = [call.answer.result() for call in calls]
         return answers[0] if len(answers) == 1 else [np.concatenate(parts) for parts in zip(*answers, strict=True)]
 

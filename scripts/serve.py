@@ -34,8 +34,11 @@ class CannotStartError(Exception):
     """Something that serving needs is not to be had; the message says what."""
 
 
-def main() -> int:
+def main(caller: Path) -> int:
     """Serves what is in `MODELS_DIR` at `GATEWAY_HOST` and `PORT`, after making a first model when there is none.
+
+    Args:
+        caller: The folder that paths in the gateway's settings are relative to.
 
     Returns:
         0 after Ctrl-C or another stop signal, 1 when something could not start or ended by itself.
@@ -44,14 +47,14 @@ def main() -> int:
     models_dir = Path(os.environ.get("MODELS_DIR", "models"))
     try:
         port = _gateway_port(host)
-        asyncio.run(_make_and_serve(host, port, models_dir))
+        asyncio.run(_make_and_serve(host, port, models_dir, caller))
     except (CannotStartError, ProgramEnded, TrainerError) as error:
         print(f"scripts/run: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _make_and_serve(host: str, port: int, models_dir: Path) -> None:
+async def _make_and_serve(host: str, port: int, models_dir: Path, caller: Path) -> None:
     if not await make_first_model(models_dir):
         return
     models = model_names(models_dir)
@@ -69,7 +72,11 @@ async def _make_and_serve(host: str, port: int, models_dir: Path) -> None:
                     "GATEWAY_SERVING_TARGET": f"{LOOPBACK}:{serving_port}",
                     "GATEWAY_DEFAULT_MODEL": os.environ.get("GATEWAY_DEFAULT_MODEL", default),
                     "GATEWAY_MODELS": os.environ.get("GATEWAY_MODELS", ",".join(models)),
+                    # What else is in the caller's folder is not to be imported.
+                    "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")])),
+                    "PYTHONSAFEPATH": "1",
                 },
+                directory=caller,
             ),
         ],
         beside=lambda: _announce_when_ready(_reachable(host), port, serving_port, models_dir / SAMPLES),
@@ -77,13 +84,13 @@ async def _make_and_serve(host: str, port: int, models_dir: Path) -> None:
 
 
 def _modelserver(port: int, config: Path) -> Program:
-    # The same flags as TensorFlow Serving has in docker-compose.yml.
+    # The same flags as TensorFlow Serving has in docker-compose.yml, which a test compares.
     return Program(
         "modelserver",
         [
             *(sys.executable, "-m", "modelserver", f"--host={LOOPBACK}", f"--port={port}"),
             *(f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=1"),
-            "--allow_version_labels_for_unavailable_models=true",
+            *("--allow_version_labels_for_unavailable_models=true", "--grpc_max_threads=704"),
             *("--max_num_load_retries=3", "--load_retry_interval_micros=1000000"),
             *("--enable_batching=true", "--batching_parameters_file=serving/batching.config"),
         ],
@@ -104,8 +111,8 @@ def _write_model_config(models_dir: Path, models: list[str]) -> Path:
 
 def _gateway_port(host: str) -> int:
     text = os.environ.get("PORT") or os.environ.get("GATEWAY_PORT", "8000")
-    if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise CannotStartError(f"PORT is {text!r}, and must be a number from 1 to 65535")
+    if not text.isdecimal() or not int(text) < 65536:
+        raise CannotStartError(f"PORT is {text!r}, and must be a number from 0 to 65535")
     try:
         return _bind(host, int(text))
     except OSError as error:
@@ -171,4 +178,4 @@ def _reachable(host: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Path(*sys.argv[1:])))

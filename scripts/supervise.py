@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Never
 
 _PR_SET_PDEATHSIG = 1  # from linux/prctl.h
@@ -22,6 +23,8 @@ class Program:
     command: Sequence[str]
     environment: dict[str, str] = field(default_factory=dict)
     """What it has in its environment besides this process's."""
+    directory: Path | None = None
+    """Where it runs; None: where this process does."""
     stop_signal: signal.Signals = signal.SIGTERM
     """What asks it to stop."""
     stop_seconds: float = 30.0
@@ -85,6 +88,7 @@ async def _start(program: Program) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *program.command,
         env={**os.environ, **program.environment},
+        cwd=program.directory,
         stdin=asyncio.subprocess.DEVNULL,
         start_new_session=True,
         preexec_fn=_end_with_parent if sys.platform == "linux" else None,

@@ -247,6 +247,7 @@ def run_promote(args: argparse.Namespace) -> int:
     )
     was = "new" if before is None else f"was {before}"
     say(f"{args.name}: {args.label} is version {args.version} ({was}), and {args.server} answers with it")
+    _say_who_gets_it(args.name)
     return 0
 
 
@@ -260,7 +261,13 @@ def run_rollback(args: argparse.Namespace) -> int:
         timeout_seconds=args.timeout_seconds,
     )
     say(f"{args.name}: {args.label} is version {version} again, and {args.server} answers with it")
+    _say_who_gets_it(args.name)
     return 0
+
+
+def _say_who_gets_it(name: str) -> None:
+    routes = f'GATEWAY_ROUTES=\'{{"{name}": "stable=1"}}\''
+    say(f"callers that name no label get the newest version that is loaded, unless the gateway has {routes}")
 
 
 def check_label(label: str) -> str:

@@ -15,15 +15,19 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
 from trainer.card import Card
 
-BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
-"""What `pixels` is warmed up with: the allowed_batch_sizes of serving/batching-gpu.config.
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+"""What `pixels` is warmed up with: up to the most that the gateway sends in one request.
 
-A record larger than a server's max_batch_size would fail the load; one larger than its max_execution_batch_size is
-split.
+A record larger than a server's max_batch_size would fail the load, and 32 is what servers have had from the start; one
+larger than its max_execution_batch_size is split.
 """
 
 FEW = 4
-"""The largest batch that other signatures are warmed up with: max_execution_batch_size of serving/batching.config."""
+"""The largest batch that other signatures are warmed up with: max_execution_batch_size of serving/batching.config.
+
+On a GPU, where larger ones are joined too, the first of each size is slow: of `serving_default` and `explain` those
+from 8 up, of `pixels` that of 64.
+"""
 
 RECORDS = "assets.extra/tf_serving_warmup_requests"
 """Where TensorFlow Serving looks for a TFRecord file of PredictionLog."""

@@ -10,7 +10,6 @@ from starlette.responses import PlainTextResponse, Response
 from gateway import errors
 from gateway.deadline import Deadline
 from gateway.dependencies import Services, ServicesDep
-from gateway.pb.serving_pb2 import ModelVersionStatus
 from gateway.problems import responses
 from gateway.schemas import Health, Readiness
 
@@ -65,8 +64,7 @@ def metrics(request: Request) -> Response:
 async def _available(parts: Services, name: str, deadline: Deadline) -> list[int] | str:
     """Available versions of a model, or why there are none."""
     try:
-        versions = await parts.resolver.versions(name, deadline)
+        available = await parts.resolver.available(name, deadline)
     except errors.GatewayError as error:
         return error.detail
-    available = [one.version for one in versions if one.state == ModelVersionStatus.State.AVAILABLE]
     return available or f"The model {name!r} has no available version."

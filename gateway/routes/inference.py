@@ -37,8 +37,6 @@ router = APIRouter(prefix="/v2", tags=["open inference protocol"], generate_uniq
 
 Version = Annotated[int, Path(ge=0, le=MAX_VERSION, description="Version of the model.", examples=[1])]
 
-DEFAULT_TOP_K = 5
-
 ERRORS = error_objects(
     {
         400: "The request is not of the protocol, or its tensors are not what the model takes.",
@@ -204,7 +202,7 @@ async def _classified(
 def _top_k(parts: Services, asked: InferRequest) -> int:
     wanted = asked.parameter("top_k")
     if wanted is None:
-        return DEFAULT_TOP_K
+        return parts.settings.default_top_k
     limit = parts.settings.max_top_k
     if not isinstance(wanted, int) or isinstance(wanted, bool) or not 1 <= wanted <= limit:
         raise errors.BadRequest(f"The parameter top_k must be a number from 1 to {limit}.")
@@ -216,18 +214,22 @@ def _default_signature(served: Served) -> str:
 
 
 async def _ready(parts: Services, model: str, selector: Selector) -> Response:
+    # Of the server itself: what is known of a version outlives it.
     try:
-        await parts.resolver.served(model, selector, Deadline.after(health.PROBE_SECONDS))
-    except errors.NotReady:
-        return JSONResponse({"name": model, "ready": False}, 503)
-    return JSONResponse({"name": model, "ready": True})
+        versions = await parts.resolver.versions(model, Deadline.after(health.PROBE_SECONDS))
+    except (errors.ModelServerUnavailable, errors.DeadlineExceeded):
+        versions = []
+    wanted = [one for one in versions if selector.version in (None, one.version)]
+    if versions and not wanted:
+        raise errors.UnknownVersion(f"The model {model!r} has no {selector}.")
+    ready = any(one.state == ModelVersionStatus.State.AVAILABLE for one in wanted)
+    return JSONResponse({"name": model, "ready": ready}, 200 if ready else 503)
 
 
 async def _metadata(parts: Services, model: str, selector: Selector) -> Response:
     deadline = Deadline.after(parts.settings.request_timeout_seconds)
     served = await parts.resolver.served(model, selector, deadline)
-    versions = await parts.resolver.versions(model, deadline)
-    available = sorted(one.version for one in versions if one.state == ModelVersionStatus.State.AVAILABLE)
+    available = sorted(await parts.resolver.available(model, deadline))
     if served.contract is not None:
         inputs: list[dict[str, object]] = [{"name": "image_bytes", "datatype": "BYTES", "shape": [-1]}]
         outputs: list[dict[str, object]] = [

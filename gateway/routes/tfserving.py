@@ -276,7 +276,9 @@ def _status(versions: list[ModelVersionStatus]) -> Response:
 
 
 async def _metadata(parts: Services, model: str, selector: Selector) -> Response:
-    served = await parts.resolver.served(model, selector, Deadline.after(parts.settings.request_timeout_seconds))
+    within = Deadline.after(parts.settings.request_timeout_seconds)
+    await parts.resolver.versions(model, within)  # what is known of a version outlives its server
+    served = await parts.resolver.served(model, selector, within)
     signatures = {
         key: {
             "inputs": _tensors(signature.inputs),

@@ -1,6 +1,7 @@
 // Whether the chosen model can be asked now, and if not, why in words.
 
-const AGAIN_MS = 3000;
+const FIRST_RETRY_MS = 3_000;
+const LONGEST_RETRY_MS = 10_000;
 
 /** Reads the models whenever the service says that others answer. Sends `change` when there may be news. */
 export class Availability extends EventTarget {
@@ -8,6 +9,9 @@ export class Availability extends EventTarget {
   #models;
   #known = null; // what answered when the models were last read
   #trouble = null; // why they cannot be read
+  #reading = null;
+  #timer;
+  #delay = FIRST_RETRY_MS;
 
   constructor(service, models) {
     super();
@@ -39,19 +43,28 @@ export class Availability extends EventTarget {
 
   /** Tries at once. */
   async retry() {
-    await this.#service.check();
-    if (this.#trouble) await this.#read();
+    await this.#service.check(); // whose news may have started to read already
+    if (this.#trouble) await (this.#reading ?? this.#read());
     this.#tell();
   }
 
-  async #read() {
+  #read() {
+    this.#reading = this.#load().finally(() => (this.#reading = null));
+    return this.#reading;
+  }
+
+  async #load() {
     const { available } = this.#service;
     try {
       await this.#models.load();
-      [this.#known, this.#trouble] = [available, null];
+      [this.#known, this.#trouble, this.#delay] = [available, null, FIRST_RETRY_MS];
+      clearTimeout(this.#timer);
     } catch (error) {
       this.#trouble = error;
-      if (error.passing) setTimeout(() => this.retry(), AGAIN_MS);
+      clearTimeout(this.#timer);
+      if (!error.passing) return;
+      this.#timer = setTimeout(() => this.retry(), this.#delay);
+      this.#delay = Math.min(this.#delay * 1.7, LONGEST_RETRY_MS);
     }
   }
 

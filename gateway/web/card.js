@@ -62,7 +62,7 @@ function known({ labels, card, unknown_threshold: threshold }) {
   const sure = threshold === null ? "It always names one." : `It says “not sure” when its best score is under ${percent(threshold)}.`;
   const numbers = Object.keys(photos).length ? " The number is how many pictures it learned each from." : "";
   return labels.length
-    ? [text("p", `${counted(labels.length, "class", "classes")}. ${sure}${numbers}`), labels.length > MANY ? folded(`All ${labels.length}`, list) : list]
+    ? [text("p", `${counted(labels.length, "class", "classes")}. ${sure}${numbers}`), labels.length > MANY ? folded(`All ${labels.length.toLocaleString("en")}`, list) : list]
     : [text("p", "Its classes have no names here; answers are class numbers.")];
 }
 

@@ -5,7 +5,6 @@ SwaggerUIBundle({
   deepLinking: true,
   displayRequestDuration: true,
   filter: true,
-  persistAuthorization: true,
   tryItOutEnabled: true,
   defaultModelsExpandDepth: 0,
   validatorUrl: null,

@@ -65,6 +65,8 @@ def test_a_run_without_answers_has_no_figures_and_does_not_fail() -> None:
     assert run.rate == 0
     assert np.isnan(run.percentile(50))
     assert np.isnan(run.cpu_ms("server"))
+    with pytest.raises(RuntimeError, match="0 were answered"):
+        run.without_failures()
 
 
 def test_a_closed_loop_keeps_every_caller_busy_and_counts_within_its_time_only() -> None:
@@ -87,6 +89,8 @@ def test_a_closed_loop_hangs_up_and_counts_failures_apart() -> None:
     run = closed_loop(connect, 2, 0.2, range(1), no_meters)
     assert run.failures > 0
     assert len(run.latencies) == 0
+    with pytest.raises(RuntimeError, match="requests failed, 0 were answered; the last error: OSError"):
+        run.without_failures()
     assert all(one.closed for one in made)
 
 

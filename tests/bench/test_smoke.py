@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench import batches, profile, report
+from bench import batches, profile, report, sweep
 from bench.agreement import Disagreement
 from bench.compare import Comparison, compare
 from bench.idle_server import MODEL
 from bench.photos import draw_photos, read_photos
-from bench.processes import LOOPBACK, Server, free_port
-from bench.systems import System, available, check_agreement, started, systems
+from bench.processes import LOOPBACK, ROOT, Server, free_port
+from bench.systems import System, available, check_agreement, input_size, started, systems
 from bench.targets import Target
+from modelserver.config import parse_batching
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,25 @@ def _all_is_measured(comparison: Comparison) -> None:
             assert run.cpu["client"] > 0, name
     assert comparison.memory["gateway"]["gateway"] > 10
     assert comparison.memory["gateway"]["model server"] > 10
+
+
+def test_every_file_of_the_gateway_that_a_profile_names_is_there() -> None:
+    files = {part for parts in profile.AREAS.values() for part in parts if part.startswith("gateway/")}
+    assert all((ROOT / file).exists() for file in files)
+
+
+def test_a_setting_of_the_sweep_is_what_the_model_server_reads() -> None:
+    batching = parse_batching(sweep.Setting(64, 4, 2000, 3).text())
+    assert (batching.max_batch_size, batching.execution_size) == (64, 4)
+    assert (batching.timeout_micros, batching.threads) == (2000, 3)
+
+
+def test_the_input_size_of_a_model_is_that_of_its_newest_version(tmp_path: Path) -> None:
+    for version, height in ((9, 224), (10, 96)):
+        folder = tmp_path / str(version) / "assets.extra"
+        folder.mkdir(parents=True)
+        (folder / "card.json").write_text(json.dumps({"input": {"height": height, "width": 64}}))
+    assert input_size(tmp_path) == (96, 64)
 
 
 def test_samples_are_counted_for_the_innermost_part_they_are_in() -> None:

@@ -84,7 +84,7 @@ def test_a_key_given_to_the_authorize_button_is_sent(
     click(docs, form.find_element(By.CSS_SELECTOR, ".authorize"))
     click(docs, docs.find_element(By.CSS_SELECTOR, ".btn-done"))
     eventually(lambda: executed(operation).get("breed") == "blue")
-    docs.execute_script("localStorage.clear()")
+    assert "sesame" not in docs.execute_script("return JSON.stringify([localStorage, sessionStorage])")
 
 
 def opened(docs: Browser, path: str) -> WebElement:

@@ -1,10 +1,12 @@
 """What the files around the programs say agrees with the programs: versions, settings, limits, flags."""
 
+import dataclasses
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from google.protobuf import text_format
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -13,6 +15,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from gateway.settings import Settings
 from modelserver import flags
 from modelserver.config import parse_batching
+from scripts.serve import _modelserver
 from trainer.warmup import BATCH_SIZES, FEW
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +86,21 @@ def test_the_modelserver_takes_every_flag_that_tensorflow_serving_is_given() -> 
     assert flags.parse(given).port == 8500
 
 
+def test_the_modelserver_of_scripts_run_has_the_flags_of_the_container() -> None:
+    compose = yaml.safe_load(re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", COMPOSE))
+    own = _modelserver(1234, Path("models/models.config"))
+    server, container = (
+        dataclasses.asdict(flags.parse(given)) for given in (own.command[3:], compose["services"]["serving"]["command"])
+    )
+    # Where things are; how soon a change is seen by people who wait for it; and what is for several servers.
+    for name in ("host", "port", "model_config_file", "model_config_file_poll_wait_seconds", "grpc_channel_arguments"):
+        del server[name], container[name]
+    for one in (server, container):
+        one["batching_parameters_file"] = one["batching_parameters_file"].name
+        del one["ignored"]  # what only TensorFlow Serving can do
+    assert server == container
+
+
 @pytest.mark.parametrize("name", ["batching", "batching-gpu"])
 def test_the_servers_batches_hold_what_the_gateway_sends(name: str) -> None:
     batching = parse_batching((ROOT / f"serving/{name}.config").read_text())
@@ -93,8 +111,8 @@ def test_the_servers_batches_hold_what_the_gateway_sends(name: str) -> None:
 
 def test_models_are_warmed_up_with_the_batches_that_the_servers_run() -> None:
     cpu, gpu = (parse_batching((ROOT / f"serving/{name}.config").read_text()) for name in ("batching", "batching-gpu"))
-    assert gpu.allowed_sizes == BATCH_SIZES
-    assert BATCH_SIZES[-1] <= cpu.max_batch_size
+    assert gpu.allowed_sizes == (*BATCH_SIZES, 64)
+    assert Settings.model_construct().max_predict_batch_size == BATCH_SIZES[-1] <= cpu.max_batch_size
     assert cpu.execution_size == FEW
 
 

@@ -17,8 +17,10 @@ import yaml
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from gateway.decoding import LARGE_AT_ONCE, SMALL_PIXELS
 from gateway.settings import Settings
 from modelserver import flags
+from modelserver.config import parse_batching
 from tests.conftest import ROOT
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
@@ -131,11 +133,52 @@ def test_the_programs_take_what_they_are_given() -> None:
     processors = at(named(found, "Deployment", "serving"), f"{CONTAINER}.resources.requests.cpu")
     assert args[-1] == f"--tensorflow_session_parallelism={processors}"
     assert flags.parse(args).port == 8500
-    given = cast(dict[str, str], at(named(found, "ConfigMap", "gateway-settings"), "data"))
-    settings = Settings.model_validate({key.removeprefix("GATEWAY_").lower(): value for key, value in given.items()})
+    settings = gateway_settings(found)
     assert settings.serving_target == "dns:///serving-headless:8500"
     grace = cast(int, at(named(found, "Deployment", "gateway"), f"{POD}.terminationGracePeriodSeconds"))
     assert grace > settings.shutdown_timeout_seconds + 5
+
+
+def gateway_settings(found: list[Manifest]) -> Settings:
+    given = cast(dict[str, str], at(named(found, "ConfigMap", "gateway-settings"), "data"))
+    return Settings.model_validate({key.removeprefix("GATEWAY_").lower(): value for key, value in given.items()})
+
+
+def test_a_gateway_that_decodes_the_costliest_images_stays_under_its_memory_limit() -> None:
+    found = base()
+    settings = gateway_settings(found)
+    assert settings.decode_threads > 0, "by itself it is the number of the node's cores"
+    large = min(LARGE_AT_ONCE, max(1, settings.decode_threads // 2))
+    pixels = large * settings.max_image_pixels + (settings.decode_threads - large) * SMALL_PIXELS
+    limit = at(named(found, "Deployment", "gateway"), f"{CONTAINER}.resources.limits.memory")
+    assert limit == "2Gi"
+    # 16 bytes a pixel is what a WebP takes, and 256 MB is more than twice what a gateway takes after a load.
+    assert pixels * 16 + settings.max_upload_memory_bytes + 256 * 2**20 < 2 * 2**30
+
+
+@pytest.mark.parametrize("batching", ["base/config.yaml", "overlays/gpu/batching.yaml"])
+def test_one_model_server_takes_what_all_gateways_together_may_send(batching: str) -> None:
+    found = base()
+    gateways = cast(int, at(named(found, "HorizontalPodAutoscaler", "gateway"), "spec.maxReplicas"))
+    images = gateways * gateway_settings(found).max_images_in_flight
+    args = cast(list[str], at(named(found, "Deployment", "serving"), f"{CONTAINER}.args"))
+    assert flags.parse(args).grpc_max_threads >= images + gateways, "and one of each for its questions after models"
+    given = named(manifests((KUBERNETES / batching).read_text()), "ConfigMap", "serving-config")
+    queue = parse_batching(cast(dict[str, str], at(given, "data"))["batching.config"])
+    assert queue.execution_size * queue.max_enqueued_batches >= images
+
+
+def test_the_pod_that_models_are_copied_through_writes_what_the_servers_read() -> None:
+    [pod] = manifests((KUBERNETES / "copy-models.yaml").read_text())
+    for version in VERSIONS:
+        kubernetes_validate.validate(pod, version, strict=True)
+    serving = named(base(), "Deployment", "serving")
+    assert at(pod, "spec.securityContext") == at(serving, f"{POD}.securityContext")
+    claim = at(pod, "spec.volumes.0.persistentVolumeClaim")
+    assert claim == {"claimName": at(named(base(), "PersistentVolumeClaim", "models"), "metadata.name")}
+    [mount] = cast(list[Manifest], at(pod, "spec.containers.0.volumeMounts"))
+    seen = [one for one in cast(list[Manifest], at(serving, f"{CONTAINER}.volumeMounts")) if one["name"] == "models"]
+    assert [one["mountPath"] for one in seen] == [mount["mountPath"]]
 
 
 def test_the_gateway_sees_every_model_server() -> None:

@@ -47,7 +47,7 @@ async def raw_post(url: str, pieces: Iterable[bytes], length: int, pause: float 
             await asyncio.sleep(pause)
             if answer.done():
                 break
-        if hang_up:
+        if hang_up and not answer.done():
             answer.cancel()
             return 0
         line = await asyncio.wait_for(answer, 60)

@@ -129,7 +129,9 @@ ROWS = (
     Row("broken version", broken_version),
     Row("version deleted", version_deleted, frozenset({200, 503})),
     Row("label moved", label_moved, path=LABELLED),
-    Row("callers hang up", hostile("hang-ups"), others=frozenset({0})),
+    Row(
+        "callers hang up", hostile("hang-ups"), others=frozenset({0, 200})
+    ),  # 200: the answer was there before they went
     Row("200 slow uploads", hostile("slow uploads"), others=frozenset({408})),
     Row("1,000 corrupt files", hostile("corrupt files"), others=BAD_FILES),
     Row("30 uploads of 100 MB", hostile("huge uploads"), others=frozenset({413})),

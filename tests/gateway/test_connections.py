@@ -450,12 +450,14 @@ def test_a_connection_that_is_over_is_freed_without_the_collector(
         connection_made(protocol, transport)
 
     monkeypatch.setattr(HttpProtocol, "connection_made", noted)
+    body = photo()
+    request = f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     gc.collect()
     gc.disable()
     try:
         for _ in range(3):
             with connect(gateway) as connection:
-                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * (1 + more))
+                connection.sendall(request * (1 + more))
                 if reset:
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 else:

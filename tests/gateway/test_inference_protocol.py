@@ -16,6 +16,7 @@ from gateway.settings import Settings
 from gateway.tensors import Array
 from tests.colour_server import ColourModel, ColourServer, ForeignModel, Model
 from tests.gateway.conftest import photo, running_gateway
+from tests.gateway.processes import until
 from tests.gateway.test_tfserving_rest import Arithmetic
 
 Start = Callable[..., httpx.Client]
@@ -77,6 +78,24 @@ def test_a_server_whose_model_is_missing_is_live_but_not_ready(start: Start) -> 
     assert gateway.get("/v2/health/live").status_code == 200
     answer = gateway.get("/v2/health/ready")
     assert (answer.status_code, answer.json()) == (503, {"ready": False})
+
+
+def test_what_is_known_of_a_model_does_not_make_it_ready(start: Start) -> None:
+    other = ColourServer(models={"colours": {1: ColourModel()}})
+    ready = ("/v2/models/colours/ready", "/v2/models/colours/versions/1/ready")
+    with other.serving() as address:
+        gateway = start(serving_target=address, model_refresh_seconds=3600)
+        for path in (*ready, "/v1/models/colours/metadata"):
+            assert gateway.get(path).status_code == 200
+    down = gateway.get(ready[0])
+    assert (down.status_code, down.json()) == (503, {"name": "colours", "ready": False})
+    assert gateway.get("/v1/models/colours/metadata").status_code == 503
+    with other.serving(address):
+        until(lambda: [gateway.get(path).status_code for path in ready] == [200, 200])
+        other.models["colours"] = {}
+        assert [gateway.get(path).status_code for path in ready] == [503, 503]
+        other.models = {}
+        assert [gateway.get(path).status_code for path in ready] == [404, 404]
 
 
 @pytest.mark.parametrize("data", [[1, 2, 3, 4], [[1, 2], [3, 4]]])

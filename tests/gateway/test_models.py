@@ -178,6 +178,40 @@ def test_scores_that_contradict_the_contract_are_never_passed_on(
     assert (got.status_code, got.json()["code"]) == (502, "model_server_failed")
 
 
+def logits(images: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    return np.log(colour_scores(images))
+
+
+@pytest.mark.parametrize("path", ["predict", "predict_batch"])
+def test_scores_that_are_not_probabilities_are_refused_with_what_the_model_must_end_in(
+    gateway: httpx.Client, model_server: ColourServer, path: str
+) -> None:
+    model_server.models["foreign"] = {1: ForeignModel({"x": (UINT8, (-1, 8, 8, 3))}, {"y": (FLOAT, (-1, 3))}, logits)}
+    got = gateway.post(f"/api/v1/models/foreign/{path}", files={"image": photo("red")})
+    assert (got.status_code, got.json()["code"]) == (502, "unsupported_model")
+    assert "from -3.33 to -0.113" in got.json()["detail"]
+    assert "softmax" in got.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("given", "answered"),
+    [
+        ([1, 1, 0.5], [1, 1, 0.5]),
+        ([0.001, 0, 0], [0.001, 0, 0]),
+        ([1.0078125, -0.0078125, 0.5], [1, 0, 0.5]),  # a step of bfloat16 outside
+    ],
+)
+def test_scores_of_any_sum_are_taken_and_rounded_ones_stay_within_0_and_1(
+    gateway: httpx.Client, model_server: ColourServer, given: list[float], answered: list[float]
+) -> None:
+    def answer(images: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+        return np.array([given] * len(images), np.float32)
+
+    model_server.models["foreign"] = {1: ForeignModel({"x": (UINT8, (-1, 8, 8, 3))}, {"y": (FLOAT, (-1, 3))}, answer)}
+    got = gateway.post("/api/v1/models/foreign/predict", content=photo()).json()
+    assert {one["label"]: one["score"] for one in got["predictions"]} == dict(zip("012", answered, strict=True))
+
+
 def test_a_model_that_takes_another_size_in_its_next_version_is_prepared_for_anew(
     gateway: httpx.Client, model_server: ColourServer
 ) -> None:

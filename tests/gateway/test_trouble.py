@@ -38,4 +38,4 @@ async def test_honest_callers_notice_nothing_of_the_others(
     assert {answer.version for answer in load.answers} == {1, 2}
     assert set(corrupt) <= {200, 400, 415, 422}
     assert (set(small), set(slow)) == ({422}, {408})
-    assert gone.total() == 20
+    assert set(gone) <= {0, 200}

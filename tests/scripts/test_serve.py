@@ -1,5 +1,6 @@
 """`scripts/run` past its first line: the real model server and gateway, started and stopped as one program."""
 
+import hashlib
 import os
 import re
 import shlex
@@ -43,11 +44,11 @@ def port() -> int:
 
 
 @contextmanager
-def serving(models_dir: Path, port: object) -> Iterator[subprocess.Popen[str]]:
+def serving(models_dir: Path, port: object, caller: Path = ROOT, **environment: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "scripts.serve"],
+        [sys.executable, "-m", "scripts.serve", str(caller)],
         cwd=ROOT,
-        env={**os.environ, "MODELS_DIR": str(models_dir), "PORT": str(port)},
+        env={**os.environ, "MODELS_DIR": str(models_dir), "PORT": str(port), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -82,8 +83,8 @@ def children(process: subprocess.Popen[str]) -> dict[str, int]:
     return {name: int(pid) for pid, name in found}
 
 
-def test_what_it_prints_when_it_is_ready_works_and_ctrl_c_ends_it_cleanly(models_dir: Path, port: int) -> None:
-    with serving(models_dir, port) as process:
+def test_what_it_prints_when_it_is_ready_works_and_ctrl_c_ends_it_cleanly(models_dir: Path) -> None:
+    with serving(models_dir, port=0) as process:
         addresses = announced(process)
         assert httpx.get(addresses["docs"]).status_code == 200
 
@@ -126,13 +127,36 @@ def test_a_port_in_use_is_said_in_one_line_before_anything_is_built(tmp_path: Pa
         assert not (tmp_path / "models").exists()
 
 
-@pytest.mark.parametrize("wrong", ["0", "65536", "eighty", "-1"])
+@pytest.mark.parametrize("wrong", ["65536", "eighty", "-1"])
 def test_a_port_that_is_none_is_refused(tmp_path: Path, wrong: str) -> None:
     with serving(tmp_path, wrong) as process:
         status, message = ended(process)
         assert status == 1
         assert repr(wrong) in message
-        assert "from 1 to 65535" in message
+        assert "from 0 to 65535" in message
+
+
+def test_a_model_server_of_the_callers_own_is_refused_in_one_line_before_anything_is_installed(tmp_path: Path) -> None:
+    refused = subprocess.run(
+        [ROOT / "scripts" / "run"],
+        cwd=tmp_path,
+        env={**os.environ, "GATEWAY_SERVING_TARGET": "serving:8500"},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+    )
+    assert (refused.returncode, refused.stdout) == (1, "")
+    [message] = refused.stderr.splitlines()
+    assert message.endswith("scripts/venv gateway && .venv/bin/python -m gateway")
+
+
+def test_paths_in_the_gateways_settings_are_relative_to_the_caller(models_dir: Path, port: int, tmp_path: Path) -> None:
+    (tmp_path / "keys.txt").write_text(hashlib.sha256(b"secret").hexdigest())
+    (tmp_path / "json.py").write_text("raise AssertionError('imported from the folder of the caller')")
+    with serving(models_dir, port, tmp_path, GATEWAY_API_KEYS_FILE="keys.txt", GATEWAY_WORKERS="2") as process:
+        models = f"{announced(process)['page']}api/v1/models"
+        assert httpx.get(models).status_code == 401
+        assert httpx.get(models, headers={"X-API-Key": "secret"}).status_code == 200
 
 
 def test_every_model_in_the_folder_is_served_and_the_configured_labels_stay(models_dir: Path, port: int) -> None:

@@ -17,6 +17,7 @@ from tensorflow_serving.apis import (
 )
 
 from trainer import promote, publish, server_config, versions
+from trainer.cli import main
 from trainer.errors import TrainerError
 from trainer.publish import new_version, published_versions
 
@@ -356,6 +357,18 @@ def test_list_shows_versions_and_what_labels_name_them(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert [line.endswith("stable") for line in lines] == [False, True, False]
+
+
+def test_promote_and_rollback_say_who_gets_the_version(
+    server: tuple[PollingServer, str], config: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    move(server[1], config, models, 2)
+    places = ("--models-dir", str(models), "--config", str(config), "--server", server[1])
+    for command, last in (("promote", ("dogs", "1")), ("rollback", ("dogs",))):
+        assert main([command, *last, *places]) == 0
+        [_, who] = capsys.readouterr().out.splitlines()
+        assert who.startswith("callers that name no label get the newest version")
+        assert who.endswith("GATEWAY_ROUTES='" + '{"dogs": "stable=1"}' + "'")
 
 
 @pytest.mark.parametrize("label", ["stable-previous", "", "a b", "../x"])
