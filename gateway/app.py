@@ -214,7 +214,7 @@ def _tighten(description: dict[str, Any], settings: Settings) -> None:
                     if kind != {"type": "null"}:
                         parameter["schema"].update(kind)
                 if parameter["name"] == "top_k":
-                    parameter["schema"]["maximum"] = settings.max_top_k
+                    parameter["schema"] |= {"maximum": settings.max_top_k, "default": settings.default_top_k}
 
 
 def _tracing() -> Tracing:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Header, Path, Query, Request
+from fastapi import Depends, Header, Path, Query, Request, params
+from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
@@ -132,15 +133,15 @@ async def selector(
 
 async def top_k(
     request: Request,
-    top_k: Annotated[int, Query(ge=1, description="How many of the best labels to give.", examples=[5])] = 5,
-) -> int:
-    """How many labels a request wants.
+    top_k: Annotated[int | None, Query(ge=1, description="How many of the best labels to give.", examples=[1])] = None,
+) -> int | None:
+    """How many labels a request wants; None: as many as `Settings.default_top_k` says.
 
     Raises:
         InvalidParameter: More than the limit.
     """
     limit = services_of(request).settings.max_top_k
-    if top_k > limit:
+    if top_k is not None and top_k > limit:
         raise InvalidParameter(f"top_k is at most {limit}.", limit=limit)
     return top_k
 
@@ -195,6 +196,10 @@ class PlainRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
+        asked = get_flat_params(self.dependant)
+        beside = {one.alias.encode() for one in asked if not isinstance(one.field_info, params.Query | params.Path)}
+        if beside - {TIMEOUT_HEADER} or self.body_field is not None:
+            raise TypeError(f"{path} takes a header, cookie or body that would be left out as if it were not given")
         checked = self.app
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -215,7 +220,7 @@ class PlainRoute(APIRoute):
 ServicesDep = Annotated[Services, Depends(services)]
 CallDep = Annotated[Call, Depends(call)]
 SelectorDep = Annotated[Selector, Depends(selector)]
-TopKDep = Annotated[int, Depends(top_k)]
+TopKDep = Annotated[int | None, Depends(top_k)]
 ModelName = Annotated[
     str, Path(pattern=MODEL_NAME, description="Name of a model on the model server.", examples=["dog_breed"])
 ]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gateway import errors, images
 from gateway.backend import Backend, Selector
 from gateway.calls import Call, Stage
-from gateway.classifier import ImageBytes, Pixels, Ranked, checked_scores, image_error, rank_labels
+from gateway.classifier import Pixels, Ranked, checked_scores, image_error, rank_labels
 from gateway.contract import EXPLAIN, Contract
 from gateway.deadline import Deadline
 from gateway.decoding import Decoders
@@ -22,6 +22,7 @@ from gateway.overlay import Box, paint_heat
 from gateway.pb.serving_pb2 import Tensor
 from gateway.resolver import ContractResolver, Served
 from gateway.tensors import TensorError, number_array, stacked
+from gateway.uploads import ImageBytes, join_pieces
 
 HeatMap = npt.NDArray[np.float32]
 
@@ -136,7 +137,7 @@ def _caught(
 ) -> R | errors.GatewayError:
     started.append(time.perf_counter())
     try:
-        return work(b"".join(upload), of, max_pixels)
+        return work(join_pieces(upload), of, max_pixels)
     except images.ImageError as error:
         return image_error(error)
 

@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from gateway.admission import Admission
 from gateway.backend import Selector
 from gateway.calls import Call
-from gateway.classifier import Classification, Classifier, ImageBytes, Ranked
+from gateway.classifier import Classification, Classifier, Ranked
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError, Overloaded, UnknownVersion
 from gateway.metrics import Metrics
 from gateway.resolver import ContractResolver
 from gateway.settings import Settings, ShadowOptions
+from gateway.uploads import ImageBytes
 
 logger = logging.getLogger(__name__)
 

@@ -23,6 +23,8 @@ MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
 
 HOST_AND_PORT = re.compile(r"(\[[^\]\s]+\]|[^:,/\s\[\]]+):\d{1,5}")
 
+DEFAULT_TOP_K = 5
+
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -302,6 +304,11 @@ class Settings(BaseSettings):
     def max_body_bytes(self) -> int:
         """The most bytes that any route takes as a body, but for what a form adds."""
         return max(self.max_upload_bytes, self.max_batch_upload_bytes, self.max_tensor_body_bytes)
+
+    @property
+    def default_top_k(self) -> int:
+        """Labels given to a request that does not say how many it wants."""
+        return min(DEFAULT_TOP_K, self.max_top_k)
 
     @property
     def served_models(self) -> tuple[str, ...]:

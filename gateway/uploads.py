@@ -31,27 +31,43 @@ MAX_FILENAME_CHARACTERS = 255
 """Longest file name that is given back in an answer."""
 
 
+ImageBytes = list[bytes]
+"""One encoded image, in the pieces that it came in, or, once `join_pieces` was called, in one."""
+
+
 @dataclass(slots=True)
 class Upload:
     """One image file as it was sent.
 
     Attributes:
         filename: The name the client gave, without its folders; None where it gave none.
-        data: Encoded bytes, in the pieces they came in: one buffer that grows is copied again and again, and to join
-            them here would hold up the event loop, 14 ms for 24 MB.
+        data: Encoded bytes, in the pieces they came in until a thread joins them (see `join_pieces`): one buffer that
+            grows is copied again and again, and to join them here would hold up the event loop, 14 ms for 24 MB.
         size: Bytes in all pieces.
         error: Set where this file went over its limit; `data` is then empty.
     """
 
     filename: str | None = None
-    data: list[bytes] = field(default_factory=list)
+    data: ImageBytes = field(default_factory=list)
     size: int = 0
     error: GatewayError | None = None
 
     @property
-    def content(self) -> list[bytes] | GatewayError:
+    def content(self) -> ImageBytes | GatewayError:
         """The pieces, or why there are none."""
         return self.data if self.error is None else self.error
+
+
+def join_pieces(image: ImageBytes) -> bytes:
+    """Make one piece of an image, in place, and give it; where it is one already, nothing is copied.
+
+    For threads, one at a time for an image: to copy and to free 24 MB takes 10 ms.
+    """
+    data = b"".join(image)  # lets go of the interpreter's lock while it copies
+    while image:  # one by one: to free them all is one step, in which no other thread moves
+        image.pop()
+    image.append(data)
+    return data
 
 
 async def read_upload(request: Request, *, max_bytes: int) -> Upload:

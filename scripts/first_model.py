@@ -14,6 +14,8 @@ from trainer.versions import model_names
 WEIGHTS_UNAVAILABLE = 3
 """What `python -m trainer imagenet-dogs` ends with when no weights can be had, after it said so in one line."""
 
+QUICKLY = ("--connect-seconds", "5")
+"""Nobody asked for the download, and a sample can be had at once."""
 
 SAMPLES = "samples"
 """Folder in the models' folder with drawings to try; servers ignore it, for it holds no version."""
@@ -41,7 +43,7 @@ async def make_first_model(models_dir: Path) -> bool:
         return True
     weights = os.environ.get("WEIGHTS")
     try:
-        return await _train("imagenet-dogs", models_dir, *_given(Path(weights)) if weights else ())
+        return await _train("imagenet-dogs", models_dir, *(_given(Path(weights)) if weights else QUICKLY))
     except ProgramEnded as ended:
         if weights or ended.status != WEIGHTS_UNAVAILABLE:
             raise
@@ -61,10 +63,11 @@ def check_served(models_dir: Path) -> None:
     """
     config = server_config.read(server_config.SHARED_CONFIG)
     folders = [Path(entry.base_path) for entry in config.model_config_list.config]
-    here = [folder for folder in folders if str(folder.parent) == server_config.CONTAINER_MODELS_DIR]
-    published = model_names(models_dir)
-    missing = [folder.name for folder in here if folder.name not in published]
+    here = [folder.name for folder in folders if str(folder.parent) == server_config.CONTAINER_MODELS_DIR]
+    # A server takes any number for a version, and any name for a model: more than the trainer would publish.
+    missing = [name for name in here if not any(path.name.isdecimal() for path in (models_dir / name).glob("*/"))]
     if missing:
+        published = model_names(models_dir)
         raise TrainerError(
             f"{server_config.SHARED_CONFIG} names {', '.join(missing)}, and the model server would wait for that for "
             f"ever: the models that are published are {', '.join(published)}; name these there instead"

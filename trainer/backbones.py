@@ -92,7 +92,15 @@ def architecture(name: str) -> Architecture:
         raise TrainerError(f"there is no backbone {name!r}; these are: {names}") from None
 
 
-def load(which: Architecture, weights: str, size: int, *, alpha: float = 1.0, top: bool = False) -> keras.Model:
+def load(
+    which: Architecture,
+    weights: str,
+    size: int,
+    *,
+    alpha: float = 1.0,
+    top: bool = False,
+    connect_seconds: float | None = None,
+) -> keras.Model:
     """Builds a network and loads its weights.
 
     Args:
@@ -102,6 +110,7 @@ def load(which: Architecture, weights: str, size: int, *, alpha: float = 1.0, to
         size: Input height and width, pixels.
         alpha: Width multiplier; MobileNets only.
         top: With its classifier of 1,000 classes, which then gives logits.
+        connect_seconds: As for `impatient_downloads`.
 
     Returns:
         float32 (n, size, size, 3), normalised -> the last feature map (n, h, w, channels); with top, logits (n, 1000).
@@ -120,7 +129,7 @@ def load(which: Architecture, weights: str, size: int, *, alpha: float = 1.0, to
     check_weights_file(weights)
     options["weights"] = {IMAGENET: "imagenet", NONE: None}.get(weights, weights)
     try:
-        with impatient_downloads():
+        with impatient_downloads(connect_seconds):
             return which.build(**options)
     except Exception as error:
         # Keras raises plain Exception for a failed download, and ValueError or KeyError for a file that does not fit.

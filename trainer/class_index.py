@@ -3,6 +3,8 @@
 import json
 import os
 import urllib.request
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Final
 
@@ -26,44 +28,55 @@ class ClassIndexUnavailable(TrainerError):
     exit_status = 3
 
 
-def read_dogs(path: Path | None) -> list[str]:
+def read_dogs(path: Path | None, connect_seconds: float | None = None) -> list[str]:
     """Returns the names of the dog classes in order, with spaces: `Mexican hairless`.
 
     Args:
         path: A file `{"0": ["n01440764", "tench"], ...}`; None for the one that Keras keeps, fetched once.
+        connect_seconds: As for `impatient_downloads`.
 
     Raises:
         ClassIndexUnavailable: There is no such file, or no network.
         TrainerError: The file is something else, or its classes have another order.
     """
-    path = path or _kept()
+    if path is None:
+        # Where Keras keeps it; without Keras, which takes seconds to load.
+        home = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser())
+        kept = home / "models" / "imagenet_class_index.json"
+        try:
+            return _dogs(kept.read_bytes(), kept)
+        except (OSError, TrainerError):
+            return _fetch(kept, connect_seconds)
     try:
-        found: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
-        names = {int(number): pair[1] for number, pair in found.items()}
+        return _dogs(path.read_bytes(), path)
     except FileNotFoundError as error:
         raise ClassIndexUnavailable(f"there is no class index {path}") from error
+
+
+def _dogs(content: bytes, source: object) -> list[str]:
+    try:
+        found: dict[str, list[str]] = json.loads(content)
+        names = {int(number): pair[1] for number, pair in found.items()}
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise TrainerError(f"{path} is not a class index: a JSON object of number: [id, name]") from error
+        raise TrainerError(f"{source} is not a class index: a JSON object of number: [id, name]") from error
     if sorted(names) != list(range(CLASSES)) or any(names[at] != name for at, name in NAMED.items()):
-        raise TrainerError(f"{path} does not have the {CLASSES} classes of ImageNet in the order of Keras")
+        raise TrainerError(f"{source} does not have the {CLASSES} classes of ImageNet in the order of Keras")
     return [names[at].replace("_", " ") for at in DOGS]
 
 
-def _kept() -> Path:
-    """The file where Keras keeps it, fetched if it is not there; without Keras, which takes seconds to load."""
-    home = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser())
-    path = home / "models" / "imagenet_class_index.json"
-    if not path.exists():
-        try:
-            with impatient_downloads(), urllib.request.urlopen(ADDRESS) as answer:
-                content = answer.read()
-        except OSError as error:
-            raise ClassIndexUnavailable(
-                f"the ImageNet class index cannot be fetched ({getattr(error, 'reason', error)}): is there a network? "
-                "Give it with --class-index FILE"
-            ) from error
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".draft")
+def _fetch(kept: Path, connect_seconds: float | None) -> list[str]:
+    try:
+        with impatient_downloads(connect_seconds), urllib.request.urlopen(ADDRESS) as answer:
+            content = answer.read()
+        dogs = _dogs(content, "what was answered")  # a network that wants a login first answers all with its own page
+    except (OSError, HTTPException, TrainerError) as error:
+        raise ClassIndexUnavailable(
+            f"the ImageNet class index cannot be fetched ({getattr(error, 'reason', error)}): is there a network? "
+            "Give it with --class-index FILE"
+        ) from error
+    with suppress(OSError):  # a home that cannot be written to: it is fetched each time
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        draft = kept.with_suffix(".draft")
         draft.write_bytes(content)
-        draft.replace(path)
-    return path
+        draft.replace(kept)
+    return dogs

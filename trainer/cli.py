@@ -62,13 +62,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(arguments)
     except BaseException as error:
         command = " ".join(arguments[:1])
+        notes: list[str] = getattr(error, "__notes__", [])
         # Libraries in the middle of being imported make other errors of it.
         if interrupted or isinstance(error, KeyboardInterrupt):
-            resumes = "; the same command goes on from here" if command == "train" else ""
-            sys.stderr.write(f"trainer {command}: stopped{resumes}\n")
+            notes = notes or (["the same command goes on from here"] if command == "train" else [])
+            sys.stderr.write(f"trainer {command}: {'; '.join(['stopped', *notes])}\n")
             return 130
         if isinstance(error, TrainerError | OSError):
-            sys.stderr.write(f"trainer {command}: {error}\n")
+            sys.stderr.write(f"trainer {command}: {'; '.join([str(error), *notes])}\n")
             return error.exit_status if isinstance(error, TrainerError) else TrainerError.exit_status
         raise
     finally:

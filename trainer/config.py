@@ -51,7 +51,9 @@ class Config:
     dropout: float = _option(0.2, "network", "share of the head's inputs that training drops")
     output: Literal["softmax", "sigmoid"] = _option("softmax", "network", "sigmoid: one output for two classes")
 
-    epochs: int = _option(20, "training of the head", "epochs on bottleneck features, at most; 0: none")
+    epochs: int = _option(
+        20, "training of the head", "epochs on bottleneck features, at most; 0: none; see --fine-tune-epochs too"
+    )
     views: int = _option(8, "training of the head", "augmentation views of each photo: 1 plain, 2 and its mirror, ...")
     patience: int = _option(10, "training of the head", "epochs without a better validation until training stops")
     batch_size: int = _option(128, "training of the head", "photos (or views) a step")
@@ -67,7 +69,7 @@ class Config:
     )
 
     fine_tune: int = _option(0, "fine-tuning", "train the last LAYERS of the backbone too, after the head")
-    fine_tune_epochs: int = _option(20, "fine-tuning", "epochs, at most")
+    fine_tune_epochs: int = _option(20, "fine-tuning", "epochs of fine-tuning, at most: --epochs are those before it")
     fine_tune_learning_rate: float = _option(1e-5, "fine-tuning", "at its highest")
     fine_tune_batch_size: int = _option(32, "fine-tuning", "photos a step")
     rotation: float = _option(15.0, "fine-tuning", "augmentation: turn by up to so many degrees")

@@ -45,11 +45,14 @@ class Exported:
         """Returns what the export came to as lines of text."""
         found = self.parity
         line = (
-            f"{self.card.precision}; largest difference of a probability from Keras on {found.photos} photos: "
+            f"{self.card.precision}; largest difference of a probability from Keras on {found.photos} "
+            f"{'drawn patterns' if found.drawn else 'photos'}: "
             f"pixels {found.pixels:.1g} (same top-1 on {found.pixels_same_top1:.1%}), "
             f"serving_default {found.serving_default:.1g} (same top-1 on {found.serving_default_same_top1:.1%})"
         )
         lines = [line]
+        if self.card.precision == "bfloat16":
+            lines.append("a server on a processor without AVX-512 cannot load this model")
         if found.h5 is None:
             lines.append("model.h5 is left out: Keras cannot read this network back from HDF5")
         if not self.frozen:
@@ -98,13 +101,13 @@ def export_model(
         raise TrainerError(f"{precision} needs weights that become constants, and these are too large for that")
     with quiet():
         core, heatmap = _frozen(split, tail, card, precision) if frozen else _variable(split, tail)
-    encoded, pixels = parity.decodable(photos, card.input)
+    encoded, pixels, drawn = parity.decodable(photos, card.input)
 
     restored = _save_keras(model, extra)
     expected = _keras_runner(model, card.temperature)
     h5 = _keras_runner(restored, card.temperature) if restored else None
     runners = _runners(signatures.build(core, heatmap, card), card, expected, h5)
-    found = parity.measure(runners, encoded, pixels)
+    found = parity.measure(runners, encoded, pixels, drawn=drawn)
     if precision == "float32":
         parity.check(found.pixels, "`pixels`")
     if found.h5 is not None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 from trainer.card import Backbone, Card, InputSpec
 from trainer.class_index import CLASSES, DOGS, read_dogs
 from trainer.console import say
+from trainer.downloads import CONNECT_SECONDS
 from trainer.errors import TrainerError
-from trainer.precision import add_precision
+from trainer.precision import add_precision, check_available
 from trainer.publish import add_models_dir, check_name, new_version
 from trainer.weights import check_weights_file, weights_source
 
@@ -28,16 +29,20 @@ def run(args: argparse.Namespace) -> int:
     """Publishes the model; returns the exit status."""
     check_name(args.name)
     check_weights_file(args.weights)
-    labels = read_dogs(args.class_index)
+    labels = read_dogs(args.class_index, args.connect_seconds)
 
     # TensorFlow takes seconds to load: only now that there is something to compute.
     from trainer import backbones
     from trainer.export import export_model
 
+    check_available(args.precision)
     which = backbones.architecture(args.backbone)
     size = args.size or which.size
     say(f"{which.name}, {size}x{size} pixels, weights {args.weights}")
-    model = dogs_only(which, backbones.load(which, args.weights, size, alpha=args.alpha, top=True))
+    classifier = backbones.load(
+        which, args.weights, size, alpha=args.alpha, top=True, connect_seconds=args.connect_seconds
+    )
+    model = dogs_only(which, classifier)
     card = Card(
         name=args.name,
         labels=labels,
@@ -102,6 +107,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a Keras file of weights with the top; imagenet: fetched (default: %(default)s)",
     )
     parser.add_argument("--class-index", type=Path, metavar="FILE", help="imagenet_class_index.json (default: fetched)")
+    parser.add_argument(
+        "--connect-seconds",
+        type=float,
+        default=CONNECT_SECONDS,
+        metavar="X",
+        help="how long it may take until a download begins (default: %(default)s)",
+    )
     parser.add_argument(
         "--size",
         type=int,

@@ -32,10 +32,11 @@ class Parity:
     `pixels_same_top1` is the share of photos that get the same best class; in float32 all but ties.
     `serving_default` decodes by TensorFlow rather than by gateway.images, so its difference is stated, with the share
     of photos that get the same best class; a photo that TensorFlow cannot decode (WebP) is left out of both. `h5` is
-    None where HDF5 cannot hold the network.
+    None where HDF5 cannot hold the network. `drawn`: the photos are patterns, because no photo was given.
     """
 
     photos: int
+    drawn: bool
     pixels: float
     pixels_same_top1: float
     h5: float | None
@@ -60,10 +61,10 @@ class Runners:
     serving_default: Callable[[bytes], dict[int, float] | None]
 
 
-def decodable(photos: Sequence[bytes], spec: InputSpec) -> tuple[list[bytes], NDArray[np.uint8]]:
+def decodable(photos: Sequence[bytes], spec: InputSpec) -> tuple[list[bytes], NDArray[np.uint8], bool]:
     """Returns at most PHOTOS of the encoded photos, evenly chosen, and their pixels uint8 (n, height, width, 3).
 
-    Photos that cannot be decoded are left out; where that leaves none, patterns are drawn instead.
+    Photos that cannot be decoded are left out; where that leaves none, patterns are drawn instead: the last value.
     """
     kept: list[bytes] = []
     pixels: list[NDArray[np.uint8]] = []
@@ -74,8 +75,8 @@ def decodable(photos: Sequence[bytes], spec: InputSpec) -> tuple[list[bytes], ND
             continue
         kept.append(photo)
     if not kept:
-        return decodable(_patterns(spec), spec)
-    return kept, np.stack(pixels)
+        return *decodable(_patterns(spec), spec)[:2], True
+    return kept, np.stack(pixels), False
 
 
 def _patterns(spec: InputSpec, count: int = 16) -> list[bytes]:
@@ -90,8 +91,8 @@ def _patterns(spec: InputSpec, count: int = 16) -> list[bytes]:
     return photos
 
 
-def measure(runners: Runners, photos: Sequence[bytes], pixels: NDArray[np.uint8]) -> Parity:
-    """Runs all on the same photos and returns how far they are apart."""
+def measure(runners: Runners, photos: Sequence[bytes], pixels: NDArray[np.uint8], *, drawn: bool) -> Parity:
+    """Runs all on the same photos, which are those of `decodable`, and returns how far they are apart."""
     expected, exported = runners.keras(pixels), runners.pixels(pixels)
     decoded = [
         (row, found) for row, photo in zip(expected, photos, strict=True) if (found := runners.serving_default(photo))
@@ -100,6 +101,7 @@ def measure(runners: Runners, photos: Sequence[bytes], pixels: NDArray[np.uint8]
     same = [int(row.argmax()) == max(found, key=found.__getitem__) for row, found in decoded]
     return Parity(
         photos=len(photos),
+        drawn=drawn,
         pixels=float(np.abs(expected - exported).max()),
         pixels_same_top1=float(np.mean(expected.argmax(axis=1) == exported.argmax(axis=1))),
         h5=float(np.abs(expected - runners.h5(pixels)).max()) if runners.h5 else None,

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "bfloat16"]
 
-HELP = "what the exported model computes in; bfloat16: faster on CPUs that have it, with answers a little off"
+HELP = (
+    "what the exported model computes in; bfloat16: faster on CPUs that have it, with answers a little off; a server "
+    "without AVX-512 cannot load it"
+)
 
 # Before the rewrite, what folds batch normalisation into weights in float32; after it, what folds casts of weights.
 # No fusing: that gives operations that only the machine of the export is sure to have.
@@ -32,6 +35,23 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=typing.get_args(Precision), default="float32", help=f"{HELP} (default: %(default)s)"
     )
+
+
+def check_available(precision: Precision) -> None:
+    """Checks that an export in this precision can work on this processor, before anything slow is begun.
+
+    Raises:
+        TrainerError: It cannot.
+    """
+    if precision == "float32":
+        return
+    import tensorflow as tf
+
+    def convolve(images: tf.Tensor) -> tf.Tensor:
+        return tf.nn.relu(tf.nn.conv2d(images, tf.ones((3, 3, 3, 8)), 1, "SAME"))
+
+    images = tf.TensorSpec((None, 8, 8, 3), tf.float32)
+    in_bfloat16(tf.function(convolve, input_signature=[images], autograph=False).get_concrete_function())
 
 
 def in_bfloat16(function: "tf.types.experimental.ConcreteFunction") -> "tf.types.experimental.ConcreteFunction":
@@ -58,8 +78,9 @@ def in_bfloat16(function: "tf.types.experimental.ConcreteFunction") -> "tf.types
     graph = OptimizeGraph(config, meta_graph)
     if not any(node.attr["T"].type == tf.bfloat16.as_datatype_enum for node in graph.node if "T" in node.attr):
         raise TrainerError(
-            "bfloat16 cannot be had here: it takes a processor with AVX-512 BF16 or AMX (lscpu lists avx512_bf16 or "
-            "amx_bf16), and oneDNN, which TensorFlow has on x86 Linux"
+            "bfloat16 cannot be had here: either this processor has neither AVX-512 BF16 nor AMX (lscpu lists "
+            "avx512_bf16 or amx_bf16), or TensorFlow runs without oneDNN, which it has on x86 Linux; or the network "
+            "has no convolution or product to compute in it"
         )
     for node in graph.node:
         node.device = ""

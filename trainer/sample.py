@@ -21,7 +21,7 @@ from trainer.card import Backbone, Card, InputSpec
 from trainer.console import Advance, progress, say
 from trainer.drawings import draw_dog
 from trainer.errors import TrainerError
-from trainer.precision import Precision, add_precision
+from trainer.precision import Precision, add_precision, check_available
 from trainer.publish import add_models_dir, check_name, new_version, published_versions
 from trainer.scenery import draw_other
 
@@ -77,6 +77,7 @@ def build_sample(
     """
     size = size or Size()
     check_name(name)
+    check_available(precision)
     total = size.drawings * len(BREEDS) + size.others + size.validation * (len(BREEDS) + 1)
     with progress("Drawing", total) as advance:
         images, targets = _draw_training_set(size, seed, advance)

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from trainer.data import DataSet, open_folder
 from trainer.errors import TrainerError
 from trainer.folders import SPLITS, Split
 from trainer.photos import Photo
+from trainer.precision import check_available
 from trainer.publish import check_name, new_version
 from trainer.weights import check_weights_file, weights_source
 
@@ -91,26 +93,34 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     from trainer.parity import PHOTOS
     from trainer.stages import Machine, Stages
 
+    check_available(config.precision)
     machine = Machine(args.cache_dir, args.workers, args.training_precision)
     fitted = Stages(config, data, machine, folder / "state").run()
     (folder / "history.json").write_text(json.dumps(fitted.history, indent=1), encoding="utf-8")
     card = describe(config, data, fitted.spec, fitted.logits, fitted.views)
     for split, figures in card.metrics.items():
         say(f"{split}: {figures['photos']} photos, accuracy {figures['accuracy']}")
+    held_out: Split = "test" if data.photos["test"] else "valid"
+    links = _linked(data.photos["test"] or data.photos["valid"], folder / held_out)
     with new_version(args.models_dir, config.name) as draft:
         photos = _some(data.photos["valid"], PHOTOS)
         exported = export_model(fitted.model, card, draft.directory, photos=photos, precision=config.precision)
         for name in ("history.json", "config.toml"):
             shutil.copy(folder / name, draft.directory / EXTRA / name)
-    say(exported.summary())
-    say(f"published as {config.name} version {draft.version}: {draft.path}")
-    shutil.rmtree(folder / "state")
-
-    held_out: Split = "test" if data.photos["test"] else "valid"
-    links = _linked(data.photos["test"] or data.photos["valid"], folder / held_out)
-    name = f"{Path(config.data).resolve().name} ({SPLIT_NAMES[held_out]})"
-    exported.written.directory = draft.path
-    evaluation = evaluate(exported.written, links, unknown=args.unknown, output=folder, name=name)
+    published = f"published as {config.name} version {draft.version}"
+    try:
+        say(exported.summary())
+        say(f"{published}: {draft.path}")
+        shutil.rmtree(folder / "state")
+        name = f"{Path(config.data).resolve().name} ({SPLIT_NAMES[held_out]})"
+        exported.written.directory = draft.path
+        evaluation = evaluate(exported.written, links, unknown=args.unknown, output=folder, name=name)
+    except BaseException as error:
+        # The same command would train another version.
+        again = ["evaluate", str(draft.path), str(links), "--output", str(folder)]
+        again += ["--unknown", str(args.unknown)] if args.unknown else []
+        error.add_note(f"{published}; only the report is missing: python -m trainer {shlex.join(again)}")
+        raise
     say(f"the exported model on {SPLIT_NAMES[held_out]}: {summary(evaluation)}")
     say(f"report: {folder / 'report.html'}")
     return draft.path
@@ -168,8 +178,12 @@ def _metrics(probabilities: NDArray[np.float64], truth: NDArray[np.int64], thres
 
 
 def _run_folder(config: Config, data: DataSet, runs: Path) -> Path:
-    """The folder of this run: the same configuration on the same photos finds its own again."""
-    text = dataclasses.replace(config, data="", name="", description="").to_toml() + data.fingerprint
+    """The folder of this run: the same configuration on the same photos finds its own again.
+
+    Left out is what does not change the training, so that another export of a run that was stopped goes on from there.
+    """
+    trained = dataclasses.replace(config, data="", name="", description="", precision="float32")
+    text = trained.to_toml() + data.fingerprint
     folder = runs / config.name / hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -221,7 +235,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--recipe",
         choices=list(configuration.RECIPES),
         help="settings to start from, which options override: dog-breeds is a head on bottleneck features of "
-        "DenseNet-201, cats-dogs is VGG-16 with its last block fine-tuned",
+        "DenseNet-201, cats-dogs is VGG-16 with its last block fine-tuned (--epochs 0 --fine-tune-epochs 20)",
     )
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="settings from a TOML file, such as every run writes; options win"

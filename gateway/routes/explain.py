@@ -100,15 +100,16 @@ async def explain(
 
 
 async def _explained(
-    request: Request, parts: Services, call: Call, model: str, selector: Selector, top_k: int, form: str
+    request: Request, parts: Services, call: Call, model: str, selector: Selector, top_k: int | None, form: str
 ) -> tuple[Explanation, bytes | None]:
     with call.stage("upload"):
         upload = await read_upload(request, max_bytes=parts.settings.max_upload_bytes)
     call.images, call.image_bytes = 1, upload.size
     within = deadline(request)
+    wanted = top_k or parts.settings.default_top_k
     with parts.admit(1):
         selector = await parts.route(request, model, selector, within)
-        found = await parts.explainer.explain(model, selector, upload.data, top_k, within, call)
+        found = await parts.explainer.explain(model, selector, upload.data, wanted, within, call)
         picture = await parts.explainer.painted(upload.data, found, within, call) if form == "png" else None
     return found, picture
 

@@ -37,8 +37,6 @@ router = APIRouter(prefix="/v2", tags=["open inference protocol"], generate_uniq
 
 Version = Annotated[int, Path(ge=0, le=MAX_VERSION, description="Version of the model.", examples=[1])]
 
-DEFAULT_TOP_K = 5
-
 ERRORS = error_objects(
     {
         400: "The request is not of the protocol, or its tensors are not what the model takes.",
@@ -204,7 +202,7 @@ async def _classified(
 def _top_k(parts: Services, asked: InferRequest) -> int:
     wanted = asked.parameter("top_k")
     if wanted is None:
-        return DEFAULT_TOP_K
+        return parts.settings.default_top_k
     limit = parts.settings.max_top_k
     if not isinstance(wanted, int) or isinstance(wanted, bool) or not 1 <= wanted <= limit:
         raise errors.BadRequest(f"The parameter top_k must be a number from 1 to {limit}.")

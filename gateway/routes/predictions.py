@@ -37,7 +37,6 @@ from gateway.uploads import SINGLE_FIELDS, Upload, read_upload, read_uploads
 router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)], route_class=PlainRoute)
 
 NEWEST = Selector()
-DEFAULT_TOP_K = 5
 
 LARGE_BYTES = 2**20
 """Of uploads: to free 24 MB takes up to 4 ms, which are not to be added to the rest of a step of the event loop."""
@@ -109,7 +108,7 @@ BATCH_BODY: dict[str, object] = {
     responses=SINGLE_RESPONSES,
     openapi_extra=SINGLE_BODY,
 )
-async def predict_breed(request: Request, selector: SelectorDep = NEWEST, top_k: TopKDep = DEFAULT_TOP_K) -> Response:
+async def predict_breed(request: Request, selector: SelectorDep = NEWEST, top_k: TopKDep = None) -> Response:
     """Answer with the breed that the default model sees in one photo."""
     ranked, answer = await _one(request, services_of(request).settings.default_model, selector, top_k)
     breed, confidence, predictions = ranked_fields(ranked)
@@ -125,9 +124,7 @@ async def predict_breed(request: Request, selector: SelectorDep = NEWEST, top_k:
     responses=BATCH_RESPONSES,
     openapi_extra=BATCH_BODY,
 )
-async def predict_breed_batch(
-    request: Request, selector: SelectorDep = NEWEST, top_k: TopKDep = DEFAULT_TOP_K
-) -> Response:
+async def predict_breed_batch(request: Request, selector: SelectorDep = NEWEST, top_k: TopKDep = None) -> Response:
     """Answer for each photo in turn: a breed, or what is wrong with just that photo."""
     uploads, answer = await _many(request, services_of(request).settings.default_model, selector, top_k)
     results: list[BreedItem | FailedItem] = []
@@ -151,7 +148,7 @@ async def predict_breed_batch(
     openapi_extra=SINGLE_BODY,
 )
 async def predict(
-    request: Request, model: ModelName, selector: SelectorDep = NEWEST, top_k: TopKDep = DEFAULT_TOP_K
+    request: Request, model: ModelName, selector: SelectorDep = NEWEST, top_k: TopKDep = None
 ) -> Response:
     """Answer with the label that a model gives one image."""
     ranked, answer = await _one(request, model, selector, top_k)
@@ -169,7 +166,7 @@ async def predict(
     openapi_extra=BATCH_BODY,
 )
 async def predict_batch(
-    request: Request, model: ModelName, selector: SelectorDep = NEWEST, top_k: TopKDep = DEFAULT_TOP_K
+    request: Request, model: ModelName, selector: SelectorDep = NEWEST, top_k: TopKDep = None
 ) -> Response:
     """Answer for each image in turn: a label, or what is wrong with just that image."""
     uploads, answer = await _many(request, model, selector, top_k)
@@ -185,7 +182,7 @@ async def predict_batch(
     return _response(request, answer, LabelBatch(results=results, model=_model(answer)))
 
 
-async def _one(request: Request, model: str, selector: Selector, top_k: int) -> tuple[Ranked, Classification]:
+async def _one(request: Request, model: str, selector: Selector, top_k: int | None) -> tuple[Ranked, Classification]:
     with call_of(request).stage("upload"):
         upload = await read_upload(request, max_bytes=services_of(request).settings.max_upload_bytes)
     answer = await _classified(request, model, selector, [upload], top_k)
@@ -195,7 +192,9 @@ async def _one(request: Request, model: str, selector: Selector, top_k: int) -> 
     return result, answer
 
 
-async def _many(request: Request, model: str, selector: Selector, top_k: int) -> tuple[list[Upload], Classification]:
+async def _many(
+    request: Request, model: str, selector: Selector, top_k: int | None
+) -> tuple[list[Upload], Classification]:
     settings = services_of(request).settings
     with call_of(request).stage("upload"):
         uploads = await read_uploads(
@@ -208,14 +207,15 @@ async def _many(request: Request, model: str, selector: Selector, top_k: int) ->
 
 
 async def _classified(
-    request: Request, model: str, selector: Selector, uploads: Sequence[Upload], top_k: int
+    request: Request, model: str, selector: Selector, uploads: Sequence[Upload], top_k: int | None
 ) -> Classification:
     parts, call, within = services_of(request), call_of(request), deadline(request)
     call.images, call.image_bytes = len(uploads), sum(one.size for one in uploads)
     with parts.admit(len(uploads)):
         contents = [one.content for one in uploads]
+        wanted = top_k or parts.settings.default_top_k
         selector = await parts.route(request, model, selector, within)
-        answer = await parts.classifier.classify(model, selector, contents, top_k, within, call)
+        answer = await parts.classifier.classify(model, selector, contents, wanted, within, call)
     if not parts.shadows.copy(answer, contents, call) and call.image_bytes > LARGE_BYTES:
         parts.decoders.free(one.data for one in uploads)
     return answer

@@ -7,9 +7,13 @@ import selectors
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+PING = b"\0\0\x08\x06\0\0\0\0\0"
+"""Head of an HTTP/2 ping that is no answer to one: eight bytes long, of type 6, without flags, of no stream."""
 
 
 class Relay:
@@ -19,6 +23,7 @@ class Relay:
         address: Where it listens.
         frozen: While it is set, connections are accepted by the system and nothing is passed on.
         broken: Once it is set, every connection is reset and none is accepted.
+        pinged: When a caller sent a ping, by `time.monotonic`.
     """
 
     def __init__(self, target: str) -> None:
@@ -28,6 +33,7 @@ class Relay:
         self.address = f"127.0.0.1:{self._listening.getsockname()[1]}"
         self.frozen = threading.Event()
         self.broken = threading.Event()
+        self.pinged: list[float] = []
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Relay]:
@@ -56,7 +62,7 @@ class Relay:
                         for one in (near, far):
                             one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
                             selector.register(one, selectors.EVENT_READ)
-                    elif ready in others and not _passed_on(ready, others[ready]):
+                    elif ready in others and not self._passed_on(ready, others[ready]):
                         for one in (ready, others[ready]):
                             selector.unregister(one)
                             del others[one]
@@ -64,10 +70,11 @@ class Relay:
             for one in (self._listening, *others):
                 one.close()
 
-
-def _passed_on(source: socket.socket, target: socket.socket) -> bool:
-    with contextlib.suppress(OSError):
-        data = source.recv(2**16)
-        target.sendall(data)
-        return bool(data)
-    return False
+    def _passed_on(self, source: socket.socket, target: socket.socket) -> bool:
+        with contextlib.suppress(OSError):
+            data = source.recv(2**16)
+            if PING in data and target.getpeername() == self._target:
+                self.pinged.append(time.monotonic())
+            target.sendall(data)
+            return bool(data)
+        return False

@@ -138,7 +138,8 @@ def test_any_of_several_workers_answers_for_all_even_for_one_that_died(model_ser
 
         with ThreadPoolExecutor(8) as pool:
             assert list(pool.map(ask, range(40))) == [200] * 40
-            assert {answered() for _ in range(8)} == {40}
+            # A worker counts a request when its answer is out, and another one may be scraped by then.
+            until(lambda: {answered() for _ in range(8)} == {40})
             assert total(scraped(client), "gateway_stage_seconds_count", stage="decode") == 40
             model_server.stalled.set()
             lost = [pool.submit(ask, index) for index in range(4)]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import itertools
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -50,6 +51,22 @@ def test_top_k_limits_the_predictions_and_they_come_best_first(gateway: httpx.Cl
     assert scores == sorted(scores, reverse=True)
     two = gateway.post("/api/v1/predict_breed?top_k=2", content=photo("green")).json()["predictions"]
     assert two == everything[:2]
+
+
+def test_a_limit_of_top_k_under_its_default_holds_however_a_request_is_read(start: Start) -> None:
+    gateway = start(max_top_k=2)
+    for path in ("/api/v1/predict_breed", "/api/v1/models/colours/predict", "/api/v1/predict_breed/explain"):
+        # Without any parameter the first two are not read by FastAPI.
+        for query in ("", "?version=1", "?version=1&top_k=2"):
+            answer = gateway.post(f"{path}{query}", content=photo())
+            assert answer.status_code == 200, answer.text
+            assert len(answer.json()["predictions"]) == 2, f"{path}{query}"
+    encoded = base64.b64encode(photo()).decode()
+    body = {"inputs": [{"name": "image_bytes", "datatype": "BYTES", "shape": [1], "data": [encoded]}]}
+    assert gateway.post("/v2/models/colours/infer", json=body).json()["outputs"][0]["shape"] == [1, 2]
+    described = gateway.get("/openapi.json").json()["paths"]["/api/v1/predict_breed"]["post"]["parameters"]
+    [limits] = [one["schema"] for one in described if one["name"] == "top_k"]
+    assert (limits["default"], limits["maximum"]) == (2, 2)
 
 
 def test_a_score_under_the_threshold_is_no_breed_but_still_has_predictions(
@@ -236,11 +253,10 @@ def test_a_server_that_is_down_is_503_with_retry_after_and_comes_back_by_itself(
         assert answer.json()["breed"] == "red"
 
 
-def test_a_server_that_never_answers_is_504_at_the_deadline(start: Start, model_server: ColourServer) -> None:
-    gateway = start(request_timeout_seconds=0.3)
+def test_a_server_that_never_answers_is_504_at_the_deadline(gateway: httpx.Client, model_server: ColourServer) -> None:
     assert gateway.post("/api/v1/predict_breed", content=photo()).status_code == 200
     model_server.stalled.set()
-    answer = gateway.post("/api/v1/predict_breed", content=photo())
+    answer = gateway.post("/api/v1/predict_breed", content=photo(), headers={"x-request-timeout": "0.3"})
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
     model_server.stalled.clear()
     assert gateway.post("/api/v1/predict_breed", content=photo()).status_code == 200

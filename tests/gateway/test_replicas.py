@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from gateway.settings import Settings
 from tests.colour_server import ColourModel, ColourServer
 from tests.gateway.conftest import photo
+from tests.gateway.processes import until
 from tests.gateway.relay import Relay
 
 Start = Callable[..., httpx.Client]
@@ -79,16 +80,24 @@ def test_a_server_of_two_that_is_killed_or_stalls_under_load_loses_no_request(
         assert asked_while(gateway, dying, happen) == {(200, True)}
 
 
-def test_a_server_that_takes_its_time_is_pinged_and_left_alone(start: Start, model_server: ColourServer) -> None:
-    named = model_server.address.replace("127.0.0.1", "localhost")  # so there might be several
-    gateway = start(serving_target=named, request_timeout_seconds=3, model_refresh_seconds=60)
-    assert gateway.post(BREED, content=photo()).status_code == 200
-    before = model_server.calls
-    model_server.stalled.set()
-    ready = threading.Timer(2.4, model_server.stalled.clear)  # pinged after two seconds
-    ready.start()
-    assert gateway.post(BREED, content=photo()).status_code == 200
-    ready.join()
+def test_a_server_that_takes_its_time_is_pinged_and_left_alone(
+    start: Start, model_server: ColourServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.channel.MIN_PING_SECONDS", 0.3)
+    monkeypatch.setattr("gateway.channel.PING_SHARE", 0)
+    with Relay(model_server.address).running() as relay, ThreadPoolExecutor(1) as pool:
+        named = relay.address.replace("127.0.0.1", "localhost")  # so there might be several
+        gateway = start(serving_target=named, model_refresh_seconds=60)
+        assert gateway.post(BREED, content=photo()).status_code == 200
+        before = model_server.calls
+        model_server.stalled.set()
+        answer = pool.submit(gateway.post, BREED, content=photo())
+        until(lambda: model_server.waiting == 1, 5)
+        silent = time.monotonic() + 0.25  # gRPC's own measurements of the connection are over by then
+        until(lambda: any(at > silent for at in relay.pinged), 5)
+        until(lambda: time.monotonic() > relay.pinged[-1] + 0.6, 5)  # the answer to the ping was due after 0.3
+        model_server.stalled.clear()
+        assert answer.result().status_code == 200
     assert model_server.calls == before + 1
 
 
@@ -97,14 +106,18 @@ def test_a_server_of_two_that_is_stuck_fails_its_own_requests_alone(
 ) -> None:
     healthy, stuck = pair
     target = f"{healthy.address},{stuck.address}"
-    gateway = start(serving_target=target, request_timeout_seconds=0.5, model_refresh_seconds=0.2)
+    gateway = start(serving_target=target, model_refresh_seconds=0.2)
     for _ in range(4):
         assert gateway.post(BREED, content=photo()).status_code == 200
     stuck.stalled.set()
     seen, end = Counter[int](), time.monotonic() + 2.5  # what is known of the model is too old after one
+
+    def ask(_: int) -> int:
+        return gateway.post(BREED, content=photo(), headers={"x-request-timeout": "0.5"}).status_code
+
     with ThreadPoolExecutor(8) as pool:
         while time.monotonic() < end:
-            seen.update(pool.map(lambda _: gateway.post(BREED, content=photo()).status_code, range(8)))
+            seen.update(pool.map(ask, range(8)))
     assert seen[200] > seen.total() * 0.3
     assert seen.total() == seen[200] + seen[504]
     assert any(gateway.get("/readyz").status_code == 200 for _ in range(5))

@@ -21,7 +21,7 @@ BREED = "/api/v1/predict_breed"
 
 def is_stopping(client: httpx.Client) -> bool:
     try:
-        answer = client.get("/readyz", timeout=0.3)  # before it stops it asks the stalled server
+        answer = client.get("/readyz", timeout=1)  # before it stops it asks the stalled server
     except httpx.TimeoutException:
         return False
     return (
@@ -32,11 +32,12 @@ def is_stopping(client: httpx.Client) -> bool:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sigterm_turns_readiness_off_lets_requests_finish_and_exits_0(model_server: ColourServer, workers: int) -> None:
     with gateway_process(
-        model_server.address, WORKERS=str(workers), SHUTDOWN_DELAY_SECONDS="3", MODEL_REFRESH_SECONDS="60"
+        model_server.address, WORKERS=str(workers), SHUTDOWN_DELAY_SECONDS="5", MODEL_REFRESH_SECONDS="60"
     ) as (client, running):
         # A worker that has not answered before would have to look the model up while its server is stalled.
         for _ in range(10 * workers):
             assert client.post(BREED, content=photo()).status_code == 200
+            assert client.get("/readyz").status_code == 200
         answers: list[httpx.Response] = []
         model_server.stalled.set()
         caller = threading.Thread(target=lambda: answers.append(client.post(BREED, content=photo("blue"))))

@@ -8,15 +8,30 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
+
+from scripts.first_model import check_served
+from trainer import server_config
 
 ROOT = Path(__file__).parents[2]
+
+
+def without_weights() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "WEIGHTS"}
+
+
+def begun(process: subprocess.Popen[str], command: str) -> bool:
+    try:
+        return any(command in child.cmdline() for child in psutil.Process(process.pid).children(recursive=True))
+    except psutil.Error:  # it ended while it was looked at
+        return False
 
 
 def first_model(models_dir: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "scripts.first_model"],
         cwd=ROOT,
-        env={**os.environ, "MODELS_DIR": str(models_dir), **environment},
+        env={**without_weights(), "MODELS_DIR": str(models_dir), **environment},
         capture_output=True,
         text=True,
         timeout=120,
@@ -39,6 +54,18 @@ def test_a_model_that_the_containers_would_wait_for_in_vain_is_named(tmp_path: P
     assert "the models that are published are cats_dogs" in said
 
 
+@pytest.mark.parametrize("version", ["breeds.v2/1", "dog_breed/0", f"{'long' * 20}/0007"])
+def test_whatever_a_server_would_find_counts_as_there(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models" / version).mkdir(parents=True)
+    name = version.split("/")[0]
+    config = f'model_config_list {{ config {{ name: "x" base_path: "/models/{name}" model_platform: "tensorflow" }} }}'
+    (tmp_path / "models.config").write_text(config)
+    monkeypatch.setattr(server_config, "SHARED_CONFIG", tmp_path / "models.config")
+    check_served(tmp_path / "models")
+
+
 def test_given_weights_that_cannot_be_read_are_an_error_and_no_sample_takes_their_place(tmp_path: Path) -> None:
     (tmp_path / "imagenet_class_index.json").write_text("{}")  # so that nothing is fetched
     refused = first_model(tmp_path / "models", WEIGHTS=str(tmp_path / "missing.weights.h5"))
@@ -49,11 +76,11 @@ def test_given_weights_that_cannot_be_read_are_an_error_and_no_sample_takes_thei
 
 def test_without_a_network_the_sample_model_is_begun_at_once_and_a_stop_leaves_nothing(tmp_path: Path) -> None:
     nothing = dict.fromkeys(("https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9") | {"no_proxy": "", "NO_PROXY": ""}
-    environment = {**os.environ, **nothing, "KERAS_HOME": str(tmp_path), "MODELS_DIR": str(tmp_path / "models")}
+    environment = {**without_weights(), **nothing, "KERAS_HOME": str(tmp_path), "MODELS_DIR": str(tmp_path / "models")}
     command = [sys.executable, "-m", "scripts.first_model"]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
-        while not any("sample" in child.cmdline() for child in psutil.Process(process.pid).children(recursive=True)):
+        while not begun(process, "sample"):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.1)

@@ -1,9 +1,11 @@
 """The command line: a whole training run, stopped and resumed; errors in one line."""
 
 import json
+import shlex
 import socket
 import subprocess
 import sys
+import threading
 import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,7 +17,7 @@ import keras
 import numpy as np
 import pytest
 
-from trainer import downloads, features, fit, records
+from trainer import class_index, downloads, evaluation, features, fit, precision, records
 from trainer.card import Card
 from trainer.config import RECIPES, Config, make, read
 from trainer.errors import TrainerError
@@ -135,6 +137,43 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
         assert len(history["fine-tuning"]) == 3
 
 
+def test_a_run_stopped_after_it_has_published_says_what_is_missing_and_how_to_get_it(
+    trainer: Trainer, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation.Tally, "add", stop)
+        status, _, error = trainer("train", data, "--name", "colours", *TINY, "--epochs", "1", "--views", "1")
+    assert status == 130
+    said, command = error.splitlines()[-1].split(": python -m trainer ")
+    assert said == "trainer train: stopped; published as colours version 1; only the report is missing"
+    status, out, error = trainer(*shlex.split(command))
+    assert status == 0, error
+    assert "6 photos: accuracy" in out
+    (run,) = (tmp_path / "runs" / "colours").iterdir()
+    assert (run / "report.html").is_file()
+    assert len(list((tmp_path / "models" / "colours").iterdir())) == 1
+
+
+def test_bfloat16_is_tried_before_the_training_and_another_precision_goes_on_with_the_same_run(
+    trainer: Trainer, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainer import stages
+
+    command = ["train", data, "--name", "colours", *TINY, "--epochs", "2", "--views", "1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(precision, "_OPTIMIZERS", ("pruning",))  # as on a processor that cannot
+        patch.setattr(stages.Stages, "run", None)
+        status, _, error = trainer(*command, "--precision", "bfloat16")
+    assert status == 1
+    assert "bfloat16 cannot be had here" in error.splitlines()[-1]
+    status, _, error = trainer(*command)
+    assert status == 0, error
+    assert len(list((tmp_path / "runs" / "colours").iterdir())) == 1
+
+
 def test_the_last_layers_are_fine_tuned_to_a_sigmoid_for_two_classes(
     trainer: Trainer, data: Path, tmp_path: Path
 ) -> None:
@@ -251,9 +290,76 @@ def test_a_network_that_does_not_answer_is_said_in_one_line(trainer: Trainer, da
     status, _, error = trainer("train", data, "--name", "x", "--backbone", "vgg19")
     assert status == 3
     assert "weights of vgg19 cannot be fetched (no answer within 0.3 s); give a file" in error.splitlines()[-1]
-    status, _, error = trainer("imagenet-dogs")
+    status, _, error = trainer("imagenet-dogs", "--connect-seconds", "0.2")
     assert status == 3
-    assert "class index cannot be fetched (no answer within 0.3 s)" in error.splitlines()[-1]
+    assert "class index cannot be fetched (no answer within 0.2 s)" in error.splitlines()[-1]
+
+
+INDEX = json.dumps(
+    {n: [f"n{n}", {151: "Chihuahua", 268: "Mexican_hairless"}.get(n, f"class_{n}")] for n in range(1000)}
+).encode()
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[bytes], None]:
+    """Has the class index come from a server that writes these bytes to every connection, and Keras's home empty."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+
+    def answer(content: bytes) -> None:
+        server = socket.create_server(("127.0.0.1", 0))
+
+        def run() -> None:
+            with server, server.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(content)
+
+        threading.Thread(target=run, daemon=True).start()
+        monkeypatch.setattr(class_index, "ADDRESS", f"http://127.0.0.1:{server.getsockname()[1]}/")
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}",
+        b"I am no web server\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n<html></html>",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+    ],
+    ids=["cut short", "not HTTP", "a page", "another file"],
+)
+def test_a_class_index_that_does_not_arrive_is_unavailable_and_not_kept(
+    content: bytes, answers: Callable[[bytes], None], tmp_path: Path
+) -> None:
+    answers(content)
+    with pytest.raises(class_index.ClassIndexUnavailable, match="cannot be fetched"):
+        class_index.read_dogs(None)
+    assert not list(tmp_path.rglob("*class_index*"))
+
+
+@pytest.mark.parametrize("home", ["none", "of rubbish", "not writable"])
+def test_a_class_index_is_fetched_and_kept_where_that_can_be(
+    home: str, answers: Callable[[bytes], None], tmp_path: Path
+) -> None:
+    if home == "of rubbish":
+        (tmp_path / "keras/models").mkdir(parents=True)
+        (tmp_path / "keras/models/imagenet_class_index.json").write_text("<html></html>")
+    if home == "not writable":
+        (tmp_path / "keras").write_text("a file, because nothing is forbidden to root")
+    answers(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(INDEX), INDEX))
+    dogs = class_index.read_dogs(None)
+    assert (len(dogs), dogs[0], dogs[-1]) == (118, "Chihuahua", "Mexican hairless")
+    if home != "not writable":
+        assert class_index.read_dogs(None) == dogs  # without the server, which is gone
+
+
+def test_the_opener_of_before_is_back_after_a_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = urllib.request.build_opener()
+    monkeypatch.setattr(urllib.request, "_opener", own)
+    with downloads.impatient_downloads():
+        assert urllib.request._opener is not own  # type: ignore[attr-defined]
+    assert urllib.request._opener is own  # type: ignore[attr-defined]
 
 
 def test_a_download_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,8 +104,11 @@ def test_a_bfloat16_export_says_so_and_how_far_off_it_is(
     try:
         exported = export_model(small.model, make_card(temperature=2.0), tmp_path, precision="bfloat16")
     except TrainerError as error:
+        if not str(error).startswith("bfloat16 cannot be had here: "):
+            raise
         pytest.skip(str(error))
-    assert "bfloat16; largest difference" in exported.summary()
+    assert "bfloat16; largest difference of a probability from Keras on 16 drawn patterns" in exported.summary()
+    assert "without AVX-512 cannot load this model" in exported.summary()
     card = Card.from_json((tmp_path / "assets.extra" / "card.json").read_text())
     assert card.precision == "bfloat16"
     assert card.parity["pixels_same_top1"] == exported.parity.pixels_same_top1 > 0.9
@@ -228,6 +231,8 @@ def test_parity_is_measured_on_the_photos_given_and_written_to_the_card(
         photos.append(stream.getvalue())
     exported = export_model(small.model, make_card(), tmp_path, photos=[*photos, b"not a photo"])
     assert exported.card.parity["photos"] == 3
+    assert not exported.card.parity["drawn"]
+    assert "on 3 photos:" in exported.summary()
     assert 0 <= exported.parity.pixels < 1e-6
     assert 0 < exported.parity.serving_default < 0.05
     assert Card.from_json((tmp_path / "assets.extra" / "card.json").read_text()).parity == exported.card.parity
