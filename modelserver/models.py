@@ -2,9 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from modelserver.config import ModelConfig
 from modelserver.errors import ConfigError, ServingError, invalid, not_found
@@ -19,17 +18,13 @@ class Models:
     """Every model that is served; all methods may be called from any thread.
 
     Args:
-        load: Makes a version ready to answer, warm-up included: (model name, folder of the version).
-        retries: How often a version that failed is tried again.
-        retry_seconds: The time between two tries.
+        lifecycle: Loads and unloads their versions.
         labels_ahead: Let a label that is new point at a version that is not available yet.
     """
 
-    def __init__(
-        self, load: Callable[[str, Path], Servable], *, retries: int, retry_seconds: float, labels_ahead: bool
-    ) -> None:
-        self._lifecycle = Lifecycle(load, retries=retries, retry_seconds=retry_seconds)
-        self._changed = self._lifecycle.changed
+    def __init__(self, lifecycle: Lifecycle, *, labels_ahead: bool) -> None:
+        self._lifecycle = lifecycle
+        self._changed = lifecycle.changed
         self._labels_ahead = labels_ahead
         self._models: dict[str, Model] = {}
         self._one_scan = threading.Lock()

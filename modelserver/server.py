@@ -17,6 +17,7 @@ from modelserver.batching import Scheduler
 from modelserver.config import ModelConfig, parse_batching, parse_models
 from modelserver.errors import ConfigError
 from modelserver.flags import Flags
+from modelserver.lifecycle import Lifecycle
 from modelserver.memory import give_back
 from modelserver.models import Models
 from modelserver.quiet import stderr_held_back
@@ -39,12 +40,10 @@ def run(flags: Flags) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     _check_port(flags)
-    models = Models(
-        _Loader(flags),
-        retries=flags.max_num_load_retries,
-        retry_seconds=flags.load_retry_interval_micros / 1e6,
-        labels_ahead=flags.allow_version_labels_for_unavailable_models,
+    lifecycle = Lifecycle(
+        _Loader(flags), retries=flags.max_num_load_retries, retry_seconds=flags.load_retry_interval_micros / 1e6
     )
+    models = Models(lifecycle, labels_ahead=flags.allow_version_labels_for_unavailable_models)
     text = _read(flags.model_config_file) if flags.model_config_file else ""
     models.configure(parse_models(text) if flags.model_config_file else _one_model(flags))
     Follower(flags, models, stop, text)

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import model_management_pb2, predict_pb2, prediction_log_pb2
 
 from modelserver.flags import parse
+from modelserver.lifecycle import Lifecycle
 from modelserver.models import Models
 from modelserver.servable import Servable
 from modelserver.server import Follower
@@ -288,7 +289,7 @@ def test_a_follower_survives_whatever_goes_wrong_while_it_looks(tmp_path: Path) 
         raise AssertionError((name, path))
 
     flags = parse([f"--model_base_path={tmp_path}", "--file_system_poll_wait_seconds=0.01"])
-    Follower(flags, Failing(load, retries=0, retry_seconds=0, labels_ahead=False), stop, "")
+    Follower(flags, Failing(Lifecycle(load, retries=0, retry_seconds=0), labels_ahead=False), stop, "")
     try:
         assert again.wait(DEADLINE_SECONDS)
     finally:
