@@ -9,7 +9,7 @@ from typing import Literal
 
 Stage = Literal["upload", "queue", "decode", "predict", "paint"]
 """Where the time goes: the body arrives; images wait for a thread; they are decoded (or tensors are read); the model
-server answers; a heat map is laid over its photo."""
+server answers, the wait for others who go along included; a heat map is laid over its photo."""
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +19,7 @@ from gateway.calls import Call
 from gateway.contract import Contract
 from gateway.deadline import Deadline
 from gateway.decoding import Decoders
+from gateway.joining import Expected, Joiner
 from gateway.pb.serving_pb2 import DataType, Tensor
 from gateway.resolver import ContractResolver, Served
 from gateway.settings import Settings
@@ -79,6 +81,9 @@ class Classifier:
         self._resolver = resolver
         self._decoders = decoders
         self._batch_size = settings.max_predict_batch_size
+        # With traces each request has a call, and a span, of its own.
+        joined = 1 if settings.tracing else min(settings.max_joined_photos, settings.max_predict_batch_size)
+        self._joiner = Joiner(self._predict, joined)
 
     async def classify(
         self,
@@ -112,12 +117,14 @@ class Classifier:
             nonlocal prepared, prepared_for
             contract = served.checked_contract()
             call.answered_by(contract.model, contract.version)
-            if prepared_for is None or _preparation(prepared_for) != _preparation(contract):
-                prepared = await self._prepare(contract, uploads, deadline, call)
-                prepared_for = contract
-            good = [one for one in prepared if not isinstance(one, errors.GatewayError)]
-            with call.stage("predict"):
-                scores = iter(await self._scores(contract, good, deadline))
+            joins = len(uploads) == 1 and contract.input_kind == "pixels"  # encoded images may fail in the model
+            with self._joiner.expect(contract) if joins else nullcontext() as expected:
+                if prepared_for is None or _preparation(prepared_for) != _preparation(contract):
+                    prepared = await self._prepare(contract, uploads, deadline, call)
+                    prepared_for = contract
+                good = [one for one in prepared if not isinstance(one, errors.GatewayError)]
+                with call.stage("predict"):
+                    scores = iter(await self._scores(contract, good, expected, deadline))
             results = (
                 one if isinstance(one, errors.GatewayError) else rank_labels(contract, next(scores), top_k)
                 for one in prepared
@@ -138,7 +145,11 @@ class Classifier:
         call.failures = [one.code for one in prepared if isinstance(one, errors.GatewayError)]
         return tuple(prepared)
 
-    async def _scores(self, contract: Contract, good: Sequence[Prepared], deadline: Deadline) -> list[Scores]:
+    async def _scores(
+        self, contract: Contract, good: Sequence[Prepared], expected: Expected | None, deadline: Deadline
+    ) -> list[Scores]:
+        if expected is not None and good and not isinstance(good[0], bytes):
+            return [await expected.scores(good[0], deadline)]
         batches = [good[start : start + self._batch_size] for start in range(0, len(good), self._batch_size)]
         if len(batches) == 1:
             return list(await self._predict(contract, batches[0], deadline))

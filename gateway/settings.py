@@ -173,6 +173,12 @@ class Settings(BaseSettings):
     max_predict_batch_size: int = Field(
         32, ge=1, le=4096, description="Most images in one PredictRequest; no more than the server's max_batch_size."
     )
+    max_joined_photos: int = Field(
+        4,
+        ge=1,
+        le=32,
+        description="Most photos of different requests in one PredictRequest; 1: each has its own, as with tracing.",
+    )
     max_images_in_flight: int = Field(
         256, ge=1, description="Most images in work at once; a request beyond it is answered 429 at once."
     )

@@ -61,7 +61,13 @@ def test_a_stalled_model_server_is_504_when_the_callers_time_is_over(
 def test_a_caller_that_hangs_up_cancels_its_work_and_gives_its_permit_back(
     start: Start, model_server: ColourServer
 ) -> None:
-    client = start(max_images_in_flight=3, max_batch_images=3, request_timeout_seconds=60, model_refresh_seconds=60)
+    client = start(
+        max_joined_photos=1,
+        max_images_in_flight=3,
+        max_batch_images=3,
+        request_timeout_seconds=60,
+        model_refresh_seconds=60,
+    )
     assert client.post(BREED, content=photo()).status_code == 200
     model_server.stalled.set()
     address = (client.base_url.host, client.base_url.port or 80)
