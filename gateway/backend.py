@@ -109,6 +109,10 @@ class Backend(Protocol):
         """States of all known versions of a model; errors as in `predict`."""
         ...
 
+    def servers(self) -> int:
+        """How many model servers share the calls."""
+        ...
+
     async def close(self) -> None:
         """Close connections; calls in flight are cancelled."""
         ...
@@ -167,6 +171,10 @@ class GrpcBackend:
         request = ModelStatusRequest(model_spec=_spec(model, Selector()))
         response = await self._call(STATUS, request.SerializeToString(), ModelStatusResponse, deadline)
         return response.model_version_status
+
+    def servers(self) -> int:
+        """See `Backend.servers`."""
+        return self._connection.servers
 
     async def close(self) -> None:
         """See `Backend.close`."""

@@ -148,8 +148,13 @@ class Connection:
         listed = len(self._hosts) > 1
         self.replicated = listed or not (target.startswith("unix:") or _is_address(_split(self._hosts[0])[0]))
         """Whether there may be several servers, and so a difference between them."""
+        self.servers = len(self._hosts)
+        """How many there are, as far as is known: names are looked up with the first calls."""
         self._options = (*CHANNEL_OPTIONS, *(_pings(request_seconds) if self.replicated else LONE_SERVER_OPTIONS))
-        self._names = listed and not all(_is_address(_split(host)[0]) for host in self._hosts)
+        names = [name for name, _ in map(_split, self._hosts) if not _is_address(name)]
+        self._names = listed and bool(names)
+        # Of names with another scheme than dns only gRPC knows what they mean.
+        self._looks_up = self.replicated and bool(names) and not any(set(name) & set(":/") for name in names)
         self._addresses = "" if self._names else _listed(self._hosts) if listed else target.strip()
         self._channel = None if self._names else self._open(self._addresses)
         self._looked_up = 0.0
@@ -162,7 +167,7 @@ class Connection:
         Raises:
             ModelServerUnavailable: None of the names can be looked up.
         """
-        if self._names and (self._channel is None or time.monotonic() - self._looked_up > RESOLVE_SECONDS):
+        if self._looks_up and (self._channel is None or time.monotonic() - self._looked_up > RESOLVE_SECONDS):
             self._look_up()
             if self._channel is None and self._lookup is not None:
                 await asyncio.wait({self._lookup}, timeout=deadline.remaining())
@@ -209,7 +214,7 @@ class Connection:
             logger.error("looking up the model servers failed", exc_info=error)
 
     async def _replace(self) -> None:
-        """Look all names up, and open another channel where their addresses have changed."""
+        """Look all names up, and open another channel where the addresses of a list of them have changed."""
         loop = asyncio.get_running_loop()
         split = [_split(host) for host in self._hosts]
         answers = await asyncio.gather(
@@ -221,8 +226,12 @@ class Connection:
                 logger.warning("model server %s: %s", host, answer)
                 continue
             found |= {_joined(str(place[0]), int(place[1])) for *_, place in answer}
-        if not found or (addresses := _listed(sorted(found))) == self._addresses:
+        if not found:
             return
+        addresses = _listed(sorted(found))
+        self.servers = addresses.count(",") + 1
+        if not self._names or addresses == self._addresses:
+            return  # gRPC follows a single name by itself
         if self._channel is not None:
             # Calls on the old connections finish there.
             closing = asyncio.create_task(self._channel.close(OLD_CALLS_SECONDS))
@@ -246,6 +255,8 @@ def _listed(hosts: list[str]) -> str:
 
 def _split(host: str) -> tuple[str, str]:
     name, _, port = host.rpartition(":")
+    if name.startswith("dns:"):
+        name = name.rpartition("/")[2].removeprefix("dns:")  # dns:name:port or dns://server-to-ask/name:port
     return name.strip("[]"), port
 
 

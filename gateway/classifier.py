@@ -83,7 +83,7 @@ class Classifier:
         self._batch_size = settings.max_predict_batch_size
         # With traces each request has a call, and a span, of its own.
         joined = 1 if settings.tracing else min(settings.max_joined_photos, settings.max_predict_batch_size)
-        self._joiner = Joiner(self._predict, joined)
+        self._joiner = Joiner(self._predict, joined, backend.servers)
 
     async def classify(
         self,

@@ -1,16 +1,19 @@
 """Photos of several callers in one PredictRequest.
 
-A request costs the gateway and the model server processor time of its own, whatever it carries. So photos that are
-ready at about the same moment go together; each caller keeps its own deadline, its own answer and its own error.
+A request costs the gateway and the model server processor time of its own, whatever it carries. So where the servers
+have enough to do, photos that are ready at about the same moment go together. Each caller keeps its own deadline, its
+own answer and its own error.
 
-Nobody waits for the model server, which may be stuck: a photo waits for others that are being decoded at this moment,
-and only while the server has something of this version to do. So a lone caller never waits, and the others wait a
-small part of the time that the server takes, `WAIT_SECONDS` at most.
+Nobody waits for a model server, which may be stuck: a photo waits for others that are being decoded at this moment,
+`longest_wait` at most, and only while each server has a full request's worth of photos. So a few callers never wait,
+and many wait for a small part of the time that they would have spent in the server's queue.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,8 +25,9 @@ import numpy.typing as npt
 from gateway.backend import request_id
 from gateway.contract import Contract
 from gateway.deadline import Deadline
-from gateway.errors import DeadlineExceeded, ModelServerFailed, UnsupportedModel
-from gateway.images import Target
+from gateway.errors import DeadlineExceeded, ModelServerFailed, ModelServerUnavailable, UnsupportedModel
+
+logger = logging.getLogger(__name__)
 
 WAIT_SECONDS = 0.02
 """The longest wait for others: what four photos take to decode beside a busy model, and a little."""
@@ -31,14 +35,17 @@ WAIT_SECONDS = 0.02
 WAIT_SHARE = 0.5
 """The same as a share of what the last answer took: a graphics card may answer sooner than a photo is decoded."""
 
+ALONE_SECONDS = 60.0
+"""For how long each photo has its own request after several together were refused."""
+
 Pixels = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float32]
 Send = Callable[[Contract, Sequence[Pixels], Deadline], Awaitable[Scores]]
-Key: TypeAlias = tuple[str, int, Target]
+Version: TypeAlias = tuple[str, int]
 
 
 def longest_wait(answer_seconds: float) -> float:
-    """Seconds that a photo waits for others at most, where the server's last answer took so long."""
+    """Seconds that a photo waits for others at most, where the last answer took so long."""
     return min(WAIT_SECONDS, answer_seconds * WAIT_SHARE)
 
 
@@ -63,8 +70,10 @@ class _Photo:
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    photos: Sequence[_Photo]
+    """Photos under way together; it does not refer to them, or all would stay in memory until they are collected."""
+
     task: asyncio.Task[None]
+    callers: int
 
 
 @dataclass(slots=True, eq=False)
@@ -73,42 +82,52 @@ class _Traffic:
 
     Attributes:
         contract: Of the version.
-        decoding: Photos that are being decoded for it.
-        requests: Requests that it has not answered yet.
-        answer_seconds: Time that the last of them took.
+        decoding: Photos that are being decoded for it and may be waited for.
+        under_way: Photos that were sent and not answered yet.
+        answer_seconds: Time that the last answer took.
+        alone_until: Until when nothing is joined, on the monotonic clock.
         waiting: Photos that are ready and wait for those that are being decoded.
         timer: Ends their wait.
     """
 
     contract: Contract
-    decoding: int = 0
-    requests: int = 0
+    decoding: set[Expected] = field(default_factory=set)
+    under_way: int = 0
     answer_seconds: float = 0.0
+    alone_until: float = -math.inf
     waiting: list[_Photo] = field(default_factory=list)
     timer: asyncio.TimerHandle | None = None
 
 
 class Joiner:
-    """Sends photos, together where that costs nobody time.
+    """Sends photos, together where the servers have enough to do.
 
     Args:
         send: Sends uint8 (height, width, 3) photos to one version in one request, and gives scores, (n, classes).
         max_photos: Most photos in a request; 1: each has its own.
+        servers: How many model servers there are.
         longest_wait: Told the seconds that the last answer took, gives those that a photo waits at most.
     """
 
-    def __init__(self, send: Send, max_photos: int, longest_wait: Callable[[float], float] = longest_wait) -> None:
+    def __init__(
+        self,
+        send: Send,
+        max_photos: int,
+        servers: Callable[[], int],
+        longest_wait: Callable[[float], float] = longest_wait,
+    ) -> None:
         self._send = send
         self._max_photos = max_photos
+        self._servers = servers
         self._longest_wait = longest_wait
-        self._traffic: dict[Key, _Traffic] = {}
+        self._traffic: dict[Version, _Traffic] = {}
 
     def expect(self, contract: Contract) -> Expected:
         """Announce a photo that is about to be decoded: those that are ready may wait for it."""
-        key = (contract.model, contract.version, contract.target)
-        traffic = self._traffic.get(key)
-        if traffic is None or traffic.contract is not contract:  # the same version was read again, and may have changed
-            traffic = self._traffic[key] = _Traffic(contract)
+        version = contract.model, contract.version
+        traffic = self._traffic.get(version)
+        if traffic is None or (traffic.contract is not contract and traffic.contract != contract):
+            traffic = self._traffic[version] = _Traffic(contract)
         return Expected(self, traffic)
 
     async def send(self, traffic: _Traffic, pixels: Pixels, deadline: Deadline) -> Scores:
@@ -126,6 +145,7 @@ class Joiner:
         finally:
             photo.scores.cancel()  # where there are none yet: its caller is gone
             self._leave(traffic, photo)
+            del photo  # an error refers to this frame, and the photo to the error
         return scores if scores is not None else await self._send_alone(traffic, pixels, deadline)
 
     def go_on(self, traffic: _Traffic) -> None:
@@ -135,15 +155,23 @@ class Joiner:
                 self._send_waiting(traffic)
             elif traffic.timer is None:
                 wait = self._longest_wait(traffic.answer_seconds)
-                traffic.timer = asyncio.get_running_loop().call_later(wait, self._send_waiting, traffic)
-        elif not traffic.decoding and not traffic.requests:
-            contract = traffic.contract
-            key = (contract.model, contract.version, contract.target)
-            if self._traffic.get(key) is traffic:
-                del self._traffic[key]
+                traffic.timer = asyncio.get_running_loop().call_later(wait, self._waited_enough, traffic)
+        elif not traffic.decoding and not traffic.under_way:
+            version = traffic.contract.model, traffic.contract.version
+            if self._traffic.get(version) is traffic:
+                del self._traffic[version]
 
     def _is_time(self, traffic: _Traffic) -> bool:
-        return not traffic.decoding or not traffic.requests or len(traffic.waiting) >= self._max_photos
+        return (
+            not traffic.decoding
+            or len(traffic.waiting) >= self._max_photos
+            or traffic.under_way < self._max_photos * self._servers()
+            or traffic.alone_until > time.monotonic()
+        )
+
+    def _waited_enough(self, traffic: _Traffic) -> None:
+        traffic.decoding.clear()  # what takes long to decode is waited for once, and not by everybody who comes
+        self._send_waiting(traffic)
 
     def _send_waiting(self, traffic: _Traffic) -> None:
         if traffic.timer is not None:
@@ -152,55 +180,64 @@ class Joiner:
         photos, traffic.waiting = traffic.waiting, []
         if photos:
             task = asyncio.get_running_loop().create_task(self._send_together(traffic, photos))
-            request = _Request(photos, task)
+            request = _Request(task, callers=len(photos))
             for photo in photos:
                 photo.request = request
-            begun = self._begin(traffic)
-            task.add_done_callback(lambda _: self._end(traffic, begun))
+            count = len(photos)
+            traffic.under_way += count
+            task.add_done_callback(lambda _: self._ended(traffic, count))
 
-    async def _send_together(self, traffic: _Traffic, photos: Sequence[_Photo]) -> None:
+    async def _send_together(self, traffic: _Traffic, photos: list[_Photo]) -> None:
         request_id.set(",".join(photo.request_id for photo in photos))
+        scores = [photo.scores for photo in photos]
         deadline = max((photo.deadline for photo in photos), key=lambda one: one.at)
+        pixels = [photo.pixels for photo in photos]
+        begun = time.monotonic()
         try:
-            scores = await self._send(traffic.contract, [photo.pixels for photo in photos], deadline)
-        except (ModelServerFailed, UnsupportedModel):
+            _settle(scores, list(await self._send(traffic.contract, pixels, deadline)))
+            traffic.answer_seconds = time.monotonic() - begun
+        except (ModelServerFailed, UnsupportedModel) as error:
             # One of them may be to blame, or the server takes fewer at once: alone each gets what is its own.
-            for photo in photos:
-                if not photo.scores.done():
-                    photo.scores.set_result(None)
+            if len(scores) > 1:
+                logger.warning("%d photos that went together go alone: %s", len(scores), error.detail)
+                traffic.alone_until = time.monotonic() + ALONE_SECONDS
+                _settle(scores, [None] * len(scores))
+            else:
+                _settle(scores, error)
+        except asyncio.CancelledError:  # by its callers, who are gone, or because the connection was closed
+            _settle(scores, ModelServerUnavailable("The model server cannot be reached at the moment."))
+            raise
         except Exception as error:
-            for photo in photos:
-                if not photo.scores.done():
-                    photo.scores.set_exception(error)
-        else:
-            for photo, own in zip(photos, scores, strict=True):
-                if not photo.scores.done():
-                    photo.scores.set_result(own)
+            _settle(scores, error)
+        finally:
+            # The same here: in a cycle all of it would stay until the next collection.
+            photos.clear()
+            scores.clear()
 
     async def _send_alone(self, traffic: _Traffic, pixels: Pixels, deadline: Deadline) -> Scores:
-        begun = self._begin(traffic)
+        traffic.under_way += 1
+        begun = time.monotonic()
         try:
             scores: Scores = (await self._send(traffic.contract, [pixels], deadline))[0]
+            traffic.answer_seconds = time.monotonic() - begun
             return scores
         finally:
-            self._end(traffic, begun)
+            self._ended(traffic, 1)
 
-    def _begin(self, traffic: _Traffic) -> float:
-        traffic.requests += 1
-        return time.monotonic()
-
-    def _end(self, traffic: _Traffic, begun: float) -> None:
-        traffic.requests -= 1
-        traffic.answer_seconds = time.monotonic() - begun
+    def _ended(self, traffic: _Traffic, photos: int) -> None:
+        traffic.under_way -= photos
         self.go_on(traffic)
 
     def _leave(self, traffic: _Traffic, photo: _Photo) -> None:
         """Let go of a photo; a request whose callers have all gone is cancelled."""
-        if photo.request is None:
+        request, photo.request = photo.request, None
+        if request is None:
             traffic.waiting.remove(photo)
             self.go_on(traffic)
-        elif all(one.scores.done() for one in photo.request.photos):
-            photo.request.task.cancel()
+            return
+        request.callers -= 1
+        if request.callers == 0:
+            request.task.cancel()
 
 
 class Expected:
@@ -208,16 +245,14 @@ class Expected:
 
     def __init__(self, joiner: Joiner, traffic: _Traffic) -> None:
         self._joiner, self._traffic = joiner, traffic
-        self._decoding = True
-        traffic.decoding += 1
+        traffic.decoding.add(self)
 
     def __enter__(self) -> Expected:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._decoding:
-            self._decoded()
-            self._joiner.go_on(self._traffic)
+        self._traffic.decoding.discard(self)
+        self._joiner.go_on(self._traffic)
 
     async def scores(self, pixels: Pixels, deadline: Deadline) -> Scores:
         """Scores (classes) of the photo, uint8 (height, width, 3), now that it is decoded.
@@ -226,9 +261,15 @@ class Expected:
             DeadlineExceeded: Too late for this caller.
             Exception: What sending it raises.
         """
-        self._decoded()
+        self._traffic.decoding.discard(self)
         return await self._joiner.send(self._traffic, pixels, deadline)
 
-    def _decoded(self) -> None:
-        self._decoding = False
-        self._traffic.decoding -= 1
+
+def _settle(futures: Sequence[asyncio.Future[Scores | None]], outcome: Sequence[Scores | None] | Exception) -> None:
+    """Give each caller who is still there its scores, or all of them the same error."""
+    for number, future in enumerate(futures):
+        if not future.done():
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome[number])

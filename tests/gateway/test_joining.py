@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import socket
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 
 import httpx
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from gateway.backend import request_id
+from gateway.backend import ServableNotFound, request_id
 from gateway.contract import Contract
 from gateway.deadline import Deadline
-from gateway.errors import DeadlineExceeded, ModelServerFailed, ModelServerUnavailable
+from gateway.errors import (
+    DeadlineExceeded,
+    GatewayError,
+    ModelServerFailed,
+    ModelServerUnavailable,
+    UnsupportedModel,
+)
 from gateway.images import Target
 from gateway.joining import WAIT_SECONDS, Joiner, Pixels, Scores, longest_wait
 from gateway.pb.serving_pb2 import DataType
 from tests.colour_server import COLOURS as COLOUR_NAMES
 from tests.colour_server import ColourServer, ForeignModel, colour_scores
+from tests.gateway import processes
 from tests.gateway.conftest import photo
 
 Start = Callable[..., httpx.Client]
@@ -49,10 +61,10 @@ class Requests:
     def __init__(self) -> None:
         self.sent: list[tuple[list[int], Deadline, str]] = []
         self.answers: list[asyncio.Future[None]] = []
-        self.busy: asyncio.Future[None] | None = None
+        self.busy: list[asyncio.Future[None]] = []
 
     async def send(self, contract: Contract, photos: Sequence[Pixels], deadline: Deadline) -> Scores:
-        assert contract is CONTRACT
+        del contract
         values = [int(one[0, 0, 0]) for one in photos]
         self.sent.append((values, deadline, request_id.get()))
         self.answers.append(asyncio.get_running_loop().create_future())
@@ -81,9 +93,17 @@ async def until(true: Callable[[], bool]) -> None:
 class Callers:
     """Callers of one joiner, each with one photo; the value of its pixel is its name."""
 
-    def __init__(self, server: Requests, max_photos: int = 4, wait: float = 60.0) -> None:
-        self.joiner = Joiner(server.send, max_photos, lambda _: wait)
+    def __init__(self, server: Requests, max_photos: int = 4, wait: float = 60.0, servers: int = 1) -> None:
+        self.joiner = Joiner(server.send, max_photos, lambda: servers, self._longest_wait)
+        self.contract = CONTRACT
+        self.wait = wait
+        self.last_answers: list[float] = []
+        self.pixels: list[weakref.ref[Pixels]] = []
         self.decoded: dict[int, asyncio.Event] = {}
+
+    def _longest_wait(self, answer_seconds: float) -> float:
+        self.last_answers.append(answer_seconds)
+        return self.wait
 
     def call(self, value: int, seconds: float = 10.0, *, readable: bool = True) -> asyncio.Task[float]:
         self.decoded[value] = asyncio.Event()
@@ -91,11 +111,13 @@ class Callers:
 
     async def _call(self, value: int, deadline: Deadline, readable: bool) -> float:
         request_id.set(f"id{value}")
-        with self.joiner.expect(CONTRACT) as expected:
+        with self.joiner.expect(self.contract) as expected:
             await self.decoded[value].wait()
             if not readable:
                 return -1.0
-            return float((await expected.scores(np.full((1, 1, 3), value, np.uint8), deadline))[0])
+            pixels = np.full((1, 1, 3), value, np.uint8)
+            self.pixels.append(weakref.ref(pixels))
+            return float((await expected.scores(pixels, deadline))[0])
 
     async def decode(self, *values: int) -> None:
         """Ends their decoding, one after the other."""
@@ -105,13 +127,14 @@ class Callers:
             await asyncio.sleep(0)
 
 
-async def busy(server: Requests, callers: Callers) -> None:
+async def busy(server: Requests, callers: Callers, photos: int = 4) -> None:
     """Gives the server something to do, which stays out of its lists."""
-    callers.call(100)
-    await callers.decode(100)
-    await server.until(1)
+    for value in range(100, 100 + photos):
+        callers.call(value)
+        await callers.decode(value)
+    await server.until(photos)
     server.sent.clear()
-    server.busy = server.answers.pop()
+    server.busy, server.answers = server.answers, []
 
 
 def run(test: Callable[[Requests], Awaitable[None]]) -> None:
@@ -138,15 +161,14 @@ def test_photos_wait_for_those_that_are_being_decoded_and_go_together() -> None:
     run(test)
 
 
-def test_nobody_waits_while_the_server_has_nothing_to_do() -> None:
+def test_nobody_waits_while_the_server_has_less_than_a_request_full_of_photos() -> None:
     async def test(server: Requests) -> None:
         callers = Callers(server)
         await busy(server, callers)
         waits, decoding = callers.call(1), callers.call(2)
         await callers.decode(1)
         assert server.values == []
-        assert server.busy is not None
-        server.busy.set_result(None)
+        server.busy[0].set_result(None)
         await server.until(1)
         server.answer(0)
         assert await waits == 1
@@ -172,6 +194,117 @@ def test_a_photo_that_takes_long_to_decode_holds_nobody_up_for_long() -> None:
         slow.cancel()
 
     run(test)
+
+
+def test_what_was_waited_for_in_vain_holds_nobody_else_up() -> None:
+    async def test(server: Requests) -> None:
+        callers = Callers(server, wait=0.01)
+        await busy(server, callers)
+        slow, first = callers.call(1), callers.call(2)
+        await callers.decode(2)
+        await server.until(1)
+        callers.wait = 60.0
+        second = callers.call(3)
+        await callers.decode(3)
+        await server.until(2)
+        server.answer(0)
+        server.answer(1)
+        assert list(await asyncio.gather(first, second)) == [2, 3]
+        slow.cancel()
+
+    run(test)
+
+
+def test_several_servers_are_all_given_something_before_anybody_waits() -> None:
+    async def test(server: Requests) -> None:
+        callers = Callers(server, servers=2)
+        await busy(server, callers)
+        others = [callers.call(value) for value in range(1, 8)]
+        await callers.decode(1, 2, 3, 4)
+        await server.until(4)
+        assert server.values == [[1], [2], [3], [4]]
+        await callers.decode(5, 6)
+        assert len(server.sent) == 4
+        await callers.decode(7)
+        await server.until(5)
+        assert server.values[4] == [5, 6, 7]
+        for number in range(5):
+            server.answer(number)
+        assert list(await asyncio.gather(*others)) == list(range(1, 8))
+
+    run(test)
+
+
+def test_a_version_that_is_read_again_is_the_same_unless_it_has_changed() -> None:
+    async def test(server: Requests) -> None:
+        callers = Callers(server)
+        await busy(server, callers)
+        first, decoding = callers.call(1), callers.call(2)
+        await callers.decode(1)
+        assert server.values == []
+        callers.contract = replace(CONTRACT)
+        callers.call(3)
+        await callers.decode(2, 3)
+        await server.until(1)
+        assert server.values == [[1, 2, 3]]
+        callers.contract = replace(CONTRACT, labels=("b",))
+        callers.call(4)
+        callers.call(5)
+        await callers.decode(4)
+        await server.until(2)
+        assert server.values[1] == [4]
+        server.answer(0)
+        assert list(await asyncio.gather(first, decoding)) == [1, 2]
+
+    run(test)
+
+
+def test_only_an_answer_says_how_long_the_server_takes() -> None:
+    async def test(server: Requests) -> None:
+        callers = Callers(server)
+        await busy(server, callers, photos=5)
+        await asyncio.sleep(0.05)
+        server.busy[0].set_result(None)
+        hasty = callers.call(1)
+        await callers.decode(1)
+        await server.until(1)
+        hasty.cancel()
+        await until(server.answers[0].cancelled)
+        callers.call(2)
+        callers.call(3)
+        await callers.decode(2)
+        assert len(callers.last_answers) == 1
+        assert callers.last_answers[0] >= 0.05
+
+    run(test)
+
+
+def test_nothing_of_a_photo_is_left_when_it_is_answered_or_has_failed() -> None:
+    async def test(server: Requests) -> None:
+        callers = Callers(server)
+        await busy(server, callers)
+        for number, fails in enumerate((False, True)):
+            others = [callers.call(value) for value in (1, 2)]
+            await callers.decode(1, 2)
+            await server.until(number + 1)
+            if fails:
+                server.answers[number].set_exception(ModelServerUnavailable("away"))
+            else:
+                server.answer(number)
+            for one in others:
+                with suppress(ModelServerUnavailable):
+                    await one
+            del one, others
+        server.answers.clear()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # what has just ended is let go by the event loop
+        assert [pixels() is None for pixels in callers.pixels[-4:]] == [True] * 4
+
+    gc.disable()
+    try:
+        run(test)
+    finally:
+        gc.enable()
 
 
 def test_the_wait_is_a_part_of_what_the_server_takes_and_never_long() -> None:
@@ -275,35 +408,52 @@ def test_a_request_is_cancelled_when_all_its_callers_are_gone() -> None:
     run(test)
 
 
-def test_what_fails_together_is_asked_for_alone() -> None:
+@pytest.mark.parametrize("kind", [ModelServerFailed, UnsupportedModel])
+def test_what_fails_together_is_asked_for_alone_and_so_is_what_follows(kind: type[GatewayError]) -> None:
     async def test(server: Requests) -> None:
         callers = Callers(server)
         await busy(server, callers)
         good, bad = callers.call(1), callers.call(2)
         await callers.decode(1, 2)
         await server.until(1)
-        server.answers[0].set_exception(ModelServerFailed("one of them"))
+        server.answers[0].set_exception(kind("one of them"))
         await server.until(3)
         assert server.values[1:] == [[1], [2]]
         server.answer(1)
-        server.answers[2].set_exception(ModelServerFailed("this one"))
+        server.answers[2].set_exception(kind("this one"))
         assert await good == 1
-        with pytest.raises(ModelServerFailed, match="this one"):
+        with pytest.raises(kind, match="this one"):
             await bad
+        for value in (3, 4):
+            callers.call(value)
+        await callers.decode(3, 4)
+        await server.until(5)
+        assert server.values[3:] == [[3], [4]]
 
     run(test)
 
 
-def test_a_server_that_is_away_is_not_asked_again_for_each() -> None:
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (ModelServerUnavailable("away"), ModelServerUnavailable),
+        (ServableNotFound("gone"), ServableNotFound),
+        (asyncio.CancelledError(), ModelServerUnavailable),  # gRPC: the connection was closed
+        (ZeroDivisionError(), ZeroDivisionError),
+    ],
+)
+def test_what_is_nobodys_fault_is_told_to_all_and_not_tried_again(
+    failure: BaseException, told: type[Exception]
+) -> None:
     async def test(server: Requests) -> None:
         callers = Callers(server)
         await busy(server, callers)
         others = [callers.call(value) for value in (1, 2)]
         await callers.decode(1, 2)
         await server.until(1)
-        server.answers[0].set_exception(ModelServerUnavailable("away"))
+        server.answers[0].set_exception(failure)
         for one in others:
-            with pytest.raises(ModelServerUnavailable, match="away"):
+            with pytest.raises(told):
                 await one
         assert len(server.sent) == 1
 
@@ -376,9 +526,43 @@ def test_a_photo_with_which_the_model_fails_costs_no_other_its_answer(start: Sta
         assert [one.status_code for one in answers] == [502 if colour == "red" else 200 for colour in COLOURS]
 
 
-def test_with_a_limit_of_one_no_photos_go_together(start: Start, model_server: ColourServer) -> None:
+@pytest.mark.parametrize(
+    "settings", [{"max_joined_photos": 1}, {"max_predict_batch_size": 1}, {"tracing": True}], ids=str
+)
+def test_where_each_is_to_have_its_own_request_no_photos_go_together(
+    start: Start, model_server: ColourServer, settings: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     serve(model_server, slow_scores)
-    gateway = start(max_joined_photos=1)
+    gateway = start(**settings)
     for _ in range(3):
         assert {one.status_code for one in ask(gateway)} == {200}
     assert set(model_server.batch_sizes) == {1}
+
+
+def test_callers_who_hang_up_take_their_requests_along(start: Start, model_server: ColourServer) -> None:
+    serve(model_server, slow_scores)
+    gateway = start(model_refresh_seconds=60, request_timeout_seconds=60)
+    until_joined(model_server, gateway)
+    model_server.stalled.set()
+    callers = [
+        socket.create_connection((gateway.base_url.host, gateway.base_url.port or 80), timeout=10) for _ in COLOURS
+    ]
+    for caller in callers:
+        body = photo("red", (700, 700))
+        head = f"POST /api/v1/predict_breed HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        caller.sendall(head.encode() + body)
+    processes.until(lambda: gauge(gateway, "gateway_images_in_flight") == len(COLOURS))
+    for caller in callers:
+        caller.close()
+    processes.until(lambda: gauge(gateway, "gateway_images_in_flight") == 0)
+    processes.until(lambda: model_server.waiting == 0)
+    model_server.stalled.clear()
+    assert {one.status_code for one in ask(gateway)} == {200}
+
+
+def gauge(gateway: httpx.Client, name: str) -> float:
+    """A value out of the gateway's metrics."""
+    [line] = [line for line in gateway.get("/metrics").text.splitlines() if line.startswith(f"{name} ")]
+    return float(line.split()[1])

@@ -42,7 +42,7 @@ def test_load_spreads_evenly_and_a_replica_that_goes_and_comes_is_noticed(
     gateway = start(serving_target=",".join(server.address for server in servers))
 
     def counts(requests: int) -> list[int]:
-        """PredictRequests that each server was sent."""
+        """Photos that each server was sent."""
         for server in servers:
             server.batch_sizes.clear()
         with ThreadPoolExecutor(8) as pool:
@@ -50,7 +50,7 @@ def test_load_spreads_evenly_and_a_replica_that_goes_and_comes_is_noticed(
                 pool.map(lambda _: gateway.post("/api/v1/predict_breed", content=photo()).status_code, range(requests))
             )
         assert codes == [200] * requests
-        return [len(server.batch_sizes) for server in servers]
+        return [sum(server.batch_sizes) for server in servers]
 
     until(lambda: min(counts(12)) > 0)  # every connection is up
     assert is_even(counts(300))
