@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from modelserver.flags import Flags, parse
 from modelserver.light import skip_public_api
+from modelserver.memory import share_arenas
 from modelserver.quiet import stderr_held_back
 
 _LOG = logging.getLogger("modelserver")
@@ -47,6 +48,7 @@ def _start_logging(flags: Flags) -> None:
 def _run(flags: Flags) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Only now: it takes seconds, and a mistake on the command line should not.
+    share_arenas()
     with stderr_held_back():
         skip_public_api()
         from modelserver.errors import ConfigError, ServingError

@@ -1,7 +1,24 @@
-"""Memory that loading leaves behind."""
+"""Memory that threads and loading leave behind."""
 
 import ctypes
 import gc
+
+
+_M_ARENA_MAX = -8
+"""Number of the option in glibc's malloc.h."""
+
+_ARENAS = 2
+
+
+def share_arenas() -> None:
+    """Has all threads take their memory from two pools; to be called before there are threads.
+
+    By default glibc gives each thread a pool of its own, up to eight for each core, and what is free in one is of no
+    use to the others: with 32 callers and MobileNetV2, 35 MB.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc only
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def give_back() -> None:

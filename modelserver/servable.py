@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+from tensorflow.python.client.pywrap_tf_session import TF_GraphRemoveFunction
 from tensorflow.python.client.session import Session
 from tensorflow.python.framework.ops import Graph
 from tensorflow.python.saved_model import loader
@@ -131,8 +132,7 @@ class Servable:
                 if definition.method_name in _PREDICT_METHODS and definition.inputs and definition.outputs
             }
             graph.finalize()
-            # Python's copies of what the session has by now; they are for adding to the graph.
-            graph._functions.clear()
+            _forget_functions(graph)
         except BaseException:
             self._session.close()
             raise
@@ -151,6 +151,14 @@ class Servable:
         """Gives the memory back. No call may be running."""
         self.signatures = {}
         self._session.close()
+
+
+def _forget_functions(graph: Graph) -> None:
+    """Drop the graph's copies of functions, weights included: the session has its own, they are for adding to it."""
+    with graph._c_graph.get() as c_graph:
+        for name in graph._functions:
+            TF_GraphRemoveFunction(c_graph, name)
+    graph._functions.clear()
 
 
 def _signature(session: Session, definition: meta_graph_pb2.SignatureDef, scheduler: Scheduler | None) -> Signature:
