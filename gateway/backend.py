@@ -35,7 +35,9 @@ from gateway.tensors import Wire, length_delimited
 logger = logging.getLogger(__name__)
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
-"""Id of the HTTP request in whose context a call is made; the model server gets it as metadata ``x-request-id``."""
+"""Id of the HTTP request in whose context a call is made; the model server gets it as metadata ``x-request-id``.
+
+Where photos of several requests go together, their ids with commas between them."""
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
