@@ -5,8 +5,8 @@ have enough to do, photos that are ready at about the same moment go together. E
 own answer and its own error.
 
 Nobody waits for a model server, which may be stuck: a photo waits for others that are being decoded at this moment,
-`longest_wait` at most, and only while each server has a full request's worth of photos. So a few callers never wait,
-and many wait for a small part of the time that they would have spent in the server's queue.
+`longest_wait` at most, and only while the servers have a full request's worth of photos each, on average. So a few
+callers never wait, and many wait for a small part of the time that they would have spent in a server's queue.
 """
 
 from __future__ import annotations
@@ -98,6 +98,16 @@ class _Traffic:
     waiting: list[_Photo] = field(default_factory=list)
     timer: asyncio.TimerHandle | None = None
 
+    def is_busy(self) -> bool:
+        """Whether anything goes on."""
+        return bool(self.decoding or self.waiting or self.under_way)
+
+    def stop_timer(self) -> None:
+        """The wait is over."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
 
 class Joiner:
     """Sends photos, together where the servers have enough to do.
@@ -127,7 +137,9 @@ class Joiner:
         version = contract.model, contract.version
         traffic = self._traffic.get(version)
         if traffic is None or (traffic.contract is not contract and traffic.contract != contract):
+            self._traffic = {known: one for known, one in self._traffic.items() if one.is_busy()}
             traffic = self._traffic[version] = _Traffic(contract)
+        traffic.contract = contract  # equal, and the next comparison is short
         return Expected(self, traffic)
 
     async def send(self, traffic: _Traffic, pixels: Pixels, deadline: Deadline) -> Scores:
@@ -149,17 +161,14 @@ class Joiner:
         return scores if scores is not None else await self._send_alone(traffic, pixels, deadline)
 
     def go_on(self, traffic: _Traffic) -> None:
-        """Send what need not wait any longer, and forget a version with which nothing goes on."""
-        if traffic.waiting:
-            if self._is_time(traffic):
-                self._send_waiting(traffic)
-            elif traffic.timer is None:
-                wait = self._longest_wait(traffic.answer_seconds)
-                traffic.timer = asyncio.get_running_loop().call_later(wait, self._waited_enough, traffic)
-        elif not traffic.decoding and not traffic.under_way:
-            version = traffic.contract.model, traffic.contract.version
-            if self._traffic.get(version) is traffic:
-                del self._traffic[version]
+        """Send what need not wait any longer."""
+        if not traffic.waiting:
+            traffic.stop_timer()
+        elif self._is_time(traffic):
+            self._send_waiting(traffic)
+        elif traffic.timer is None:
+            wait = self._longest_wait(traffic.answer_seconds)
+            traffic.timer = asyncio.get_running_loop().call_later(wait, self._waited_enough, traffic)
 
     def _is_time(self, traffic: _Traffic) -> bool:
         return (
@@ -174,18 +183,20 @@ class Joiner:
         self._send_waiting(traffic)
 
     def _send_waiting(self, traffic: _Traffic) -> None:
-        if traffic.timer is not None:
-            traffic.timer.cancel()
-            traffic.timer = None
+        traffic.stop_timer()
         photos, traffic.waiting = traffic.waiting, []
-        if photos:
-            task = asyncio.get_running_loop().create_task(self._send_together(traffic, photos))
-            request = _Request(task, callers=len(photos))
-            for photo in photos:
-                photo.request = request
-            count = len(photos)
-            traffic.under_way += count
-            task.add_done_callback(lambda _: self._ended(traffic, count))
+        size = 1 if traffic.alone_until > time.monotonic() else self._max_photos
+        for start in range(0, len(photos), size):
+            self._start(traffic, photos[start : start + size])
+
+    def _start(self, traffic: _Traffic, photos: list[_Photo]) -> None:
+        count = len(photos)
+        task = asyncio.get_running_loop().create_task(self._send_together(traffic, photos))
+        request = _Request(task, callers=count)
+        for photo in photos:
+            photo.request = request
+        traffic.under_way += count
+        task.add_done_callback(lambda _: self._ended(traffic, count))
 
     async def _send_together(self, traffic: _Traffic, photos: list[_Photo]) -> None:
         request_id.set(",".join(photo.request_id for photo in photos))

@@ -47,8 +47,8 @@ def _start_logging(flags: Flags) -> None:
 
 def _run(flags: Flags) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Only now: it takes seconds, and a mistake on the command line should not.
     share_arenas()
+    # Only now: it takes seconds, and a mistake on the command line should not.
     with stderr_held_back():
         skip_public_api()
         from modelserver.errors import ConfigError, ServingError

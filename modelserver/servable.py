@@ -132,6 +132,7 @@ class Servable:
                 if definition.method_name in _PREDICT_METHODS and definition.inputs and definition.outputs
             }
             graph.finalize()
+            self._session._extend_graph()  # a model without variables has run nothing yet, and would come after that
             _forget_functions(graph)
         except BaseException:
             self._session.close()
@@ -154,7 +155,7 @@ class Servable:
 
 
 def _forget_functions(graph: Graph) -> None:
-    """Drop the graph's copies of functions, weights included: the session has its own, they are for adding to it."""
+    """Drop the graph's copies of functions, weights included: only to extend the session's graph would they be used."""
     with graph._c_graph.get() as c_graph:
         for name in graph._functions:
             TF_GraphRemoveFunction(c_graph, name)

@@ -424,11 +424,70 @@ def test_what_fails_together_is_asked_for_alone_and_so_is_what_follows(kind: typ
         assert await good == 1
         with pytest.raises(kind, match="this one"):
             await bad
+        for one in server.busy:
+            one.set_result(None)
+        await asyncio.sleep(0.01)  # nothing goes on any more
+        server.sent.clear()
+        server.answers.clear()
+        await busy(server, callers)
         for value in (3, 4):
             callers.call(value)
         await callers.decode(3, 4)
+        await server.until(2)
+        assert server.values == [[3], [4]]
+
+    run(test)
+
+
+def test_those_who_wait_when_a_request_is_refused_go_alone_too() -> None:
+    async def test(server: Requests) -> None:
+        callers = Callers(server)
+        await busy(server, callers)
+        for value in (1, 2):
+            callers.call(value)
+        await callers.decode(1, 2)
+        await server.until(1)
+        for value in (3, 4, 5):
+            callers.call(value)
+        await callers.decode(3, 4)
+        server.answers[0].set_exception(ModelServerFailed("too many"))
         await server.until(5)
-        assert server.values[3:] == [[3], [4]]
+        assert sorted(server.values) == [[1], [1, 2], [2], [3], [4]]
+
+    run(test)
+
+
+def test_when_the_last_who_waits_goes_the_next_waits_as_long_as_any() -> None:
+    async def test(server: Requests) -> None:
+        callers = Callers(server, wait=0.1)
+        await busy(server, callers)
+        goes, _decoding = callers.call(1), callers.call(2)
+        await callers.decode(1)
+        await asyncio.sleep(0.06)
+        goes.cancel()
+        callers.call(3)
+        await callers.decode(3)
+        began = time.monotonic()
+        await server.until(1)
+        assert time.monotonic() - began >= 0.09
+        assert server.values == [[3]]
+
+    run(test)
+
+
+def test_a_deadline_that_is_over_costs_the_server_nothing() -> None:
+    async def test(server: Requests) -> None:
+        callers = Callers(server)
+        await busy(server, callers)
+        late, other = callers.call(1, seconds=0.0), callers.call(2)
+        await callers.decode(1)
+        with pytest.raises(DeadlineExceeded):
+            await late
+        await callers.decode(2)
+        await server.until(1)
+        assert server.values == [[2]]
+        server.answer(0)
+        assert await other == 2
 
     run(test)
 
@@ -545,21 +604,27 @@ def test_callers_who_hang_up_take_their_requests_along(start: Start, model_serve
     serve(model_server, slow_scores)
     gateway = start(model_refresh_seconds=60, request_timeout_seconds=60)
     until_joined(model_server, gateway)
-    model_server.stalled.set()
-    callers = [
-        socket.create_connection((gateway.base_url.host, gateway.base_url.port or 80), timeout=10) for _ in COLOURS
-    ]
-    for caller in callers:
-        body = photo("red", (700, 700))
-        head = f"POST /api/v1/predict_breed HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-        caller.sendall(head.encode() + body)
-    processes.until(lambda: gauge(gateway, "gateway_images_in_flight") == len(COLOURS))
-    for caller in callers:
-        caller.close()
-    processes.until(lambda: gauge(gateway, "gateway_images_in_flight") == 0)
-    processes.until(lambda: model_server.waiting == 0)
-    model_server.stalled.clear()
-    assert {one.status_code for one in ask(gateway)} == {200}
+    address = (gateway.base_url.host, gateway.base_url.port or 80)
+    body = photo("red", (700, 700))
+    head = f"POST /api/v1/predict_breed HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    end = time.monotonic() + 30
+    joined = False
+    while not joined:
+        assert time.monotonic() < end, "no photos went together"
+        model_server.stalled.set()
+        callers = [socket.create_connection(address, timeout=10) for _ in range(16)]
+        for caller in callers:
+            caller.sendall(head + body)
+        processes.until(lambda: gauge(gateway, "gateway_images_in_flight") == 16)
+        time.sleep(WAIT_SECONDS * 2)  # by then none that is ready waits for others
+        processes.until(lambda: model_server.waiting > 0)
+        joined = model_server.waiting < 16
+        for caller in callers:
+            caller.close()
+        processes.until(lambda: gauge(gateway, "gateway_images_in_flight") == 0)
+        processes.until(lambda: model_server.waiting == 0)
+        model_server.stalled.clear()
+        assert {one.status_code for one in ask(gateway)} == {200}
 
 
 def gauge(gateway: httpx.Client, name: str) -> float:

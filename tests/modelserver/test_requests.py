@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -243,3 +244,15 @@ def test_sixty_four_callers_at_once_are_all_answered(servers: dict[str, Server])
     client = servers["plain"].client
     calls = [client.prediction.Predict.future(spec(), timeout=60) for _ in range(64)]
     assert all(len(call.result().outputs) == 2 for call in calls)
+
+
+def test_a_model_of_functions_without_variables_answers(serve: Callable[..., Server], tmp_path: Path) -> None:
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.compat.v1.placeholder(tf.float32, [None], name="x")
+        signature = tf.compat.v1.saved_model.predict_signature_def({"x": x}, {"y": tf.function(lambda x: -x)(x)})
+        builder = tf.compat.v1.saved_model.Builder(str(tmp_path / "model" / "1"))
+        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature})
+        builder.save()
+    server = serve("--model_name=model", f"--model_base_path={tmp_path / 'model'}")
+    answer = server.client.predict("model", "", {"x": np.array([1, 2], np.float32)})
+    assert answer["y"].tolist() == [-1, -2]
