@@ -4,7 +4,6 @@ import ctypes
 import gc
 import os
 
-
 _M_ARENA_MAX = -8
 """Number of the option in glibc's malloc.h."""
 
