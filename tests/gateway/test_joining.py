@@ -7,7 +7,7 @@ import gc
 import socket
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -34,6 +34,8 @@ from tests.colour_server import COLOURS as COLOUR_NAMES
 from tests.colour_server import ColourServer, ForeignModel, colour_scores
 from tests.gateway import processes
 from tests.gateway.conftest import photo
+
+pytestmark = pytest.mark.anyio
 
 Start = Callable[..., httpx.Client]
 
@@ -137,174 +139,161 @@ async def busy(server: Requests, callers: Callers, photos: int = 4) -> None:
     server.busy, server.answers = server.answers, []
 
 
-def run(test: Callable[[Requests], Awaitable[None]]) -> None:
-    async def timed() -> None:
-        async with asyncio.timeout(20):
-            await test(Requests())
-
-    asyncio.run(timed())
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
 
 
-def test_photos_wait_for_those_that_are_being_decoded_and_go_together() -> None:
-    async def test(server: Requests) -> None:
-        callers = Callers(server)
-        await busy(server, callers)
-        others = [callers.call(value) for value in (1, 2, 3)]
-        await callers.decode(1, 2)
-        assert server.values == []
-        await callers.decode(3)
-        await server.until(1)
-        assert server.values == [[1, 2, 3]]
-        server.answer(0)
-        assert list(await asyncio.gather(*others)) == [1, 2, 3]
-
-    run(test)
+@pytest.fixture
+def server() -> Requests:
+    return Requests()
 
 
-def test_nobody_waits_while_the_server_has_less_than_a_request_full_of_photos() -> None:
-    async def test(server: Requests) -> None:
-        callers = Callers(server)
-        await busy(server, callers)
-        waits, decoding = callers.call(1), callers.call(2)
-        await callers.decode(1)
-        assert server.values == []
-        server.busy[0].set_result(None)
-        await server.until(1)
-        server.answer(0)
-        assert await waits == 1
-        await callers.decode(2)
-        await server.until(2)
-        assert server.values == [[1], [2]]
-        server.answer(1)
-        assert await decoding == 2
-
-    run(test)
+@pytest.fixture
+def callers(server: Requests) -> Callers:
+    return Callers(server)
 
 
-def test_a_photo_that_takes_long_to_decode_holds_nobody_up_for_long() -> None:
-    async def test(server: Requests) -> None:
-        callers = Callers(server, wait=0.01)
-        await busy(server, callers)
-        slow, ready = callers.call(1), callers.call(2)
-        await callers.decode(2)
-        await server.until(1)
-        server.answer(0)
-        assert await ready == 2
-        assert not slow.done()
-        slow.cancel()
-
-    run(test)
-
-
-def test_what_was_waited_for_in_vain_holds_nobody_else_up() -> None:
-    async def test(server: Requests) -> None:
-        callers = Callers(server, wait=0.01)
-        await busy(server, callers)
-        slow, first = callers.call(1), callers.call(2)
-        await callers.decode(2)
-        await server.until(1)
-        callers.wait = 60.0
-        second = callers.call(3)
-        await callers.decode(3)
-        await server.until(2)
-        server.answer(0)
-        server.answer(1)
-        assert list(await asyncio.gather(first, second)) == [2, 3]
-        slow.cancel()
-
-    run(test)
-
-
-def test_several_servers_are_all_given_something_before_anybody_waits() -> None:
-    async def test(server: Requests) -> None:
-        callers = Callers(server, servers=2)
-        await busy(server, callers)
-        others = [callers.call(value) for value in range(1, 8)]
-        await callers.decode(1, 2, 3, 4)
-        await server.until(4)
-        assert server.values == [[1], [2], [3], [4]]
-        await callers.decode(5, 6)
-        assert len(server.sent) == 4
-        await callers.decode(7)
-        await server.until(5)
-        assert server.values[4] == [5, 6, 7]
-        for number in range(5):
-            server.answer(number)
-        assert list(await asyncio.gather(*others)) == list(range(1, 8))
-
-    run(test)
-
-
-def test_a_version_that_is_read_again_is_the_same_unless_it_has_changed() -> None:
-    async def test(server: Requests) -> None:
-        callers = Callers(server)
-        await busy(server, callers)
-        first, decoding = callers.call(1), callers.call(2)
-        await callers.decode(1)
-        assert server.values == []
-        callers.contract = replace(CONTRACT)
-        callers.call(3)
-        await callers.decode(2, 3)
-        await server.until(1)
-        assert server.values == [[1, 2, 3]]
-        callers.contract = replace(CONTRACT, labels=("b",))
-        callers.call(4)
-        callers.call(5)
-        await callers.decode(4)
-        await server.until(2)
-        assert server.values[1] == [4]
-        server.answer(0)
-        assert list(await asyncio.gather(first, decoding)) == [1, 2]
-
-    run(test)
-
-
-def test_only_an_answer_says_how_long_the_server_takes() -> None:
-    async def test(server: Requests) -> None:
-        callers = Callers(server)
-        await busy(server, callers, photos=5)
-        await asyncio.sleep(0.05)
-        server.busy[0].set_result(None)
-        hasty = callers.call(1)
-        await callers.decode(1)
-        await server.until(1)
-        hasty.cancel()
-        await until(server.answers[0].cancelled)
-        callers.call(2)
-        callers.call(3)
-        await callers.decode(2)
-        assert len(callers.last_answers) == 1
-        assert callers.last_answers[0] >= 0.05
-
-    run(test)
-
-
-def test_nothing_of_a_photo_is_left_when_it_is_answered_or_has_failed() -> None:
-    async def test(server: Requests) -> None:
-        callers = Callers(server)
-        await busy(server, callers)
-        for number, fails in enumerate((False, True)):
-            others = [callers.call(value) for value in (1, 2)]
-            await callers.decode(1, 2)
-            await server.until(number + 1)
-            if fails:
-                server.answers[number].set_exception(ModelServerUnavailable("away"))
-            else:
-                server.answer(number)
-            for one in others:
-                with suppress(ModelServerUnavailable):
-                    await one
-            del one, others
-        server.answers.clear()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)  # what has just ended is let go by the event loop
-        assert [pixels() is None for pixels in callers.pixels[-4:]] == [True] * 4
-
+@pytest.fixture
+def no_collector() -> Iterator[None]:
     gc.disable()
-    try:
-        run(test)
-    finally:
-        gc.enable()
+    yield
+    gc.enable()
+
+
+async def test_photos_wait_for_those_that_are_being_decoded_and_go_together(server: Requests, callers: Callers) -> None:
+    await busy(server, callers)
+    others = [callers.call(value) for value in (1, 2, 3)]
+    await callers.decode(1, 2)
+    assert server.values == []
+    await callers.decode(3)
+    await server.until(1)
+    assert server.values == [[1, 2, 3]]
+    server.answer(0)
+    assert list(await asyncio.gather(*others)) == [1, 2, 3]
+
+
+async def test_nobody_waits_while_the_server_has_less_than_a_request_full_of_photos(
+    server: Requests, callers: Callers
+) -> None:
+    await busy(server, callers)
+    waits, decoding = callers.call(1), callers.call(2)
+    await callers.decode(1)
+    assert server.values == []
+    server.busy[0].set_result(None)
+    await server.until(1)
+    server.answer(0)
+    assert await waits == 1
+    await callers.decode(2)
+    await server.until(2)
+    assert server.values == [[1], [2]]
+    server.answer(1)
+    assert await decoding == 2
+
+
+async def test_a_photo_that_takes_long_to_decode_holds_nobody_up_for_long(server: Requests) -> None:
+    callers = Callers(server, wait=0.01)
+    await busy(server, callers)
+    slow, ready = callers.call(1), callers.call(2)
+    await callers.decode(2)
+    await server.until(1)
+    server.answer(0)
+    assert await ready == 2
+    assert not slow.done()
+    slow.cancel()
+
+
+async def test_what_was_waited_for_in_vain_holds_nobody_else_up(server: Requests) -> None:
+    callers = Callers(server, wait=0.01)
+    await busy(server, callers)
+    slow, first = callers.call(1), callers.call(2)
+    await callers.decode(2)
+    await server.until(1)
+    callers.wait = 60.0
+    second = callers.call(3)
+    await callers.decode(3)
+    await server.until(2)
+    server.answer(0)
+    server.answer(1)
+    assert list(await asyncio.gather(first, second)) == [2, 3]
+    slow.cancel()
+
+
+async def test_several_servers_are_all_given_something_before_anybody_waits(server: Requests) -> None:
+    callers = Callers(server, servers=2)
+    await busy(server, callers)
+    others = [callers.call(value) for value in range(1, 8)]
+    await callers.decode(1, 2, 3, 4)
+    await server.until(4)
+    assert server.values == [[1], [2], [3], [4]]
+    await callers.decode(5, 6)
+    assert len(server.sent) == 4
+    await callers.decode(7)
+    await server.until(5)
+    assert server.values[4] == [5, 6, 7]
+    for number in range(5):
+        server.answer(number)
+    assert list(await asyncio.gather(*others)) == list(range(1, 8))
+
+
+async def test_a_version_that_is_read_again_is_the_same_unless_it_has_changed(
+    server: Requests, callers: Callers
+) -> None:
+    await busy(server, callers)
+    first, decoding = callers.call(1), callers.call(2)
+    await callers.decode(1)
+    assert server.values == []
+    callers.contract = replace(CONTRACT)
+    callers.call(3)
+    await callers.decode(2, 3)
+    await server.until(1)
+    assert server.values == [[1, 2, 3]]
+    callers.contract = replace(CONTRACT, labels=("b",))
+    callers.call(4)
+    callers.call(5)
+    await callers.decode(4)
+    await server.until(2)
+    assert server.values[1] == [4]
+    server.answer(0)
+    assert list(await asyncio.gather(first, decoding)) == [1, 2]
+
+
+async def test_only_an_answer_says_how_long_the_server_takes(server: Requests) -> None:
+    callers = Callers(server)
+    await busy(server, callers, photos=5)
+    await asyncio.sleep(0.05)
+    server.busy[0].set_result(None)
+    hasty = callers.call(1)
+    await callers.decode(1)
+    await server.until(1)
+    hasty.cancel()
+    await until(server.answers[0].cancelled)
+    callers.call(2)
+    callers.call(3)
+    await callers.decode(2)
+    assert len(callers.last_answers) == 1
+    assert callers.last_answers[0] >= 0.05
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_nothing_of_a_photo_is_left_when_it_is_answered_or_has_failed(server: Requests, callers: Callers) -> None:
+    await busy(server, callers)
+    for number, fails in enumerate((False, True)):
+        others = [callers.call(value) for value in (1, 2)]
+        await callers.decode(1, 2)
+        await server.until(number + 1)
+        if fails:
+            server.answers[number].set_exception(ModelServerUnavailable("away"))
+        else:
+            server.answer(number)
+        for one in others:
+            with suppress(ModelServerUnavailable):
+                await one
+        del one, others
+    server.answers.clear()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # what has just ended is let go by the event loop
+    assert [pixels() is None for pixels in callers.pixels[-4:]] == [True] * 4
 
 
 def test_the_wait_is_a_part_of_what_the_server_takes_and_never_long() -> None:
@@ -312,184 +301,149 @@ def test_the_wait_is_a_part_of_what_the_server_takes_and_never_long() -> None:
     assert longest_wait(30) == WAIT_SECONDS == 0.02
 
 
-def test_a_full_request_waits_for_nobody() -> None:
-    async def test(server: Requests) -> None:
-        callers = Callers(server, max_photos=2)
-        await busy(server, callers)
-        others = [callers.call(value) for value in (1, 2, 3)]
-        await callers.decode(1, 2)
-        await server.until(1)
-        assert server.values == [[1, 2]]
-        await callers.decode(3)
-        await server.until(2)
-        server.answer(0)
-        server.answer(1)
-        assert list(await asyncio.gather(*others)) == [1, 2, 3]
-
-    run(test)
+async def test_a_full_request_waits_for_nobody(server: Requests) -> None:
+    callers = Callers(server, max_photos=2)
+    await busy(server, callers)
+    others = [callers.call(value) for value in (1, 2, 3)]
+    await callers.decode(1, 2)
+    await server.until(1)
+    assert server.values == [[1, 2]]
+    await callers.decode(3)
+    await server.until(2)
+    server.answer(0)
+    server.answer(1)
+    assert list(await asyncio.gather(*others)) == [1, 2, 3]
 
 
-def test_each_has_a_request_of_its_own_where_only_one_may_be_in_it() -> None:
-    async def test(server: Requests) -> None:
-        callers = Callers(server, max_photos=1)
-        await busy(server, callers)
-        for value in (1, 2):
-            callers.call(value)
-        await callers.decode(1, 2)
-        await server.until(2)
-        assert server.values == [[1], [2]]
-
-    run(test)
+async def test_each_has_a_request_of_its_own_where_only_one_may_be_in_it(server: Requests) -> None:
+    callers = Callers(server, max_photos=1)
+    await busy(server, callers)
+    for value in (1, 2):
+        callers.call(value)
+    await callers.decode(1, 2)
+    await server.until(2)
+    assert server.values == [[1], [2]]
 
 
-def test_a_photo_that_cannot_be_decoded_lets_the_others_go() -> None:
-    async def test(server: Requests) -> None:
-        callers = Callers(server)
-        await busy(server, callers)
-        good, bad = callers.call(1), callers.call(2, readable=False)
-        await callers.decode(1, 2)
-        assert await bad == -1
-        await server.until(1)
-        server.answer(0)
-        assert await good == 1
-
-    run(test)
+async def test_a_photo_that_cannot_be_decoded_lets_the_others_go(server: Requests, callers: Callers) -> None:
+    await busy(server, callers)
+    good, bad = callers.call(1), callers.call(2, readable=False)
+    await callers.decode(1, 2)
+    assert await bad == -1
+    await server.until(1)
+    server.answer(0)
+    assert await good == 1
 
 
-def test_every_caller_keeps_its_own_deadline() -> None:
-    async def test(server: Requests) -> None:
-        callers = Callers(server)
-        await busy(server, callers)
-        hasty, patient = callers.call(1, seconds=0.1), callers.call(2, seconds=10)
-        await callers.decode(1, 2)
-        await server.until(1)
-        with pytest.raises(DeadlineExceeded):
-            await hasty
-        deadline = server.sent[0][1]
-        assert deadline.remaining() > 5
-        server.answer(0)
-        assert await patient == 2
-
-    run(test)
+async def test_every_caller_keeps_its_own_deadline(server: Requests, callers: Callers) -> None:
+    await busy(server, callers)
+    hasty, patient = callers.call(1, seconds=0.1), callers.call(2, seconds=10)
+    await callers.decode(1, 2)
+    await server.until(1)
+    with pytest.raises(DeadlineExceeded):
+        await hasty
+    deadline = server.sent[0][1]
+    assert deadline.remaining() > 5
+    server.answer(0)
+    assert await patient == 2
 
 
-def test_a_caller_that_goes_takes_along_its_photo_and_no_other() -> None:
-    async def test(server: Requests) -> None:
-        callers = Callers(server)
-        await busy(server, callers)
-        waits, under_way, stays, decoding = (callers.call(value) for value in (1, 2, 3, 4))
-        await callers.decode(1)
-        waits.cancel()
-        await callers.decode(2, 3, 4)
-        await server.until(1)
-        assert server.values[0] == [2, 3, 4]
-        under_way.cancel()
-        server.answer(0)
-        assert list(await asyncio.gather(stays, decoding)) == [3, 4]
-        assert waits.cancelled()
-        assert under_way.cancelled()
-
-    run(test)
+async def test_a_caller_that_goes_takes_along_its_photo_and_no_other(server: Requests, callers: Callers) -> None:
+    await busy(server, callers)
+    waits, under_way, stays, decoding = (callers.call(value) for value in (1, 2, 3, 4))
+    await callers.decode(1)
+    waits.cancel()
+    await callers.decode(2, 3, 4)
+    await server.until(1)
+    assert server.values[0] == [2, 3, 4]
+    under_way.cancel()
+    server.answer(0)
+    assert list(await asyncio.gather(stays, decoding)) == [3, 4]
+    assert waits.cancelled()
+    assert under_way.cancelled()
 
 
-def test_a_request_is_cancelled_when_all_its_callers_are_gone() -> None:
-    async def test(server: Requests) -> None:
-        callers = Callers(server)
-        await busy(server, callers)
-        others = [callers.call(value) for value in (1, 2)]
-        await callers.decode(1, 2)
-        await server.until(1)
-        others[0].cancel()
-        await asyncio.wait([others[0]])
-        assert not server.answers[0].cancelled()
-        others[1].cancel()
-        await until(server.answers[0].cancelled)
-
-    run(test)
+async def test_a_request_is_cancelled_when_all_its_callers_are_gone(server: Requests, callers: Callers) -> None:
+    await busy(server, callers)
+    others = [callers.call(value) for value in (1, 2)]
+    await callers.decode(1, 2)
+    await server.until(1)
+    others[0].cancel()
+    await asyncio.wait([others[0]])
+    assert not server.answers[0].cancelled()
+    others[1].cancel()
+    await until(server.answers[0].cancelled)
 
 
 @pytest.mark.parametrize("kind", [ModelServerFailed, UnsupportedModel])
-def test_what_fails_together_is_asked_for_alone_and_so_is_what_follows(kind: type[GatewayError]) -> None:
-    async def test(server: Requests) -> None:
-        callers = Callers(server)
-        await busy(server, callers)
-        good, bad = callers.call(1), callers.call(2)
-        await callers.decode(1, 2)
-        await server.until(1)
-        server.answers[0].set_exception(kind("one of them"))
-        await server.until(3)
-        assert server.values[1:] == [[1], [2]]
-        server.answer(1)
-        server.answers[2].set_exception(kind("this one"))
-        assert await good == 1
-        with pytest.raises(kind, match="this one"):
-            await bad
-        for one in server.busy:
-            one.set_result(None)
-        await asyncio.sleep(0.01)  # nothing goes on any more
-        server.sent.clear()
-        server.answers.clear()
-        await busy(server, callers)
-        for value in (3, 4):
-            callers.call(value)
-        await callers.decode(3, 4)
-        await server.until(2)
-        assert server.values == [[3], [4]]
-
-    run(test)
+async def test_what_fails_together_is_asked_for_alone_and_so_is_what_follows(
+    server: Requests, callers: Callers, kind: type[GatewayError]
+) -> None:
+    await busy(server, callers)
+    good, bad = callers.call(1), callers.call(2)
+    await callers.decode(1, 2)
+    await server.until(1)
+    server.answers[0].set_exception(kind("one of them"))
+    await server.until(3)
+    assert server.values[1:] == [[1], [2]]
+    server.answer(1)
+    server.answers[2].set_exception(kind("this one"))
+    assert await good == 1
+    with pytest.raises(kind, match="this one"):
+        await bad
+    for one in server.busy:
+        one.set_result(None)
+    await asyncio.sleep(0.01)  # nothing goes on any more
+    server.sent.clear()
+    server.answers.clear()
+    await busy(server, callers)
+    for value in (3, 4):
+        callers.call(value)
+    await callers.decode(3, 4)
+    await server.until(2)
+    assert server.values == [[3], [4]]
 
 
-def test_those_who_wait_when_a_request_is_refused_go_alone_too() -> None:
-    async def test(server: Requests) -> None:
-        callers = Callers(server)
-        await busy(server, callers)
-        for value in (1, 2):
-            callers.call(value)
-        await callers.decode(1, 2)
-        await server.until(1)
-        for value in (3, 4, 5):
-            callers.call(value)
-        await callers.decode(3, 4)
-        server.answers[0].set_exception(ModelServerFailed("too many"))
-        await server.until(5)
-        assert sorted(server.values) == [[1], [1, 2], [2], [3], [4]]
-
-    run(test)
+async def test_those_who_wait_when_a_request_is_refused_go_alone_too(server: Requests, callers: Callers) -> None:
+    await busy(server, callers)
+    for value in (1, 2):
+        callers.call(value)
+    await callers.decode(1, 2)
+    await server.until(1)
+    for value in (3, 4, 5):
+        callers.call(value)
+    await callers.decode(3, 4)
+    server.answers[0].set_exception(ModelServerFailed("too many"))
+    await server.until(5)
+    assert sorted(server.values) == [[1], [1, 2], [2], [3], [4]]
 
 
-def test_when_the_last_who_waits_goes_the_next_waits_as_long_as_any() -> None:
-    async def test(server: Requests) -> None:
-        callers = Callers(server, wait=0.1)
-        await busy(server, callers)
-        goes, _decoding = callers.call(1), callers.call(2)
-        await callers.decode(1)
-        await asyncio.sleep(0.06)
-        goes.cancel()
-        callers.call(3)
-        await callers.decode(3)
-        began = time.monotonic()
-        await server.until(1)
-        assert time.monotonic() - began >= 0.09
-        assert server.values == [[3]]
-
-    run(test)
+async def test_when_the_last_who_waits_goes_the_next_waits_as_long_as_any(server: Requests) -> None:
+    callers = Callers(server, wait=0.1)
+    await busy(server, callers)
+    goes, _decoding = callers.call(1), callers.call(2)
+    await callers.decode(1)
+    await asyncio.sleep(0.06)
+    goes.cancel()
+    callers.call(3)
+    began = time.monotonic()
+    await callers.decode(3)
+    await server.until(1)
+    assert time.monotonic() - began >= 0.09
+    assert server.values == [[3]]
 
 
-def test_a_deadline_that_is_over_costs_the_server_nothing() -> None:
-    async def test(server: Requests) -> None:
-        callers = Callers(server)
-        await busy(server, callers)
-        late, other = callers.call(1, seconds=0.0), callers.call(2)
-        await callers.decode(1)
-        with pytest.raises(DeadlineExceeded):
-            await late
-        await callers.decode(2)
-        await server.until(1)
-        assert server.values == [[2]]
-        server.answer(0)
-        assert await other == 2
-
-    run(test)
+async def test_a_deadline_that_is_over_costs_the_server_nothing(server: Requests, callers: Callers) -> None:
+    await busy(server, callers)
+    late, other = callers.call(1, seconds=0.0), callers.call(2)
+    await callers.decode(1)
+    with pytest.raises(DeadlineExceeded):
+        await late
+    await callers.decode(2)
+    await server.until(1)
+    assert server.values == [[2]]
+    server.answer(0)
+    assert await other == 2
 
 
 @pytest.mark.parametrize(
@@ -501,35 +455,27 @@ def test_a_deadline_that_is_over_costs_the_server_nothing() -> None:
         (ZeroDivisionError(), ZeroDivisionError),
     ],
 )
-def test_what_is_nobodys_fault_is_told_to_all_and_not_tried_again(
-    failure: BaseException, told: type[Exception]
+async def test_what_is_nobodys_fault_is_told_to_all_and_not_tried_again(
+    server: Requests, callers: Callers, failure: BaseException, told: type[Exception]
 ) -> None:
-    async def test(server: Requests) -> None:
-        callers = Callers(server)
-        await busy(server, callers)
-        others = [callers.call(value) for value in (1, 2)]
-        await callers.decode(1, 2)
-        await server.until(1)
-        server.answers[0].set_exception(failure)
-        for one in others:
-            with pytest.raises(told):
-                await one
-        assert len(server.sent) == 1
-
-    run(test)
+    await busy(server, callers)
+    others = [callers.call(value) for value in (1, 2)]
+    await callers.decode(1, 2)
+    await server.until(1)
+    server.answers[0].set_exception(failure)
+    for one in others:
+        with pytest.raises(told):
+            await one
+    assert len(server.sent) == 1
 
 
-def test_the_model_server_is_told_the_ids_of_all() -> None:
-    async def test(server: Requests) -> None:
-        callers = Callers(server)
-        await busy(server, callers)
-        for value in (1, 2):
-            callers.call(value)
-        await callers.decode(1, 2)
-        await server.until(1)
-        assert [said for *_, said in server.sent] == ["id1,id2"]
-
-    run(test)
+async def test_the_model_server_is_told_the_ids_of_all(server: Requests, callers: Callers) -> None:
+    await busy(server, callers)
+    for value in (1, 2):
+        callers.call(value)
+    await callers.decode(1, 2)
+    await server.until(1)
+    assert [said for *_, said in server.sent] == ["id1,id2"]
 
 
 COLOURS = ("red", "green", "blue", "red", "blue", "green", "green", "red")
