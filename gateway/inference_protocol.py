@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, Field, JsonValue, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from gateway.errors import BadRequest, InvalidTensor
 from gateway.json_tensors import json_array, json_strings, read_json, write_json
@@ -59,7 +59,7 @@ class TensorIn(BaseModel):
     name: str = Field(max_length=256)
     shape: list[int] = Field(max_length=_MAX_RANK)
     datatype: str = Field(max_length=16)
-    parameters: dict[str, JsonValue] = Field(default_factory=dict)
+    parameters: dict[str, object] = Field(default_factory=dict)
     data: object = None
 
 
@@ -67,14 +67,14 @@ class TensorAsked(BaseModel):
     """An output that is wanted."""
 
     name: str = Field(max_length=256)
-    parameters: dict[str, JsonValue] = Field(default_factory=dict)
+    parameters: dict[str, object] = Field(default_factory=dict)
 
 
 class InferJson(BaseModel):
     """The JSON of an infer request."""
 
     id: str | None = Field(None, max_length=256)
-    parameters: dict[str, JsonValue] = Field(default_factory=dict)
+    parameters: dict[str, object] = Field(default_factory=dict)
     inputs: list[TensorIn] = Field(min_length=1, max_length=64)
     outputs: list[TensorAsked] = Field(default_factory=list, max_length=64)
 
@@ -91,7 +91,7 @@ class InferRequest:
     head: InferJson
     inputs: Mapping[str, Array]
 
-    def parameter(self, name: str) -> JsonValue:
+    def parameter(self, name: str) -> object:
         """A parameter of the request, None where it is not given."""
         return self.head.parameters.get(name)
 
@@ -114,7 +114,7 @@ def read_request(body: bytes | bytearray, header_length: str | None) -> InferReq
             raise BadRequest("Inference-Header-Content-Length must be the length of the JSON at the body's start.")
         length = int(header_length)
     try:
-        head = InferJson.model_validate(read_json(body[:length]))
+        head = InferJson.model_validate(read_json(body if length == len(body) else body[:length]))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the top"
@@ -131,6 +131,7 @@ def read_request(body: bytes | bytearray, header_length: str | None) -> InferReq
         size = tensor.parameters.get("binary_data_size")
         if size is None:
             inputs[tensor.name] = _from_json(tensor)
+            tensor.data = None  # to be freed here and not on the event loop
             continue
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest):
             raise BadRequest(f"The input {tensor.name!r} has a binary_data_size that the body does not hold.")

@@ -20,6 +20,7 @@ from gateway.backend import Selector
 from gateway.calls import Call
 from gateway.deadline import Deadline
 from gateway.dependencies import MAX_VERSION, CallDep, ModelName, Services, ServicesDep, deadline, time_limit
+from gateway.json_numbers import Numbers
 from gateway.json_tensors import is_binary, json_array, json_strings, read_json, write_json
 from gateway.pb.serving_pb2 import DataType, ModelVersionStatus, SignatureDef, TensorInfo
 from gateway.predictor import Predicted
@@ -204,6 +205,8 @@ class _Body:
 
     def _rows(self, signature: SignatureDef) -> dict[str, object]:
         rows = self._given
+        if isinstance(rows, Numbers):
+            return {_only_input(signature): rows}
         if not isinstance(rows, list) or not rows:
             raise errors.InvalidTensor("instances must be a list of at least one row.")
         if not isinstance(rows[0], dict) or is_binary(rows[0]):
