@@ -5,19 +5,20 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 
+import numpy as np
+
 from gateway.json_numbers import Numbers, Text, let_others_run, read_numbers
 
 LEAST = 1024
 """Bytes from which an array is worth cutting out."""
 
-_WINDOW = 256 * 2**10
+_WINDOW = 128 * 2**10
 """Bytes that are looked through at once: some tenths of a millisecond."""
 
-_MARKS = 200_000
-"""Quotes and braces after which no more arrays are cut out: whatever has as many holds no tensors of any size."""
-
 _PAUSE = 1000
-"""Marks and values that are looked at before other threads may run."""
+"""Values that are looked at before other threads may run."""
+
+_BOUNDS = np.isin(np.arange(256), [ord(character) for character in '"{}'])
 
 
 def cut_numbers(text: Text) -> tuple[Text, dict[str, Numbers]]:
@@ -27,8 +28,8 @@ def cut_numbers(text: Text) -> tuple[Text, dict[str, Numbers]]:
         text: JSON, or what should be.
 
     Returns:
-        The text with a string in the place of each that has `LEAST` bytes, which no caller can foresee, and the arrays by these strings. What
-        is no JSON but for the arrays still is none.
+        The text with a string in the place of each that has `LEAST` bytes, and the arrays by these strings, which no
+        caller can foresee. What was no JSON, for another reason than a value in an array, still is none.
 
     Raises:
         BadRequest: A regular array has a value that is none.
@@ -70,15 +71,16 @@ def put_back(value: object, found: dict[str, Numbers]) -> object:
     looked = 0
     while waiting:
         holder = waiting.pop()
-        if isinstance(holder, dict):
-            for name, one in holder.items():
-                holder[name] = now(one)
-        else:
-            holder[:] = map(now, holder)
-        looked += len(holder)
-        if looked > _PAUSE:
-            looked = 0
-            let_others_run()
+        pairs = list(holder.items()) if isinstance(holder, dict) else []
+        for start in range(0, len(holder), _PAUSE):
+            if isinstance(holder, dict):
+                holder.update((name, now(one)) for name, one in pairs[start : start + _PAUSE])
+            else:
+                holder[start : start + _PAUSE] = map(now, holder[start : start + _PAUSE])
+            looked += min(_PAUSE, len(holder) - start)
+            if looked >= _PAUSE:
+                looked = 0
+                let_others_run()
     return top[0]
 
 
@@ -99,20 +101,28 @@ def count(text: Text, characters: bytes) -> int:
 
 def _stretches(text: Text, least: int) -> Iterator[tuple[int, int]]:
     """The parts of a text that are in no string and hold no brace, of so many bytes at least."""
-    marks = dict.fromkeys((b'"', b"{", b"}"), -1)
-    position = 0
-    for number in range(_MARKS):
-        if not number % _PAUSE:
-            let_others_run()
-        for mark, place in marks.items():
-            if place < position:
-                marks[mark] = _find(text, mark, position)
-        end = min(marks.values())
-        if end - position >= least:
-            yield position, end
-        if end == len(text):
-            return
-        position = end + 1 if end != marks[b'"'] else _string_end(text, end + 1)
+    bound, inside, slashes = -1, 0, 0  # the last quote or brace, whether a string began there, backslashes at the end
+    for start in range(0, len(text), _WINDOW):
+        window = np.frombuffer(text[start : start + _WINDOW], np.uint8)
+        places = np.flatnonzero(_BOUNDS[window])
+        slash = window == ord("\\")
+        if slashes or slash.any():
+            before = -1 - slashes  # of whatever is no backslash, the last before this window
+            plain = np.where(slash, before, np.arange(len(window)))
+            plain = np.maximum.accumulate(np.concatenate(([before], plain)))
+            places = places[(places - 1 - plain[places]) % 2 == 0]
+            slashes = len(window) - 1 - int(plain[-1])
+        quotes = window[places] == ord('"')
+        within = (inside + np.cumsum(quotes)) % 2
+        ends = quotes | (within == 0)
+        bounds = np.concatenate(([bound], places[ends] + start))
+        states = np.concatenate(([inside], within[ends]))
+        for index in np.flatnonzero((np.diff(bounds) > least) & (states[:-1] == 0)).tolist():
+            yield int(bounds[index]) + 1, int(bounds[index + 1])
+        bound, inside = int(bounds[-1]), int(states[-1])
+        let_others_run()
+    if not inside and len(text) - bound > least:
+        yield bound + 1, len(text)
 
 
 def _contains(text: Text, word: bytes) -> bool:
@@ -121,27 +131,3 @@ def _contains(text: Text, word: bytes) -> bool:
             return True
         let_others_run()
     return False
-
-
-def _find(text: Text, mark: bytes, position: int) -> int:
-    """Where a character is next, or the end of the text."""
-    while position < len(text):
-        place = text.find(mark, position, position + _WINDOW)
-        if place >= 0:
-            return place
-        position += _WINDOW
-        let_others_run()
-    return len(text)
-
-
-def _string_end(text: Text, position: int) -> int:
-    """Just after the quote that ends a string, or the end of the text."""
-    while (quote := _find(text, b'"', position)) < len(text):
-        before = text[max(position, quote - _WINDOW) : quote]
-        backslashes = len(before) - len(before.rstrip(b"\\")) if before.endswith(b"\\") else 0
-        if backslashes == _WINDOW:
-            break  # cannot be told from here, and is nothing that anyone sends
-        if backslashes % 2 == 0:
-            return quote + 1
-        position = quote + 1
-    return len(text)
