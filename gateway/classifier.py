@@ -37,7 +37,7 @@ SCORE_DECIMALS = 6
 RANKED_AT_ONCE = 8
 """Images whose scores are sorted on the event loop; those of a larger batch are in a thread: 64 of 1,000 take 4 ms."""
 
-MAX_REQUEST_BYTES = 6 * 2**20
+MAX_REQUEST_BYTES = 5_000_000
 """Of pixels in one PredictRequest, where that is several images: to copy and send 19 MB takes the event loop 15 ms."""
 
 ROUNDING = 0.01

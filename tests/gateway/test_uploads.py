@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import random
 import socket
 import time
 from collections.abc import Callable, Iterator
 
 import httpx
+import numpy as np
 import pytest
 
 from gateway.uploads import BLOCK_BYTES, LOOSE_BYTES, Upload, join_pieces
@@ -111,7 +111,7 @@ def test_a_file_at_the_limit_is_taken_in_a_form_too(start: Start) -> None:
 @pytest.mark.parametrize("extra", [-1, 0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, 3 * BLOCK_BYTES + 5])
 @pytest.mark.parametrize("piece", [70_001, 3 * BLOCK_BYTES + 7])
 def test_an_upload_is_whole_whatever_its_size_and_its_pieces(extra: int, piece: int) -> None:
-    sent = random.Random(0).randbytes(LOOSE_BYTES + extra)
+    sent = np.random.default_rng(0).bytes(LOOSE_BYTES + extra)
     upload = Upload()
     for start in range(0, len(sent), piece):
         upload.append(sent[start : start + piece])
@@ -125,7 +125,7 @@ def test_a_photo_of_many_megabytes_is_answered(gateway: httpx.Client, in_a_form:
     image = photo("green", size=(1700, 1300), encoding="BMP")
     assert len(image) > LOOSE_BYTES + 2 * BLOCK_BYTES
     sent = {"files": {"image": image}} if in_a_form else {"content": image}
-    answer = gateway.post(BREED, **sent)  # type: ignore[arg-type]
+    answer = gateway.post(BREED, **sent)
     assert (answer.status_code, answer.json()["breed"]) == (200, "green"), answer.text
 
 
