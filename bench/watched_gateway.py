@@ -8,12 +8,16 @@ lets nobody look, so asyncio's own loop stands in for it; the callbacks are the 
 import asyncio
 import gc
 import sys
+import threading
 import time
 
 from fastapi import FastAPI
 
 LONGEST = 5
 """Callbacks that are named."""
+
+NAMED_SECONDS = 0.001
+"""From this on; to name one takes time of its own."""
 
 
 class Watch:
@@ -32,7 +36,7 @@ class Watch:
             started = time.thread_time()
             run(handle)
             taken = time.thread_time() - started
-            if taken > 0.001:
+            if taken > NAMED_SECONDS:
                 self.taken.append((taken, repr(handle)[:300]))
 
         asyncio.Handle._run = timed  # type: ignore[method-assign,assignment]
@@ -58,6 +62,7 @@ class Watch:
             "over_5_ms": sum(taken > 0.005 for taken, _ in self.taken),
             "longest": [f"{taken * 1e3:.1f} ms {what}" for taken, what in longest],
             "collection_ms": max((taken for taken, _ in self.collections), default=0.0) * 1e3,
+            "threads": {str(thread.native_id): thread.name for thread in threading.enumerate()},
         }
 
 
