@@ -153,7 +153,7 @@ def _watch(console: Console, port: int, photos: Sequence[bytes]) -> None:
             f"{seen['over_5_ms']} times over 5 ms; "
             f"longest garbage collection {seen['collection_ms']:.1f} ms"
         )
-        for line in seen["longest"][: seen["over_5_ms"]]:
+        for line in seen["longest"]:
             console.print(f"  {line}", markup=False, highlight=False)
 
 
