@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -18,11 +19,13 @@ from bench.clients import HttpCaller, form_request
 from bench.compare import meters
 from bench.load import closed_loop
 from bench.processes import LOOPBACK
-from bench.systems import GATEWAY_PATH, started, systems
+from bench.systems import GATEWAY_PATH, Started, System, started, systems
 
 CALLERS = 8
 SECONDS = 8
 LARGE_BYTES = 24 * 2**20
+PHONE_BYTES = 3 * 2**20
+BATCH = 64
 
 AREAS = {
     "decode and resize": ("PIL/", "gateway/images.py", "gateway/image_formats.py"),
@@ -34,7 +37,7 @@ AREAS = {
     "tensors, ranking": ("numpy/", "gateway/tensors.py", "gateway/classifier.py"),
     "log": ("logging/",),
     "event loop": ("asyncio/",),
-    "threads": ("concurrent/futures/", "threading.py"),
+    "hand-over between threads": ("concurrent/futures/", "threading.py"),
     "rest of the gateway": ("gateway/",),
 }
 
@@ -46,6 +49,7 @@ class Seen(TypedDict):
     over_5_ms: int
     longest: list[str]
     collection_ms: float
+    threads: dict[str, str]
 
 
 def run(
@@ -57,13 +61,15 @@ def run(
     target: str | None,
     output: Path,
 ) -> None:
-    """Profiles the gateway under load by py-spy, then watches its event loop while large uploads come in."""
+    """Says which threads of the gateway take processor time, and what in them, and then watches its event loop."""
     with started(base_path, model, photos[0], logs, target=target, gateway=["bench.watched_gateway"]) as running:
         gateway = next(one for one in systems(running, model, photos) if one.name == "gateway")
+        _threads(console, running, gateway, len(photos))
         folded = logs / "folded.txt"
+        # Only what holds the interpreter's lock: a thread that waits looks like one that works on some systems.
         command = [
-            *(str(Path(sys.executable).with_name("py-spy")), "record", "--pid", str(running.gateway.pid)),
-            *("--format", "raw", "--rate", "200", "--duration", str(SECONDS), "--output", str(folded)),
+            *(str(Path(sys.executable).with_name("py-spy")), "record", "--gil", "--pid", str(running.gateway.pid)),
+            *("--format", "raw", "--rate", "500", "--duration", str(SECONDS), "--output", str(folded)),
         ]
         spy = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # noqa: S603
         load = closed_loop(gateway.connect, CALLERS, SECONDS, range(len(photos)), meters(gateway))
@@ -71,10 +77,37 @@ def run(
         if spy.returncode:
             raise RuntimeError(f"py-spy: {said.decode(errors='replace').strip()}")
         console.print(f"{load.rate:.0f} requests a second from {CALLERS} callers under py-spy")
+        console.print("What holds the interpreter's lock")
         console.print(_table(areas(folded.read_text())))
         (output / "gateway-folded.txt").write_text(folded.read_text(), encoding="utf-8")
         console.print(f"written: {output / 'gateway-folded.txt'} (folded stacks, for a flame graph)")
         _watch(console, running.gateway_port, photos)
+
+
+def _threads(console: Console, running: Started, gateway: System, photos: int) -> None:
+    """Prints the processor time that each kind of thread takes for a request, without a profiler beside it."""
+    process = psutil.Process(running.gateway.pid)
+    seen: list[dict[int, float]] = []
+
+    def read() -> dict[str, float]:
+        seen.append({one.id: one.user_time + one.system_time for one in process.threads()})
+        return {}
+
+    load = closed_loop(gateway.connect, CALLERS, SECONDS, range(photos), read)
+    names = _ask(running.gateway_port, "/watch")["threads"]
+    before, after = seen
+    spent: dict[str, float] = dict.fromkeys(("event loop", "decode and resize", "gRPC's own"), 0.0)
+    for thread, seconds in after.items():
+        name = names.get(str(thread), "")
+        kind = "event loop" if name == "MainThread" else "decode and resize" if "decode" in name else "gRPC's own"
+        spent[kind] += seconds - before.get(thread, 0.0)
+    console.print(f"Gateway: CPU of a request by thread, {CALLERS} callers")
+    table = Table()
+    table.add_column("")
+    table.add_column("ms", justify="right")
+    for kind, seconds in spent.items():
+        table.add_row(kind, f"{seconds * 1e3 / len(load.latencies):.2f}")
+    console.print(table)
 
 
 def areas(folded: str) -> Counter[str]:
@@ -95,7 +128,7 @@ def _area(frames: Sequence[str]) -> str:
 
 
 def _table(found: Counter[str]) -> Table:
-    table = Table(title="Gateway: samples of running threads", title_justify="left")
+    table = Table()
     table.add_column("")
     table.add_column("share", justify="right")
     for area, count in found.most_common():
@@ -104,16 +137,16 @@ def _table(found: Counter[str]) -> Table:
 
 
 def _watch(console: Console, port: int, photos: Sequence[bytes]) -> None:
-    """What holds up the event loop: with photos as they are, then with uploads of 24 MB among them."""
-    # A whole photo, and after its end so many zeros: the upload is large, its decoding is not.
-    padded = photos[0] + bytes(LARGE_BYTES - len(photos[0]))
-    for name, files, callers in (
-        ("photos", list(photos), CALLERS),
-        ("photos and 24 MB uploads", [*photos[:6], padded], 4),
+    """What holds up the event loop: photos as they are, large uploads among them, photos of phones, and batches."""
+    single = [_form(GATEWAY_PATH, [photo]) for photo in photos]
+    for name, requests, callers in (
+        ("photos", single, CALLERS),
+        ("photos and 24 MB uploads", [*single[:6], _form(GATEWAY_PATH, [_padded(photos[0], LARGE_BYTES)])], 4),
+        ("photos of 3 MB", [_form(GATEWAY_PATH, [_padded(one, PHONE_BYTES)]) for one in photos[:20]], 2 * CALLERS),
+        ("photos and batches of 64", [*single[:3], _form(f"{GATEWAY_PATH}/batch", [*photos, *photos][:BATCH])], 4),
     ):
-        requests = [form_request(GATEWAY_PATH, LOOPBACK, [("dog_image", "photo.jpg", one)]) for one in files]
         _ask(port, "/watch/reset")
-        closed_loop(partial(HttpCaller, LOOPBACK, port, requests), callers, 5, range(len(files)), dict)
+        closed_loop(partial(HttpCaller, LOOPBACK, port, requests), callers, 5, range(len(requests)), dict)
         seen = _ask(port, "/watch")
         console.print(
             f"event loop under {name}: held up for {seen['longest_ms']:.1f} ms of CPU at most, "
@@ -122,6 +155,17 @@ def _watch(console: Console, port: int, photos: Sequence[bytes]) -> None:
         )
         for line in seen["longest"]:
             console.print(f"  {line}", markup=False, highlight=False)
+
+
+def _padded(photo: bytes, size: int) -> bytes:
+    """A whole photo, and after its end zeros up to a size: the upload is large, its decoding is not."""
+    return photo + bytes(max(0, size - len(photo)))
+
+
+def _form(path: str, photos: Sequence[bytes]) -> bytes:
+    return form_request(
+        path, LOOPBACK, [("images" if len(photos) > 1 else "image", "photo.jpg", one) for one in photos]
+    )
 
 
 def _ask(port: int, path: str) -> Seen:

@@ -8,20 +8,30 @@ lets nobody look, so asyncio's own loop stands in for it; the callbacks are the 
 import asyncio
 import gc
 import sys
+import threading
 import time
 
 from fastapi import FastAPI
 
-LONGEST = 5
-"""Callbacks that are named."""
+LONG_SECONDS = 0.005
+"""A callback that takes longer is counted, and named: that takes time of its own."""
+
+NAMED = 5
+"""Of these, the longest."""
 
 
 class Watch:
-    """What was seen since the last reset."""
+    """What was seen since the last reset; the first begins it, so that it costs nothing before."""
 
     def __init__(self) -> None:
-        self.taken: list[tuple[float, str]] = []
-        self.collections: list[tuple[float, int]] = []
+        self.installed = False
+        self.forget()
+
+    def forget(self) -> None:
+        """Begins anew."""
+        self.longest = 0.0
+        self.over: list[tuple[float, str]] = []
+        self.collections: list[float] = []
         self.collection_started = 0.0
 
     def install(self) -> None:
@@ -32,32 +42,35 @@ class Watch:
             started = time.thread_time()
             run(handle)
             taken = time.thread_time() - started
-            if taken > 0.001:
-                self.taken.append((taken, repr(handle)[:300]))
+            self.longest = max(self.longest, taken)
+            if taken > LONG_SECONDS:
+                self.over.append((taken, repr(handle)[:300]))
 
         asyncio.Handle._run = timed  # type: ignore[method-assign,assignment]
         gc.callbacks.append(self._collected)
+        self.installed = True
 
-    def _collected(self, phase: str, info: dict[str, int]) -> None:
+    def _collected(self, phase: str, _: dict[str, int]) -> None:
         if phase == "start":
             self.collection_started = time.thread_time()
         else:
-            self.collections.append((time.thread_time() - self.collection_started, info["generation"]))
+            self.collections.append(time.thread_time() - self.collection_started)
 
     async def reset(self) -> dict[str, float]:
-        """Forget."""
-        self.taken.clear()
-        self.collections.clear()
+        """Forget, and watch from now on."""
+        self.forget()
+        if not self.installed:
+            self.install()
         return {}
 
     async def read(self) -> dict[str, object]:
-        """The longest, in milliseconds, and what it was; and how many took over 5."""
-        longest = sorted(self.taken, reverse=True)[:LONGEST]
+        """The longest, in milliseconds; how many took over 5, and what they were; all threads by name."""
         return {
-            "longest_ms": longest[0][0] * 1e3 if longest else 0.0,
-            "over_5_ms": sum(taken > 0.005 for taken, _ in self.taken),
-            "longest": [f"{taken * 1e3:.1f} ms {what}" for taken, what in longest],
-            "collection_ms": max((taken for taken, _ in self.collections), default=0.0) * 1e3,
+            "longest_ms": self.longest * 1e3,
+            "over_5_ms": len(self.over),
+            "longest": [f"{taken * 1e3:.1f} ms {what}" for taken, what in sorted(self.over, reverse=True)[:NAMED]],
+            "collection_ms": max(self.collections, default=0.0) * 1e3,
+            "threads": {str(thread.native_id): thread.name for thread in threading.enumerate()},
         }
 
 
@@ -79,5 +92,4 @@ if __name__ == "__main__":
     unwatched_app = gateway.__main__.app_from_environment
     # All that the gateway's own start does stays as it is; only the app that it asks for is another.
     gateway.__main__.app_from_environment = watched_app
-    watch.install()
     sys.exit(gateway.__main__.main())

@@ -25,12 +25,13 @@ from gateway.settings import Settings
 MAX_OPEN_FILES = 65_536
 """As many as are asked for where the system allows more."""
 
-MALLOC_OPTIONS = {-3: 4 * 2**20, -1: 16 * 2**20}
+MALLOC_OPTIONS = {-3: 8 * 2**20, -1: 64 * 2**20}
 """Of glibc's mallopt(3): M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, in bytes.
 
 What requests free is kept for the next ones: a photo, its pixels and its message are each more than glibc keeps by
-default, and to take memory from the system anew costs a page fault for every 4 KB. A larger picture than most, which
-alone fills a block, is still given back at once."""
+default, and to take memory from the system anew costs a page fault for every 4 KB. The first holds the message of a
+batch, the second what several photos of phones take at a time. A larger picture than most, which alone fills a block,
+is still given back at once, and so are large uploads (see `gateway.uploads.LOOSE_BYTES`)."""
 
 KEEP_ALIVE_SECONDS = 75
 """For how long an idle connection is kept: longer than balancers do, which is 60 seconds by habit.

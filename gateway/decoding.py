@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import suppress
+from typing import Protocol, TypeVar
 
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded, ImageTooLarge
@@ -15,12 +16,23 @@ SMALL_PIXELS = 4_000_000
 
 A JPEG of up to 32 megapixels, and so nearly every photo, passes for one: it is decoded at a part of its size."""
 
+LARGE_BYTES = 2**20
+"""That are freed in a thread: for 24 MB it takes up to 4 ms, in which the event loop would do nothing else."""
+
 LARGE_AT_ONCE = 2
 """Larger images that are decoded at the same time, each in up to half a gigabyte at the usual pixel limit."""
 
 T = TypeVar("T")
 Decode = Callable[[int], T]
 """Decodes one image, given the most pixels that it may; gives `ImageTooLarge` before it decodes any more."""
+
+
+class Clearable(Protocol):
+    """A list, of whatever kind."""
+
+    def clear(self) -> None:
+        """Let go of all that is in it."""
+        ...
 
 
 class Decoders:
@@ -57,10 +69,16 @@ class Decoders:
         except TimeoutError:
             raise DeadlineExceeded("The images were not decoded within the request's deadline.") from None
 
-    def free(self, uploads: Iterable[list[bytes]]) -> None:
-        """Empty uploads, in a thread."""
-        for pieces in uploads:
-            self._pool.submit(pieces.clear)
+    def free(self, held: Iterable[Clearable], size: int) -> None:
+        """Empty lists that nobody uses any more, in a thread where they are large.
+
+        Args:
+            held: The lists.
+            size: Bytes in all of them.
+        """
+        if size > LARGE_BYTES:
+            with suppress(RuntimeError):  # the threads have ended, and so will the process
+                self._pool.submit(_clear, list(held))
 
     def close(self) -> None:
         """Wait for what is being decoded; the rest is dropped."""
@@ -109,3 +127,8 @@ class Decoders:
         except asyncio.CancelledError:
             work.cancel()
             raise
+
+
+def _clear(held: Iterable[Clearable]) -> None:
+    for one in held:
+        one.clear()

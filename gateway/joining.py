@@ -38,7 +38,7 @@ WAIT_SHARE = 0.5
 ALONE_SECONDS = 60.0
 """For how long each photo has its own request after several together were refused."""
 
-Pixels = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8 | np.float32]
 Scores = npt.NDArray[np.float32]
 Send = Callable[[Contract, Sequence[Pixels], Deadline], Awaitable[Scores]]
 Version: TypeAlias = tuple[str, int]
@@ -113,7 +113,8 @@ class Joiner:
     """Sends photos, together where the servers have enough to do.
 
     Args:
-        send: Sends uint8 (height, width, 3) photos to one version in one request, and gives scores, (n, classes).
+        send: Sends photos, (height, width, 3) as the model takes them, to one version in one request, and gives scores,
+            (n, classes).
         max_photos: Most photos in a request; 1: each has its own.
         servers: How many model servers there are.
         longest_wait: Told the seconds that the last answer took, gives those that a photo waits at most.
@@ -266,7 +267,7 @@ class Expected:
         self._joiner.go_on(self._traffic)
 
     async def scores(self, pixels: Pixels, deadline: Deadline) -> Scores:
-        """Scores (classes) of the photo, uint8 (height, width, 3), now that it is decoded.
+        """Scores (classes) of the photo, (height, width, 3) as the model takes it, now that it is decoded.
 
         Raises:
             DeadlineExceeded: Too late for this caller.

@@ -6,6 +6,7 @@ is complete, and so that nothing is ever written to disk.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -31,7 +32,16 @@ MAX_FILENAME_CHARACTERS = 255
 """Longest file name that is given back in an answer."""
 
 
-ImageBytes = list[bytes]
+LOOSE_BYTES = 4 * 2**20
+"""Of an upload, that stay in the pieces in which they came; what follows is copied into blocks.
+
+A large upload in pieces would fill the heap, and the smallest thing above it hold all of it back: who frees that last,
+be it the event loop, gives it to the system, 24 MB in 5 to 9 ms."""
+
+BLOCK_BYTES = 2**20
+"""A block is a mapping of its own, beside the heap: it takes the system 0.1 ms to have it back."""
+
+ImageBytes = list[bytes | memoryview]
 """One encoded image, in the pieces that it came in, or, once `join_pieces` was called, in one."""
 
 
@@ -41,8 +51,8 @@ class Upload:
 
     Attributes:
         filename: The name the client gave, without its folders; None where it gave none.
-        data: Encoded bytes, in the pieces they came in until a thread joins them (see `join_pieces`): one buffer that
-            grows is copied again and again, and to join them here would hold up the event loop, 14 ms for 24 MB.
+        data: Encoded bytes, in pieces until a thread joins them (see `join_pieces`): one buffer that grows is copied
+            again and again, and to join them here would hold up the event loop, 14 ms for 24 MB.
         size: Bytes in all pieces.
         error: Set where this file went over its limit; `data` is then empty.
     """
@@ -51,6 +61,27 @@ class Upload:
     data: ImageBytes = field(default_factory=list)
     size: int = 0
     error: GatewayError | None = None
+    _block: memoryview | None = None
+    _block_filled: int = 0
+
+    def append(self, piece: bytes) -> None:
+        """Take the next bytes."""
+        self.size += len(piece)
+        if self.size <= LOOSE_BYTES:
+            self.data.append(piece)
+            return
+        while piece:
+            if self._block is None:
+                self._block = memoryview(mmap.mmap(-1, BLOCK_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+                self._block_filled = 0
+                self.data.append(self._block)
+            start = self._block_filled
+            self._block_filled = end = min(start + len(piece), BLOCK_BYTES)
+            self._block[start:end] = piece[: end - start]
+            self.data[-1] = self._block[:end]
+            piece = piece[end - start :]
+            if end == BLOCK_BYTES:
+                self._block = None
 
     @property
     def content(self) -> ImageBytes | GatewayError:
@@ -93,8 +124,7 @@ async def read_upload(request: Request, *, max_bytes: int) -> Upload:
             f"{_listed(SINGLE_FIELDS)}, or the image itself as image/* or application/octet-stream."
         )
     upload = Upload()
-    await _receive(request, upload.data.append, max_bytes, max_bytes)
-    upload.size = sum(map(len, upload.data))
+    await _receive(request, upload.append, max_bytes, max_bytes)
     if not upload.size:
         raise BadRequest("The body is empty: send a multipart form with one file, or the image itself.")
     return upload
@@ -258,8 +288,7 @@ class _Form:
         upload = self._current
         if upload is None or upload.error is not None:
             return
-        upload.size += end - start
-        if upload.size > self._max_file_bytes:
+        if upload.size + end - start > self._max_file_bytes:
             upload.data.clear()
             upload.size = 0
             upload.error = UploadTooLarge(
@@ -267,7 +296,7 @@ class _Form:
                 limit=self._max_file_bytes,
             )
             return
-        upload.data.append(data[start:end])
+        upload.append(data[start:end])
 
     def _form_ends(self) -> None:
         self._complete = True

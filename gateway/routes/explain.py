@@ -107,11 +107,14 @@ async def _explained(
     call.images, call.image_bytes = 1, upload.size
     within = deadline(request)
     wanted = top_k or parts.settings.default_top_k
-    with parts.admit(1):
-        selector = await parts.route(request, model, selector, within)
-        found = await parts.explainer.explain(model, selector, upload.data, wanted, within, call)
-        picture = await parts.explainer.painted(upload.data, found, within, call) if form == "png" else None
-    return found, picture
+    try:
+        with parts.admit(1):
+            selector = await parts.route(request, model, selector, within)
+            found = await parts.explainer.explain(model, selector, upload.data, wanted, within, call)
+            picture = await parts.explainer.painted(upload.data, found, within, call) if form == "png" else None
+        return found, picture
+    finally:
+        parts.decoders.free([upload.data], upload.size)
 
 
 def _model(found: Explanation) -> ModelVersion:

@@ -9,7 +9,9 @@ import grpc
 import httpx
 import pytest
 
-from tests.colour_server import ColourModel, ColourServer
+from gateway.classifier import RANKED_AT_ONCE
+from gateway.pb import serving_pb2 as pb
+from tests.colour_server import COLOURS, ColourModel, ColourServer, ForeignModel, colour_scores
 from tests.gateway.conftest import photo
 
 Start = Callable[..., httpx.Client]
@@ -185,6 +187,31 @@ def test_a_batch_goes_out_in_as_few_requests_as_the_limit_allows(start: Start, m
     answer = gateway.post("/api/v1/models/colours/predict_batch", files=files).json()
     assert [one["label"] for one in answer["results"]] == colours
     assert sorted(model_server.batch_sizes) == [2, 4, 4]
+
+
+def test_photos_that_are_large_as_tensors_go_out_in_requests_of_a_bounded_size(
+    gateway: httpx.Client, model_server: ColourServer
+) -> None:
+    side = 400  # two are under the 4 MiB that this server takes
+    shape = (-1, side, side, 3)
+    model_server.models["large"] = {
+        1: ForeignModel({"x": (pb.DataType.DT_FLOAT, shape)}, {"y": (pb.DataType.DT_FLOAT, (-1, 3))}, colour_scores)
+    }
+    colours = ["red", "green", "blue", "green", "red"]
+    files = [("files", (f"{index}.png", photo(colour))) for index, colour in enumerate(colours)]
+    answer = gateway.post("/api/v1/models/large/predict_batch", files=files).json()
+    assert [COLOURS[int(one["label"])] for one in answer["results"]] == colours
+    assert sorted(model_server.batch_sizes) == [1, 2, 2]
+
+
+def test_every_image_of_a_large_batch_has_its_own_answer_in_its_place(gateway: httpx.Client) -> None:
+    colours = [COLOURS[index * 7 % 3] for index in range(RANKED_AT_ONCE * 3)]
+    contents = [photo(colour) for colour in colours]
+    contents[5] = b"no image"
+    files = [("files", (f"{index}.png", content)) for index, content in enumerate(contents)]
+    results = gateway.post("/api/v1/models/colours/predict_batch", files=files).json()["results"]
+    assert results[5]["error"]["code"] == "unsupported_image"
+    assert [one.get("label") for one in results] == [*colours[:5], None, *colours[6:]]
 
 
 def test_a_batch_of_bad_files_only_is_answered_without_asking_the_model(

@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import httpx
+import numpy as np
 import pytest
 
+from gateway.uploads import BLOCK_BYTES, LOOSE_BYTES, Upload, join_pieces
 from tests.gateway.conftest import photo
 
 Start = Callable[..., httpx.Client]
@@ -104,6 +106,27 @@ def test_a_file_at_the_limit_is_taken_in_a_form_too(start: Start) -> None:
     client = start(max_upload_bytes=len(image))
     assert client.post(BREED, files={"image": image}).status_code == 200
     assert client.post(BREED, files={"image": image + b"\0"}).json()["code"] == "upload_too_large"
+
+
+@pytest.mark.parametrize("extra", [-1, 0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, 3 * BLOCK_BYTES + 5])
+@pytest.mark.parametrize("piece", [70_001, 3 * BLOCK_BYTES + 7])
+def test_an_upload_is_whole_whatever_its_size_and_its_pieces(extra: int, piece: int) -> None:
+    sent = np.random.default_rng(0).bytes(LOOSE_BYTES + extra)
+    upload = Upload()
+    for start in range(0, len(sent), piece):
+        upload.append(sent[start : start + piece])
+    assert upload.size == len(sent)
+    assert join_pieces(upload.data) == sent
+    assert join_pieces(upload.data) == sent
+
+
+@pytest.mark.parametrize("in_a_form", [True, False], ids=["form", "body"])
+def test_a_photo_of_many_megabytes_is_answered(gateway: httpx.Client, in_a_form: bool) -> None:
+    image = photo("green", size=(1700, 1300), encoding="BMP")
+    assert len(image) > LOOSE_BYTES + 2 * BLOCK_BYTES
+    sent = {"files": {"image": image}} if in_a_form else {"content": image}
+    answer = gateway.post(BREED, **sent)
+    assert (answer.status_code, answer.json()["breed"]) == (200, "green"), answer.text
 
 
 def test_a_file_of_a_batch_over_its_limit_fails_alone(start: Start) -> None:
