@@ -52,7 +52,7 @@ def _read(body: bytes | bytearray) -> object:
     rest, numbers = cut_numbers(body)
     if count(rest, b"[{,") > MAX_JSON_VALUES:
         raise BadRequest(
-            f"The body has more than {MAX_JSON_VALUES:,} values that are in no regular array of numbers: the lists in "
+            f"The JSON has more than {MAX_JSON_VALUES:,} values that are in no regular array of numbers: the lists in "
             "a list must be of one length and hold numbers. Many strings are sent as binary data to /v2."
         )
     value = _parsed(rest, body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -13,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway import json_cutting, json_numbers, json_tensors
-from gateway.errors import BadRequest, GatewayError
+from gateway.errors import BadRequest, GatewayError, InvalidTensor
 from gateway.inference_protocol import DATATYPES, read_request
 from gateway.json_numbers import Numbers
 from gateway.json_tensors import MAX_JSON_VALUES, json_array, read_json
@@ -249,11 +250,11 @@ def test_quotes_and_brackets_in_strings_do_not_mislead() -> None:
     slashes = "\\" * 150_001
     listed = list(range(30_000))
     text = json.dumps(
-        {odd: odd, "a": listed, slashes: [slashes, odd * 50, {"b": listed}], "é": "é"}, ensure_ascii=False
+        {odd: odd, "\\": 1, "a": listed, slashes: [slashes, odd * 50, {"b": listed}], "é": "é"}, ensure_ascii=False
     )
     value = read_json(text.encode())
     assert isinstance(value, dict)
-    assert list(value) == [odd, "a", slashes, "é"]
+    assert list(value) == [odd, "\\", "a", slashes, "é"]
     assert value[odd] == odd
     assert value[slashes][:2] == [slashes, odd * 50]
     for one in (value["a"], value[slashes][2]["b"]):
@@ -275,7 +276,7 @@ def test_a_body_is_let_go_of_once_it_is_read() -> None:
         (DataType.DT_UINT8, 255),
         (DataType.DT_INT64, 2**62 + 1),
         (DataType.DT_UINT64, 2**64 - 1),
-        (DataType.DT_FLOAT, 16777217),
+        (DataType.DT_FLOAT, 2**60 + 2**36 + 1),  # by way of a double
         (DataType.DT_FLOAT, 0.1),
         (DataType.DT_DOUBLE, 1 / 3),
     ],
@@ -285,3 +286,24 @@ def test_the_numbers_of_a_large_array_keep_their_value(dtype: int, value: float)
     read = read_json(json.dumps(listed).encode())
     assert isinstance(read, Numbers)
     np.testing.assert_array_equal(read.array(dtype, "x"), np.array(listed, number_dtype(dtype)))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "why"),
+    [
+        (DataType.DT_UINT8, "256", "out of the range of uint8"),
+        (DataType.DT_UINT8, "-1", "out of the range of uint8"),
+        (DataType.DT_UINT64, "-1", "out of the range of uint64"),
+        (DataType.DT_INT64, "9223372036854775808", "out of the range of int64"),
+        (DataType.DT_INT32, "1.0", "does not hold a fraction"),
+        (DataType.DT_FLOAT, "true", "does not hold a boolean"),
+        (DataType.DT_BOOL, "1", "does not hold a whole number"),
+        (DataType.DT_FLOAT, "null", "does not hold a null"),
+        (DataType.DT_STRING, "1", 'takes strings or {"b64": "..."}, not a whole number'),
+    ],
+)
+def test_a_value_in_a_large_array_that_its_dtype_does_not_hold_is_named(dtype: int, value: str, why: str) -> None:
+    read = read_json(b"[" + b"1," * 40_000 + value.encode() + b"]")
+    assert isinstance(read, Numbers)
+    with pytest.raises(InvalidTensor, match=re.escape(why)):
+        read.array(dtype, "x")
