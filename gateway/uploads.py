@@ -15,6 +15,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from gateway.errors import BadRequest, GatewayError, UnsupportedRequest, UploadTooLarge
+from gateway.json_numbers import let_others_run
 
 SINGLE_FIELDS = ("dog_image", "image", "file")
 """Names under which one image may be sent."""
@@ -101,6 +102,26 @@ def join_pieces(image: ImageBytes) -> bytes:
     return data
 
 
+def join_body(pieces: ImageBytes) -> bytearray:
+    """Make one buffer of a body's pieces, and let go of them. For threads.
+
+    A buffer that grows on the event loop is copied now and then, 10 ms for 20 MB.
+    """
+    # Of bytes alone, and not of views, does it let go of the interpreter's lock while it joins them.
+    loose = []
+    for index, piece in enumerate(pieces):
+        loose.append(bytes(piece))
+        pieces[index] = b""
+        if len(piece) == BLOCK_BYTES:
+            let_others_run()
+    pieces.clear()
+    body = bytearray().join(loose)
+    while loose:
+        if len(loose.pop()) == BLOCK_BYTES:
+            let_others_run()
+    return body
+
+
 async def read_upload(request: Request, *, max_bytes: int) -> Upload:
     """The one image of a request, from a form or as the raw body.
 
@@ -147,7 +168,7 @@ async def read_uploads(request: Request, *, max_files: int, max_file_bytes: int,
     return form.finish()
 
 
-async def read_body(request: Request, *, max_bytes: int) -> bytearray:
+async def read_body(request: Request, *, max_bytes: int) -> Upload:
     """The whole body, of any type.
 
     Raises:
@@ -156,9 +177,9 @@ async def read_body(request: Request, *, max_bytes: int) -> bytearray:
     """
     if request.headers.get("content-encoding", "identity") != "identity":
         raise UnsupportedRequest("A compressed body is not accepted.")
-    body = bytearray()
-    await _receive(request, body.extend, max_bytes, max_bytes)
-    return body
+    upload = Upload()
+    await _receive(request, upload.append, max_bytes, max_bytes)
+    return upload
 
 
 def _content_type(request: Request) -> tuple[str, bytes]:

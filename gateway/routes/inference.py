@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -30,7 +29,7 @@ from gateway.problems import error_objects
 from gateway.resolver import Served
 from gateway.routes import health
 from gateway.tensors import Array
-from gateway.uploads import read_body
+from gateway.uploads import join_body, read_body
 
 TIMED = [Depends(time_limit)]
 router = APIRouter(prefix="/v2", tags=["open inference protocol"], generate_unique_id_function=lambda route: route.name)
@@ -143,12 +142,14 @@ async def infer_version(
 
 async def _infer(request: Request, parts: Services, call: Call, model: str, selector: Selector) -> Response:
     with call.stage("upload"):
-        body = await read_body(request, max_bytes=parts.settings.max_tensor_body_bytes)
-    call.image_bytes = len(body)
+        upload = await read_body(request, max_bytes=parts.settings.max_tensor_body_bytes)
+    call.image_bytes = upload.size
     within = deadline(request)
     with parts.admit(1):
-        read = partial(read_request, header_length=request.headers.get(HEADER_LENGTH))
-        asked = await parts.in_thread(read, body, within)
+        header_length = request.headers.get(HEADER_LENGTH)
+        asked = await parts.in_thread(
+            lambda pieces: read_request(join_body(pieces), header_length), upload.data, within
+        )
         selector = await parts.route(request, model, selector, within)
         served = await parts.resolver.served(model, selector, within)
         signature_name = asked.parameter("signature_name")

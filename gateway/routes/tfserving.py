@@ -27,7 +27,7 @@ from gateway.predictor import Predicted
 from gateway.problems import error_objects
 from gateway.signature_inputs import check_names
 from gateway.tensors import Array
-from gateway.uploads import read_body
+from gateway.uploads import join_body, read_body
 
 TIMED = [Depends(time_limit)]
 router = APIRouter(prefix="/v1/models", tags=["tensorflow serving"])
@@ -164,11 +164,11 @@ async def classify_or_regress() -> Response:
 
 async def _predict(request: Request, parts: Services, call: Call, model: str, selector: Selector) -> Response:
     with call.stage("upload"):
-        body = await read_body(request, max_bytes=parts.settings.max_tensor_body_bytes)
-    call.image_bytes = len(body)
+        upload = await read_body(request, max_bytes=parts.settings.max_tensor_body_bytes)
+    call.image_bytes = upload.size
     within = deadline(request)
     with parts.admit(1):
-        asked = await parts.in_thread(_Body, body, within)
+        asked = await parts.in_thread(lambda pieces: _Body(join_body(pieces)), upload.data, within)
         selector = await parts.route(request, model, selector, within)
         answer = await parts.predictor.predict(model, selector, asked.signature_name, asked.inputs, within, call)
         content = await parts.in_thread(_rows if asked.by_row else _columns, answer, within)

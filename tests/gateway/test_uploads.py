@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from gateway.uploads import BLOCK_BYTES, LOOSE_BYTES, Upload, join_pieces
+from gateway.uploads import BLOCK_BYTES, LOOSE_BYTES, Upload, join_body, join_pieces
 from tests.gateway.conftest import photo
 
 Start = Callable[..., httpx.Client]
@@ -173,3 +173,13 @@ def test_a_caller_that_hangs_up_in_the_middle_disturbs_nobody(gateway: httpx.Cli
         with socket.create_connection((host, port or 80), timeout=10) as connection:
             connection.sendall(UNFINISHED)
     assert gateway.post(BREED, content=photo()).status_code == 200
+
+
+def test_a_body_is_joined_from_all_its_pieces_which_are_let_go_of() -> None:
+    upload = Upload()
+    sent = bytes(range(256)) * (LOOSE_BYTES // 128)
+    for start in range(0, len(sent), 100_000):
+        upload.append(sent[start : start + 100_000])
+    assert len(upload.data) > 1
+    assert join_body(upload.data) == sent
+    assert not upload.data
