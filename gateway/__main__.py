@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import resource
 import signal
@@ -16,7 +15,7 @@ from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from gateway import logs
+from gateway import logs, memory
 from gateway.app import create_app
 from gateway.metrics import shared_between
 from gateway.protocol import HttpProtocol
@@ -24,14 +23,6 @@ from gateway.settings import Settings
 
 MAX_OPEN_FILES = 65_536
 """As many as are asked for where the system allows more."""
-
-MALLOC_OPTIONS = {-3: 8 * 2**20, -1: 64 * 2**20}
-"""Of glibc's mallopt(3): M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, in bytes.
-
-What requests free is kept for the next ones: a photo, its pixels and its message are each more than glibc keeps by
-default, and to take memory from the system anew costs a page fault for every 4 KB. The first holds the message of a
-batch, the second what several photos of phones take at a time. A larger picture than most, which alone fills a block,
-is still given back at once, and so are large uploads (see `gateway.uploads.LOOSE_BYTES`)."""
 
 KEEP_ALIVE_SECONDS = 75
 """For how long an idle connection is kept: longer than balancers do, which is 60 seconds by habit.
@@ -44,7 +35,7 @@ def app_from_environment() -> FastAPI:
     settings = Settings()
     logs.configure(settings)
     app = create_app(settings)
-    keep_freed_memory()
+    memory.keep_freed()
     # What is there now stays for good, so the collector need not look at it again: a full collection visits some
     # 80,000 objects of imported code, and holds up every thread for as long.
     gc.collect()
@@ -111,14 +102,6 @@ class _Workers(Multiprocess):
         for listening in self.sockets:
             listening.close()
         super().terminate_all()
-
-
-def keep_freed_memory() -> None:
-    """Apply `MALLOC_OPTIONS` where the C library is glibc."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for option, value in MALLOC_OPTIONS.items():
-            mallopt(option, value)
 
 
 def raise_open_files_limit() -> None:

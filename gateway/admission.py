@@ -28,6 +28,13 @@ class Admission:
         """Bodies being received now."""
         self.upload_bytes = 0
         """Bytes of bodies held now."""
+        self.received_bytes = 0
+        """Bytes of bodies that were held so far."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is in work or on its way."""
+        return not (self.in_flight or self.uploads or self.upload_bytes)
 
     @contextmanager
     def admit(self, images: int) -> Iterator[None]:
@@ -68,6 +75,7 @@ class Admission:
         if self.upload_bytes + count > self.max_upload_bytes:
             raise Overloaded("The gateway holds as many bytes of uploads as it can at the moment.")
         self.upload_bytes += count
+        self.received_bytes += count
 
     def release(self, count: int) -> None:
         """Give back room that was taken."""

@@ -23,6 +23,7 @@ from gateway.dependencies import Services
 from gateway.explainer import Explainer
 from gateway.hangup import CancelOnHangUp
 from gateway.intake import Intake
+from gateway.memory import give_back_when_idle
 from gateway.metrics import Metrics
 from gateway.middleware import RequestContext
 from gateway.predictor import Predictor
@@ -88,6 +89,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
         classifier = Classifier(server, resolver, decoders, settings)
         shadows = Shadows(settings, classifier, admission, metrics)
         stopping = Stopping(settings.shutdown_delay_seconds)
+        giving_back = asyncio.create_task(give_back_when_idle(admission))
         try:
             with stopping.on_sigterm():
                 yield {
@@ -107,6 +109,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
                     )
                 }
         finally:
+            giving_back.cancel()
             await shadows.close()
             decoders.close()
             await resolver.close()

@@ -34,7 +34,7 @@ MAX_FILENAME_CHARACTERS = 255
 
 
 LOOSE_BYTES = 4 * 2**20
-"""Of an upload, that stay in the pieces in which they came; what follows is copied into blocks.
+"""Of a request's files, that stay in the pieces in which they came; what follows is copied into blocks.
 
 A large upload in pieces would fill the heap, and the smallest thing above it hold all of it back: who frees that last,
 be it the event loop, gives it to the system, 24 MB in 5 to 9 ms."""
@@ -56,19 +56,21 @@ class Upload:
             again and again, and to join them here would hold up the event loop, 14 ms for 24 MB.
         size: Bytes in all pieces.
         error: Set where this file went over its limit; `data` is then empty.
+        before: Bytes of the files before it in the same request.
     """
 
     filename: str | None = None
     data: ImageBytes = field(default_factory=list)
     size: int = 0
     error: GatewayError | None = None
+    before: int = 0
     _block: memoryview | None = None
     _block_filled: int = 0
 
     def append(self, piece: bytes) -> None:
         """Take the next bytes."""
         self.size += len(piece)
-        if self.size <= LOOSE_BYTES:
+        if self.before + self.size <= LOOSE_BYTES:
             self.data.append(piece)
             return
         while piece:
@@ -302,7 +304,7 @@ class _Form:
                 f"The form has more than the {self._max_files} images that are accepted at once.",
                 limit=self._max_files,
             )
-        self._current = Upload(_basename(filename))
+        self._current = Upload(_basename(filename), before=sum(one.size for one in self._uploads))
         self._uploads.append(self._current)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
