@@ -135,7 +135,7 @@ def read_request(body: bytes | bytearray, header_length: str | None) -> InferReq
             continue
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest):
             raise BadRequest(f"The input {tensor.name!r} has a binary_data_size that the body does not hold.")
-        inputs[tensor.name] = _from_bytes(tensor, bytes(rest[:size]))
+        inputs[tensor.name] = _from_bytes(tensor, rest[:size])
         rest = rest[size:]
     if len(rest):
         raise BadRequest(f"The body has {len(rest)} bytes more than its inputs say.")
@@ -219,7 +219,7 @@ def from_base64(array: Array, name: str) -> Array:
     return decoded.reshape(array.shape)
 
 
-def _from_bytes(tensor: TensorIn, content: bytes) -> Array:
+def _from_bytes(tensor: TensorIn, content: memoryview) -> Array:
     shape, count = tuple(tensor.shape), math.prod(tensor.shape)
     number = _wire_dtype(tensor)
     dtype = number_dtype(number)
@@ -232,7 +232,7 @@ def _from_bytes(tensor: TensorIn, content: bytes) -> Array:
     while position + 4 <= len(content) and len(values) < count:
         (size,) = struct.unpack_from("<I", content, position)
         position += 4 + size
-        values.append(content[position - size : position])
+        values.append(bytes(content[position - size : position]))
     if position != len(content) or len(values) != count:
         raise InvalidTensor(f"The input {tensor.name!r} does not hold {count} elements with their lengths.")
     strings = np.empty(count, np.object_)
