@@ -6,8 +6,6 @@ the other: numbers as little-endian arrays, ``BYTES`` as elements that each foll
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
 import struct
 from collections.abc import Mapping
@@ -17,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
 from gateway.errors import BadRequest, InvalidTensor
-from gateway.json_tensors import json_array, json_strings, read_json, write_json
+from gateway.json_tensors import decoded_base64, json_array, json_strings, read_json, write_json
 from gateway.pb.serving_pb2 import DataType
 from gateway.tensors import Array, number_dtype
 
@@ -213,8 +211,8 @@ def from_base64(array: Array, name: str) -> Array:
     """
     decoded = np.empty(array.size, np.object_)
     try:
-        decoded[:] = [base64.b64decode(one, validate=True) for one in array.ravel().tolist()]
-    except binascii.Error as error:
+        decoded[:] = [decoded_base64(one) for one in array.ravel().tolist()]
+    except ValueError as error:
         raise InvalidTensor(f"The input {name!r} has a value that is not base64.") from error
     return decoded.reshape(array.shape)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import sys
@@ -17,7 +18,7 @@ from gateway import json_cutting, json_numbers, json_tensors
 from gateway.errors import BadRequest, GatewayError, InvalidTensor
 from gateway.inference_protocol import DATATYPES, read_request
 from gateway.json_numbers import Numbers
-from gateway.json_tensors import MAX_JSON_VALUES, json_array, read_json
+from gateway.json_tensors import DECODED, MAX_JSON_VALUES, decoded_base64, json_array, read_json
 from gateway.pb.serving_pb2 import DataType, SignatureDef
 from gateway.routes import tfserving
 from gateway.tensors import Array, number_dtype
@@ -307,3 +308,24 @@ def test_a_value_in_a_large_array_that_its_dtype_does_not_hold_is_named(dtype: i
     assert isinstance(read, Numbers)
     with pytest.raises(InvalidTensor, match=re.escape(why)):
         read.array(dtype, "x")
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, 2, 3, DECODED // 4 * 3 - 1, DECODED // 4 * 3, DECODED // 4 * 3 + 1, DECODED * 2]
+)
+def test_base64_of_any_length_is_read(size: int) -> None:
+    content = np.random.default_rng(0).bytes(size)
+    assert decoded_base64(base64.b64encode(content)) == content
+    assert decoded_base64(base64.b64encode(content).decode()) == content
+
+
+WHOLE_PART = "A" * DECODED
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["A", "AA", "AA=A", "=AAA", "A\nAAA", "é", WHOLE_PART[:-4] + "AA==" + "AAAA", WHOLE_PART + "=", WHOLE_PART + "A"],
+)
+def test_what_is_no_base64_is_refused_wherever_it_is(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        decoded_base64(text)
