@@ -87,7 +87,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
         decoders = Decoders(settings.decode_workers, settings.max_image_pixels)
         admission = Admission(settings.max_images_in_flight, settings.max_uploads, settings.max_upload_memory_bytes)
         classifier = Classifier(server, resolver, decoders, settings)
-        shadows = Shadows(settings, classifier, admission, metrics)
+        shadows = Shadows(settings, classifier, admission, decoders, metrics)
         stopping = Stopping(settings.shutdown_delay_seconds)
         giving_back = asyncio.create_task(give_back_when_idle(admission))
         try:
@@ -110,6 +110,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
                 }
         finally:
             giving_back.cancel()
+            await asyncio.wait([giving_back])
             await shadows.close()
             decoders.close()
             await resolver.close()

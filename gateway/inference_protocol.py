@@ -15,7 +15,8 @@ import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
 from gateway.errors import BadRequest, InvalidTensor
-from gateway.json_tensors import decoded_base64, json_array, json_strings, read_json, write_json
+from gateway.interpreter import copy_of
+from gateway.json_tensors import MAX_JSON_VALUES, decoded_base64, json_array, json_strings, read_json, write_json
 from gateway.pb.serving_pb2 import DataType
 from gateway.tensors import Array, number_dtype
 
@@ -112,7 +113,7 @@ def read_request(body: bytes | bytearray, header_length: str | None) -> InferReq
             raise BadRequest("Inference-Header-Content-Length must be the length of the JSON at the body's start.")
         length = int(header_length)
     try:
-        head = InferJson.model_validate(read_json(body if length == len(body) else body[:length]))
+        head = InferJson.model_validate(read_json(body if length == len(body) else copy_of(body, 0, length)))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the top"
@@ -225,6 +226,8 @@ def _from_bytes(tensor: TensorIn, content: memoryview) -> Array:
         if len(content) != count * dtype.itemsize:
             raise InvalidTensor(f"The input {tensor.name!r} has {len(content)} bytes for shape {tensor.shape}.")
         return np.frombuffer(content, dtype).reshape(shape)
+    if count > MAX_JSON_VALUES:
+        raise InvalidTensor(f"The input {tensor.name!r} has more than the {MAX_JSON_VALUES:,} strings that are taken.")
     values: list[bytes] = []
     position = 0
     while position + 4 <= len(content) and len(values) < count:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gateway.json_numbers import Numbers, Text, let_others_run, read_numbers
+from gateway.interpreter import copy_of, let_others_run
+from gateway.json_numbers import Numbers, Text, read_numbers
 
-LEAST = 1024
+LEAST = 4096
 """Bytes from which an array is worth cutting out."""
 
 _WINDOW = 128 * 2**10
@@ -34,7 +35,7 @@ def cut_numbers(text: Text) -> tuple[Text, dict[str, Numbers]]:
     Raises:
         BadRequest: A regular array has a value that is none.
     """
-    kept: list[Text] = []
+    kept: list[bytes] = []
     found: dict[str, Numbers] = {}
     key, done, lenient = secrets.token_hex(16), 0, None
     for begin, stop in _stretches(text, LEAST):
@@ -48,11 +49,11 @@ def cut_numbers(text: Text) -> tuple[Text, dict[str, Numbers]]:
             continue
         token = f"{key}{len(found):08x}"
         found[token] = numbers
-        kept += [text[done:start], b'"' + token.encode() + b'"']
+        kept += [copy_of(text, done, start), b'"' + token.encode() + b'"']
         done = end
     if not found:
         return text, found
-    return b"".join([*kept, text[done:]]), found
+    return b"".join([*kept, copy_of(text, done, len(text))]), found
 
 
 def put_back(value: object, found: dict[str, Numbers]) -> object:

@@ -8,8 +8,8 @@ takes steps of under a millisecond, and lets the others run after each.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Iterator, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -19,6 +19,7 @@ import numpy.typing as npt
 import orjson
 
 from gateway.errors import BadRequest, InvalidTensor
+from gateway.interpreter import let_others_run
 from gateway.pb.serving_pb2 import DataType
 from gateway.tensors import Array, dtype_name, number_dtype
 
@@ -32,6 +33,9 @@ Text = bytes | bytearray
 
 OUTLINED = 64 * 2**10
 """Bytes of text whose outline is taken at once."""
+
+FEWEST = 64
+"""Values that are worth an array: a shape of few numbers and much whitespace stays a list."""
 
 PARSED = 32 * 2**10
 """Bytes of text that are parsed at once: at most 16,384 numbers."""
@@ -101,7 +105,7 @@ def read_numbers(text: Text, start: int, end: int, *, lenient: bool) -> Numbers 
 
     Returns:
         None where it is not an array of one value or more in each innermost list, all values numbers, booleans or null,
-        and all lists of one level of one length; or where it has 32 KiB without a comma.
+        and all lists of one level of one length; or where it has few values, or 32 KiB without a comma.
 
     Raises:
         BadRequest: It is such an array, but for a value that is none.
@@ -115,7 +119,7 @@ def read_numbers(text: Text, start: int, end: int, *, lenient: bool) -> Numbers 
         outlines.append(_outline(text[begin:stop], counts))
         let_others_run()
     shape = _shape(outlines[0], counts.tolist())
-    if shape is None or not _same(outlines, _regular(shape)):
+    if counts[0] < FEWEST or shape is None or not _same(outlines, _regular(shape)):
         return None
     kinds: set[type] = set()
     pieces, first = [], None
@@ -160,14 +164,6 @@ def taken_dtype(kinds: Set[type], dtype: int, name: str) -> np.dtype[np.generic]
         named = ", ".join(sorted(map(kind_name, strange)))
         raise InvalidTensor(f"The input {name!r} is of type {dtype_name(dtype)}, which does not hold a {named}.")
     return wanted
-
-
-def let_others_run() -> None:
-    """Let go of the interpreter's lock for as long as another thread needs to wake up.
-
-    Who waits for the lock else gets it after 5 ms, however often it is taken and let go meanwhile.
-    """
-    time.sleep(1e-6)
 
 
 def _cuts(text: Text, start: int, end: int, size: int) -> list[int] | None:
@@ -277,13 +273,13 @@ def _packed(values: list[object], *, small: bool) -> tuple[Array, set[type]]:
         except (TypeError, ValueError, OverflowError):
             pass
     kinds = set(map(type, values))
-    for takes, dtype in (({bool}, np.bool_), ({int}, np.int64), ({int, float}, np.float64)):
-        if kinds <= takes:
-            try:
+    if not kinds <= {int, float} and kinds != {bool}:
+        return np.empty(0, np.uint8), kinds
+    for takes, dtype in (({bool}, np.bool_), ({int}, np.int64), ({int}, np.uint64), ({int, float}, np.float64)):
+        with suppress(OverflowError):
+            if kinds <= takes:
                 return np.array(values, dtype), kinds
-            except OverflowError:
-                return np.array(values, np.object_), kinds
-    return np.empty(0, np.uint8), kinds
+    return np.array(values, np.object_), kinds  # of more than 300 digits each, so there are few
 
 
 def _converted(values: Array, dtype: np.dtype[np.generic]) -> Array:
@@ -297,6 +293,8 @@ def _converted(values: Array, dtype: np.dtype[np.generic]) -> Array:
     if dtype.kind == "f":  # from Python's numbers it goes by way of its float
         return values.astype(np.float64).astype(dtype)
     if dtype.kind in "iu":
+        if values.dtype.kind == "f":  # whole numbers that no integer holds together
+            raise OverflowError
         limits = np.iinfo(dtype)  # type: ignore[type-var]
         if values.min() < limits.min or values.max() > limits.max:
             raise OverflowError

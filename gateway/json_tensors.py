@@ -11,8 +11,9 @@ import numpy as np
 import orjson
 
 from gateway.errors import BadRequest, InvalidTensor
+from gateway.interpreter import let_others_run
 from gateway.json_cutting import count, cut_numbers, is_lenient, put_back
-from gateway.json_numbers import MAX_RANK, Numbers, let_others_run, no_string, out_of_range, taken_dtype
+from gateway.json_numbers import MAX_RANK, Numbers, no_string, out_of_range, taken_dtype
 from gateway.pb.serving_pb2 import DataType
 from gateway.tensors import Array
 
@@ -190,13 +191,15 @@ def _string(value: object, name: str) -> bytes:
     raise no_string(type(value), name)
 
 
-def decoded_base64(text: str | bytes) -> bytes:
+def decoded_base64(text: object) -> bytes:
     """The bytes that a text stands for, some at a time: a photo of 4 MB would hold up all other threads for 10 ms.
 
     Raises:
         ValueError: It is not base64.
         TypeError: It is no text.
     """
+    if not isinstance(text, str | bytes):
+        raise TypeError(f"no text: {type(text)}")
     parts = []
     for start in range(0, len(text) or 1, DECODED):
         part = base64.b64decode(text[start : start + DECODED], validate=True)

@@ -14,6 +14,7 @@ from gateway.backend import Selector
 from gateway.calls import Call
 from gateway.classifier import Classification, Classifier, Ranked
 from gateway.deadline import Deadline
+from gateway.decoding import Decoders
 from gateway.errors import GatewayError, Overloaded, UnknownVersion
 from gateway.metrics import Metrics
 from gateway.resolver import ContractResolver
@@ -106,11 +107,14 @@ class Shadows:
     dropped where more than half of either would be taken then, so that a slow shadow leaves callers the other half.
     """
 
-    def __init__(self, settings: Settings, classifier: Classifier, admission: Admission, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, classifier: Classifier, admission: Admission, decoders: Decoders, metrics: Metrics
+    ) -> None:
         self._shadows = settings.shadows
         self._timeout_seconds = settings.request_timeout_seconds
         self._classifier = classifier
         self._admission = admission
+        self._decoders = decoders
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -186,6 +190,9 @@ class Shadows:
             logger.exception("shadow %s of %s", options.name, model)
             self._count(answer, options, "failed", len(uploads))
             return
+        finally:
+            held = [one for one in uploads if not isinstance(one, GatewayError)]
+            self._decoders.free(held, sum(len(piece) for one in held for piece in one))
         for given, copied in zip(answer.results, shadow.results, strict=True):
             if isinstance(given, Ranked) and isinstance(copied, Ranked):
                 same = given.predictions[0][0] == copied.predictions[0][0]

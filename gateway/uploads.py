@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from python_multipart.exceptions import FormParserError
@@ -15,7 +16,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from gateway.errors import BadRequest, GatewayError, UnsupportedRequest, UploadTooLarge
-from gateway.json_numbers import let_others_run
+from gateway.interpreter import let_others_run
 
 SINGLE_FIELDS = ("dog_image", "image", "file")
 """Names under which one image may be sent."""
@@ -48,7 +49,7 @@ ImageBytes = list[bytes | memoryview]
 
 @dataclass(slots=True)
 class Upload:
-    """One image file as it was sent.
+    """One image file as it was sent, or another body.
 
     Attributes:
         filename: The name the client gave, without its folders; None where it gave none.
@@ -57,6 +58,7 @@ class Upload:
         size: Bytes in all pieces.
         error: Set where this file went over its limit; `data` is then empty.
         before: Bytes of the files before it in the same request.
+        _filled: Bytes in the last block; 0 where there is none, or it is full.
     """
 
     filename: str | None = None
@@ -64,8 +66,7 @@ class Upload:
     size: int = 0
     error: GatewayError | None = None
     before: int = 0
-    _block: memoryview | None = None
-    _block_filled: int = 0
+    _filled: int = 0
 
     def append(self, piece: bytes) -> None:
         """Take the next bytes."""
@@ -74,17 +75,18 @@ class Upload:
             self.data.append(piece)
             return
         while piece:
-            if self._block is None:
-                self._block = memoryview(mmap.mmap(-1, BLOCK_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
-                self._block_filled = 0
-                self.data.append(self._block)
-            start = self._block_filled
-            self._block_filled = end = min(start + len(piece), BLOCK_BYTES)
-            self._block[start:end] = piece[: end - start]
-            self.data[-1] = self._block[:end]
+            if not self._filled:
+                mapped = mmap.mmap(-1, BLOCK_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+                self.data.append(memoryview(mapped))
+            last = self.data[-1]
+            assert isinstance(last, memoryview)
+            start = self._filled
+            end = min(start + len(piece), BLOCK_BYTES)
+            block = memoryview(last.obj)
+            block[start:end] = piece[: end - start]
+            self.data[-1] = block[:end]
+            self._filled = end % BLOCK_BYTES
             piece = piece[end - start :]
-            if end == BLOCK_BYTES:
-                self._block = None
 
     @property
     def content(self) -> ImageBytes | GatewayError:
@@ -120,8 +122,9 @@ def join_body(pieces: ImageBytes) -> bytearray:
 def _taken(pieces: ImageBytes) -> list[bytes]:
     """The pieces out of a list, all as bytes: of them alone, and not of views, a join lets go of the interpreter."""
     taken = []
+    pieces.reverse()
     while pieces:
-        piece = pieces.pop(0)
+        piece = pieces.pop()
         taken.append(bytes(piece))
         if len(piece) == BLOCK_BYTES:
             let_others_run()
@@ -146,9 +149,9 @@ async def read_upload(request: Request, *, max_bytes: int) -> Upload:
     """
     media_type, boundary = _content_type(request)
     if media_type == "multipart/form-data":
-        form = _Form(boundary, SINGLE_FIELDS, max_files=1, max_file_bytes=max_bytes)
-        await _receive(request, form.feed, max_bytes + FORM_OVERHEAD_BYTES, max_bytes)
-        [upload] = form.finish()
+        with closing(_Form(boundary, SINGLE_FIELDS, max_files=1, max_file_bytes=max_bytes)) as form:
+            await _receive(request, form.feed, max_bytes + FORM_OVERHEAD_BYTES, max_bytes)
+            [upload] = form.finish()
         if upload.error is not None:
             raise upload.error
         return upload
@@ -176,9 +179,9 @@ async def read_uploads(request: Request, *, max_files: int, max_file_bytes: int,
     media_type, boundary = _content_type(request)
     if media_type != "multipart/form-data":
         raise UnsupportedRequest("A batch is sent as a multipart form with one file part for each image.")
-    form = _Form(boundary, BATCH_FIELDS, max_files=max_files, max_file_bytes=max_file_bytes)
-    await _receive(request, form.feed, max_bytes, max_bytes)
-    return form.finish()
+    with closing(_Form(boundary, BATCH_FIELDS, max_files=max_files, max_file_bytes=max_file_bytes)) as form:
+        await _receive(request, form.feed, max_bytes, max_bytes)
+        return form.finish()
 
 
 async def read_body(request: Request, *, max_bytes: int) -> Upload:
@@ -237,6 +240,7 @@ class _Form:
         self._uploads: list[Upload] = []
         self._others: list[str] = []
         self._skipped = 0
+        self._file_bytes = 0
         self._current: Upload | None = None
         self._disposition = bytearray()
         self._header_name = bytearray()
@@ -271,14 +275,19 @@ class _Form:
 
     def finish(self) -> list[Upload]:
         """The files, when the body is at its end."""
-        # It refers to this form's methods: a cycle, in which the files would stay until the next full collection.
-        del self._parser
         if not self._complete:
             raise BadRequest("The multipart form ends before its closing boundary.")
         if not self._uploads:
             found = f"; it has {_listed(tuple(self._others[:5]))}" if self._others else ""
             raise BadRequest(f"The form has no file named {_listed(self._fields)}{found}.")
         return self._uploads
+
+    def close(self) -> None:
+        """Let go of the parser, which refers to this form's methods.
+
+        In that cycle the files would stay until the next full collection.
+        """
+        del self._parser
 
     def _part_begins(self) -> None:
         self._current = None
@@ -315,7 +324,7 @@ class _Form:
                 f"The form has more than the {self._max_files} images that are accepted at once.",
                 limit=self._max_files,
             )
-        self._current = Upload(_basename(filename), before=sum(one.size for one in self._uploads))
+        self._current = Upload(_basename(filename), before=self._file_bytes)
         self._uploads.append(self._current)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
@@ -331,6 +340,7 @@ class _Form:
             )
             return
         upload.append(data[start:end])
+        self._file_bytes += end - start
 
     def _form_ends(self) -> None:
         self._complete = True

@@ -182,10 +182,10 @@ async def _classified(
         array = await parts.in_thread(lambda texts: from_base64(texts, name), array, deadline)
     if array.ndim not in (1, 2) or array.size == 0 or array.size != len(array):
         raise errors.InvalidTensor(f"The input {name!r} must be of shape [n] or [n, 1], one image an element.")
-    uploads = [[one] for one in array.ravel().tolist()]
     limit = parts.settings.max_batch_images
-    if len(uploads) > limit:
-        raise errors.InvalidTensor(f"{len(uploads)} images are more than the {limit} that are taken at once.")
+    if array.size > limit:
+        raise errors.InvalidTensor(f"{array.size} images are more than the {limit} that are taken at once.")
+    uploads = [[one] for one in array.ravel().tolist()]
     call.images = len(uploads)
     with parts.admit(len(uploads) - 1):
         answer = await parts.classifier.classify(model, selector, uploads, _top_k(parts, asked), deadline, call)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from gateway.inference_protocol import from_base64
+from gateway.json_tensors import MAX_JSON_VALUES
 from gateway.pb.serving_pb2 import DataType
 from gateway.settings import Settings
 from gateway.tensors import Array
@@ -175,6 +176,17 @@ def test_binary_strings_that_contradict_their_lengths_are_400(client: httpx.Clie
     headers = {"inference-header-content-length": str(len(head))}
     answer = client.post("/v2/models/colours/infer", content=head + content, headers=headers)
     assert answer.status_code == 400, answer.text
+
+
+def test_more_binary_strings_than_anybody_takes_are_400_before_they_are_read(client: httpx.Client) -> None:
+    content = bytes(4 * (MAX_JSON_VALUES + 1))
+    shape = [MAX_JSON_VALUES + 1]
+    described = {"name": "i", "shape": shape, "datatype": "BYTES", "parameters": {"binary_data_size": len(content)}}
+    head = json.dumps({"inputs": [described]}).encode()
+    headers = {"inference-header-content-length": str(len(head))}
+    answer = client.post("/v2/models/colours/infer", content=head + content, headers=headers)
+    assert answer.status_code == 400
+    assert "more than the 50,000 strings" in answer.json()["error"]
 
 
 def image(data: bytes) -> str:

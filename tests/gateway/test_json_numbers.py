@@ -159,6 +159,7 @@ def sizes(whole: int, least: int, piece: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_tensors, "WHOLE", whole)
         patch.setattr(json_cutting, "LEAST", least)
+        patch.setattr(json_numbers, "FEWEST", 1)
         patch.setattr(json_numbers, "OUTLINED", piece)
         patch.setattr(json_numbers, "PARSED", piece)
         yield
@@ -319,6 +320,14 @@ def test_base64_of_any_length_is_read(size: int) -> None:
     assert decoded_base64(base64.b64encode(content).decode()) == content
 
 
+@pytest.mark.parametrize("given", [{}, [], 5, None, True])
+def test_base64_that_is_no_text_is_refused(given: object) -> None:
+    with pytest.raises(TypeError, match="no text"):
+        decoded_base64(given)
+    with pytest.raises(InvalidTensor, match="not base64"):
+        json_array({"b64": given}, DataType.DT_STRING, "x")
+
+
 WHOLE_PART = "A" * DECODED
 
 
@@ -329,3 +338,21 @@ WHOLE_PART = "A" * DECODED
 def test_what_is_no_base64_is_refused_wherever_it_is(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         decoded_base64(text)
+
+
+def test_whole_numbers_of_every_size_stay_arrays() -> None:
+    for values in ([2**64 - 1] * 5000, [-1, 2**63] * 5000):
+        numbers = read_json(json.dumps(values).encode())
+        assert isinstance(numbers, Numbers)
+        assert all(piece.dtype != np.object_ for piece in numbers.pieces)
+        np.testing.assert_array_equal(numbers.array(DataType.DT_DOUBLE, "x"), np.array(values, np.float64))
+        with pytest.raises(InvalidTensor, match="out of the range"):
+            numbers.array(DataType.DT_INT64, "x")
+
+
+def test_a_few_numbers_among_much_whitespace_stay_a_list() -> None:
+    body = b'{"shape": [1,' + b" " * 10_000 + b'2], "data": [' + b"7," * 50_000 + b"7]}"
+    value = read_json(body)
+    assert isinstance(value, dict)
+    assert value["shape"] == [1, 2]
+    assert isinstance(value["data"], Numbers)

@@ -220,6 +220,17 @@ def test_a_model_that_takes_another_size_in_its_next_version_is_prepared_for_ane
         assert gateway.post("/api/v1/predict_breed", content=photo("blue")).json()["breed"] == "blue"
 
 
+def test_a_model_that_takes_another_dtype_in_its_next_version_is_prepared_for_anew(
+    start: Start, model_server: ColourServer
+) -> None:
+    gateway = start(model_options={"colours": {"pixel_range": [0, 1]}})
+    forms = [(UINT8, colour_scores), (FLOAT, unit), (UINT8, colour_scores)]
+    for version, (dtype, scores) in enumerate(forms, start=1):
+        foreign = ForeignModel({"x": (dtype, (-1, 8, 8, 3))}, {"y": (FLOAT, (-1, 3))}, scores)
+        model_server.models["colours"] = {version: foreign}
+        assert gateway.post("/api/v1/predict_breed", content=photo("blue")).json()["breed"] == "2"
+
+
 def test_a_republished_version_of_the_same_number_is_noticed(start: Start, model_server: ColourServer) -> None:
     gateway = start(model_refresh_seconds=0.01)
     assert gateway.post("/api/v1/predict_breed", content=photo("red")).json()["breed"] == "red"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -7,8 +8,11 @@ from collections.abc import Callable, Iterator
 import httpx
 import numpy as np
 import pytest
+from starlette.requests import Request
+from starlette.types import Message
 
-from gateway.uploads import BLOCK_BYTES, LOOSE_BYTES, Upload, join_body, join_pieces
+from gateway.errors import BadRequest
+from gateway.uploads import BLOCK_BYTES, LOOSE_BYTES, Upload, join_pieces, read_upload
 from tests.gateway.conftest import photo
 
 Start = Callable[..., httpx.Client]
@@ -118,6 +122,32 @@ def test_an_upload_is_whole_whatever_its_size_and_its_pieces(extra: int, piece: 
     assert upload.size == len(sent)
     assert join_pieces(upload.data) == sent
     assert join_pieces(upload.data) == sent
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.mark.anyio
+async def test_the_files_of_an_upload_that_is_cut_off_are_freed_at_once() -> None:
+    body, headers = form(('name="image"; filename="a.png"', b"x" * 100_000), closed=False)
+    messages: Iterator[Message] = iter(
+        [{"type": "http.request", "body": body, "more_body": True}, {"type": "http.disconnect"}]
+    )
+
+    async def receive() -> Message:
+        return next(messages)
+
+    scope = {"type": "http", "method": "POST", "headers": [(name.encode(), headers[name].encode()) for name in headers]}
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(BadRequest, match="cut off"):
+            await read_upload(Request(scope, receive), max_bytes=2**20)
+        assert not [one for one in gc.get_objects() if isinstance(one, Upload)]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("in_a_form", [True, False], ids=["form", "body"])
