@@ -137,10 +137,15 @@ def form_request(path: str, host: str, fields: Sequence[tuple[str, str, bytes]])
         for name, filename, content in fields
     )
     body += f"--{BOUNDARY}--\r\n".encode()
-    headers: Mapping[str, str] = {
-        "Host": host,
-        "Content-Type": f"multipart/form-data; boundary={BOUNDARY}",
-        "Content-Length": str(len(body)),
-    }
+    return _post(path, host, f"multipart/form-data; boundary={BOUNDARY}", body)
+
+
+def json_request(path: str, host: str, body: bytes) -> bytes:
+    """A POST of JSON."""
+    return _post(path, host, "application/json", body)
+
+
+def _post(path: str, host: str, content_type: str, body: bytes) -> bytes:
+    headers: Mapping[str, str] = {"Host": host, "Content-Type": content_type, "Content-Length": str(len(body))}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body

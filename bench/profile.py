@@ -11,21 +11,24 @@ from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
+import numpy as np
 import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench.clients import HttpCaller, form_request
+from bench.clients import HttpCaller, form_request, json_request
 from bench.compare import meters
+from bench.idle_server import MODEL, SIZE
 from bench.load import closed_loop
-from bench.processes import LOOPBACK
-from bench.systems import GATEWAY_PATH, Started, System, started, systems
+from bench.processes import LOOPBACK, Server, free_port
+from bench.systems import GATEWAY_PATH, Started, System, available, started, systems
 
 CALLERS = 8
 SECONDS = 8
 LARGE_BYTES = 24 * 2**20
 PHONE_BYTES = 3 * 2**20
 BATCH = 64
+WATCHED = ("bench.watched_gateway",)
 
 AREAS = {
     "decode and resize": ("PIL/", "gateway/images.py", "gateway/image_formats.py"),
@@ -46,6 +49,7 @@ class Seen(TypedDict):
     """What the watch on the event loop answers."""
 
     longest_ms: float
+    late_ms: list[float]
     over_5_ms: int
     longest: list[str]
     collection_ms: float
@@ -62,7 +66,7 @@ def run(
     output: Path,
 ) -> None:
     """Says which threads of the gateway take processor time, and what in them, and then watches its event loop."""
-    with started(base_path, model, photos[0], logs, target=target, gateway=["bench.watched_gateway"]) as running:
+    with started(base_path, model, photos[0], logs, target=target, gateway=WATCHED) as running:
         gateway = next(one for one in systems(running, model, photos) if one.name == "gateway")
         _threads(console, running, gateway, len(photos))
         folded = logs / "folded.txt"
@@ -82,6 +86,7 @@ def run(
         (output / "gateway-folded.txt").write_text(folded.read_text(), encoding="utf-8")
         console.print(f"written: {output / 'gateway-folded.txt'} (folded stacks, for a flame graph)")
         _watch(console, running.gateway_port, photos)
+    _watch_tensors(console, photos, logs)
 
 
 def _threads(console: Console, running: Started, gateway: System, photos: int) -> None:
@@ -145,9 +150,7 @@ def _watch(console: Console, port: int, photos: Sequence[bytes]) -> None:
         ("photos of 3 MB", [_form(GATEWAY_PATH, [_padded(one, PHONE_BYTES)]) for one in photos[:20]], 2 * CALLERS),
         ("photos and batches of 64", [*single[:3], _form(f"{GATEWAY_PATH}/batch", [*photos, *photos][:BATCH])], 4),
     ):
-        _ask(port, "/watch/reset")
-        closed_loop(partial(HttpCaller, LOOPBACK, port, requests), callers, 5, range(len(requests)), dict)
-        seen = _ask(port, "/watch")
+        seen = _seen(port, requests, callers)
         console.print(
             f"event loop under {name}: held up for {seen['longest_ms']:.1f} ms of CPU at most, "
             f"{seen['over_5_ms']} times over 5 ms; "
@@ -155,6 +158,33 @@ def _watch(console: Console, port: int, photos: Sequence[bytes]) -> None:
         )
         for line in seen["longest"]:
             console.print(f"  {line}", markup=False, highlight=False)
+
+
+def _watch_tensors(console: Console, photos: Sequence[bytes], logs: Path) -> None:
+    """How late a timer of the event loop is while tensors come in as JSON, beside a model server that costs nothing."""
+    port = free_port()
+    idle = Server("idle server", ["bench.idle_server", "--port", str(port)], {}, logs / "idle.log")
+    try:
+        idle.wait_until(lambda: available(f"{LOOPBACK}:{port}", MODEL))
+        with started(None, MODEL, photos[0], logs, target=f"{LOOPBACK}:{port}", gateway=WATCHED) as running:
+            for images in (1, 16, 32):
+                pixels = np.random.default_rng(0).integers(0, 256, (images, SIZE, SIZE, 3), np.uint8)
+                body = json.dumps({"signature_name": "pixels", "inputs": pixels.tolist()}).encode()
+                seen = _seen(running.gateway_port, [json_request(f"/v1/models/{MODEL}:predict", LOOPBACK, body)], 1)
+                late = seen["late_ms"]
+                console.print(
+                    f"event loop under JSON of {images} images, {len(body) / 2**20:.1f} MB: held up for "
+                    f"{seen['longest_ms']:.1f} ms of CPU at most; a timer of 1 ms was late by more than "
+                    f"{np.percentile(late, 99.9):.1f} ms once in 1,000 times, by {late[0]:.1f} ms at most"
+                )
+    finally:
+        idle.stop()
+
+
+def _seen(port: int, requests: Sequence[bytes], callers: int) -> Seen:
+    _ask(port, "/watch/reset")
+    closed_loop(partial(HttpCaller, LOOPBACK, port, requests), callers, 5, range(len(requests)), dict)
+    return _ask(port, "/watch")
 
 
 def _padded(photo: bytes, size: int) -> bytes:

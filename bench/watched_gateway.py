@@ -3,6 +3,9 @@
 Every callback that the loop runs is timed in processor time of its thread: the longest is how long the loop is ever
 held up by the gateway's own doing, garbage collection included, and not by other processes that had the core. uvloop
 lets nobody look, so asyncio's own loop stands in for it; the callbacks are the same.
+
+A thread that keeps the interpreter to itself holds the loop up too. That shows in how late a timer is, as does whoever
+else has the core: it says something only beside a model server that computes nothing.
 """
 
 import asyncio
@@ -15,6 +18,9 @@ from fastapi import FastAPI
 
 LONG_SECONDS = 0.005
 """A callback that takes longer is counted, and named: that takes time of its own."""
+
+TIMER_SECONDS = 0.001
+"""Of the timer whose lateness is taken."""
 
 NAMED = 5
 """Of these, the longest."""
@@ -30,6 +36,7 @@ class Watch:
     def forget(self) -> None:
         """Begins anew."""
         self.longest = 0.0
+        self.late: list[float] = []
         self.over: list[tuple[float, str]] = []
         self.collections: list[float] = []
         self.collection_started = 0.0
@@ -61,11 +68,19 @@ class Watch:
         self.forget()
         if not self.installed:
             self.install()
+            self.timer = asyncio.create_task(self._time())
         return {}
 
+    async def _time(self) -> None:
+        while True:
+            due = time.perf_counter() + TIMER_SECONDS
+            await asyncio.sleep(TIMER_SECONDS)
+            self.late.append(time.perf_counter() - due)
+
     async def read(self) -> dict[str, object]:
-        """The longest, in milliseconds; how many took over 5, and what they were; all threads by name."""
+        """The longest, in milliseconds; how many took over 5, and what they were; how late a timer was; all threads."""
         return {
+            "late_ms": [late * 1e3 for late in sorted(self.late, reverse=True)],
             "longest_ms": self.longest * 1e3,
             "over_5_ms": len(self.over),
             "longest": [f"{taken * 1e3:.1f} ms {what}" for taken, what in sorted(self.over, reverse=True)[:NAMED]],

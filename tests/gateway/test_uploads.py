@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from gateway.errors import BadRequest
-from gateway.uploads import BLOCK_BYTES, LOOSE_BYTES, Upload, join_pieces, read_upload
+from gateway.uploads import BLOCK_BYTES, LOOSE_BYTES, Upload, join_body, join_pieces, read_upload
 from tests.gateway.conftest import photo
 
 Start = Callable[..., httpx.Client]
