@@ -19,16 +19,14 @@ from gateway.calls import Call
 from gateway.contract import Contract
 from gateway.deadline import Deadline
 from gateway.decoding import Decoders
-from gateway.joining import Expected, Joiner
+from gateway.joining import Expected, Joiner, Pixels, Scores
 from gateway.pb.serving_pb2 import DataType, Tensor
 from gateway.resolver import ContractResolver, Served
 from gateway.settings import Settings
 from gateway.tensors import TensorError, Wire, number_array, stacked, string_tensor
 from gateway.uploads import ImageBytes, join_pieces
 
-Pixels = npt.NDArray[np.uint8 | np.float32]
 Prepared = Pixels | bytes
-Scores = npt.NDArray[np.float32]
 
 SCORE_DECIMALS = 6
 """Digits of a score that mean something: padding a batch already moves the seventh."""

@@ -14,10 +14,11 @@ import numpy.typing as npt
 from gateway import errors, images
 from gateway.backend import Backend, Selector
 from gateway.calls import Call, Stage
-from gateway.classifier import Pixels, Ranked, checked_scores, image_error, rank_labels
+from gateway.classifier import Ranked, checked_scores, image_error, rank_labels
 from gateway.contract import EXPLAIN, Contract
 from gateway.deadline import Deadline
 from gateway.decoding import Decoders
+from gateway.joining import Pixels
 from gateway.overlay import Box, paint_heat
 from gateway.pb.serving_pb2 import Tensor
 from gateway.resolver import ContractResolver, Served

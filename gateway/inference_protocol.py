@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from gateway.errors import BadRequest, InvalidTensor
 from gateway.interpreter import copy_of
+from gateway.json_numbers import MAX_RANK
 from gateway.json_tensors import MAX_JSON_VALUES, decoded_base64, json_array, json_strings, read_json, write_json
 from gateway.pb.serving_pb2 import DataType
 from gateway.tensors import Array, number_dtype
@@ -43,8 +44,6 @@ DATATYPES: dict[int, str] = {
 _WIRE_DTYPES = {name: number for number, name in DATATYPES.items()}
 _NAMES = {str(dtype): name for number, name in DATATYPES.items() if (dtype := number_dtype(number)) is not None}
 
-_MAX_RANK = 16
-
 _MAX_ELEMENTS = 2**31
 """A message holds fewer; sizes beyond what numpy counts make it fail even where another size is zero."""
 
@@ -56,7 +55,7 @@ class TensorIn(BaseModel):
     """An input as JSON describes it."""
 
     name: str = Field(max_length=256)
-    shape: list[int] = Field(max_length=_MAX_RANK)
+    shape: list[int] = Field(max_length=MAX_RANK)
     datatype: str = Field(max_length=16)
     parameters: dict[str, object] = Field(default_factory=dict)
     data: object = None
