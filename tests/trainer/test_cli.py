@@ -282,6 +282,8 @@ def silent_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+        # One that an earlier test's request made has read the proxies of its time.
+        monkeypatch.setattr("urllib.request._opener", None)
         yield
 
 
