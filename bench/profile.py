@@ -101,10 +101,10 @@ def _threads(console: Console, running: Started, gateway: System, photos: int) -
     load = closed_loop(gateway.connect, CALLERS, SECONDS, range(photos), read)
     names = _ask(running.gateway_port, "/watch")["threads"]
     before, after = seen
-    spent: dict[str, float] = dict.fromkeys(("event loop", "decode and resize", "gRPC's own"), 0.0)
+    spent: dict[str, float] = dict.fromkeys(("event loop", "decode and resize", "gRPC and others"), 0.0)
     for thread, seconds in after.items():
         name = names.get(str(thread), "")
-        kind = "event loop" if name == "MainThread" else "decode and resize" if "decode" in name else "gRPC's own"
+        kind = "event loop" if name == "MainThread" else "decode and resize" if "decode" in name else "gRPC and others"
         spent[kind] += seconds - before.get(thread, 0.0)
     console.print(f"Gateway: CPU of a request by thread, {CALLERS} callers")
     table = Table()

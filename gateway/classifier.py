@@ -19,7 +19,7 @@ from gateway.calls import Call
 from gateway.contract import Contract
 from gateway.deadline import Deadline
 from gateway.decoding import Decoders
-from gateway.joining import Expected, Joiner, Pixels, Scores
+from gateway.joining import MAX_REQUEST_BYTES, Expected, Joiner, Pixels, Scores
 from gateway.pb.serving_pb2 import DataType, Tensor
 from gateway.resolver import ContractResolver, Served
 from gateway.settings import Settings
@@ -34,9 +34,6 @@ SCORE_DECIMALS = 6
 
 RANKED_AT_ONCE = 8
 """Images whose scores are sorted on the event loop; those of a larger batch are in a thread: 64 of 1,000 take 4 ms."""
-
-MAX_REQUEST_BYTES = 5_000_000
-"""Of pixels in one PredictRequest, where that is several images: to copy and send 19 MB takes the event loop 15 ms."""
 
 ROUNDING = 0.01
 """How far scores may be outside of 0 to 1: the next number after 1 is 1.008 in bfloat16."""

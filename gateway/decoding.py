@@ -70,7 +70,9 @@ class Decoders:
             raise DeadlineExceeded("The images were not decoded within the request's deadline.") from None
 
     def free(self, held: Iterable[Clearable], size: int) -> None:
-        """Empty lists that nobody uses any more, in a thread where they are large.
+        """Empty lists in a thread if they are large, once their request is over.
+
+        A decode that has begun may still be at one; nobody waits for what it makes of it.
 
         Args:
             held: The lists.

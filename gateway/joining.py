@@ -35,6 +35,9 @@ WAIT_SECONDS = 0.02
 WAIT_SHARE = 0.5
 """The same as a share of what the last answer took: a graphics card may answer sooner than a photo is decoded."""
 
+MAX_REQUEST_BYTES = 5_000_000
+"""Of pixels in one PredictRequest, where that is several photos: to copy and send 19 MB takes the event loop 15 ms."""
+
 ALONE_SECONDS = 60.0
 """For how long each photo has its own request after several together were refused."""
 
@@ -145,7 +148,8 @@ class Joiner:
 
     async def send(self, traffic: _Traffic, pixels: Pixels, deadline: Deadline) -> Scores:
         """Scores of a photo that is not being decoded any more; see `Expected.scores`."""
-        if self._max_photos == 1 or (not traffic.waiting and self._is_time(traffic)):
+        alone = self._max_photos == 1 or pixels.nbytes * self._max_photos > MAX_REQUEST_BYTES
+        if alone or (not traffic.waiting and self._is_time(traffic)):
             return await self._send_alone(traffic, pixels, deadline)
         photo = _Photo(pixels, deadline, request_id.get(), asyncio.get_running_loop().create_future())
         traffic.waiting.append(photo)

@@ -28,7 +28,7 @@ from gateway.errors import (
     UnsupportedModel,
 )
 from gateway.images import Target
-from gateway.joining import WAIT_SECONDS, Joiner, Pixels, Scores, longest_wait
+from gateway.joining import MAX_REQUEST_BYTES, WAIT_SECONDS, Joiner, Pixels, Scores, longest_wait
 from gateway.pb.serving_pb2 import DataType
 from tests.colour_server import COLOURS as COLOUR_NAMES
 from tests.colour_server import ColourServer, ForeignModel, colour_scores
@@ -95,10 +95,13 @@ async def until(true: Callable[[], bool]) -> None:
 class Callers:
     """Callers of one joiner, each with one photo; the value of its pixel is its name."""
 
-    def __init__(self, server: Requests, max_photos: int = 4, wait: float = 60.0, servers: int = 1) -> None:
+    def __init__(
+        self, server: Requests, max_photos: int = 4, wait: float = 60.0, servers: int = 1, side: int = 1
+    ) -> None:
         self.joiner = Joiner(server.send, max_photos, lambda: servers, self._longest_wait)
         self.contract = CONTRACT
         self.wait = wait
+        self.side = side
         self.last_answers: list[float] = []
         self.pixels: list[weakref.ref[Pixels]] = []
         self.decoded: dict[int, asyncio.Event] = {}
@@ -117,7 +120,7 @@ class Callers:
             await self.decoded[value].wait()
             if not readable:
                 return -1.0
-            pixels = np.full((1, 1, 3), value, np.uint8)
+            pixels = np.full((self.side, self.side, 3), value, np.uint8)
             self.pixels.append(weakref.ref(pixels))
             return float((await expected.scores(pixels, deadline))[0])
 
@@ -127,6 +130,12 @@ class Callers:
         for value in values:
             self.decoded[value].set()
             await asyncio.sleep(0)
+
+    async def come(self, *values: int) -> list[asyncio.Task[float]]:
+        """Callers whose photos are decoded at once."""
+        called = [self.call(value) for value in values]
+        await self.decode(*values)
+        return called
 
 
 async def busy(server: Requests, callers: Callers, photos: int = 4) -> None:
@@ -279,8 +288,7 @@ async def test_only_an_answer_says_how_long_the_server_takes(server: Requests) -
 async def test_nothing_of_a_photo_is_left_when_it_is_answered_or_has_failed(server: Requests, callers: Callers) -> None:
     await busy(server, callers)
     for number, fails in enumerate((False, True)):
-        others = [callers.call(value) for value in (1, 2)]
-        await callers.decode(1, 2)
+        others = await callers.come(1, 2)
         await server.until(number + 1)
         if fails:
             server.answers[number].set_exception(ModelServerUnavailable("away"))
@@ -318,7 +326,16 @@ async def test_a_full_request_waits_for_nobody(server: Requests) -> None:
 async def test_each_has_a_request_of_its_own_where_only_one_may_be_in_it(server: Requests) -> None:
     callers = Callers(server, max_photos=1)
     await busy(server, callers)
-    for value in (1, 2):
+    await callers.come(1, 2)
+    await server.until(2)
+    assert server.values == [[1], [2]]
+
+
+async def test_each_has_a_request_of_its_own_where_several_are_too_large_for_one(server: Requests) -> None:
+    side = int((MAX_REQUEST_BYTES / 3 / 4) ** 0.5) + 1
+    callers = Callers(server, side=side)
+    await busy(server, callers)
+    for value in (1, 2, 3):
         callers.call(value)
     await callers.decode(1, 2)
     await server.until(2)
@@ -365,8 +382,7 @@ async def test_a_caller_that_goes_takes_along_its_photo_and_no_other(server: Req
 
 async def test_a_request_is_cancelled_when_all_its_callers_are_gone(server: Requests, callers: Callers) -> None:
     await busy(server, callers)
-    others = [callers.call(value) for value in (1, 2)]
-    await callers.decode(1, 2)
+    others = await callers.come(1, 2)
     await server.until(1)
     others[0].cancel()
     await asyncio.wait([others[0]])
@@ -397,18 +413,14 @@ async def test_what_fails_together_is_asked_for_alone_and_so_is_what_follows(
     server.sent.clear()
     server.answers.clear()
     await busy(server, callers)
-    for value in (3, 4):
-        callers.call(value)
-    await callers.decode(3, 4)
+    await callers.come(3, 4)
     await server.until(2)
     assert server.values == [[3], [4]]
 
 
 async def test_those_who_wait_when_a_request_is_refused_go_alone_too(server: Requests, callers: Callers) -> None:
     await busy(server, callers)
-    for value in (1, 2):
-        callers.call(value)
-    await callers.decode(1, 2)
+    await callers.come(1, 2)
     await server.until(1)
     for value in (3, 4, 5):
         callers.call(value)
@@ -459,8 +471,7 @@ async def test_what_is_nobodys_fault_is_told_to_all_and_not_tried_again(
     server: Requests, callers: Callers, failure: BaseException, told: type[Exception]
 ) -> None:
     await busy(server, callers)
-    others = [callers.call(value) for value in (1, 2)]
-    await callers.decode(1, 2)
+    others = await callers.come(1, 2)
     await server.until(1)
     server.answers[0].set_exception(failure)
     for one in others:
@@ -471,9 +482,7 @@ async def test_what_is_nobodys_fault_is_told_to_all_and_not_tried_again(
 
 async def test_the_model_server_is_told_the_ids_of_all(server: Requests, callers: Callers) -> None:
     await busy(server, callers)
-    for value in (1, 2):
-        callers.call(value)
-    await callers.decode(1, 2)
+    await callers.come(1, 2)
     await server.until(1)
     assert [said for *_, said in server.sent] == ["id1,id2"]
 
