@@ -17,7 +17,7 @@ _WINDOW = 128 * 2**10
 """Bytes that are looked through at once: some tenths of a millisecond."""
 
 _PAUSE = 1000
-"""Values that are looked at before other threads may run."""
+"""Values of one list or object that are looked at before other threads may run."""
 
 _BOUNDS = np.isin(np.arange(256), [ord(character) for character in '"{}'])
 
@@ -69,7 +69,6 @@ def put_back(value: object, found: dict[str, Numbers]) -> object:
 
     top = [value]
     waiting: list[list[object] | dict[str, object]] = [top]
-    looked = 0
     while waiting:
         holder = waiting.pop()
         pairs = list(holder.items()) if isinstance(holder, dict) else []
@@ -78,10 +77,7 @@ def put_back(value: object, found: dict[str, Numbers]) -> object:
                 holder.update((name, now(one)) for name, one in pairs[start : start + _PAUSE])
             else:
                 holder[start : start + _PAUSE] = map(now, holder[start : start + _PAUSE])
-            looked += min(_PAUSE, len(holder) - start)
-            if looked >= _PAUSE:
-                looked = 0
-                let_others_run()
+            let_others_run()
     return top[0]
 
 
@@ -108,6 +104,7 @@ def _stretches(text: Text, least: int) -> Iterator[tuple[int, int]]:
         places = np.flatnonzero(_BOUNDS[window])
         slash = window == ord("\\")
         if slashes or slash.any():
+            # A quote counts unless there is an odd number of backslashes just before it.
             before = -1 - slashes  # of whatever is no backslash, the last before this window
             plain = np.where(slash, before, np.arange(len(window)))
             plain = np.maximum.accumulate(np.concatenate(([before], plain)))
