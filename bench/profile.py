@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -161,24 +162,40 @@ def _watch(console: Console, port: int, photos: Sequence[bytes]) -> None:
 
 
 def _watch_tensors(console: Console, photos: Sequence[bytes], logs: Path) -> None:
-    """How late a timer of the event loop is while tensors come in as JSON, beside a model server that costs nothing."""
+    """How late a timer of the event loop is while JSON comes in, beside a model server that costs nothing."""
     port = free_port()
     idle = Server("idle server", ["bench.idle_server", "--port", str(port)], {}, logs / "idle.log")
     try:
         idle.wait_until(lambda: available(f"{LOOPBACK}:{port}", MODEL))
         with started(None, MODEL, photos[0], logs, target=f"{LOOPBACK}:{port}", gateway=WATCHED) as running:
-            for images in (1, 16, 32):
-                pixels = np.random.default_rng(0).integers(0, 256, (images, SIZE, SIZE, 3), np.uint8)
-                body = json.dumps({"signature_name": "pixels", "inputs": pixels.tolist()}).encode()
-                seen = _seen(running.gateway_port, [json_request(f"/v1/models/{MODEL}:predict", LOOPBACK, body)], 1)
+            lists = [(f"{images} images as lists", *_nested_lists(images)) for images in (1, 16, 32)]
+            texts = [
+                (f"{count} photos of {size / 2**20:g} MB in base64", *_base64([_padded(photos[0], size)] * count))
+                for count, size in ((1, PHONE_BYTES), (7, PHONE_BYTES))
+            ]
+            for name, path, body in [*lists, *texts]:
+                seen = _seen(running.gateway_port, [json_request(path, LOOPBACK, body)], 1)
                 late = seen["late_ms"]
                 console.print(
-                    f"event loop under JSON of {images} images, {len(body) / 2**20:.1f} MB: held up for "
+                    f"event loop under JSON of {name}, {len(body) / 2**20:.1f} MB: held up for "
                     f"{seen['longest_ms']:.1f} ms of CPU at most; a timer of 1 ms was late by more than "
                     f"{np.percentile(late, 99.9):.1f} ms once in 1,000 times, by {late[0]:.1f} ms at most"
                 )
     finally:
         idle.stop()
+
+
+def _nested_lists(images: int) -> tuple[str, bytes]:
+    """Path and body of a request with pixels as whole numbers."""
+    pixels = np.random.default_rng(0).integers(0, 256, (images, SIZE, SIZE, 3), np.uint8)
+    return f"/v1/models/{MODEL}:predict", json.dumps({"signature_name": "pixels", "inputs": pixels.tolist()}).encode()
+
+
+def _base64(photos: Sequence[bytes]) -> tuple[str, bytes]:
+    """Path and body of a request with encoded photos."""
+    texts = [base64.b64encode(photo).decode() for photo in photos]
+    tensor = {"name": "images", "shape": [len(texts)], "datatype": "BYTES", "data": texts}
+    return f"/v2/models/{MODEL}/infer", json.dumps({"inputs": [tensor]}).encode()
 
 
 def _seen(port: int, requests: Sequence[bytes], callers: int) -> Seen:

@@ -51,7 +51,7 @@ class Watch:
             taken = time.thread_time() - started
             self.longest = max(self.longest, taken)
             if taken > LONG_SECONDS:
-                self.over.append((taken, repr(handle)[:300]))
+                self.over.append((taken, _named(handle)))
 
         asyncio.Handle._run = timed  # type: ignore[method-assign,assignment]
         gc.callbacks.append(self._collected)
@@ -87,6 +87,14 @@ class Watch:
             "collection_ms": max(self.collections, default=0.0) * 1e3,
             "threads": {str(thread.native_id): thread.name for thread in threading.enumerate()},
         }
+
+
+def _named(handle: asyncio.Handle) -> str:
+    """What a callback is; not by its repr, which is as long as the message that a call may carry."""
+    callback = handle._callback  # type: ignore[attr-defined]
+    task = getattr(callback, "__self__", None)
+    running = task.get_coro() if isinstance(task, asyncio.Task) else callback
+    return str(getattr(running, "__qualname__", type(running).__name__))
 
 
 watch = Watch()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Sequence
@@ -14,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway import errors, images
-from gateway.backend import Backend, Selector, ServableNotFound
+from gateway.backend import MAX_REQUEST_BYTES, Backend, Selector, together
 from gateway.calls import Call
 from gateway.contract import Contract
 from gateway.deadline import Deadline
 from gateway.decoding import Decoders
-from gateway.joining import MAX_REQUEST_BYTES, Expected, Joiner, Pixels, Scores
+from gateway.joining import Expected, Joiner, Pixels, Scores
 from gateway.pb.serving_pb2 import DataType, Tensor
 from gateway.resolver import ContractResolver, Served
 from gateway.settings import Settings
-from gateway.tensors import TensorError, Wire, number_array, stacked, string_tensor
+from gateway.tensors import TensorError, Wire, number_array, stacked, strings
 from gateway.uploads import ImageBytes, join_pieces
 
 Prepared = Pixels | bytes
@@ -154,25 +153,8 @@ class Classifier:
             return [await expected.scores(good[0], deadline)]
         size = min(self._batch_size, max(1, MAX_REQUEST_BYTES // max(map(_bytes_of, good), default=1)))
         batches = [good[start : start + size] for start in range(0, len(good), size)]
-        if len(batches) == 1:
-            return list(await self._predict(contract, batches[0], deadline))
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._caught(contract, batch, deadline)) for batch in batches]
-        answers: list[Scores] = []
-        for task in tasks:
-            answer = task.result()
-            if isinstance(answer, Exception):
-                raise answer
-            answers.extend(answer)
-        return answers
-
-    async def _caught(
-        self, contract: Contract, batch: Sequence[Prepared], deadline: Deadline
-    ) -> Scores | errors.GatewayError | ServableNotFound:
-        try:
-            return await self._predict(contract, batch, deadline)
-        except (errors.GatewayError, ServableNotFound) as error:
-            return error
+        answers = await together([self._predict(contract, batch, deadline) for batch in batches])
+        return [scores for answer in answers for scores in answer]
 
     async def _predict(self, contract: Contract, batch: Sequence[Prepared], deadline: Deadline) -> Scores:
         """Scores (n, classes) of one PredictRequest."""
@@ -229,7 +211,7 @@ def _scaled(contract: Contract, pixels: npt.NDArray[np.uint8]) -> Pixels:
 
 def _input_wire(contract: Contract, batch: Sequence[Prepared]) -> Wire:
     if contract.input_kind == "encoded":
-        return [string_tensor([one for one in batch if isinstance(one, bytes)]).SerializeToString()]
+        return strings([one for one in batch if isinstance(one, bytes)], (len(batch),))
     return stacked([one for one in batch if not isinstance(one, bytes)])
 
 

@@ -17,6 +17,7 @@ from typing import ClassVar, Final
 from PIL import BmpImagePlugin, GifImagePlugin, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from gateway import heic
+from gateway.interpreter import joined, let_others_run
 
 ACCEPTED_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WebP", *(("HEIC",) if heic.AVAILABLE else ()))
 ACCEPTED_MEDIA_TYPES: Final = ("image/jpeg", "image/png", "image/gif", "image/bmp", "image/webp")
@@ -62,6 +63,8 @@ _JPEG_SCANS_ALLOWANCE: Final = 2
 # so without a limit a small file keeps a decoder busy for hours.
 _JPEG_MAX_SCANS: Final = 24
 _JPEG_SCAN: Final = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
+_JPEG_SCAN_BYTES: Final = 5
+_JPEG_WINDOW: Final = 1 << 19
 _JPEG_START_OF_SCAN: Final = 0xDA
 _JPEG_APP1: Final = 0xE1
 # A marker that a length follows: not TEM, RST0 to RST7 or SOI, nor a stuffed zero or a fill byte in a marker's place.
@@ -150,17 +153,25 @@ def check_pixels(size: tuple[int, int], max_pixels: int) -> None:
 
 def _open_jpeg(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]:
     header, exif, position = _jpeg_header(data)
-    picture = JpegImagePlugin.JpegImageFile(io.BytesIO(header + data[position:]))
+    picture = JpegImagePlugin.JpegImageFile(io.BytesIO(joined([header, memoryview(data)[position:]])))
 
     components = data[position + 4]
     several_scans = "progressive" in picture.info or components < picture.layers
     allowed = max_pixels * (_JPEG_SCANS_ALLOWANCE if several_scans else _JPEG_ALLOWANCE)
     check_pixels(picture.size, allowed)
     if several_scans:
-        scans = sum(1 for _ in islice(_JPEG_SCAN.finditer(data, position), _MAX_PARTS))
+        scans = sum(1 for _ in islice(_jpeg_scans(data, position), _MAX_PARTS))
         if scans == _MAX_PARTS or scans * picture.width * picture.height > _JPEG_MAX_SCANS * allowed:
             raise ImageTooLarge("The JPEG image has too many scans for its size.")
     return picture, exif
+
+
+def _jpeg_scans(data: bytes, position: int) -> Iterator[re.Match[bytes]]:
+    """The scans from some position on, looked for in a part of the data at a time: no other thread runs meanwhile."""
+    for start in range(position, len(data), _JPEG_WINDOW):
+        yield from _JPEG_SCAN.finditer(data, start, start + _JPEG_WINDOW + _JPEG_SCAN_BYTES - 1)
+        if start + _JPEG_WINDOW < len(data):
+            let_others_run()
 
 
 def _jpeg_header(data: bytes) -> tuple[bytes, bytes, int]:
@@ -188,14 +199,16 @@ def _jpeg_header(data: bytes) -> tuple[bytes, bytes, int]:
 
 
 def _open_png(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]:
-    kept, exif, position = [_PNG_SIGNATURE], None, len(_PNG_SIGNATURE)
+    view = memoryview(data)
+    kept: list[bytes | memoryview] = [_PNG_SIGNATURE]
+    exif, position = None, len(_PNG_SIGNATURE)
     for _ in range(_MAX_PARTS):
         if position + 12 > len(data):
             break
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
         if kind in _PNG_PIXEL_CHUNKS:
-            kept.append(data[position:end])
+            kept.append(view[position:end])
         elif exif is None:
             exif = _png_exif(kind, data[position + 8 : end - 4])
         if kind == b"IEND":
@@ -203,7 +216,7 @@ def _open_png(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]
         position = end
     else:
         raise InvalidImage("The PNG image has too many chunks.")
-    picture = PngImagePlugin.PngImageFile(io.BytesIO(b"".join(kept)))
+    picture = PngImagePlugin.PngImageFile(io.BytesIO(joined(kept)))
     check_pixels(picture.size, max_pixels)
     return picture, exif or b""
 
@@ -246,7 +259,7 @@ def _open_gif(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]
     left, top, frame_width, frame_height = struct.unpack_from("<4H", data, position + 1)
     # The reader grows the canvas to hold the frame, and makes an image of its size as soon as it is opened.
     check_pixels((max(width, left + frame_width), max(height, top + frame_height)), max_pixels)
-    return GifImagePlugin.GifImageFile(io.BytesIO(b"".join((*kept, data[position:])))), b""
+    return GifImagePlugin.GifImageFile(io.BytesIO(joined([*kept, memoryview(data)[position:]]))), b""
 
 
 def _open_bmp(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]:

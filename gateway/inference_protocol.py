@@ -87,7 +87,7 @@ class InferRequest:
     """
 
     head: InferJson
-    inputs: Mapping[str, Array]
+    inputs: dict[str, Array]
 
     def parameter(self, name: str) -> object:
         """A parameter of the request, None where it is not given."""

@@ -22,7 +22,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from gateway.backend import request_id
+from gateway.backend import MAX_REQUEST_BYTES, request_id
 from gateway.contract import Contract
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded, ModelServerFailed, ModelServerUnavailable, UnsupportedModel
@@ -34,9 +34,6 @@ WAIT_SECONDS = 0.02
 
 WAIT_SHARE = 0.5
 """The same as a share of what the last answer took: a graphics card may answer sooner than a photo is decoded."""
-
-MAX_REQUEST_BYTES = 5_000_000
-"""Of pixels in one PredictRequest, where that is several photos: to copy and send 19 MB takes the event loop 15 ms."""
 
 ALONE_SECONDS = 60.0
 """For how long each photo has its own request after several together were refused."""

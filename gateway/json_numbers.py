@@ -49,6 +49,7 @@ _NO_BRACKETS = bytes(ord(" ") if code in b"[]" else code for code in range(256))
 _TAKEN: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
 _KINDS: dict[type, str] = {
     str: "string",
+    bytes: "string",
     bool: "boolean",
     int: "whole number",
     float: "fraction",

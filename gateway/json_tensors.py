@@ -12,7 +12,7 @@ import orjson
 
 from gateway.errors import BadRequest, InvalidTensor
 from gateway.interpreter import let_others_run
-from gateway.json_cutting import count, cut_numbers, is_lenient, put_back
+from gateway.json_cutting import count, cut_large, is_lenient, put_back
 from gateway.json_numbers import MAX_RANK, Numbers, no_string, out_of_range, taken_dtype
 from gateway.pb.serving_pb2 import DataType
 from gateway.tensors import Array
@@ -38,7 +38,7 @@ def read_json(body: bytes | bytearray) -> object:
 
     Returns:
         Dictionaries, lists and values, as of any parser; in a text longer than `WHOLE`, the larger regular arrays of
-        numbers are `Numbers`.
+        numbers are `Numbers`, and the longest strings may be bytes.
 
     Raises:
         BadRequest: It is none, nested too deeply, or has more than `MAX_JSON_VALUES` values beside the `Numbers`.
@@ -53,14 +53,14 @@ def read_json(body: bytes | bytearray) -> object:
 def _read(body: bytes | bytearray) -> object:
     if len(body) <= WHOLE:
         return _parsed(body, body)
-    rest, numbers = cut_numbers(body)
+    rest, found = cut_large(body)
     if count(rest, b"[{,") > MAX_JSON_VALUES:
         raise BadRequest(
             f"The JSON has more than {MAX_JSON_VALUES:,} values that are in no regular array of numbers: the lists in "
             "a list must be of one length and hold numbers. Many strings are sent as binary data to /v2."
         )
     value = _parsed(rest, body)
-    return put_back(value, numbers) if numbers else value
+    return put_back(value, found) if found else value
 
 
 def _parsed(text: bytes | bytearray, whole: bytes | bytearray) -> object:
@@ -91,7 +91,7 @@ def json_array(value: object, dtype: int, name: str) -> Array:
     """Array of a tensor that is written as nested lists or `Numbers`, or as one value for a scalar.
 
     Args:
-        value: What JSON held. Strings stand for themselves, and ``{"b64": "..."}`` for bytes.
+        value: What `read_json` made of it. Strings stand for themselves, and ``{"b64": "..."}`` for bytes.
         dtype: Wire dtype of the signature's input; numbers are converted to it, never rounded to an integer.
         name: Name of the input, for the message.
 
@@ -180,6 +180,8 @@ def _some(sizes: set[int]) -> str:
 
 
 def _string(value: object, name: str) -> bytes:
+    if isinstance(value, bytes):
+        return value
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass")
     if is_binary(value):
@@ -206,8 +208,7 @@ def decoded_base64(text: object) -> bytes:
         if len(part) < DECODED // 4 * 3 and start + DECODED < len(text):
             raise ValueError("more text after its end")
         parts.append(part)
-        if len(text) > DECODED:
-            let_others_run()
+        let_others_run()
     return b"".join(parts)
 
 

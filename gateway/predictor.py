@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,10 +10,10 @@ import numpy as np
 
 from gateway import errors, images
 from gateway.admission import Admission
-from gateway.backend import Backend, Selector
+from gateway.backend import MAX_REQUEST_BYTES, Backend, Selector, together
 from gateway.calls import Call
 from gateway.classifier import image_error
-from gateway.contract import DEFAULT_SIGNATURE, EXPLAIN
+from gateway.contract import DEFAULT_SIGNATURE, EXPLAIN, PIXELS
 from gateway.deadline import Deadline
 from gateway.decoding import Decoders
 from gateway.image_formats import check_pixels, open_image
@@ -27,7 +27,11 @@ MAX_OUTPUT_ELEMENTS = 2**26
 """Values of one output that are read: more than an answer of `backend.MAX_MESSAGE_BYTES` can hold as floats."""
 
 SENT_AS_THEY_CAME = ("JPEG", "PNG")
-"""Formats that decoders agree on; an image of another is sent as the JPEG that `images.reencode_image` makes of it."""
+"""Formats that decoders agree on. An image of another, or one too large for a request even alone, is sent as the JPEG
+that `images.reencode_image` makes of it."""
+
+OF_IMAGES = (PIXELS, DEFAULT_SIGNATURE, EXPLAIN)
+"""Signatures of a model with a card that take images, one a row."""
 
 ReadInputs = Callable[[SignatureDef], Mapping[str, Array]]
 """Makes a caller's tensors into arrays, told the signature they are for; runs in a thread."""
@@ -98,16 +102,18 @@ class Predictor:
             call.answered_by(served.model, served.version)
             signature = _signature(served, key)
             with call.stage("decode"):
-                call.images, tensors = await self._prepared(served, key, read, deadline)
+                call.images, messages = await self._prepared(served, key, read, deadline)
             with self._admission.admit(call.images - 1), call.stage("predict"):
-                given = await self._backend.predict(served.model, served.version, key, tensors, [], deadline)
-            return Predicted(served, signature, _arrays(served, given))
+                answers = await together(
+                    [self._backend.predict(served.model, served.version, key, one, [], deadline) for one in messages]
+                )
+            return Predicted(served, signature, _joined(served, [_arrays(served, one) for one in answers]))
 
         return await self._resolver.answered(model, selector, deadline, ask)
 
     async def _prepared(
         self, served: Served, key: str, read: ReadInputs, deadline: Deadline
-    ) -> tuple[int, dict[str, Wire]]:
+    ) -> tuple[int, list[dict[str, Wire]]]:
         prepare = partial(_prepared, served, key, read, self._max_rows)
         [prepared] = await self._decoders.run([prepare], deadline)
         if isinstance(prepared, errors.ImageTooLarge):
@@ -124,7 +130,8 @@ def _signature(served: Served, key: str) -> SignatureDef:
 
 def _prepared(
     served: Served, key: str, read: ReadInputs, max_rows: int, max_pixels: int
-) -> tuple[int, dict[str, Wire]] | errors.ImageTooLarge:
+) -> tuple[int, list[dict[str, Wire]]] | errors.ImageTooLarge:
+    """Rows, and the inputs of one request or of several."""
     signature = served.signatures[key]
     arrays = read(signature)
     rows = check_inputs(signature, arrays, max_rows)
@@ -132,7 +139,13 @@ def _prepared(
     try:
         if takes_encoded_images(served, key):
             arrays = {name: _checked_images(array, max_pixels) for name, array in arrays.items()}
-        return rows, {name: wire_of(array) for name, array in arrays.items()}
+        size = _rows_at_once(served, key, arrays)
+        if size is None or size >= rows:
+            return rows, [{name: wire_of(array) for name, array in arrays.items()}]
+        return rows, [
+            {name: wire_of(array[start : start + size]) for name, array in arrays.items()}
+            for start in range(0, rows, size)
+        ]
     except images.ImageError as error:
         refused = image_error(error)
         if isinstance(refused, errors.ImageTooLarge):
@@ -162,6 +175,15 @@ def _check_size(served: Served, key: str, arrays: Mapping[str, Array]) -> None:
             )
 
 
+def _rows_at_once(served: Served, key: str, arrays: Mapping[str, Array]) -> int | None:
+    """Rows of one request; None: all, where no card vouches that each row is answered by itself."""
+    if served.contract is None or served.contract.card is None or key not in OF_IMAGES:
+        return None
+    [rows] = arrays.values()
+    largest = max(map(len, rows.tolist())) if rows.dtype == np.object_ else rows[0].nbytes
+    return max(1, MAX_REQUEST_BYTES // max(1, largest))
+
+
 def takes_encoded_images(served: Served, key: str) -> bool:
     """Whether the input of a signature is known to be encoded images."""
     contract = served.contract
@@ -181,11 +203,23 @@ def _checked_images(encoded: Array, max_pixels: int) -> Array:
 
 def _checked_image(data: bytes, max_pixels: int) -> bytes:
     name, picture, _ = open_image(data, max_pixels)
-    check_pixels(picture.size, max_pixels)  # the server decodes a JPEG at its full size
-    if name not in SENT_AS_THEY_CAME:
+    if name not in SENT_AS_THEY_CAME or len(data) > MAX_REQUEST_BYTES:
         return images.reencode_image(data, max_pixels=max_pixels)
+    check_pixels(picture.size, max_pixels)  # the server decodes a JPEG at its full size
     images.decode_image(data, images.Target(8, 8, "squash"), max_pixels=max_pixels)
     return data
+
+
+def _joined(served: Served, answers: Sequence[Mapping[str, Array]]) -> Mapping[str, Array]:
+    """The outputs of all rows."""
+    if len(answers) == 1:
+        return answers[0]
+    try:
+        return {name: np.concatenate([one[name] for one in answers]) for name in answers[0]}
+    except (KeyError, ValueError) as error:
+        raise errors.ModelServerFailed(
+            f"The model {served.model!r} version {served.version} gave outputs that are not a row for each image."
+        ) from error
 
 
 def _arrays(served: Served, tensors: Mapping[str, Tensor]) -> dict[str, Array]:

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from gateway.interpreter import let_others_run
 from gateway.pb.serving_pb2 import DataType, Tensor
 
 _NUMBERS: dict[int, tuple[np.dtype[np.generic], str]] = {
@@ -38,6 +39,10 @@ Wire = Sequence[bytes | memoryview]
 
 A copy of a photo's 150 KB is memory that the C library may take from the system anew for each request: with eight calls
 under way, three copies less took a fifth to a third off the processor time of a call."""
+
+
+STRINGS_AT_ONCE = 500
+"""That are written until other threads may run."""
 
 
 class TensorError(ValueError):
@@ -78,8 +83,21 @@ def wire_of(array: Array) -> Wire:
         TensorError: The array's dtype has no wire type here.
     """
     if array.dtype == np.object_:
-        return [string_tensor(array.ravel().tolist(), array.shape).SerializeToString()]
+        return strings(array.ravel().tolist(), array.shape)
     return _numbers(array.shape, [array])
+
+
+def strings(values: Sequence[bytes], shape: tuple[int, ...]) -> Wire:
+    """Serialised tensor of byte strings in row-major order.
+
+    Not by protobuf, which copies them twice while no other thread runs: 28 ms for 30 MB.
+    """
+    pieces: list[bytes | memoryview] = [_head(DataType.DT_STRING, shape)]
+    for number, value in enumerate(values, 1):
+        pieces += length_delimited(Tensor.STRING_VAL_FIELD_NUMBER, [value])
+        if number % STRINGS_AT_ONCE == 0:
+            let_others_run()
+    return pieces
 
 
 def length_delimited(number: int, content: Wire) -> Wire:
@@ -116,10 +134,7 @@ def _head(number: int, shape: tuple[int, ...]) -> bytes:
 
 def string_tensor(values: Sequence[bytes], shape: tuple[int, ...] | None = None) -> Tensor:
     """Wire tensor of byte strings in row-major order; of shape (n,) unless told."""
-    tensor = Tensor(dtype=DataType.DT_STRING, string_val=values)
-    for size in (len(values),) if shape is None else shape:
-        tensor.tensor_shape.dim.add(size=size)
-    return tensor
+    return Tensor.FromString(b"".join(strings(values, (len(values),) if shape is None else shape)))
 
 
 def array_of(tensor: Tensor, *, max_elements: int) -> Array:

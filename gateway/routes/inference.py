@@ -150,15 +150,18 @@ async def _infer(request: Request, parts: Services, call: Call, model: str, sele
         asked = await parts.in_thread(
             lambda pieces: read_request(join_body(pieces), header_length), upload.data, within
         )
-        selector = await parts.route(request, model, selector, within)
-        served = await parts.resolver.served(model, selector, within)
-        signature_name = asked.parameter("signature_name")
-        if signature_name is None and served.contract is not None and _is_images(asked):
-            outputs = await _classified(parts, call, asked, model, selector, within)
-        else:
-            key = signature_name if isinstance(signature_name, str) else _default_signature(served)
-            answer = await parts.predictor.predict(model, selector, key, lambda _: asked.inputs, within, call)
-            outputs = answer.outputs
+        try:
+            selector = await parts.route(request, model, selector, within)
+            served = await parts.resolver.served(model, selector, within)
+            signature_name = asked.parameter("signature_name")
+            if signature_name is None and served.contract is not None and _is_images(asked):
+                outputs = await _classified(parts, call, asked, model, selector, within)
+            else:
+                key = signature_name if isinstance(signature_name, str) else _default_signature(served)
+                answer = await parts.predictor.predict(model, selector, key, lambda _: asked.inputs, within, call)
+                outputs = answer.outputs
+        finally:
+            parts.decoders.free([asked.inputs], upload.size)
         version = call.version if call.version is not None else served.version
         content, headers = await parts.in_thread(
             lambda given: write_response(asked, model, version, given), outputs, within

@@ -169,8 +169,11 @@ async def _predict(request: Request, parts: Services, call: Call, model: str, se
     within = deadline(request)
     with parts.admit(1):
         asked = await parts.in_thread(lambda pieces: _Body(join_body(pieces)), upload.data, within)
-        selector = await parts.route(request, model, selector, within)
-        answer = await parts.predictor.predict(model, selector, asked.signature_name, asked.inputs, within, call)
+        try:
+            selector = await parts.route(request, model, selector, within)
+            answer = await parts.predictor.predict(model, selector, asked.signature_name, asked.inputs, within, call)
+        finally:
+            parts.decoders.free([asked], upload.size)
         content = await parts.in_thread(_rows if asked.by_row else _columns, answer, within)
     headers = {"X-Model-Version": str(answer.served.version), "Server-Timing": call.server_timing()}
     return Response(content, media_type="application/json", headers=headers)
@@ -191,6 +194,10 @@ class _Body:
         self.signature_name = name
         self.by_row = "instances" in value
         self._given: object = value["instances" if self.by_row else "inputs"]
+
+    def clear(self) -> None:
+        """Let go of the tensors."""
+        self._given = None
 
     def inputs(self, signature: SignatureDef) -> dict[str, Array]:
         """Arrays by input name; they are yet to be held to the signature's shapes."""

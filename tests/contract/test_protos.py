@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
 from gateway.pb import serving_pb2
+from gateway.tensors import strings
 
 ROOT = Path(__file__).parents[2]
 
@@ -126,6 +128,23 @@ def test_a_request_is_read_upstream_as_it_was_meant() -> None:
     assert theirs.inputs["images"].tensor_content == b"\x01\x02"
     assert [dim.size for dim in theirs.inputs["images"].tensor_shape.dim] == [2]
     assert theirs.SerializeToString(deterministic=True) == ours.SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "shape"),
+    [
+        ([b"a"], (1,)),
+        ([b""], ()),
+        ([], (0, 3)),
+        ([b"", b"x" * 127, b"y" * 128, bytes(range(256)) * 100] * 300, (400, 3)),
+    ],
+)
+def test_strings_are_read_upstream_as_they_were_meant(values: list[bytes], shape: tuple[int, ...]) -> None:
+    theirs = tensor_pb2.TensorProto.FromString(b"".join(strings(values, shape)))
+
+    assert theirs.dtype == types_pb2.DT_STRING
+    assert tuple(dim.size for dim in theirs.tensor_shape.dim) == shape
+    assert list(theirs.string_val) == values
 
 
 def test_the_messages_live_in_a_package_of_their_own() -> None:

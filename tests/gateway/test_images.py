@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from gateway import image_formats
 from gateway.images import (
     ACCEPTED_FORMATS,
     DEFAULT_MAX_PIXELS,
@@ -355,6 +356,19 @@ def test_a_jpeg_of_countless_scans_is_refused() -> None:
     last = data.rindex(b"\xff\xda")
     with pytest.raises(ImageTooLarge, match="scans"):
         decode_image(data[:-2] + data[last:-2] * 5_000 + data[-2:], Target(8, 8), max_pixels=640 * 480)
+
+
+def test_scans_are_counted_wherever_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(photo(640, 480), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    monkeypatch.setattr(image_formats, "_JPEG_MAX_SCANS", 16)
+    within = data[:-2] + data[last:-2] * 6 + data[-2:]
+    over = data[:-2] + data[last:-2] * 7 + data[-2:]
+    for window in (1, 2, 4, 5, 1_000, 1 << 20):
+        monkeypatch.setattr(image_formats, "_JPEG_WINDOW", window)
+        assert decode_image(within, Target(8, 8), max_pixels=640 * 480 // 2).any()
+        with pytest.raises(ImageTooLarge, match="scans"):
+            decode_image(over, Target(8, 8), max_pixels=640 * 480 // 2)
 
 
 def after(data: bytes, position: int, part: bytes, size: int = 4 << 20) -> bytes:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from gateway.backend import ServableNotFound, request_id
+from gateway.backend import MAX_REQUEST_BYTES, ServableNotFound, request_id
 from gateway.contract import Contract
 from gateway.deadline import Deadline
 from gateway.errors import (
@@ -28,7 +28,7 @@ from gateway.errors import (
     UnsupportedModel,
 )
 from gateway.images import Target
-from gateway.joining import MAX_REQUEST_BYTES, WAIT_SECONDS, Joiner, Pixels, Scores, longest_wait
+from gateway.joining import WAIT_SECONDS, Joiner, Pixels, Scores, longest_wait
 from gateway.pb.serving_pb2 import DataType
 from tests.colour_server import COLOURS as COLOUR_NAMES
 from tests.colour_server import ColourServer, ForeignModel, colour_scores

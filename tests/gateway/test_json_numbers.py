@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -60,6 +61,20 @@ ODD = [
     '"é"',
     '{"b64": "YQ=="}',
 ]
+STRINGS = [
+    '"a"',
+    '"abcdefghijklmnop"',
+    '"a/b\\/c+d\\/e="',
+    '"abcdefghi\\\\/jkl"',
+    '"abcdefghi\\tjkl"',
+    '"abc\\\\"',
+    '"abcdefghi\x01jkl"',
+    '"abcdefghi\x7fjkl"',
+    '"abcdefghi\u00e9jkl"',
+    '{"b64": "YWJjZGVmZ2hpamts"}',
+    '{"b64" :"YWJj\\/GVmZ2hpamts"}',
+    '{"b64": "YWJjZGVmZ2hpamt"}',
+]
 BROKEN = [
     "01",
     "1.",
@@ -87,7 +102,16 @@ SPACES = ["", "", " ", "\n\t ", "\r\n"]
 
 BESIDE = ', "x": [1, [2]]'
 
-POOLS = [WHOLE[:5], WHOLE, FRACTIONS, FRACTIONS + WHOLE, ["true", "false"], [*WHOLE, "NaN"], [*FRACTIONS, "-Infinity"]]
+POOLS = [
+    STRINGS,
+    WHOLE[:5],
+    WHOLE,
+    FRACTIONS,
+    FRACTIONS + WHOLE,
+    ["true", "false"],
+    [*WHOLE, "NaN"],
+    [*FRACTIONS, "-Infinity"],
+]
 """Values of arrays, most of which some dtype holds."""
 
 ODD_POOLS = [WHOLE + LARGE, ["null", "1"], [*FRACTIONS, "NaN", "1e400"], [*WHOLE, "true"], WHOLE + LARGE + ODD]
@@ -159,6 +183,8 @@ def sizes(whole: int, least: int, piece: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_tensors, "WHOLE", whole)
         patch.setattr(json_cutting, "LEAST", least)
+        patch.setattr(json_cutting, "AS_BYTES", 2 * least)
+        patch.setattr(json_cutting, "_WINDOW", piece)
         patch.setattr(json_numbers, "FEWEST", 1)
         patch.setattr(json_numbers, "OUTLINED", piece)
         patch.setattr(json_numbers, "PARSED", piece)
@@ -262,6 +288,44 @@ def test_quotes_and_brackets_in_strings_do_not_mislead() -> None:
     for one in (value["a"], value[slashes][2]["b"]):
         assert isinstance(one, Numbers)
         assert one.array(DataType.DT_INT32, "a").tolist() == listed
+
+
+def test_a_long_string_is_never_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[int] = []
+    loads = orjson.loads
+
+    def noted(text: bytes) -> object:
+        parsed.append(len(text))
+        return loads(text)
+
+    monkeypatch.setattr("gateway.json_tensors.orjson.loads", noted)
+    monkeypatch.setattr(json_cutting, "_WINDOW", 1_001)  # some escapes are cut in two
+    image = base64.b64encode(np.random.default_rng(0).bytes(300_000)).decode()
+    rows = [{"b64": image}, {"b64": image[:40_000]}, {"b64": image.replace("/", "\\/")}, image[:70_000]]
+    text = json.dumps({"instances": rows}).replace("\\\\/", "\\/")
+    value = read_json(text.encode())
+    assert value == {
+        "instances": [
+            {"b64": image.encode()},
+            {"b64": image[:40_000]},
+            {"b64": image.encode()},
+            image[:70_000].encode(),
+        ]
+    }
+    assert max(parsed) < 1_000
+
+
+@pytest.mark.parametrize("size", [5_000, 500_000])
+def test_a_long_string_that_is_no_text_is_no_json(size: int) -> None:
+    with pytest.raises(BadRequest, match="not JSON"):
+        read_json(b'{"a": "' + b"a" * size + b'\xff", "b": "' + b"b" * 70_000 + b'"}')
+
+
+def test_a_long_key_stays_a_key() -> None:
+    key = "k" * 100_000
+    for space in ("", " ", "\n" * 100):
+        text = json.dumps({key: [key], "b": {key: 1}}).replace(f'"{key}": 1', f'"{key}"{space}: 1')
+        assert read_json(text.encode()) == {key: [key.encode()], "b": {key: 1}}
 
 
 def test_a_body_is_let_go_of_once_it_is_read() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gateway.backend import MAX_REQUEST_BYTES
 from gateway.json_tensors import MAX_JSON_VALUES, read_json
 from gateway.pb import serving_pb2 as pb
 from gateway.pb.serving_pb2 import DataType
@@ -295,6 +296,63 @@ def test_encoded_images_are_classified_by_the_default_signature(
     assert answer.status_code == 200, answer.text
     assert [row["classes"][0] for row in answer.json()["predictions"]] == ["red", "blue"]
     assert answer.json()["predictions"][0]["scores"][0] > 0.8
+
+
+def test_an_image_too_large_for_a_request_is_sent_smaller(gateway: httpx.Client, model_server: ColourServer) -> None:
+    sent: list[int] = []
+
+    class Noting(WithDefault):
+        def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
+            sent.extend(map(len, array_of(inputs["image_bytes"], max_elements=64)) if "image_bytes" in inputs else [])
+            return super().predict(name, inputs)
+
+    model_server.models["colours"] = {1: Noting()}
+    noise = np.random.default_rng(0).integers(0, 256, (1400, 1400, 3), np.uint8) // (1, 8, 8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise.astype(np.uint8)).save(buffer, "PNG", compress_level=1)
+    large = buffer.getvalue()
+    assert len(large) > MAX_REQUEST_BYTES
+    body = {"instances": [{"b64": base64.b64encode(one).decode()} for one in (large, photo("blue"))]}
+    answer = asked(gateway, body, "/v1/models/colours:predict")
+    assert answer.status_code == 200, answer.text
+    assert [row["classes"][0] for row in answer.json()["predictions"]] == ["red", "blue"]
+    assert max(sent) < MAX_REQUEST_BYTES
+
+
+@pytest.mark.parametrize("signature_name", ["pixels", "explain"])
+def test_more_images_than_a_request_may_have_go_in_several(
+    gateway: httpx.Client, model_server: ColourServer, signature_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_server.models["colours"] = {1: ColourModel()}
+    pixels = np.random.default_rng(0).integers(0, 256, (14, 8, 8, 3), np.uint8)
+    monkeypatch.setattr("gateway.predictor.MAX_REQUEST_BYTES", 7 * 8 * 8 * 3 - 1)
+    described = {"name": "images", "shape": pixels.shape, "datatype": "UINT8"}
+    head = {
+        "parameters": {"signature_name": signature_name, "binary_data_output": True},
+        "inputs": [{**described, "parameters": {"binary_data_size": pixels.nbytes}}],
+        "outputs": [{"name": "probabilities"}],
+    }
+    content = json.dumps(head).encode()
+    headers = {"Inference-Header-Content-Length": str(len(content))}
+    path = "/v2/models/colours/infer"
+    answer = gateway.post(path, content=content + pixels.tobytes(), headers=headers)
+    assert answer.status_code == 200, answer.text
+    scores = np.frombuffer(answer.content[int(answer.headers["Inference-Header-Content-Length"]) :], np.float32)
+    np.testing.assert_array_equal(scores.reshape(14, 3), colour_scores(pixels))
+    assert sorted(model_server.batch_sizes) == [2, 6, 6]
+
+
+def test_a_model_without_a_card_gets_all_rows_at_once(
+    start: Start, model_server: ColourServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.predictor.MAX_REQUEST_BYTES", 100)
+    anysize = ForeignModel({"x": (FLOAT, (-1, -1, -1, 3))}, {"y": (FLOAT, (-1, 3))}, colour_scores)
+    model_server.models["anysize"] = {1: anysize}
+    gateway = start(model_options={"anysize": {"height": 4, "width": 6}})
+    answer = asked(gateway, {"instances": np.ones((10, 4, 6, 3)).tolist()}, "/v1/models/anysize:predict")
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["predictions"]) == 10
+    assert model_server.batch_sizes == [10]
 
 
 @pytest.mark.parametrize("content", [b"no image", photo()[:-40], b""])
