@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 # The sample model's answer to the drawing gateway/web/samples/carpet-terrier.webp, as it came.
 _PREDICTIONS = [
@@ -17,40 +18,55 @@ _PREDICTIONS = [
 _VERSION = 1
 
 
-class Prediction(BaseModel):
+Filename = Annotated[
+    str | None, Field(description="Name of the file as it was sent.", examples=["carpet-terrier.webp"])
+]
+
+
+# What is sent with every prediction is typed dictionaries: to make models of it, and to check what was made here, costs
+# more than to write it as JSON.
+
+
+class Prediction(TypedDict):
     """One label and its score."""
 
-    label: str = Field(description="Class name.", examples=["Carpet Terrier"])
-    score: float = Field(description="Score of this class, 0 to 1.", examples=[0.991723])
+    label: Annotated[str, Field(description="Class name.", examples=["Carpet Terrier"])]
+    score: Annotated[float, Field(description="Score of this class, 0 to 1.", examples=[0.991723])]
 
 
-class ModelVersion(BaseModel):
+class ModelVersion(TypedDict):
     """Which model answered."""
 
-    name: str = Field(description="Name of the model.", examples=["dog_breed"])
-    version: int = Field(description="Version of it that answered.", examples=[_VERSION])
+    name: Annotated[str, Field(description="Name of the model.", examples=["dog_breed"])]
+    version: Annotated[int, Field(description="Version of it that answered.", examples=[_VERSION])]
 
 
-class BreedResult(BaseModel):
+class BreedResult(TypedDict):
     """The breed in one photo."""
 
-    breed: str | None = Field(
-        description="Best label; null where its score is under the model's threshold for unknown.",
-        examples=["Carpet Terrier"],
-    )
-    confidence: float = Field(description="Score of the best label.", examples=[0.991723])
-    predictions: list[Prediction] = Field(description="The best labels, best first.", examples=[_PREDICTIONS])
+    breed: Annotated[
+        str | None,
+        Field(
+            description="Best label; null where its score is under the model's threshold for unknown.",
+            examples=["Carpet Terrier"],
+        ),
+    ]
+    confidence: Annotated[float, Field(description="Score of the best label.", examples=[0.991723])]
+    predictions: Annotated[list[Prediction], Field(description="The best labels, best first.", examples=[_PREDICTIONS])]
 
 
-class LabelResult(BaseModel):
+class LabelResult(TypedDict):
     """The label of one image."""
 
-    label: str | None = Field(
-        description="Best label; null where its score is under the model's threshold for unknown.",
-        examples=["Carpet Terrier"],
-    )
-    confidence: float = Field(description="Score of the best label.", examples=[0.991723])
-    predictions: list[Prediction] = Field(description="The best labels, best first.", examples=[_PREDICTIONS])
+    label: Annotated[
+        str | None,
+        Field(
+            description="Best label; null where its score is under the model's threshold for unknown.",
+            examples=["Carpet Terrier"],
+        ),
+    ]
+    confidence: Annotated[float, Field(description="Score of the best label.", examples=[0.991723])]
+    predictions: Annotated[list[Prediction], Field(description="The best labels, best first.", examples=[_PREDICTIONS])]
 
 
 class BreedAnswer(BreedResult):
@@ -65,28 +81,34 @@ class LabelAnswer(LabelResult):
     model: ModelVersion
 
 
-class Box(BaseModel):
+class Box(TypedDict):
     """Edges in fractions of the upright photo: 0 is its left or top, 1 its right or bottom."""
 
-    left: float = Field(examples=[0.125])
-    top: float = Field(examples=[0.0])
-    right: float = Field(examples=[0.875])
-    bottom: float = Field(examples=[1.0])
+    left: Annotated[float, Field(examples=[0.125])]
+    top: Annotated[float, Field(examples=[0.0])]
+    right: Annotated[float, Field(examples=[0.875])]
+    bottom: Annotated[float, Field(examples=[1.0])]
 
 
-class HeatMap(BaseModel):
+class HeatMap(TypedDict):
     """What in the photo speaks for the best label."""
 
-    values: list[list[float]] = Field(
-        description="Rows from top to bottom, 0 to 1: how much that place speaks for the label.",
-        examples=[[[0.0, 0.12, 0.05], [0.1, 1.0, 0.46], [0.02, 0.61, 0.3]]],
-    )
-    box: Box = Field(
-        description=(
-            "The part of the photo that the map covers. It lies inside for a model that crops; where a model pads, it "
-            "is larger than the photo."
-        )
-    )
+    values: Annotated[
+        list[list[float]],
+        Field(
+            description="Rows from top to bottom, 0 to 1: how much that place speaks for the label.",
+            examples=[[[0.0, 0.12, 0.05], [0.1, 1.0, 0.46], [0.02, 0.61, 0.3]]],
+        ),
+    ]
+    box: Annotated[
+        Box,
+        Field(
+            description=(
+                "The part of the photo that the map covers. It lies inside for a model that crops; where a model "
+                "pads, it is larger than the photo."
+            )
+        ),
+    ]
 
 
 class ExplainedBreed(BreedAnswer):
@@ -118,33 +140,39 @@ class Problem(BaseModel):
     request_id: str | None = Field(None, description="Id of the request, also in the X-Request-ID header and the logs.")
 
 
-class FailedItem(BaseModel):
+class FailedItem(TypedDict):
     """An image of a batch that could not be answered; the others were."""
 
-    filename: str | None = Field(description="Name of the file as it was sent.", examples=["carpet-terrier.webp"])
+    filename: Annotated[
+        str | None, Field(description="Name of the file as it was sent.", examples=["carpet-terrier.webp"])
+    ]
     error: Problem
 
 
 class BreedItem(BreedResult):
     """An answered photo of a batch."""
 
-    filename: str | None = Field(description="Name of the file as it was sent.", examples=["carpet-terrier.webp"])
+    filename: Annotated[
+        str | None, Field(description="Name of the file as it was sent.", examples=["carpet-terrier.webp"])
+    ]
 
 
 class LabelItem(LabelResult):
     """An answered image of a batch."""
 
-    filename: str | None = Field(description="Name of the file as it was sent.", examples=["carpet-terrier.webp"])
+    filename: Annotated[
+        str | None, Field(description="Name of the file as it was sent.", examples=["carpet-terrier.webp"])
+    ]
 
 
-class BreedBatch(BaseModel):
+class BreedBatch(TypedDict):
     """Answers in the order of the files."""
 
     results: list[BreedItem | FailedItem]
     model: ModelVersion
 
 
-class LabelBatch(BaseModel):
+class LabelBatch(TypedDict):
     """Answers in the order of the files."""
 
     results: list[LabelItem | FailedItem]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic_core import to_json
 
 from gateway import errors
 from gateway.backend import Selector
@@ -130,7 +131,7 @@ def _heatmap(found: Explanation) -> HeatMap:
 
 
 def _answer(found: Explanation, call: Call, answer: ExplainedBreed | ExplainedLabel) -> Response:
-    return _sent(found, call, answer.model_dump_json().encode(), "application/json")
+    return _sent(found, call, to_json(answer), "application/json")
 
 
 def _sent(found: Explanation, call: Call, content: bytes, media_type: str) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import BaseModel
+from pydantic_core import to_json
 
 from gateway import errors
 from gateway.backend import Selector
@@ -222,9 +222,11 @@ async def _classified(
             parts.decoders.free((one.data for one in uploads), call.image_bytes)
 
 
-def _response(request: Request, answer: Classification, body: BaseModel) -> Response:
+def _response(
+    request: Request, answer: Classification, body: BreedAnswer | BreedBatch | LabelAnswer | LabelBatch
+) -> Response:
     headers = {"X-Model-Version": str(answer.contract.version), "Server-Timing": call_of(request).server_timing()}
-    return Response(body.model_dump_json(), headers=headers, media_type="application/json")
+    return Response(to_json(body), headers=headers, media_type="application/json")
 
 
 def ranked_fields(ranked: Ranked) -> tuple[str | None, float, list[Prediction]]:
