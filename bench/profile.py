@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypedDict
 
@@ -168,12 +169,12 @@ def _watch_tensors(console: Console, photos: Sequence[bytes], logs: Path) -> Non
     try:
         idle.wait_until(lambda: available(f"{LOOPBACK}:{port}", MODEL))
         with started(None, MODEL, photos[0], logs, target=f"{LOOPBACK}:{port}", gateway=WATCHED) as running:
-            lists = [(f"{images} images as lists", *_nested_lists(images)) for images in (1, 16, 32)]
-            texts = [
+            lists = ((f"{images} images as lists", *_nested_lists(images)) for images in (1, 16, 32))
+            texts = (
                 (f"{count} photos of {size / 2**20:g} MB in base64", *_base64([_padded(photos[0], size)] * count))
                 for count, size in ((1, PHONE_BYTES), (7, PHONE_BYTES))
-            ]
-            for name, path, body in [*lists, *texts]:
+            )
+            for name, path, body in chain(lists, texts):
                 seen = _seen(running.gateway_port, [json_request(path, LOOPBACK, body)], 1)
                 late = seen["late_ms"]
                 console.print(

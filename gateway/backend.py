@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -163,8 +163,7 @@ class GrpcBackend:
             pieces += length_delimited(PredictRequest.INPUTS_FIELD_NUMBER, entry)
         large = sum(map(len, pieces)) > JOINED_AT_ONCE
         if large:
-            async with self._joining:
-                message = await asyncio.to_thread(joined, pieces)
+            message = await self._joined(pieces, deadline)
         else:
             message = b"".join(pieces)
         response = await self._call(PREDICT, message, PredictResponse, deadline)
@@ -198,6 +197,13 @@ class GrpcBackend:
         """See `Backend.close`."""
         await self._connection.close()
 
+    async def _joined(self, pieces: Wire, deadline: Deadline) -> bytes:
+        try:
+            async with asyncio.timeout(deadline.remaining()), self._joining:
+                return await asyncio.to_thread(joined, pieces)
+        except TimeoutError:
+            raise DeadlineExceeded("The request could not be sent within its deadline.") from None
+
     async def _call(self, path: str, request: bytes, answer: type[ResponseT], deadline: Deadline) -> ResponseT:
         pauses = NOT_FOUND_PAUSES if self._connection.replicated else ()
         for pause in pauses:
@@ -228,33 +234,32 @@ class GrpcBackend:
 
 
 async def together(calls: Sequence[Coroutine[None, None, T]]) -> list[T]:
-    """The answers of calls to a model server, in their order; where some fail, the error of the first of those.
+    """The answers of calls to a model server, in their order; none is left behind when it fails.
 
-    None is left behind: all have ended by then.
+    Raises:
+        ServableNotFound: One of them has: the version is gone, and all can be asked of the next.
+        GatewayError: Else that of the first that has failed.
     """
     if len(calls) == 1:
         return [await calls[0]]
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_caught(call)) for call in calls]
-    answers: list[T] = []
-    for task in tasks:
-        answer = task.result()
-        if isinstance(answer, _Failed):
-            raise answer.error
-        answers.append(answer)
-    return answers
+    failed: list[GatewayError | ServableNotFound] = []
 
+    async def answer(call: Coroutine[None, None, T]) -> T | None:
+        try:
+            return await call
+        except (GatewayError, ServableNotFound) as error:
+            failed.append(error)
+            return None
 
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    error: GatewayError | ServableNotFound
-
-
-async def _caught(call: Coroutine[None, None, T]) -> T | _Failed:
     try:
-        return await call
-    except (GatewayError, ServableNotFound) as error:
-        return _Failed(error)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(answer(call)) for call in calls]
+        if failed:
+            raise next((error for error in failed if isinstance(error, ServableNotFound)), failed[0])
+        return [cast(T, task.result()) for task in tasks]
+    finally:
+        # An error refers to this frame: in a cycle with it all that was sent would stay until the next collection.
+        failed = []
 
 
 @lru_cache(256)

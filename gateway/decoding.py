@@ -28,7 +28,7 @@ Decode = Callable[[int], T]
 
 
 class Clearable(Protocol):
-    """A list, of whatever kind."""
+    """A list, or what else can be emptied."""
 
     def clear(self) -> None:
         """Let go of all that is in it."""
@@ -70,7 +70,7 @@ class Decoders:
             raise DeadlineExceeded("The images were not decoded within the request's deadline.") from None
 
     def free(self, held: Iterable[Clearable], size: int) -> None:
-        """Empty lists in a thread if they are large, once their request is over.
+        """Empty lists, or the like, in a thread if they are large, once their request is over.
 
         A decode that has begun may still be at one; nobody waits for what it makes of it.
 

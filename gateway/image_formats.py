@@ -55,6 +55,7 @@ class ImageTooLarge(ImageError):
 # frame: each costs a turn of a loop, here and in Pillow or libwebp, while no other thread runs. Restart markers in a
 # scan and blocks of a frame are not walked, and do not count. libpng makes chunks of 8 KiB: 25 MiB are 3,200.
 _MAX_PARTS: Final = 1 << 14
+_SEARCHED: Final = 1 << 17  # bytes in a row, which take up to 1.4 ms
 # How many times more pixels than ``max_pixels`` a JPEG may have. A decoder of one scan holds a few rows and the scaled
 # image; one of several scans (progressive) holds 6 bytes a pixel as coefficients, whatever the scale.
 _JPEG_ALLOWANCE: Final = 8
@@ -64,10 +65,10 @@ _JPEG_SCANS_ALLOWANCE: Final = 2
 _JPEG_MAX_SCANS: Final = 24
 _JPEG_SCAN: Final = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 _JPEG_SCAN_BYTES: Final = 5
-_JPEG_WINDOW: Final = 1 << 19
 _JPEG_START_OF_SCAN: Final = 0xDA
 _JPEG_APP1: Final = 0xE1
 # A marker that a length follows: not TEM, RST0 to RST7 or SOI, nor a stuffed zero or a fill byte in a marker's place.
+_JPEG_MARKER_BYTES: Final = 2
 _JPEG_MARKER: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 # SOF0 to SOF15 and DHT, DQT, DRI; APP0 (JFIF) and APP14 (Adobe) say how the colours are encoded.
 _JPEG_KEPT: Final = frozenset({*range(0xC0, 0xD0), 0xDB, 0xDD, 0xE0, 0xEE} - {0xC8, 0xCC})
@@ -160,25 +161,27 @@ def _open_jpeg(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes
     allowed = max_pixels * (_JPEG_SCANS_ALLOWANCE if several_scans else _JPEG_ALLOWANCE)
     check_pixels(picture.size, allowed)
     if several_scans:
-        scans = sum(1 for _ in islice(_jpeg_scans(data, position), _MAX_PARTS))
+        scans = sum(1 for _ in islice(_found(_JPEG_SCAN, _JPEG_SCAN_BYTES, data, position), _MAX_PARTS))
         if scans == _MAX_PARTS or scans * picture.width * picture.height > _JPEG_MAX_SCANS * allowed:
             raise ImageTooLarge("The JPEG image has too many scans for its size.")
     return picture, exif
 
 
-def _jpeg_scans(data: bytes, position: int) -> Iterator[re.Match[bytes]]:
-    """The scans from some position on, looked for in a part of the data at a time: no other thread runs meanwhile."""
-    for start in range(position, len(data), _JPEG_WINDOW):
-        yield from _JPEG_SCAN.finditer(data, start, start + _JPEG_WINDOW + _JPEG_SCAN_BYTES - 1)
-        if start + _JPEG_WINDOW < len(data):
-            let_others_run()
+def _found(pattern: re.Pattern[bytes], size: int, data: bytes, position: int) -> Iterator[re.Match[bytes]]:
+    """Matches from a position on, of so many bytes each, looked for in a part of the data at a time.
+
+    No other thread runs while a pattern is searched, and 24 MB of fill bytes take a quarter of a second.
+    """
+    for start in range(position, len(data), _SEARCHED):
+        yield from pattern.finditer(data, start, start + _SEARCHED + size - 1)
+        let_others_run()
 
 
 def _jpeg_header(data: bytes) -> tuple[bytes, bytes, int]:
     """The segments before the first scan that make pixels, the EXIF among the others, and where that scan starts."""
     kept, exif, position = bytearray(data[:2]), b"", 2
     for _ in range(_MAX_PARTS):
-        found = _JPEG_MARKER.search(data, position)
+        found = next(_found(_JPEG_MARKER, _JPEG_MARKER_BYTES, data, position), None)
         if found is None:
             raise EOFError("no scan")
         position = found.start()
@@ -210,7 +213,7 @@ def _open_png(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]
         if kind in _PNG_PIXEL_CHUNKS:
             kept.append(view[position:end])
         elif exif is None:
-            exif = _png_exif(kind, data[position + 8 : end - 4])
+            exif = _png_exif(kind, view[position + 8 : end - 4])
         if kind == b"IEND":
             break
         position = end
@@ -221,17 +224,19 @@ def _open_png(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]
     return picture, exif or b""
 
 
-def _png_exif(kind: bytes, body: bytes) -> bytes | None:
+def _png_exif(kind: bytes, body: memoryview) -> bytes | None:
     """EXIF, as the standard has it or in hexadecimal digits as ImageMagick writes it; None of any other chunk."""
     if kind == b"eXIf":
-        return body
-    if kind not in (b"tEXt", b"zTXt") or not body.startswith(_PNG_EXIF_KEYWORD):
+        return bytes(body[:_MAX_EXIF_BYTES])
+    size = len(_PNG_EXIF_KEYWORD)
+    if kind not in (b"tEXt", b"zTXt") or bytes(body[:size]) != _PNG_EXIF_KEYWORD:
         return None
-    text = body[len(_PNG_EXIF_KEYWORD) :]
+    text = bytes(body[size : size + _MAX_EXIF_BYTES])
     try:
         if kind == b"zTXt":
             text = zlib.decompressobj().decompress(text[1:], _MAX_EXIF_BYTES)
-        return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
+        digits = text.split(b"\n", 3)[3:]
+        return bytes.fromhex(b"".join(digits).replace(b"\n", b"").decode("ascii"))
     except (ValueError, zlib.error):
         return b""
 
@@ -241,7 +246,7 @@ def _open_gif(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]
     position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     kept, blocks = [data[:position]], 0
     while True:
-        found = _GIF_BLOCK.search(data, position)
+        found = next(_found(_GIF_BLOCK, 1, data, position), None)
         if found is None:
             raise EOFError("no frame")
         start = position = found.start()

@@ -83,7 +83,7 @@ class InferRequest:
 
     Attributes:
         head: What JSON said.
-        inputs: Arrays by name; ``BYTES`` as object arrays of bytes.
+        inputs: Arrays by name; ``BYTES`` as object arrays of bytes. Emptied when the request is over.
     """
 
     head: InferJson

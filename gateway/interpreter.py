@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 STEP_SECONDS = 0.0005
 """For how long a thread works before it lets others run."""
@@ -27,15 +27,19 @@ def let_others_run() -> None:
 
 def joined(pieces: Sequence[bytes | memoryview]) -> bytes:
     """Bytes in one piece, of whatever size; for threads."""
-    whole = [one if isinstance(one, bytes) else copy_of(one, 0, len(one)) for one in pieces]
-    return b"".join(whole)  # of bytes alone it lets go of the lock
+    parts: list[bytes] = []
+    for one in pieces:
+        parts += [one] if isinstance(one, bytes) else _copies(one, 0, len(one))
+    return b"".join(parts)  # of bytes alone it lets go of the lock
 
 
 def copy_of(data: bytes | bytearray | memoryview, start: int, end: int) -> bytes:
     """A part of some bytes, of whatever size, copied some at a time."""
-    parts = []
+    return b"".join(_copies(data, start, end))
+
+
+def _copies(data: bytes | bytearray | memoryview, start: int, end: int) -> Iterator[bytes]:
     for begin in range(start, end, COPIED):
-        parts.append(bytes(data[begin : min(begin + COPIED, end)]))
+        yield bytes(data[begin : min(begin + COPIED, end)])
         if end - start > COPIED:
             let_others_run()
-    return b"".join(parts)

@@ -27,6 +27,9 @@ _LOOKED_BEHIND = 64
 
 _ASCII = 0x7F
 
+_PADDING = rb"\u003d"
+"""What some writers (Gson) make of base64's ``=``."""
+
 _BOUNDS = np.isin(np.arange(256), [ord(character) for character in '"{}'])
 
 
@@ -43,7 +46,8 @@ def cut_large(text: Text) -> tuple[Text, dict[str, Cut]]:
     Returns:
         The text with a string in the place of each that has `LEAST` bytes, and what was there by these strings, which
         no caller can foresee. What was no JSON, for another reason than a value in an array, still is none. Strings
-        with other characters than ASCII, or with escapes other than that of a slash, stay where they are.
+        with other characters than ASCII, or with escapes other than of slashes and of ``=`` at the end, stay where they
+        are.
 
     Raises:
         BadRequest: A regular array has a value that is none.
@@ -121,6 +125,9 @@ def _long_string(text: Text, start: int, end: int) -> str | bytes | None:
     behind = text[end + 1 : end + 1 + _LOOKED_BEHIND].lstrip(SPACE)
     if not behind or behind.startswith(b":"):
         return None  # a key, or what might be one
+    padding = 0
+    while text[end - len(_PADDING) : end].lower() == _PADDING:
+        end, padding = end - len(_PADDING), padding + 1
     parts = []
     while start < end:
         part = bytes(text[start : min(start + _WINDOW, end)])
@@ -135,7 +142,7 @@ def _long_string(text: Text, start: int, end: int) -> str | bytes | None:
         parts.append(plain)
         start += len(part)
         let_others_run()
-    whole = b"".join(parts)
+    whole = b"".join([*parts, b"=" * padding])
     return whole if len(whole) >= AS_BYTES else whole.decode()
 
 

@@ -22,6 +22,9 @@ MAX_JSON_VALUES = 50_000
 are counted by brackets and commas, those in strings as well. The parser lets no other thread run meanwhile: this many
 are some 4 ms and 10 MB."""
 
+MAX_JSON_REST = 3 * 2**20
+"""Bytes of one text that are in no regular array and in no long string that is cut out: up to 5 ms of the parser."""
+
 WHOLE = 64 * 2**10
 """Bytes of text that are parsed as they are: at most 32,768 numbers."""
 
@@ -41,7 +44,8 @@ def read_json(body: bytes | bytearray) -> object:
         numbers are `Numbers`, and the longest strings may be bytes.
 
     Raises:
-        BadRequest: It is none, nested too deeply, or has more than `MAX_JSON_VALUES` values beside the `Numbers`.
+        BadRequest: It is none, nested too deeply, or has more than `MAX_JSON_VALUES` values or `MAX_JSON_REST` bytes
+            beside the `Numbers` and the long strings.
     """
     try:
         return _read(body)
@@ -58,6 +62,11 @@ def _read(body: bytes | bytearray) -> object:
         raise BadRequest(
             f"The JSON has more than {MAX_JSON_VALUES:,} values that are in no regular array of numbers: the lists in "
             "a list must be of one length and hold numbers. Many strings are sent as binary data to /v2."
+        )
+    if len(rest) > MAX_JSON_REST:
+        raise BadRequest(
+            f"The JSON has more than {MAX_JSON_REST:,} bytes beside regular arrays of numbers and long strings of "
+            "ASCII characters, such as base64. Other text of that size is sent as binary data to /v2."
         )
     value = _parsed(rest, body)
     return put_back(value, found) if found else value

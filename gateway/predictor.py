@@ -38,6 +38,14 @@ ReadInputs = Callable[[SignatureDef], Mapping[str, Array]]
 
 
 @dataclass(frozen=True, slots=True)
+class _Message:
+    """The inputs of one request, serialised, and how many rows they have."""
+
+    rows: int
+    inputs: dict[str, Wire]
+
+
+@dataclass(frozen=True, slots=True)
 class Predicted:
     """The answer of one version.
 
@@ -102,18 +110,21 @@ class Predictor:
             call.answered_by(served.model, served.version)
             signature = _signature(served, key)
             with call.stage("decode"):
-                call.images, messages = await self._prepared(served, key, read, deadline)
+                messages = await self._prepared(served, key, read, deadline)
+            rows = [one.rows for one in messages]
+            call.images = sum(rows)
             with self._admission.admit(call.images - 1), call.stage("predict"):
                 answers = await together(
-                    [self._backend.predict(served.model, served.version, key, one, [], deadline) for one in messages]
+                    [
+                        self._backend.predict(served.model, served.version, key, one.inputs, [], deadline)
+                        for one in messages
+                    ]
                 )
-            return Predicted(served, signature, _joined(served, [_arrays(served, one) for one in answers]))
+            return Predicted(served, signature, _joined(served, [_arrays(served, one) for one in answers], rows))
 
         return await self._resolver.answered(model, selector, deadline, ask)
 
-    async def _prepared(
-        self, served: Served, key: str, read: ReadInputs, deadline: Deadline
-    ) -> tuple[int, list[dict[str, Wire]]]:
+    async def _prepared(self, served: Served, key: str, read: ReadInputs, deadline: Deadline) -> list[_Message]:
         prepare = partial(_prepared, served, key, read, self._max_rows)
         [prepared] = await self._decoders.run([prepare], deadline)
         if isinstance(prepared, errors.ImageTooLarge):
@@ -130,8 +141,7 @@ def _signature(served: Served, key: str) -> SignatureDef:
 
 def _prepared(
     served: Served, key: str, read: ReadInputs, max_rows: int, max_pixels: int
-) -> tuple[int, list[dict[str, Wire]]] | errors.ImageTooLarge:
-    """Rows, and the inputs of one request or of several."""
+) -> list[_Message] | errors.ImageTooLarge:
     signature = served.signatures[key]
     arrays = read(signature)
     rows = check_inputs(signature, arrays, max_rows)
@@ -139,13 +149,7 @@ def _prepared(
     try:
         if takes_encoded_images(served, key):
             arrays = {name: _checked_images(array, max_pixels) for name, array in arrays.items()}
-        size = _rows_at_once(served, key, arrays)
-        if size is None or size >= rows:
-            return rows, [{name: wire_of(array) for name, array in arrays.items()}]
-        return rows, [
-            {name: wire_of(array[start : start + size]) for name, array in arrays.items()}
-            for start in range(0, rows, size)
-        ]
+        return _messages(served, key, arrays, rows)
     except images.ImageError as error:
         refused = image_error(error)
         if isinstance(refused, errors.ImageTooLarge):
@@ -175,13 +179,20 @@ def _check_size(served: Served, key: str, arrays: Mapping[str, Array]) -> None:
             )
 
 
-def _rows_at_once(served: Served, key: str, arrays: Mapping[str, Array]) -> int | None:
-    """Rows of one request; None: all, where no card vouches that each row is answered by itself."""
+def _messages(served: Served, key: str, arrays: Mapping[str, Array], rows: int) -> list[_Message]:
+    """One request; or several, where that were too large, and a card vouches that each row is answered by itself."""
     if served.contract is None or served.contract.card is None or key not in OF_IMAGES:
-        return None
-    [rows] = arrays.values()
-    largest = max(map(len, rows.tolist())) if rows.dtype == np.object_ else rows[0].nbytes
-    return max(1, MAX_REQUEST_BYTES // max(1, largest))
+        return [_Message(rows, {name: wire_of(array) for name, array in arrays.items()})]
+    [(name, array)] = arrays.items()
+    messages: list[_Message] = []
+    start = held = 0
+    for end, row in enumerate(array):
+        size = len(row) if isinstance(row, bytes) else row.nbytes
+        if end > start and held + size > MAX_REQUEST_BYTES:
+            messages.append(_Message(end - start, {name: wire_of(array[start:end])}))
+            start, held = end, 0
+        held += size
+    return [*messages, _Message(rows - start, {name: wire_of(array[start:])})]
 
 
 def takes_encoded_images(served: Served, key: str) -> bool:
@@ -203,23 +214,26 @@ def _checked_images(encoded: Array, max_pixels: int) -> Array:
 
 def _checked_image(data: bytes, max_pixels: int) -> bytes:
     name, picture, _ = open_image(data, max_pixels)
+    check_pixels(picture.size, max_pixels)  # the server decodes a JPEG at its full size
     if name not in SENT_AS_THEY_CAME or len(data) > MAX_REQUEST_BYTES:
         return images.reencode_image(data, max_pixels=max_pixels)
-    check_pixels(picture.size, max_pixels)  # the server decodes a JPEG at its full size
     images.decode_image(data, images.Target(8, 8, "squash"), max_pixels=max_pixels)
     return data
 
 
-def _joined(served: Served, answers: Sequence[Mapping[str, Array]]) -> Mapping[str, Array]:
-    """The outputs of all rows."""
+def _joined(served: Served, answers: Sequence[Mapping[str, Array]], rows: Sequence[int]) -> Mapping[str, Array]:
+    """The outputs of all rows, given those of each request and how many rows it had."""
     if len(answers) == 1:
         return answers[0]
-    try:
-        return {name: np.concatenate([one[name] for one in answers]) for name in answers[0]}
-    except (KeyError, ValueError) as error:
+    forms = {
+        tuple((name, array.shape[1:], array.dtype) for name, array in one.items() if array.shape[:1] == (count,))
+        for one, count in zip(answers, rows, strict=True)
+    }
+    if len(forms) > 1 or any(len(one) != len(next(iter(forms))) for one in answers):
         raise errors.ModelServerFailed(
             f"The model {served.model!r} version {served.version} gave outputs that are not a row for each image."
-        ) from error
+        )
+    return {name: np.concatenate([one[name] for one in answers]) for name in answers[0]}
 
 
 def _arrays(served: Served, tensors: Mapping[str, Tensor]) -> dict[str, Array]:

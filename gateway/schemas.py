@@ -143,26 +143,20 @@ class Problem(BaseModel):
 class FailedItem(TypedDict):
     """An image of a batch that could not be answered; the others were."""
 
-    filename: Annotated[
-        str | None, Field(description="Name of the file as it was sent.", examples=["carpet-terrier.webp"])
-    ]
+    filename: Filename
     error: Problem
 
 
 class BreedItem(BreedResult):
     """An answered photo of a batch."""
 
-    filename: Annotated[
-        str | None, Field(description="Name of the file as it was sent.", examples=["carpet-terrier.webp"])
-    ]
+    filename: Filename
 
 
 class LabelItem(LabelResult):
     """An answered image of a batch."""
 
-    filename: Annotated[
-        str | None, Field(description="Name of the file as it was sent.", examples=["carpet-terrier.webp"])
-    ]
+    filename: Filename
 
 
 class BreedBatch(TypedDict):

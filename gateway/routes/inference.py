@@ -154,10 +154,12 @@ async def _infer(request: Request, parts: Services, call: Call, model: str, sele
             selector = await parts.route(request, model, selector, within)
             served = await parts.resolver.served(model, selector, within)
             signature_name = asked.parameter("signature_name")
+            if not isinstance(signature_name, str | None):
+                raise errors.BadRequest("The parameter signature_name must be a string.")
             if signature_name is None and served.contract is not None and _is_images(asked):
                 outputs = await _classified(parts, call, asked, model, selector, within)
             else:
-                key = signature_name if isinstance(signature_name, str) else _default_signature(served)
+                key = signature_name if signature_name is not None else _default_signature(served)
                 answer = await parts.predictor.predict(model, selector, key, lambda _: asked.inputs, within, call)
                 outputs = answer.outputs
         finally:

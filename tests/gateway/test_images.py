@@ -365,10 +365,21 @@ def test_scans_are_counted_wherever_they_are(monkeypatch: pytest.MonkeyPatch) ->
     within = data[:-2] + data[last:-2] * 6 + data[-2:]
     over = data[:-2] + data[last:-2] * 7 + data[-2:]
     for window in (1, 2, 4, 5, 1_000, 1 << 20):
-        monkeypatch.setattr(image_formats, "_JPEG_WINDOW", window)
+        monkeypatch.setattr(image_formats, "_SEARCHED", window)
         assert decode_image(within, Target(8, 8), max_pixels=640 * 480 // 2).any()
         with pytest.raises(ImageTooLarge, match="scans"):
             decode_image(over, Target(8, 8), max_pixels=640 * 480 // 2)
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "GIF", "BMP", "WebP"])
+def test_headers_are_read_wherever_their_parts_are(format_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(photo(64, 48), format_name, exif=exif, comment=b"c" * 300)
+    expected = decode_image(data, Target(8, 8))
+    for window in (1, 2, 3, 7, 100):
+        monkeypatch.setattr(image_formats, "_SEARCHED", window)
+        np.testing.assert_array_equal(decode_image(data, Target(8, 8)), expected)
 
 
 def after(data: bytes, position: int, part: bytes, size: int = 4 << 20) -> bytes:

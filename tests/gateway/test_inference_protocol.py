@@ -237,5 +237,13 @@ def test_a_broken_image_is_told_and_never_sent(
     assert server.batch_sizes == []
 
 
+@pytest.mark.parametrize("name", [1, ["pixels"], "p" * 70_000])
+def test_a_signature_is_named_by_a_string_that_is_one(client: httpx.Client, name: object) -> None:
+    body = {"parameters": {"signature_name": name}, "inputs": [tensor([[1.0, 2.0]], [1, 2])]}
+    answer = infer(client, body)
+    assert answer.status_code in (400, 404), answer.text
+    assert "ignature" in answer.json()["error"]
+
+
 def test_an_unknown_model_is_404(client: httpx.Client) -> None:
     assert infer(client, {"inputs": [tensor([1], [1])]}, "/v2/models/nope/infer").status_code == 404

@@ -321,6 +321,21 @@ def test_a_long_string_that_is_no_text_is_no_json(size: int) -> None:
         read_json(b'{"a": "' + b"a" * size + b'\xff", "b": "' + b"b" * 70_000 + b'"}')
 
 
+@pytest.mark.parametrize("ending", ["", "=", "==", "\\u003d", "\\u003D\\u003d", "\\\\u003d", "=\\u003d\\n"])
+def test_base64_is_read_whatever_its_writer_escapes(ending: str) -> None:
+    is_base64 = not ending.startswith("\\\\") and not ending.endswith("n")
+    text = '{"a": "' + "QUJD" * 20_000 + ending + '"}'
+    [value] = read_json(text.encode()).values()  # type: ignore[attr-defined]
+    expected = json.loads(text)["a"]
+    assert value == (expected.encode() if is_base64 else expected)
+
+
+@pytest.mark.parametrize("one", ['"é"', " ", '"' + "k" * 5_000_000 + '": 1'])
+def test_more_text_than_the_parser_may_take_at_once_is_refused_unparsed(one: str) -> None:
+    with pytest.raises(BadRequest, match="more than 3,145,728 bytes beside"):
+        read_json(b'{"a": "' + (one * (3_200_000 // len(one.encode()) + 1)).encode())
+
+
 def test_a_long_key_stays_a_key() -> None:
     key = "k" * 100_000
     for space in ("", " ", "\n" * 100):

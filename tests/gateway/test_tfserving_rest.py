@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -340,6 +341,28 @@ def test_more_images_than_a_request_may_have_go_in_several(
     scores = np.frombuffer(answer.content[int(answer.headers["Inference-Header-Content-Length"]) :], np.float32)
     np.testing.assert_array_equal(scores.reshape(14, 3), colour_scores(pixels))
     assert sorted(model_server.batch_sizes) == [2, 6, 6]
+
+
+@pytest.mark.parametrize("extra", [np.full(1, 7, np.float32), np.float32(7), np.zeros((3, 2), np.float32)])
+def test_an_output_that_is_no_row_for_each_image_is_not_put_together(
+    gateway: httpx.Client,
+    model_server: ColourServer,
+    extra: npt.NDArray[np.float32],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class WithExtra(ColourModel):
+        def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
+            answer = super().predict(name, inputs)
+            return {**answer, "extra": number_tensor(np.asarray(extra))} if name == "pixels" else answer
+
+    model_server.models["colours"] = {1: WithExtra()}
+    body = {"signature_name": "pixels", "inputs": np.zeros((4, 8, 8, 3), int).tolist()}
+    whole = asked(gateway, body, "/v1/models/colours:predict")
+    assert whole.json()["outputs"]["extra"] == extra.tolist()
+    monkeypatch.setattr("gateway.predictor.MAX_REQUEST_BYTES", 2 * 8 * 8 * 3)
+    answer = asked(gateway, body, "/v1/models/colours:predict")
+    assert answer.status_code == 400, answer.text
+    assert "not a row for each image" in answer.json()["error"]
 
 
 def test_a_model_without_a_card_gets_all_rows_at_once(

@@ -1,0 +1,97 @@
+"""What is sent to a model server in several calls, or is large."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from gateway.backend import JOINED_AT_ONCE, GrpcBackend, ServableNotFound, together
+from gateway.channel import Connection
+from gateway.deadline import Deadline
+from gateway.errors import DeadlineExceeded, ModelServerFailed
+from gateway.tensors import stacked
+from tests.colour_server import ColourModel, ColourServer
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def answered(value: int) -> int:
+    await asyncio.sleep(0)
+    return value
+
+
+async def failed(error: Exception) -> int:
+    await asyncio.sleep(0)
+    raise error
+
+
+async def test_answers_come_in_the_order_of_the_calls() -> None:
+    assert await together([answered(1)]) == [1]
+    assert await together([answered(number) for number in range(5)]) == list(range(5))
+    assert await together([]) == []
+
+
+async def test_all_calls_have_ended_when_one_has_failed() -> None:
+    ended: list[int] = []
+
+    async def slow(number: int) -> int:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        ended.append(number)
+        return number
+
+    with pytest.raises(ModelServerFailed, match="first"):
+        await together([slow(1), failed(ModelServerFailed("first")), slow(2), failed(ModelServerFailed("second"))])
+    assert ended == [1, 2]
+
+
+async def test_a_version_that_is_gone_counts_before_other_failures() -> None:
+    with pytest.raises(ServableNotFound):
+        await together([failed(ModelServerFailed("busy")), failed(ServableNotFound("gone")), answered(1)])
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_nothing_of_calls_that_failed_is_left() -> None:
+    class Sent:
+        """Stands for what is sent: an array takes no weak references."""
+
+    async def call(sent: Sent) -> int:
+        await asyncio.sleep(0)
+        raise ModelServerFailed(f"{type(sent)}")
+
+    async def asked() -> weakref.ref[Sent]:
+        sent = [Sent(), Sent()]
+        found = weakref.ref(sent[1])
+        try:
+            await together([call(one) for one in sent])
+        except ModelServerFailed:
+            return found
+        raise AssertionError
+
+    found = await asked()
+    assert found() is None
+
+
+async def test_a_large_message_waits_for_others_no_longer_than_its_deadline() -> None:
+    server = ColourServer(models={"colours": {1: ColourModel()}})
+    pixels = stacked([np.zeros((8, 8, 3), np.uint8)] * (JOINED_AT_ONCE // 192 + 1))
+    with server.serving():
+        backend = GrpcBackend(Connection(server.address))
+        try:
+            async with backend._joining:
+                with pytest.raises(DeadlineExceeded):
+                    await backend.predict("colours", 1, "pixels", {"images": pixels}, [], Deadline.after(0.05))
+            outputs = await backend.predict("colours", 1, "pixels", {"images": pixels}, [], Deadline.after(10))
+        finally:
+            await backend.close()
+    assert outputs["probabilities"].tensor_shape.dim[0].size == JOINED_AT_ONCE // 192 + 1
