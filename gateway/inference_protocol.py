@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
 from gateway.errors import BadRequest, InvalidTensor
-from gateway.interpreter import copy_of
+from gateway.interpreter import copy_of, let_others_run
 from gateway.json_numbers import MAX_RANK
 from gateway.json_tensors import MAX_JSON_VALUES, decoded_base64, json_array, json_strings, read_json, write_json
 from gateway.pb.serving_pb2 import DataType
@@ -232,7 +232,8 @@ def _from_bytes(tensor: TensorIn, content: memoryview) -> Array:
     while position + 4 <= len(content) and len(values) < count:
         (size,) = struct.unpack_from("<I", content, position)
         position += 4 + size
-        values.append(bytes(content[position - size : position]))
+        values.append(copy_of(content, position - size, min(position, len(content))))
+        let_others_run()
     if position != len(content) or len(values) != count:
         raise InvalidTensor(f"The input {tensor.name!r} does not hold {count} elements with their lengths.")
     strings = np.empty(count, np.object_)
