@@ -161,8 +161,7 @@ class GrpcBackend:
             # An entry of a map is a message of key and value, fields 1 and 2; messages that follow each other are one.
             entry = [*length_delimited(1, [name.encode()]), *length_delimited(2, tensor)]
             pieces += length_delimited(PredictRequest.INPUTS_FIELD_NUMBER, entry)
-        large = sum(map(len, pieces)) > JOINED_AT_ONCE
-        if large:
+        if sum(map(len, pieces)) > JOINED_AT_ONCE:
             message = await self._joined(pieces, deadline)
         else:
             message = b"".join(pieces)

@@ -28,7 +28,9 @@ _LOOKED_BEHIND = 64
 _ASCII = 0x7F
 
 _PADDING = rb"\u003d"
-"""What some writers (Gson) make of base64's ``=``."""
+"""What some writers (Gson) make of base64's ``=``, of which there are at most two."""
+
+_MOST_PADDING = 2
 
 _BOUNDS = np.isin(np.arange(256), [ord(character) for character in '"{}'])
 
@@ -46,7 +48,7 @@ def cut_large(text: Text) -> tuple[Text, dict[str, Cut]]:
     Returns:
         The text with a string in the place of each that has `LEAST` bytes, and what was there by these strings, which
         no caller can foresee. What was no JSON, for another reason than a value in an array, still is none. Strings
-        with other characters than ASCII, or with escapes other than of slashes and of ``=`` at the end, stay where they
+        with other characters than ASCII, or with escapes other than of slashes and of base64's ``=``, stay where they
         are.
 
     Raises:
@@ -126,7 +128,7 @@ def _long_string(text: Text, start: int, end: int) -> str | bytes | None:
     if not behind or behind.startswith(b":"):
         return None  # a key, or what might be one
     padding = 0
-    while text[end - len(_PADDING) : end].lower() == _PADDING:
+    while padding < _MOST_PADDING and text[end - len(_PADDING) : end].lower() == _PADDING:
         end, padding = end - len(_PADDING), padding + 1
     parts = []
     while start < end:

@@ -181,9 +181,11 @@ def _check_size(served: Served, key: str, arrays: Mapping[str, Array]) -> None:
 
 def _messages(served: Served, key: str, arrays: Mapping[str, Array], rows: int) -> list[_Message]:
     """One request; or several, where that were too large, and a card vouches that each row is answered by itself."""
-    if served.contract is None or served.contract.card is None or key not in OF_IMAGES:
-        return [_Message(rows, {name: wire_of(array) for name, array in arrays.items()})]
-    [(name, array)] = arrays.items()
+    named = list(arrays.items())
+    has_card = served.contract is not None and served.contract.card is not None
+    if not has_card or key not in OF_IMAGES or len(named) != 1 or named[0][1].shape[:1] != (rows,):
+        return [_Message(rows, {name: wire_of(array) for name, array in named})]
+    [(name, array)] = named
     messages: list[_Message] = []
     start = held = 0
     for end, row in enumerate(array):

@@ -80,7 +80,7 @@ def stacked(arrays: Sequence[npt.NDArray[np.generic]]) -> Wire:
 
 
 def wire_of(array: Array) -> Wire:
-    """Serialised tensor of numbers or byte strings. For threads.
+    """Serialised tensor of numbers or byte strings; many strings are for threads.
 
     Raises:
         TensorError: The array's dtype has no wire type here.

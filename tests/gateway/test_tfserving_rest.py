@@ -343,6 +343,31 @@ def test_more_images_than_a_request_may_have_go_in_several(
     assert sorted(model_server.batch_sizes) == [2, 6, 6]
 
 
+@pytest.mark.parametrize("inputs", [{"a": 1.0}, {"a": [1.0, 2.0, 3.0]}, {"a": 1.0, "b": 2.0}])
+def test_a_default_signature_may_take_no_images(
+    gateway: httpx.Client,
+    model_server: ColourServer,
+    inputs: dict[str, float | list[float]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Counting(ColourModel):
+        def signatures(self) -> dict[str, pb.SignatureDef]:
+            shapes = {name: (FLOAT, np.shape(value)) for name, value in inputs.items()}
+            return {**super().signatures(), "serving_default": signature(shapes, {"count": (FLOAT, ())})}
+
+        def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
+            if name != "serving_default":
+                return super().predict(name, inputs)
+            sizes = [array_of(one, max_elements=9).size for one in inputs.values()]
+            return {"count": number_tensor(np.array(sum(sizes), np.float32))}
+
+    model_server.models["colours"] = {1: Counting()}
+    monkeypatch.setattr("gateway.predictor.MAX_REQUEST_BYTES", 1)
+    answer = asked(gateway, {"inputs": inputs}, "/v1/models/colours:predict")
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {"outputs": sum(np.size(one) for one in inputs.values())}
+
+
 @pytest.mark.parametrize("extra", [np.full(1, 7, np.float32), np.float32(7), np.zeros((3, 2), np.float32)])
 def test_an_output_that_is_no_row_for_each_image_is_not_put_together(
     gateway: httpx.Client,
