@@ -88,7 +88,7 @@ def run(
         (output / "gateway-folded.txt").write_text(folded.read_text(), encoding="utf-8")
         console.print(f"written: {output / 'gateway-folded.txt'} (folded stacks, for a flame graph)")
         _watch(console, running.gateway_port, photos)
-    _watch_tensors(console, photos, logs)
+    _watch_json(console, photos, logs)
 
 
 def _threads(console: Console, running: Started, gateway: System, photos: int) -> None:
@@ -162,7 +162,7 @@ def _watch(console: Console, port: int, photos: Sequence[bytes]) -> None:
             console.print(f"  {line}", markup=False, highlight=False)
 
 
-def _watch_tensors(console: Console, photos: Sequence[bytes], logs: Path) -> None:
+def _watch_json(console: Console, photos: Sequence[bytes], logs: Path) -> None:
     """How late a timer of the event loop is while JSON comes in, beside a model server that costs nothing."""
     port = free_port()
     idle = Server("idle server", ["bench.idle_server", "--port", str(port)], {}, logs / "idle.log")

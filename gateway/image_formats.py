@@ -174,7 +174,8 @@ def _found(pattern: re.Pattern[bytes], size: int, data: bytes, position: int) ->
     """
     for start in range(position, len(data), _SEARCHED):
         yield from pattern.finditer(data, start, start + _SEARCHED + size - 1)
-        let_others_run()
+        if start + _SEARCHED < len(data):
+            let_others_run()
 
 
 def _jpeg_header(data: bytes) -> tuple[bytes, bytes, int]:

@@ -41,32 +41,31 @@ class ModelVersion(TypedDict):
     version: Annotated[int, Field(description="Version of it that answered.", examples=[_VERSION])]
 
 
+BestLabel = Annotated[
+    str | None,
+    Field(
+        description="Best label; null where its score is under the model's threshold for unknown.",
+        examples=["Carpet Terrier"],
+    ),
+]
+BestScore = Annotated[float, Field(description="Score of the best label.", examples=[0.991723])]
+Predictions = Annotated[list[Prediction], Field(description="The best labels, best first.", examples=[_PREDICTIONS])]
+
+
 class BreedResult(TypedDict):
     """The breed in one photo."""
 
-    breed: Annotated[
-        str | None,
-        Field(
-            description="Best label; null where its score is under the model's threshold for unknown.",
-            examples=["Carpet Terrier"],
-        ),
-    ]
-    confidence: Annotated[float, Field(description="Score of the best label.", examples=[0.991723])]
-    predictions: Annotated[list[Prediction], Field(description="The best labels, best first.", examples=[_PREDICTIONS])]
+    breed: BestLabel
+    confidence: BestScore
+    predictions: Predictions
 
 
 class LabelResult(TypedDict):
     """The label of one image."""
 
-    label: Annotated[
-        str | None,
-        Field(
-            description="Best label; null where its score is under the model's threshold for unknown.",
-            examples=["Carpet Terrier"],
-        ),
-    ]
-    confidence: Annotated[float, Field(description="Score of the best label.", examples=[0.991723])]
-    predictions: Annotated[list[Prediction], Field(description="The best labels, best first.", examples=[_PREDICTIONS])]
+    label: BestLabel
+    confidence: BestScore
+    predictions: Predictions
 
 
 class BreedAnswer(BreedResult):

@@ -63,7 +63,7 @@ async def test_a_version_that_is_gone_counts_before_other_failures() -> None:
 @pytest.mark.usefixtures("no_collector")
 async def test_nothing_of_calls_that_failed_is_left() -> None:
     class Sent:
-        """Stands for what is sent: an array takes no weak references."""
+        """Stands for what is sent: bytes take no weak references."""
 
     async def call(sent: Sent) -> int:
         await asyncio.sleep(0)
