@@ -19,8 +19,8 @@ from gateway.tensors import Array
 
 MAX_JSON_VALUES = 50_000
 """Values of one text that are in no regular array of numbers (see `json_cutting`): strings, objects, short lists. They
-are counted by brackets and commas, those in shorter strings as well. The parser lets no other thread run meanwhile: this
-many are some 4 ms and 10 MB."""
+are counted by brackets and commas, those in shorter strings as well. The parser lets no other thread run meanwhile:
+this many are some 4 ms and 10 MB."""
 
 MAX_JSON_REST = 3 * 2**20
 """Bytes of one text that are in no regular array and in no long string that is cut out: up to 5 ms of the parser."""
