@@ -207,7 +207,7 @@ class PlainRoute(APIRoute):
             if (
                 scope["query_string"]
                 or any(name == TIMEOUT_HEADER for name, _ in scope["headers"])
-                or not re.fullmatch(MODEL_NAME, given.get("model", "any"))
+                or ("model" in given and not re.fullmatch(MODEL_NAME, given["model"]))
             ):
                 await checked(scope, receive, send)
                 return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.backend import request_id
@@ -38,15 +37,13 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
         this = given if REQUEST_ID.fullmatch(given) else _new_id()
         token = request_id.set(this)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = this
-                headers.raw.extend(SECURITY_HEADERS)
+                message["headers"] = [*message["headers"], (b"x-request-id", this.encode()), *SECURITY_HEADERS]
             await send(message)
 
         try:

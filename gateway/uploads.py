@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from gateway.errors import BadRequest, GatewayError, UnsupportedRequest, UploadTooLarge
 from gateway.interpreter import let_others_run
@@ -215,15 +215,18 @@ async def _receive(request: Request, feed: Callable[[bytes], None], max_body: in
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > max_body:
         raise _too_large(max_said)
-    received = 0
-    try:
-        async for piece in request.stream():
-            received += len(piece)
-            if received > max_body:
-                raise _too_large(max_said)
+    received, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise BadRequest("The upload was cut off.")
+        piece = message.get("body", b"")
+        received += len(piece)
+        if received > max_body:
+            raise _too_large(max_said)
+        if piece:
             feed(piece)
-    except ClientDisconnect:
-        raise BadRequest("The upload was cut off.") from None
+        more = message.get("more_body", False)
 
 
 def _too_large(limit: int) -> UploadTooLarge:
@@ -266,7 +269,7 @@ class _Form:
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes of the body."""
-        if not piece or self._complete:
+        if self._complete:
             return
         try:
             self._parser.write(piece)
@@ -350,7 +353,9 @@ def _basename(filename: bytes | None) -> str | None:
     if filename is None:
         return None
     text = filename.decode("utf-8", "replace").replace("\\", "/").rsplit("/", 1)[-1]
-    return "".join(character for character in text if character.isprintable())[:MAX_FILENAME_CHARACTERS]
+    if not text.isprintable():
+        text = "".join(character for character in text if character.isprintable())
+    return text[:MAX_FILENAME_CHARACTERS]
 
 
 def _listed(names: tuple[str, ...]) -> str:
