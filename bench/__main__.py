@@ -66,11 +66,13 @@ def _parser() -> argparse.ArgumentParser:
 def _model(options: argparse.Namespace, console: Console) -> tuple[Path | None, str, list[Peer]]:
     if options.model:
         folder = Path(options.model)
-        if not folder.is_dir():
+        try:
+            peer = Peer("our export inside", newest_version(folder))
+        except ValueError:
             if not options.target:
-                raise ValueError(f"{folder} is no folder of model versions")
+                raise
             return None, options.model, []
-        return folder, folder.resolve().name, [Peer("our export inside", newest_version(folder))]
+        return folder, folder.resolve().name, [peer]
     kind = "given" if options.weights else "random"
     models = (options.output / "models" / kind).resolve()
     if not (models / "plain" / "1").is_dir():

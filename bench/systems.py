@@ -115,8 +115,15 @@ def started(
 
 
 def newest_version(base_path: Path) -> Path:
-    """The folder of the highest version of a model."""
-    return max((one for one in base_path.iterdir() if one.name.isdecimal()), key=lambda path: int(path.name))
+    """The folder of the highest version of a model.
+
+    Raises:
+        ValueError: There is none.
+    """
+    versions = [one for one in base_path.glob("*") if one.name.isdecimal()]
+    if not versions:
+        raise ValueError(f"{base_path} is no folder of model versions")
+    return max(versions, key=lambda path: int(path.name))
 
 
 def input_size(base_path: Path) -> tuple[int, int]:
