@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from bench.compare import CLOSED, compare
 from bench.photos import draw_photos, read_photos
 from bench.processes import ROOT
 from bench.systems import Peer, check_agreement, newest_version, started, systems
+from gateway.settings import MODEL_NAME
 
 RESULTS = ROOT / "bench" / "results"
 NAME = "bench"
@@ -26,12 +28,12 @@ NAME = "bench"
 
 def main() -> int:
     """Measures; returns 1 when answers disagree or something does not start."""
-    options = _parser().parse_args()
+    options = parser().parse_args()
     console = Console(width=None if sys.stdout.isatty() else 140)
     options.output.mkdir(parents=True, exist_ok=True)
     try:
         photos = read_photos(options.photos) if options.photos else draw_photos()
-        base_path, model, peers = _model(options, console)
+        base_path, model, peers = chosen_model(options, console)
         with tempfile.TemporaryDirectory() as logs:
             if options.profile:
                 profile.run(console, base_path, model, photos, Path(logs), options.target, options.output)
@@ -45,7 +47,8 @@ def main() -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument(
         "--model", metavar="FOLDER_OR_NAME", help="folder of a model's versions; beside --target its name will do"
@@ -63,13 +66,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _model(options: argparse.Namespace, console: Console) -> tuple[Path | None, str, list[Peer]]:
+def chosen_model(options: argparse.Namespace, console: Console) -> tuple[Path | None, str, list[Peer]]:
+    """Folder (None where only a running server has it) and name of the model, and the peers that can load it.
+
+    Raises:
+        ValueError: It is no folder of versions, and there is no server that may have one of that name.
+    """
     if options.model:
         folder = Path(options.model)
         try:
             peer = Peer("our export inside", newest_version(folder))
         except ValueError:
-            if not options.target:
+            if not options.target or not re.fullmatch(MODEL_NAME, options.model):
                 raise
             return None, options.model, []
         return folder, folder.resolve().name, [peer]

@@ -20,6 +20,7 @@
     │   └── ImageTooLarge           too many pixels
     ├── Overloaded             429  the gateway has all the work it takes
     ├── RateLimited            429  this caller has asked too often
+    ├── AddressTooLong         414
     ├── HeadersTooLarge        431
     ├── InternalError          500
     ├── BadUpstream            502
@@ -188,6 +189,12 @@ class RateLimited(GatewayError):
     def __init__(self, detail: str, seconds: int = 1, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.headers = {"Retry-After": str(seconds), **(headers or {})}
+
+
+class AddressTooLong(GatewayError):
+    """The address of the request is longer than is accepted."""
+
+    status, code, title = 414, "address_too_long", "Address too long"
 
 
 class HeadersTooLarge(GatewayError):

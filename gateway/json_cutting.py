@@ -27,8 +27,10 @@ _LOOKED_BEHIND = 64
 
 _ASCII = 0x7F
 
-_PADDING = rb"\u003d"
+_PADDING = (rb"\u003d", rb"\u003D")
 """What some writers (Gson) make of base64's ``=``, of which there are at most two."""
+
+_PADDING_LENGTH = 6
 
 _MOST_PADDING = 2
 
@@ -128,8 +130,8 @@ def _long_string(text: Text, start: int, end: int) -> str | bytes | None:
     if not behind or behind.startswith(b":"):
         return None  # a key, or what might be one
     padding = 0
-    while padding < _MOST_PADDING and text[end - len(_PADDING) : end].lower() == _PADDING:
-        end, padding = end - len(_PADDING), padding + 1
+    while padding < _MOST_PADDING and text[end - _PADDING_LENGTH : end] in _PADDING:
+        end, padding = end - _PADDING_LENGTH, padding + 1
     parts = []
     while start < end:
         part = bytes(text[start : min(start + _WINDOW, end)])

@@ -23,7 +23,7 @@ QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", 
 """Asked every few seconds by machines; logged at debug level only, unless they fail."""
 
 MAX_LOGGED_PATH = 1000
-"""Characters of an address that are logged; callers may send 64 KiB of it."""
+"""Characters of an address that are logged; callers may send 8 KiB of it."""
 
 
 class Telemetry:

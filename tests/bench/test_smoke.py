@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from bench import batches, profile, report, sweep
+from bench.__main__ import chosen_model, parser
 from bench.agreement import Disagreement
 from bench.compare import Comparison, compare
 from bench.idle_server import MODEL
@@ -33,6 +34,18 @@ def test_drawn_photos_are_the_same_every_time_and_a_folder_gives_what_it_holds(
     assert read_photos(tmp_path) == [photos[0]]
     with pytest.raises(ValueError, match="holds no photo"):
         read_photos(tmp_path / "nothing")
+
+
+def test_a_model_on_a_running_server_may_have_the_name_of_a_folder_that_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bench").mkdir()
+    target = ["--target", "127.0.0.1:8500"]
+    assert chosen_model(parser().parse_args(["--model", "bench", *target]), Console()) == (None, "bench", [])
+    for options in (["--model", "bench"], ["--model", "models/bench", *target]):
+        with pytest.raises(ValueError, match="bench is no folder of model versions"):
+            chosen_model(parser().parse_args(options), Console())
 
 
 def test_a_second_of_everything_ends_in_tables_json_and_a_plot(tmp_path: Path, photos: list[bytes]) -> None:

@@ -200,6 +200,15 @@ def test_headers_that_come_all_at_once_are_431_too(gateway: httpx.Client, lines:
     assert answered(gateway, b"GET /healthz HTTP/1.1\r\n" + lines + b"\r\n").startswith(b"HTTP/1.1 431")
 
 
+@pytest.mark.parametrize(
+    "address", [b"/" + b"a" * 9_000, b"/?" + b"a=&" * 3_000, b"/web/" + b"../" * 3_000], ids=["path", "query", "dots"]
+)
+def test_an_address_of_more_than_8_kib_is_414(gateway: httpx.Client, address: bytes) -> None:
+    assert answered(gateway, b"GET " + address + b" HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 414")
+    shorter = answered(gateway, b"GET " + address[:8_000] + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert not shorter.startswith(b"HTTP/1.1 414")
+
+
 @pytest.mark.parametrize("rest", [b"a:b\r\n", b"y"], ids=["many", "one without end"])
 def test_trailers_without_end_are_431(gateway: httpx.Client, rest: bytes) -> None:
     head = f"POST {BREED} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()

@@ -316,9 +316,10 @@ def test_a_long_string_is_never_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("size", [5_000, 500_000])
-def test_a_long_string_that_is_no_text_is_no_json(size: int) -> None:
+@pytest.mark.parametrize("wrong", [b"\xff", b"\\U003D", b"\\u003"], ids=["a byte", "a large U", "a short escape"])
+def test_a_long_string_that_is_no_text_is_no_json(size: int, wrong: bytes) -> None:
     with pytest.raises(BadRequest, match="not JSON"):
-        read_json(b'{"a": "' + b"a" * size + b'\xff", "b": "' + b"b" * 70_000 + b'"}')
+        read_json(b'{"a": "' + b"a" * size + wrong + b'", "b": "' + b"b" * 70_000 + b'"}')
 
 
 @pytest.mark.parametrize("ending", ["", "=", "==", "\\u003d", "\\u003D\\u003d", "\\\\u003d", "=\\u003d\\n"])

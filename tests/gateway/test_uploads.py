@@ -54,6 +54,8 @@ def posted(client: httpx.Client, path: str, sent: tuple[bytes, dict[str, str]]) 
         ((b"{}", {"content-type": "application/json"}), (415, "unsupported_request")),
         ((b"image=x", {"content-type": "application/x-www-form-urlencoded"}), (415, "unsupported_request")),
         (form(*[(f'name="field{index}"', b"x") for index in range(40)]), (400, "bad_request")),
+        (form(('name="image"' + ";" * 1000, photo())), (400, "bad_request")),
+        ((photo(), {"content-type": "image/png" + ";" * 10_000}), (400, "bad_request")),
     ],
 )
 def test_a_body_without_one_readable_image_gets_one_clear_error(
