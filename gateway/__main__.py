@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import logging
+import os
 import resource
 import signal
 import sys
@@ -19,7 +21,9 @@ from gateway import logs, memory
 from gateway.app import create_app
 from gateway.metrics import shared_between
 from gateway.protocol import HttpProtocol
-from gateway.settings import Settings
+from gateway.settings import PREFIX, Settings, unknown_variables
+
+logger = logging.getLogger(__name__)
 
 MAX_OPEN_FILES = 65_536
 """As many as are asked for where the system allows more."""
@@ -49,10 +53,13 @@ def main() -> int:
         settings = Settings()
     except ValidationError as error:
         for one in error.errors():
-            name = "_".join(str(part) for part in one["loc"]) or "settings"
-            print(f"gateway: GATEWAY_{name.upper()}: {one['msg']}", file=sys.stderr)  # noqa: T201
+            setting, *inside = map(str, one["loc"] or ("",))
+            where = ": ".join([f"{PREFIX}{setting.upper()}", *inside]) if setting else "settings"
+            print(f"gateway: {where}: {one['msg'].removeprefix('Value error, ')}", file=sys.stderr)  # noqa: T201
         return 2
     logs.configure(settings)
+    if unknown := unknown_variables(os.environ):
+        logger.warning("the environment has what is no setting: %s", ", ".join(unknown))
     raise_open_files_limit()
     with shared_between(settings.workers):
         return _serve(settings)

@@ -9,6 +9,8 @@ import ipaddress
 import json
 import os
 import re
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,7 +21,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from gateway.auth import ApiKeys, read_entries
 from gateway.images import DEFAULT_MAX_PIXELS, FitMode, Interpolation
 
+PREFIX = "GATEWAY_"
+"""Of environment variables."""
+
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
+
+ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s]+")
 
 HOST_AND_PORT = re.compile(r"(\[[^\]\s]+\]|[^:,/\s\[\]]+):\d{1,5}")
 
@@ -81,7 +88,7 @@ class ShadowOptions(BaseModel):
 class Settings(BaseSettings):
     """All settings; see the module's docstring for their environment variables."""
 
-    model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -266,6 +273,16 @@ class Settings(BaseSettings):
         hosts = [part.strip() for part in value.split(",") if part.strip()]
         if not hosts or (len(hosts) > 1 and not all(HOST_AND_PORT.fullmatch(host) for host in hosts)):
             raise ValueError("must be host:port, several of them separated by commas, or a name with a scheme")
+        if value.startswith(("http://", "https://")):
+            raise ValueError("must be the address for gRPC, host:port without http; see serving_tls for encryption")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if not ORIGIN.fullmatch(one):
+                raise ValueError(f"{one!r} is no origin such as https://example.org, nor * for all")
         return value
 
     @field_validator("rate_limit")
@@ -289,7 +306,7 @@ class Settings(BaseSettings):
         except OSError as error:
             raise ValueError(f"api_keys_file cannot be read: {error.strerror}") from error
         if self.metrics == "key" and not keys:
-            raise ValueError("metrics cannot want a key where there are none")
+            raise ValueError("metrics wants a key, and neither api_keys nor api_keys_file has one")
         return self
 
     @model_validator(mode="after")
@@ -330,6 +347,17 @@ class Settings(BaseSettings):
     def decode_workers(self) -> int:
         """Threads that decode images, never zero."""
         return self.decode_threads or available_cores()
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Variables named like settings that are none, each with the setting it may have been meant for, if any."""
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    found = []
+    for name in sorted(environment):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            meant = get_close_matches(name.upper(), known, n=1, cutoff=0.85)
+            found.append(f"{name} (not {meant[0]}?)" if meant else name)
+    return found
 
 
 def _weights(text: str) -> dict[str, float]:

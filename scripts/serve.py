@@ -58,7 +58,11 @@ async def _make_and_serve(host: str, port: int, models_dir: Path, caller: Path) 
     if not await make_first_model(models_dir):
         return
     models = model_names(models_dir)
-    default = PREFERRED_MODEL if PREFERRED_MODEL in models else models[0]
+    default = os.environ.get("GATEWAY_DEFAULT_MODEL", PREFERRED_MODEL if PREFERRED_MODEL in models else models[0])
+    wanted = os.environ.get("GATEWAY_MODELS", ",".join(models))
+    for name in filter(None, map(str.strip, (default, *wanted.split(",")))):
+        if name not in models:
+            raise CannotStartError(f"there is no model {name!r} in {models_dir}: it has {', '.join(models)}")
     serving_port = _serving_port()
     await supervise(
         [
@@ -70,8 +74,8 @@ async def _make_and_serve(host: str, port: int, models_dir: Path, caller: Path) 
                     "GATEWAY_HOST": host,
                     "GATEWAY_PORT": str(port),
                     "GATEWAY_SERVING_TARGET": f"{LOOPBACK}:{serving_port}",
-                    "GATEWAY_DEFAULT_MODEL": os.environ.get("GATEWAY_DEFAULT_MODEL", default),
-                    "GATEWAY_MODELS": os.environ.get("GATEWAY_MODELS", ",".join(models)),
+                    "GATEWAY_DEFAULT_MODEL": default,
+                    "GATEWAY_MODELS": wanted,
                     # What else is in the caller's folder is not to be imported.
                     "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")])),
                     "PYTHONSAFEPATH": "1",

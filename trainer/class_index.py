@@ -72,7 +72,7 @@ def _fetch(kept: Path, connect_seconds: float | None) -> list[str]:
     except (OSError, HTTPException, TrainerError) as error:
         raise ClassIndexUnavailable(
             f"the ImageNet class index cannot be fetched ({getattr(error, 'reason', error)}): is there a network? "
-            "Give it with --class-index FILE"
+            "Give it with --class-index FILE, or to scripts/run as imagenet_class_index.json beside the WEIGHTS"
         ) from error
     with suppress(OSError):  # a home that cannot be written to: it is fetched each time
         kept.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from trainer.console import say
 from trainer.downloads import CONNECT_SECONDS
 from trainer.errors import TrainerError
 from trainer.precision import add_precision, check_available
-from trainer.publish import add_models_dir, check_name, new_version
+from trainer.publish import add_models_dir, check_writable, new_version
 from trainer.weights import check_weights_file, weights_source
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Measured with MobileNetV2: none of 69 photos of dogs fell under it, and 9 of 10 
 
 def run(args: argparse.Namespace) -> int:
     """Publishes the model; returns the exit status."""
-    check_name(args.name)
+    check_writable(args.models_dir, args.name)
     check_weights_file(args.weights)
     labels = read_dogs(args.class_index, args.connect_seconds)
 

@@ -117,6 +117,20 @@ def new_version(models_dir: Path, name: str) -> Iterator[Draft]:
         raise
 
 
+def check_writable(models_dir: Path, name: str) -> None:
+    """Checks, and leaves nothing behind, that a version could be written; or hours of training would be for nothing.
+
+    Raises:
+        TrainerError: The name is not a model name, or the directory cannot be made.
+    """
+    folder = models_dir / check_name(name)
+    there = next(one for one in (folder, *folder.parents) if os.path.exists(one))  # noqa: PTH110 - it never raises
+    if not there.is_dir():
+        raise TrainerError(f"cannot write to {folder}: {there} is no directory")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise TrainerError(f"cannot write to {folder}: {there} is not writable")
+
+
 def _next_number(directory: Path) -> int:
     # "007" counts too: TensorFlow Serving would read it as version 7.
     return max((int(entry.name) for entry in directory.iterdir() if re.fullmatch("[0-9]+", entry.name)), default=0) + 1

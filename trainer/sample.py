@@ -22,7 +22,7 @@ from trainer.console import Advance, progress, say
 from trainer.drawings import draw_dog
 from trainer.errors import TrainerError
 from trainer.precision import Precision, add_precision, check_available
-from trainer.publish import add_models_dir, check_name, new_version, published_versions
+from trainer.publish import add_models_dir, check_writable, new_version, published_versions
 from trainer.scenery import draw_other
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def build_sample(
         The path of the published version.
     """
     size = size or Size()
-    check_name(name)
+    check_writable(models_dir, name)
     check_available(precision)
     total = size.drawings * len(BREEDS) + size.others + size.validation * (len(BREEDS) + 1)
     with progress("Drawing", total) as advance:

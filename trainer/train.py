@@ -24,7 +24,7 @@ from trainer.errors import TrainerError
 from trainer.folders import SPLITS, Split
 from trainer.photos import Photo
 from trainer.precision import check_available
-from trainer.publish import check_name, new_version
+from trainer.publish import check_writable, new_version
 from trainer.weights import check_weights_file, weights_source
 
 LISTED = 10
@@ -70,7 +70,7 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     Raises:
         TrainerError: The data or the configuration cannot work, or the export computes something else.
     """
-    check_name(config.name)
+    check_writable(args.models_dir, config.name)
     check_weights_file(config.weights)
     data = open_folder(
         Path(config.data),
@@ -111,7 +111,7 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     try:
         say(exported.summary())
         say(f"{published}: {draft.path}")
-        shutil.rmtree(folder / "state")
+        forget(folder / "state")
         name = f"{Path(config.data).resolve().name} ({SPLIT_NAMES[held_out]})"
         exported.written.directory = draft.path
         evaluation = evaluate(exported.written, links, unknown=args.unknown, output=folder, name=name)
@@ -124,6 +124,14 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     say(f"the exported model on {SPLIT_NAMES[held_out]}: {summary(evaluation)}")
     say(f"report: {folder / 'report.html'}")
     return draft.path
+
+
+def forget(state: Path) -> None:
+    """Deletes what a run goes on from, first of all under this name: half of it would be taken for a whole."""
+    old = state.with_name(f"{state.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    state.rename(old)
+    shutil.rmtree(old)
 
 
 def describe(

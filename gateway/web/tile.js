@@ -29,6 +29,7 @@ export function showThumbnail(photo, blob) {
   image.src = URL.createObjectURL(blob);
   image.alt = photo.name;
   image.hidden = false;
+  updateTile(photo);
 }
 
 /** Gives up what the tile holds in memory. */
@@ -46,7 +47,7 @@ export function updateTile(photo) {
   part(".detail").textContent = detail(photo);
   part(".retry").hidden = state !== "stopped" && (state !== "failed" || error.final);
   const why = part(".why");
-  why.hidden = state !== "done" || !photo.explains;
+  why.hidden = state !== "done" || !photo.explains || part("img").hidden; // a heat map needs its photo
   why.setAttribute("aria-label", `Why? Show what in ${photo.name} speaks for the answer`);
   const bars = part(".bars");
   bars.hidden = state !== "done";

@@ -18,7 +18,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from gateway.decoding import LARGE_AT_ONCE, SMALL_PIXELS
-from gateway.settings import Settings
+from gateway.settings import Settings, unknown_variables
 from modelserver import flags
 from modelserver.config import parse_batching
 from tests.conftest import ROOT
@@ -179,6 +179,21 @@ def test_the_pod_that_models_are_copied_through_writes_what_the_servers_read() -
     [mount] = cast(list[Manifest], at(pod, "spec.containers.0.volumeMounts"))
     seen = [one for one in cast(list[Manifest], at(serving, f"{CONTAINER}.volumeMounts")) if one["name"] == "models"]
     assert [one["mountPath"] for one in seen] == [mount["mountPath"]]
+
+
+def test_what_pods_are_told_of_services_is_not_taken_for_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = base()
+    told = {}
+    # What is set for each Service of the namespace in every pod, unless it wants none; its ConfigMap wins over that.
+    if cast(Manifest, at(named(found, "Deployment", "gateway"), POD)).get("enableServiceLinks", True):
+        for service in (one for one in found if one["kind"] == "Service"):
+            name = str(at(service, "metadata.name")).upper().replace("-", "_")
+            told |= {f"{name}_SERVICE_HOST": "10.0.0.1", f"{name}_PORT": "tcp://10.0.0.1:80"}
+    given = told | cast(dict[str, str], at(named(found, "ConfigMap", "gateway-settings"), "data"))
+    for variable, value in given.items():
+        monkeypatch.setenv(variable, value)
+    assert Settings().port == 8000
+    assert unknown_variables(given) == []
 
 
 def test_the_gateway_sees_every_model_server() -> None:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated
 
 import httpx
@@ -14,8 +15,10 @@ from fastapi import APIRouter, Body, Cookie, Header, Request, Response
 from gateway import errors
 from gateway.dependencies import PlainRoute
 from gateway.settings import Settings
+from tests.colour_server import ColourServer
 from tests.conftest import ROOT
 from tests.gateway.conftest import photo
+from tests.gateway.processes import gateway_process
 
 Start = Callable[..., httpx.Client]
 
@@ -101,7 +104,17 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("PORT", "x"), ("MAX_TOP_K", "0"), ("MODEL_OPTIONS", "{"), ("MAX_IMAGES_IN_FLIGHT", "1")]
+    ("name", "value"),
+    [
+        ("PORT", "x"),
+        ("MAX_TOP_K", "0"),
+        ("MODEL_OPTIONS", "{"),
+        ("MODEL_OPTIONS", '{"a": {"label": "x"}}'),
+        ("MAX_IMAGES_IN_FLIGHT", "1"),
+        ("CORS_ORIGINS", "example.org"),
+        ("CORS_ORIGINS", "https://example.org/"),
+        ("SERVING_TARGET", "http://localhost:8500"),
+    ],
 )
 def test_a_wrong_setting_is_one_line_and_exit_status_2(name: str, value: str) -> None:
     done = subprocess.run(
@@ -116,6 +129,16 @@ def test_a_wrong_setting_is_one_line_and_exit_status_2(name: str, value: str) ->
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert name in done.stderr.upper()
+
+
+def test_a_variable_that_is_named_like_a_setting_and_is_none_is_told_at_the_start(
+    model_server: ColourServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "log"
+    with path.open("wb") as file, gateway_process(model_server.address, file, API_KEY="x", COLOUR="y", WORKERS="2"):
+        pass
+    told = "the environment has what is no setting: GATEWAY_API_KEY (not GATEWAY_API_KEYS?), GATEWAY_COLOUR"
+    assert path.read_text().count(told) == 1
 
 
 def test_the_readme_documents_every_setting_and_no_other() -> None:

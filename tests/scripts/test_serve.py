@@ -136,6 +136,12 @@ def test_a_port_that_is_none_is_refused(tmp_path: Path, wrong: str) -> None:
         assert "from 0 to 65535" in message
 
 
+@pytest.mark.parametrize("setting", ["GATEWAY_DEFAULT_MODEL", "GATEWAY_MODELS"])
+def test_a_model_that_is_not_there_is_said_before_anything_is_started(models_dir: Path, setting: str) -> None:
+    with serving(models_dir, 0, ROOT, **{setting: "nix"}) as process:
+        assert ended(process) == (1, f"scripts/run: there is no model 'nix' in {models_dir}: it has dog_breed")
+
+
 def test_a_model_server_of_the_callers_own_is_refused_in_one_line_before_anything_is_installed(tmp_path: Path) -> None:
     refused = subprocess.run(
         [ROOT / "scripts" / "run"],

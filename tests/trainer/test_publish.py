@@ -19,7 +19,8 @@ from tensorflow_serving.apis import (
 from trainer import promote, publish, server_config, versions
 from trainer.cli import main
 from trainer.errors import TrainerError
-from trainer.publish import new_version, published_versions
+from trainer.publish import check_writable, new_version, published_versions
+from trainer.train import forget
 
 
 def put(models: Path, name: str = "dogs", text: str = "model") -> int:
@@ -96,6 +97,39 @@ def test_a_version_can_be_read_by_a_server_of_another_user(tmp_path: Path) -> No
 def test_a_name_that_is_more_than_a_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(TrainerError, match="not a model name"), new_version(tmp_path, name):
         pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_no_version_could_be_written_is_found_out_before_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_writable(tmp_path / "new" / "models", "dogs")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainerError, match=r"cannot write to .*file/dogs: .*file is no directory"):
+        check_writable(tmp_path / "file", "dogs")
+    monkeypatch.setattr("trainer.publish.os.access", lambda *_: False)  # root may write to any folder
+    with pytest.raises(TrainerError, match="is not writable"):
+        check_writable(tmp_path, "dogs")
+
+
+def test_what_a_run_goes_on_from_is_gone_even_when_its_deletion_is_cut_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(path: Path, **_: object) -> None:
+        if path.exists():
+            raise KeyboardInterrupt
+
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "head.json").write_text("{}")
+    with monkeypatch.context() as patched:
+        patched.setattr("trainer.train.shutil.rmtree", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            forget(state)
+    assert not state.exists()
+    state.mkdir()
+    forget(state)
     assert list(tmp_path.iterdir()) == []
 
 
