@@ -183,7 +183,7 @@ def test_the_pod_that_models_are_copied_through_writes_what_the_servers_read() -
 
 def test_what_pods_are_told_of_services_is_not_taken_for_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     found = base()
-    told = {}
+    told: dict[str, str] = {}
     # What is set for each Service of the namespace in every pod, unless it wants none; its ConfigMap wins over that.
     if cast(Manifest, at(named(found, "Deployment", "gateway"), POD)).get("enableServiceLinks", True):
         for service in (one for one in found if one["kind"] == "Service"):
