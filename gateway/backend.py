@@ -51,11 +51,11 @@ METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 """The real paths of the services: the messages here are of a package of their own."""
 
-NOT_FOUND_PAUSES = (0.0, 0.02)
+NOT_FOUND_PAUSES = (0.0, 0.0, 0.01, 0.01, 0.02)
 """Seconds before a version that was not found is asked for again, where there may be several model servers.
 
-During a rollout they do not all have the same versions, and each call goes to the next one; without the repetition two
-of them in strict turns could send every second call to the wrong one for ever."""
+During a rollout they do not all have the same versions. Each call goes to the next one, but among the calls of others
+that is any: of two servers, of which one has the version, one request in 64 meets the other one six times."""
 
 BROKEN_STREAM = ("RST_STREAM", "Stream removed", "GOAWAY", "Connection reset", "Socket closed", "Broken pipe")
 """In gRPC's own details of INTERNAL and UNKNOWN: the connection broke. A model that fails gives other words."""
