@@ -11,6 +11,7 @@
     ├── MethodNotAllowed       405
     ├── UploadTimeout          408  the upload came too slowly
     ├── UploadTooLarge         413
+    ├── AddressTooLong         414
     ├── UnsupportedMedia       415
     │   ├── UnsupportedRequest      the body is neither a form nor an image
     │   └── UnsupportedImage        not an image, or a format that is not accepted
@@ -20,7 +21,6 @@
     │   └── ImageTooLarge           too many pixels
     ├── Overloaded             429  the gateway has all the work it takes
     ├── RateLimited            429  this caller has asked too often
-    ├── AddressTooLong         414
     ├── HeadersTooLarge        431
     ├── InternalError          500
     ├── BadUpstream            502
