@@ -33,7 +33,7 @@ BATCH = 64
 WATCHED = ("bench.watched_gateway",)
 
 AREAS = {
-    "decode and resize": ("PIL/", "gateway/images.py", "gateway/image_formats.py"),
+    "decode and resize": ("PIL/", "gateway/images/"),
     "FastAPI, Starlette": ("fastapi/", "starlette/"),
     "HTTP server": ("uvicorn/",),
     "form": ("python_multipart/", "gateway/uploads.py"),

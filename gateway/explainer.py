@@ -18,8 +18,8 @@ from gateway.classifier import Ranked, checked_scores, image_error, rank_labels
 from gateway.contract import EXPLAIN, Contract
 from gateway.deadline import Deadline
 from gateway.decoding import Decoders
+from gateway.images.overlay import Box, paint_heat
 from gateway.joining import Pixels
-from gateway.overlay import Box, paint_heat
 from gateway.pb.serving_pb2 import Tensor
 from gateway.resolver import ContractResolver, Served
 from gateway.tensors import TensorError, number_array, stacked

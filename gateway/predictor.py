@@ -16,7 +16,7 @@ from gateway.classifier import image_error
 from gateway.contract import DEFAULT_SIGNATURE, EXPLAIN, PIXELS
 from gateway.deadline import Deadline
 from gateway.decoding import Decoders
-from gateway.image_formats import check_pixels, open_image
+from gateway.images import check_pixels, open_image
 from gateway.pb.serving_pb2 import DataType, SignatureDef, Tensor
 from gateway.resolver import ContractResolver, Served
 from gateway.settings import Settings

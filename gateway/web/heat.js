@@ -1,5 +1,5 @@
 // A heat map laid over a photo: deep blue where nothing speaks for the answer, clear, then yellow where most does.
-// gateway/overlay.py paints with the same colours.
+// gateway/images/overlay.py paints with the same colours.
 
 const COLD = [13, 26, 92];
 const HOT = [255, 214, 10];

@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gateway import image_formats
 from gateway.images import (
     ACCEPTED_FORMATS,
     DEFAULT_MAX_PIXELS,
@@ -30,8 +29,9 @@ from gateway.images import (
     decode_image,
     reencode_image,
 )
+from gateway.images import formats as image_formats
 
-ODD = Path(os.environ.get("TESTDATA", Path(__file__).parents[3] / "shared" / "testdata")) / "odd"
+ODD = Path(os.environ.get("TESTDATA", Path(__file__).parents[4] / "shared" / "testdata")) / "odd"
 WHITE, RED, BLUE = (255, 255, 255), (255, 0, 0), (0, 0, 255)
 INVERSE = {  # how an upright image is stored when its EXIF orientation is the key
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -555,7 +555,7 @@ def test_memory_is_bounded_by_max_pixels_whatever_a_file_claims(tmp_path: Path) 
         paths.append(tmp_path / str(number))
         paths[-1].write_bytes(data)
     run = [sys.executable, "-W", "error", "-c", PEAK, str(max_pixels), *map(str, paths)]
-    answer = subprocess.run(run, capture_output=True, text=True, check=True, timeout=60, cwd=Path(__file__).parents[2])
+    answer = subprocess.run(run, capture_output=True, text=True, check=True, timeout=60, cwd=Path(__file__).parents[3])
     assert int(answer.stdout) < 20 * max_pixels + 16_000_000
     assert DEFAULT_MAX_PIXELS * 20 < 1_000_000_000
 

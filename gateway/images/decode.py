@@ -17,77 +17,14 @@ What it decides, so that a model learns from exactly what it is served:
 * **Scaled decoding.** A JPEG is decoded at 1/2, 1/4 or 1/8 of its size when that leaves at least twice the wanted size.
 """
 
-import io
-from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, JpegImagePlugin
 
-from gateway.image_formats import (
-    ACCEPTED_FORMATS,
-    ACCEPTED_MEDIA_TYPES,
-    ImageError,
-    ImageTooLarge,
-    InvalidImage,
-    UnsupportedImage,
-    check_pixels,
-    open_image,
-    reading,
-)
-
-__all__ = [
-    "ACCEPTED_FORMATS",
-    "ACCEPTED_MEDIA_TYPES",
-    "DEFAULT_MAX_PIXELS",
-    "FitMode",
-    "ImageError",
-    "ImageTooLarge",
-    "Interpolation",
-    "InvalidImage",
-    "Target",
-    "UnsupportedImage",
-    "decode_image",
-]
-
-FitMode = Literal["crop", "pad", "squash"]
-Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
-
-DEFAULT_MAX_PIXELS: Final = 30_000_000
-"""The most pixels that are decoded into memory.
-
-WebP, the costliest, takes 16 bytes a pixel while it is decoded: half a gigabyte. A JPEG may have eight times as many,
-since scaled decoding never holds them all, and phones make photos of 200 megapixels; a progressive one, twice as many.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The size, and the way a model wants its photos.
-
-    Attributes:
-        height: Rows, in pixels.
-        width: Columns, in pixels.
-        fit: ``crop`` scales the photo to cover the size and cuts the middle, ``pad`` scales it to fit and adds black
-            bars, ``squash`` gives up its aspect ratio.
-        interpolation: The filter of the resize. All but ``nearest`` antialias when they shrink.
-    """
-
-    height: int
-    width: int
-    fit: FitMode = "crop"
-    interpolation: Interpolation = "bilinear"
-
-    def __post_init__(self) -> None:
-        if self.height < 1 or self.width < 1:
-            raise ValueError(f"height and width must be positive, not {self.height} and {self.width}")
-        if self.fit not in get_args(FitMode):
-            raise ValueError(f"fit must be one of {', '.join(get_args(FitMode))}, not {self.fit!r}")
-        if self.interpolation not in get_args(Interpolation):
-            raise ValueError(
-                f"interpolation must be one of {', '.join(get_args(Interpolation))}, not {self.interpolation!r}"
-            )
+from gateway.images.formats import check_pixels, open_image, reading
+from gateway.images.target import DEFAULT_MAX_PIXELS, Interpolation, Target, placement
 
 
 def decode_image(
@@ -124,32 +61,6 @@ def decode_image(
     return np.asarray(_finished(resized, orientation, upright))
 
 
-def reencode_image(
-    data: bytes | bytearray | memoryview, *, max_side: int = 1024, max_pixels: int = DEFAULT_MAX_PIXELS
-) -> bytes:
-    """Make any accepted image one that every decoder reads, for models that take encoded images.
-
-    Args:
-        data: The encoded image.
-        max_side: The most pixels a side; a larger image is scaled down.
-        max_pixels: As in :func:`decode_image`.
-
-    Returns:
-        A baseline JPEG: upright, RGB, without metadata, of quality 95 and full colour resolution.
-
-    Raises:
-        UnsupportedImage, InvalidImage, ImageTooLarge: As :func:`decode_image` raises them.
-    """
-    encoded = bytes(data)
-    width, height = upright_size(encoded, max_pixels)
-    scale = min(1.0, max_side / max(width, height))
-    target = Target(max(1, round(height * scale)), max(1, round(width * scale)), "squash")
-    sent = io.BytesIO()
-    pixels = decode_image(encoded, target, max_pixels=max_pixels)
-    Image.fromarray(pixels).save(sent, "JPEG", quality=95, subsampling=0)
-    return sent.getvalue()
-
-
 def upright_size(data: bytes, max_pixels: int) -> tuple[int, int]:
     """Width and height of an image as it is meant to be seen; errors as of :func:`decode_image`."""
     _, picture, orientation = open_image(data, max_pixels)
@@ -180,22 +91,6 @@ _UPRIGHT: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS: Final = frozenset({5, 6, 7, 8})
-
-
-def placement(
-    size: tuple[int, int], wanted: tuple[int, int], fit: FitMode
-) -> tuple[tuple[int, int], tuple[float, float, float, float]]:
-    """To what size an image of ``size`` is resized, and what part of it: left, top, right, bottom."""
-    width, height = size
-    if fit == "squash":
-        return wanted, (0, 0, width, height)
-    if fit == "pad":
-        scale = min(wanted[0] / width, wanted[1] / height)
-        return (max(1, round(width * scale)), max(1, round(height * scale))), (0, 0, width, height)
-    scale = max(wanted[0] / width, wanted[1] / height)
-    across, down = min(width, wanted[0] / scale), min(height, wanted[1] / scale)
-    left, top = (width - across) / 2, (height - down) / 2
-    return wanted, (left, top, left + across, top + down)
 
 
 def _draft(picture: ImageFile.ImageFile, size: tuple[int, int], box: tuple[float, float, float, float]) -> int:

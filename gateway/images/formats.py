@@ -12,43 +12,16 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import ClassVar, Final
+from typing import Final
 
 from PIL import BmpImagePlugin, GifImagePlugin, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
-from gateway import heic
+from gateway.images import heic
+from gateway.images.errors import ImageError, ImageTooLarge, InvalidImage, UnsupportedImage
 from gateway.interpreter import joined, let_others_run
 
 ACCEPTED_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WebP", *(("HEIC",) if heic.AVAILABLE else ()))
 ACCEPTED_MEDIA_TYPES: Final = ("image/jpeg", "image/png", "image/gif", "image/bmp", "image/webp")
-
-
-class ImageError(ValueError):
-    """Bytes that cannot be made into pixels; the message is for the person who sent them.
-
-    Attributes:
-        code: A short name of the kind of error, for programs. It never changes.
-    """
-
-    code: ClassVar[str] = "image_error"
-
-
-class UnsupportedImage(ImageError):
-    """Not an image, or one of a format that is not accepted."""
-
-    code = "unsupported_image"
-
-
-class InvalidImage(ImageError):
-    """Of an accepted format, but empty, cut short or corrupt."""
-
-    code = "invalid_image"
-
-
-class ImageTooLarge(ImageError):
-    """More pixels than are decoded."""
-
-    code = "image_too_large"
 
 
 # The most segments of a JPEG before its first scan, chunks of a PNG or WebP, and blocks of a GIF before its first

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gateway import heic, image_formats
-from gateway.image_formats import ImageTooLarge, InvalidImage, UnsupportedImage
-from gateway.images import Target, decode_image
+from gateway.images import ImageTooLarge, InvalidImage, Target, UnsupportedImage, decode_image, heic
+from gateway.images import formats as image_formats
 
 pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra `heic`")
 

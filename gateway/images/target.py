@@ -1,0 +1,58 @@
+"""The size that a model wants its images in, and how an image is fitted to it."""
+
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+FitMode = Literal["crop", "pad", "squash"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+DEFAULT_MAX_PIXELS: Final = 30_000_000
+"""The most pixels that are decoded into memory.
+
+WebP, the costliest, takes 16 bytes a pixel while it is decoded: half a gigabyte. A JPEG may have eight times as many,
+since scaled decoding never holds them all, and phones make photos of 200 megapixels; a progressive one, twice as many.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The size, and the way a model wants its photos.
+
+    Attributes:
+        height: Rows, in pixels.
+        width: Columns, in pixels.
+        fit: ``crop`` scales the photo to cover the size and cuts the middle, ``pad`` scales it to fit and adds black
+            bars, ``squash`` gives up its aspect ratio.
+        interpolation: The filter of the resize. All but ``nearest`` antialias when they shrink.
+    """
+
+    height: int
+    width: int
+    fit: FitMode = "crop"
+    interpolation: Interpolation = "bilinear"
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ValueError(f"height and width must be positive, not {self.height} and {self.width}")
+        if self.fit not in get_args(FitMode):
+            raise ValueError(f"fit must be one of {', '.join(get_args(FitMode))}, not {self.fit!r}")
+        if self.interpolation not in get_args(Interpolation):
+            raise ValueError(
+                f"interpolation must be one of {', '.join(get_args(Interpolation))}, not {self.interpolation!r}"
+            )
+
+
+def placement(
+    size: tuple[int, int], wanted: tuple[int, int], fit: FitMode
+) -> tuple[tuple[int, int], tuple[float, float, float, float]]:
+    """To what size an image of ``size`` is resized, and what part of it: left, top, right, bottom."""
+    width, height = size
+    if fit == "squash":
+        return wanted, (0, 0, width, height)
+    if fit == "pad":
+        scale = min(wanted[0] / width, wanted[1] / height)
+        return (max(1, round(width * scale)), max(1, round(height * scale))), (0, 0, width, height)
+    scale = max(wanted[0] / width, wanted[1] / height)
+    across, down = min(width, wanted[0] / scale), min(height, wanted[1] / scale)
+    left, top = (width - across) / 2, (height - down) / 2
+    return wanted, (left, top, left + across, top + down)
