@@ -249,3 +249,24 @@ class DeadlineExceeded(GatewayError):
 
     status, code, title = 504, "deadline_exceeded", "Deadline exceeded"
     retry_after_seconds = 1
+
+
+def error_from_code(code: str, detail: str, extra: Mapping[str, object]) -> GatewayError:
+    """The error of a code, as a worker process reports it; `InternalError` for a code that no request can cause."""
+    kind = _FROM_CODE.get(code, InternalError)
+    return kind(detail, **extra) if kind is not InternalError else kind("The gateway failed.")
+
+
+_FROM_CODE: Mapping[str, type[GatewayError]] = {
+    kind.code: kind
+    for kind in (
+        BadRequest,
+        InvalidTensor,
+        SignatureMissing,
+        UploadTooLarge,
+        UnsupportedImage,
+        InvalidImage,
+        ImageTooLarge,
+        ModelServerFailed,
+    )
+}

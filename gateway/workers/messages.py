@@ -1,0 +1,67 @@
+"""Messages between the gateway and its workers: a JSON header, then raw buffers.
+
+A message is never more than data: the gateway does not unpickle what a worker sends, so a worker that a hostile file
+has taken over cannot run anything in the gateway.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+Piece = bytes | memoryview
+Buffer = Sequence[Piece]
+"""One buffer in the pieces in which it lies; they are never joined before they are sent."""
+
+HEADER_LENGTH = struct.Struct("<I")
+
+MAX_HEADER_BYTES = 16 * 2**20
+"""A header names files, tensors and signatures; more than this is a worker that has lost its mind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message.
+
+    Attributes:
+        header: Arguments of a job, or its result.
+        buffers: Encoded images, pixels or serialised tensors that belong to it.
+    """
+
+    header: Mapping[str, object]
+    buffers: Sequence[bytes] = ()
+
+
+def pack(header: Mapping[str, object], buffers: Sequence[Buffer] = ()) -> list[Piece]:
+    """The pieces of a message, in the order in which they are written."""
+    sizes = [sum(map(len, buffer)) for buffer in buffers]
+    text = orjson.dumps({"header": header, "sizes": sizes}, option=orjson.OPT_SERIALIZE_NUMPY)
+    return [HEADER_LENGTH.pack(len(text)) + text, *(piece for buffer in buffers for piece in buffer)]
+
+
+def header_length(prefix: bytes) -> int:
+    """Bytes of the header that follows a prefix of `HEADER_LENGTH.size` bytes.
+
+    Raises:
+        ValueError: More than a header ever has.
+    """
+    (length,) = HEADER_LENGTH.unpack(prefix)
+    if length > MAX_HEADER_BYTES:
+        raise ValueError(f"a header of {length} bytes")
+    return int(length)
+
+
+def unpack_header(text: bytes) -> tuple[Mapping[str, object], list[int]]:
+    """The header of a message and the sizes of the buffers that follow it.
+
+    Raises:
+        ValueError: It is not a header.
+    """
+    content = orjson.loads(text)
+    sizes = content["sizes"] if isinstance(content, dict) else None
+    if not isinstance(sizes, list) or not all(isinstance(size, int) and size >= 0 for size in sizes):
+        raise ValueError("not a header")
+    return content["header"], sizes

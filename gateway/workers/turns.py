@@ -1,0 +1,132 @@
+"""Slots that callers take in turns.
+
+First come, first served lets one caller with a long queue keep everybody else waiting. Here each free slot goes to the
+next caller who waits, within a caller to the next of its requests, and within a request to its oldest piece of work. So
+a single photo waits for at most one image of every other request, however many images those have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+
+from gateway.deadline import Deadline
+from gateway.errors import DeadlineExceeded
+
+T = TypeVar("T")
+
+
+Turn = tuple[str, Hashable]
+"""Whose turn a piece of work waits for: the caller (name of an API key, or an address), and what tells the requests of
+one caller apart."""
+
+
+class TurnQueue(Generic[T]):
+    """Items that are taken out in turns."""
+
+    def __init__(self) -> None:
+        self._callers: OrderedDict[str, OrderedDict[Hashable, deque[T]]] = OrderedDict()
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def put(self, turn: Turn, item: T) -> None:
+        """Add an item behind the others of its request."""
+        caller, request = turn
+        self._callers.setdefault(caller, OrderedDict()).setdefault(request, deque()).append(item)
+        self._size += 1
+
+    def take(self) -> T:
+        """Remove and return the next item.
+
+        Raises:
+            IndexError: There is none.
+        """
+        if not self._callers:
+            raise IndexError("take from an empty queue")
+        caller, requests = self._callers.popitem(last=False)
+        request, items = requests.popitem(last=False)
+        item = items.popleft()
+        self._size -= 1
+        if items:
+            requests[request] = items
+        if requests:
+            self._callers[caller] = requests
+        return item
+
+    def discard(self, turn: Turn, item: T) -> None:
+        """Remove an item, if it is still here."""
+        caller, request = turn
+        requests = self._callers.get(caller, OrderedDict())
+        items = requests.get(request, deque())
+        if item not in items:
+            return
+        items.remove(item)
+        self._size -= 1
+        if not items:
+            del requests[request]
+        if not requests:
+            del self._callers[caller]
+
+
+class Turns:
+    """A semaphore whose waiters take turns.
+
+    Args:
+        slots: How many may hold a slot at once.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._free = slots
+        self._waiting: TurnQueue[asyncio.Future[None]] = TurnQueue()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a slot."""
+        return len(self._waiting)
+
+    async def acquire(self, turn: Turn) -> None:
+        """Wait for a slot; `release` gives it back."""
+        if self._free and not self._waiting:
+            self._free -= 1
+            return
+        slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.put(turn, slot)
+        try:
+            await slot
+        except asyncio.CancelledError:
+            if slot.done() and not slot.cancelled():
+                self.release()  # it was handed over while the waiter was being cancelled
+            else:
+                self._waiting.discard(turn, slot)
+            raise
+
+    def release(self) -> None:
+        """Give a slot to the next in turn."""
+        while self._waiting:
+            slot = self._waiting.take()
+            if not slot.done():
+                slot.set_result(None)
+                return
+        self._free += 1
+
+    @asynccontextmanager
+    async def slot(self, turn: Turn, deadline: Deadline) -> AsyncIterator[None]:
+        """Hold a slot for the time of a block.
+
+        Raises:
+            DeadlineExceeded: None was free in time.
+        """
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                await self.acquire(turn)
+        except TimeoutError:
+            raise DeadlineExceeded("The request waited for its turn until its deadline.") from None
+        try:
+            yield
+        finally:
+            self.release()

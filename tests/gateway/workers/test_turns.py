@@ -1,0 +1,91 @@
+"""Work waits in turns between callers and between requests."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.deadline import Deadline
+from gateway.errors import DeadlineExceeded
+from gateway.workers.turns import TurnQueue, Turns
+
+
+def test_callers_take_turns_whatever_they_have_queued() -> None:
+    queue: TurnQueue[str] = TurnQueue()
+    for number in range(3):
+        queue.put(("greedy", 1), f"greedy {number}")
+    queue.put(("modest", 1), "modest 0")
+    assert [queue.take() for _ in range(4)] == ["greedy 0", "modest 0", "greedy 1", "greedy 2"]
+    assert not queue
+
+
+def test_requests_of_one_caller_take_turns_too() -> None:
+    queue: TurnQueue[str] = TurnQueue()
+    for number in range(3):
+        queue.put(("a", "batch"), f"batch {number}")
+    queue.put(("a", "photo"), "photo")
+    assert [queue.take() for _ in range(4)] == ["batch 0", "photo", "batch 1", "batch 2"]
+
+
+def test_what_is_discarded_is_not_taken() -> None:
+    queue: TurnQueue[str] = TurnQueue()
+    queue.put(("a", 1), "first")
+    queue.put(("a", 1), "second")
+    queue.discard(("a", 1), "first")
+    queue.discard(("a", 1), "never there")
+    queue.discard(("nobody", 1), "second")
+    assert len(queue) == 1
+    assert queue.take() == "second"
+    with pytest.raises(IndexError):
+        queue.take()
+
+
+async def test_slots_go_to_the_next_in_turn() -> None:
+    turns = Turns(1)
+    await turns.acquire(("holder", 0))
+    order: list[str] = []
+
+    async def wait(caller: str, name: str) -> None:
+        async with turns.slot((caller, name), Deadline.after(10)):
+            order.append(name)
+
+    waiting = [asyncio.create_task(wait("a", "a1")), asyncio.create_task(wait("a", "a2"))]
+    waiting.append(asyncio.create_task(wait("b", "b1")))
+    await asyncio.sleep(0)
+    assert turns.waiting == 3
+    turns.release()
+    await asyncio.gather(*waiting)
+    assert order == ["a1", "b1", "a2"]
+
+
+async def test_a_waiter_that_is_cancelled_leaves_its_slot_to_the_next() -> None:
+    turns = Turns(1)
+    await turns.acquire(("holder", 0))
+    gone = asyncio.create_task(turns.acquire(("a", 1)))
+    stays = asyncio.create_task(turns.acquire(("b", 1)))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    turns.release()
+    await asyncio.wait_for(stays, 10)
+
+
+async def test_a_waiter_cancelled_in_the_moment_of_its_turn_hands_it_on() -> None:
+    turns = Turns(1)
+    await turns.acquire(("holder", 0))
+    gone = asyncio.create_task(turns.acquire(("a", 1)))
+    await asyncio.sleep(0)
+    turns.release()
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    await asyncio.wait_for(turns.acquire(("b", 1)), 10)
+
+
+async def test_a_turn_is_waited_for_no_longer_than_the_deadline() -> None:
+    turns = Turns(1)
+    await turns.acquire(("holder", 0))
+    with pytest.raises(DeadlineExceeded):
+        async with turns.slot(("a", 1), Deadline.after(0.01)):
+            raise AssertionError
+    assert turns.waiting == 0
