@@ -17,11 +17,11 @@ from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from gateway import logs, memory
+from gateway import logs
 from gateway.app import create_app
 from gateway.metrics import shared_between
 from gateway.protocol import HttpProtocol
-from gateway.settings import PREFIX, Settings, unknown_variables
+from gateway.settings import PREFIX, Settings, rename_variables, unknown_variables
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,6 @@ def app_from_environment() -> FastAPI:
     settings = Settings()
     logs.configure(settings)
     app = create_app(settings)
-    memory.keep_freed()
     # What is there now stays for good, so the collector need not look at it again: a full collection visits some
     # 80,000 objects of imported code, and holds up every thread for as long.
     gc.collect()
@@ -49,6 +48,7 @@ def app_from_environment() -> FastAPI:
 
 def main() -> int:
     """Serve until SIGTERM or Ctrl-C; returns the exit status."""
+    renamed = rename_variables(os.environ)
     try:
         settings = Settings()
     except ValidationError as error:
@@ -58,6 +58,8 @@ def main() -> int:
             print(f"gateway: {where}: {one['msg'].removeprefix('Value error, ')}", file=sys.stderr)  # noqa: T201
         return 2
     logs.configure(settings)
+    for sentence in renamed:
+        logger.warning(sentence)
     if unknown := unknown_variables(os.environ):
         logger.warning("the environment has what is no setting: %s", ", ".join(unknown))
     raise_open_files_limit()

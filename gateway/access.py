@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.auth import ApiKeys, given_key
 from gateway.errors import GatewayError, NotFound, RateLimited, Unauthorized
 from gateway.problems import error_response, responses
-from gateway.ratelimit import RateLimits, caller_of
+from gateway.ratelimit import RateLimits
 
 OPEN_PATHS = frozenset({"/", "/favicon.ico", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
 """Never closed and never counted: probes have no keys, and the page holds nothing but itself."""
@@ -84,10 +84,11 @@ class Access:
         key = given_key(Headers(scope=scope)) if self._keys else None
         owner = self._keys.owner(key) if key is not None else None
         headers: Iterable[tuple[str, str]] = ()
+        if owner is not None:
+            scope["gateway.call"].caller = f"key {owner}"
         if self._limits:
             # Wrong keys are counted by address as well.
-            client = scope.get("client")
-            headers = await self._limits.count(f"key {owner}" if owner else caller_of(client[0] if client else ""))
+            headers = await self._limits.count(scope["gateway.call"].caller)
         if self._keys and owner is None:
             raise Unauthorized(
                 "An API key is needed, as Authorization: Bearer or X-API-Key."

@@ -17,16 +17,15 @@ from gateway.access import Access
 from gateway.admission import Admission
 from gateway.backend import Backend, GrpcBackend
 from gateway.channel import Connection, Tls
-from gateway.classifier import Classifier
-from gateway.decoding import Decoders
 from gateway.dependencies import Services
-from gateway.explainer import Explainer
 from gateway.hangup import CancelOnHangUp
+from gateway.inference.classifier import Classifier
+from gateway.inference.explainer import Explainer
+from gateway.inference.predictor import Predictor
+from gateway.inference.worker_pools import WorkerPools
 from gateway.intake import Intake
-from gateway.memory import give_back_when_idle
 from gateway.metrics import Metrics
 from gateway.middleware import RequestContext
-from gateway.predictor import Predictor
 from gateway.ratelimit import RateLimits
 from gateway.resolver import ContractResolver
 from gateway.routes import explain, health, inference, models, pages, predictions, tfserving
@@ -35,6 +34,7 @@ from gateway.schemas import Problem
 from gateway.settings import Settings
 from gateway.stopping import Stopping
 from gateway.telemetry import Telemetry
+from gateway.workers.fork_server import ForkServer
 
 if TYPE_CHECKING:
     from gateway.tracing import Tracing
@@ -67,12 +67,13 @@ class State(TypedDict):
     services: Services
 
 
-def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
+def create_app(settings: Settings, backend: Backend | None = None, fork_server: ForkServer | None = None) -> FastAPI:
     """Put an app together; nothing connects or starts before its lifespan.
 
     Args:
         settings: Every setting.
         backend: A model server to use in place of the one at `settings.serving_target`.
+        fork_server: Where worker processes are forked, to be shared by several apps; one of its own by default.
     """
     tls = Tls.from_settings(settings)
     metrics = Metrics()
@@ -84,12 +85,18 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
         connection = Connection(settings.serving_target, tls, interceptors, settings.request_timeout_seconds)
         server = backend if backend is not None else GrpcBackend(connection)
         resolver = ContractResolver(server, settings.model_options, settings.model_refresh_seconds)
-        decoders = Decoders(settings.decode_workers, settings.max_image_pixels)
-        admission = Admission(settings.max_images_in_flight, settings.max_uploads, settings.max_upload_memory_bytes)
-        classifier = Classifier(server, resolver, decoders, settings)
-        shadows = Shadows(settings, classifier, admission, decoders, metrics)
+        forks = fork_server or ForkServer()
+        workers = WorkerPools(settings, forks)
+        admission = Admission(
+            settings.max_images_in_flight,
+            settings.max_uploads,
+            settings.max_upload_memory_bytes,
+            settings.max_body_bytes,
+        )
+        classifier = Classifier(server, resolver, workers.images, settings)
+        shadows = Shadows(settings, classifier, admission, metrics)
         stopping = Stopping(settings.shutdown_delay_seconds)
-        giving_back = asyncio.create_task(give_back_when_idle(admission))
+        warming_up = asyncio.create_task(workers.warm_up())
         try:
             with stopping.on_sigterm():
                 yield {
@@ -98,10 +105,9 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
                         backend=server,
                         resolver=resolver,
                         classifier=classifier,
-                        explainer=Explainer(server, resolver, decoders),
-                        predictor=Predictor(server, resolver, decoders, admission, settings),
+                        explainer=Explainer(server, resolver, workers.images),
+                        predictor=Predictor(server, resolver, workers.tensors, workers.images, admission, settings),
                         admission=admission,
-                        decoders=decoders,
                         metrics=metrics,
                         routes=Routes(settings.routes, resolver),
                         shadows=shadows,
@@ -109,10 +115,11 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
                     )
                 }
         finally:
-            giving_back.cancel()
-            await asyncio.wait([giving_back])
+            await asyncio.wait([warming_up])
             await shadows.close()
-            decoders.close()
+            await workers.close()
+            if fork_server is None:
+                await asyncio.to_thread(forks.close)
             await resolver.close()
             await server.close()
             if tracing is not None:

@@ -17,7 +17,6 @@ from google.protobuf.message import DecodeError, Message
 from gateway.channel import Connection
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded, GatewayError, ModelServerFailed, ModelServerUnavailable
-from gateway.interpreter import joined
 from gateway.pb.serving_pb2 import (
     ModelMetadataRequest,
     ModelMetadataResponse,
@@ -31,7 +30,7 @@ from gateway.pb.serving_pb2 import (
     SignatureDefMap,
     Tensor,
 )
-from gateway.tensors import Wire, length_delimited
+from gateway.tensors.wire import Wire, length_delimited
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +38,6 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 """Id of the HTTP request in whose context a call is made; the model server gets it as metadata ``x-request-id``.
 
 Where photos of several requests go together, their ids with commas between them."""
-
-MAX_REQUEST_BYTES = 5_000_000
-"""Of images in one PredictRequest, where that is several: gRPC copies it on the event loop, 0.3 ms a megabyte."""
-
-JOINED_AT_ONCE = 2**20
-"""Bytes of a message that is put together on the event loop; a larger one is in a thread."""
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
@@ -89,7 +82,7 @@ class Backend(Protocol):
         inputs: Mapping[str, Wire],
         outputs: Sequence[str],
         deadline: Deadline,
-    ) -> Mapping[str, Tensor]:
+    ) -> bytes:
         """Run one signature of one version.
 
         Args:
@@ -99,6 +92,9 @@ class Backend(Protocol):
             inputs: Serialised tensors by input name.
             outputs: Names of the outputs that are wanted.
             deadline: When the answer is no longer of use.
+
+        Returns:
+            A serialised PredictResponse: small ones are read by `read_outputs`, others in a worker process.
 
         Raises:
             ServableNotFound: No such model or version.
@@ -143,8 +139,6 @@ class GrpcBackend:
         self._connection = connection
         self._channel: grpc.aio.Channel | None = None
         self._methods: dict[str, Method] = {}
-        # One after the other, so that the event loop does not copy several in a row.
-        self._joining = asyncio.Lock()
 
     async def predict(
         self,
@@ -154,26 +148,22 @@ class GrpcBackend:
         inputs: Mapping[str, Wire],
         outputs: Sequence[str],
         deadline: Deadline,
-    ) -> Mapping[str, Tensor]:
+    ) -> bytes:
         """See `Backend.predict`."""
-        pieces: list[bytes | memoryview] = [_predict_head(model, version, signature, tuple(outputs))]
+        pieces: list[bytes | bytearray | memoryview] = [_predict_head(model, version, signature, tuple(outputs))]
         for name, tensor in inputs.items():
             # An entry of a map is a message of key and value, fields 1 and 2; messages that follow each other are one.
             entry = [*length_delimited(1, [name.encode()]), *length_delimited(2, tensor)]
             pieces += length_delimited(PredictRequest.INPUTS_FIELD_NUMBER, entry)
-        if sum(map(len, pieces)) > JOINED_AT_ONCE:
-            message = await self._joined(pieces, deadline)
-        else:
-            message = b"".join(pieces)
-        response = await self._call(PREDICT, message, PredictResponse, deadline)
-        return response.outputs
+        return await self._call(PREDICT, b"".join(pieces), deadline)
 
     async def signatures(
         self, model: str, selector: Selector, deadline: Deadline
     ) -> tuple[int, Mapping[str, SignatureDef]]:
         """See `Backend.signatures`."""
         request = ModelMetadataRequest(model_spec=_spec(model, selector), metadata_field=["signature_def"])
-        response = await self._call(METADATA, request.SerializeToString(), ModelMetadataResponse, deadline)
+        answer = await self._call(METADATA, request.SerializeToString(), deadline)
+        response = _parsed(ModelMetadataResponse, answer)
         packed = response.metadata["signature_def"]
         try:
             # Not Any.Unpack: it compares the message's full name, and ours is of another package.
@@ -185,8 +175,8 @@ class GrpcBackend:
     async def status(self, model: str, deadline: Deadline) -> Sequence[ModelVersionStatus]:
         """See `Backend.status`."""
         request = ModelStatusRequest(model_spec=_spec(model, Selector()))
-        response = await self._call(STATUS, request.SerializeToString(), ModelStatusResponse, deadline)
-        return response.model_version_status
+        answer = await self._call(STATUS, request.SerializeToString(), deadline)
+        return _parsed(ModelStatusResponse, answer).model_version_status
 
     def servers(self) -> int:
         """See `Backend.servers`."""
@@ -196,30 +186,21 @@ class GrpcBackend:
         """See `Backend.close`."""
         await self._connection.close()
 
-    async def _joined(self, pieces: Wire, deadline: Deadline) -> bytes:
-        try:
-            async with asyncio.timeout(deadline.remaining()), self._joining:
-                return await asyncio.to_thread(joined, pieces)
-        except TimeoutError:
-            raise DeadlineExceeded("The request could not be sent within its deadline.") from None
-
-    async def _call(self, path: str, request: bytes, answer: type[ResponseT], deadline: Deadline) -> ResponseT:
+    async def _call(self, path: str, request: bytes, deadline: Deadline) -> bytes:
         pauses = NOT_FOUND_PAUSES if self._connection.replicated else ()
         for pause in pauses:
             try:
-                return await self._call_once(path, request, answer, deadline)
+                return await self._call_once(path, request, deadline)
             except ServableNotFound:
                 await asyncio.sleep(pause)
-        return await self._call_once(path, request, answer, deadline)
+        return await self._call_once(path, request, deadline)
 
-    async def _call_once(self, path: str, request: bytes, answer: type[ResponseT], deadline: Deadline) -> ResponseT:
+    async def _call_once(self, path: str, request: bytes, deadline: Deadline) -> bytes:
         method = self._method(await self._connection.channel(deadline), path)
         # Of a tuple gRPC makes the same, after it has asked whether that is a sequence, which takes longer.
         metadata = grpc.aio.Metadata(("x-request-id", request_id.get())) if request_id.get() else None
         try:
-            return answer.FromString(await method(request, timeout=deadline.remaining(), metadata=metadata))
-        except DecodeError as error:
-            raise ModelServerFailed("The model server's answer cannot be read.") from error
+            return await method(request, timeout=deadline.remaining(), metadata=metadata)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 self._connection.failed()
@@ -231,6 +212,22 @@ class GrpcBackend:
         if path not in self._methods:
             self._methods[path] = channel.unary_unary(path)
         return self._methods[path]
+
+
+def read_outputs(answer: bytes) -> Mapping[str, Tensor]:
+    """The outputs of a serialised PredictResponse, by name.
+
+    Raises:
+        ModelServerFailed: It cannot be read.
+    """
+    return _parsed(PredictResponse, answer).outputs
+
+
+def _parsed(kind: type[ResponseT], answer: bytes) -> ResponseT:
+    try:
+        return kind.FromString(answer)
+    except DecodeError as error:
+        raise ModelServerFailed("The model server's answer cannot be read.") from error
 
 
 async def together(calls: Sequence[Coroutine[None, None, T]]) -> list[T]:

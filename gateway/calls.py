@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,6 +16,7 @@ class Call:
     """One request.
 
     Attributes:
+        caller: Who asks: the name of an API key, or an address.
         route: Template of its path, such as ``/api/v1/models/{model}/predict``.
         model: Name of the model that answers; set only once it is known to exist.
         version: Its version.
@@ -25,6 +25,7 @@ class Call:
         seconds: Time spent by stage.
     """
 
+    caller: str = ""
     route: str = "unmatched"
     model: str = ""
     version: int | None = None
@@ -41,17 +42,10 @@ class Call:
         """Add time to a stage."""
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
-    def worked(self, name: Stage, submitted: float, started: Sequence[float]) -> None:
-        """Add the time that work in threads took until now: to queue until the first piece was begun, then to a stage.
-
-        Args:
-            name: The stage.
-            submitted: When the work was handed over, by `time.perf_counter`.
-            started: When each piece was begun.
-        """
-        begun = min(started, default=submitted)
-        self.add("queue", begun - submitted)
-        self.add(name, time.perf_counter() - begun)
+    @property
+    def turn(self) -> tuple[str, int]:
+        """Whose turn the work on this request waits for; see `gateway.workers.turns.Turn`."""
+        return self.caller, id(self)
 
     def answered_by(self, model: str, version: int) -> None:
         """Note which version answers."""

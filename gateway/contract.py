@@ -14,7 +14,7 @@ from gateway.errors import UnsupportedModel
 from gateway.images import FitMode, Interpolation, Target
 from gateway.pb.serving_pb2 import DataType, SignatureDef, TensorInfo
 from gateway.settings import ModelOptions
-from gateway.tensors import dtype_name
+from gateway.tensors.wire import dtype_name
 
 DESCRIBE, PIXELS, EXPLAIN, DEFAULT_SIGNATURE = "describe", "pixels", "explain", "serving_default"
 

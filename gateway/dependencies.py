@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
-from fastapi import Depends, Header, Path, Query, Request, params
-from fastapi.dependencies.utils import get_flat_params
-from fastapi.routing import APIRoute
-from starlette.types import Receive, Scope, Send
+from fastapi import Depends, Header, Path, Query, Request
 
 from gateway.admission import Admission
 from gateway.backend import Backend, Selector
 from gateway.calls import Call
-from gateway.classifier import Classifier
 from gateway.deadline import Deadline
-from gateway.decoding import Decoders
 from gateway.errors import InvalidParameter
-from gateway.explainer import Explainer
+from gateway.inference.classifier import Classifier
+from gateway.inference.explainer import Explainer
+from gateway.inference.predictor import Predictor
 from gateway.metrics import Metrics
-from gateway.predictor import Predictor
 from gateway.resolver import ContractResolver
 from gateway.routing import ROUTING_KEY, Routes, Shadows
 from gateway.settings import MODEL_NAME, Settings
@@ -31,14 +26,8 @@ from gateway.stopping import Stopping
 MAX_VERSION = 2**63 - 1
 """Versions are signed 64-bit numbers on the wire."""
 
-TIMEOUT_HEADER = b"x-request-timeout"
-
 MIN_TIMEOUT_SECONDS = 0.001
 """Less is taken for a mistake."""
-
-
-GivenT = TypeVar("GivenT")
-DoneT = TypeVar("DoneT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +41,15 @@ class Services:
     predictor: Predictor
     explainer: Explainer
     admission: Admission
-    decoders: Decoders
     metrics: Metrics
     routes: Routes
     shadows: Shadows
     stopping: Stopping
 
     @contextmanager
-    def admit(self, images: int) -> Iterator[None]:
-        """Hold permits for that many images (or rows); errors as in `Admission.admit`."""
-        with self.admission.admit(images):
+    def admit(self, call: Call, images: int) -> Iterator[None]:
+        """Hold permits for that many images (or rows) of a request; errors as in `Admission.admit`."""
+        with self.admission.admit(call.caller, images):
             self.metrics.images_in_flight.inc(images)
             try:
                 yield
@@ -71,15 +59,6 @@ class Services:
     async def route(self, request: Request, model: str, asked: Selector, deadline: Deadline) -> Selector:
         """The version that answers a request; see `Routes.choose`."""
         return await self.routes.choose(model, asked, request.headers.get(ROUTING_KEY), deadline)
-
-    async def in_thread(self, work: Callable[[GivenT], DoneT], given: GivenT, deadline: Deadline) -> DoneT:
-        """Run what would keep the event loop busy.
-
-        Raises:
-            DeadlineExceeded: It was not done in time.
-        """
-        [done] = await self.decoders.run([lambda _: work(given)], deadline)
-        return done
 
 
 def services_of(request: Request) -> Services:
@@ -183,38 +162,6 @@ def deadline(request: Request) -> Deadline:
     seconds = getattr(request.state, "time_limit", services_of(request).settings.request_timeout_seconds)
     assert isinstance(seconds, float)
     return Deadline.after(seconds)
-
-
-class PlainRoute(APIRoute):
-    """Leaves out FastAPI's reading of parameters for a request that gives none: it costs more than reading the form.
-
-    So do its exit stacks, of which an endpoint without dependencies has no use.
-
-    The endpoint takes the request and, by name, the parameters of the path; all others have their defaults in its
-    signature, and it returns a response.
-    """
-
-    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(path, endpoint, **options)
-        asked = get_flat_params(self.dependant)
-        beside = {one.alias.encode() for one in asked if not isinstance(one.field_info, params.Query | params.Path)}
-        if beside - {TIMEOUT_HEADER} or self.body_field is not None:
-            raise TypeError(f"{path} takes a header, cookie or body that would be left out as if it were not given")
-        checked = self.app
-
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            given = scope["path_params"]
-            if (
-                scope["query_string"]
-                or any(name == TIMEOUT_HEADER for name, _ in scope["headers"])
-                or ("model" in given and not re.fullmatch(MODEL_NAME, given["model"]))
-            ):
-                await checked(scope, receive, send)
-                return
-            response = await endpoint(Request(scope, receive, send), **given)
-            await response(scope, receive, send)
-
-        self.app = app
 
 
 ServicesDep = Annotated[Services, Depends(services)]

@@ -79,6 +79,7 @@ class _Body:
     def __init__(self, services: Services, scope: Scope, receive: Receive) -> None:
         settings = services.settings
         self._admission = services.admission
+        self._caller = scope["gateway.call"].caller
         self._receive = receive
         self._connection = connection_of(scope)
         self._seconds = settings.upload_timeout_seconds
@@ -93,18 +94,19 @@ class _Body:
         """The next piece of the body, or of what comes after it."""
         if self.complete:
             return await self._receive()
-        if not self._has_permit:
-            self._admission.begin_upload()
-            self._has_permit = True
+        if not self._started:
             self._started = asyncio.get_running_loop().time()
         if self._connection is not None and self._connection.body_is_here():
             message = await self._receive()
         else:
             message = await self._received_in_time()
         count = len(message.get("body", b""))
+        if count and not self._has_permit:  # not before: who announces a body and sends none takes no room from others
+            self._admission.begin_upload()
+            self._has_permit = True
         if self._held + count > self._max_bytes:
             raise UploadTooLarge(f"A body has at most {self._max_bytes:,} bytes.", limit=self._max_bytes)
-        self._admission.hold(count)
+        self._admission.hold(self._caller, count)
         self._held += count
         if not message.get("more_body", False):
             self.complete = True
@@ -114,7 +116,7 @@ class _Body:
     def close(self) -> None:
         """Give back what this body took; its request is over."""
         self._end_upload()
-        self._admission.release(self._held)
+        self._admission.release(self._caller, self._held)
 
     def _end_upload(self) -> None:
         if self._has_permit:

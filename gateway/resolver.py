@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from gateway.backend import Backend, Selector, ServableNotFound
+from gateway.backend import Backend, Selector, ServableNotFound, read_outputs
 from gateway.contract import DESCRIBE, Contract, carries_card, contract_from_card, contract_from_signatures
 from gateway.deadline import Deadline
 from gateway.errors import (
@@ -26,9 +26,9 @@ from gateway.errors import (
     UnknownVersion,
     UnsupportedModel,
 )
-from gateway.pb.serving_pb2 import ModelVersionStatus, SignatureDef
+from gateway.pb.serving_pb2 import ModelVersionStatus, SignatureDef, SignatureDefMap
 from gateway.settings import ModelOptions
-from gateway.tensors import TensorError, string_values, wire_of
+from gateway.tensors.wire import TensorError, string_values, wire_of
 
 MAX_CACHED = 256
 """Versions kept at once. Only what the model server really serves is ever kept, so this bounds memory, not use."""
@@ -71,6 +71,11 @@ class Served:
     signatures: Mapping[str, SignatureDef]
     contract: Contract | None
     unsupported: str = ""
+
+    @property
+    def signature_map(self) -> bytes:
+        """The signatures as a serialised SignatureDefMap, for worker processes."""
+        return SignatureDefMap(signature_def=self.signatures).SerializeToString()
 
     def checked_contract(self) -> Contract:
         """The contract.
@@ -258,7 +263,7 @@ class ContractResolver:
         self, model: str, version: int, signatures: Mapping[str, SignatureDef], deadline: Deadline
     ) -> Contract:
         request = {"request": wire_of(np.zeros(1, np.int32))}
-        outputs = await self._backend.predict(model, version, DESCRIBE, request, ["card"], deadline)
+        outputs = read_outputs(await self._backend.predict(model, version, DESCRIBE, request, ["card"], deadline))
         try:
             [card] = string_values(outputs["card"], max_elements=1)
         except (KeyError, TensorError, ValueError) as error:

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from gateway.admission import Admission
 from gateway.backend import Selector
 from gateway.calls import Call
-from gateway.classifier import Classification, Classifier, Ranked
 from gateway.deadline import Deadline
-from gateway.decoding import Decoders
 from gateway.errors import GatewayError, Overloaded, UnknownVersion
+from gateway.inference.classifier import Classification, Classifier
+from gateway.inference.scores import Ranked
 from gateway.metrics import Metrics
 from gateway.resolver import ContractResolver
 from gateway.settings import Settings, ShadowOptions
-from gateway.uploads import ImageBytes
+from gateway.workers.messages import Buffer
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,10 @@ ROUTING_KEY = "x-routing-key"
 
 MAX_SHADOWS = 8
 """Copies under way at once; a further one is dropped, so that a slow shadow cannot pile up memory."""
+
+
+SHADOW_CALLER = "shadow"
+"""Whose turn copies wait for."""
 
 
 class Routes:
@@ -107,19 +111,16 @@ class Shadows:
     dropped where more than half of either would be taken then, so that a slow shadow leaves callers the other half.
     """
 
-    def __init__(
-        self, settings: Settings, classifier: Classifier, admission: Admission, decoders: Decoders, metrics: Metrics
-    ) -> None:
+    def __init__(self, settings: Settings, classifier: Classifier, admission: Admission, metrics: Metrics) -> None:
         self._shadows = settings.shadows
         self._timeout_seconds = settings.request_timeout_seconds
         self._classifier = classifier
         self._admission = admission
-        self._decoders = decoders
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def copy(self, answer: Classification, uploads: Sequence[ImageBytes | GatewayError], call: Call) -> bool:
-        """Send a copy in the background, if this request is drawn for one; says whether it keeps the images.
+    def copy(self, answer: Classification, uploads: Sequence[Buffer | GatewayError], call: Call) -> None:
+        """Send a copy in the background, if this request is drawn for one.
 
         Args:
             answer: What the caller got.
@@ -128,14 +129,13 @@ class Shadows:
         """
         options = self._shadows.get(answer.contract.model)
         if options is None or random.random() * 100 >= options.percent:  # noqa: S311 - a share, not a secret
-            return False
+            return
         if len(self._tasks) >= MAX_SHADOWS:
             self._count(answer, options, "dropped", len(uploads))
-            return False
+            return
         task = asyncio.create_task(self._compare(answer, uploads, options, call.seconds.get("predict", 0.0)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return True
 
     async def close(self) -> None:
         """Cancel copies under way."""
@@ -144,7 +144,7 @@ class Shadows:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @contextmanager
-    def _room(self, uploads: Sequence[ImageBytes | GatewayError]) -> Iterator[None]:
+    def _room(self, uploads: Sequence[Buffer | GatewayError]) -> Iterator[None]:
         """Hold permits and bytes for as long as a copy lives; the request it is of gives its own back.
 
         Raises:
@@ -156,24 +156,24 @@ class Shadows:
             admission.upload_bytes + size
         ) * 2 > admission.max_upload_bytes:
             raise Overloaded("The gateway is too busy for a copy.")
-        with admission.admit(len(uploads)):
-            admission.hold(size)
+        with admission.admit(SHADOW_CALLER, len(uploads)):
+            admission.hold(SHADOW_CALLER, size)
             try:
                 yield
             finally:
-                admission.release(size)
+                admission.release(SHADOW_CALLER, size)
 
     async def _compare(
         self,
         answer: Classification,
-        uploads: Sequence[ImageBytes | GatewayError],
+        uploads: Sequence[Buffer | GatewayError],
         options: ShadowOptions,
         primary_seconds: float,
     ) -> None:
         model = answer.contract.model
         selector = Selector(options.version, options.version_label)
         deadline = Deadline.after(self._timeout_seconds)
-        call = Call()
+        call = Call(caller=SHADOW_CALLER)
         try:
             with self._room(uploads):
                 shadow = await self._classifier.classify(
@@ -190,9 +190,6 @@ class Shadows:
             logger.exception("shadow %s of %s", options.name, model)
             self._count(answer, options, "failed", len(uploads))
             return
-        finally:
-            held = [one for one in uploads if not isinstance(one, GatewayError)]
-            self._decoders.free(held, sum(len(piece) for one in held for piece in one))
         for given, copied in zip(answer.results, shadow.results, strict=True):
             if isinstance(given, Ranked) and isinstance(copied, Ranked):
                 same = given.predictions[0][0] == copied.predictions[0][0]

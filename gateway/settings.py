@@ -9,7 +9,7 @@ import ipaddress
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
@@ -180,11 +180,23 @@ class Settings(BaseSettings):
     max_predict_batch_size: int = Field(
         32, ge=1, le=4096, description="Most images in one PredictRequest; no more than the server's max_batch_size."
     )
-    max_joined_photos: int = Field(
+    max_cross_request_batch_size: int = Field(
         4,
         ge=1,
-        le=32,
-        description="Most photos of different requests in one PredictRequest; 1: each has its own, as with tracing.",
+        le=128,
+        description=(
+            "Most images of different requests in one PredictRequest; 1: each has its own, as with tracing. No more "
+            "than the server's max_batch_size."
+        ),
+    )
+    max_images_per_server: int = Field(
+        8,
+        ge=1,
+        le=4096,
+        description=(
+            "Most images that one model server works on at once; further ones wait in the gateway, in turns between "
+            "callers. Raise it for a GPU or many cores."
+        ),
     )
     max_images_in_flight: int = Field(
         256, ge=1, description="Most images in work at once; a request beyond it is answered 429 at once."
@@ -195,7 +207,20 @@ class Settings(BaseSettings):
     max_upload_memory_bytes: int = Field(
         512 * 2**20, ge=1, description="Most bytes of bodies held at once; a request beyond it is answered 429 at once."
     )
-    decode_threads: int = Field(0, ge=0, le=256, description="Threads that decode images; 0: one for each core.")
+    decode_workers: int = Field(
+        0, ge=0, le=256, description="Processes that decode images; 0: one for each core, shared by all workers."
+    )
+    worker_memory_bytes: int = Field(
+        448 * 2**20,
+        ge=64 * 2**20,
+        description=(
+            "Address space that a process may add to decode one large image or one tensor request. 448 MiB suffice for "
+            "every image that max_image_pixels accepts; the gateway needs room for two such processes."
+        ),
+    )
+    worker_cpu_seconds: int = Field(
+        10, ge=1, le=600, description="CPU time that one image or one tensor request may take, in seconds."
+    )
 
     cors_origins: CommaSeparated = Field(
         (), description="Origins whose pages may call the API from a browser, such as https://example.org; none: off."
@@ -344,9 +369,27 @@ class Settings(BaseSettings):
         return ApiKeys([*self.api_keys, *(read_entries(self.api_keys_file) if self.api_keys_file else ())])
 
     @property
-    def decode_workers(self) -> int:
-        """Threads that decode images, never zero."""
-        return self.decode_threads or available_cores()
+    def image_workers(self) -> int:
+        """Processes that decode images in each gateway process, never zero."""
+        return self.decode_workers or max(1, available_cores() // self.workers)
+
+
+RENAMED = {"DECODE_THREADS": "DECODE_WORKERS", "MAX_JOINED_PHOTOS": "MAX_CROSS_REQUEST_BATCH_SIZE"}
+"""Names that settings had in the last release, without the prefix, and the names that they have now."""
+
+
+def rename_variables(environment: MutableMapping[str, str]) -> list[str]:
+    """Give settings that are set by their old names the new ones.
+
+    Returns:
+        A sentence for each, for the log.
+    """
+    renamed = []
+    for old, new in RENAMED.items():
+        if (value := environment.pop(PREFIX + old, None)) is not None:
+            environment.setdefault(PREFIX + new, value)
+            renamed.append(f"{PREFIX}{old} is now called {PREFIX}{new}; the old name will go in the next release")
+    return renamed
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

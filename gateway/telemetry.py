@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.calls import Call
 from gateway.metrics import Metrics
+from gateway.ratelimit import caller_of
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -51,7 +52,8 @@ class Telemetry:
                 await self._observed(scope, receive, send, span)
 
     async def _observed(self, scope: Scope, receive: Receive, send: Send, span: Span | None) -> None:
-        call = scope["gateway.call"] = Call()
+        client = scope.get("client")
+        call = scope["gateway.call"] = Call(caller=caller_of(client[0]) if client else "")
         started = time.perf_counter()
         status = 0
 

@@ -6,7 +6,6 @@ is complete, and so that nothing is ever written to disk.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from gateway.errors import BadRequest, GatewayError, UnsupportedRequest, UploadTooLarge
-from gateway.interpreter import let_others_run
 
 SINGLE_FIELDS = ("dog_image", "image", "file")
 """Names under which one image may be sent."""
@@ -39,108 +37,31 @@ MAX_FILENAME_CHARACTERS = 255
 """Longest file name that is given back in an answer."""
 
 
-LOOSE_BYTES = 4 * 2**20
-"""Of a request's files, that stay in the pieces in which they came; what follows is copied into blocks.
-
-A large upload in pieces would fill the heap, and the smallest thing above it hold all of it back: who frees that last,
-be it the event loop, gives it to the system, 24 MB in 5 to 9 ms."""
-
-BLOCK_BYTES = 2**20
-"""A block is a mapping of its own, beside the heap: it takes the system 0.1 ms to have it back."""
-
-ImageBytes = list[bytes | memoryview]
-"""One encoded image, in the pieces that it came in, or, once `join_pieces` was called, in one."""
-
-
 @dataclass(slots=True)
 class Upload:
     """One image file as it was sent, or another body.
 
     Attributes:
         filename: The name the client gave, without its folders; None where it gave none.
-        data: Encoded bytes, in pieces until a thread joins them (see `join_pieces`): one buffer that grows is copied
-            again and again, and to join them here would hold up the event loop, 14 ms for 24 MB.
+        data: Encoded bytes, in the pieces in which they came: a worker process joins them.
         size: Bytes in all pieces.
         error: Set where this file went over its limit; `data` is then empty.
-        before: Bytes of the files before it in the same request.
-        _filled: Bytes in the last block; 0 where there is none, or it is full.
     """
 
     filename: str | None = None
-    data: ImageBytes = field(default_factory=list)
+    data: list[bytes] = field(default_factory=list)
     size: int = 0
     error: GatewayError | None = None
-    before: int = 0
-    _filled: int = 0
 
     def append(self, piece: bytes) -> None:
         """Take the next bytes."""
         self.size += len(piece)
-        if self.before + self.size <= LOOSE_BYTES:
-            self.data.append(piece)
-            return
-        while piece:
-            if not self._filled:
-                mapped = mmap.mmap(-1, BLOCK_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-                self.data.append(memoryview(mapped))
-            last = self.data[-1]
-            assert isinstance(last, memoryview)
-            start = self._filled
-            end = min(start + len(piece), BLOCK_BYTES)
-            block = memoryview(last.obj)
-            block[start:end] = piece[: end - start]
-            self.data[-1] = block[:end]
-            self._filled = end % BLOCK_BYTES
-            piece = piece[end - start :]
+        self.data.append(piece)
 
     @property
-    def content(self) -> ImageBytes | GatewayError:
+    def content(self) -> list[bytes] | GatewayError:
         """The pieces, or why there are none."""
         return self.data if self.error is None else self.error
-
-
-def join_pieces(image: ImageBytes) -> bytes:
-    """Make one piece of an image, in place, and give it; where it is one already, nothing is copied.
-
-    For threads, one at a time for an image: to copy and to free 24 MB takes 10 ms.
-    """
-    if len(image) == 1 and isinstance(image[0], bytes):
-        return image[0]
-    pieces = _taken(image)
-    data = b"".join(pieces)
-    _let_go(pieces)
-    image.append(data)
-    return data
-
-
-def join_body(pieces: ImageBytes) -> bytearray:
-    """Make one buffer of a body's pieces, and let go of them. For threads.
-
-    A buffer that grows on the event loop is copied now and then, 10 ms for 20 MB.
-    """
-    taken = _taken(pieces)
-    body = bytearray().join(taken)
-    _let_go(taken)
-    return body
-
-
-def _taken(pieces: ImageBytes) -> list[bytes]:
-    """The pieces out of a list, all as bytes: of them alone, and not of views, a join lets go of the interpreter."""
-    taken = []
-    pieces.reverse()
-    while pieces:
-        piece = pieces.pop()
-        taken.append(bytes(piece))
-        if len(piece) == BLOCK_BYTES:
-            let_others_run()
-    return taken
-
-
-def _let_go(pieces: list[bytes]) -> None:
-    """Free pieces one by one: all at once is a single step, in which no other thread moves."""
-    while pieces:
-        if len(pieces.pop()) == BLOCK_BYTES:
-            let_others_run()
 
 
 async def read_upload(request: Request, *, max_bytes: int) -> Upload:
@@ -259,7 +180,6 @@ class _Form:
         self._uploads: list[Upload] = []
         self._others: list[str] = []
         self._skipped = 0
-        self._file_bytes = 0
         self._current: Upload | None = None
         self._disposition = bytearray()
         self._header_name = bytearray()
@@ -343,7 +263,7 @@ class _Form:
                 f"The form has more than the {self._max_files} images that are accepted at once.",
                 limit=self._max_files,
             )
-        self._current = Upload(_basename(filename), before=self._file_bytes)
+        self._current = Upload(_basename(filename))
         self._uploads.append(self._current)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
@@ -359,7 +279,6 @@ class _Form:
             )
             return
         upload.append(data[start:end])
-        self._file_bytes += end - start
 
     def _form_ends(self) -> None:
         self._complete = True

@@ -11,7 +11,7 @@ from gateway import errors
 from gateway.backend import Selector
 from gateway.calls import Call
 from gateway.dependencies import CallDep, ModelName, SelectorDep, Services, ServicesDep, TopKDep, deadline, time_limit
-from gateway.explainer import Explanation
+from gateway.inference.explainer import Explanation
 from gateway.problems import responses
 from gateway.routes.predictions import SINGLE_BODY, SINGLE_RESPONSES, ranked_fields
 from gateway.schemas import Box, ExplainedBreed, ExplainedLabel, HeatMap, ModelVersion
@@ -108,14 +108,11 @@ async def _explained(
     call.images, call.image_bytes = 1, upload.size
     within = deadline(request)
     wanted = top_k or parts.settings.default_top_k
-    try:
-        with parts.admit(1):
-            selector = await parts.route(request, model, selector, within)
-            found = await parts.explainer.explain(model, selector, upload.data, wanted, within, call)
-            picture = await parts.explainer.painted(upload.data, found, within, call) if form == "png" else None
-        return found, picture
-    finally:
-        parts.decoders.free([upload.data], upload.size)
+    with parts.admit(call, 1):
+        selector = await parts.route(request, model, selector, within)
+        found = await parts.explainer.explain(model, selector, upload.data, wanted, within, call)
+        picture = await parts.explainer.painted(upload.data, found, within, call) if form == "png" else None
+    return found, picture
 
 
 def _model(found: Explanation) -> ModelVersion:

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, cast
 
-import numpy as np
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import JSONResponse, Response
 
 from gateway import errors
 from gateway.backend import Selector
 from gateway.calls import Call
-from gateway.classifier import Ranked
 from gateway.contract import DEFAULT_SIGNATURE
 from gateway.deadline import Deadline
 from gateway.dependencies import MAX_VERSION, CallDep, ModelName, Services, ServicesDep, deadline, time_limit
-from gateway.inference_protocol import (
-    DATATYPES,
-    HEADER_LENGTH,
-    InferRequest,
-    from_base64,
-    read_request,
-    write_response,
-)
+from gateway.inference.classifier import Classification
+from gateway.inference.predictor import Predicted, TensorRequest
+from gateway.inference.scores import Ranked
 from gateway.pb.serving_pb2 import ModelVersionStatus, TensorInfo
 from gateway.problems import error_objects
 from gateway.resolver import Served
 from gateway.routes import health
-from gateway.tensors import Array
-from gateway.uploads import join_body, read_body
+from gateway.tensors.open_inference import DATATYPES, HEADER_LENGTH
+from gateway.uploads import read_body
 
 TIMED = [Depends(time_limit)]
 router = APIRouter(prefix="/v2", tags=["open inference protocol"], generate_unique_id_function=lambda route: route.name)
@@ -145,68 +138,63 @@ async def _infer(request: Request, parts: Services, call: Call, model: str, sele
         upload = await read_body(request, max_bytes=parts.settings.max_tensor_body_bytes)
     call.image_bytes = upload.size
     within = deadline(request)
-    with parts.admit(1):
-        header_length = request.headers.get(HEADER_LENGTH)
-        asked = await parts.in_thread(
-            lambda pieces: read_request(join_body(pieces), header_length), upload.data, within
+    with parts.admit(call, 1):
+        selector = await parts.route(request, model, selector, within)
+        served = await parts.resolver.served(model, selector, within)
+        body = TensorRequest(
+            "open_inference_request",
+            upload.data,
+            {
+                "header_length": request.headers.get(HEADER_LENGTH),
+                "default_signature": _default_signature(served),
+                "max_images": parts.settings.max_batch_images if served.contract is not None else 0,
+            },
         )
-        try:
-            selector = await parts.route(request, model, selector, within)
-            served = await parts.resolver.served(model, selector, within)
-            signature_name = asked.parameter("signature_name")
-            if not isinstance(signature_name, str | None):
-                raise errors.BadRequest("The parameter signature_name must be a string.")
-            if signature_name is None and served.contract is not None and _is_images(asked):
-                outputs = await _classified(parts, call, asked, model, selector, within)
-            else:
-                key = signature_name if signature_name is not None else _default_signature(served)
-                answer = await parts.predictor.predict(model, selector, key, lambda _: asked.inputs, within, call)
-                outputs = answer.outputs
-        finally:
-            parts.decoders.free([asked.inputs], upload.size)
-        version = call.version if call.version is not None else served.version
-        content, headers = await parts.in_thread(
-            lambda given: write_response(asked, model, version, given), outputs, within
-        )
+        answer = await parts.predictor.predict(model, selector, body, within, call)
+        arguments: dict[str, object] = {"rows": answer.rows, "head": answer.request["head"], "model": model}
+        version = answer.served.version
+        if answer.images is not None:
+            classified = await _classified(parts, call, answer, answer.images, model, selector, within)
+            version = classified.contract.version
+            arguments |= _classes(classified)
+        arguments["version"] = version
+        written = await parts.predictor.write("open_inference_response", arguments, answer.answers, within, call)
+    headers = dict(cast(Mapping[str, str], written.header["headers"]))
     headers |= {"X-Model-Version": str(version), "Server-Timing": call.server_timing()}
-    return Response(content, headers=headers)
-
-
-def _is_images(asked: InferRequest) -> bool:
-    return len(asked.inputs) == 1 and asked.head.inputs[0].datatype == "BYTES"
+    return Response(written.buffers[0], headers=headers)
 
 
 async def _classified(
-    parts: Services, call: Call, asked: InferRequest, model: str, selector: Selector, deadline: Deadline
-) -> Mapping[str, Array]:
-    """Labels and scores of encoded images, decoded here; `classes` BYTES (n, k), `scores` FP32 (n, k)."""
-    [(name, array)] = asked.inputs.items()
-    given = asked.head.inputs[0]
-    if "binary_data_size" not in given.parameters and given.parameters.get("content_type") != "base64":
-        # An image is no text, so in JSON it can only be that; megabytes of it would hold up the event loop.
-        array = await parts.in_thread(lambda texts: from_base64(texts, name), array, deadline)
-    if array.ndim not in (1, 2) or array.size == 0 or array.size != len(array):
-        raise errors.InvalidTensor(f"The input {name!r} must be of shape [n] or [n, 1], one image an element.")
-    limit = parts.settings.max_batch_images
-    if array.size > limit:
-        raise errors.InvalidTensor(f"{array.size} images are more than the {limit} that are taken at once.")
-    uploads = [[one] for one in array.ravel().tolist()]
-    call.images = len(uploads)
-    with parts.admit(len(uploads) - 1):
-        answer = await parts.classifier.classify(model, selector, uploads, _top_k(parts, asked), deadline, call)
+    parts: Services,
+    call: Call,
+    answer: Predicted,
+    images: Sequence[bytes],
+    model: str,
+    selector: Selector,
+    deadline: Deadline,
+) -> Classification:
+    top_k = _top_k(parts, answer.request["head"]["parameters"].get("top_k"))
+    uploads = [[image] for image in images]
+    with parts.admit(call, len(uploads) - 1):
+        classified = await parts.classifier.classify(model, selector, uploads, top_k, deadline, call)
+    parts.shadows.copy(classified, uploads, call)
+    return classified
+
+
+def _classes(classified: Classification) -> dict[str, object]:
+    """Labels and scores of the images, best first; the first image that failed fails the request."""
     ranked = []
-    for result in answer.results:
+    for result in classified.results:
         if not isinstance(result, Ranked):
             raise result
         ranked.append(result.predictions)
-    parts.shadows.copy(answer, uploads, call)
-    classes = np.empty((len(ranked), len(ranked[0])), np.object_)
-    classes[:] = [[label.encode() for label, _ in one] for one in ranked]
-    return {"classes": classes, "scores": np.array([[score for _, score in one] for one in ranked], np.float32)}
+    return {
+        "classes": [[label for label, _ in one] for one in ranked],
+        "scores": [[score for _, score in one] for one in ranked],
+    }
 
 
-def _top_k(parts: Services, asked: InferRequest) -> int:
-    wanted = asked.parameter("top_k")
+def _top_k(parts: Services, wanted: object) -> int:
     if wanted is None:
         return parts.settings.default_top_k
     limit = parts.settings.max_top_k

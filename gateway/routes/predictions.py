@@ -9,10 +9,8 @@ from pydantic_core import to_json
 
 from gateway import errors
 from gateway.backend import Selector
-from gateway.classifier import Classification, Ranked
 from gateway.dependencies import (
     ModelName,
-    PlainRoute,
     SelectorDep,
     TopKDep,
     call_of,
@@ -20,6 +18,8 @@ from gateway.dependencies import (
     services_of,
     time_limit,
 )
+from gateway.inference.classifier import Classification
+from gateway.inference.scores import Ranked
 from gateway.problems import problem, responses
 from gateway.schemas import (
     BreedAnswer,
@@ -34,7 +34,7 @@ from gateway.schemas import (
 )
 from gateway.uploads import SINGLE_FIELDS, Upload, read_upload, read_uploads
 
-router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)], route_class=PlainRoute)
+router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)])
 
 NEWEST = Selector()
 
@@ -193,6 +193,7 @@ async def _many(
     request: Request, model: str, selector: Selector, top_k: int | None
 ) -> tuple[list[Upload], Classification]:
     settings = services_of(request).settings
+    services_of(request).admission.check_batch()
     with call_of(request).stage("upload"):
         uploads = await read_uploads(
             request,
@@ -208,18 +209,13 @@ async def _classified(
 ) -> Classification:
     parts, call, within = services_of(request), call_of(request), deadline(request)
     call.images, call.image_bytes = len(uploads), sum(one.size for one in uploads)
-    has_shadow = False
-    try:
-        with parts.admit(len(uploads)):
-            contents = [one.content for one in uploads]
-            wanted = top_k or parts.settings.default_top_k
-            selector = await parts.route(request, model, selector, within)
-            answer = await parts.classifier.classify(model, selector, contents, wanted, within, call)
-        has_shadow = parts.shadows.copy(answer, contents, call)
-        return answer
-    finally:
-        if not has_shadow:
-            parts.decoders.free((one.data for one in uploads), call.image_bytes)
+    with parts.admit(call, len(uploads)):
+        contents = [one.content for one in uploads]
+        wanted = top_k or parts.settings.default_top_k
+        selector = await parts.route(request, model, selector, within)
+        answer = await parts.classifier.classify(model, selector, contents, wanted, within, call)
+    parts.shadows.copy(answer, contents, call)
+    return answer
 
 
 def _response(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, cast
+from typing import Annotated
 
 import grpc
 from fastapi import APIRouter, Depends, Path, Request
@@ -20,23 +20,16 @@ from gateway.backend import Selector
 from gateway.calls import Call
 from gateway.deadline import Deadline
 from gateway.dependencies import MAX_VERSION, CallDep, ModelName, Services, ServicesDep, deadline, time_limit
-from gateway.json_numbers import Numbers
-from gateway.json_tensors import is_binary, json_array, json_strings, read_json, write_json
-from gateway.pb.serving_pb2 import DataType, ModelVersionStatus, SignatureDef, TensorInfo
-from gateway.predictor import Predicted
+from gateway.inference.predictor import TensorRequest
+from gateway.pb.serving_pb2 import DataType, ModelVersionStatus, TensorInfo
 from gateway.problems import error_objects
-from gateway.signature_inputs import check_names
-from gateway.tensors import Array
-from gateway.uploads import join_body, read_body
+from gateway.uploads import read_body
 
 TIMED = [Depends(time_limit)]
 router = APIRouter(prefix="/v1/models", tags=["tensorflow serving"])
 
 Version = Annotated[int, Path(ge=0, le=MAX_VERSION, description="Version of the model.", examples=[1])]
 Label = Annotated[str, Path(max_length=128, description="Version label of the model.", examples=["stable"])]
-
-BINARY_SUFFIX = "_bytes"
-"""Names of string outputs that are given as base64 end so."""
 
 GRPC_CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
@@ -167,93 +160,14 @@ async def _predict(request: Request, parts: Services, call: Call, model: str, se
         upload = await read_body(request, max_bytes=parts.settings.max_tensor_body_bytes)
     call.image_bytes = upload.size
     within = deadline(request)
-    with parts.admit(1):
-        asked = await parts.in_thread(lambda pieces: _Body(join_body(pieces)), upload.data, within)
-        try:
-            selector = await parts.route(request, model, selector, within)
-            answer = await parts.predictor.predict(model, selector, asked.signature_name, asked.inputs, within, call)
-        finally:
-            parts.decoders.free([asked], upload.size)
-        content = await parts.in_thread(_rows if asked.by_row else _columns, answer, within)
+    with parts.admit(call, 1):
+        selector = await parts.route(request, model, selector, within)
+        body = TensorRequest("tensorflow_serving_request", upload.data)
+        answer = await parts.predictor.predict(model, selector, body, within, call)
+        arguments = {"rows": answer.rows, "by_row": answer.request["by_row"]}
+        written = await parts.predictor.write("tensorflow_serving_response", arguments, answer.answers, within, call)
     headers = {"X-Model-Version": str(answer.served.version), "Server-Timing": call.server_timing()}
-    return Response(content, media_type="application/json", headers=headers)
-
-
-class _Body:
-    """The body of a predict request, whose tensors are read once the signature is known."""
-
-    def __init__(self, body: bytes | bytearray) -> None:
-        value = read_json(body)
-        if not isinstance(value, dict):
-            raise errors.BadRequest("The body must be a JSON object.")
-        name = value.get("signature_name", "")
-        if not isinstance(name, str):
-            raise errors.BadRequest("signature_name must be a string.")
-        if ("instances" in value) == ("inputs" in value):
-            raise errors.BadRequest("The body must have one of instances and inputs.")
-        self.signature_name = name
-        self.by_row = "instances" in value
-        self._given: object = value["instances" if self.by_row else "inputs"]
-
-    def clear(self) -> None:
-        """Let go of the tensors."""
-        self._given = None
-
-    def inputs(self, signature: SignatureDef) -> dict[str, Array]:
-        """Arrays by input name; they are yet to be held to the signature's shapes."""
-        columns = self._rows(signature) if self.by_row else self._columns(signature)
-        check_names(signature, columns)
-        return {name: json_array(value, signature.inputs[name].dtype, name) for name, value in columns.items()}
-
-    def _columns(self, signature: SignatureDef) -> dict[str, object]:
-        if isinstance(self._given, dict) and not is_binary(self._given):
-            return self._given
-        return {_only_input(signature): self._given}
-
-    def _rows(self, signature: SignatureDef) -> dict[str, object]:
-        rows = self._given
-        if isinstance(rows, Numbers):
-            return {_only_input(signature): rows}
-        if not isinstance(rows, list) or not rows:
-            raise errors.InvalidTensor("instances must be a list of at least one row.")
-        if not isinstance(rows[0], dict) or is_binary(rows[0]):
-            return {_only_input(signature): rows}
-        names = rows[0].keys()
-        if any(not isinstance(row, dict) or row.keys() != names for row in rows):
-            raise errors.InvalidTensor("Every row of instances must name the same inputs.")
-        named = cast(list[dict[str, object]], rows)
-        return {name: [row[name] for row in named] for name in names}
-
-
-def _only_input(signature: SignatureDef) -> str:
-    names = list(signature.inputs)
-    if len(names) != 1:
-        raise errors.InvalidTensor(f"The inputs must be named: the signature takes {', '.join(sorted(names))}.")
-    return names[0]
-
-
-def _columns(answer: Predicted) -> bytes:
-    named = {name: _json(name, array) for name, array in answer.outputs.items()}
-    return write_json({"outputs": next(iter(named.values())) if len(named) == 1 else named})
-
-
-def _rows(answer: Predicted) -> bytes:
-    if len({array.shape[:1] or None for array in answer.outputs.values()}) != 1 or not all(
-        array.ndim for array in answer.outputs.values()
-    ):
-        raise errors.BadRequest("The outputs do not have one row for each instance: ask with inputs, not instances.")
-    named = {name: _json(name, array) for name, array in answer.outputs.items()}
-    if len(named) == 1:
-        return write_json({"predictions": next(iter(named.values()))})
-    rows = zip(*named.values(), strict=True)
-    return write_json({"predictions": [dict(zip(named, row, strict=True)) for row in rows]})
-
-
-def _json(name: str, array: Array) -> object:
-    """What `write_json` takes: numbers as an array, strings as nested lists."""
-    if array.dtype == object:
-        return json_strings(array, binary=name.endswith(BINARY_SUFFIX))
-    return array if array.ndim else array[()]
+    return Response(written.buffers[0], media_type="application/json", headers=headers)
 
 
 async def _versions(parts: Services, model: str) -> list[ModelVersionStatus]:

@@ -11,7 +11,7 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
 from gateway.pb import serving_pb2
-from gateway.tensors import strings
+from gateway.tensors.wire import strings
 
 ROOT = Path(__file__).parents[2]
 

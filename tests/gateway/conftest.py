@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from gateway.app import create_app
 from gateway.protocol import HttpProtocol
 from gateway.settings import Settings
+from gateway.workers.fork_server import ForkServer
 from tests.colour_server import ColourModel, ColourServer
 
 RGB = {"red": (250, 20, 10), "green": (20, 240, 30), "blue": (10, 30, 250), "grey": (128, 128, 128)}
@@ -29,11 +30,15 @@ def photo(colour: str = "red", size: tuple[int, int] = (40, 30), encoding: str =
     return buffer.getvalue()
 
 
+FORK_SERVER = ForkServer()
+"""Shared by all gateways of a test process, since each start of one costs 0.3 s of CPU time."""
+
+
 @contextmanager
 def running_gateway(settings: Settings, app: ASGIApp | None = None, port: int = 0) -> Iterator[httpx.Client]:
     """A gateway on a free port or that one, and a client of it; `app` may be the gateway with something around it."""
     config = uvicorn.Config(
-        app or create_app(settings),
+        app or create_app(settings, fork_server=FORK_SERVER),
         port=port,
         http=HttpProtocol,
         ws="none",

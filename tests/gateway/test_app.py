@@ -6,14 +6,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
 
 import httpx
 import pytest
-from fastapi import APIRouter, Body, Cookie, Header, Request, Response
 
 from gateway import errors
-from gateway.dependencies import PlainRoute
 from gateway.settings import Settings
 from tests.colour_server import ColourServer
 from tests.conftest import ROOT
@@ -164,13 +161,3 @@ def leaves(kind: type[errors.GatewayError]) -> Iterator[type[errors.GatewayError
 def test_an_answer_says_which_process_failed_only_by_its_id(gateway: httpx.Client) -> None:
     answer = gateway.post("/api/v1/predict_breed", content=photo()[:30])
     assert set(answer.json()) == {"type", "title", "status", "detail", "code", "retryable", "request_id"}
-
-
-@pytest.mark.parametrize("unseen", [Header(), Cookie(), Body()], ids=["header", "cookie", "body"])
-def test_a_plain_route_takes_nothing_that_it_does_not_look_for(unseen: object) -> None:
-    async def endpoint(request: Request, more: object = None) -> Response:
-        return Response(str(more), headers=request.headers)
-
-    endpoint.__annotations__["more"] = Annotated[str | None, unseen]
-    with pytest.raises(TypeError, match="/x takes"):
-        APIRouter(route_class=PlainRoute).post("/x")(endpoint)

@@ -1,4 +1,4 @@
-"""What is sent to a model server in several calls, or is large."""
+"""Several calls to a model server for one request."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ import gc
 import weakref
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
-from gateway.backend import JOINED_AT_ONCE, GrpcBackend, ServableNotFound, together
-from gateway.channel import Connection
-from gateway.deadline import Deadline
-from gateway.errors import DeadlineExceeded, ModelServerFailed
-from gateway.tensors import stacked
-from tests.colour_server import ColourModel, ColourServer
+from gateway.backend import ServableNotFound, together
+from gateway.errors import ModelServerFailed
 
 
 @pytest.fixture
@@ -80,18 +75,3 @@ async def test_nothing_of_calls_that_failed_is_left() -> None:
 
     found = await asked()
     assert found() is None
-
-
-async def test_a_large_message_waits_for_others_no_longer_than_its_deadline() -> None:
-    server = ColourServer(models={"colours": {1: ColourModel()}})
-    pixels = stacked([np.zeros((8, 8, 3), np.uint8)] * (JOINED_AT_ONCE // 192 + 1))
-    with server.serving():
-        backend = GrpcBackend(Connection(server.address))
-        try:
-            async with backend._joining:
-                with pytest.raises(DeadlineExceeded):
-                    await backend.predict("colours", 1, "pixels", {"images": pixels}, [], Deadline.after(0.05))
-            outputs = await backend.predict("colours", 1, "pixels", {"images": pixels}, [], Deadline.after(10))
-        finally:
-            await backend.close()
-    assert outputs["probabilities"].tensor_shape.dim[0].size == JOINED_AT_ONCE // 192 + 1

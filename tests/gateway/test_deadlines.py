@@ -62,7 +62,7 @@ def test_a_caller_that_hangs_up_cancels_its_work_and_gives_its_permit_back(
     start: Start, model_server: ColourServer
 ) -> None:
     client = start(
-        max_joined_photos=1,
+        max_cross_request_batch_size=1,
         max_images_in_flight=3,
         max_batch_images=3,
         request_timeout_seconds=60,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gateway.explainer import covered
 from gateway.images import Target
+from gateway.inference.explainer import covered
 from tests.colour_server import ColourModel, ColourServer, ForeignModel, colour_scores
 from tests.gateway.conftest import photo
 

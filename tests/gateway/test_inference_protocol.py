@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from collections.abc import Callable, Iterator
@@ -10,11 +9,8 @@ import httpx
 import numpy as np
 import pytest
 
-from gateway.inference_protocol import from_base64
-from gateway.json_tensors import MAX_JSON_VALUES
 from gateway.pb.serving_pb2 import DataType
 from gateway.settings import Settings
-from gateway.tensors import Array
 from tests.colour_server import ColourModel, ColourServer, ForeignModel, Model
 from tests.gateway.conftest import photo, running_gateway
 from tests.gateway.processes import until
@@ -178,17 +174,6 @@ def test_binary_strings_that_contradict_their_lengths_are_400(client: httpx.Clie
     assert answer.status_code == 400, answer.text
 
 
-def test_more_binary_strings_than_anybody_takes_are_400_before_they_are_read(client: httpx.Client) -> None:
-    content = bytes(4 * (MAX_JSON_VALUES + 1))
-    shape = [MAX_JSON_VALUES + 1]
-    described = {"name": "i", "shape": shape, "datatype": "BYTES", "parameters": {"binary_data_size": len(content)}}
-    head = json.dumps({"inputs": [described]}).encode()
-    headers = {"inference-header-content-length": str(len(head))}
-    answer = client.post("/v2/models/colours/infer", content=head + content, headers=headers)
-    assert answer.status_code == 400
-    assert "more than the 50,000 strings" in answer.json()["error"]
-
-
 def image(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
@@ -203,26 +188,6 @@ def test_encoded_images_are_decoded_by_the_gateway(client: httpx.Client) -> None
     assert classes["data"][::2] == ["red", "blue"]
     assert min(scores["data"][::2]) > 0.8
     assert answer.json()["model_version"] == "1"
-
-
-def test_base64_is_never_read_on_the_event_loop(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    on_loop: list[bool] = []
-
-    def noted(array: Array, name: str) -> Array:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            on_loop.append(False)
-        else:
-            on_loop.append(True)
-        return from_base64(array, name)
-
-    monkeypatch.setattr("gateway.routes.inference.from_base64", noted)
-    body = {"inputs": [tensor([image(photo())], [1], "BYTES", "i")]}
-    assert infer(client, body, "/v2/models/colours/infer").status_code == 200
-    assert on_loop == [False]
-    broken = infer(client, {"inputs": [tensor(["?"], [1], "BYTES", "i")]}, "/v2/models/colours/infer")
-    assert (broken.status_code, on_loop) == (400, [False, False])
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_a_request_is_followed_by_its_id_from_the_access_log_to_the_model_server
     }
     assert "trace-me-1" in model_server.request_ids
     [second] = [line for line in lines if line.get("request_id") == "trace-me-2"]
-    assert second["status"] == 400
+    assert second["status"] == 404
     [third] = [line for line in lines if line.get("request_id") == "long"]
     assert third["path"].startswith("/%0A%0A")
     assert len(third["path"]) < 3_001

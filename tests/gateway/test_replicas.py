@@ -138,7 +138,7 @@ def test_replicas_with_different_versions_answer_every_request(
 
 
 def test_only_unavailable_is_tried_again_and_only_within_a_budget(start: Start, model_server: ColourServer) -> None:
-    gateway = start(model_refresh_seconds=60, request_timeout_seconds=5)
+    gateway = start(model_refresh_seconds=60, request_timeout_seconds=60)
     assert gateway.post(BREED, content=photo()).status_code == 200
     for code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL, grpc.StatusCode.FAILED_PRECONDITION):
         before = model_server.calls

@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 
 from gateway.backend import Selector
 from gateway.calls import Call
-from gateway.classifier import Classifier
 from gateway.contract import contract_from_card, contract_from_signatures
 from gateway.deadline import Deadline
-from gateway.decoding import Decoders
 from gateway.errors import GatewayError, UnsupportedModel
-from gateway.pb.serving_pb2 import DataType, ModelVersionStatus, SignatureDef, Tensor
+from gateway.inference.classifier import Classifier
+from gateway.inference.worker_pools import WorkerPools
+from gateway.pb.serving_pb2 import DataType, ModelVersionStatus, PredictResponse, SignatureDef, Tensor
 from gateway.resolver import ContractResolver
 from gateway.settings import ModelOptions, Settings
-from gateway.tensors import Wire, shape_of
+from gateway.tensors.wire import Wire, shape_of
 from tests.colour_server import signature
-from tests.gateway.conftest import photo
+from tests.gateway.conftest import FORK_SERVER, photo
 
 CARD = b'{"labels": ["a", "b"], "input": {"height": 8, "width": 6}}'
 FILES = [photo(encoding=kind, size=size) for kind in ("PNG", "JPEG") for size in ((40, 30), (1, 300), (7, 7))]
@@ -41,12 +41,13 @@ class Recorder:
         inputs: Mapping[str, Wire],
         outputs: Sequence[str],
         deadline: Deadline,
-    ) -> Mapping[str, Tensor]:
+    ) -> bytes:
         del model, version, outputs, deadline
         self.sent.append((signature, {name: Tensor.FromString(b"".join(wire)) for name, wire in inputs.items()}))
         if signature == "describe":
-            return {"card": Tensor(dtype="DT_STRING", string_val=[CARD], tensor_shape={"dim": [{"size": 1}]})}
-        return {}
+            card = Tensor(dtype="DT_STRING", string_val=[CARD], tensor_shape={"dim": [{"size": 1}]})
+            return PredictResponse(outputs={"card": card}).SerializeToString()
+        return b""
 
     async def signatures(
         self, model: str, selector: Selector, deadline: Deadline
@@ -118,14 +119,14 @@ def test_what_leaves_has_the_rank_size_and_dtype_of_the_signature(
 async def classify(backend: Recorder, files: list[bytes]) -> None:
     limits = Settings.model_construct()
     resolver = ContractResolver(backend, {}, 60)
-    decoders = Decoders(1, limits.max_image_pixels)
+    workers = WorkerPools(limits, FORK_SERVER)
     try:
-        classifier = Classifier(backend, resolver, decoders, limits)
+        classifier = Classifier(backend, resolver, workers.images, limits)
         await classifier.classify("m", Selector(), [[file] for file in files], 2, Deadline.after(10), Call())
     except GatewayError:
         pass  # the model is refused, or answers nothing; what counts is what it was sent
     finally:
-        decoders.close()
+        await workers.close()
         await resolver.close()
 
 

@@ -8,16 +8,13 @@ from dataclasses import dataclass
 
 import httpx
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from gateway.backend import MAX_REQUEST_BYTES
-from gateway.json_tensors import MAX_JSON_VALUES, read_json
 from gateway.pb import serving_pb2 as pb
 from gateway.pb.serving_pb2 import DataType
 from gateway.settings import Settings
-from gateway.tensors import array_of, number_tensor, string_tensor
+from gateway.tensors.wire import array_of, number_tensor, string_tensor
 from tests.colour_server import ColourModel, ColourServer, ForeignModel, colour_scores, signature
 from tests.gateway.conftest import photo, running_gateway
 
@@ -241,24 +238,6 @@ def test_what_is_not_json_is_400(gateway: httpx.Client, content: bytes) -> None:
     assert "JSON" in answer.json()["error"]
 
 
-@pytest.mark.parametrize("one", [b"[]", b"{}"])
-def test_more_lists_than_any_request_has_are_refused_unparsed(arithmetic: httpx.Client, one: bytes) -> None:
-    content = b'{"inputs": [' + b",".join([one] * MAX_JSON_VALUES) + b"]}"
-    answer = arithmetic.post("/v1/models/sums:predict", content=content)
-    assert answer.status_code == 400
-    assert "more than 50,000 values" in answer.json()["error"]
-    described = b'{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": ' + content[12:-1] + b"}]}"
-    assert "more than 50,000 values" in arithmetic.post("/v2/models/sums/infer", content=described).json()["error"]
-
-
-def test_a_full_batch_of_images_as_nested_lists_is_read() -> None:
-    rows = b"[" + b",".join([b"[0,0,0]"] * 224) + b"]"
-    image = b"[" + b",".join([rows] * 224) + b"]"
-    value = read_json(b'{"instances": [' + b",".join([image] * 32) + b"]}")
-    assert isinstance(value, dict)
-    assert value["instances"].shape == (32, 224, 224, 3)
-
-
 def test_lists_nested_deeper_than_any_tensor_are_400(arithmetic: httpx.Client) -> None:
     answer = arithmetic.post("/v1/models/sums:predict", content=b'{"inputs": ' + b"[" * 200 + b"]" * 200 + b"}")
     assert answer.status_code == 400
@@ -299,56 +278,11 @@ def test_encoded_images_are_classified_by_the_default_signature(
     assert answer.json()["predictions"][0]["scores"][0] > 0.8
 
 
-def test_an_image_too_large_for_a_request_is_sent_smaller(gateway: httpx.Client, model_server: ColourServer) -> None:
-    sent: list[int] = []
-
-    class Noting(WithDefault):
-        def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
-            sent.extend(map(len, array_of(inputs["image_bytes"], max_elements=64)) if "image_bytes" in inputs else [])
-            return super().predict(name, inputs)
-
-    model_server.models["colours"] = {1: Noting()}
-    noise = np.random.default_rng(0).integers(0, 256, (1400, 1400, 3), np.uint8) // (1, 8, 8)
-    buffer = io.BytesIO()
-    Image.fromarray(noise.astype(np.uint8)).save(buffer, "PNG", compress_level=1)
-    large = buffer.getvalue()
-    assert len(large) > MAX_REQUEST_BYTES
-    body = {"instances": [{"b64": base64.b64encode(one).decode()} for one in (large, photo("blue"))]}
-    answer = asked(gateway, body, "/v1/models/colours:predict")
-    assert answer.status_code == 200, answer.text
-    assert [row["classes"][0] for row in answer.json()["predictions"]] == ["red", "blue"]
-    assert max(sent) < MAX_REQUEST_BYTES
-
-
-@pytest.mark.parametrize("signature_name", ["pixels", "explain"])
-def test_more_images_than_a_request_may_have_go_in_several(
-    gateway: httpx.Client, model_server: ColourServer, signature_name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model_server.models["colours"] = {1: ColourModel()}
-    pixels = np.random.default_rng(0).integers(0, 256, (14, 8, 8, 3), np.uint8)
-    monkeypatch.setattr("gateway.predictor.MAX_REQUEST_BYTES", 7 * 8 * 8 * 3 - 1)
-    described = {"name": "images", "shape": pixels.shape, "datatype": "UINT8"}
-    head = {
-        "parameters": {"signature_name": signature_name, "binary_data_output": True},
-        "inputs": [{**described, "parameters": {"binary_data_size": pixels.nbytes}}],
-        "outputs": [{"name": "probabilities"}],
-    }
-    content = json.dumps(head).encode()
-    headers = {"Inference-Header-Content-Length": str(len(content))}
-    path = "/v2/models/colours/infer"
-    answer = gateway.post(path, content=content + pixels.tobytes(), headers=headers)
-    assert answer.status_code == 200, answer.text
-    scores = np.frombuffer(answer.content[int(answer.headers["Inference-Header-Content-Length"]) :], np.float32)
-    np.testing.assert_array_equal(scores.reshape(14, 3), colour_scores(pixels))
-    assert sorted(model_server.batch_sizes) == [2, 6, 6]
-
-
 @pytest.mark.parametrize("inputs", [{"a": 1.0}, {"a": [1.0, 2.0, 3.0]}, {"a": 1.0, "b": 2.0}])
 def test_a_default_signature_may_take_no_images(
     gateway: httpx.Client,
     model_server: ColourServer,
     inputs: dict[str, float | list[float]],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Counting(ColourModel):
         def signatures(self) -> dict[str, pb.SignatureDef]:
@@ -362,45 +296,9 @@ def test_a_default_signature_may_take_no_images(
             return {"count": number_tensor(np.array(sum(sizes), np.float32))}
 
     model_server.models["colours"] = {1: Counting()}
-    monkeypatch.setattr("gateway.predictor.MAX_REQUEST_BYTES", 1)
     answer = asked(gateway, {"inputs": inputs}, "/v1/models/colours:predict")
     assert answer.status_code == 200, answer.text
     assert answer.json() == {"outputs": sum(np.size(one) for one in inputs.values())}
-
-
-@pytest.mark.parametrize("extra", [np.full(1, 7, np.float32), np.float32(7), np.zeros((3, 2), np.float32)])
-def test_an_output_that_is_no_row_for_each_image_is_not_put_together(
-    gateway: httpx.Client,
-    model_server: ColourServer,
-    extra: npt.NDArray[np.float32],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class WithExtra(ColourModel):
-        def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
-            answer = super().predict(name, inputs)
-            return {**answer, "extra": number_tensor(np.asarray(extra))} if name == "pixels" else answer
-
-    model_server.models["colours"] = {1: WithExtra()}
-    body = {"signature_name": "pixels", "inputs": np.zeros((4, 8, 8, 3), int).tolist()}
-    whole = asked(gateway, body, "/v1/models/colours:predict")
-    assert whole.json()["outputs"]["extra"] == extra.tolist()
-    monkeypatch.setattr("gateway.predictor.MAX_REQUEST_BYTES", 2 * 8 * 8 * 3)
-    answer = asked(gateway, body, "/v1/models/colours:predict")
-    assert answer.status_code == 400, answer.text
-    assert "not a row for each image" in answer.json()["error"]
-
-
-def test_a_model_without_a_card_gets_all_rows_at_once(
-    start: Start, model_server: ColourServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gateway.predictor.MAX_REQUEST_BYTES", 100)
-    anysize = ForeignModel({"x": (FLOAT, (-1, -1, -1, 3))}, {"y": (FLOAT, (-1, 3))}, colour_scores)
-    model_server.models["anysize"] = {1: anysize}
-    gateway = start(model_options={"anysize": {"height": 4, "width": 6}})
-    answer = asked(gateway, {"instances": np.ones((10, 4, 6, 3)).tolist()}, "/v1/models/anysize:predict")
-    assert answer.status_code == 200, answer.text
-    assert len(answer.json()["predictions"]) == 10
-    assert model_server.batch_sizes == [10]
 
 
 @pytest.mark.parametrize("content", [b"no image", photo()[:-40], b""])

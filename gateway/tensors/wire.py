@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from gateway.interpreter import let_others_run
 from gateway.pb.serving_pb2 import DataType, Tensor
 
 _NUMBERS: dict[int, tuple[np.dtype[np.generic], str]] = {
@@ -41,13 +40,6 @@ A copy of a photo's 150 KB is memory that the C library may take from the system
 under way, three copies less took a fifth to a third off the processor time of a call."""
 
 
-STRINGS_AT_ONCE = 500
-"""That are written until other threads may run."""
-
-SHORT_STRINGS = 64 * 2**10
-"""Bytes of so many up to which they are put together at once: a message of 50,000 pieces takes long to join."""
-
-
 class TensorError(ValueError):
     """A wire tensor whose parts contradict each other, or of a dtype that has no array here."""
 
@@ -71,46 +63,38 @@ def shape_of(tensor: Tensor) -> tuple[int, ...]:
 
 def number_tensor(array: npt.NDArray[np.generic]) -> Tensor:
     """Wire tensor of a numeric array, as ``tensor_content``; errors as in `wire_of`."""
-    return Tensor.FromString(b"".join(_numbers(array.shape, [array])))
+    return Tensor.FromString(b"".join(_numbers(array)))
 
 
-def stacked(arrays: Sequence[npt.NDArray[np.generic]]) -> Wire:
-    """Serialised tensor of arrays of one shape and dtype, joined along a new first axis; errors as in `wire_of`."""
-    return _numbers((len(arrays), *arrays[0].shape), arrays)
+def stacked(shape: Sequence[int], dtype: np.dtype[np.generic], rows: Sequence[bytes]) -> Wire:
+    """Serialised tensor of rows of one shape and dtype.
+
+    Args:
+        shape: Of one row.
+        dtype: Of its values.
+        rows: The values of each row, little-endian and in row-major order.
+    """
+    return [
+        _head(_NUMBER_TYPES[dtype], (len(rows), *shape)),
+        *length_delimited(Tensor.TENSOR_CONTENT_FIELD_NUMBER, rows),
+    ]
 
 
 def wire_of(array: Array) -> Wire:
-    """Serialised tensor of numbers or byte strings; many strings are for threads.
+    """Serialised tensor of numbers or byte strings.
 
     Raises:
         TensorError: The array's dtype has no wire type here.
     """
     if array.dtype == np.object_:
-        pieces = []
-        for piece in _strings(array.ravel().tolist(), array.shape):
-            pieces.append(piece)
-            let_others_run()
-        return pieces
-    return _numbers(array.shape, [array])
+        return strings(array.ravel().tolist(), array.shape)
+    return _numbers(array)
 
 
 def strings(values: Sequence[bytes], shape: tuple[int, ...]) -> Wire:
-    """Serialised tensor of byte strings in row-major order.
-
-    Not by protobuf, which copies them twice while no other thread runs: 28 ms for 30 MB.
-    """
-    return list(_strings(values, shape))
-
-
-def _strings(values: Sequence[bytes], shape: tuple[int, ...]) -> Iterator[bytes | memoryview]:
-    yield _head(DataType.DT_STRING, shape)
-    for start in range(0, len(values), STRINGS_AT_ONCE):
-        some = values[start : start + STRINGS_AT_ONCE]
-        pieces = [piece for one in some for piece in length_delimited(Tensor.STRING_VAL_FIELD_NUMBER, [one])]
-        if sum(map(len, pieces)) <= SHORT_STRINGS:
-            yield b"".join(pieces)
-        else:
-            yield from pieces
+    """Serialised tensor of byte strings in row-major order."""
+    pieces = [piece for one in values for piece in length_delimited(Tensor.STRING_VAL_FIELD_NUMBER, [one])]
+    return [_head(DataType.DT_STRING, shape), *pieces]
 
 
 def length_delimited(number: int, content: Wire) -> Wire:
@@ -127,13 +111,13 @@ def _varint(value: int) -> bytes:
     return bytes(written)
 
 
-def _numbers(shape: Sequence[int], arrays: Sequence[npt.NDArray[np.generic]]) -> Wire:
-    dtype = arrays[0].dtype.newbyteorder("<")
+def _numbers(array: npt.NDArray[np.generic]) -> Wire:
+    dtype = array.dtype.newbyteorder("<")
     number = _NUMBER_TYPES.get(dtype)
     if number is None:
         raise TensorError(f"arrays of {dtype} cannot be sent")
-    values = [np.ascontiguousarray(one, dtype).reshape(-1).view(np.uint8).data for one in arrays]
-    return [_head(number, tuple(shape)), *length_delimited(Tensor.TENSOR_CONTENT_FIELD_NUMBER, values)]
+    values = np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8).data
+    return [_head(number, array.shape), *length_delimited(Tensor.TENSOR_CONTENT_FIELD_NUMBER, [values])]
 
 
 @lru_cache(256)

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import TypeVar
+from dataclasses import asdict, dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from gateway import errors, images
-from gateway.backend import Backend, Selector
-from gateway.calls import Call, Stage
-from gateway.classifier import Ranked, checked_scores, image_error, rank_labels
+from gateway.backend import Backend, Selector, read_outputs
+from gateway.calls import Call
 from gateway.contract import EXPLAIN, Contract
 from gateway.deadline import Deadline
-from gateway.decoding import Decoders
-from gateway.images.overlay import Box, paint_heat
-from gateway.joining import Pixels
+from gateway.images.overlay import Box
+from gateway.inference.preprocessing import StageTimes, input_tensor, preparation
+from gateway.inference.scores import Ranked, checked_scores, rank_labels
+from gateway.inference.worker_pools import ImageWorkers
 from gateway.pb.serving_pb2 import Tensor
 from gateway.resolver import ContractResolver, Served
-from gateway.tensors import TensorError, number_array, stacked
-from gateway.uploads import ImageBytes, join_pieces
+from gateway.tensors.wire import TensorError, number_array
+from gateway.workers.messages import Buffer
 
 HeatMap = npt.NDArray[np.float32]
 
@@ -32,9 +29,6 @@ MAX_MAP_SIDE = 1024
 
 OVERLAY_SIDE = 768
 """Pixels of the longer side of a painted photo, at most."""
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +54,16 @@ class Explainer:
     Args:
         backend: The model server.
         resolver: Finds the version and its contract.
-        decoders: Decode and paint.
+        workers: Decode and paint.
     """
 
-    def __init__(self, backend: Backend, resolver: ContractResolver, decoders: Decoders) -> None:
+    def __init__(self, backend: Backend, resolver: ContractResolver, workers: ImageWorkers) -> None:
         self._backend = backend
         self._resolver = resolver
-        self._decoders = decoders
+        self._workers = workers
 
     async def explain(
-        self, model: str, selector: Selector, upload: ImageBytes, top_k: int, deadline: Deadline, call: Call
+        self, model: str, selector: Selector, upload: Buffer, top_k: int, deadline: Deadline, call: Call
     ) -> Explanation:
         """Classify one image and say what speaks for the best label.
 
@@ -94,66 +88,44 @@ class Explainer:
                     f"The model {model!r} version {contract.version} gives no heat maps: it has no signature "
                     f"{EXPLAIN!r}."
                 )
-            pixels, box = await self._in_thread(_decoded, deadline, upload, contract, "decode", call)
-            with call.stage("predict"):
-                outputs = await self._backend.predict(
+            times = StageTimes()
+            job, arguments = preparation(contract)
+            try:
+                prepared = await self._workers.run(
+                    job, {**arguments, "with_size": True}, [upload], call.turn, deadline, times.started
+                )
+                times.done()
+                answer = await self._backend.predict(
                     model,
                     contract.version,
                     EXPLAIN,
-                    {"images": stacked([pixels])},
+                    {"images": input_tensor(contract, [prepared.buffers[0]])},
                     ["probabilities", "heatmap"],
                     deadline,
                 )
+            except (errors.UnsupportedImage, errors.InvalidImage, errors.ImageTooLarge) as error:
+                call.failures.append(error.code)
+                raise
+            finally:
+                times.report(call)
+            outputs = read_outputs(answer)
             [scores] = checked_scores(contract, outputs.get("probabilities"), 1)
             heatmap = _checked_map(contract, outputs.get("heatmap"))
+            width, height = cast(tuple[int, int], prepared.header["size"])
+            box = covered((width, height), contract.target)
             return Explanation(contract, rank_labels(contract, scores, top_k), heatmap, box)
 
         return await self._resolver.answered(model, selector, deadline, ask)
 
-    async def painted(self, upload: ImageBytes, explanation: Explanation, deadline: Deadline, call: Call) -> bytes:
+    async def painted(self, upload: Buffer, explanation: Explanation, deadline: Deadline, call: Call) -> bytes:
         """The whole photo, upright and at most `OVERLAY_SIDE` pixels long, with the heat map over it, as PNG."""
-        return await self._in_thread(_painted, deadline, upload, explanation, "paint", call)
-
-    async def _in_thread(
-        self,
-        work: Callable[[bytes, T, int], R],
-        deadline: Deadline,
-        upload: ImageBytes,
-        of: T,
-        stage: Stage,
-        call: Call,
-    ) -> R:
-        submitted = time.perf_counter()
-        started: list[float] = []
-        [result] = await self._decoders.run([partial(_caught, work, upload, of, started)], deadline)
-        call.worked(stage, submitted, started)
-        if isinstance(result, errors.GatewayError):
-            call.failures.append(result.code)
-            raise result
-        return result
-
-
-def _caught(
-    work: Callable[[bytes, T, int], R], upload: ImageBytes, of: T, started: list[float], max_pixels: int
-) -> R | errors.GatewayError:
-    started.append(time.perf_counter())
-    try:
-        return work(join_pieces(upload), of, max_pixels)
-    except images.ImageError as error:
-        return image_error(error)
-
-
-def _decoded(upload: bytes, contract: Contract, max_pixels: int) -> tuple[Pixels, Box]:
-    pixels = images.decode_image(upload, contract.target, max_pixels=max_pixels)
-    return pixels, covered(images.upright_size(upload, max_pixels), contract.target)
-
-
-def _painted(upload: bytes, explanation: Explanation, max_pixels: int) -> bytes:
-    width, height = images.upright_size(upload, max_pixels)
-    shrink = min(1.0, OVERLAY_SIDE / max(width, height))
-    whole = images.Target(max(1, round(height * shrink)), max(1, round(width * shrink)), "squash")
-    photo = images.decode_image(upload, whole, max_pixels=max_pixels)
-    return paint_heat(photo, explanation.heatmap, explanation.box)
+        heatmap = np.ascontiguousarray(explanation.heatmap)
+        arguments = {"shape": heatmap.shape, "box": asdict(explanation.box), "max_side": OVERLAY_SIDE}
+        with call.stage("paint"):
+            reply = await self._workers.run(
+                "heat_overlay", arguments, [upload, [heatmap.tobytes()]], call.turn, deadline
+            )
+        return reply.buffers[0]
 
 
 def covered(size: tuple[int, int], target: images.Target) -> Box:

@@ -8,7 +8,7 @@ import numpy as np
 
 from gateway.errors import InvalidTensor
 from gateway.pb.serving_pb2 import DataType, SignatureDef, TensorInfo
-from gateway.tensors import Array, dtype_name, number_dtype
+from gateway.tensors.wire import Array, dtype_name, number_dtype
 
 
 def check_inputs(signature: SignatureDef, arrays: Mapping[str, Array], max_rows: int) -> int:

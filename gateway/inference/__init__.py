@@ -1,0 +1,4 @@
+"""From an upload to an answer: preprocessing, batching, the call to a model server, scores and labels.
+
+May import `gateway.serving`, `gateway.workers` and `gateway.tensors`. Knows nothing of HTTP.
+"""

@@ -1,0 +1,243 @@
+"""Images of several requests in one PredictRequest, in turns between callers.
+
+A model server gets only as many requests at once as keep it busy. Further images wait here, in turns, and are sent
+together when a request returns. So a lone image is sent at once, nobody waits for others on purpose, and batches form
+by themselves under load. Each caller keeps its own deadline, its own answer and its own error.
+
+Images of requests that hold several ("bulk") are sent apart from single ones, and always leave one request of a server
+to those: a photo never waits for the end of somebody's batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from gateway.backend import request_id
+from gateway.contract import Contract
+from gateway.deadline import Deadline
+from gateway.errors import DeadlineExceeded, ModelServerFailed, ModelServerUnavailable, UnsupportedModel
+from gateway.inference.scores import Scores
+from gateway.tensors.messages import MAX_MESSAGE_BYTES
+from gateway.workers.turns import Turn, TurnQueue
+
+logger = logging.getLogger(__name__)
+
+MIN_REQUESTS = 2
+"""Requests that a model server has at least: while it answers one, the next is on its way."""
+
+ALONE_SECONDS = 60.0
+"""How long each image has its own request after a batch was refused."""
+
+Send = Callable[[Contract, Sequence[bytes], Deadline], Awaitable[Scores]]
+Version: TypeAlias = tuple[str, int]
+
+
+@dataclass(slots=True, eq=False)
+class _Image:
+    """An image that waits for its scores.
+
+    Attributes:
+        content: As the model takes it.
+        bulk: Whether its request holds others.
+        deadline: Of its request.
+        request_id: Of its request.
+        scores: What its caller waits for.
+        batch: What it was sent with.
+    """
+
+    content: bytes
+    bulk: bool
+    deadline: Deadline
+    request_id: str
+    scores: asyncio.Future[Scores]
+    batch: _Batch | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """A request under way, and how many of its callers still wait."""
+
+    task: asyncio.Task[None]
+    callers: int
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """The traffic to one version of a model.
+
+    Attributes:
+        contract: Of the version.
+        single: Images that are yet to be sent, each the only one of its request.
+        bulk: Images that are yet to be sent, of requests that hold several.
+        requests: Requests under way.
+        bulk_requests: How many of them are bulk.
+        alone_until: Until when images are not sent together, on the monotonic clock.
+    """
+
+    contract: Contract
+    single: TurnQueue[_Image] = field(default_factory=TurnQueue)
+    bulk: TurnQueue[_Image] = field(default_factory=TurnQueue)
+    requests: int = 0
+    bulk_requests: int = 0
+    alone_until: float = -math.inf
+
+    def queue(self, bulk: bool) -> TurnQueue[_Image]:
+        """The queue for an image."""
+        return self.bulk if bulk else self.single
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way or waits."""
+        return not (self.requests or self.single or self.bulk)
+
+
+class RequestBatcher:
+    """Sends images, together where several wait.
+
+    Args:
+        send: Sends images to one version in one request, and returns scores (n, classes).
+        max_batch_size: Most images in a request.
+        max_images: Most images that one model server has at once, as far as `MIN_REQUESTS` requests allow it.
+        servers: Returns how many model servers there are.
+    """
+
+    def __init__(self, send: Send, max_batch_size: int, max_images: int, servers: Callable[[], int]) -> None:
+        self._send = send
+        self._max_batch_size = max_batch_size
+        self._max_requests = max(MIN_REQUESTS, max_images // max_batch_size)
+        self._servers = servers
+        self._lanes: dict[Version, _Lane] = {}
+
+    async def scores(
+        self, contract: Contract, content: bytes, turn: Turn, deadline: Deadline, *, bulk: bool = False
+    ) -> Scores:
+        """Scores (classes) of one image.
+
+        Args:
+            contract: The version that answers.
+            content: The image as the model takes it.
+            turn: Whose image it is.
+            deadline: Of its request.
+            bulk: Whether its request holds other images.
+
+        Raises:
+            DeadlineExceeded: Too late for this caller.
+            Exception: What sending it raises.
+        """
+        lane = self._lane(contract)
+        if not bulk and not lane.single and self._has_room(lane, bulk):
+            return await self._send_alone(lane, content, deadline)
+        image = _Image(content, bulk, deadline, request_id.get(), asyncio.get_running_loop().create_future())
+        lane.queue(bulk).put(turn, image)
+        if bulk:  # the others of its request may be put in the same step, and go with it
+            asyncio.get_running_loop().call_soon(self._send_waiting, lane)
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                return await image.scores
+        except TimeoutError:
+            raise DeadlineExceeded("The model server did not answer within the request's deadline.") from None
+        finally:
+            image.scores.cancel()
+            self._leave(lane, turn, image)
+            del image  # an error refers to this frame, and the image to the error
+
+    def _lane(self, contract: Contract) -> _Lane:
+        version = contract.model, contract.version
+        lane = self._lanes.get(version)
+        if lane is None or (lane.contract is not contract and lane.contract != contract):
+            self._lanes = {known: one for known, one in self._lanes.items() if not one.is_idle}
+            lane = self._lanes[version] = _Lane(contract)
+        return lane
+
+    def _has_room(self, lane: _Lane, bulk: bool) -> bool:
+        most = self._max_requests * self._servers()
+        return lane.requests < most and (not bulk or lane.bulk_requests < most - 1)
+
+    def _send_waiting(self, lane: _Lane) -> None:
+        while lane.bulk and self._has_room(lane, bulk=True) and not (lane.single and lane.bulk_requests):
+            self._send_next(lane, lane.bulk)
+        while lane.single and self._has_room(lane, bulk=False):
+            self._send_next(lane, lane.single)
+
+    def _send_next(self, lane: _Lane, queue: TurnQueue[_Image]) -> None:
+        """Send as many images of a queue as go together."""
+        most = 1 if lane.alone_until > time.monotonic() else self._max_batch_size
+        images: list[_Image] = []
+        size = 0
+        while queue and len(images) < most and size < MAX_MESSAGE_BYTES:
+            image = queue.take()
+            if not image.scores.done():
+                images.append(image)
+                size += len(image.content)
+        if images:
+            self._start(lane, images)
+
+    def _start(self, lane: _Lane, images: list[_Image]) -> None:
+        bulk = images[0].bulk
+        lane.requests += 1
+        lane.bulk_requests += bulk
+        task = asyncio.create_task(self._send_batch(lane, images))
+        batch = _Batch(task, callers=len(images))
+        for image in images:
+            image.batch = batch
+        task.add_done_callback(lambda _: self._ended(lane, bulk))
+
+    def _ended(self, lane: _Lane, bulk: bool = False) -> None:
+        lane.requests -= 1
+        lane.bulk_requests -= bulk
+        self._send_waiting(lane)
+
+    async def _send_alone(self, lane: _Lane, content: bytes, deadline: Deadline) -> Scores:
+        lane.requests += 1
+        try:
+            scores: Scores = (await self._send(lane.contract, [content], deadline))[0]
+            return scores
+        finally:
+            self._ended(lane)
+
+    async def _send_batch(self, lane: _Lane, images: list[_Image]) -> None:
+        request_id.set(",".join(image.request_id for image in images))
+        deadline = max((image.deadline for image in images), key=lambda one: one.at)
+        try:
+            scores = await self._send(lane.contract, [image.content for image in images], deadline)
+            for image, row in zip(images, scores, strict=True):
+                if not image.scores.done():
+                    image.scores.set_result(row)
+        except (ModelServerFailed, UnsupportedModel) as error:
+            # One image may be to blame, or the server takes fewer at once: alone each gets its own answer.
+            if len(images) == 1:
+                _fail(images, error)
+                return
+            logger.warning("%d images that were sent together are sent one by one: %s", len(images), error.detail)
+            lane.alone_until = time.monotonic() + ALONE_SECONDS
+            for image in images:
+                await self._send_batch(lane, [image])
+        except asyncio.CancelledError:  # by its callers, who are gone, or because the connection was closed
+            _fail(images, ModelServerUnavailable("The model server cannot be reached at the moment."))
+            raise
+        except Exception as error:
+            _fail(images, error)
+        finally:
+            images.clear()  # an error refers to this frame: in a cycle the images would stay until the next collection
+
+    def _leave(self, lane: _Lane, turn: Turn, image: _Image) -> None:
+        """Forget an image; a request whose callers have all gone is cancelled."""
+        batch, image.batch = image.batch, None
+        if batch is None:
+            lane.queue(image.bulk).discard(turn, image)
+            return
+        batch.callers -= 1
+        if batch.callers == 0:
+            batch.task.cancel()
+
+
+def _fail(images: Sequence[_Image], error: Exception) -> None:
+    for image in images:
+        if not image.scores.done():
+            image.scores.set_exception(error)

@@ -1,0 +1,193 @@
+"""Tensors in, tensors out: any signature of any served model, checked before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+from gateway.admission import Admission
+from gateway.backend import Backend, Selector, together
+from gateway.calls import Call
+from gateway.contract import DEFAULT_SIGNATURE, EXPLAIN, PIXELS
+from gateway.deadline import Deadline
+from gateway.inference.worker_pools import ImageWorkers, TensorWorkers
+from gateway.pb.serving_pb2 import DataType
+from gateway.resolver import ContractResolver, Served
+from gateway.settings import Settings
+from gateway.tensors.messages import SignatureRules
+from gateway.tensors.wire import Wire, strings
+from gateway.workers.messages import Buffer, Message
+from gateway.workers.turns import Turns
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRequest:
+    """A body, and the job that reads it.
+
+    Attributes:
+        job: Name of a job of `gateway.workers.jobs` that takes a body and signatures.
+        body: The body in pieces.
+        arguments: Further arguments of the job.
+    """
+
+    job: str
+    body: Buffer
+    arguments: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """The answer of one version.
+
+    Attributes:
+        served: The version.
+        request: What the job read beside the tensors.
+        answers: A serialised PredictResponse for each message that was sent.
+        rows: Rows in each message.
+        images: In place of answers, encoded images that the caller wants to have classified.
+    """
+
+    served: Served
+    request: Mapping[str, Any]
+    answers: Sequence[bytes] = ()
+    rows: Sequence[int] = ()
+    images: Sequence[bytes] | None = None
+
+
+class Predictor:
+    """Runs signatures.
+
+    Args:
+        backend: The model server.
+        resolver: Finds the version and its signatures.
+        tensor_workers: Read bodies and write answers.
+        image_workers: Decode encoded images among the tensors.
+        admission: Permits for further rows.
+        settings: Limits.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        resolver: ContractResolver,
+        tensor_workers: TensorWorkers,
+        image_workers: ImageWorkers,
+        admission: Admission,
+        settings: Settings,
+    ) -> None:
+        self._backend = backend
+        self._resolver = resolver
+        self._tensor_workers = tensor_workers
+        self._image_workers = image_workers
+        self._admission = admission
+        self._max_rows = settings.max_predict_batch_size
+        self._turns = Turns(settings.max_images_per_server)
+
+    async def predict(
+        self, model: str, selector: Selector, request: TensorRequest, deadline: Deadline, call: Call
+    ) -> Predicted:
+        """Run one signature of one version; the caller holds a permit for the first row.
+
+        Args:
+            model: Name of the model.
+            selector: Which version.
+            request: The body. It is read again where the version changes meanwhile.
+            deadline: For all of it.
+            call: Takes note of version, rows and times.
+
+        Raises:
+            SignatureMissing: The version has no such signature.
+            InvalidTensor: The inputs are not what the signature takes.
+            UnsupportedImage, InvalidImage, ImageTooLarge: An encoded image among them cannot be decoded.
+            GatewayError: As `ContractResolver.served` and `Backend.predict` raise them.
+        """
+
+        async def ask(served: Served) -> Predicted:
+            call.answered_by(served.model, served.version)
+            with call.stage("decode"):
+                read = await self._read(served, request, deadline, call)
+                inputs = cast(Mapping[str, Any], read.header["inputs"])
+                rows, names = inputs["rows"], inputs["names"]
+                call.images = sum(rows)
+                if read.header["signature"] is None:
+                    return Predicted(served, read.header, images=read.buffers)
+                if inputs["images"]:
+                    images = await self._rewritten(read.buffers, deadline, call)
+                    tensors: list[Wire] = [strings(images, tuple(inputs["shape"]))]
+                else:
+                    tensors = [[tensor] for tensor in read.buffers]
+            key = str(read.header["signature"])
+            with self._admission.admit(call.caller, call.images - 1), call.stage("predict"):
+                answers = await together(
+                    [
+                        self._send(served, key, dict(zip(names, tensors[start : start + len(names)], strict=True)),
+                                   deadline, call)
+                        for start in range(0, len(tensors), len(names))
+                    ]
+                )  # fmt: skip
+            return Predicted(served, read.header, answers, rows)
+
+        return await self._resolver.answered(model, selector, deadline, ask)
+
+    async def write(
+        self, job: str, arguments: Mapping[str, object], answers: Sequence[bytes], deadline: Deadline, call: Call
+    ) -> Message:
+        """Have the body of an answer written, by a job of `gateway.workers.jobs` that takes PredictResponses."""
+        return await self._tensor_workers.run(job, arguments, [[answer] for answer in answers], call.turn, deadline)
+
+    async def _read(self, served: Served, request: TensorRequest, deadline: Deadline, call: Call) -> Message:
+        arguments = {
+            "default_signature": DEFAULT_SIGNATURE,
+            **request.arguments,
+            "rules": asdict(_rules(served, self._max_rows)),
+        }
+        buffers: list[Buffer] = [request.body, [served.signature_map]]
+        return await self._tensor_workers.run(request.job, arguments, buffers, call.turn, deadline)
+
+    async def _rewritten(self, images: Sequence[bytes], deadline: Deadline, call: Call) -> list[bytes]:
+        """The images as files that the gateway wrote: one that a model server cannot decode fails its whole batch."""
+
+        async def rewritten(image: bytes) -> bytes:
+            reply = await self._image_workers.run("image_file", {}, [[image]], call.turn, deadline)
+            return reply.buffers[0]
+
+        return await together([rewritten(image) for image in images])
+
+    async def _send(
+        self, served: Served, key: str, inputs: Mapping[str, Wire], deadline: Deadline, call: Call
+    ) -> bytes:
+        async with self._turns.slot(call.turn, deadline):
+            return await self._backend.predict(served.model, served.version, key, inputs, [], deadline)
+
+
+def _rules(served: Served, max_rows: int) -> SignatureRules:
+    """What is known of a version beside its signatures."""
+    contract = served.contract
+    if contract is None:
+        return SignatureRules(max_rows)
+    has_card = contract.card is not None
+    pixel_keys = []
+    if contract.input_kind == "pixels":
+        pixel_keys = [contract.signature, *([EXPLAIN] if contract.explains else [])]
+    shape = (contract.target.height, contract.target.width, 3)
+    return SignatureRules(
+        max_rows,
+        image_keys=[key for key in _image_keys(served) if key in served.signatures],
+        pixel_shapes=dict.fromkeys(pixel_keys, shape),
+        row_keys=[PIXELS, DEFAULT_SIGNATURE, EXPLAIN] if has_card else [],
+    )
+
+
+def _image_keys(served: Served) -> Sequence[str]:
+    """Signatures whose inputs are known to be encoded images."""
+    contract = served.contract
+    if contract is None:
+        return ()
+    key = DEFAULT_SIGNATURE if contract.card is not None else contract.signature
+    if contract.card is None and contract.input_kind != "encoded":
+        return ()
+    signature = served.signatures.get(key)
+    if signature is None or any(info.dtype != DataType.DT_STRING for info in signature.inputs.values()):
+        return ()
+    return (key,)

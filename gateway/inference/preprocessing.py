@@ -1,0 +1,110 @@
+"""Uploads to what a model takes, in worker processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from gateway.calls import Call
+from gateway.contract import Contract
+from gateway.deadline import Deadline
+from gateway.errors import GatewayError
+from gateway.inference.worker_pools import ImageWorkers
+from gateway.pb.serving_pb2 import DataType
+from gateway.tensors.wire import Wire, stacked, strings
+from gateway.workers.messages import Buffer
+from gateway.workers.turns import Turn
+
+
+@dataclass(slots=True)
+class StageTimes:
+    """When the images of one request were worked on, by `time.perf_counter`."""
+
+    submitted: float = field(default_factory=time.perf_counter)
+    first_started: float | None = None
+    last_done: float | None = None
+
+    def started(self) -> None:
+        """A worker began one of them."""
+        if self.first_started is None:
+            self.first_started = time.perf_counter()
+
+    def done(self) -> None:
+        """One of them is done."""
+        self.last_done = time.perf_counter()
+
+    def report(self, call: Call) -> None:
+        """Divide the time until now between the stages `queue`, `decode` and `predict`.
+
+        The images of a batch overlap: the first that a worker begins ends `queue`, the last that is done `decode`.
+        """
+        started = self.first_started or self.submitted
+        done = self.last_done or started
+        call.add("queue", started - self.submitted)
+        call.add("decode", done - started)
+        call.add("predict", time.perf_counter() - done)
+
+
+async def prepare(
+    upload: Buffer | GatewayError,
+    contract: Contract,
+    workers: ImageWorkers,
+    turn: Turn,
+    deadline: Deadline,
+    times: StageTimes,
+) -> bytes | GatewayError:
+    """Make of an upload what a model is sent.
+
+    Args:
+        upload: The encoded image in pieces; an error stays one.
+        contract: What the model takes.
+        workers: Decode it.
+        turn: Whose image it is.
+        deadline: Of the request.
+        times: Takes note of when the work begins and ends.
+
+    Returns:
+        Pixels (height, width, 3) in the dtype of the model, or an encoded image; or what is wrong with this image.
+
+    Raises:
+        DeadlineExceeded, Overloaded: As of `WorkerPool.run`; they concern the whole request.
+    """
+    if isinstance(upload, GatewayError):
+        return upload
+    job, arguments = preparation(contract)
+    try:
+        reply = await workers.run(job, arguments, [upload], turn, deadline, times.started)
+    except GatewayError as error:
+        if error.retry_after_seconds is not None or error.status >= 500:
+            raise
+        return error
+    finally:
+        times.done()
+    return reply.buffers[0]
+
+
+def preparation(contract: Contract) -> tuple[str, dict[str, object]]:
+    """The job that prepares images for a model, and its arguments: equal ones make equal images."""
+    if contract.input_kind == "encoded":
+        return "image_file", {}
+    return "image_pixels", {
+        "target": asdict(contract.target),
+        "dtype": str(input_dtype(contract)),
+        "pixel_range": list(contract.pixel_range),
+    }
+
+
+def input_dtype(contract: Contract) -> np.dtype[np.generic]:
+    """Dtype of the pixels that a model takes."""
+    return np.dtype(np.uint8 if contract.input_dtype == DataType.DT_UINT8 else "<f4")
+
+
+def input_tensor(contract: Contract, images: Sequence[bytes]) -> Wire:
+    """Serialised input of a model, of images that `prepare` returned."""
+    if contract.input_kind == "encoded":
+        return strings(images, (len(images),))
+    shape = (contract.target.height, contract.target.width, 3)
+    return stacked(shape, input_dtype(contract), images)

@@ -1,0 +1,128 @@
+"""The pools of worker processes that one gateway has, and which of them a job goes to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from gateway.deadline import Deadline
+from gateway.errors import ImageTooLarge
+from gateway.settings import Settings
+from gateway.workers.fork_server import ForkServer
+from gateway.workers.limits import Limits
+from gateway.workers.messages import Buffer, Message
+from gateway.workers.pool import LARGE_IMAGES, SMALL_IMAGES, TENSORS, Capacity, WorkerPool
+from gateway.workers.turns import Turn
+
+SMALL_PIXELS = 4_000_000
+"""Most pixels that the workers for ordinary photos decode. A JPEG that is decoded at an eighth of its size may have
+eight times as many, so nearly every photo is one of them."""
+
+SMALL_REQUEST_BYTES = 2 * 2**20
+"""Size of an ordinary tensor request, such as a photo in base64."""
+
+SMALL_LIMITS = Limits(memory_bytes=160 * 2**20, cpu_seconds=2)
+"""Of a worker for ordinary work, which takes a tenth of either."""
+
+SMALL_PATIENCE_SECONDS, LARGE_PATIENCE_SECONDS = 0.5, 2.5
+"""CPU time that ordinary and large work may take while others wait: five times what the slowest accepted file takes."""
+
+IMAGE_OVERTIME = 8
+"""Images beyond their time slice that are decoded beside the others, each in a process of up to 160 MiB."""
+
+TENSOR_NICENESS = 5
+"""Tensor requests make way for photos."""
+
+
+class ImageWorkers:
+    """Runs jobs on images: ordinary ones in many small workers, large ones one at a time with more memory.
+
+    A large image is found by trying: its header is read twice.
+
+    Args:
+        small: Workers for images up to `SMALL_PIXELS`.
+        large: Workers for larger ones.
+        max_pixels: Most pixels of an image.
+    """
+
+    def __init__(self, small: WorkerPool, large: WorkerPool, max_pixels: int) -> None:
+        self._small = small
+        self._large = large
+        self._max_pixels = max_pixels
+
+    async def run(
+        self,
+        job: str,
+        arguments: Mapping[str, object],
+        buffers: Sequence[Buffer],
+        turn: Turn,
+        deadline: Deadline,
+        on_start: Callable[[], None] | None = None,
+    ) -> Message:
+        """Run a job of `gateway.workers.jobs` that takes `max_pixels`; see `WorkerPool.run`."""
+        try:
+            small = {**arguments, "max_pixels": min(SMALL_PIXELS, self._max_pixels)}
+            return await self._small.run(job, small, buffers, turn, deadline, on_start)
+        except ImageTooLarge:
+            if self._max_pixels <= SMALL_PIXELS:
+                raise
+        large = {**arguments, "max_pixels": self._max_pixels}
+        return await self._large.run(job, large, buffers, turn, deadline, on_start)
+
+
+class TensorWorkers:
+    """Runs jobs on bodies and answers of tensor requests: ordinary ones do not wait for large ones.
+
+    Args:
+        small: Workers for what has at most `SMALL_REQUEST_BYTES`.
+        large: Workers for more.
+    """
+
+    def __init__(self, small: WorkerPool, large: WorkerPool) -> None:
+        self._small = small
+        self._large = large
+
+    async def run(
+        self, job: str, arguments: Mapping[str, object], buffers: Sequence[Buffer], turn: Turn, deadline: Deadline
+    ) -> Message:
+        """Run a job of `gateway.workers.jobs`; see `WorkerPool.run`."""
+        size = sum(len(piece) for buffer in buffers for piece in buffer)
+        pool = self._small if size <= SMALL_REQUEST_BYTES else self._large
+        return await pool.run(job, arguments, buffers, turn, deadline)
+
+
+class WorkerPools:
+    """All workers of a gateway.
+
+    Args:
+        settings: How many there are, and their limits.
+        fork_server: Where they are forked.
+    """
+
+    def __init__(self, settings: Settings, fork_server: ForkServer) -> None:
+        large = Limits(settings.worker_memory_bytes, settings.worker_cpu_seconds)
+        small_tensor = Limits(SMALL_LIMITS.memory_bytes, SMALL_LIMITS.cpu_seconds, TENSOR_NICENESS)
+        large_tensor = Limits(settings.worker_memory_bytes, settings.worker_cpu_seconds, TENSOR_NICENESS)
+        slots = settings.image_workers
+        self._first = WorkerPool(
+            fork_server,
+            Capacity(slots, IMAGE_OVERTIME, SMALL_PATIENCE_SECONDS, kept=slots),
+            SMALL_LIMITS,
+            SMALL_IMAGES,
+        )
+        rest = [
+            WorkerPool(fork_server, Capacity(1, 0, LARGE_PATIENCE_SECONDS), large, LARGE_IMAGES),
+            WorkerPool(fork_server, Capacity(1, 1, SMALL_PATIENCE_SECONDS), small_tensor, TENSORS),
+            WorkerPool(fork_server, Capacity(1, 0, LARGE_PATIENCE_SECONDS), large_tensor, TENSORS),
+        ]
+        self._all = [self._first, *rest]
+        self.images = ImageWorkers(self._first, rest[0], settings.max_image_pixels)
+        self.tensors = TensorWorkers(rest[1], rest[2])
+
+    async def warm_up(self) -> None:
+        """Start the workers that ordinary photos need."""
+        await self._first.warm_up()
+
+    async def close(self) -> None:
+        """Kill all workers; jobs under way must have been cancelled."""
+        await asyncio.gather(*(pool.close() for pool in self._all))

@@ -1,0 +1,189 @@
+"""JSON values to arrays of a signature's dtype, and arrays to JSON."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping, Set
+from itertools import chain
+
+import numpy as np
+import orjson
+
+from gateway.errors import BadRequest, InvalidTensor
+from gateway.pb.serving_pb2 import DataType
+from gateway.tensors.wire import Array, dtype_name, number_dtype
+
+MAX_RANK = 16
+"""Nested lists that are followed; TensorFlow itself knows tensors of up to 254 dimensions, image models of 5."""
+
+Text = bytes | bytearray | memoryview
+
+_KINDS: dict[str, Set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
+"""Python types of JSON values that a NumPy kind takes."""
+
+_JSON_NAMES: dict[type, str] = {
+    str: "string",
+    bool: "boolean",
+    int: "whole number",
+    float: "fraction",
+    dict: "object",
+    list: "list",
+    type(None): "null",
+}
+
+_DATA_URL = re.compile(r"data:[^,;]*(?:;[^,;]*)*;base64,")
+_NOT_STANDARD = str.maketrans("-_", "+/", " \t\r\n=")
+
+
+def read_json(body: Text) -> object:
+    """The value of a JSON text; ``NaN`` and ``Infinity`` are accepted as TensorFlow Serving accepts them.
+
+    Raises:
+        BadRequest: It is not JSON, or nested too deeply.
+    """
+    try:
+        value: object = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        text = bytes(body)
+        if b"NaN" not in text and b"Infinity" not in text:
+            raise BadRequest(f"The body is not JSON: {error.msg} at position {error.pos}.") from error
+        try:
+            value = json.loads(text)
+            json.dumps(value, ensure_ascii=False).encode()  # the standard library accepts halves of surrogate pairs
+        except (ValueError, RecursionError) as again:
+            raise BadRequest("The body is not JSON.") from again
+    return value
+
+
+def write_json(value: object) -> bytes:
+    """JSON text of a value that may hold arrays; float32 in as few digits as tell it apart."""
+    if _finite(value):
+        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    return json.dumps(value, default=_plain, ensure_ascii=False).encode()
+
+
+def json_array(value: object, dtype: int, name: str) -> Array:
+    """Array of a tensor that is written as nested lists, or as one value for a scalar.
+
+    Args:
+        value: What `read_json` returned. Strings stand for themselves, and ``{"b64": "..."}`` for bytes.
+        dtype: Wire dtype of the signature's input; numbers are converted to it, never rounded to an integer.
+        name: Name of the input, for the message.
+
+    Raises:
+        InvalidTensor: Ragged, too deep, or values that the dtype does not hold.
+    """
+    shape, values = _flat(value, name)
+    if dtype == DataType.DT_STRING:
+        strings = np.empty(len(values), np.object_)
+        strings[:] = [_string(one, name) for one in values]
+        return strings.reshape(shape)
+    wanted = _accepting_dtype(set(map(type, values)), dtype, name)
+    try:
+        return np.array(values, wanted).reshape(shape)
+    except OverflowError as error:
+        raise InvalidTensor(f"The input {name!r} has a number out of the range of {dtype_name(dtype)}.") from error
+
+
+def json_strings(array: Array, *, binary: bool) -> object:
+    """Nested lists of a string array.
+
+    Args:
+        array: Object array of bytes.
+        binary: Give each as ``{"b64": "..."}`` rather than as text.
+    """
+    texts = [
+        {"b64": base64.b64encode(one).decode("ascii")} if binary else one.decode("utf-8", "replace")
+        for one in array.ravel().tolist()
+    ]
+    nested = np.empty(len(texts), np.object_)
+    nested[:] = texts
+    result: object = nested.reshape(array.shape).tolist()
+    return result
+
+
+def decoded_base64(text: str) -> bytes:
+    """The bytes that a base64 text stands for.
+
+    Like TensorFlow Serving this skips white space and does without padding; the URL-safe alphabet and data URLs are
+    accepted as well.
+
+    Raises:
+        ValueError: It is not base64.
+    """
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except binascii.Error:
+        prefix = _DATA_URL.match(text)
+        plain = text[prefix.end() if prefix else 0 :].translate(_NOT_STANDARD)
+        return binascii.a2b_base64(plain + "=" * (-len(plain) % 4), strict_mode=True)
+
+
+def is_binary(value: object) -> bool:
+    """Whether a JSON value is bytes in base64."""
+    return isinstance(value, dict) and value.keys() == {"b64"}
+
+
+def _flat(value: object, name: str) -> tuple[tuple[int, ...], list[object]]:
+    """Shape and values of nested lists, level by level: no recursion, and no loop in Python over single values."""
+    shape: list[int] = []
+    level = [value]
+    while list in (kinds := set(map(type, level))):
+        if kinds != {list}:
+            raise InvalidTensor(f"The input {name!r} mixes lists and values.")
+        if len(shape) == MAX_RANK:
+            raise InvalidTensor(f"The input {name!r} is nested more than {MAX_RANK} lists deep.")
+        lists: list[list[object]] = level  # type: ignore[assignment]
+        sizes = set(map(len, lists))
+        if len(sizes) > 1:
+            some = " and ".join(map(str, sorted(sizes)[:2]))
+            raise InvalidTensor(f"The input {name!r} has lists of different lengths: {some}.")
+        shape.append(sizes.pop())
+        level = list(chain.from_iterable(lists))
+    return tuple(shape), level
+
+
+def _accepting_dtype(kinds: Set[type], dtype: int, name: str) -> np.dtype[np.generic]:
+    """NumPy's dtype for a wire dtype, where it takes values of these Python types."""
+    wanted = number_dtype(dtype)
+    if wanted is None:
+        raise InvalidTensor(f"The input {name!r} is of type {dtype_name(dtype)}, which cannot be sent as JSON.")
+    strange = kinds - _KINDS[wanted.kind]
+    if strange:
+        named = ", ".join(sorted(_JSON_NAMES.get(kind, "value") for kind in strange))
+        raise InvalidTensor(f"The input {name!r} is of type {dtype_name(dtype)}, which does not hold a {named}.")
+    return wanted
+
+
+def _string(value: object, name: str) -> bytes:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    if is_binary(value):
+        assert isinstance(value, dict)
+        try:
+            return decoded_base64(value["b64"])
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InvalidTensor(f"The input {name!r} has a value that is not base64.") from error
+    kind = _JSON_NAMES.get(type(value), "value")
+    raise InvalidTensor(f'The input {name!r} takes strings or {{"b64": "..."}}, not a {kind}.')
+
+
+def _finite(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list):
+        # Lists of one answer hold values of one kind: rows, or named rows.
+        return all(map(_finite, value)) if value and not isinstance(value[0], str) else True
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind == "f":
+        return bool(np.isfinite(value).all())
+    return True
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.ndarray | np.generic):
+        plain: object = value.tolist()
+        return plain
+    raise TypeError(f"{type(value)} has no JSON form")

@@ -1,0 +1,148 @@
+"""Arrays of a checked request to the inputs of PredictRequests, and PredictResponses back to arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from gateway.errors import InvalidTensor, ModelServerFailed, SignatureMissing
+from gateway.pb.serving_pb2 import PredictResponse, SignatureDef, SignatureDefMap
+from gateway.tensors.signature_check import check_inputs
+from gateway.tensors.wire import Array, TensorError, Wire, array_of, wire_of
+
+MAX_MESSAGE_BYTES = 5_000_000
+"""Size of the inputs of one PredictRequest where a request may be split: gRPC copies them on the event loop, 0.3 ms a
+megabyte."""
+
+MAX_OUTPUT_ELEMENTS = 2**26
+"""Values of one output that are read: as many as the largest answer holds as floats."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureRules:
+    """What the gateway knows of a served version beside its signatures.
+
+    Attributes:
+        max_rows: Most rows in a request.
+        image_keys: Signatures whose only input is encoded images.
+        pixel_shapes: By signature, the shape of one image, where the signature itself leaves height and width open.
+            Images of another size would fail the whole batch that they share with other callers.
+        row_keys: Signatures that answer each row by itself, so that a large request may be split.
+        max_message_bytes: Size of the inputs of one message where a request may be split.
+    """
+
+    max_rows: int
+    image_keys: Sequence[str] = ()
+    pixel_shapes: Mapping[str, Sequence[int]] | None = None
+    row_keys: Sequence[str] = ()
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The inputs of one request, ready to be sent.
+
+    Attributes:
+        rows: Rows in each message.
+        names: Names of the inputs.
+        tensors: For each message, and in it for each name, a serialised tensor.
+        images: Where the input is encoded images, the images in place of `tensors`: they are yet to be decoded.
+        shape: Shape of the input of encoded images.
+    """
+
+    rows: Sequence[int]
+    names: Sequence[str]
+    tensors: Sequence[Wire] = ()
+    images: Sequence[bytes] | None = None
+    shape: Sequence[int] = ()
+
+
+def find_signature(signatures: SignatureDefMap, key: str) -> SignatureDef:
+    """The signature of a key.
+
+    Raises:
+        SignatureMissing: The version has no such signature.
+    """
+    if key not in signatures.signature_def:
+        offered = ", ".join(repr(one) for one in sorted(signatures.signature_def))
+        raise SignatureMissing(f'Serving signature key "{key[:200]}" not found. There is {offered}.')
+    return signatures.signature_def[key]
+
+
+def checked_inputs(signature: SignatureDef, key: str, arrays: Mapping[str, Array], rules: SignatureRules) -> Inputs:
+    """Hold arrays to a signature and serialise them.
+
+    Raises:
+        InvalidTensor: The signature does not take them.
+    """
+    rows = check_inputs(signature, arrays, rules.max_rows)
+    expected = (rules.pixel_shapes or {}).get(key)
+    if expected is not None:
+        _check_size(arrays, tuple(expected))
+    names = list(arrays)
+    if key in rules.image_keys:
+        [array] = arrays.values()
+        return Inputs([rows], names, images=array.ravel().tolist(), shape=array.shape)
+    try:
+        if key in rules.row_keys and len(names) == 1 and arrays[names[0]].shape[:1] == (rows,):
+            parts = _parts(arrays[names[0]], rules.max_message_bytes)
+            return Inputs(list(map(len, parts)), names, [wire_of(part) for part in parts])
+        return Inputs([rows], names, [wire_of(array) for array in arrays.values()])
+    except TensorError as error:
+        raise InvalidTensor(f"The inputs cannot be sent: {error}.") from error
+
+
+def read_outputs(answers: Sequence[bytes], rows: Sequence[int]) -> dict[str, Array]:
+    """The outputs of a request that was sent in one message or several.
+
+    Args:
+        answers: A serialised PredictResponse for each message.
+        rows: Rows that were in each.
+
+    Raises:
+        ModelServerFailed: They cannot be read, or not joined.
+    """
+    try:
+        parts = [
+            {
+                name: array_of(tensor, max_elements=MAX_OUTPUT_ELEMENTS)
+                for name, tensor in sorted(PredictResponse.FromString(answer).outputs.items())
+            }
+            for answer in answers
+        ]
+    except (DecodeError, TensorError) as error:
+        raise ModelServerFailed("The model gave outputs that cannot be read.") from error
+    if len(parts) == 1:
+        return parts[0]
+    for part, count in zip(parts, rows, strict=True):
+        forms = {name: (array.shape[1:], array.dtype) for name, array in part.items()}
+        first = {name: (array.shape[1:], array.dtype) for name, array in parts[0].items()}
+        if forms != first or any(array.shape[:1] != (count,) for array in part.values()):
+            raise ModelServerFailed("The model gave outputs that are not a row for each image.")
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _check_size(arrays: Mapping[str, Array], expected: tuple[int, ...]) -> None:
+    for name, array in arrays.items():
+        if array.shape[1:] != expected:
+            given = ", ".join(map(str, array.shape))
+            raise InvalidTensor(
+                f"The input {name!r} must be of shape (n, {', '.join(map(str, expected))}), not ({given}): images of "
+                "one size share a batch."
+            )
+
+
+def _parts(array: Array, max_bytes: int) -> list[Array]:
+    """Rows of an array, as many together as a message holds."""
+    parts: list[Array] = []
+    start = held = 0
+    for end, row in enumerate(array):
+        size = len(row) if isinstance(row, bytes) else row.nbytes
+        if end > start and held + size > max_bytes:
+            parts.append(array[start:end])
+            start, held = end, 0
+        held += size
+    return [*parts, array[start:]]

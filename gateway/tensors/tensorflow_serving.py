@@ -1,0 +1,108 @@
+"""Bodies of TensorFlow Serving's REST interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from gateway.errors import BadRequest, InvalidTensor
+from gateway.pb.serving_pb2 import SignatureDef, SignatureDefMap
+from gateway.tensors.json_values import Text, is_binary, json_array, json_strings, read_json, write_json
+from gateway.tensors.messages import Inputs, SignatureRules, checked_inputs, find_signature
+from gateway.tensors.signature_check import check_names
+from gateway.tensors.wire import Array
+
+BINARY_SUFFIX = "_bytes"
+"""Names of string outputs that are given as base64 end so."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictBody:
+    """A predict request.
+
+    Attributes:
+        signature: Key of the signature.
+        by_row: Whether it came, and is answered, row by row.
+        inputs: Its tensors.
+    """
+
+    signature: str
+    by_row: bool
+    inputs: Inputs
+
+
+def read_request(body: Text, signatures: SignatureDefMap, default_signature: str, rules: SignatureRules) -> PredictBody:
+    """Read the body of a predict request.
+
+    Raises:
+        BadRequest: It cannot be read.
+        SignatureMissing: It names a signature that the version does not have.
+        InvalidTensor: The signature does not take its tensors.
+    """
+    value = read_json(body)
+    if not isinstance(value, dict):
+        raise BadRequest("The body must be a JSON object.")
+    name = value.get("signature_name", "")
+    if not isinstance(name, str):
+        raise BadRequest("signature_name must be a string.")
+    if ("instances" in value) == ("inputs" in value):
+        raise BadRequest("The body must have one of instances and inputs.")
+    by_row = "instances" in value
+    key = name or default_signature
+    signature = find_signature(signatures, key)
+    columns = _rows(value["instances"], signature) if by_row else _columns(value["inputs"], signature)
+    check_names(signature, columns)
+    arrays = {name: json_array(column, signature.inputs[name].dtype, name) for name, column in columns.items()}
+    return PredictBody(key, by_row, checked_inputs(signature, key, arrays, rules))
+
+
+def write_response(outputs: Mapping[str, Array], *, by_row: bool) -> bytes:
+    """The body of an answer.
+
+    Raises:
+        BadRequest: The outputs cannot be given row by row.
+    """
+    named = {name: _json(name, array) for name, array in outputs.items()}
+    if not by_row:
+        return write_json({"outputs": next(iter(named.values())) if len(named) == 1 else named})
+    if len({array.shape[:1] or None for array in outputs.values()}) != 1 or not all(
+        array.ndim for array in outputs.values()
+    ):
+        raise BadRequest("The outputs do not have one row for each instance: ask with inputs, not instances.")
+    if len(named) == 1:
+        return write_json({"predictions": next(iter(named.values()))})
+    rows = zip(*named.values(), strict=True)
+    return write_json({"predictions": [dict(zip(named, row, strict=True)) for row in rows]})
+
+
+def _columns(given: object, signature: SignatureDef) -> dict[str, object]:
+    if isinstance(given, dict) and not is_binary(given):
+        return given
+    return {_only_input(signature): given}
+
+
+def _rows(rows: object, signature: SignatureDef) -> dict[str, object]:
+    if not isinstance(rows, list) or not rows:
+        raise InvalidTensor("instances must be a list of at least one row.")
+    if not isinstance(rows[0], dict) or is_binary(rows[0]):
+        return {_only_input(signature): rows}
+    names = rows[0].keys()
+    if any(not isinstance(row, dict) or row.keys() != names for row in rows):
+        raise InvalidTensor("Every row of instances must name the same inputs.")
+    named = cast(list[dict[str, object]], rows)
+    return {name: [row[name] for row in named] for name in names}
+
+
+def _only_input(signature: SignatureDef) -> str:
+    names = list(signature.inputs)
+    if len(names) != 1:
+        raise InvalidTensor(f"The inputs must be named: the signature takes {', '.join(sorted(names))}.")
+    return names[0]
+
+
+def _json(name: str, array: Array) -> object:
+    """What `write_json` takes: numbers as an array, strings as nested lists."""
+    if array.dtype == object:
+        return json_strings(array, binary=name.endswith(BINARY_SUFFIX))
+    return array if array.ndim else array[()]

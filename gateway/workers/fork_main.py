@@ -1,0 +1,74 @@
+"""``python -m gateway.workers.fork_main FD``: the process that workers are forked from.
+
+It loads the decoders once, has one thread, and does nothing but fork and kill, so that a new worker is ready within
+milliseconds and shares the memory of the libraries with the others. When the gateway is gone, however it went, this
+process kills every worker and ends.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+
+from gateway.workers import worker
+from gateway.workers.limits import Limits
+
+with suppress(ImportError):
+    import pillow_heif  # noqa: F401 - loaded once, for all workers; the decoders import it on first use
+
+FORK, KILL, WAIT = "fork", "kill", "wait"
+
+
+def main(control: socket.socket) -> None:
+    """Obey the gateway until it closes its end of the control socket."""
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)  # the gateway decides when its workers end
+    gc.freeze()
+    children: set[int] = set()
+    while True:
+        request, descriptors, _, _ = socket.recv_fds(control, 4096, 1)
+        if not request:
+            break
+        command = json.loads(request)
+        if command["do"] == FORK:
+            with socket.socket(fileno=descriptors[0]) as connection:
+                pid = os.fork()
+                if not pid:
+                    control.close()
+                    _work(connection, Limits(**command["limits"]))
+            children.add(pid)
+            control.sendall(b"%d\n" % pid)
+        elif command["pid"] in children:
+            pid = command["pid"]
+            if command["do"] == KILL:
+                os.kill(pid, signal.SIGKILL)
+            _, status = os.waitpid(pid, 0)
+            children.discard(pid)
+            control.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+    for pid in children:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _work(connection: socket.socket, limits: Limits) -> None:
+    """Be a worker; never returns."""
+    status = 1
+    try:
+        for default in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(default, signal.SIG_DFL)
+        # Libraries print what a file holds to standard error; a reply carries what is worth a log line.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        worker.serve(connection, limits)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    main(socket.socket(fileno=int(sys.argv[1])))

@@ -1,0 +1,136 @@
+"""The gateway's side of the process that workers are forked from."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from gateway.workers.fork_main import FORK, KILL, WAIT
+from gateway.workers.limits import Limits
+
+ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",  # each would reserve address space, and none is of use
+    "OMP_NUM_THREADS": "1",
+    # glibc keeps what a photo frees for the next one; to take pixels from the system anew costs a page fault per 4 KB.
+    "MALLOC_MMAP_THRESHOLD_": str(8 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(32 * 2**20),
+}
+
+STOP_SECONDS = 5.0
+"""How long the fork server may take to kill its workers and end."""
+
+
+class ForkServerGone(Exception):
+    """The fork server ended; nothing can be forked until it is started again."""
+
+
+class ForkServer:
+    """Forks workers and kills them. All methods may be called from any thread, and block for some milliseconds.
+
+    One fork server can serve several pools. It is started by the first fork.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None before the first fork."""
+        return self._process.pid if self._process is not None else None
+
+    def fork(self, limits: Limits) -> tuple[int, socket.socket]:
+        """Start a worker.
+
+        Returns:
+            Its process id, and the socket over which it takes jobs.
+
+        Raises:
+            OSError: No further process or socket can be had.
+            ForkServerGone: The fork server ended.
+        """
+        with self._lock:
+            control = self._started()
+            ours, theirs = socket.socketpair()
+            try:
+                with theirs:
+                    command = json.dumps({"do": FORK, "limits": limits.as_json()}).encode()
+                    pid = self._ask(control, command, [theirs.fileno()])
+            except BaseException:
+                ours.close()
+                raise
+            ours.setblocking(False)
+            return pid, ours
+
+    def end(self, pid: int, *, kill: bool) -> int | None:
+        """End a worker, or learn how one ended.
+
+        Args:
+            pid: Its process id, as `fork` gave it. It stays reserved until this call.
+            kill: Kill it; else wait for it to end by itself.
+
+        Returns:
+            Its exit status, negative for a signal; None where the fork server is gone, which took the worker along.
+        """
+        with self._lock:
+            if self._control is None:
+                return None
+            try:
+                return self._ask(self._control, json.dumps({"do": KILL if kill else WAIT, "pid": pid}).encode(), [])
+            except ForkServerGone:
+                return None
+
+    def close(self) -> None:
+        """Kill all workers and end."""
+        with self._lock:
+            self._forget()
+
+    def _started(self) -> socket.socket:
+        if self._control is not None:
+            return self._control
+        ours, theirs = socket.socketpair()
+        package_folder = str(Path(__file__).parents[2])
+        search_path = os.pathsep.join(filter(None, [package_folder, os.environ.get("PYTHONPATH")]))
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - this very interpreter
+                [sys.executable, "-P", "-m", "gateway.workers.fork_main", str(theirs.fileno())],
+                env={**os.environ, **ENVIRONMENT, "PYTHONPATH": search_path},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C in a terminal is for the gateway, which ends its workers itself
+            )
+        self._control = ours
+        return ours
+
+    def _ask(self, control: socket.socket, command: bytes, descriptors: list[int]) -> int:
+        try:
+            socket.send_fds(control, [command], descriptors)
+            reply = b""
+            while not reply.endswith(b"\n"):
+                more = control.recv(32)
+                if not more:
+                    raise ForkServerGone
+                reply += more
+        except (OSError, ForkServerGone) as error:
+            self._forget()
+            raise ForkServerGone("the fork server of the workers ended") from error
+        return int(reply)
+
+    def _forget(self) -> None:
+        control, self._control = self._control, None
+        process, self._process = self._process, None
+        if control is not None:
+            control.close()
+        if process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS)
+                return
+            process.kill()
+            process.wait()

@@ -1,0 +1,161 @@
+"""The jobs that a worker can do, by name: each takes arguments that JSON can hold and buffers, and returns the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from gateway import images
+from gateway.images.overlay import Box, paint_heat
+from gateway.pb.serving_pb2 import SignatureDefMap
+from gateway.tensors import open_inference, tensorflow_serving
+from gateway.tensors.messages import Inputs, SignatureRules, read_outputs
+from gateway.tensors.wire import Array
+from gateway.workers.messages import Buffer
+
+Arguments = Mapping[str, Any]
+Request = Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a job returns: a header that JSON can hold, and buffers in pieces."""
+
+    header: Mapping[str, object]
+    buffers: Sequence[Buffer] = ()
+
+
+Job = Callable[[Arguments, Request], Reply]
+
+
+def image_pixels(arguments: Arguments, request: Request) -> Reply:
+    """Decode an image to what a model takes.
+
+    Args:
+        arguments: `target` (attributes of `images.Target`), `dtype` ("uint8" or "float32"), `pixel_range` (what black
+            and white are in a float), `max_pixels`, and `with_size` for the size of the upright image.
+        request: The encoded image.
+
+    Returns:
+        Buffer (height, width, 3) of the dtype; `size`: width and height of the upright image, if asked for.
+    """
+    [data] = request
+    max_pixels = arguments["max_pixels"]
+    pixels: Array = images.decode_image(data, images.Target(**arguments["target"]), max_pixels=max_pixels)
+    if arguments["dtype"] == "float32":
+        low, high = arguments["pixel_range"]
+        pixels = pixels.astype(np.float32) * np.float32((high - low) / 255) + np.float32(low)
+    header = {"size": images.upright_size(data, max_pixels)} if arguments.get("with_size") else {}
+    return Reply(header, [[np.ascontiguousarray(pixels).reshape(-1).view(np.uint8).data]])
+
+
+def image_file(arguments: Arguments, request: Request) -> Reply:
+    """Decode an image, and write it as a file that every model server reads.
+
+    Args:
+        arguments: `max_pixels`.
+        request: The encoded image.
+
+    Returns:
+        Buffer: the file.
+    """
+    [data] = request
+    return Reply({}, [[images.reencode_image(data, max_pixels=arguments["max_pixels"])]])
+
+
+def heat_overlay(arguments: Arguments, request: Request) -> Reply:
+    """Paint a heat map over an image.
+
+    Args:
+        arguments: `shape` of the heat map, `box` (attributes of `Box`), `max_side` of the painting, `max_pixels`.
+        request: The encoded image; the heat map, float32.
+
+    Returns:
+        Buffer: a PNG file.
+    """
+    data, heat = request
+    max_pixels = arguments["max_pixels"]
+    width, height = images.upright_size(data, max_pixels)
+    shrink = min(1.0, arguments["max_side"] / max(width, height))
+    whole = images.Target(max(1, round(height * shrink)), max(1, round(width * shrink)), "squash")
+    photo = images.decode_image(data, whole, max_pixels=max_pixels)
+    heatmap = np.frombuffer(heat, np.float32).reshape(arguments["shape"])
+    return Reply({}, [[paint_heat(photo, heatmap, Box(**arguments["box"]))]])
+
+
+def tensorflow_serving_request(arguments: Arguments, request: Request) -> Reply:
+    """Read the body of a predict request; see `tensorflow_serving.read_request`."""
+    body, signatures = request
+    read = tensorflow_serving.read_request(
+        body,
+        SignatureDefMap.FromString(signatures),
+        arguments["default_signature"],
+        SignatureRules(**arguments["rules"]),
+    )
+    return _inputs({"signature": read.signature, "by_row": read.by_row}, read.inputs)
+
+
+def tensorflow_serving_response(arguments: Arguments, request: Request) -> Reply:
+    """Write the body of a predict answer, given serialised PredictResponses and the `rows` in each."""
+    outputs = read_outputs(request, arguments["rows"])
+    return Reply({}, [[tensorflow_serving.write_response(outputs, by_row=arguments["by_row"])]])
+
+
+def open_inference_request(arguments: Arguments, request: Request) -> Reply:
+    """Read the body of an infer request; see `open_inference.read_request`."""
+    body, signatures = request
+    read = open_inference.read_request(
+        body,
+        arguments["header_length"],
+        SignatureDefMap.FromString(signatures),
+        arguments["default_signature"],
+        SignatureRules(**arguments["rules"]),
+        max_images=arguments["max_images"],
+    )
+    return _inputs({"signature": read.signature, "head": asdict(read.head)}, read.inputs)
+
+
+def open_inference_response(arguments: Arguments, request: Request) -> Reply:
+    """Write the body of an infer answer.
+
+    Args:
+        arguments: `head` of the request, `model`, `version`, and `rows` in each answer; or, in place of answers,
+            `classes` and `scores` of images, best first.
+        request: Serialised PredictResponses.
+
+    Returns:
+        Buffer: the body; `headers`: its headers.
+    """
+    if "classes" in arguments:
+        labels = arguments["classes"]
+        classes = np.empty((len(labels), len(labels[0])), np.object_)
+        classes[:] = [[label.encode() for label in one] for one in labels]
+        outputs: Mapping[str, Array] = {"classes": classes, "scores": np.array(arguments["scores"], np.float32)}
+    else:
+        outputs = read_outputs(request, arguments["rows"])
+    head = open_inference.Head(**arguments["head"])
+    content, headers = open_inference.write_response(head, arguments["model"], arguments["version"], outputs)
+    return Reply({"headers": headers}, [[content]])
+
+
+def _inputs(header: Mapping[str, object], inputs: Inputs) -> Reply:
+    described = {"rows": inputs.rows, "names": inputs.names, "shape": inputs.shape, "images": inputs.images is not None}
+    buffers: Sequence[Buffer] = inputs.tensors if inputs.images is None else [[image] for image in inputs.images]
+    return Reply({**header, "inputs": described}, buffers)
+
+
+JOBS: Final[Mapping[str, Job]] = {
+    job.__name__: job
+    for job in (
+        image_pixels,
+        image_file,
+        heat_overlay,
+        tensorflow_serving_request,
+        tensorflow_serving_response,
+        open_inference_request,
+        open_inference_response,
+    )
+}

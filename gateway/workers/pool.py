@@ -1,0 +1,358 @@
+"""Worker processes that run one job each at a time, in turns between callers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.deadline import Deadline
+from gateway.errors import (
+    DeadlineExceeded,
+    GatewayError,
+    ImageTooLarge,
+    InternalError,
+    InvalidImage,
+    InvalidTensor,
+    Overloaded,
+    UploadTooLarge,
+    error_from_code,
+)
+from gateway.workers.fork_server import ForkServer, ForkServerGone
+from gateway.workers.limits import OVERTIME_NICENESS, Limits
+from gateway.workers.messages import HEADER_LENGTH, Buffer, Message, header_length, pack, unpack_header
+from gateway.workers.turns import Turn, Turns
+from gateway.workers.worker import CRASHED, OUT_OF_MEMORY
+
+logger = logging.getLogger(__name__)
+
+SLICE_SECONDS = 0.05
+"""CPU time after which a job makes room for those that wait: a photo from a phone takes half of it."""
+
+IDLE_SECONDS = 10.0
+"""How long a worker waits for its next job where no idle one is to be kept."""
+
+READ_LIMIT = 2**20
+"""Bytes of a reply that are buffered before the worker has to wait."""
+
+
+class WorkerEnded(Exception):
+    """A worker process ended in the middle of a job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How many jobs a pool runs at once.
+
+    Attributes:
+        slots: Jobs that run at the priority of the pool.
+        overtime: Jobs that may go on beside them after their time slice.
+        patience_seconds: CPU time after which a job may be killed for others that wait.
+        kept: Idle workers that are kept; further ones end after `IDLE_SECONDS`.
+    """
+
+    slots: int
+    overtime: int
+    patience_seconds: float
+    kept: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the jobs of a pool are about, for error messages.
+
+    Attributes:
+        subject: What callers send, such as "image".
+        out_of_memory: Raised where a job asks for more memory than a worker has.
+        killed: Raised where the system ended a worker over its limits.
+        crashed: Raised where a worker ended by itself.
+    """
+
+    subject: str
+    out_of_memory: type[GatewayError]
+    killed: type[GatewayError]
+    crashed: type[GatewayError]
+
+
+SMALL_IMAGES = Work("image", ImageTooLarge, InvalidImage, InvalidImage)
+"""One that is out of memory may have another try with more; one that kills its worker has not."""
+
+LARGE_IMAGES = Work("image", ImageTooLarge, ImageTooLarge, InvalidImage)
+TENSORS = Work("request", UploadTooLarge, UploadTooLarge, InvalidTensor)
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """A worker process.
+
+    Attributes:
+        pid: Its process id.
+        reader: Replies.
+        writer: Jobs.
+    """
+
+    pid: int
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A job that a worker is at.
+
+    Attributes:
+        worker: The worker.
+        cpu_before: CPU seconds that the worker had used then.
+        in_overtime: Whether it has given its slot to those that wait.
+        timer: Looks at it next.
+        displaced: Whether it was killed to make room.
+    """
+
+    worker: _Worker
+    cpu_before: float = 0.0
+    in_overtime: bool = False
+    timer: asyncio.TimerHandle | None = None
+    displaced: bool = False
+
+    def cpu_seconds(self) -> float:
+        """CPU time that the job has used."""
+        return cpu_seconds(self.worker.pid) - self.cpu_before
+
+
+class WorkerPool:
+    """A number of workers, started as they are needed and replaced when they die.
+
+    A job runs until it is done, its deadline passes or its caller hangs up; in the last two cases its worker is killed.
+    A job that has used `SLICE_SECONDS` of CPU time while others wait goes into overtime: it gives up its slot, for
+    which another worker is started, and goes on at a lower priority. Where no further job may be in overtime, the one
+    that has used the most CPU time is killed, if that is more than `Capacity.patience_seconds`.
+
+    Args:
+        fork_server: Where workers are forked.
+        capacity: How many jobs run at once.
+        limits: Of each worker.
+        work: How callers are told of a job that cannot be done.
+    """
+
+    def __init__(self, fork_server: ForkServer, capacity: Capacity, limits: Limits, work: Work) -> None:
+        self._fork_server = fork_server
+        self._limits = limits
+        self._work = work
+        self._capacity = capacity
+        self._turns = Turns(capacity.slots)
+        self._idle: list[_Worker] = []
+        self._overtime: list[_Running] = []
+        self._background: set[asyncio.Task[_Worker] | asyncio.Task[int | None]] = set()
+        self._closed = False
+
+    async def run(
+        self,
+        job: str,
+        arguments: Mapping[str, object],
+        buffers: Sequence[Buffer],
+        turn: Turn,
+        deadline: Deadline,
+        on_start: Callable[[], None] | None = None,
+    ) -> Message:
+        """Run a job.
+
+        Args:
+            job: Its name in `gateway.workers.jobs.JOBS`.
+            arguments: What it takes beside bytes.
+            buffers: The bytes, each in the pieces in which they lie.
+            turn: Whose turn it waits for.
+            deadline: When the worker is killed.
+            on_start: Called when a worker begins.
+
+        Raises:
+            GatewayError: As the job raises it, or `Work` says.
+            DeadlineExceeded: It was not done in time.
+            Overloaded: It took long, and others waited.
+        """
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                await self._turns.acquire(turn)
+                running: _Running | None = None
+                try:
+                    running = _Running(await self._worker())
+                    if on_start is not None:
+                        on_start()
+                    return await self._run(running, job, arguments, buffers)
+                finally:
+                    if running is None or not running.in_overtime:
+                        self._turns.release()
+        except TimeoutError:
+            raise DeadlineExceeded("The upload was not processed within the request's deadline.") from None
+
+    async def warm_up(self) -> None:
+        """Start the workers that are kept, so that the first jobs find them ready."""
+        with suppress(OSError, ForkServerGone):
+            self._idle += [await self._start() for _ in range(self._capacity.kept - len(self._idle))]
+
+    async def close(self) -> None:
+        """Kill all workers that are idle; jobs under way must have been cancelled."""
+        self._closed = True
+        while self._idle or self._background:
+            while self._idle:
+                self._end(self._idle.pop())
+            await asyncio.wait(self._background)
+
+    async def _run(
+        self, running: _Running, job: str, arguments: Mapping[str, object], buffers: Sequence[Buffer]
+    ) -> Message:
+        worker = running.worker
+        running.cpu_before = cpu_seconds(worker.pid)
+        self._watch(running)
+        survives = False
+        try:
+            reply = await _exchange(worker, pack({"job": job, "arguments": arguments}, buffers))
+            survives = not reply.header.get("ends")
+        except (WorkerEnded, ConnectionError) as error:
+            raise await self._cause_of_death(running) from error
+        finally:
+            if running.timer is not None:
+                running.timer.cancel()
+            if running.in_overtime:
+                self._overtime.remove(running)
+            if survives and not running.in_overtime and not self._closed:
+                self._rest(worker)
+            elif not running.displaced:
+                self._end(worker)
+        return self._result(reply)
+
+    def _rest(self, worker: _Worker) -> None:
+        """Keep a worker for the next job."""
+        self._idle.append(worker)
+        if len(self._idle) > self._capacity.kept:
+            asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_idle, worker)
+
+    def _end_idle(self, worker: _Worker) -> None:
+        if worker in self._idle and len(self._idle) > self._capacity.kept:
+            self._idle.remove(worker)
+            self._end(worker)
+
+    async def _worker(self) -> _Worker:
+        while self._idle:
+            worker = self._idle.pop()
+            if not worker.reader.at_eof():
+                return worker
+            self._end(worker)  # it was killed while it was idle
+        start = asyncio.create_task(self._start())
+        self._background.add(start)
+        start.add_done_callback(self._background.discard)
+        try:
+            return await asyncio.shield(start)
+        except asyncio.CancelledError:
+            start.add_done_callback(self._keep_started)  # it is on its way, and the next job can have it
+            raise
+
+    def _keep_started(self, start: asyncio.Task[_Worker]) -> None:
+        if not start.cancelled() and start.exception() is None:
+            self._rest(start.result())
+
+    async def _start(self) -> _Worker:
+        try:
+            pid, connection = await asyncio.to_thread(self._fork_server.fork, self._limits)
+        except (OSError, ForkServerGone):
+            logger.exception("no worker process could be started")
+            raise Overloaded("The gateway cannot start a process for this request at the moment.") from None
+        reader, writer = await asyncio.open_connection(sock=connection, limit=READ_LIMIT)
+        return _Worker(pid, reader, writer)
+
+    def _watch(self, running: _Running) -> None:
+        running.timer = asyncio.get_running_loop().call_later(SLICE_SECONDS, self._look_at, running)
+
+    def _look_at(self, running: _Running) -> None:
+        """Have a job that has used its slice make room for those that wait."""
+        if not self._turns.waiting or running.cpu_seconds() < SLICE_SECONDS:
+            self._watch(running)
+        elif len(self._overtime) < self._capacity.overtime:
+            self._put_into_overtime(running)
+        else:
+            longest = max([running, *self._overtime], key=_Running.cpu_seconds)
+            if longest.cpu_seconds() < self._capacity.patience_seconds:
+                self._watch(running)
+                return
+            if not longest.displaced:
+                longest.displaced = True
+                self._end(longest.worker)
+            if longest is not running:
+                self._put_into_overtime(running)
+
+    def _put_into_overtime(self, running: _Running) -> None:
+        running.in_overtime = True
+        self._overtime.append(running)
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, running.worker.pid, OVERTIME_NICENESS)
+        self._turns.release()
+
+    def _end(self, worker: _Worker) -> None:
+        """Kill a worker in the background."""
+        worker.writer.close()
+        task = asyncio.create_task(asyncio.to_thread(self._fork_server.end, worker.pid, kill=True))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _cause_of_death(self, running: _Running) -> GatewayError:
+        """Why a worker ended in the middle of its job, as its caller is told."""
+        subject = self._work.subject
+        if running.displaced:
+            return Overloaded(f"This {subject} takes long to process, and others are waiting. Send it again later.")
+        running.displaced = True  # its end is waited for here
+        running.worker.writer.close()
+        status = await asyncio.to_thread(self._fork_server.end, running.worker.pid, kill=False)
+        logger.warning("a worker process ended with status %s in the middle of a job", status)
+        if status == -signal.SIGXCPU:
+            return self._work.killed(f"The {subject} takes more than {self._limits.cpu_seconds} s of CPU time.")
+        if status == -signal.SIGKILL:
+            return self._work.killed(f"The {subject} takes more memory to process than there is.")
+        return self._work.crashed(f"The {subject} is corrupt and cannot be processed.")
+
+    def _result(self, reply: Message) -> Message:
+        header = reply.header
+        code = header.get("error")
+        if code is None:
+            result = header["result"]
+            assert isinstance(result, dict)
+            return Message(result, reply.buffers)
+        if code == OUT_OF_MEMORY:
+            raise self._work.out_of_memory(f"The {self._work.subject} takes more memory to process than there is.")
+        if code == CRASHED:
+            logger.error("a job failed: %s", header.get("traceback"))
+            raise InternalError("The gateway failed; the log has the reason under this request id.")
+        extra = header.get("extra")
+        raise error_from_code(str(code), str(header.get("detail", "")), extra if isinstance(extra, dict) else {})
+
+
+async def _exchange(worker: _Worker, request: Sequence[bytes | bytearray | memoryview]) -> Message:
+    """Send a job and read the reply.
+
+    Raises:
+        WorkerEnded, ConnectionError: The worker is gone.
+    """
+    worker.writer.writelines(request)
+    try:
+        await worker.writer.drain()
+        length = header_length(await worker.reader.readexactly(HEADER_LENGTH.size))
+        header, sizes = unpack_header(await worker.reader.readexactly(length))
+        return Message(header, [await worker.reader.readexactly(size) for size in sizes])
+    except asyncio.IncompleteReadError as error:
+        raise WorkerEnded from error
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used; where the system does not tell, the time of the monotonic clock."""
+    if not sys.platform.startswith("linux"):
+        return time.monotonic()
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,82 @@
+"""What runs in a worker process: one job after the other, until the socket closes."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import sys
+import traceback
+from collections.abc import Sequence
+
+from gateway.errors import GatewayError
+from gateway.images import ImageError
+from gateway.workers.jobs import JOBS
+from gateway.workers.limits import Limits
+from gateway.workers.messages import HEADER_LENGTH, Buffer, Message, header_length, pack, unpack_header
+
+RECYCLE_BYTES = 96 * 2**20
+"""A worker whose peak memory grew past this ends after its reply, so that the memory is not held while idle."""
+
+OUT_OF_MEMORY, CRASHED = "out_of_memory", "crashed"
+"""Codes of failures that are no `GatewayError`: the job went over the memory limit, or the code of the job is wrong."""
+
+
+def serve(connection: socket.socket, limits: Limits) -> None:
+    """Answer jobs on a socket until its other end is closed."""
+    limits.apply()
+    at_start = _peak_bytes()
+    while (request := _read(connection)) is not None:
+        limits.begin_job()
+        header, buffers = _run(request)
+        del request
+        ends = _peak_bytes() - at_start > RECYCLE_BYTES
+        for piece in pack({**header, "ends": ends}, buffers):
+            connection.sendall(piece)
+        if ends:
+            return
+        del buffers
+
+
+def _run(request: Message) -> tuple[dict[str, object], Sequence[Buffer]]:
+    header = request.header
+    try:
+        job = JOBS[str(header["job"])]
+        arguments = header["arguments"]
+        assert isinstance(arguments, dict)
+        reply = job(arguments, list(request.buffers))
+        return {"result": reply.header}, reply.buffers
+    except (GatewayError, ImageError) as error:
+        extra = error.extra if isinstance(error, GatewayError) else {}
+        return {"error": error.code, "detail": str(error), "extra": extra}, ()
+    except MemoryError:
+        return {"error": OUT_OF_MEMORY}, ()
+    except Exception:
+        return {"error": CRASHED, "traceback": traceback.format_exc()}, ()
+
+
+def _read(connection: socket.socket) -> Message | None:
+    prefix = _exactly(connection, HEADER_LENGTH.size)
+    if prefix is None:
+        return None
+    text = _exactly(connection, header_length(prefix))
+    if text is None:
+        return None
+    header, sizes = unpack_header(text)
+    buffers = []
+    for size in sizes:
+        buffer = _exactly(connection, size)
+        if buffer is None:
+            return None
+        buffers.append(buffer)
+    return Message(header, buffers)
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes | None:
+    """That many bytes; None where the other end closes first."""
+    received = connection.recv(count, socket.MSG_WAITALL) if count else b""
+    return received if len(received) == count else None
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

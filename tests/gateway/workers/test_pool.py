@@ -1,0 +1,253 @@
+"""Worker processes do their jobs, are killed when they must be, and are replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gateway.deadline import Deadline
+from gateway.errors import DeadlineExceeded, ImageTooLarge, InvalidImage, Overloaded, UnsupportedImage
+from gateway.workers.fork_server import ForkServer
+from gateway.workers.limits import Limits
+from gateway.workers.messages import Message
+from gateway.workers.pool import LARGE_IMAGES, SMALL_IMAGES, Capacity, WorkerPool
+from tests.gateway.conftest import photo
+
+ORDINARY = Limits(memory_bytes=2**30, cpu_seconds=30)
+ARGUMENTS = {
+    "target": {"height": 4, "width": 6, "fit": "squash"},
+    "dtype": "uint8",
+    "pixel_range": [0, 255],
+    "max_pixels": 10**9,
+}
+ONE = Capacity(1, 0, 0.0, kept=1)
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux enforces these limits")
+
+
+def slow_image(side: int = 10_000) -> bytes:
+    """A black PNG that takes seconds of CPU time and 300 MB of memory to decode, in few bytes."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    packer = zlib.compressobj(1)
+    row = b"\4" + bytes(3 * side)  # the Paeth filter, the slowest
+    rows = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+Make = Callable[..., WorkerPool]
+
+
+@pytest.fixture(scope="module")
+def fork_server() -> Iterator[ForkServer]:
+    server = ForkServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+async def make(fork_server: ForkServer) -> AsyncIterator[Make]:
+    pools: list[WorkerPool] = []
+
+    def make_pool(capacity: Capacity = ONE, limits: Limits = ORDINARY) -> WorkerPool:
+        pools.append(WorkerPool(fork_server, capacity, limits, SMALL_IMAGES))
+        return pools[-1]
+
+    yield make_pool
+    for pool in pools:
+        await pool.close()
+
+
+async def decode(
+    pool: WorkerPool, pieces: Sequence[bytes], caller: str = "a", seconds: float = 30, request: object = None
+) -> Message:
+    return await pool.run("image_pixels", ARGUMENTS, [pieces], (caller, request or object()), Deadline.after(seconds))
+
+
+def children_of(pid: int) -> set[int]:
+    return {
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    }
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, "it never came true"
+        await asyncio.sleep(0.01)
+
+
+async def test_an_image_in_pieces_becomes_pixels(make: Make) -> None:
+    data = photo("red", (60, 40))
+    reply = await decode(make(), [data[:7], data[7:8], data[8:]])
+    assert len(reply.buffers[0]) == 4 * 6 * 3
+    assert Image.frombytes("RGB", (6, 4), reply.buffers[0]).getpixel((3, 2)) == (250, 20, 10)
+
+
+async def test_what_is_wrong_with_an_image_comes_back_as_its_error(make: Make) -> None:
+    pool = make()
+    for data, error in ((b"no image", UnsupportedImage), (photo()[:-40], InvalidImage), (b"", InvalidImage)):
+        with pytest.raises(error):
+            await decode(pool, [data])
+    assert await decode(pool, [photo()])
+
+
+async def test_a_worker_is_used_again(make: Make, fork_server: ForkServer) -> None:
+    pool = make()
+    await decode(pool, [photo()])
+    assert fork_server.pid is not None
+    before = children_of(fork_server.pid)
+    for _ in range(5):
+        await decode(pool, [photo()])
+    assert children_of(fork_server.pid) == before
+
+
+async def test_a_job_is_killed_at_its_deadline_and_the_next_is_done(make: Make) -> None:
+    pool = make()
+    slow = slow_image()
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        await decode(pool, [slow], seconds=0.2)
+    assert time.monotonic() - started < 10
+    assert await decode(pool, [photo()])
+
+
+async def test_a_job_whose_caller_has_gone_is_killed(make: Make, fork_server: ForkServer) -> None:
+    pool = make()
+    await decode(pool, [photo()])
+    assert fork_server.pid is not None
+    task = asyncio.create_task(decode(pool, [slow_image()]))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    server = fork_server.pid
+    await until(lambda: not children_of(server))
+
+
+@linux
+async def test_a_job_over_its_memory_is_told_so_and_costs_nothing_else(make: Make) -> None:
+    pool = make(limits=Limits(memory_bytes=64 * 2**20, cpu_seconds=30))
+    with pytest.raises(ImageTooLarge, match="memory"):
+        await decode(pool, [slow_image()])
+    assert await decode(pool, [photo()])
+
+
+@linux
+async def test_a_job_over_its_cpu_time_is_ended_by_the_system(make: Make) -> None:
+    pool = make(limits=Limits(memory_bytes=2**30, cpu_seconds=0))
+    with pytest.raises(InvalidImage, match="CPU time"):
+        await decode(pool, [slow_image()])
+
+
+async def test_a_worker_that_is_killed_in_its_job_is_replaced(make: Make, fork_server: ForkServer) -> None:
+    pool = make()
+    await decode(pool, [photo()])
+    assert fork_server.pid is not None
+    [worker] = children_of(fork_server.pid)
+    task = asyncio.create_task(decode(pool, [slow_image()]))
+    await asyncio.sleep(0.1)
+    os.kill(worker, signal.SIGSEGV)
+    with pytest.raises(InvalidImage):
+        await task
+    assert await decode(pool, [photo()])
+
+
+async def test_an_idle_worker_that_was_killed_is_noticed(make: Make, fork_server: ForkServer) -> None:
+    pool = make()
+    await decode(pool, [photo()])
+    assert fork_server.pid is not None
+    [worker] = children_of(fork_server.pid)
+    os.kill(worker, signal.SIGKILL)
+    await until(lambda: (Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[0]) == "Z")
+    await asyncio.sleep(0.05)
+    assert await decode(pool, [photo()])
+
+
+async def test_a_slow_image_lets_the_others_pass(make: Make) -> None:
+    pool = make(Capacity(1, 2, 60, kept=1))
+    slow = asyncio.create_task(decode(pool, [slow_image()], "slow"))
+    await asyncio.sleep(0)
+    for _ in range(3):
+        await decode(pool, [photo()], "quick")
+    assert not slow.done()
+    slow.cancel()
+    await asyncio.gather(slow, return_exceptions=True)
+
+
+async def test_the_job_that_has_taken_longest_is_ended_where_others_wait_in_vain(make: Make) -> None:
+    pool = make(Capacity(1, 0, 0.1, kept=1))
+    slow = asyncio.create_task(decode(pool, [slow_image()], "slow"))
+    await asyncio.sleep(0.05)
+    assert await decode(pool, [photo()], "quick")
+    with pytest.raises(Overloaded, match="takes long"):
+        await slow
+
+
+async def test_a_worker_that_has_grown_gives_its_memory_back(make: Make, fork_server: ForkServer) -> None:
+    pool = make()
+    await decode(pool, [photo()])
+    assert fork_server.pid is not None
+    before = children_of(fork_server.pid)
+    await decode(pool, [slow_image(6000)])
+    server = fork_server.pid
+    await until(lambda: not before & children_of(server))
+
+
+async def test_a_fork_server_that_was_killed_is_started_again() -> None:
+    server = ForkServer()
+    pool = WorkerPool(server, Capacity(1, 0, 1, kept=1), ORDINARY, LARGE_IMAGES)
+    try:
+        await decode(pool, [photo()])
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
+        with pytest.raises(DeadlineExceeded):
+            await decode(pool, [slow_image()], seconds=0.2)
+        with pytest.raises(Overloaded):  # now it is found to be gone
+            await decode(pool, [photo()])
+        assert await decode(pool, [photo()])
+    finally:
+        await pool.close()
+        server.close()
+
+
+def test_no_process_is_left_behind() -> None:
+    server = ForkServer()
+    pid, connection = server.fork(ORDINARY)
+    connection.close()
+    server.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_gateway_that_is_killed_takes_its_workers_along() -> None:
+    code = (
+        "import time\n"
+        "from gateway.workers.fork_server import ForkServer\n"
+        "from gateway.workers.limits import Limits\n"
+        "server = ForkServer()\n"
+        f"pid, connection = server.fork({ORDINARY!r})\n"
+        "print(pid, server.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pids = [int(word) for word in process.stdout.readline().split()]
+        process.kill()
+    end = time.monotonic() + 20
+    for pid in pids:
+        while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1][:3]:
+            assert time.monotonic() < end, f"{pid} lives on"
+            time.sleep(0.01)
