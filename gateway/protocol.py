@@ -86,6 +86,9 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request, but not for ever."""
         super().connection_made(transport)
+        if self.client is not None and self.client[0].startswith("::ffff:"):
+            # An IPv4 client on a socket for both families: trusted proxies, logs and limits expect its IPv4 address.
+            self.client = (self.client[0].removeprefix("::ffff:"), self.client[1])
         self._answers = _AnswerTransport(self, transport)
         self._options: ConnectionOptions = self.app_state.get("connections") or ConnectionOptions()
         self._await_headers()

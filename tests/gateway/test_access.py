@@ -125,6 +125,14 @@ def test_who_asks_too_often_is_429_and_told_when_to_come_back(start: Start) -> N
 def test_a_household_of_ipv6_addresses_is_one_caller() -> None:
     assert caller_of("2001:db8:1:2::3") == caller_of("2001:db8:1:2:ffff::1") == "2001:db8:1:2::/64"
     assert caller_of("192.0.2.1") == "192.0.2.1"
+    assert caller_of("fe80::1%eth0") == "fe80::/64"
+    assert caller_of("no address") == "no address"
+
+
+@pytest.mark.parametrize("address", ["::ffff:192.0.2.1", "::ffff:c000:201", "64:ff9b::192.0.2.1"])
+def test_an_ipv4_address_written_as_ipv6_is_the_same_caller(address: str) -> None:
+    assert caller_of(address) == "192.0.2.1"
+    assert caller_of("::ffff:192.0.2.2") != caller_of(address)
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/api/v1/models", "/healthz", "/nowhere", "/web/app.js"])
