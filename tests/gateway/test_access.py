@@ -135,6 +135,35 @@ def test_an_ipv4_address_written_as_ipv6_is_the_same_caller(address: str) -> Non
     assert caller_of("::ffff:192.0.2.2") != caller_of(address)
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", BREED),
+        ("POST", "/api/v1/models/colours/explain"),
+        ("POST", "/v1/models/colours:predict"),
+        ("GET", "/v1/models/colours"),
+        ("GET", "/v2/models/colours"),
+        ("GET", "/api/v1/nowhere"),
+    ],
+)
+def test_no_answer_of_the_api_may_be_kept_by_a_cache(gateway: httpx.Client, method: str, path: str) -> None:
+    answer = gateway.request(method, path, content=photo() if method == "POST" else None)
+    assert answer.headers.get_list("cache-control") == ["no-store"]
+
+
+def test_models_and_versions_are_told_by_readyz_only_with_a_key_where_keys_are_set(start: Start) -> None:
+    key = {"x-api-key": "one"}
+    ready = start(api_keys=hashed("one"))
+    assert ready.get("/readyz").json() == {"status": "ready", "models": {}}
+    assert ready.get("/readyz", headers={"x-api-key": "wrong"}).json()["models"] == {}
+    assert ready.get("/readyz", headers=key).json()["models"] == {"colours": [1]}
+    waiting = start(api_keys=hashed("one"), models="secret_name")
+    answer = waiting.get("/readyz")
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+    assert "secret_name" not in answer.text
+    assert list(waiting.get("/readyz", headers=key).json()["missing"]) == ["secret_name"]
+
+
 @pytest.mark.parametrize("path", ["/", "/docs", "/api/v1/models", "/healthz", "/nowhere", "/web/app.js"])
 def test_every_answer_carries_the_security_headers(gateway: httpx.Client, path: str) -> None:
     headers = gateway.get(path).headers
