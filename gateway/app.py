@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
-from gateway import __version__, access, cors, problems
+from gateway import __version__, access, cors, problems, response_headers
 from gateway.access import Access
 from gateway.admission import Admission
 from gateway.backend import Backend, GrpcBackend
@@ -175,6 +175,7 @@ class Gateway(FastAPI):
             described["components"]["schemas"]["Problem"] = schema
             _tighten(described, self.settings)
             _without_default_errors(described)
+            response_headers.describe(described)
             access.describe(described, keys=bool(self.settings.known_keys), limits=bool(self.settings.rate_limit))
         return super().openapi()
 
