@@ -19,6 +19,7 @@ from uvicorn.supervisors import Multiprocess
 
 from gateway import logs
 from gateway.app import create_app
+from gateway.listening import listen
 from gateway.metrics import shared_between
 from gateway.protocol import HttpProtocol
 from gateway.settings import PREFIX, Settings, rename_variables, unknown_variables
@@ -71,8 +72,6 @@ def _serve(settings: Settings) -> int:
     config = uvicorn.Config(
         "gateway.__main__:app_from_environment",
         factory=True,
-        host=settings.host,
-        port=settings.port,
         workers=settings.workers,
         http=HttpProtocol,
         ws="none",
@@ -85,13 +84,18 @@ def _serve(settings: Settings) -> int:
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=list(settings.trusted_proxies),
     )
+    try:
+        sockets = listen(settings.host, settings.port)
+    except OSError as error:
+        logger.error("cannot listen on %s port %d: %s", settings.host, settings.port, error.strerror)
+        return STARTUP_FAILURE
     if settings.workers > 1:
-        workers = _Workers(config, sockets=[config.bind_socket()])
+        workers = _Workers(config, sockets)
         workers.run()
         return STARTUP_FAILURE if any(one.exitcode == STARTUP_FAILURE for one in workers.processes) else 0
     server = _Server(config)
     with suppress(KeyboardInterrupt):
-        server.run()
+        server.run(sockets)
     return 0 if server.started else STARTUP_FAILURE
 
 

@@ -23,6 +23,15 @@ DOCS_FOLDERS = ("/docs/",)
 METRICS_PATH = "/metrics"
 
 
+_HAS_ACCESS = "gateway.has_access"
+
+
+def has_access(scope: Scope) -> bool:
+    """Whether a request to an open path would be let into the closed ones: always, where no API keys are set."""
+    found: bool = scope.get(_HAS_ACCESS, True)
+    return found
+
+
 class Access:
     """Asks for an API key and counts requests; what is not expressly open is closed.
 
@@ -43,7 +52,11 @@ class Access:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer it here."""
-        if scope["type"] != "http" or self._is_open(scope["path"]):
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if self._is_open(scope["path"]):
+            scope[_HAS_ACCESS] = not self._keys or self._owner(scope) is not None
             await self.app(scope, receive, send)
             return
         try:
@@ -62,6 +75,11 @@ class Access:
             await send(message)
 
         await self.app(scope, receive, send_counted)
+
+    def _owner(self, scope: Scope) -> str | None:
+        """Name of the API key that a request carries; None without one, or with a wrong one."""
+        key = given_key(Headers(scope=scope))
+        return self._keys.owner(key) if key is not None else None
 
     def _is_open(self, path: str) -> bool:
         if path in OPEN_PATHS or path.startswith(OPEN_FOLDERS):

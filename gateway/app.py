@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from gateway import __version__, access, problems
+from gateway import __version__, access, cors, problems, response_headers
 from gateway.access import Access
 from gateway.admission import Admission
 from gateway.backend import Backend, GrpcBackend
 from gateway.channel import Connection, Tls
+from gateway.connection import ConnectionOptions
 from gateway.dependencies import Services
 from gateway.hangup import CancelOnHangUp
 from gateway.inference.classifier import Classifier
@@ -65,6 +65,7 @@ class State(TypedDict):
     """What the lifespan gives to every request."""
 
     services: Services
+    connections: ConnectionOptions
 
 
 def create_app(settings: Settings, backend: Backend | None = None, fork_server: ForkServer | None = None) -> FastAPI:
@@ -112,7 +113,8 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
                         routes=Routes(settings.routes, resolver),
                         shadows=shadows,
                         stopping=stopping,
-                    )
+                    ),
+                    "connections": ConnectionOptions(settings.header_timeout_seconds, settings.cors_origins, stopping),
                 }
         finally:
             await asyncio.wait([warming_up])
@@ -155,28 +157,6 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
     keys, limits = settings.known_keys, RateLimits(settings.rate_limit)
     if keys or limits or not settings.docs or settings.metrics == "off":
         app.add_middleware(Access, keys=keys, limits=limits, docs=settings.docs, metrics=settings.metrics)
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=[
-                "Authorization",
-                "Content-Type",
-                "X-API-Key",
-                "X-Request-ID",
-                "X-Request-Timeout",
-                "X-Routing-Key",
-            ],
-            expose_headers=[
-                "X-Request-ID",
-                "X-Model-Version",
-                "Retry-After",
-                "RateLimit",
-                "RateLimit-Policy",
-                "Server-Timing",
-            ],
-        )
     return app
 
 
@@ -190,8 +170,9 @@ class Gateway(FastAPI):
         self.tracing = tracing
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Put the request's id and telemetry around everything, the answer to an unexpected error included."""
-        return RequestContext(Telemetry(super().build_middleware_stack(), self.gateway_metrics, self.tracing))
+        """Put the request's id, telemetry and CORS around everything, the answer to an unexpected error included."""
+        app = cors.middleware(super().build_middleware_stack(), self.settings.cors_origins)
+        return RequestContext(Telemetry(app, self.gateway_metrics, self.tracing))
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI description, made when it is first asked for."""
@@ -201,6 +182,7 @@ class Gateway(FastAPI):
             described["components"]["schemas"]["Problem"] = schema
             _tighten(described, self.settings)
             _without_default_errors(described)
+            response_headers.describe(described)
             access.describe(described, keys=bool(self.settings.known_keys), limits=bool(self.settings.rate_limit))
         return super().openapi()
 

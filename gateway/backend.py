@@ -53,6 +53,9 @@ that is any: of two servers, of which one has the version, one request in 64 mee
 BROKEN_STREAM = ("RST_STREAM", "Stream removed", "GOAWAY", "Connection reset", "Socket closed", "Broken pipe")
 """In gRPC's own details of INTERNAL and UNKNOWN: the connection broke. A model that fails gives other words."""
 
+NO_HTTP_2 = "Failed parsing HTTP/2"
+"""In gRPC's own details of UNAVAILABLE: such as those of a REST port."""
+
 
 @dataclass(frozen=True, slots=True)
 class Selector:
@@ -287,6 +290,11 @@ def _translated(error: grpc.aio.AioRpcError) -> Exception:
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded("The model server did not answer within the request's deadline.")
     logger.warning("model server: %s: %s", code.name, details, extra={"grpc_code": code.name})
+    if NO_HTTP_2 in details:
+        return ModelServerUnavailable(
+            "What answers at the model server's address does not speak gRPC. GATEWAY_SERVING_TARGET must be its gRPC "
+            "port (by default 8500), not its REST port (8501)."
+        )
     broken = code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN) and any(
         word in details for word in BROKEN_STREAM
     )

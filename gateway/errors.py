@@ -23,13 +23,15 @@
     ├── RateLimited            429  this caller has asked too often
     ├── HeadersTooLarge        431
     ├── InternalError          500
+    ├── CodingNotSupported     501  a transfer coding other than chunked
     ├── BadUpstream            502
     │   ├── UnsupportedModel        the served model is no image classifier that can be spoken to
     │   └── ModelServerFailed       the model server refused the request or answered nonsense
     ├── Unavailable            503
     │   ├── ModelServerUnavailable
     │   └── NotReady
-    └── DeadlineExceeded       504
+    ├── DeadlineExceeded       504
+    └── VersionNotSupported    505  neither HTTP/1.0 nor HTTP/1.1
 
 Every one of them leaves as the same JSON body (problem details, RFC 9457): see `gateway.problems`.
 """
@@ -249,6 +251,18 @@ class DeadlineExceeded(GatewayError):
 
     status, code, title = 504, "deadline_exceeded", "Deadline exceeded"
     retry_after_seconds = 1
+
+
+class CodingNotSupported(GatewayError):
+    """The body has a transfer coding other than chunked."""
+
+    status, code, title = 501, "coding_not_supported", "Transfer coding not supported"
+
+
+class VersionNotSupported(GatewayError):
+    """The request is neither HTTP/1.0 nor HTTP/1.1."""
+
+    status, code, title = 505, "version_not_supported", "HTTP version not supported"
 
 
 def error_from_code(code: str, detail: str, extra: Mapping[str, object]) -> GatewayError:

@@ -1,4 +1,4 @@
-"""What happens around every request: its id."""
+"""What happens around every request: its id, and headers that every answer carries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from gateway.backend import request_id
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 """Ids that are taken over from a caller: what is safe in a header, a log line and gRPC metadata."""
-
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -26,8 +25,14 @@ SECURITY_HEADERS = [
 """On every answer: nothing runs but what this process serves, and nobody frames it. The pages narrow it further."""
 
 
+NO_STORE = [(b"cache-control", b"no-store")]
+"""On every answer of the interfaces for clients: no cache keeps what was said about a photo."""
+
+API_PATHS = ("/api/", "/v1/", "/v2/")
+
+
 class RequestContext:
-    """Gives every request an id, taken from X-Request-ID where the caller sent one."""
+    """Gives every request an id, taken from X-Request-ID where the caller sent one, and every answer its headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -39,11 +44,14 @@ class RequestContext:
             return
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
         this = given if REQUEST_ID.fullmatch(given) else _new_id()
+        added = [(b"x-request-id", this.encode()), *SECURITY_HEADERS]
+        if scope["path"].startswith(API_PATHS):
+            added += NO_STORE
         token = request_id.set(this)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", this.encode()), *SECURITY_HEADERS]
+                message["headers"] = [*message["headers"], *added]
             await send(message)
 
         try:

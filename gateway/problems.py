@@ -104,15 +104,10 @@ def _documented(kinds: Iterable[type[errors.GatewayError]]) -> dict[str, object]
         }
         for kind in listed
     }
-    described: dict[str, object] = {
+    return {
         "description": " ".join(f"`{kind.code}`: {(kind.__doc__ or '').strip().splitlines()[0]}" for kind in listed),
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}},
     }
-    if any(kind.retry_after_seconds is not None for kind in listed):
-        described["headers"] = {
-            "Retry-After": {"description": "Seconds after which to try again.", "schema": {"type": "integer"}}
-        }
-    return described
 
 
 def error_objects(descriptions: Mapping[int, str]) -> dict[int | str, dict[str, object]]:

@@ -12,6 +12,12 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from gateway.errors import RateLimited
 
+IPV4_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+"""RFC 4291, section 2.5.5.2: how a socket for both families shows an IPv4 peer."""
+
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+"""RFC 6052, section 2.1."""
+
 
 class RateLimits:
     """Counts requests by caller, in the memory of this process: each worker counts for itself.
@@ -59,12 +65,20 @@ class RateLimits:
 
 
 def caller_of(address: str) -> str:
-    """Who is behind an address; of IPv6 a whole /64, since that is what one household or machine has."""
+    """The caller that an address counts for.
+
+    IPv4 addresses written as IPv6 (``::ffff:a.b.c.d``, or NAT64 with the well-known prefix) count as the IPv4 address.
+    Other IPv6 addresses count by their /64, which is what one household or machine has.
+    """
     try:
         place = ipaddress.ip_address(address)
     except ValueError:
         return address
-    return str(ipaddress.ip_network((place, 64), strict=False)) if place.version == 6 else address
+    if isinstance(place, ipaddress.IPv4Address):
+        return str(place)
+    if place in IPV4_MAPPED or place in NAT64:
+        return str(ipaddress.IPv4Address(int(place) & 0xFFFF_FFFF))
+    return str(ipaddress.IPv6Network((int(place), 64), strict=False))
 
 
 def _name(limit: RateLimitItem) -> str:

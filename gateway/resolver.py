@@ -6,8 +6,8 @@ import asyncio
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from gateway.errors import (
     GatewayError,
     ModelServerFailed,
     ModelServerUnavailable,
+    NotFound,
     NotReady,
     Unavailable,
     UnknownModel,
@@ -51,6 +52,17 @@ SWITCH_ATTEMPTS = 8
 """Times a request starts over because its version went away; with replicas that change one after the other it may
 meet old and new ones in turn. The deadline bounds it in any case."""
 
+RELOAD_SECONDS = 1.0
+"""Least time in which a model server puts another model under the number of a version.
+
+It polls its folder once a second, and must have seen the old version gone before it loads the new one."""
+
+READINESS_SECONDS = 1.0
+"""How long the result of a readiness check is kept."""
+
+PROBE_SECONDS = 2.0
+"""Deadline of a readiness check: under the timeout that orchestrators give a probe by default."""
+
 T = TypeVar("T")
 
 
@@ -64,6 +76,7 @@ class Served:
         signatures: All of its signatures by key.
         contract: How images are classified with it; None where it is no image classifier that can be spoken to.
         unsupported: Why there is no contract.
+        read_at: When the model server was asked for all this, by `time.monotonic`.
     """
 
     model: str
@@ -71,6 +84,7 @@ class Served:
     signatures: Mapping[str, SignatureDef]
     contract: Contract | None
     unsupported: str = ""
+    read_at: float = field(default=-math.inf, compare=False)
 
     @property
     def signature_map(self) -> bytes:
@@ -102,10 +116,16 @@ class ContractResolver:
     A contract belongs to one version, and a request is sent to just that version: labels and scores of two versions
     cannot mix, and a request of the wrong shape cannot reach a version that has another.
 
+    The number of a version may be used again for another model. So an answer counts only if the contract it rests on
+    was read again, and found the same, at most `RELOAD_SECONDS` before the answer came or at any time after. There are
+    limits: model servers behind one target that hold different models under one number are not told apart; the labels
+    file of `options` is read by the gateway and says nothing of the model; and where look-ups fail although requests
+    are answered, an answer may rest on what was read a few refresh intervals ago.
+
     Args:
         backend: The model server.
         options: What models without a card do not say of themselves, by model name.
-        refresh_seconds: How old what is known may be.
+        refresh_seconds: How long what is known is used without looking it up again.
     """
 
     def __init__(self, backend: Backend, options: Mapping[str, ModelOptions], refresh_seconds: float) -> None:
@@ -114,6 +134,8 @@ class ContractResolver:
         self._refresh_seconds = refresh_seconds
         self._entries: OrderedDict[tuple[str, Selector], _Entry] = OrderedDict()
         self._lookups: dict[tuple[str, Selector], asyncio.Task[Served]] = {}
+        self._readiness: tuple[float, dict[str, list[int] | str]] = (-math.inf, {})
+        self._checking: asyncio.Task[dict[str, list[int] | str]] | None = None
 
     async def resolve(self, model: str, selector: Selector, deadline: Deadline) -> Contract:
         """The contract of the version that a selector stands for.
@@ -136,7 +158,7 @@ class ContractResolver:
             ask: Asks one version; it raises `ServableNotFound` where that is gone.
 
         Raises:
-            NotReady: Version after version goes away.
+            NotReady: Version after version goes away, or becomes another model.
             GatewayError: As `served` and `ask` raise them.
         """
         served = await self.served(model, selector, deadline)
@@ -146,10 +168,53 @@ class ContractResolver:
                 await asyncio.sleep(min(0.01 * (attempt - 1) ** 2, deadline.remaining()))
                 served = await self._renewed(served, selector, deadline)
             try:
-                return await ask(served)
+                answer = await ask(served)
             except ServableNotFound:
                 continue
+            except ModelServerFailed:  # such as another number of scores than labels
+                if await self._is_unchanged(served, selector, deadline):
+                    raise
+                continue
+            if await self._is_unchanged(served, selector, deadline):
+                return answer
         raise NotReady(f"The {selector} of model {model!r} keeps changing.")
+
+    async def _is_unchanged(self, served: Served, selector: Selector, deadline: Deadline) -> bool:
+        """Whether the model behind a version that has just answered is still the one whose contract was used.
+
+        Raises:
+            ModelServerUnavailable, NotReady, DeadlineExceeded: That cannot be found out, and what is known is too old.
+        """
+        if served.contract is None:
+            return True  # no labels that could be another model's
+        since = time.monotonic() - RELOAD_SECONDS
+        exactly = Selector(version=served.version)
+        # A look-up under way may have begun too early, and the selector may stand for another version by now.
+        for asked in (None, selector, exactly, exactly):
+            if asked is not None:
+                try:
+                    await self._joined(self._lookup(served.model, asked), deadline)
+                except (Unavailable, DeadlineExceeded):
+                    if self._last_read(served).read_at < since - self._refresh_seconds * STALE_FACTOR:
+                        raise
+                    return True
+                except NotFound:
+                    return True  # it has answered, and went away since
+            read = self._last_read(served)
+            if read.contract is not served.contract and read.contract != served.contract:
+                return False
+            if read.read_at >= since:
+                return True
+        return False
+
+    def _last_read(self, served: Served) -> Served:
+        """What was last read of the same version."""
+        known = (
+            entry.served
+            for (model, _), entry in self._entries.items()
+            if model == served.model and entry.served.version == served.version
+        )
+        return max(known, key=lambda one: one.read_at, default=served)
 
     async def served(self, model: str, selector: Selector, deadline: Deadline) -> Served:
         """The version that a selector stands for.
@@ -194,16 +259,49 @@ class ContractResolver:
         versions = await self.versions(model, deadline)
         return [one.version for one in versions if one.state == ModelVersionStatus.State.AVAILABLE]
 
+    async def readiness(self, models: Sequence[str]) -> dict[str, list[int] | str]:
+        """The available versions of each model, newest first, or why there are none.
+
+        All who ask share one check, and its result is kept for `READINESS_SECONDS`: whoever asks often costs the model
+        server no more than one call a model and second.
+
+        Args:
+            models: The same at every call.
+        """
+        checked_at, found = self._readiness
+        if time.monotonic() - checked_at <= READINESS_SECONDS:
+            return found
+        if self._checking is None:
+            self._checking = asyncio.create_task(self._check(models))
+        return await asyncio.shield(self._checking)
+
+    async def _check(self, models: Sequence[str]) -> dict[str, list[int] | str]:
+        deadline = Deadline.after(PROBE_SECONDS)
+
+        async def available(model: str) -> list[int] | str:
+            try:
+                return await self.available(model, deadline) or f"The model {model!r} has no available version."
+            except GatewayError as error:
+                return error.detail
+
+        try:
+            found = dict(zip(models, await asyncio.gather(*map(available, models)), strict=True))
+            self._readiness = (time.monotonic(), found)
+            return found
+        finally:
+            self._checking = None
+
     async def close(self) -> None:
         """Cancel look-ups under way."""
-        for task in list(self._lookups.values()):
+        tasks = [*self._lookups.values(), *([self._checking] if self._checking is not None else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._lookups.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _renewed(self, gone: Served, selector: Selector, deadline: Deadline) -> Served:
         """The version in place of one that has just been found to be gone; errors as in `served`."""
         entry = self._entries.get((gone.model, selector))
-        if entry is not None and entry.served.version != gone.version:
+        if entry is not None and (entry.served.version, entry.served.contract) != (gone.version, gone.contract):
             return entry.served
         return await self._joined(self._lookup(gone.model, selector), deadline)
 
@@ -242,6 +340,7 @@ class ContractResolver:
 
     async def _read(self, model: str, selector: Selector, deadline: Deadline) -> Served:
         for _ in range(LOOKUP_ATTEMPTS):
+            read_at = time.monotonic()
             try:
                 version, signatures = await self._backend.signatures(model, selector, deadline)
             except ServableNotFound as error:
@@ -255,8 +354,8 @@ class ContractResolver:
             except ServableNotFound:
                 continue
             except UnsupportedModel as error:
-                return Served(model, version, signatures, None, error.detail)
-            return Served(model, version, signatures, contract)
+                return Served(model, version, signatures, None, error.detail, read_at)
+            return Served(model, version, signatures, contract, read_at=read_at)
         raise NotReady(f"The {selector} of model {model!r} keeps changing.")
 
     async def _described(

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.auth import ApiKeys, read_entries
 from gateway.images import DEFAULT_MAX_PIXELS, FitMode, Interpolation
+from gateway.target import check_target
 
 PREFIX = "GATEWAY_"
 """Of environment variables."""
@@ -27,8 +28,6 @@ PREFIX = "GATEWAY_"
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
 
 ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s]+")
-
-HOST_AND_PORT = re.compile(r"(\[[^\]\s]+\]|[^:,/\s\[\]]+):\d{1,5}")
 
 DEFAULT_TOP_K = 5
 
@@ -295,12 +294,8 @@ class Settings(BaseSettings):
     @field_validator("serving_target")
     @classmethod
     def _is_target(cls, value: str) -> str:
-        hosts = [part.strip() for part in value.split(",") if part.strip()]
-        if not hosts or (len(hosts) > 1 and not all(HOST_AND_PORT.fullmatch(host) for host in hosts)):
-            raise ValueError("must be host:port, several of them separated by commas, or a name with a scheme")
-        if value.startswith(("http://", "https://")):
-            raise ValueError("must be the address for gRPC, host:port without http; see serving_tls for encryption")
-        return value
+        check_target(value.strip())
+        return value.strip()
 
     @field_validator("cors_origins")
     @classmethod

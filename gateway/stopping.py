@@ -1,8 +1,9 @@
-"""SIGTERM: first the balancers are told, then the server stops."""
+"""SIGTERM: first the balancers are told, then the server stops. A worker whose parent died stops at once."""
 
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import signal
 import threading
 from collections.abc import Iterator
@@ -24,7 +25,13 @@ class Stopping:
 
     @contextmanager
     def on_sigterm(self) -> Iterator[None]:
-        """Hear SIGTERM before the server, whose handler is in place by now; does nothing outside of the main thread."""
+        """Handle SIGTERM before the server does, whose handler is in place by now.
+
+        A worker process also watches its parent. Where that dies without a word (SIGKILL), the worker stops as with
+        SIGTERM but without the delay: the next parent could not listen on the same address meanwhile.
+
+        Does nothing outside of the main thread.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -42,8 +49,22 @@ class Stopping:
                 self.now = True
                 loop.call_soon_threadsafe(loop.call_later, self._delay_seconds, server_handler, number, None)
 
+        parent = multiprocessing.parent_process()
+        sentinels = [parent.sentinel] if parent is not None else []  # readable once the parent is gone
+
+        def orphaned() -> None:
+            for sentinel in sentinels:
+                loop.remove_reader(sentinel)
+            self.now = True
+            if callable(server_handler):
+                server_handler(signal.SIGTERM, None)
+
         signal.signal(signal.SIGTERM, stop)
+        for sentinel in sentinels:
+            loop.add_reader(sentinel, orphaned)
         try:
             yield
         finally:
+            for sentinel in sentinels:
+                loop.remove_reader(sentinel)
             signal.signal(signal.SIGTERM, server_handler)

@@ -1,8 +1,9 @@
 """Joining requests: calls that wait while others compute run together, and each gets its own rows back.
 
 As in TensorFlow Serving, one set of threads runs the batches of all models, and a batch is ready when it is full or
-its oldest call has waited long enough. The rows go through the same session callable that runs a call alone, so the
-model is in memory once; TensorFlow's own batching op, which holds the model in a function, took three times as much.
+its oldest call has waited long enough. A batch fails as a whole: one bad call fails all that share it, as there. The
+rows go through the same session callable that runs a call alone, so the model is in memory once; TensorFlow's own
+batching op, which holds the model in a function, took three times as much.
 """
 
 import threading
@@ -14,7 +15,6 @@ from dataclasses import dataclass, field
 
 import grpc
 import numpy as np
-from tensorflow.python.framework.errors_impl import InvalidArgumentError
 
 from modelserver.config import Batching
 from modelserver.errors import ServingError, failed_precondition
@@ -26,8 +26,8 @@ Run = Callable[..., list[Array]]
 @dataclass(slots=True)
 class _Call:
     arrays: Sequence[Array]
+    names: Sequence[str]
     rows: int
-    shapes: tuple[tuple[int, ...], ...]
     due: float
     answer: "Future[list[Array]]" = field(default_factory=Future)
 
@@ -46,23 +46,24 @@ class Scheduler:
         for _ in range(batching.threads):
             threading.Thread(target=self._work, name="batch", daemon=True).start()
 
-    def run(self, run: Run, arrays: Sequence[Array]) -> list[Array]:
+    def run(self, run: Run, arrays: Sequence[Array], names: Sequence[str]) -> list[Array]:
         """Computes ``run(*arrays)`` together with other calls of the same ``run``.
 
         Args:
             run: Takes and gives arrays with one number of rows; it is what calls share a batch by.
             arrays: Each with the same number of rows, at least one.
+            names: Of the arrays, for messages; the same for every call of this ``run``.
 
         Raises:
-            ServingError: UNAVAILABLE, too much waits already.
-            Exception: Whatever ``run`` raises for these rows.
+            ServingError: UNAVAILABLE, too much waits already; FAILED_PRECONDITION, rows of another shape are in the
+                same batch.
+            Exception: Whatever ``run`` raises for the rows of the batch, those of other calls included.
         """
         size = self.batching.execution_size
         rows = len(arrays[0])
-        shapes = tuple(array.shape[1:] for array in arrays)
         due = time.monotonic() + self.batching.timeout_micros / 1e6
         starts = range(0, max(rows, 1), size)
-        calls = [_Call([a[at : at + size] for a in arrays], min(size, rows - at), shapes, due) for at in starts]
+        calls = [_Call([a[at : at + size] for a in arrays], names, min(size, rows - at), due) for at in starts]
         with self._changed:
             # No queue is ever empty: one that a refused call left behind would have no first call to look at.
             if sum(call.rows for call in self._queues.get(run, ())) + rows > size * self.batching.max_enqueued_batches:
@@ -103,13 +104,13 @@ class Scheduler:
         return None if first is None else max(0.0, first - time.monotonic())
 
     def _take(self, run: Run) -> list[_Call]:
-        """The first call and those that fit beside it; calls with rows of another shape wait for a batch of theirs."""
+        """The first call and those that fit beside it."""
         waiting = self._queues.pop(run)
         taken: list[_Call] = []
         left: deque[_Call] = deque()
         free = self.batching.execution_size
         for call in waiting:
-            fits = call.rows <= free and call.shapes == waiting[0].shapes
+            fits = call.rows <= free
             (taken if fits else left).append(call)
             free -= call.rows if fits else 0
         if left:
@@ -120,12 +121,6 @@ class Scheduler:
     def _compute(self, run: Run, calls: Sequence[_Call]) -> None:
         try:
             answers = self._joined(run, calls)
-        except InvalidArgumentError as error:
-            if len(calls) == 1:
-                calls[0].answer.set_exception(error)
-            else:  # some call is bad; alone, only that one fails
-                for call in calls:
-                    self._compute(run, [call])
         except Exception as error:
             for call in calls:
                 call.answer.set_exception(error)
@@ -134,10 +129,17 @@ class Scheduler:
                 call.answer.set_result(answer)
 
     def _joined(self, run: Run, calls: Sequence[_Call]) -> list[list[Array]]:
+        columns = list(zip(*(call.arrays for call in calls), strict=True))
+        for name, column in zip(calls[0].names, columns, strict=True):
+            if len({array.shape[1:] for array in column}) > 1:
+                raise failed_precondition(
+                    f"Tensors with name '{name}' from different tasks have different shapes and padding is turned off."
+                    "Set pad_variable_length_inputs to true, or ensure that all tensors with the same name"
+                    "have equal dimensions starting with the first dim."
+                )
         rows = sum(call.rows for call in calls)
         size = next((allowed for allowed in self.batching.allowed_sizes if allowed >= rows), rows)
         padding = [[array[:1]] * (size - rows) for array in calls[0].arrays]
-        columns = zip(*(call.arrays for call in calls), strict=True)
         parts = [[*column, *more] for column, more in zip(columns, padding, strict=True)]
         results = run(*(part[0] if len(part) == 1 else np.concatenate(part) for part in parts))
         if any(result.ndim == 0 or len(result) != size for result in results):

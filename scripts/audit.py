@@ -1,37 +1,62 @@
-"""Looks for known vulnerabilities in what the gateway runs on: `python -m scripts.audit`."""
+"""Looks for known vulnerabilities in every lock file: `python -m scripts.audit`."""
 
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-REQUIREMENTS = Path(__file__).parent.parent / "requirements/gateway.txt"
-SECONDS = 60.0
+REQUIREMENTS = Path(__file__).parent.parent / "requirements"
+SECONDS = 120.0
+
+
+def lock_files() -> list[Path]:
+    """The files that pin packages, in the order of their names."""
+    return sorted(REQUIREMENTS.glob("*.txt"))
 
 
 def main() -> int:
     """Asks the package index's advisories through pip-audit.
 
     Returns:
-        1 when one of the pinned packages is known to be vulnerable; 0 when none is, or the data is out of reach, which
-        a line says.
+        1 when a pinned package is known to be vulnerable. 0 when none is, or when advisories could not be reached,
+        which is said on standard error: it is no fault of the code.
     """
-    options = ["--requirement", str(REQUIREMENTS), "--disable-pip", "--format=json", "--progress-spinner=off"]
-    command = [sys.executable, "-m", "pip_audit", *options, "--timeout=5"]
+    files = lock_files()
+    options = ["--disable-pip", "--format=json", "--progress-spinner=off", "--timeout=5"]
+    command = [sys.executable, "-m", "pip_audit", *options, *(f"--requirement={file}" for file in files)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603, our own
         packages = json.loads(done.stdout)["dependencies"]
     except (subprocess.TimeoutExpired, ValueError, KeyError):
         packages = []
-    looked_up = [package for package in packages if "vulns" in package]
-    if not looked_up:
-        print("not audited: no advisories can be reached from here")
-        return 0
-    found = [(package, vulnerability) for package in looked_up for vulnerability in package["vulns"]]
-    for package, vulnerability in found:
-        fixed = ", ".join(vulnerability["fix_versions"]) or "no version"
-        print(f"{package['name']} {package['version']}: {vulnerability['id']}, mended in {fixed}")
-    return 1 if found else 0
+    names = " ".join(f"requirements/{file.name}" for file in files)
+    vulnerable, unknown = findings(packages)
+    for line in vulnerable:
+        print(line)
+    if not any("vulns" in package for package in packages):
+        print(f"NOT AUDITED: no advisories could be reached from here for {names}", file=sys.stderr)
+    elif unknown:
+        print(f"NOT AUDITED: no advisories could be read for {', '.join(unknown)}", file=sys.stderr)
+    else:
+        print(f"{len(packages)} packages of {names} looked up")
+    return 1 if vulnerable else 0
+
+
+def findings(packages: Sequence[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """What pip-audit's list of packages says.
+
+    Returns:
+        A line for each vulnerability, and the names of the packages that were not looked up.
+    """
+    vulnerable = {
+        f"{package['name']} {package['version']}: {found['id']}, fixed in "
+        f"{', '.join(found['fix_versions']) or 'no version'}"
+        for package in packages
+        for found in package.get("vulns", ())
+    }
+    return sorted(vulnerable), sorted({package["name"] for package in packages if "vulns" not in package})
 
 
 if __name__ == "__main__":

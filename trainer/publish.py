@@ -172,13 +172,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Copies a SavedModel that was made elsewhere in as the next version of a model."""
     signatures = saved_model_signatures(args.directory)
+    check_files(args.directory)
     with new_version(args.models_dir, args.name) as draft:
+        mode = draft.directory.stat().st_mode
         shutil.copytree(args.directory, draft.directory, dirs_exist_ok=True)
-        # With the files came their modes, and the server may be another user than who made them.
-        for path in (draft.directory, *draft.directory.rglob("*")):
-            path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
+        draft.directory.chmod(mode)  # a folder made by mkdtemp is its owner's alone, the version must not be
     say(f"{args.name} version {draft.version}: {draft.path} ({', '.join(signatures)})")
     return 0
+
+
+def check_files(directory: Path) -> None:
+    """Checks that a folder holds nothing that must not be published.
+
+    Raises:
+        TrainerError: It holds a link that leads out of it or to a folder, what is neither file nor folder, or a file
+            that not everybody may read: the model server may run as another user, and publishing shows the file to
+            whoever can read the models.
+    """
+    inside = directory.resolve()
+    for root, folders, files in os.walk(directory):
+        for path in (Path(root, name) for name in (*folders, *files)):
+            shown = path.relative_to(directory)
+            if path.is_symlink() and not (path.resolve().is_relative_to(inside) and path.is_file()):
+                raise TrainerError(
+                    f"{directory} holds a link, {shown}, that leads out of it or to no file: publish a copy with the "
+                    f"files themselves, such as that of cp -rL"
+                )
+            if not (path.is_file() or path.is_dir()):
+                raise TrainerError(f"{directory} holds {shown}, which is neither a file nor a folder")
+            wanted = 0o005 if path.is_dir() else 0o004
+            if path.stat().st_mode & wanted != wanted:
+                raise TrainerError(
+                    f"{directory} holds {shown}, which not everybody may read, and the model server may run as another "
+                    f"user: leave it out, or make it readable with chmod -R a+rX {directory}"
+                )
 
 
 def saved_model_signatures(directory: Path) -> list[str]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import PlainTextResponse, Response
 
 from gateway import errors
-from gateway.deadline import Deadline
+from gateway.access import has_access
 from gateway.dependencies import Services, ServicesDep
 from gateway.problems import responses
+from gateway.resolver import PROBE_SECONDS as PROBE_SECONDS  # for the readiness of one model
 from gateway.schemas import Health, Readiness
 
 router = APIRouter(tags=["health"])
 
-PROBE_SECONDS = 2.0
-"""Deadline of the status calls: under the timeout that orchestrators give a probe by habit."""
+
+async def _may_see_models(request: Request) -> bool:
+    return has_access(request.scope)
 
 
 @router.head("/healthz", include_in_schema=False)
@@ -33,18 +35,22 @@ async def healthz() -> Health:
     response_description="They can.",
     responses=responses(errors.NotReady),
 )
-async def readyz(parts: ServicesDep) -> Readiness:
-    """Ask the model server for an available version of every configured model, and say which are missing."""
+async def readyz(parts: ServicesDep, told: Annotated[bool, Depends(_may_see_models)] = True) -> Readiness:
+    """Say whether every configured model has an available version, and which have none.
+
+    Names and versions are told to everybody where no API keys are set, else only with a key.
+    """
     if parts.stopping.now:
         raise errors.NotReady("The gateway is stopping.")
-    deadline = Deadline.after(PROBE_SECONDS)
-    names = parts.settings.served_models
-    found = dict(zip(names, await asyncio.gather(*(_available(parts, name, deadline) for name in names)), strict=True))
+    found = await parts.resolver.readiness(parts.settings.served_models)
     missing = {name: reason for name, reason in found.items() if isinstance(reason, str)}
+    if missing and not told:
+        raise errors.NotReady("Not every model can answer yet.")
     if missing:
         listed = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
         raise errors.NotReady(f"Not every model can answer yet. {listed}", missing=missing)
-    return Readiness(models={name: versions for name, versions in found.items() if not isinstance(versions, str)})
+    versions = {name: versions for name, versions in found.items() if not isinstance(versions, str)}
+    return Readiness(models=versions if told else {})
 
 
 @router.get(
@@ -59,12 +65,3 @@ def metrics(request: Request) -> Response:
     assert isinstance(parts, Services)
     content, media_type = parts.metrics.exposition(request.headers.get("accept", ""))
     return Response(content, media_type=media_type)
-
-
-async def _available(parts: Services, name: str, deadline: Deadline) -> list[int] | str:
-    """Available versions of a model, or why there are none."""
-    try:
-        available = await parts.resolver.available(name, deadline)
-    except errors.GatewayError as error:
-        return error.detail
-    return available or f"The model {name!r} has no available version."

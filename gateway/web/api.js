@@ -43,12 +43,17 @@ export class CallFailed extends Error {
   }
 }
 
+/** Headers with the key, where one was given. */
+export function keyHeaders() {
+  const key = sessionStorage.getItem(KEY);
+  return key ? { "X-API-Key": key } : {};
+}
+
 /** Calls the API and answers with its JSON; asks for a key when one is needed. */
 export async function call(path, { body, type, signal, timeout = TIMEOUT_MS } = {}) {
   for (;;) {
     const key = sessionStorage.getItem(KEY);
-    const headers = {};
-    if (key) headers["X-API-Key"] = key;
+    const headers = keyHeaders();
     if (type) headers["Content-Type"] = type;
     const limit = AbortSignal.timeout(timeout);
     const ends = signal ? AbortSignal.any([signal, limit]) : limit;

@@ -1,5 +1,7 @@
 // Whether the service can answer: polled, faster while it is away.
 
+import { keyHeaders } from "./api.js";
+
 const CALM_MS = 15_000;
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 10_000;
@@ -37,7 +39,8 @@ export class Service extends EventTarget {
     clearTimeout(this.#timer);
     const before = JSON.stringify([this.reachable, this.missing, this.available]);
     try {
-      const answer = await fetch("/readyz", { cache: "no-store", signal: AbortSignal.timeout(PROBE_TIMEOUT_MS) });
+      const signal = AbortSignal.timeout(PROBE_TIMEOUT_MS);
+      const answer = await fetch("/readyz", { cache: "no-store", headers: keyHeaders(), signal });
       const body = await answer.json();
       // A proxy before a gateway that is down answers too, but not like this.
       this.reachable = body.status === "ready" || body.code === "not_ready";

@@ -79,6 +79,24 @@ def test_every_setting_of_the_gateway_can_be_given_to_its_container() -> None:
     assert told == {name.upper() for name in Settings.model_fields} - {"HOST", "PORT"}
 
 
+def test_no_container_may_take_all_memory_of_the_machine() -> None:
+    services = yaml.safe_load(re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", COMPOSE))["services"]
+    assert {name: one["mem_limit"] for name, one in services.items()} == {
+        "trainer": "8g",
+        "serving": "4g",
+        "gateway": "2g",
+        "prometheus": "1g",
+        "grafana": "512m",
+    }
+
+
+def test_grafana_has_no_administrator_whose_password_is_known() -> None:
+    environment = yaml.safe_load(COMPOSE)["services"]["grafana"]["environment"]
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+    assert environment["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+
+
 def test_the_modelserver_takes_every_flag_that_tensorflow_serving_is_given() -> None:
     defaults = re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", COMPOSE + COMPOSE_GPU)
     given = re.findall(r"(--[a-z_]+=[^\s,\]]+)", defaults)

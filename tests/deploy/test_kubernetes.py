@@ -14,10 +14,10 @@ from typing import cast
 import kubernetes_validate
 import pytest
 import yaml
+from gateway.decoding import LARGE_AT_ONCE, SMALL_PIXELS
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from gateway.decoding import LARGE_AT_ONCE, SMALL_PIXELS
 from gateway.settings import Settings, unknown_variables
 from modelserver import flags
 from modelserver.config import parse_batching

@@ -40,7 +40,12 @@ def told() -> Iterator[dict[str, set[str]]]:
         with running_gateway(Settings.model_validate(values)) as gateway:
             gateway.post("/api/v1/predict_breed", content=photo())
             gateway.post("/api/v1/predict_breed", content=b"broken")
-            until(lambda: "gateway_shadow_seconds_bucket" in gateway.get("/metrics").text)
+            until(
+                lambda: (
+                    {"gateway_shadow_seconds_bucket", "gateway_shadow_images_total"}
+                    <= samples(gateway.get("/metrics").text).keys()
+                )
+            )
             yield samples(gateway.get("/metrics").text + (MONITORING / "tensorflow-serving-metrics.txt").read_text())
 
 

@@ -125,6 +125,43 @@ def test_who_asks_too_often_is_429_and_told_when_to_come_back(start: Start) -> N
 def test_a_household_of_ipv6_addresses_is_one_caller() -> None:
     assert caller_of("2001:db8:1:2::3") == caller_of("2001:db8:1:2:ffff::1") == "2001:db8:1:2::/64"
     assert caller_of("192.0.2.1") == "192.0.2.1"
+    assert caller_of("fe80::1%eth0") == "fe80::/64"
+    assert caller_of("no address") == "no address"
+
+
+@pytest.mark.parametrize("address", ["::ffff:192.0.2.1", "::ffff:c000:201", "64:ff9b::192.0.2.1"])
+def test_an_ipv4_address_written_as_ipv6_is_the_same_caller(address: str) -> None:
+    assert caller_of(address) == "192.0.2.1"
+    assert caller_of("::ffff:192.0.2.2") != caller_of(address)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", BREED),
+        ("POST", "/api/v1/models/colours/explain"),
+        ("POST", "/v1/models/colours:predict"),
+        ("GET", "/v1/models/colours"),
+        ("GET", "/v2/models/colours"),
+        ("GET", "/api/v1/nowhere"),
+    ],
+)
+def test_no_answer_of_the_api_may_be_kept_by_a_cache(gateway: httpx.Client, method: str, path: str) -> None:
+    answer = gateway.request(method, path, content=photo() if method == "POST" else None)
+    assert answer.headers.get_list("cache-control") == ["no-store"]
+
+
+def test_models_and_versions_are_told_by_readyz_only_with_a_key_where_keys_are_set(start: Start) -> None:
+    key = {"x-api-key": "one"}
+    ready = start(api_keys=hashed("one"))
+    assert ready.get("/readyz").json() == {"status": "ready", "models": {}}
+    assert ready.get("/readyz", headers={"x-api-key": "wrong"}).json()["models"] == {}
+    assert ready.get("/readyz", headers=key).json()["models"] == {"colours": [1]}
+    waiting = start(api_keys=hashed("one"), models="secret_name")
+    answer = waiting.get("/readyz")
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+    assert "secret_name" not in answer.text
+    assert list(waiting.get("/readyz", headers=key).json()["missing"]) == ["secret_name"]
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/api/v1/models", "/healthz", "/nowhere", "/web/app.js"])

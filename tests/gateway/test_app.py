@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import http.client
 import json
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -74,7 +76,7 @@ def test_balancers_may_probe_with_head(gateway: httpx.Client, path: str) -> None
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-@pytest.mark.parametrize("host", ["elsewhere.example", "[", "x/v1/", "", "a b"])
+@pytest.mark.parametrize("host", ["elsewhere.example", "[::1]:1", "x,y", "", "%2e"])
 @pytest.mark.parametrize("path", ["/nowhere", "/healthz/", "/api/v1/models/", "/web"])
 def test_the_host_header_decides_nothing(gateway: httpx.Client, host: str, path: str) -> None:
     answer = gateway.get(path, headers={"host": host}, follow_redirects=False)
@@ -88,6 +90,52 @@ def test_cross_origin_calls_are_off_unless_an_origin_is_allowed(start: Start) ->
     assert allowed.get("/healthz", headers=headers).headers["access-control-allow-origin"] == "https://page.example"
     other = allowed.get("/healthz", headers={"origin": "https://other.example"}).headers
     assert "access-control-allow-origin" not in other
+
+
+TRACING_HEADERS = "traceparent, tracestate, baggage, sentry-trace, x-requested-with"
+
+
+def test_pages_may_send_the_headers_that_tracing_libraries_add(start: Start) -> None:
+    headers = {
+        "origin": "https://page.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": TRACING_HEADERS,
+    }
+    answer = start(cors_origins="https://page.example").options("/api/v1/predict_breed", headers=headers)
+    assert answer.status_code == 200
+    allowed = answer.headers["access-control-allow-headers"].lower()
+    assert all(one in allowed for one in TRACING_HEADERS.split(", "))
+
+
+def broken(*_: object, **__: object) -> None:
+    raise RuntimeError("broken")
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ("GET /nowhere HTTP/1.1\r\n", 404),
+        (f"GET /{'a' * 9_000} HTTP/1.1\r\n", 414),
+        (f"GET / HTTP/1.1\r\nX: {'y' * 40_000}\r\n", 431),
+        ("POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n", 501),
+        ("GET /metrics HTTP/1.1\r\n", 500),
+    ],
+)
+@pytest.mark.parametrize(("allowed", "told"), [("https://page.example", "https://page.example"), ("*", "*")])
+def test_a_page_that_may_call_can_read_every_error(
+    start: Start, monkeypatch: pytest.MonkeyPatch, head: str, status: int, allowed: str, told: str
+) -> None:
+    monkeypatch.setattr("gateway.metrics.Metrics.exposition", broken)
+    client = start(cors_origins=allowed)
+    for origin, expected in (("https://page.example", told), ("https://other.example", told if told == "*" else None)):
+        with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=10) as connection:
+            connection.sendall(f"{head}Host: x\r\nOrigin: {origin}\r\nConnection: close\r\n\r\n".encode())
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            assert answer.status == status
+            assert answer.getheader("access-control-allow-origin") == expected
+            if expected is not None:
+                assert "Retry-After" in (answer.getheader("access-control-expose-headers") or "")
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

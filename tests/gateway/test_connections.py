@@ -7,14 +7,18 @@ import contextlib
 import gc
 import hashlib
 import http.client
+import importlib.metadata
+import inspect
 import json
 import logging
 import os
+import re
 import socket
 import struct
 import subprocess
 import threading
 import time
+import tomllib
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,15 +30,20 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from uvicorn.protocols.http import flow_control, httptools_impl
 
 from gateway.protocol import HttpProtocol
 from gateway.settings import Settings
 from tests.colour_server import ColourServer
+from tests.conftest import ROOT
 from tests.gateway.conftest import photo, running_gateway
 
 Start = Callable[..., httpx.Client]
 BREED = "/api/v1/predict_breed"
 BIG = 40 * 2**20
+
+UVICORN_DIGEST = "ea814cf42e50628dba76b72e12900943da6801b4bcf097f11dff4ea2cdc99455"
+"""SHA-256 of the source of the two modules of uvicorn that `gateway.protocol` builds on."""
 
 
 def connect(client: httpx.Client) -> socket.socket:
@@ -224,7 +233,7 @@ def test_a_trailer_is_no_header(start: Start) -> None:
     client = start(api_keys=hashlib.sha256(b"key").hexdigest())
     body = photo()
     framed = b"%x\r\n%s\r\n0\r\n" % (len(body), body)
-    head = f"POST {BREED} HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n".encode()
+    head = f"POST {BREED} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n".encode()
     key = b"X-API-Key: key\r\n"
     assert answered(client, head + key + b"\r\n" + framed + b"\r\n").startswith(b"HTTP/1.1 200")
     assert answered(client, head + b"\r\n" + framed + key + b"\r\n").startswith(b"HTTP/1.1 401")
@@ -342,8 +351,8 @@ def test_an_answer_of_a_few_bytes_that_nobody_reads_ends_its_connection_too(
             same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         connection_made(protocol, transport)
 
-    def noting_what_is_left(protocol: HttpProtocol, pieces: list[bytes]) -> None:
-        write(protocol, pieces)
+    def noting_what_is_left(protocol: HttpProtocol, data: bytes) -> None:
+        write(protocol, data)
         assert not protocol.flow.write_paused, "the answer is too long for this test"
         pending.set()
 
@@ -421,9 +430,127 @@ def test_what_two_servers_could_read_as_different_requests_is_refused(gateway: h
     assert b"HTTP/1.1 200" not in received
 
 
+@pytest.mark.parametrize(
+    ("request_line_and_headers", "status"),
+    [
+        ("GET /healthz HTTP/1.1\r\n", 400),
+        ("GET /healthz HTTP/1.1\r\nHost: x\r\nHost: x\r\n", 400),
+        ("GET /healthz HTTP/1.1\r\nHost: x y\r\n", 400),
+        ("GET /healthz HTTP/1.1\r\nHost: x/y\r\n", 400),
+        ("GET /healthz HTTP/1.1\r\nHost: [::1\r\n", 400),
+        ("GET /healthz\r\n", 505),
+        ("GET /healthz HTTP/0.9\r\n", 505),
+        ("GET /healthz HTTP/2.0\r\nHost: x\r\n", 505),
+        ("PRI * HTTP/2.0\r\n", 400),
+        ("GET /healthz HTTP/1.2\r\nHost: x\r\n", 400),
+        ("POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n", 501),
+        ("POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", 501),
+        ("POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n", 400),
+        ("POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: identity\r\n", 400),
+        ("POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, chunked\r\n", 400),
+        ("POST /healthz HTTP/1.0\r\nTransfer-Encoding: chunked\r\n", 400),
+        ("POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n", 400),
+        ("POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n", 400),
+    ],
+)
+def test_what_rfc_9112_says_to_refuse_is_refused_and_ends_the_connection(
+    gateway: httpx.Client, request_line_and_headers: str, status: int
+) -> None:
+    received = answered(gateway, f"{request_line_and_headers}\r\n0\r\n\r\n".encode())
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status}".encode())
+    assert b"connection: close" in head.lower()
+    assert json.loads(body)["status"] == status
+
+
+@pytest.mark.parametrize(
+    "request_line_and_headers",
+    [
+        "GET /healthz HTTP/1.0\r\n",
+        "GET /healthz HTTP/1.1\r\nHost:\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: my_service:8000\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: [::1]:8000\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: xn--bcher-kva.example.\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\n",
+    ],
+)
+def test_what_rfc_9112_allows_is_answered(gateway: httpx.Client, request_line_and_headers: str) -> None:
+    received = answered(gateway, f"{request_line_and_headers}Connection: close\r\n\r\n0\r\n\r\n".encode())
+    assert received.startswith(b"HTTP/1.1 200")
+
+
+def chunked(body: bytes, size: int) -> bytes:
+    framed = b"".join(
+        b"%x\r\n%s\r\n" % (len(piece), piece) for piece in (body[at : at + size] for at in range(0, len(body), size))
+    )
+    return framed + b"0\r\n\r\n"
+
+
+def test_a_body_in_absurdly_small_chunks_is_refused_once(gateway: httpx.Client) -> None:
+    head = f"POST {BREED} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with connect(gateway) as connection:
+        connection.sendall(head.encode())
+        with contextlib.suppress(ConnectionError):
+            for _ in range(3):
+                connection.sendall(b"1\r\nx\r\n" * 10_000)
+        received = read_all(connection)
+    answer, _, body = received.partition(b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert received.count(b"HTTP/1.1 ") == 1
+    assert "small pieces" in json.loads(body)["detail"]
+
+
+def test_small_chunks_of_a_body_whose_answer_is_out_bring_no_second_answer(gateway: httpx.Client) -> None:
+    with connect(gateway) as connection:
+        connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        received = connection.recv(65536)
+        assert received.startswith(b"HTTP/1.1 404")
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(b"1\r\nx\r\n" * 10_000)
+            received += read_all(connection)
+    assert received.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize("size", [1, 64, 1000])
+def test_a_body_in_chunks_of_a_size_that_clients_use_is_answered(gateway: httpx.Client, size: int) -> None:
+    body = photo("blue", size=(40, 30) if size == 1 else (600, 400), encoding="PNG" if size == 1 else "BMP")
+    assert len(body) < 1024 if size == 1 else len(body) > 2**19
+    head = f"POST {BREED} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert b'"breed":"blue"' in answered(gateway, head.encode() + chunked(body, size))
+
+
+def test_no_read_of_small_chunks_holds_up_the_event_loop(
+    gateway: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces = []
+    on_body = HttpProtocol.on_body
+
+    def counted(protocol: HttpProtocol, body: bytes) -> None:
+        pieces.append(len(body))
+        on_body(protocol, body)
+
+    monkeypatch.setattr(HttpProtocol, "on_body", counted)
+    head = f"POST {BREED} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with connect(gateway) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(head.encode() + b"1\r\nx\r\n" * 100_000)
+        read_all(connection)
+    assert 1024 < len(pieces) < 1100
+
+
+def test_uvicorn_and_fastapi_are_those_that_the_protocol_was_read_against() -> None:
+    """Where this fails, read `gateway/protocol.py` against the new uvicorn; then put its version and digest here."""
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    caps = {name: next(one for one in dependencies if re.match(rf"{name}\W", one)) for name in ("uvicorn", "fastapi")}
+    for name, cap in caps.items():
+        minor = ".".join(importlib.metadata.version(name).split(".")[:2])
+        assert cap == f"{name}=={minor}.*"
+    sources = "".join(inspect.getsource(module) for module in (httptools_impl, flow_control))
+    assert hashlib.sha256(sources.encode()).hexdigest() == UVICORN_DIGEST
+
+
 def test_requests_that_wait_behind_another_are_bounded(gateway: httpx.Client) -> None:
     one = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-    last = one.replace(b"Host: x", b"Connection: close")
+    last = one.replace(b"Host: x", b"Host: x\r\nConnection: close")
     assert answered(gateway, one * 60 + last).count(b"HTTP/1.1 200") == 61
     with connect(gateway) as connection:
         connection.sendall(one * 1000)
@@ -431,10 +558,7 @@ def test_requests_that_wait_behind_another_are_bounded(gateway: httpx.Client) ->
             assert read_all(connection).count(b"HTTP/1.1 200") < 100
 
 
-def test_a_body_in_small_pieces_is_answered_when_it_is_complete(
-    gateway: httpx.Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gateway.protocol.WAKING_SECONDS", 1000)
+def test_a_body_in_small_pieces_is_answered_when_it_is_complete(gateway: httpx.Client) -> None:
     body = photo("green")
     with connect(gateway) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

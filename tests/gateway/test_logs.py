@@ -67,3 +67,28 @@ def test_a_console_line_ends_with_the_request_id_where_there_is_one(given: str) 
     finally:
         request_id.reset(token)
     assert line.endswith("INFO a.b: said this [abc]" if given else "INFO a.b: said this")
+
+
+FORGED = "bad\n2026-01-01 00:00:00,000 INFO gateway: all is well\r\x1b[31mred\x9b31m\u2028\u202etxt\x00"
+
+
+def raised(text: str) -> logging.LogRecord:
+    try:
+        raise ValueError(text)
+    except ValueError as error:
+        return record(msg="failed: %s", args=(text,), exc_info=(type(error), error, error.__traceback__))
+
+
+def test_no_text_of_others_begins_a_line_on_the_console_or_reaches_the_terminal_as_a_code() -> None:
+    first, *others = ConsoleFormatter().format(raised(FORGED)).split("\n")
+    assert r"failed: bad\n2026-01-01" in first
+    assert r"\x1b[31mred\x9b31m\u2028\u202etxt\x00" in first
+    assert any("Traceback" in line for line in others)
+    assert all(line.startswith("    ") for line in others)
+    assert all(character.isprintable() for line in (first, *others) for character in line)
+
+
+def test_a_json_line_shows_no_control_character_and_keeps_the_text() -> None:
+    line = JsonFormatter().format(raised(FORGED))
+    assert line.isprintable()
+    assert json.loads(line)["message"] == f"failed: {FORGED}"

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -12,6 +14,7 @@ import pytest
 from gateway.pb.serving_pb2 import DataType
 from tests.colour_server import COLOURS, ColourModel, ColourServer, ForeignModel, colour_scores
 from tests.gateway.conftest import photo
+from tests.gateway.processes import until
 
 Start = Callable[..., httpx.Client]
 FLOAT, UINT8, STRING = DataType.DT_FLOAT, DataType.DT_UINT8, DataType.DT_STRING
@@ -52,9 +55,21 @@ def test_readiness_needs_every_configured_model_and_names_what_is_missing(
     assert list(answer.json()["missing"]) == ["second"]
     assert "retry-after" in answer.headers
     model_server.models["second"] = {3: ColourModel()}
+    until(lambda: gateway.get("/readyz").status_code == 200)
     ready = gateway.get("/readyz")
-    assert ready.status_code == 200
     assert ready.json()["models"] == {"colours": [1], "second": [3]}
+
+
+def test_readiness_costs_one_call_a_model_and_second_however_often_it_is_asked(
+    start: Start, model_server: ColourServer
+) -> None:
+    gateway = start()
+    assert gateway.get("/healthz").status_code == 200
+    before, started = model_server.calls, time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: gateway.get("/readyz").status_code, range(200)))
+    assert set(answers) == {200}
+    assert 1 <= model_server.calls - before <= 1 + time.monotonic() - started
 
 
 def unit(images: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:

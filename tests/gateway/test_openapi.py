@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -46,6 +47,34 @@ def test_every_answer_in_json_has_an_example_for_each_of_its_fields() -> None:
         and "$ref" not in json.dumps(field.get("items", {}))
     ]
     assert without == []
+
+
+def documented(path: str, method: str, status: str) -> set[str]:
+    schema = json.loads(described())
+    headers = schema["paths"][path][method]["responses"][status]["headers"]
+    for one in headers.values():
+        *_, name = one["$ref"].split("/")
+        assert schema["components"]["headers"][name]["description"]
+    return set(headers)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "content_type"),
+    [
+        ("/api/v1/predict_breed", photo(), "image/png"),
+        ("/api/v1/models/{model}/explain", photo(), "image/png"),
+        ("/v1/models/{model}:predict", b'{"signature_name": "describe", "instances": [0]}', "application/json"),
+    ],
+)
+def test_the_headers_of_an_answer_are_those_of_the_description(
+    start: Callable[..., httpx.Client], path: str, body: bytes, content_type: str
+) -> None:
+    client = start(rate_limit="1/minute")
+    own = {"X-Request-ID", "X-Model-Version", "Server-Timing", "RateLimit", "RateLimit-Policy", "Retry-After"}
+    for status in ("200", "429"):
+        answer = client.post(path.format(model="colours"), content=body, headers={"content-type": content_type})
+        assert answer.status_code == int(status)
+        assert documented(path, "post", status) == {name for name in own if name in answer.headers}
 
 
 def test_every_error_is_documented_with_its_code_and_an_example() -> None:

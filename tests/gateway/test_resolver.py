@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 
 from gateway.backend import GrpcBackend, Selector, ServableNotFound
 from gateway.channel import Connection
 from gateway.deadline import Deadline
 from gateway.errors import NotReady
-from gateway.resolver import SWITCH_ATTEMPTS, ContractResolver, Served
-from tests.colour_server import ColourServer
+from gateway.resolver import RELOAD_SECONDS, SWITCH_ATTEMPTS, ContractResolver, Served
+from tests.colour_server import ColourModel, ColourServer
+from tests.gateway.conftest import photo
+from tests.gateway.processes import until
 
 NEWEST = Selector()
 
@@ -57,3 +62,54 @@ def test_a_version_that_is_always_gone_is_looked_up_once_for_each_time_it_is_ask
     asyncio.run(answered())
     assert asked == SWITCH_ATTEMPTS
     assert model_server.calls == 2 * asked  # a look-up is two calls
+
+
+def test_no_answer_has_the_labels_of_the_model_that_had_its_number_before(model_server: ColourServer) -> None:
+    orders = list(itertools.permutations(("red", "green", "blue")))
+
+    async def ask(served: Served) -> tuple[tuple[str, ...], int]:
+        """The labels that the gateway would use, and the place of the best score for a red image."""
+        contract = served.checked_contract()
+        [model] = model_server.models["colours"].values()
+        assert isinstance(model, ColourModel)
+        return contract.labels, model.labels.index("red")
+
+    async def answers() -> None:
+        async with resolving(model_server, refresh_seconds=1) as resolver:
+            for turn in range(60):
+                model_server.models["colours"] = {1: ColourModel(orders[turn % len(orders)])}
+                asked = (resolver.answered("colours", NEWEST, Deadline.after(20), ask) for _ in range(4))
+                for labels, best in await asyncio.gather(*asked):
+                    assert labels[best] == "red"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gateway.resolver.RELOAD_SECONDS", 0.0)  # the model server of this test needs no time for it
+        asyncio.run(answers())
+
+
+def test_an_idle_gateway_does_not_answer_with_what_it_read_before_the_number_was_used_again(
+    start: Callable[..., httpx.Client], model_server: ColourServer
+) -> None:
+    gateway = start(model_refresh_seconds=60)
+    assert gateway.post("/api/v1/predict_breed", content=photo()).json()["breed"] == "red"
+    model_server.models["colours"] = {1: ColourModel(("blue", "red", "green"))}
+    read = time.monotonic()
+    until(lambda: time.monotonic() - read > RELOAD_SECONDS)
+    assert gateway.post("/api/v1/predict_breed", content=photo()).json()["breed"] == "red"
+    model_server.models["colours"] = {1: ColourModel(("blue", "green"))}
+    until(lambda: time.monotonic() - read > 3 * RELOAD_SECONDS)
+    assert gateway.post("/api/v1/predict_breed", content=photo("blue")).json()["breed"] == "blue"
+
+
+def test_an_answer_is_given_although_nothing_can_be_looked_up_for_a_moment(model_server: ColourServer) -> None:
+    async def ask(_: Served) -> str:
+        model_server.stalled.set()
+        return "answer"
+
+    async def answered() -> str:
+        async with resolving(model_server, refresh_seconds=60) as resolver:
+            return await resolver.answered("colours", NEWEST, Deadline.after(1), ask)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gateway.resolver.RELOAD_SECONDS", 0.0)
+        assert asyncio.run(answered()) == "answer"

@@ -9,6 +9,7 @@ import sys
 import threading
 
 import httpx
+import psutil
 import pytest
 
 from tests.colour_server import ColourServer
@@ -87,8 +88,44 @@ def test_a_port_in_use_is_an_exit_status_of_its_own(model_server: ColourServer) 
             check=False,
         )
     assert done.returncode != 0
-    assert "address already in use" in done.stderr
+    assert "Address already in use" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 on loopback")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_address_of_all_networks_takes_both_families_and_tells_them_apart(
+    model_server: ColourServer, workers: str
+) -> None:
+    with gateway_process(
+        model_server.address, HOST="::", WORKERS=workers, TRUSTED_PROXIES="127.0.0.0/8", RATE_LIMIT="1/hour"
+    ) as (client, _):
+        port = client.base_url.port
+        assert httpx.get(f"http://[::1]:{port}/healthz").status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+        # A proxy on IPv4 is believed although it comes to a socket of IPv6: each of its clients has a limit of its own.
+        for number in range(4):
+            forwarded = {"x-forwarded-for": f"192.0.2.{number}"}
+            assert httpx.get(f"http://127.0.0.1:{port}/api/v1/models", headers=forwarded).status_code == 200
+
+
+def test_workers_whose_parent_is_killed_stop_so_that_the_address_can_be_used_again(model_server: ColourServer) -> None:
+    with gateway_process(model_server.address, WORKERS="2", SHUTDOWN_DELAY_SECONDS="30") as (client, running):
+        workers = psutil.Process(running.pid).children(recursive=True)
+        running.kill()
+        running.wait(10)
+        _, left = psutil.wait_procs(workers, timeout=20)
+        assert left == []
+        with socket.create_server((client.base_url.host, client.base_url.port or 80)):
+            pass
 
 
 @pytest.mark.parametrize(("trusted", "last"), [("127.0.0.0/8", 200), ("", 429)], ids=["trusted", "not trusted"])

@@ -1,14 +1,16 @@
-"""Requests that share a batch: they are joined, and one fails alone."""
+"""Requests that share a batch: they are joined, and fail together."""
 
 from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
 
 from modelserver.batching import Scheduler
 from modelserver.config import Batching
@@ -59,24 +61,29 @@ def test_versions_do_not_share_a_batch(batching: Server) -> None:
     assert cards == [[b"1"], [b"2"]] * 4
 
 
-def test_a_request_that_fails_inside_the_model_fails_alone(batching: Server) -> None:
-    predict = batching.client.prediction.Predict
+def joined_calls(server: Server, messages: list[predict_pb2.PredictRequest]) -> list[Any]:
+    """Calls that wait at the same time; the batching server takes up to 8 rows, 0.2 s after the first."""
+    return [server.client.prediction.Predict.future(message, timeout=DEADLINE_SECONDS) for message in messages]
+
+
+def test_a_request_that_fails_inside_the_model_fails_all_that_share_its_batch(batching: Server) -> None:
     photos = [jpeg(), b"no photo", jpeg(), jpeg()]
-    calls = [
-        predict.future(
-            request("demo", "encoded", {"image_bytes": np.array([photo], dtype=object)}), timeout=DEADLINE_SECONDS
-        )
-        for photo in photos
-    ]
-    codes = [call.code() for call in calls]
-    ok = grpc.StatusCode.OK
-    assert codes == [ok, grpc.StatusCode.INVALID_ARGUMENT, ok, ok]
+    calls = joined_calls(
+        batching,
+        [request("demo", "encoded", {"image_bytes": np.array([photo], dtype=object)}) for photo in photos],
+    )
+    assert [call.code() for call in calls] == [grpc.StatusCode.INVALID_ARGUMENT] * 4
+    [words] = {call.details() for call in calls}
+    assert "Unknown image file format. One of JPEG, PNG, GIF, BMP" in words
+    good = request("demo", "encoded", {"image_bytes": np.array([jpeg()], dtype=object)})
+    assert joined_calls(batching, [good])[0].code() is grpc.StatusCode.OK
 
 
-def test_requests_of_different_shape_at_the_same_time_are_all_answered(batching: Server) -> None:
-    predict = batching.client.prediction.Predict
-    calls = [predict.future(request("demo", "batch", rows(width)), timeout=DEADLINE_SECONDS) for width in (2, 3, 2, 5)]
-    assert [tf.make_ndarray(call.result().outputs["sum"]).tolist() for call in calls] == [[2], [3], [2], [5]]
+def test_requests_of_different_shape_in_one_batch_all_fail(batching: Server) -> None:
+    calls = joined_calls(batching, [request("demo", "batch", rows(width)) for width in (2, 3, 2, 5)])
+    assert [call.code() for call in calls] == [grpc.StatusCode.FAILED_PRECONDITION] * 4
+    [words] = {call.details() for call in calls}
+    assert words.startswith("Tensors with name 'batch_x:0' from different tasks have different shapes and padding is")
 
 
 def test_a_request_larger_than_what_runs_at_once_is_split_and_its_answer_is_whole() -> None:
@@ -87,7 +94,7 @@ def test_a_request_larger_than_what_runs_at_once_is_split_and_its_answer_is_whol
         return [values * 2]
 
     scheduler = Scheduler(Batching(max_batch_size=64, execution_size=3, threads=1))
-    [answer] = scheduler.run(run, [np.arange(8)])
+    [answer] = scheduler.run(run, [np.arange(8)], ["x:0"])
     assert answer.tolist() == [0, 2, 4, 6, 8, 10, 12, 14]
     assert sizes == [3, 3, 2]
 
@@ -107,7 +114,7 @@ def test_a_request_whose_first_part_fails_is_answered_when_its_other_parts_are_d
 
     scheduler = Scheduler(Batching(max_batch_size=64, execution_size=2, threads=2))
     with pytest.raises(ServingError, match="the first part fails"):
-        scheduler.run(run, [np.arange(6)])
+        scheduler.run(run, [np.arange(6)], ["x:0"])
     assert sorted(ended) == [2, 4]
 
 
@@ -118,15 +125,15 @@ def test_a_request_larger_than_the_whole_queue_is_refused_and_the_next_one_is_an
     scheduler = Scheduler(Batching(max_batch_size=64, execution_size=2, max_enqueued_batches=2, threads=1))
     for _ in range(2):
         with pytest.raises(ServingError, match="queue to which this task was submitted is full"):
-            scheduler.run(run, [np.arange(5)])
-        [answer] = scheduler.run(run, [np.arange(4)])
+            scheduler.run(run, [np.arange(5)], ["x:0"])
+        [answer] = scheduler.run(run, [np.arange(4)], ["x:0"])
         assert answer.tolist() == [0, 1, 2, 3]
 
 
 def test_an_output_without_a_row_for_each_input_row_is_an_error() -> None:
     scheduler = Scheduler(Batching(threads=1))
     with pytest.raises(ServingError, match="0th dimension"):
-        scheduler.run(lambda values: [values[:1]], [np.arange(2)])
+        scheduler.run(lambda values: [values[:1]], [np.arange(2)], ["x:0"])
 
 
 def test_a_request_larger_than_a_batch_is_refused(batching: Server) -> None:

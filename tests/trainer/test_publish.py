@@ -1,8 +1,9 @@
 """Versions on disk, and the labels of a model server that polls its configuration."""
 
 import argparse
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
 
@@ -178,6 +179,53 @@ def test_publish_refuses_a_model_that_a_server_could_not_answer_with(tmp_path: P
         run_publish(saved_model(tmp_path / "a", tag="train"), tmp_path / "models")
     with pytest.raises(TrainerError, match="no signature"):
         run_publish(saved_model(tmp_path / "b", signatures=("__saved_model_init_op",)), tmp_path / "models")
+
+
+def link_out(made: Path) -> None:
+    (made.parent / "secret").write_text("secret")
+    (made / "assets").mkdir()
+    (made / "assets" / "labels.txt").symlink_to(made.parent / "secret")
+
+
+def link_folder(made: Path) -> None:
+    (made / "assets").symlink_to(made)
+
+
+def hang(made: Path) -> None:
+    os.mkfifo(made / "pipe")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (link_out, r"link, assets/labels.txt, that leads out of it"),
+        (lambda made: (made / "assets").symlink_to("/etc"), "link, assets, that leads out"),
+        (lambda made: (made / "gone").symlink_to("nowhere"), "link, gone,"),
+        (link_folder, "link, assets,"),
+        (hang, "pipe, which is neither a file nor a folder"),
+        (lambda made: (made / "variables" / "variables.index").chmod(0o600), "which not everybody may read"),
+        (lambda made: (made / "variables").chmod(0o700), "which not everybody may read"),
+    ],
+)
+def test_publish_refuses_links_that_lead_out_and_files_that_are_private(
+    tmp_path: Path, change: Callable[[Path], object], message: str
+) -> None:
+    made = saved_model(tmp_path / "made")
+    change(made)
+    with pytest.raises(TrainerError, match=message):
+        run_publish(made, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def test_publish_takes_links_to_files_in_the_folder_and_a_folder_that_is_private_itself(tmp_path: Path) -> None:
+    made = saved_model(tmp_path / "made")
+    (made / "variables" / "again").symlink_to("variables.index")
+    made.chmod(0o700)
+    assert run_publish(made, tmp_path / "models") == 0
+    version = tmp_path / "models/dogs/1"
+    assert (version / "variables/again").read_text() == "weights"
+    assert not (version / "variables/again").is_symlink()
+    assert version.stat().st_mode & 0o055 == 0o055
 
 
 class PollingServer(

@@ -1,0 +1,70 @@
+"""The forms in which the address of the model server may be given."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "xds:")
+"""Of gRPC, for addresses that it looks up itself."""
+
+HOST_AND_PORT = re.compile(r"(\[[^\[\]\s/]+\]|[^:,/\s\[\]]+):(\d{1,5})")
+PORT = 8500
+"""TensorFlow Serving's default for gRPC; 8501 is its REST interface."""
+
+
+def check_target(target: str) -> None:
+    """Check the address of a model server, so that a mistake is found at start and not by the first request.
+
+    Args:
+        target: ``host:port``, several of them separated by commas, or an address with one of gRPC's schemes.
+
+    Raises:
+        ValueError: It is none of these; the message says what to write instead, as far as that can be known.
+    """
+    if target.startswith(("unix:", "unix-abstract:", "xds:")):
+        if not target.partition(":")[2].strip("/"):
+            raise ValueError(f"{target!r} names nothing after its scheme")
+        return
+    if target.startswith(SCHEMES):
+        scheme, _, rest = target.partition(":")
+        authority = re.match(r"//[^/]*/", rest)
+        listed = rest[authority.end() :] if authority else rest
+        for host in listed.split(","):
+            _check_host(host, f"{scheme}:{authority[0] if authority else ''}")
+        return
+    hosts = [part.strip() for part in target.split(",") if part.strip()]
+    if not hosts:
+        raise ValueError(f"must be host:port, such as 127.0.0.1:{PORT}")
+    for host in hosts:
+        _check_host(host)
+
+
+def _check_host(host: str, prefix: str = "") -> None:
+    """Check one ``host:port``; `prefix` is what stands before it and belongs into a suggestion."""
+    match = HOST_AND_PORT.fullmatch(host)
+    if match is not None and 0 < int(match[2]) < 2**16:
+        return
+    if match is not None:
+        raise ValueError(f"{host!r}: a port is a number from 1 to 65535")
+    scheme, mark, rest = host.partition("://")
+    plain = (rest if mark else host).split("/")[0]
+    if HOST_AND_PORT.fullmatch(plain):
+        right = plain
+    elif (bare := re.fullmatch(r"(.+):(\d{4,5})", plain)) and _is_ipv6(bare[1]):
+        right = f"[{bare[1]}]:{bare[2]}"  # ::1:8500 is an address too, but hardly what was meant
+    elif _is_ipv6(plain.strip("[]")):
+        right = f"[{plain.strip('[]')}]:{PORT}"
+    else:
+        right = f"{plain.rstrip(':')}:{PORT}" if re.fullmatch(r"[^:,\s\[\]]+:?", plain) else f"host:{PORT}"
+    where = "must be the gRPC address, without http:// or grpc:// and without a path" if mark else "must be host:port"
+    encrypted = "; see serving_tls for encryption" if scheme in ("https", "grpcs") else ""
+    raise ValueError(f"{where}: {prefix}{right} instead of {prefix}{host}{encrypted}")
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True

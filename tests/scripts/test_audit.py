@@ -1,0 +1,49 @@
+"""What the audit of the pinned packages says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from scripts import audit
+from tests.conftest import ROOT
+
+GOOD = {"name": "good", "version": "1.0", "vulns": []}
+BAD = {"name": "bad", "version": "2.0", "vulns": [{"id": "CVE-1", "fix_versions": ["2.1"], "aliases": []}]}
+SKIPPED = {"name": "odd", "skip_reason": "not found"}
+
+
+def test_every_lock_file_is_audited() -> None:
+    assert [file.relative_to(ROOT).as_posix() for file in audit.lock_files()] == [
+        "requirements/dev.txt",
+        "requirements/gateway.txt",
+        "requirements/trainer.txt",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("packages", "status", "said"),
+    [
+        ([GOOD], 0, "1 packages of requirements/dev.txt requirements/gateway.txt requirements/trainer.txt"),
+        ([GOOD, BAD, BAD], 1, "bad 2.0: CVE-1, fixed in 2.1\n"),
+        ([GOOD, SKIPPED], 0, "NOT AUDITED: no advisories could be read for odd"),
+        ([SKIPPED], 0, "NOT AUDITED: no advisories could be reached from here"),
+        (None, 0, "NOT AUDITED: no advisories could be reached from here"),
+    ],
+)
+def test_what_is_vulnerable_fails_and_what_could_not_be_looked_up_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], packages: object, status: int, said: str
+) -> None:
+    printed = "no connection" if packages is None else json.dumps({"dependencies": packages})
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        assert [one for one in command if one.startswith("--requirement=")] == [
+            f"--requirement={file}" for file in audit.lock_files()
+        ]
+        return subprocess.CompletedProcess(command, 1, printed, "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert audit.main() == status
+    assert said in "".join(capsys.readouterr())
