@@ -183,7 +183,7 @@ def _decoded(
     data = join_pieces(upload)
     try:
         if contract.input_kind == "encoded":
-            return images.reencode_image(data, max_pixels=max_pixels)
+            return images.rewrite_image(data, max_pixels=max_pixels)
         return _scaled(contract, images.decode_image(data, contract.target, max_pixels=max_pixels))
     except images.ImageError as error:
         return image_error(error)

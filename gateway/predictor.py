@@ -16,7 +16,6 @@ from gateway.classifier import image_error
 from gateway.contract import DEFAULT_SIGNATURE, EXPLAIN, PIXELS
 from gateway.deadline import Deadline
 from gateway.decoding import Decoders
-from gateway.images import check_pixels, open_image
 from gateway.pb.serving_pb2 import DataType, SignatureDef, Tensor
 from gateway.resolver import ContractResolver, Served
 from gateway.settings import Settings
@@ -25,10 +24,6 @@ from gateway.tensors import Array, TensorError, Wire, array_of, wire_of
 
 MAX_OUTPUT_ELEMENTS = 2**26
 """Values of one output that are read: more than an answer of `backend.MAX_MESSAGE_BYTES` can hold as floats."""
-
-SENT_AS_THEY_CAME = ("JPEG", "PNG")
-"""Formats that decoders agree on. An image of another, or one too large for a request even alone, is sent as the JPEG
-that `images.reencode_image` makes of it."""
 
 OF_IMAGES = (PIXELS, DEFAULT_SIGNATURE, EXPLAIN)
 """Signatures of a model with a card that take images, one a row."""
@@ -208,19 +203,10 @@ def takes_encoded_images(served: Served, key: str) -> bool:
 
 
 def _checked_images(encoded: Array, max_pixels: int) -> Array:
-    """The images as the model server can decode them; one that it cannot would fail the whole batch it shares."""
+    """The images as files that every model server can decode; one that it cannot fails the whole batch it shares."""
     checked = np.empty(encoded.size, np.object_)
-    checked[:] = [_checked_image(one, max_pixels) for one in encoded.ravel().tolist()]
+    checked[:] = [images.rewrite_image(one, max_pixels=max_pixels) for one in encoded.ravel().tolist()]
     return checked.reshape(encoded.shape)
-
-
-def _checked_image(data: bytes, max_pixels: int) -> bytes:
-    name, picture, _ = open_image(data, max_pixels)
-    check_pixels(picture.size, max_pixels)  # the server decodes a JPEG at its full size
-    if name not in SENT_AS_THEY_CAME or len(data) > MAX_REQUEST_BYTES:
-        return images.reencode_image(data, max_pixels=max_pixels)
-    images.decode_image(data, images.Target(8, 8, "squash"), max_pixels=max_pixels)
-    return data
 
 
 def _joined(served: Served, answers: Sequence[Mapping[str, Array]], rows: Sequence[int]) -> Mapping[str, Array]:

@@ -27,7 +27,7 @@ from gateway.images import (
     Target,
     UnsupportedImage,
     decode_image,
-    reencode_image,
+    rewrite_image,
 )
 from gateway.images import formats as image_formats
 
@@ -610,7 +610,7 @@ def test_a_reencoded_image_is_an_upright_baseline_jpeg_of_bounded_size(
     exif[0x0112] = 6
     buffer = io.BytesIO()
     Image.new("RGB", size[::-1], (200, 30, 60)).save(buffer, "WebP" if max(size) < 9000 else "PNG", exif=exif)
-    with Image.open(io.BytesIO(reencode_image(buffer.getvalue()))) as made:
+    with Image.open(io.BytesIO(rewrite_image(buffer.getvalue()))) as made:
         assert (made.format, made.mode, made.size) == ("JPEG", "RGB", expected)
         assert "exif" not in made.info
         assert np.abs(np.asarray(made).reshape(-1, 3).mean(axis=0) - (200, 30, 60)).max() < 3
@@ -618,4 +618,4 @@ def test_a_reencoded_image_is_an_upright_baseline_jpeg_of_bounded_size(
 
 def test_what_cannot_be_decoded_cannot_be_reencoded() -> None:
     with pytest.raises(UnsupportedImage):
-        reencode_image(b"no image")
+        rewrite_image(b"no image")
