@@ -27,7 +27,7 @@ _HEVC: Final = frozenset({b"hvc1", b"hev1"})
 _DERIVED: Final = frozenset({b"grid", b"iden"})  # made of other items, which `dimg` names: ISO 23008-12, section 6.6
 _MAX_BOXES: Final = 1000  # in one box; libheif allows 1,000 items in a file too
 _MAX_EXTENTS: Final = 32  # of one item, as libheif has it
-_MAX_DEPTH: Final = 3
+_MAX_STEPS: Final = 3
 # How many times the pixels of the image its parts may have. A tile may reach over the right and the bottom edge, and
 # transparency is an image of its own.
 _MAX_OVERLAP: Final = 4
@@ -104,11 +104,10 @@ def open_heic(data: bytes, max_pixels: int, bytes_per_pixel: float) -> _HeicPict
         InvalidImage: The boxes are broken, or the parts have far more pixels than the image.
     """
     meta = _read_meta(data)
-    if meta.primary is None:
+    if meta.primary not in meta.types:
         raise InvalidImage("The HEIC image names no primary image.")
-    images = list(_coded(meta, meta.primary, _MAX_DEPTH))
-    other = next((meta.types.get(item, b"") for item in images if meta.types.get(item) not in _HEVC), None)
-    if other is not None:
+    images = _coded(meta, meta.primary)
+    if any(meta.types.get(item) not in _HEVC for item in images):
         raise UnsupportedImage("A HEIF image that is not coded with HEVC is not accepted: send it as JPEG.")
 
     size = _size(data, meta, meta.primary)
@@ -117,7 +116,7 @@ def open_heic(data: bytes, max_pixels: int, bytes_per_pixel: float) -> _HeicPict
     ]
     costs = [_bytes_per_pixel(data, meta, item, transparent=bool(masks)) for item in set(images)]
     check_pixels(size, max_pixels, max([bytes_per_pixel, *costs]))
-    coded = images + [item for mask in masks for item in _coded(meta, mask, _MAX_DEPTH)]
+    coded = images + [item for mask in masks for item in _coded(meta, mask)]
     pixels = sum(width * height for width, height in (_size(data, meta, item) for item in coded))
     if pixels > _MAX_OVERLAP * size[0] * size[1] + _SMALL_PIXELS:
         raise InvalidImage(
@@ -126,15 +125,18 @@ def open_heic(data: bytes, max_pixels: int, bytes_per_pixel: float) -> _HeicPict
     return _HeicPicture(data)
 
 
-def _coded(meta: _Meta, item: int, depth: int) -> Iterator[int]:
-    """The coded items that an item is made of, as often as they are used."""
-    if meta.types.get(item) not in _DERIVED:
-        yield item
-    elif not depth:
-        raise InvalidImage("The HEIC image is derived from others in too many steps.")
-    else:
-        for part in meta.parts.get(item, ()):
-            yield from _coded(meta, part, depth - 1)
+def _coded(meta: _Meta, item: int) -> list[int]:
+    """The coded items that an item is made of, as often as they are used: itself, or the tiles of a grid."""
+    for _ in range(_MAX_STEPS):
+        parts = meta.parts.get(item, [])
+        if meta.types.get(item) == b"grid":
+            if any(meta.types.get(part) in _DERIVED for part in parts):
+                raise UnsupportedImage("A HEIF image whose tiles are made of tiles is not accepted: send it as JPEG.")
+            return parts
+        if meta.types.get(item) != b"iden" or not parts:
+            return [item]
+        item = parts[0]
+    raise InvalidImage("The HEIC image is derived from others in too many steps.")
 
 
 def _size(data: bytes, meta: _Meta, item: int) -> tuple[int, int]:

@@ -1,11 +1,15 @@
 """Any accepted image as a PNG that every decoder reads, for models that take encoded images.
 
 A model server fails a whole batch when it cannot decode one image of it, and its decoders refuse files that Pillow
-accepts, and the other way round. So what is sent is not the file that came but one made of its pixels.
+accepts. So what is sent is never the file that came, but one made of its pixels.
 """
 
-import io
+import struct
+import zlib
 from typing import Final
+
+import numpy as np
+import numpy.typing as npt
 
 from gateway.images.decode import fit_picture, seen_size
 from gateway.images.formats import open_image
@@ -13,9 +17,7 @@ from gateway.images.limits import DEFAULT_MAX_PIXELS
 from gateway.images.target import Target
 
 MAX_SIDE: Final = 1024
-"""The most pixels of a side. Published image classifiers take 224 to 600."""
-
-_COMPRESS_LEVEL: Final = 1
+"""The most pixels of a side. Published image classifiers take 224 to 600, so none of them sees a difference."""
 
 
 def rewrite_image(
@@ -29,7 +31,8 @@ def rewrite_image(
         max_pixels: As in `gateway.images.decode_image`.
 
     Returns:
-        A PNG file: upright, RGB with 8 bits, not interlaced, without metadata.
+        A PNG file: upright, RGB with 8 bits, not interlaced, without metadata. Its size is that of the pixels, at most
+        3 MB with the usual ``max_side``.
 
     Raises:
         UnsupportedImage, InvalidImage, ImageTooLarge: As `gateway.images.decode_image` raises them.
@@ -38,6 +41,22 @@ def rewrite_image(
     width, height = seen_size(picture)
     scale = min(1.0, max_side / max(width, height))
     target = Target(max(1, round(height * scale)), max(1, round(width * scale)), "squash")
-    file = io.BytesIO()
-    fit_picture(name, picture, target).save(file, "PNG", compress_level=_COMPRESS_LEVEL)
-    return file.getvalue()
+    return _png(np.asarray(fit_picture(name, picture, target)))
+
+
+def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Pixels (height, width, 3) as a PNG (ISO 15948) whose rows are stored and not compressed.
+
+    For a photo of 500 x 375 pixels this takes 0.6 ms, and 1 ms in TensorFlow's decoder, for 563 kB. Compression level 1
+    takes 19 ms and 8 ms for 348 kB, and the message does not leave the machine or its network.
+    """
+    height, width, _ = pixels.shape
+    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row starts with its filter: 0 is none
+    rows[:, 1:] = pixels.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB, not interlaced
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.data, 0)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        part
+        for kind, body in chunks
+        for part in (struct.pack(">I", len(body)), kind, body, struct.pack(">I", zlib.crc32(body, zlib.crc32(kind))))
+    )
