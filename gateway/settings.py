@@ -171,8 +171,8 @@ class Settings(BaseSettings):
         DEFAULT_MAX_PIXELS,
         ge=1,
         description=(
-            "Most pixels of an image, checked before it is decoded; a baseline JPEG may have 8 times as many, a "
-            "progressive one twice."
+            "Most pixels of an image in the costliest format, WebP, checked before it is decoded. PNG, GIF and BMP may "
+            "have twice as many, HEIC three times, baseline JPEG 15 times."
         ),
     )
     max_top_k: int = Field(1000, ge=1, description="Largest top_k.")

@@ -1,16 +1,10 @@
 """Encoded bytes to pixels: the one preprocessing that training and serving share.
 
-:func:`decode_image` turns any bytes into the uint8 RGB array that a model takes, or raises an :class:`ImageError`.
-
 What it decides, so that a model learns from exactly what it is served:
 
-* **Formats.** JPEG (and MPO, the JPEG that phones and 3D cameras write), PNG, GIF, BMP and WebP. TIFF and AVIF are
-  refused: libtiff has the longest record of memory errors of all of Pillow's decoders, and an AVIF's video frame can be
-  much larger than its header says, so neither keeps the promise that memory is bounded before anything is decoded.
-  HEIC is read where the extra `heic` is installed (see `gateway.heic`); RAW and the rest need decoders that Pillow has
-  not.
+* **Formats.** Those of `gateway.images.formats`, recognised by their first bytes.
 * **First frame** of an animation.
-* **Orientation** of EXIF is applied; what cannot be read of EXIF is ignored.
+* **Orientation** of EXIF is applied; broken EXIF is ignored.
 * **Transparency** is composited over white, as a page shows it. The bars of ``fit="pad"`` are black.
 * **Colour profiles** are not applied: nearly all photos are sRGB, and the others (Display P3, Adobe RGB) differ from it
   by less than what augmentation does to colours.
@@ -21,52 +15,14 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, JpegImagePlugin
+from PIL import Image
 
-from gateway.images.formats import check_pixels, open_image, reading
-from gateway.images.target import DEFAULT_MAX_PIXELS, Interpolation, Target, placement
-
-
-def decode_image(
-    data: bytes | bytearray | memoryview, target: Target, *, max_pixels: int = DEFAULT_MAX_PIXELS
-) -> npt.NDArray[np.uint8]:
-    """Decode an image, turn it upright, and fit it to a model's input.
-
-    Args:
-        data: The encoded image.
-        target: The wanted size, and how to get there.
-        max_pixels: The most pixels that are decoded into memory. See :data:`DEFAULT_MAX_PIXELS` for JPEG.
-
-    Returns:
-        uint8 (target.height, target.width, 3), RGB, C-contiguous and read-only.
-
-    Raises:
-        UnsupportedImage: The format is not one of :data:`ACCEPTED_FORMATS`.
-        InvalidImage: The image is empty, truncated or corrupt.
-        ImageTooLarge: The image has more pixels than ``max_pixels`` allows.
-    """
-    name, picture, orientation = open_image(bytes(data), max_pixels)  # bytes of bytes is no copy
-    upright = (target.width, target.height)
-    wanted = upright[::-1] if orientation in _SIDEWAYS else upright
-
-    size, box = placement(picture.size, wanted, target.fit)
-    scale = _draft(picture, size, box) if target.interpolation != "nearest" else 1
-    check_pixels(picture.size, max_pixels)
-    with reading(name):
-        picture.load()
-        plain = _plain(picture)
-    left, top, right, bottom = box
-    part = (left / scale, top / scale, right / scale, bottom / scale)
-    resized = plain.resize(size, _FILTERS[target.interpolation], part, _REDUCING_GAP)
-    return np.asarray(_finished(resized, orientation, upright))
-
-
-def upright_size(data: bytes, max_pixels: int) -> tuple[int, int]:
-    """Width and height of an image as it is meant to be seen; errors as of :func:`decode_image`."""
-    _, picture, orientation = open_image(data, max_pixels)
-    width, height = picture.size
-    return (height, width) if orientation in _SIDEWAYS else (width, height)
-
+from gateway.images.bands import has_transparency, opaque, shrunk
+from gateway.images.errors import decoder_errors
+from gateway.images.formats import open_image
+from gateway.images.limits import DEFAULT_MAX_PIXELS
+from gateway.images.picture import Picture
+from gateway.images.target import Interpolation, Target, placement
 
 _FILTERS: Final[dict[Interpolation, Image.Resampling]] = {
     "nearest": Image.Resampling.NEAREST,
@@ -74,10 +30,9 @@ _FILTERS: Final[dict[Interpolation, Image.Resampling]] = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-# Shrinks by whole numbers first. It bounds the resize, too: without it the first of its two passes makes an image of
-# 224 columns and every row of a photo that is one pixel wide and 50 million high.
+# Shrinks by whole numbers first, to three times the wanted size. It bounds the resize, too: without it the first of its
+# two passes makes an image of 224 columns and every row of a photo that is one pixel wide and 50 million high.
 _REDUCING_GAP: Final = 3.0
-_BACKGROUND: Final = (255, 255, 255)
 _BAR: Final = (0, 0, 0)
 
 # What turns the stored image upright, by its EXIF orientation.
@@ -93,43 +48,80 @@ _UPRIGHT: Final = {
 _SIDEWAYS: Final = frozenset({5, 6, 7, 8})
 
 
-def _draft(picture: ImageFile.ImageFile, size: tuple[int, int], box: tuple[float, float, float, float]) -> int:
-    """Sets a JPEG to be decoded at a part of its size, and gives the divisor."""
-    if not isinstance(picture, JpegImagePlugin.JpegImageFile):
-        return 1
+def decode_image(
+    data: bytes | bytearray | memoryview, target: Target, *, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> npt.NDArray[np.uint8]:
+    """Decode an image, turn it upright, and fit it to a model's input.
+
+    Args:
+        data: The encoded image.
+        target: The wanted size, and how to get there.
+        max_pixels: The most pixels of an image in the costliest format: see `DEFAULT_MAX_PIXELS`. An image over the
+            limit is refused by its header, which takes well under a millisecond.
+
+    Returns:
+        uint8 (target.height, target.width, 3), RGB, C-contiguous and read-only.
+
+    Raises:
+        UnsupportedImage: The format is not one of `ACCEPTED_FORMATS`.
+        InvalidImage: The image is empty, truncated, corrupt or takes far more memory than its size justifies.
+        ImageTooLarge: The image has more pixels than ``max_pixels`` allows. Only this error can go away with a higher
+            ``max_pixels``.
+    """
+    name, picture = open_image(bytes(data), max_pixels)  # bytes of bytes is no copy
+    return np.asarray(fit_picture(name, picture, target))
+
+
+def upright_size(data: bytes | bytearray | memoryview, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
+    """Width and height of an image as it is meant to be seen, by its header; errors as of `decode_image`."""
+    _, picture = open_image(bytes(data), max_pixels)
+    return seen_size(picture)
+
+
+def seen_size(picture: Picture) -> tuple[int, int]:
+    """Width and height with the orientation applied."""
+    width, height = picture.size
+    return (height, width) if picture.orientation in _SIDEWAYS else (width, height)
+
+
+def fit_picture(name: str, picture: Picture, target: Target) -> Image.Image:
+    """Decode an opened image and fit it, as `decode_image` does.
+
+    Args:
+        name: Its format.
+        picture: What `open_image` gave.
+        target: The wanted size, and how to get there.
+
+    Returns:
+        Mode RGB, of the target's size.
+
+    Raises:
+        InvalidImage, ImageTooLarge: As `decode_image`.
+    """
+    upright = (target.width, target.height)
+    wanted = upright[::-1] if picture.orientation in _SIDEWAYS else upright
+    size, box = placement(picture.size, wanted, target.fit)
     shrink = min((box[2] - box[0]) / size[0], (box[3] - box[1]) / size[1])
-    divisor = next(divisor for divisor in (8, 4, 2, 1) if shrink >= 2 * divisor or divisor == 1)
-    if divisor > 1:
-        picture.draft(None, (picture.width // divisor, picture.height // divisor))
-    return divisor
+    if target.interpolation == "nearest":
+        shrink = 1.0  # takes single pixels, not means
+
+    with decoder_errors(name):
+        image, divisor = picture.load(shrink)
+        if image.mode not in ("L", "RGB") or has_transparency(image):
+            factor = max(1, int(shrink / divisor / 2))
+            image, divisor = _opaque(image, factor), divisor * factor
+        left, top, right, bottom = box
+        part = (left / divisor, top / divisor, right / divisor, bottom / divisor)
+        resized = image.resize(size, _FILTERS[target.interpolation], part, _REDUCING_GAP)
+    return _finished(resized, picture.orientation, upright)
 
 
-def _plain(picture: Image.Image) -> Image.Image:
-    """The picture in a mode that can be resized: L, RGB, LA or RGBA."""
-    if picture.mode.startswith("I;16"):
-        return _eight_bits(picture)
-    if picture.mode in ("1", "L", "P", "RGB") and isinstance(picture.info.get("transparency"), int | bytes | tuple):
-        return picture.convert("RGBA")
-    if picture.mode in ("L", "RGB", "LA", "RGBA"):
-        return picture
-    return picture.convert("L" if picture.mode == "1" else "RGB")
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """16-bit grey, with the high byte kept as Pillow does for 16-bit RGB; its own conversion of grey clips."""
-    values = np.asarray(picture)
-    grey = Image.fromarray((values >> 8).astype(np.uint8))
-    transparent = picture.info.get("transparency")
-    if isinstance(transparent, int):
-        grey.putalpha(Image.fromarray(np.where(values == transparent, np.uint8(0), np.uint8(255))))
-    return grey
+def _opaque(image: Image.Image, factor: int) -> Image.Image:
+    return shrunk(image.size, lambda upper, lower: opaque(image.crop((0, upper, image.width, lower))), factor)
 
 
 def _finished(image: Image.Image, orientation: int, size: tuple[int, int]) -> Image.Image:
     """RGB, upright and with bars: done last, where the image is small."""
-    if image.mode in ("LA", "RGBA"):
-        colours = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (*_BACKGROUND, 255)), colours)
     if image.mode != "RGB":
         image = image.convert("RGB")
     if orientation in _UPRIGHT:

@@ -1,115 +1,283 @@
-"""HEIC photos, which phones make, where the extra `heic` is installed: their size before a pixel is decoded.
+"""HEIC, the photos of phones, where the extra `heic` is installed.
 
-A HEIC file says its size twice: in the container, which is what it shows, and in the parameter sets of the video codec,
-which is what its decoder allocates. Both are read here.
+Before libheif sees a file, the boxes of its ``meta`` box (ISO 14496-12 and 23008-12) are read once, for what the
+primary image consists of: its tiles, its transparency and their sizes. A few kilobytes could otherwise ask for the same
+tile a thousand times. Thumbnails, depth maps and whatever else lies beside the primary image do not count.
+
+The size inside the compressed video frame is not read: libheif refuses a frame that is not of the size that the
+container says, before it decodes it where it is larger.
 """
 
-import io
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Final
 
-from PIL import ImageFile
+from PIL import Image
+
+from gateway.images.bands import opaque, shrunk
+from gateway.images.errors import InvalidImage, UnsupportedImage
+from gateway.images.limits import check_pixels
 
 AVAILABLE: Final = find_spec("pillow_heif") is not None
 """Whether HEIC can be decoded."""
 
-# Item types of the codecs that libheif may know besides.
-_OTHER_CODECS: Final = (b"av01", b"vvc1", b"avc1", b"jpeg", b"j2k1", b"unci")
-_SPS_NAL_TYPE: Final = 33  # H.265, table 7-1
-_PROFILE_BITS: Final = 88  # profile_tier_level without the level: H.265, section 7.3.3
-_LEVEL_BITS: Final = 8
+_HEVC: Final = frozenset({b"hvc1", b"hev1"})
+_DERIVED: Final = frozenset({b"grid", b"iden"})  # made of other items, which `dimg` names: ISO 23008-12, section 6.6
+_MAX_BOXES: Final = 1000  # in one box; libheif allows 1,000 items in a file too
+_MAX_EXTENTS: Final = 32  # of one item, as libheif has it
+_MAX_STEPS: Final = 3
+# How many times the pixels of the image its parts may have. A tile may reach over the right and the bottom edge, and
+# transparency is an image of its own.
+_MAX_OVERLAP: Final = 4
+_SMALL_PIXELS: Final = 1 << 20
+# libde265 and libheif hold a copy each of the decoded samples when RGB, and A, is made of them.
+_SAMPLE_COPIES: Final = 2
+_SAMPLES_PER_PIXEL: Final = {0: 1.0, 1: 1.5, 2: 2.0, 3: 3.0}  # by chroma_format_idc: H.265, table 6-1
+_ALPHA: Final = (b"urn:mpeg:hevc:2015:auxid:1", b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha")
+
+Part = tuple[int, int]
+"""Where the content of a box starts and ends."""
 
 
-def open_heic(data: bytes) -> ImageFile.ImageFile:
-    """The primary image, its pixels yet to be decoded; the container's rotation is applied when they are."""
-    from pillow_heif import HeifImageFile
+@dataclass(slots=True)
+class _Meta:
+    """What a ``meta`` box says of its items.
 
-    picture: ImageFile.ImageFile = HeifImageFile(io.BytesIO(data))
-    return picture
-
-
-def metadata(data: bytes) -> bytes:
-    """The file's ``meta`` box (ISO 14496-12, section 8.11.1), which describes every image in it; empty without one."""
-    position = 0
-    while position + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, position)
-        if kind == b"meta":
-            return data[position : position + size] if size else data[position:]
-        if size == 1:  # a 64-bit size follows
-            (size,) = struct.unpack_from(">Q", data, position + 8)
-        if size < 8:
-            break
-        position += size
-    return b""
-
-
-def is_hevc_only(meta: bytes) -> bool:
-    """Whether HEVC, whose sizes `coded_sizes` knows, is the only codec in a ``meta`` box."""
-    return b"hvcC" in meta and not any(codec in meta for codec in _OTHER_CODECS)
-
-
-def coded_sizes(data: bytes) -> Iterator[tuple[int, int]]:
-    """Width and height that each decoder configuration (``hvcC``, ISO 14496-15, section 8.3.3) asks for.
-
-    Args:
-        data: The ``meta`` box.
-
-    Raises:
-        IndexError, struct.error: A configuration is cut off.
+    Attributes:
+        primary: The item to show.
+        types: Item to its type, such as ``hvc1``.
+        properties: All properties: kind and content.
+        owned: Item to the numbers of its properties, from 1.
+        parts: Item to those it is derived from (``dimg``).
+        auxiliary: Item to those that add to it (``auxl``): transparency, depth.
     """
-    position = data.find(b"hvcC")
-    while position >= 0:
-        position += 4
-        arrays, at = data[position + 22], position + 23
-        for _ in range(arrays):
-            kind, count = struct.unpack_from(">BH", data, at)
-            at += 3
-            for _ in range(count):
-                (length,) = struct.unpack_from(">H", data, at)
-                if kind & 0x3F == _SPS_NAL_TYPE:
-                    yield _sps_size(data[at + 2 : at + 2 + length])
-                at += 2 + length
-        position = data.find(b"hvcC", position)
+
+    primary: int | None = None
+    types: dict[int, bytes] = field(default_factory=dict)
+    properties: list[tuple[bytes, Part]] = field(default_factory=list)
+    owned: dict[int, list[int]] = field(default_factory=dict)
+    parts: dict[int, list[int]] = field(default_factory=dict)
+    auxiliary: dict[int, list[int]] = field(default_factory=dict)
 
 
-def _sps_size(unit: bytes) -> tuple[int, int]:
-    """Width and height in a sequence parameter set: H.265, section 7.3.2.2."""
-    bits = _Bits(unit[2:].replace(b"\0\0\3", b"\0\0"))
-    bits.skip(4)
-    sub_layers = bits.read(3)
-    bits.skip(1 + _PROFILE_BITS + _LEVEL_BITS)
-    present = [(bits.read(1), bits.read(1)) for _ in range(8 if sub_layers else 0)][:sub_layers]
-    for profile, level in present:
-        bits.skip(profile * _PROFILE_BITS + level * _LEVEL_BITS)
-    bits.golomb()
-    if bits.golomb() == 3:  # 4:4:4 says whether its planes are coded apart
-        bits.skip(1)
-    return bits.golomb(), bits.golomb()
+class _HeicPicture:
+    """The primary image of a file; the container's rotation is applied as it is decoded."""
 
-
-class _Bits:
-    """Reads bits, most significant first."""
+    orientation: Final = 1  # EXIF only repeats the rotation of the container
 
     def __init__(self, data: bytes) -> None:
+        from pillow_heif import open_heif, options
+
+        options.DECODE_THREADS = 0  # tiles are decoded one after the other, in this thread
+        options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
+        file = open_heif(data, convert_hdr_to_8bit=True, remove_stride=False)
+        self._image = file[file.primary_index]
+        self.size: tuple[int, int] = self._image.size
+
+    def load(self, shrink: float) -> tuple[Image.Image, int]:
+        pixels: memoryview = self._image.data
+        mode, stride, (width, height) = self._image.mode, self._image.stride, self._image.size
+        if (width, height) != self.size:
+            raise InvalidImage("The HEIC image is not of the size that it says.")
+        factor = max(1, int(shrink / 2))
+
+        def rows(top: int, bottom: int) -> Image.Image:
+            part = bytes(pixels[top * stride : bottom * stride])
+            return opaque(Image.frombytes(mode, (width, bottom - top), part, "raw", mode, stride))
+
+        return shrunk(self.size, rows, factor), factor
+
+
+def open_heic(data: bytes, max_pixels: int, bytes_per_pixel: float) -> _HeicPicture:
+    """Read what the primary image of a HEIC file consists of.
+
+    Args:
+        data: The file.
+        max_pixels: The limit of `check_pixels`.
+        bytes_per_pixel: What a pixel costs in the usual 8 bits with 4:2:0 subsampling.
+
+    Raises:
+        UnsupportedImage: It is coded with something else than HEVC.
+        ImageTooLarge: The image has too many pixels.
+        InvalidImage: The boxes are broken, or the parts have far more pixels than the image.
+    """
+    meta = _read_meta(data)
+    if meta.primary not in meta.types:
+        raise InvalidImage("The HEIC image names no primary image.")
+    images = _coded(meta, meta.primary)
+    if any(meta.types.get(item) not in _HEVC for item in images):
+        raise UnsupportedImage("A HEIF image that is not coded with HEVC is not accepted: send it as JPEG.")
+
+    size = _size(data, meta, meta.primary)
+    masks = [
+        mask for one in {meta.primary, *images} for mask in meta.auxiliary.get(one, ()) if _is_alpha(data, meta, mask)
+    ]
+    costs = [_bytes_per_pixel(data, meta, item, transparent=bool(masks)) for item in set(images)]
+    check_pixels(size, max_pixels, max([bytes_per_pixel, *costs]))
+    coded = images + [item for mask in masks for item in _coded(meta, mask)]
+    pixels = sum(width * height for width, height in (_size(data, meta, item) for item in coded))
+    if pixels > _MAX_OVERLAP * size[0] * size[1] + _SMALL_PIXELS:
+        raise InvalidImage(
+            f"The HEIC image of {size[0]} x {size[1]} pixels is made of parts with {pixels / 1e6:.1f} megapixels."
+        )
+    return _HeicPicture(data)
+
+
+def _coded(meta: _Meta, item: int) -> list[int]:
+    """The coded items that an item is made of, as often as they are used: itself, or the tiles of a grid."""
+    for _ in range(_MAX_STEPS):
+        parts = meta.parts.get(item, [])
+        if meta.types.get(item) == b"grid":
+            if any(meta.types.get(part) in _DERIVED for part in parts):
+                raise UnsupportedImage("A HEIF image whose tiles are made of tiles is not accepted: send it as JPEG.")
+            return parts
+        if meta.types.get(item) != b"iden" or not parts:
+            return [item]
+        item = parts[0]
+    raise InvalidImage("The HEIC image is derived from others in too many steps.")
+
+
+def _size(data: bytes, meta: _Meta, item: int) -> tuple[int, int]:
+    """Width and height of an item before it is cropped and turned: ``ispe``, ISO 23008-12, section 6.5.3."""
+    start, end = _property(meta, item, b"ispe")
+    _, width, height = struct.unpack(">III", data[start:end])
+    return width, height
+
+
+def _is_alpha(data: bytes, meta: _Meta, item: int) -> bool:
+    """Whether an auxiliary image is transparency, the only kind that is decoded: ISO 23008-12, section 6.6.2.1.1."""
+    start, end = _property(meta, item, b"auxC")
+    return data[start + 4 : end].split(b"\0", 1)[0] in _ALPHA
+
+
+def _bytes_per_pixel(data: bytes, meta: _Meta, item: int, *, transparent: bool) -> float:
+    """What decoding a pixel takes, by chroma format and depth in ``hvcC``: ISO 14496-15, section 8.3.3.1."""
+    start, end = _property(meta, item, b"hvcC")
+    chroma, depth = data[start:end][16] & 3, (data[start:end][17] & 7) + 8
+    samples = _SAMPLES_PER_PIXEL[chroma] + transparent
+    return _SAMPLE_COPIES * samples * (2 if depth > 8 else 1) + 3 + transparent
+
+
+def _property(meta: _Meta, item: int, kind: bytes) -> Part:
+    for number in meta.owned.get(item, ()):
+        if 1 <= number <= len(meta.properties) and meta.properties[number - 1][0] == kind:
+            return meta.properties[number - 1][1]
+    raise InvalidImage(f"The HEIC image lacks the property {kind.decode()}.")
+
+
+def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and end of the content of each box: ISO 14496-12, section 4.2."""
+    for _ in range(_MAX_BOXES):
+        if start == end:
+            return
+        size, kind = struct.unpack_from(">I4s", data, start)
+        header = 8
+        if size == 1:
+            (size,) = struct.unpack_from(">Q", data, start + 8)
+            header = 16
+        elif size == 0:
+            size = end - start
+        if not header <= size <= end - start:
+            raise InvalidImage("The HEIC image is truncated or corrupt and cannot be decoded.")
+        yield kind, start + header, start + size
+        start += size
+    raise InvalidImage("The HEIC image has too many boxes.")
+
+
+def _read_meta(data: bytes) -> _Meta:
+    found = next(((start, end) for kind, start, end in _boxes(data, 0, len(data)) if kind == b"meta"), None)
+    if found is None:
+        raise InvalidImage("The HEIC image names no primary image.")
+    meta = _Meta()
+    start, end = found
+    for kind, at, stop in _boxes(data, start + 4, end):
+        if kind == b"pitm":
+            meta.primary = _Reader(data, at + 4, stop).number(4 if data[at] else 2)
+        elif kind == b"iinf":
+            _read_types(data, at, stop, meta)
+        elif kind == b"iprp":
+            _read_properties(data, at, stop, meta)
+        elif kind == b"iref":
+            _read_references(data, at, stop, meta)
+        elif kind == b"iloc":
+            _check_extents(data, at, stop)
+    return meta
+
+
+class _Reader:
+    """Reads big-endian numbers up to the end of a box."""
+
+    def __init__(self, data: bytes, start: int, end: int) -> None:
         self._data = data
-        self._position = 0
+        self._at = start
+        self._end = end
 
-    def read(self, count: int) -> int:
-        value = 0
-        for _ in range(count):
-            byte = self._data[self._position >> 3]
-            value = value << 1 | byte >> (7 - (self._position & 7)) & 1
-            self._position += 1
-        return value
+    def number(self, size: int) -> int:
+        if self._at + size > self._end:
+            raise InvalidImage("The HEIC image is truncated or corrupt and cannot be decoded.")
+        self._at += size
+        return int.from_bytes(self._data[self._at - size : self._at])
 
-    def skip(self, count: int) -> None:
-        self._position += count
 
-    def golomb(self) -> int:
-        """An unsigned Exp-Golomb code: H.265, section 9.2."""
-        zeros = 0
-        while not self.read(1):
-            zeros += 1
-        return (1 << zeros) - 1 + self.read(zeros)
+def _read_types(data: bytes, start: int, end: int, meta: _Meta) -> None:
+    """Item infos: ISO 14496-12, section 8.11.6."""
+    for kind, at, stop in _boxes(data, start + (8 if data[start] else 6), end):
+        if kind != b"infe" or data[at] < 2:  # older versions are of other files than images
+            continue
+        entry = _Reader(data, at + 4, stop)
+        item = entry.number(4 if data[at] > 2 else 2)
+        entry.number(2)
+        meta.types[item] = entry.number(4).to_bytes(4)
+
+
+def _read_properties(data: bytes, start: int, end: int, meta: _Meta) -> None:
+    """Properties and which item has which: ISO 14496-12, section 8.11.14."""
+    for kind, at, stop in _boxes(data, start, end):
+        if kind == b"ipco":
+            meta.properties = [(inner, (begin, finish)) for inner, begin, finish in _boxes(data, at, stop)]
+        elif kind == b"ipma":
+            box = _Reader(data, at, stop)
+            version, flags = box.number(1), box.number(3)
+            for _ in range(min(box.number(4), _MAX_BOXES)):
+                item = box.number(4 if version else 2)
+                numbers = [box.number(2) & 0x7FFF if flags & 1 else box.number(1) & 0x7F for _ in range(box.number(1))]
+                meta.owned.setdefault(item, []).extend(numbers)
+
+
+def _read_references(data: bytes, start: int, end: int, meta: _Meta) -> None:
+    """References between items: ISO 14496-12, section 8.11.12."""
+    size = 4 if data[start] else 2
+    for kind, at, stop in _boxes(data, start + 4, end):
+        box = _Reader(data, at, stop)
+        source, count = box.number(size), box.number(2)
+        if kind == b"dimg":
+            meta.parts.setdefault(source, []).extend(box.number(size) for _ in range(count))
+        elif kind == b"auxl":
+            for _ in range(count):
+                meta.auxiliary.setdefault(box.number(size), []).append(source)
+
+
+def _check_extents(data: bytes, start: int, end: int) -> None:
+    """Refuse items that together have more bytes than the file: ISO 14496-12, section 8.11.3.
+
+    libheif copies the metadata of each item, so that overlapping items of a small file would take gigabytes.
+    """
+    box = _Reader(data, start, end)
+    version = box.number(1)
+    box.number(3)
+    sizes = box.number(2)
+    offset_size, length_size, base_size = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
+    index_size = sizes & 15 if version else 0
+    total = 0
+    for _ in range(min(box.number(4 if version == 2 else 2), _MAX_BOXES)):
+        box.number((4 if version == 2 else 2) + (2 if version else 0) + 2 + base_size)
+        extents = box.number(2)
+        if extents > _MAX_EXTENTS:
+            raise InvalidImage("The HEIC image has an item in too many pieces.")
+        for _ in range(extents):
+            box.number(index_size + offset_size)
+            total += box.number(length_size)
+    if total > len(data):
+        raise InvalidImage("The HEIC image has items that together are longer than the file.")

@@ -1,34 +1,62 @@
-"""Any accepted image as one that every decoder reads, for models that take encoded images."""
+"""Any accepted image as a PNG that every decoder reads, for models that take encoded images.
 
-import io
+A model server fails a whole batch when it cannot decode one image of it, and its decoders refuse files that Pillow
+accepts. So what is sent is never the file that came, but one made of its pixels.
+"""
 
-from PIL import Image
+import struct
+import zlib
+from typing import Final
 
-from gateway.images.decode import decode_image, upright_size
-from gateway.images.target import DEFAULT_MAX_PIXELS, Target
+import numpy as np
+import numpy.typing as npt
+
+from gateway.images.decode import fit_picture, seen_size
+from gateway.images.formats import open_image
+from gateway.images.limits import DEFAULT_MAX_PIXELS
+from gateway.images.target import Target
+
+MAX_SIDE: Final = 1024
+"""The most pixels of a side. Published image classifiers take 224 to 600, so none of them sees a difference."""
 
 
-def reencode_image(
-    data: bytes | bytearray | memoryview, *, max_side: int = 1024, max_pixels: int = DEFAULT_MAX_PIXELS
+def rewrite_image(
+    data: bytes | bytearray | memoryview, *, max_side: int = MAX_SIDE, max_pixels: int = DEFAULT_MAX_PIXELS
 ) -> bytes:
-    """Make any accepted image one that every decoder reads, for models that take encoded images.
+    """Decode an image and encode its pixels again, without loss.
 
     Args:
         data: The encoded image.
-        max_side: The most pixels a side; a larger image is scaled down.
-        max_pixels: As in :func:`decode_image`.
+        max_side: The most pixels of a side; a larger image is scaled down with antialiasing.
+        max_pixels: As in `gateway.images.decode_image`.
 
     Returns:
-        A baseline JPEG: upright, RGB, without metadata, of quality 95 and full colour resolution.
+        A PNG file: upright, RGB with 8 bits, not interlaced, without metadata. Its size is that of the pixels, at most
+        3 MB with the usual ``max_side``.
 
     Raises:
-        UnsupportedImage, InvalidImage, ImageTooLarge: As :func:`decode_image` raises them.
+        UnsupportedImage, InvalidImage, ImageTooLarge: As `gateway.images.decode_image` raises them.
     """
-    encoded = bytes(data)
-    width, height = upright_size(encoded, max_pixels)
+    name, picture = open_image(bytes(data), max_pixels)
+    width, height = seen_size(picture)
     scale = min(1.0, max_side / max(width, height))
     target = Target(max(1, round(height * scale)), max(1, round(width * scale)), "squash")
-    sent = io.BytesIO()
-    pixels = decode_image(encoded, target, max_pixels=max_pixels)
-    Image.fromarray(pixels).save(sent, "JPEG", quality=95, subsampling=0)
-    return sent.getvalue()
+    return _png(np.asarray(fit_picture(name, picture, target)))
+
+
+def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Pixels (height, width, 3) as a PNG (ISO 15948) whose rows are stored and not compressed.
+
+    For a photo of 500 x 375 pixels this takes 0.6 ms, and 1 ms in TensorFlow's decoder, for 563 kB. Compression level 1
+    takes 19 ms and 8 ms for 348 kB, and the message does not leave the machine or its network.
+    """
+    height, width, _ = pixels.shape
+    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row starts with its filter: 0 is none
+    rows[:, 1:] = pixels.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB, not interlaced
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.data, 0)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        part
+        for kind, body in chunks
+        for part in (struct.pack(">I", len(body)), kind, body, struct.pack(">I", zlib.crc32(body, zlib.crc32(kind))))
+    )

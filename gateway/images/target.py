@@ -1,17 +1,10 @@
 """The size that a model wants its images in, and how an image is fitted to it."""
 
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Literal, get_args
 
 FitMode = Literal["crop", "pad", "squash"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
-
-DEFAULT_MAX_PIXELS: Final = 30_000_000
-"""The most pixels that are decoded into memory.
-
-WebP, the costliest, takes 16 bytes a pixel while it is decoded: half a gigabyte. A JPEG may have eight times as many,
-since scaled decoding never holds them all, and phones make photos of 200 megapixels; a progressive one, twice as many.
-"""
 
 
 @dataclass(frozen=True, slots=True)

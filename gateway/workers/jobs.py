@@ -63,7 +63,7 @@ def image_file(arguments: Arguments, request: Request) -> Reply:
         Buffer: the file.
     """
     [data] = request
-    return Reply({}, [[images.reencode_image(data, max_pixels=arguments["max_pixels"])]])
+    return Reply({}, [[images.rewrite_image(data, max_pixels=arguments["max_pixels"])]])
 
 
 def heat_overlay(arguments: Arguments, request: Request) -> Reply:

@@ -161,7 +161,7 @@ def test_what_is_no_good_image_never_reaches_the_model_server(
 
 
 def test_an_image_with_too_many_pixels_is_refused(start: Start) -> None:
-    answer = start(max_image_pixels=1000).post("/api/v1/predict_breed", content=photo(size=(40, 40)))
+    answer = start(max_image_pixels=700).post("/api/v1/predict_breed", content=photo(size=(40, 40)))
     assert (answer.status_code, answer.json()["code"]) == (422, "image_too_large")
 
 

@@ -1,0 +1,28 @@
+"""BMP."""
+
+import io
+
+from PIL import BmpImagePlugin
+
+from gateway.images.errors import UnsupportedImage
+from gateway.images.limits import check_pixels
+from gateway.images.picture import PillowPicture
+
+
+def open_bmp(data: bytes, max_pixels: int, bytes_per_pixel: float) -> PillowPicture:
+    """Read a BMP's header.
+
+    Args:
+        data: The file.
+        max_pixels: The limit of `check_pixels`.
+        bytes_per_pixel: What a pixel costs.
+
+    Raises:
+        ImageTooLarge: Too many pixels.
+        UnsupportedImage: It is run-length encoded, which Pillow decodes in Python.
+    """
+    file = BmpImagePlugin.BmpImageFile(io.BytesIO(data))
+    check_pixels(file.size, max_pixels, bytes_per_pixel)
+    if any(tile.codec_name != "raw" for tile in file.tile):
+        raise UnsupportedImage("Run-length encoded BMP images are not accepted: send it as PNG.")
+    return PillowPicture(file)

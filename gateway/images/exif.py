@@ -1,0 +1,38 @@
+"""The orientation in EXIF metadata.
+
+Pillow reads all of EXIF to find it, and warns, for the whole process, of whatever is broken in it.
+"""
+
+import struct
+from typing import Final
+
+EXIF_PREFIX: Final = b"Exif\x00\x00"
+"""What EXIF starts with in a JPEG segment."""
+
+_ORIENTATION_TAG: Final = 0x0112  # EXIF 2.32, section 4.6.4
+_SHORT: Final = 3  # the type of its value: TIFF 6.0, section 2
+
+
+def read_orientation(exif: bytes) -> int:
+    """The orientation that EXIF gives.
+
+    Args:
+        exif: A TIFF structure, with or without `EXIF_PREFIX`.
+
+    Returns:
+        1 to 8; 1, upright, where EXIF is broken or says nothing.
+    """
+    tiff = exif.removeprefix(EXIF_PREFIX)
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(order + "I", tiff, 4)
+        (entries,) = struct.unpack_from(order + "H", tiff, start)
+        for entry in range(start + 2, start + 2 + 12 * entries, 12):
+            tag, kind, count, value = struct.unpack_from(order + "HHIH", tiff, entry)
+            if tag == _ORIENTATION_TAG:
+                return value if kind == _SHORT and count == 1 and 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1

@@ -1,0 +1,57 @@
+"""GIF. Of an animation the first frame is read."""
+
+import io
+import re
+import struct
+from typing import Final
+
+from PIL import GifImagePlugin
+
+from gateway.images.errors import InvalidImage
+from gateway.images.limits import check_pixels
+from gateway.images.picture import PillowPicture
+
+_BLOCK: Final = re.compile(rb"[!,]")  # an extension or a frame; decoders pass over anything else
+_MAX_BLOCKS: Final = 1 << 14
+
+
+def open_gif(data: bytes, max_pixels: int, bytes_per_pixel: float) -> PillowPicture:
+    """Read a GIF's header.
+
+    Args:
+        data: The file.
+        max_pixels: The limit of `check_pixels`.
+        bytes_per_pixel: What a pixel costs.
+
+    Raises:
+        ImageTooLarge: Too many pixels in the canvas, or in the canvas that the first frame needs.
+        InvalidImage: Too many blocks before the first frame.
+    """
+    canvas = struct.unpack_from("<HH", data, 6)
+    left, top, width, height = _first_frame(data)
+    # Pillow grows the canvas to hold the frame, and may make an image of its size as soon as it opens the file.
+    size = max(canvas[0], left + width), max(canvas[1], top + height)
+    check_pixels(size, max_pixels, bytes_per_pixel)
+    return PillowPicture(GifImagePlugin.GifImageFile(io.BytesIO(data)))
+
+
+def _first_frame(data: bytes) -> tuple[int, int, int, int]:
+    """Left, top, width and height of the first frame (GIF89a, section 20)."""
+    flags = data[10]
+    position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    blocks = 0
+    while True:
+        found = _BLOCK.search(data, position)
+        if found is None:
+            raise EOFError("no frame")
+        position = found.start()
+        if found[0] == b",":
+            left, top, width, height = struct.unpack_from("<4H", data, position + 1)
+            return left, top, width, height
+        size, position = 1, position + 2
+        while size:  # the empty block that ends an extension counts too
+            size = data[position]
+            position += 1 + size
+            blocks += 1
+            if blocks > _MAX_BLOCKS:
+                raise InvalidImage("The GIF image has too many blocks before its first frame.")
