@@ -44,8 +44,17 @@ class ModelVersion(TypedDict):
 BestLabel = Annotated[
     str | None,
     Field(
-        description="Best label; null where its score is under the model's threshold for unknown.",
+        description="Best label; null where the scores are under the model's threshold for unknown.",
         examples=["Carpet Terrier"],
+    ),
+]
+LooksLike = Annotated[
+    str | None,
+    Field(
+        description=(
+            "What the image shows instead, where the best label is null and the model has a name for it; else null."
+        ),
+        examples=[None],
     ),
 ]
 BestScore = Annotated[float, Field(description="Score of the best label.", examples=[0.991723])]
@@ -56,6 +65,7 @@ class BreedResult(TypedDict):
     """The breed in one photo."""
 
     breed: BestLabel
+    looks_like: LooksLike
     confidence: BestScore
     predictions: Predictions
 
@@ -64,6 +74,7 @@ class LabelResult(TypedDict):
     """The label of one image."""
 
     label: BestLabel
+    looks_like: LooksLike
     confidence: BestScore
     predictions: Predictions
 

@@ -59,7 +59,8 @@ function known({ labels, card, unknown_threshold: threshold }) {
     if (typeof photos[name] === "number") item.append(" ", text("small", photos[name].toLocaleString("en")));
     list.append(item);
   }
-  const sure = threshold === null ? "It always names one." : `It says “not sure” when its best score is under ${percent(threshold)}.`;
+  const score = card?.other_labels?.length ? "all their scores together are" : "its best score is";
+  const sure = threshold === null ? "It always names one." : `It says “not sure” when ${score} under ${percent(threshold)}.`;
   const numbers = Object.keys(photos).length ? " The number is how many pictures it learned each from." : "";
   return labels.length
     ? [text("p", `${counted(labels.length, "class", "classes")}. ${sure}${numbers}`), labels.length > MANY ? folded(`All ${labels.length.toLocaleString("en")}`, list) : list]
