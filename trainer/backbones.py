@@ -100,7 +100,6 @@ def load(
     *,
     alpha: float = 1.0,
     top: bool = False,
-    connect_seconds: float | None = None,
 ) -> keras.Model:
     """Builds a network and loads its weights.
 
@@ -112,7 +111,6 @@ def load(
         size: Input height and width, pixels.
         alpha: Width multiplier; MobileNets only.
         top: With its classifier of 1,000 classes, which then gives logits.
-        connect_seconds: As for `impatient_downloads`.
 
     Returns:
         float32 (n, size, size, 3), normalised -> the last feature map (n, h, w, channels); with top, logits (n, 1000).
@@ -131,7 +129,7 @@ def load(
     check_weights_file(weights)
     options["weights"] = {IMAGENET: "imagenet", NONE: None}.get(weights, weights)
     try:
-        with impatient_downloads(connect_seconds):
+        with impatient_downloads():
             return which.build(**options)
     except TrainerError:
         raise

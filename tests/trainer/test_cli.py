@@ -5,7 +5,6 @@ import shlex
 import socket
 import subprocess
 import sys
-import threading
 import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ import keras
 import numpy as np
 import pytest
 
-from trainer import class_index, downloads, evaluation, features, fit, precision, records
+from trainer import downloads, evaluation, features, fit, precision, records
 from trainer.card import Card
 from trainer.config import RECIPES, Config, make, read
 from trainer.errors import TrainerError
@@ -261,7 +260,7 @@ def test_mixed_precision_is_exported_in_float32(trainer: Trainer, data: Path, tm
         (("train", "{data}", "--name", "x", "--epochs", "many"), 2, "invalid int value: 'many'"),
         (("fly",), 2, "invalid choice: 'fly'"),
         ((), 2, "the following arguments are required: COMMAND"),
-        (("imagenet-dogs", "--class-index", "no.json"), 3, "there is no class index no.json"),
+        (("imagenet-dogs", "--weights", "no.h5"), 3, "there is no weights file no.h5"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(
@@ -292,68 +291,6 @@ def test_a_network_that_does_not_answer_is_said_in_one_line(trainer: Trainer, da
     status, _, error = trainer("train", data, "--name", "x", "--backbone", "vgg19")
     assert status == 3
     assert "weights of vgg19 cannot be fetched (no answer within 0.3 s); give a file" in error.splitlines()[-1]
-    status, _, error = trainer("imagenet-dogs", "--connect-seconds", "0.2")
-    assert status == 3
-    assert "class index cannot be fetched (no answer within 0.2 s)" in error.splitlines()[-1]
-
-
-INDEX = json.dumps(
-    {n: [f"n{n}", {151: "Chihuahua", 268: "Mexican_hairless"}.get(n, f"class_{n}")] for n in range(1000)}
-).encode()
-
-
-@pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[bytes], None]:
-    """Has the class index come from a server that writes these bytes to every connection, and Keras's home empty."""
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-
-    def answer(content: bytes) -> None:
-        server = socket.create_server(("127.0.0.1", 0))
-
-        def run() -> None:
-            with server, server.accept()[0] as connection:
-                connection.recv(65536)
-                connection.sendall(content)
-
-        threading.Thread(target=run, daemon=True).start()
-        monkeypatch.setattr(class_index, "ADDRESS", f"http://127.0.0.1:{server.getsockname()[1]}/")
-
-    return answer
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}",
-        b"I am no web server\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n<html></html>",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
-    ],
-    ids=["cut short", "not HTTP", "a page", "another file"],
-)
-def test_a_class_index_that_does_not_arrive_is_unavailable_and_not_kept(
-    content: bytes, answers: Callable[[bytes], None], tmp_path: Path
-) -> None:
-    answers(content)
-    with pytest.raises(class_index.ClassIndexUnavailable, match="cannot be fetched"):
-        class_index.read_dogs(None)
-    assert not list(tmp_path.rglob("*class_index*"))
-
-
-@pytest.mark.parametrize("home", ["none", "of rubbish", "not writable"])
-def test_a_class_index_is_fetched_and_kept_where_that_can_be(
-    home: str, answers: Callable[[bytes], None], tmp_path: Path
-) -> None:
-    if home == "of rubbish":
-        (tmp_path / "keras/models").mkdir(parents=True)
-        (tmp_path / "keras/models/imagenet_class_index.json").write_text("<html></html>")
-    if home == "not writable":
-        (tmp_path / "keras").write_text("a file, because nothing is forbidden to root")
-    answers(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(INDEX), INDEX))
-    dogs = class_index.read_dogs(None)
-    assert (len(dogs), dogs[0], dogs[-1]) == (118, "Chihuahua", "Mexican hairless")
-    if home != "not writable":
-        assert class_index.read_dogs(None) == dogs  # without the server, which is gone
 
 
 def test_the_opener_of_before_is_back_after_a_download(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -399,7 +336,7 @@ def test_help_teaches_without_loading_tensorflow() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert found.returncode == 0, found.stderr
     assert "examples:" in found.stdout
-    for command in ("train", "sample", "imagenet-dogs", "evaluate", "publish", "list", "promote", "rollback", "prune"):
+    for command in ("train", "imagenet-dogs", "evaluate", "publish", "list", "promote", "rollback", "prune"):
         assert f"\n    {command}" in found.stdout
 
 
