@@ -128,6 +128,28 @@ def choose_unknown_threshold(confidences: Floats, false_unknown_rate: float = FA
     return math.floor(float(ordered[allowed]) * 10_000) / 10_000
 
 
+def choose_other_logit(logits: Floats, temperature: float, false_unknown_rate: float = FALSE_UNKNOWN_RATE) -> float:
+    """Chooses the logit of "something else" against which all but a share of known photos have the greater half.
+
+    With that logit in the softmax, the scores of the classes sum to the sigmoid of how far their log-sum-exp is over
+    it. Of the known photos at most `false_unknown_rate` have a sum under 0.5.
+
+    Args:
+        logits: float (n, classes), of known validation photos, n > 0.
+        temperature: What all logits are divided by before the softmax.
+        false_unknown_rate: The share that may be lost, 0 to 1.
+
+    Returns:
+        The logit, to be divided by the temperature as the others are.
+    """
+    if not len(logits):
+        raise ValueError("a logit is chosen on validation photos, and there are none")
+    scaled = logits.astype(np.float64) / temperature
+    highest = scaled.max(axis=1)
+    energies = np.sort(highest + np.log(np.exp(scaled - highest[:, np.newaxis]).sum(axis=1)))
+    return float(energies[min(int(false_unknown_rate * len(energies)), len(energies) - 1)] * temperature)
+
+
 def auroc(known: Floats, unknown: Floats) -> float:
     """Returns the chance that a known photo scores above an unknown one, ties counting half.
 

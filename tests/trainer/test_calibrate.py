@@ -87,6 +87,18 @@ def test_a_threshold_needs_photos() -> None:
         calibrate.choose_unknown_threshold(np.array([]))
 
 
+@pytest.mark.parametrize(("rate", "temperature"), [(0.0, 1.0), (0.05, 0.8), (0.2, 3.0)])
+def test_something_else_has_the_greater_half_on_no_more_known_photos_than_allowed(
+    rate: float, temperature: float
+) -> None:
+    logits = np.random.default_rng(2).normal(0, 4, (200, 6))
+    other = calibrate.choose_other_logit(logits, temperature, rate)
+    scores = calibrate.softmax(np.concatenate([logits, np.full((200, 1), other)], axis=1), temperature)
+    assert (scores[:, -1] > 0.5 + 1e-9).mean() == rate
+    with pytest.raises(ValueError, match="there are none"):
+        calibrate.choose_other_logit(np.zeros((0, 6)), 1.0)
+
+
 def test_auroc_is_the_share_of_pairs_in_the_right_order() -> None:
     rng = np.random.default_rng(3)
     known, unknown = rng.integers(0, 12, 40) / 10, rng.integers(0, 9, 30) / 10

@@ -75,6 +75,7 @@ def test_a_folder_of_photos_becomes_a_published_version_that_can_be_made_again_f
     assert card.metrics["validation"]["photos"] == 6
     assert card.training["photos"] == {"train": {"red": 10, "green": 10}, "validation": {"red": 3, "green": 3}}
     assert card.temperature >= 0.8
+    assert (card.other_labels, card.unknown_threshold) == ((None,), 0.5)
     assert "views of validation photos" in card.unknown_rule
     assert f"validation: 6 photos, accuracy {card.metrics['validation']['accuracy']}" in out
     assert str(tmp_path) not in card.to_json()
@@ -208,6 +209,16 @@ def test_fine_tuning_changes_the_last_layers_only_and_never_batch_normalisation(
     trained = {one.path.split("/")[-2] for one in built.backbone.trainable_variables}
     assert trained == {"conv_dw_13", "conv_pw_13"}
     assert len(built.model.trainable_variables) == 4  # and the head's
+
+
+def test_the_logit_of_something_else_is_added_and_the_others_stay(small_model: Callable[..., keras.Model]) -> None:
+    from trainer import network
+
+    model = small_model(3)
+    images = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
+    widened = network.with_other(model, 1.5)
+    np.testing.assert_allclose(np.asarray(widened(images))[:, :3], np.asarray(model(images)), rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(np.asarray(widened(images))[:, 3], np.full(4, 1.5, np.float32))
 
 
 def test_the_vgg16_recipe_builds_the_network_it_names() -> None:
