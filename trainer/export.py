@@ -179,7 +179,11 @@ def _save(
     # out and every Predict fails, and keras.export.ExportArchive writes each twice, as Keras's and as TensorFlow's.
     module.weights = list(variables)
     tf.saved_model.save(
-        module, str(directory), signatures={name: one.get_concrete_function() for name, one in endpoints.items()}
+        module,
+        str(directory),
+        signatures={name: one.get_concrete_function() for name, one in endpoints.items()},
+        # Nobody trains what is served, and the gradients of swish in frozen functions cannot be written.
+        options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
     )
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from trainer import calibrate
 from trainer import config as configuration
+from trainer.acceptance import check_accepted
 from trainer.calibration import Calibration
 from trainer.card import JSON, Backbone, Card, InputSpec
 from trainer.config import Config
@@ -88,6 +89,8 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     views_per_photo = len(fitted.views) // len(data.photos["valid"])
     calibration = Calibration.fit(fitted.views, np.repeat(_truth(data, "valid"), views_per_photo))
     card = describe(config, data, fitted.spec, fitted.logits, calibration)
+    if not args.force:
+        check_accepted(card, args.models_dir)
     model = fitted.model if calibration.other_logit is None else with_other(fitted.model, calibration.other_logit)
     for split, figures in card.metrics.items():
         say(f"{split}: {figures['photos']} photos, accuracy {figures['accuracy']}")
@@ -234,6 +237,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config", type=Path, metavar="FILE", help="settings from a TOML file, such as every run writes; options win"
     )
     parser.add_argument("--unknown", type=Path, metavar="DIR", help="photos of things that the model should not know")
+    parser.add_argument(
+        "--force", action="store_true", help="publish it even if it is no better than guessing or worse than before"
+    )
     add_places(parser)
     configuration.add_arguments(parser)
 

@@ -25,8 +25,8 @@ from trainer.errors import TrainerError
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 Trainer = Callable[..., tuple[int, str, str]]
-SMALL = ("--backbone", "mobilenet", "--alpha", "0.25", "--size", "32", "--weights", "none")
-TINY = ("--backbone", "tiny", "--size", "32", "--weights", "none")
+SMALL = ("--backbone", "mobilenet", "--alpha", "0.25", "--size", "32", "--weights", "none", "--force")
+TINY = ("--backbone", "tiny", "--size", "32", "--weights", "none", "--force")
 
 
 class WriteFolder(Protocol):
@@ -188,6 +188,30 @@ def test_the_last_layers_are_fine_tuned_to_a_sigmoid_for_two_classes(
     model = keras.models.load_model(version / "assets.extra" / "model.keras", compile=False)
     assert model.output_shape == (None, 1)
     assert getattr(model, "optimizer", None) is None
+
+
+def test_fine_tuning_that_ruins_the_model_is_taken_back(trainer: Trainer, data: Path, tmp_path: Path) -> None:
+    command = ["train", data, "--name", "colours", *TINY, "--epochs", "30", "--views", "1", "--learning-rate", "0.05"]
+    status, _, error = trainer(*command)
+    assert status == 0, error
+    tuning = ["--fine-tune", "4", "--fine-tune-epochs", "2", "--fine-tune-learning-rate", "9"]
+    status, out, error = trainer(*command, *tuning)
+    assert status == 0, error
+    assert "fine-tuning made nothing better" in out
+    first, second = (card_of(tmp_path / "models" / "colours" / version) for version in ("1", "2"))
+    assert first.metrics["validation"] == second.metrics["validation"]
+
+
+def test_a_model_that_learned_nothing_is_not_published(
+    trainer: Trainer, write_photos: WriteFolder, tmp_path: Path
+) -> None:
+    data = write_photos(tmp_path / "photos" / "train", {"red": 10, "green": 10}).parent
+    write_photos(data / "valid", {"green": 6, "red": 6}, first=100)  # in each other's colours
+    unforced = [one for one in TINY if one != "--force"]
+    status, _, error = trainer("train", data, "--name", "colours", *unforced, "--epochs", "9", "--views", "1")
+    assert status == 1
+    assert "the model is not published" in error.splitlines()[-1]
+    assert not list((tmp_path / "models").rglob("saved_model.pb"))
 
 
 def test_fine_tuning_changes_the_last_layers_only_and_never_batch_normalisation() -> None:
