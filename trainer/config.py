@@ -68,7 +68,7 @@ class Config:
     learning_rate: float = _option(1e-3, "training of the head", "at its highest")
     schedule: Literal["cosine", "constant"] = _option("cosine", "training of the head", "of the learning rate")
     weight_decay: float = _option(1e-2, "training of the head", "decoupled; for adamw and sgd")
-    label_smoothing: float = _option(0.03, "training of the head", "share of the truth that is spread over all classes")
+    label_smoothing: float = _option(0.0, "training of the head", "share of the truth that is spread over all classes")
     class_weights: Literal["auto", "balanced", "none"] = _option(
         "auto",
         "training of the head",

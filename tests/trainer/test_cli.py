@@ -75,7 +75,7 @@ def test_a_folder_of_photos_becomes_a_published_version_that_can_be_made_again_f
     assert card.metrics["validation"]["photos"] == 6
     assert card.training["photos"] == {"train": {"red": 10, "green": 10}, "validation": {"red": 3, "green": 3}}
     assert card.temperature >= 0.8
-    assert (card.other_labels, card.unknown_threshold) == ((None,), 0.5)
+    assert (card.other_labels, card.unknown_threshold) == ((None,), 0.9)
     assert "views of validation photos" in card.unknown_rule
     assert f"validation: 6 photos, accuracy {card.metrics['validation']['accuracy']}" in out
     assert str(tmp_path) not in card.to_json()
