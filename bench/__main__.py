@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         "--model", metavar="FOLDER_OR_NAME", help="folder of a model's versions; beside --target its name will do"
     )
     parser.add_argument("--weights", type=Path, help="ImageNet weights with their top for the default model (random)")
-    parser.add_argument("--photos", type=Path, help="folder of photos (drawings)")
+    parser.add_argument("--photos", type=Path, help="folder of photos (without: patterns that are drawn)")
     parser.add_argument("--target", metavar="HOST:PORT", help="a running model server (starts modelserver)")
     parser.add_argument("--target-pid", type=int, help="its process, to measure that too")
     parser.add_argument("--rate", type=float, help="requests a second of the open loop (60 %% of what is possible)")

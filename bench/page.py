@@ -4,6 +4,7 @@ Prints how long the page's own thread was busy at a stretch, what memory the bro
 answered. The photos are drawn here, 12 megapixels and about 3 MB each. Needs Chromium and a gateway that is up.
 """
 
+import io
 import sys
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from gateway.routes.pages import WEB
+from bench.photos import draw_photos
 from tests.browser.chromium import Page, prefers, running_browser, screen
 
 WIDTH, HEIGHT = 4000, 3000
@@ -56,13 +57,12 @@ def main() -> int:
 
 def _draw(folder: Path, count: int) -> int:
     folder.mkdir()
-    drawings = sorted((WEB / "samples").glob("*.webp"))
     grain = np.random.default_rng(0).integers(-12, 12, (HEIGHT, WIDTH, 1))
     files = []
-    for drawing in drawings[:DIFFERENT]:
-        with Image.open(drawing) as small:
+    for at, drawn in enumerate(draw_photos(DIFFERENT)):
+        with Image.open(io.BytesIO(drawn)) as small:
             large = np.asarray(small.convert("RGB").resize((WIDTH, HEIGHT)), np.int64)
-        path = folder / f"{drawing.stem}.jpg"
+        path = folder / f"{at}.jpg"
         Image.fromarray(np.clip(large + grain, 0, 255).astype(np.uint8)).save(path, quality=88)
         files.append(path.read_bytes())
         path.unlink()

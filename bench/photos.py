@@ -1,4 +1,4 @@
-"""The photos that are sent: a given folder's, or drawings of about the size and weight of a photo on a web page."""
+"""The photos that are sent: a given folder's, or patterns of about the size and weight of a photo on a web page."""
 
 from __future__ import annotations
 
@@ -34,17 +34,15 @@ def read_photos(folder: Path) -> list[bytes]:
 
 
 def draw_photos(count: int = DRAWN) -> list[bytes]:
-    """JPEGs of drawn dogs, 500 by 375 pixels with a little noise, as a camera's photo has; the same every time."""
+    """JPEGs of smooth patterns, 500 by 375 pixels with a little noise, as a camera's photo has; the same every time."""
     from PIL import Image
-
-    from trainer.breeds import BREEDS
-    from trainer.drawings import draw_dog
 
     photos = []
     for number in range(count):
         rng = np.random.default_rng(number)
-        drawing = draw_dog(BREEDS[number % len(BREEDS)], 500, rng).crop((0, 62, 500, 437))
-        noisy = np.asarray(drawing, np.float32) + rng.normal(0, 4, (375, 500, 1))
+        coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8))
+        pattern = np.asarray(coarse.resize((500, 375), Image.Resampling.BICUBIC), np.float32)
+        noisy = pattern + rng.normal(0, 4, (375, 500, 1))
         file = io.BytesIO()
         Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(file, "JPEG", quality=88)
         photos.append(file.getvalue())

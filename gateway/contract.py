@@ -37,6 +37,7 @@ class Card(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     labels: list[Annotated[str, StringConstraints(min_length=1)]] = Field(min_length=2)
+    other_labels: list[str | None] = []
     input: CardInput
     unknown_threshold: float | None = Field(None, ge=0, le=1)
 
@@ -57,9 +58,11 @@ class Contract:
         output_name: Its output, float (n, classes), or (n, 1) where `sigmoid`.
         sigmoid: Whether the output is the score of the second of two classes.
         labels: Class names in output order; empty where only the number of classes in an answer will tell.
-        unknown_threshold: A best score under this means "unknown".
+        unknown_threshold: A best score under this means "unknown"; with `other_labels`, it is the sum of the scores of
+            `labels` that is compared.
         explains: Whether there is an `explain` signature that takes what `pixels` takes.
         card: The model card as it came, or None.
+        other_labels: What a photo may show instead, by the scores after those of `labels`; None has no name.
     """
 
     model: str
@@ -76,6 +79,7 @@ class Contract:
     unknown_threshold: float | None
     explains: bool
     card: Mapping[str, object] | None
+    other_labels: tuple[str | None, ...] = ()
 
 
 def carries_card(signatures: Mapping[str, SignatureDef]) -> bool:
@@ -105,10 +109,11 @@ def contract_from_card(model: str, version: int, signatures: Mapping[str, Signat
             f"found {found}."
         )
     expected = (-1, card.input.height, card.input.width, 3)
-    if not _fits(images, expected) or not _fits(probabilities, (None, len(card.labels))):
+    classes = len(card.labels) + len(card.other_labels)
+    if not _fits(images, expected) or not _fits(probabilities, (None, classes)):
         raise UnsupportedModel(
             f"The model card of {model!r} version {version} says {card.input.height}x{card.input.width} pixels and "
-            f"{len(card.labels)} labels, its signature {PIXELS!r} {found}."
+            f"{classes} labels, its signature {PIXELS!r} {found}."
         )
     return Contract(
         model=model,
@@ -125,6 +130,7 @@ def contract_from_card(model: str, version: int, signatures: Mapping[str, Signat
         unknown_threshold=card.unknown_threshold,
         explains=_explains(signatures, expected),
         card=whole,
+        other_labels=tuple(card.other_labels),
     )
 
 

@@ -7,20 +7,18 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
-# The sample model's answer to the drawing gateway/web/samples/carpet-terrier.webp, as it came.
+# The first model's answer to a photo of a boxer, as it came.
 _PREDICTIONS = [
-    {"label": "Carpet Terrier", "score": 0.991723},
-    {"label": "Pompom Waterdog", "score": 0.007351},
-    {"label": "Sausage Hound", "score": 0.000292},
-    {"label": "Ring-tailed Spitz", "score": 0.000261},
-    {"label": "Saddleback Shepherd", "score": 0.000239},
+    {"label": "Boxer", "score": 0.462972},
+    {"label": "Saint Bernard", "score": 0.044408},
+    {"label": "American Staffordshire Terrier", "score": 0.02585},
+    {"label": "Greater Swiss Mountain Dog", "score": 0.020531},
+    {"label": "English Foxhound", "score": 0.015499},
 ]
 _VERSION = 1
 
 
-Filename = Annotated[
-    str | None, Field(description="Name of the file as it was sent.", examples=["carpet-terrier.webp"])
-]
+Filename = Annotated[str | None, Field(description="Name of the file as it was sent.", examples=["boxer.jpg"])]
 
 
 # What is sent with every prediction is typed dictionaries: to make models of it, and to check what was made here, costs
@@ -30,8 +28,8 @@ Filename = Annotated[
 class Prediction(TypedDict):
     """One label and its score."""
 
-    label: Annotated[str, Field(description="Class name.", examples=["Carpet Terrier"])]
-    score: Annotated[float, Field(description="Score of this class, 0 to 1.", examples=[0.991723])]
+    label: Annotated[str, Field(description="Class name.", examples=["Boxer"])]
+    score: Annotated[float, Field(description="Score of this class, 0 to 1.", examples=[0.462972])]
 
 
 class ModelVersion(TypedDict):
@@ -44,11 +42,20 @@ class ModelVersion(TypedDict):
 BestLabel = Annotated[
     str | None,
     Field(
-        description="Best label; null where its score is under the model's threshold for unknown.",
-        examples=["Carpet Terrier"],
+        description="Best label; null where the scores are under the model's threshold for unknown.",
+        examples=["Boxer"],
     ),
 ]
-BestScore = Annotated[float, Field(description="Score of the best label.", examples=[0.991723])]
+LooksLike = Annotated[
+    str | None,
+    Field(
+        description=(
+            "What the image shows instead, where the best label is null and the model has a name for it; else null."
+        ),
+        examples=[None],
+    ),
+]
+BestScore = Annotated[float, Field(description="Score of the best label.", examples=[0.462972])]
 Predictions = Annotated[list[Prediction], Field(description="The best labels, best first.", examples=[_PREDICTIONS])]
 
 
@@ -56,6 +63,7 @@ class BreedResult(TypedDict):
     """The breed in one photo."""
 
     breed: BestLabel
+    looks_like: LooksLike
     confidence: BestScore
     predictions: Predictions
 
@@ -64,6 +72,7 @@ class LabelResult(TypedDict):
     """The label of one image."""
 
     label: BestLabel
+    looks_like: LooksLike
     confidence: BestScore
     predictions: Predictions
 
@@ -184,8 +193,8 @@ class VersionState(BaseModel):
 class InputSize(BaseModel):
     """What a photo is brought to before the model sees it."""
 
-    height: int = Field(description="Pixels.", examples=[96])
-    width: int = Field(description="Pixels.", examples=[96])
+    height: int = Field(description="Pixels.", examples=[260])
+    width: int = Field(description="Pixels.", examples=[260])
     fit: str = Field(description="crop, pad or squash.", examples=["crop"])
 
 
@@ -204,7 +213,7 @@ class ModelDetail(ModelSummary):
     version: int = Field(description="The version that this describes.", examples=[_VERSION])
     input: InputSize
     labels: list[str] = Field(
-        description="Class names in the model's order.", examples=[["Carpet Terrier", "Freckled Runner"]]
+        description="Class names in the model's order.", examples=[["Chihuahua", "Japanese Chin"]]
     )
     unknown_threshold: float | None = Field(
         description="A best score under this is answered as unknown.", examples=[0.935]
@@ -212,7 +221,7 @@ class ModelDetail(ModelSummary):
     explains: bool = Field(description="Whether it can say where in the photo it looked.", examples=[True])
     card: dict[str, object] | None = Field(
         description="The model card as it travels in the model; null without one.",
-        examples=[{"schema": 1, "name": "dog_breed", "sample": True, "labels": ["Carpet Terrier", "Freckled Runner"]}],
+        examples=[{"schema": 1, "name": "dog_breed", "labels": ["Chihuahua", "Japanese Chin"]}],
     )
 
 

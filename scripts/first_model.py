@@ -1,4 +1,4 @@
-"""Publishes a model where there is none, so that there is something to serve: real breeds if it can, else drawings."""
+"""Publishes a model of the 118 dog breeds of ImageNet where there is no model, so that there is something to serve."""
 
 import asyncio
 import os
@@ -11,27 +11,13 @@ from trainer import server_config
 from trainer.errors import TrainerError
 from trainer.versions import model_names
 
-WEIGHTS_UNAVAILABLE = 3
-"""What `python -m trainer imagenet-dogs` ends with when no weights can be had, after it said so in one line."""
 
-QUICKLY = ("--connect-seconds", "5")
-"""Nobody asked for the download, and a sample can be had at once."""
-
-SAMPLES = "samples"
-"""Folder in the models' folder with drawings to try; servers ignore it, for it holds no version."""
-
-
-def has_model(models_dir: Path) -> bool:
-    """Whether anything is published."""
+def _has_model(models_dir: Path) -> bool:
     return models_dir.is_dir() and bool(model_names(models_dir))
 
 
 async def make_first_model(models_dir: Path) -> bool:
     """Has the trainer publish a first model, unless there is one.
-
-    An ImageNet classifier's dog breeds come first, from the file that `WEIGHTS` names, with Keras's class index beside
-    it or fetched, or else from a download. Where nothing can be downloaded it is the sample model, which knows drawings
-    only.
 
     Returns:
         Whether there is a model now; not, when a stop signal came first.
@@ -39,20 +25,20 @@ async def make_first_model(models_dir: Path) -> bool:
     Raises:
         ProgramEnded: The trainer failed, and has said why.
     """
-    if has_model(models_dir):
+    if _has_model(models_dir):
         return True
-    weights = os.environ.get("WEIGHTS")
+    trainer = Program(
+        "trainer imagenet-dogs",
+        [sys.executable, "-m", "trainer", "imagenet-dogs", "--models-dir", str(models_dir)],
+        stop_signal=signal.SIGINT,  # on which it tidies up
+    )
     try:
-        return await _train("imagenet-dogs", models_dir, *(_given(Path(weights)) if weights else QUICKLY))
+        await supervise([trainer])
     except ProgramEnded as ended:
-        if weights or ended.status != WEIGHTS_UNAVAILABLE:
+        if ended.status:
             raise
-    return await _train("sample", models_dir, "--samples-dir", str(models_dir / SAMPLES))
-
-
-def _given(weights: Path) -> list[str]:
-    names = weights.with_name("imagenet_class_index.json")
-    return ["--weights", str(weights), *(["--class-index", str(names)] if names.is_file() else [])]
+        return True
+    return False
 
 
 def check_served(models_dir: Path) -> None:
@@ -72,21 +58,6 @@ def check_served(models_dir: Path) -> None:
             f"{server_config.SHARED_CONFIG} names {', '.join(missing)}, and the model server would wait for that for "
             f"ever: the models that are published are {', '.join(published)}; name these there instead"
         )
-
-
-async def _train(command: str, models_dir: Path, *arguments: str) -> bool:
-    trainer = Program(
-        f"trainer {command}",
-        [sys.executable, "-m", "trainer", command, "--models-dir", str(models_dir), *arguments],
-        stop_signal=signal.SIGINT,  # on which it tidies up
-    )
-    try:
-        await supervise([trainer])
-    except ProgramEnded as ended:
-        if ended.status:
-            raise
-        return True
-    return False
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Takes the README's pictures of the page, from a gateway that serves the sample model.
+"""Takes the README's picture of the page, from a gateway that serves a model of breeds.
 
-`scripts/run` in one terminal, then `python -m scripts.page_pictures http://127.0.0.1:8000` in another. Needs Chromium.
+`scripts/run` in one terminal, then `python -m scripts.page_pictures http://127.0.0.1:8000 PHOTO ...` in another, with
+seven photos. They are blurred in the picture, so that it may be published whoever took them. Needs Chromium.
 """
 
 import io
@@ -15,8 +16,8 @@ IMAGES = Path(__file__).parent.parent / "docs" / "images"
 
 
 def main() -> int:
-    """Writes docs/images/page.webp: drawings that were answered, one of them explained."""
-    if len(sys.argv) != 2:
+    """Writes docs/images/page.webp: photos that were answered, two of them explained."""
+    if len(sys.argv) < 3:
         print(__doc__, file=sys.stderr)
         return 2
     with running_browser() as browser:
@@ -24,8 +25,10 @@ def main() -> int:
         prefers(browser, "light")
         browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
         page = Page(browser, sys.argv[1]).open()
-        page.click("#try-all")
-        page.settled(7)
+        photos = [Path(one) for one in sys.argv[2:]]
+        page.choose(photos)
+        page.settled(len(photos))
+        browser.execute_script("for (const photo of document.images) photo.style.filter = 'blur(12px)'")
         for number in (2, 4):
             page.click(f".tile:nth-child({number}) .why")
         eventually(lambda: page.shown(".tile:nth-child(2) .heat") and page.shown(".tile:nth-child(4) .heat"))

@@ -5,14 +5,13 @@ import errno
 import http
 import http.client
 import os
-import shlex
 import socket
 import sys
 import time
 from contextlib import closing
 from pathlib import Path
 
-from scripts.first_model import SAMPLES, make_first_model
+from scripts.first_model import make_first_model
 from scripts.supervise import Program, ProgramEnded, supervise
 from trainer import server_config
 from trainer.errors import TrainerError
@@ -83,7 +82,7 @@ async def _make_and_serve(host: str, port: int, models_dir: Path, caller: Path) 
                 directory=caller,
             ),
         ],
-        beside=lambda: _announce_when_ready(_reachable(host), port, serving_port, models_dir / SAMPLES),
+        beside=lambda: _announce_when_ready(_reachable(host), port, serving_port),
     )
 
 
@@ -139,13 +138,13 @@ def _bind(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-async def _announce_when_ready(host: str, port: int, serving_port: int, samples: Path) -> None:
+async def _announce_when_ready(host: str, port: int, serving_port: int) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while (reason := await asyncio.to_thread(_unready, host, port, serving_port)) is not None:
         if time.monotonic() > deadline:
             raise CannotStartError(f"not ready after {READY_SECONDS:.0f} s: {reason}")
         await asyncio.sleep(POLL_SECONDS)
-    print(_addresses(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", samples), flush=True)
+    print(_addresses(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"), flush=True)
 
 
 def _unready(host: str, port: int, serving_port: int) -> str | None:
@@ -165,14 +164,11 @@ def _unready(host: str, port: int, serving_port: int) -> str | None:
             return f"the gateway does not answer: {error}"
 
 
-def _addresses(url: str, samples: Path) -> str:
-    # A model of real breeds leaves no drawings, and says of those of the page that it does not know.
-    drawings = sorted(samples.glob("*.*")) or sorted(Path("gateway/web/samples").glob("*.webp"))
-    photo = str(drawings[0].resolve())
+def _addresses(url: str) -> str:
     return (
         f"\n  page   {url}/\n  docs   {url}/docs\n"
-        f"  try    curl -F dog_image=@{shlex.quote(photo)} {url}/api/v1/predict_breed\n"
-        "\nCtrl-C stops.\n"
+        f"  try    curl -F dog_image=@dog.jpg {url}/api/v1/predict_breed\n"
+        "\nPut any photo of a dog in place of dog.jpg. Ctrl-C stops.\n"
     )
 
 

@@ -44,6 +44,11 @@ class ColourModel:
     threshold: float | None = None
     fit: str = "crop"
     explains: bool = True
+    other_labels: tuple[str, ...] = ()
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        return self.labels + self.other_labels
 
     def card(self) -> dict[str, object]:
         return {
@@ -51,15 +56,15 @@ class ColourModel:
             "name": "colours",
             "task": "image-classification",
             "description": "Knows three colours.",
-            "sample": True,
             "labels": list(self.labels),
+            "other_labels": list(self.other_labels),
             "input": {"height": self.height, "width": self.width, "fit": self.fit, "interpolation": "bilinear"},
             "unknown_threshold": self.threshold,
         }
 
     def signatures(self) -> dict[str, pb.SignatureDef]:
         images: Tensors = {"images": (pb.DataType.DT_UINT8, (-1, self.height, self.width, 3))}
-        probabilities: Tensors = {"probabilities": (pb.DataType.DT_FLOAT, (-1, len(self.labels)))}
+        probabilities: Tensors = {"probabilities": (pb.DataType.DT_FLOAT, (-1, len(self.scored)))}
         signatures = {
             "pixels": signature(images, probabilities),
             "describe": signature({"request": (pb.DataType.DT_INT32, (-1,))}, {"card": (pb.DataType.DT_STRING, (-1,))}),
@@ -76,11 +81,11 @@ class ColourModel:
         images = number_array(inputs["images"], max_elements=10**8)
         assert images.dtype == np.uint8
         assert images.shape[1:] == (self.height, self.width, 3), images.shape
-        scores = colour_scores(images, self.labels)
+        scores = colour_scores(images, self.scored)
         answer = {"probabilities": number_tensor(scores)}
         if name == "explain":
             answer["heatmap"] = number_tensor(
-                colour_heat(images, [self.labels[best] for best in scores.argmax(axis=1)])
+                colour_heat(images, [self.labels[best] for best in scores[:, : len(self.labels)].argmax(axis=1)])
             )
         return answer
 

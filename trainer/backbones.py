@@ -1,4 +1,4 @@
-"""Any network of `keras.applications` by name: its input size, its normalisation, its weights."""
+"""Any network of `keras.applications`, and EfficientNet-Lite, by name: its input size, normalisation and weights."""
 
 import hashlib
 import re
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from trainer import efficientnet_lite
 from trainer.downloads import impatient_downloads
 from trainer.errors import TrainerError
 from trainer.weights import IMAGENET, NONE, WeightsUnavailable, check_weights_file
@@ -16,8 +17,8 @@ from trainer.weights import IMAGENET, NONE, WeightsUnavailable, check_weights_fi
 SIZES = {
     r"inception|xception": 299,
     r"nasnet_large": 331,
-    r"efficientnet_(v2_)?b1": 240,
-    r"efficientnet_(v2_)?b2": 260,
+    r"efficientnet_(v2_b|b|lite)1": 240,
+    r"efficientnet_(v2_b|b|lite)2": 260,
     r"efficientnet_(v2_)?b3": 300,
     r"efficientnet_b4": 380,
     r"efficientnet_b5": 456,
@@ -31,7 +32,7 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network of keras.applications: its name as in `--backbone`, and the function that builds it."""
+    """A network: its name as in `--backbone`, and the function that builds it, called as in keras.applications."""
 
     name: str
     build: Callable[..., keras.Model]
@@ -67,8 +68,8 @@ class Architecture:
 
 
 def architectures() -> dict[str, Architecture]:
-    """Returns every network of keras.applications by its name: `mobilenet_v2`, `densenet201`, `vgg16`, ..."""
-    found = {}
+    """Returns every network by its name: `efficientnet_lite2`, `mobilenet_v2`, `densenet201`, `vgg16`, ..."""
+    found = {name: Architecture(name, build) for name, build in efficientnet_lite.BUILDERS.items()}
     for attribute in dir(keras.applications):
         build = getattr(keras.applications, attribute)
         if callable(build):
@@ -99,18 +100,17 @@ def load(
     *,
     alpha: float = 1.0,
     top: bool = False,
-    connect_seconds: float | None = None,
 ) -> keras.Model:
     """Builds a network and loads its weights.
 
     Args:
         which: The network.
-        weights: `imagenet` (fetched once by Keras, then kept in ~/.keras), `none` (random), or a file of weights:
-            `.h5` or `.weights.h5`, as keras.applications takes it.
+        weights: `imagenet` (from an installed package for EfficientNet-Lite; else fetched once by Keras, then kept in
+            ~/.keras), `none` (random), or a file of weights: `.h5` or `.weights.h5`, as keras.applications takes it,
+            or the `.pth` of EfficientNet-Lite.
         size: Input height and width, pixels.
         alpha: Width multiplier; MobileNets only.
         top: With its classifier of 1,000 classes, which then gives logits.
-        connect_seconds: As for `impatient_downloads`.
 
     Returns:
         float32 (n, size, size, 3), normalised -> the last feature map (n, h, w, channels); with top, logits (n, 1000).
@@ -129,8 +129,10 @@ def load(
     check_weights_file(weights)
     options["weights"] = {IMAGENET: "imagenet", NONE: None}.get(weights, weights)
     try:
-        with impatient_downloads(connect_seconds):
+        with impatient_downloads():
             return which.build(**options)
+    except TrainerError:
+        raise
     except Exception as error:
         # Keras raises plain Exception for a failed download, and ValueError or KeyError for a file that does not fit.
         reason = str(error).strip().split("\n")[0]

@@ -15,6 +15,9 @@ TEMPERATURES = (0.05, 20.0)
 BINS = 15
 """Of equal width, for the expected calibration error: as in Guo et al. 2017, so that figures can be compared."""
 
+FENCE = 3.0
+"""Interquartile ranges from the quartiles to the outer fences, beyond which a value is "far out" (Tukey 1977)."""
+
 FALSE_UNKNOWN_RATE = 0.05
 """The share of known validation photos that the threshold for "unknown" may cost."""
 
@@ -126,6 +129,32 @@ def choose_unknown_threshold(confidences: Floats, false_unknown_rate: float = FA
     ordered = np.sort(confidences)
     allowed = min(int(false_unknown_rate * len(ordered)), len(ordered) - 1)
     return math.floor(float(ordered[allowed]) * 10_000) / 10_000
+
+
+def choose_other_logit(logits: Floats, temperature: float, least_known: float) -> float:
+    """Chooses the logit of "something else" in a softmax, from photos of known classes alone.
+
+    With that logit, the scores of the classes sum to the sigmoid of how far their log-sum-exp (the negative free
+    energy of Liu et al. 2020) is over it. The sum is `least_known` where the log-sum-exp is at the outer fence of what
+    known photos have: three times the interquartile range under the lower quartile (Tukey 1977). Unlike a quantile far
+    out, that hardly moves with single photos, and photos from other sources than the training's are not refused.
+
+    Args:
+        logits: float (n, classes), of known validation photos, n > 0.
+        temperature: What all logits are divided by before the softmax.
+        least_known: The sum of the classes' scores at the fence, 0 to 1.
+
+    Returns:
+        The logit, to be divided by the temperature as the others are.
+    """
+    if not len(logits):
+        raise ValueError("a logit is chosen on validation photos, and there are none")
+    scaled = logits.astype(np.float64) / temperature
+    highest = scaled.max(axis=1)
+    energies = highest + np.log(np.exp(scaled - highest[:, np.newaxis]).sum(axis=1))
+    low, high = np.quantile(energies, (0.25, 0.75))
+    fence = float(low - FENCE * (high - low))
+    return (fence - math.log(least_known / (1 - least_known))) * temperature
 
 
 def auroc(known: Floats, unknown: Floats) -> float:

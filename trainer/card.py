@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gateway.images import FitMode, Interpolation, Target
 from trainer.errors import TrainerError
 
@@ -50,7 +53,7 @@ class Card:
     input: InputSpec
     backbone: Backbone
     description: str = ""
-    sample: bool = False
+    other_labels: Sequence[str | None] = ()
     training: Mapping[str, JSON] = field(default_factory=dict)
     metrics: Mapping[str, Mapping[str, JSON]] = field(default_factory=dict)
     temperature: float = 1.0
@@ -68,6 +71,14 @@ class Card:
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     task: str = "image-classification"
     schema: int = SCHEMA
+
+    def known(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns what `unknown_threshold` is compared with, float32 (n), for probabilities (n, labels + other labels).
+
+        It is the sum of the labels' scores. Without other labels that is always 1, and the best score stands for it.
+        """
+        labels = probabilities[:, : len(self.labels)]
+        return np.asarray(labels.sum(axis=1) if self.other_labels else labels.max(axis=1), np.float32)
 
     def to_json(self) -> str:
         """Returns the card as one JSON object in ASCII, so that every client's string type can hold it."""
@@ -90,6 +101,7 @@ class Card:
             backbone = Backbone(str(found["backbone"]["name"]), str(found["backbone"]["weights"]))
             known = {one.name for one in dataclasses.fields(cls)} - {"input", "backbone"}
             rest = {key: value for key, value in found.items() if key in known}
-            return cls(**{**rest, "labels": tuple(found["labels"]), "input": spec, "backbone": backbone})
+            names = {key: tuple(found.get(key, ())) for key in ("labels", "other_labels")}
+            return cls(**{**rest, **names, "input": spec, "backbone": backbone})
         except (ValueError, KeyError, TypeError) as error:
             raise TrainerError(f"not a model card: {type(error).__name__}: {error}") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from trainer.errors import TrainerError
 from trainer.folders import label_of
+from trainer.imagenet_classes import OTHER_NAMES
 
 
 def match_folders(folders: Iterable[str], labels: Sequence[str], mapping: Mapping[str, str]) -> dict[str, int]:
@@ -16,7 +17,7 @@ def match_folders(folders: Iterable[str], labels: Sequence[str], mapping: Mappin
 
     A folder named in the mapping has the label that it says. Otherwise the name is compared as it is, then without
     regard to case, punctuation and a number in front: `001.Affenpinscher` is `affenpinscher`, `saint_bernard` is
-    `Saint Bernard`.
+    `Saint Bernard`. A breed goes by the name that ImageNet has for it, too: `japanese_spaniel` is `Japanese Chin`.
 
     Returns:
         For each folder the index of its label.
@@ -32,6 +33,7 @@ def match_folders(folders: Iterable[str], labels: Sequence[str], mapping: Mappin
     for folder in folders:
         wanted = mapping.get(folder, folder)
         candidates = [labels.index(wanted)] if wanted in labels else loose.get(_plain(wanted), [])
+        candidates = candidates or loose.get(_usual(wanted), [])
         if len(candidates) == 1:
             found[folder] = candidates[0]
         else:
@@ -61,6 +63,11 @@ def read_mapping(path: Path) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(label, str) for label in found.values()):
         raise TrainerError(f"{path} is not a table of folder = label")
     return found
+
+
+def _usual(name: str) -> str:
+    usual = {_plain(other): one for other, one in OTHER_NAMES.items()}
+    return _plain(usual.get(_plain(name), name))
 
 
 def _plain(name: str) -> str:

@@ -17,7 +17,6 @@ COMMANDS: Final = {
         "",
         "publish a model of 118 dog breeds from ImageNet weights, untrained",
     ),
-    "sample": ("trainer.sample", "", "draw a sample data set, train a small model on it and publish that"),
     "evaluate": ("trainer.evaluate", "", "measure a published model on a folder of photos, with a report"),
     "benchmark": ("trainer.benchmark", "", "time a published model by signature and batch size"),
     "publish": ("trainer.publish", "", "copy a SavedModel in as the next version of a model"),
@@ -80,7 +79,7 @@ def _run(arguments: Sequence[str]) -> int:
     # A module is imported when its command is given, so that `--help` answers at once.
     parser = argparse.ArgumentParser(
         prog="python -m trainer",
-        description="Makes versioned models of images: from photos, from ImageNet weights, from drawings.",
+        description="Makes versioned models of images: from photos, or from ImageNet weights.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

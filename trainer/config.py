@@ -17,6 +17,9 @@ from gateway.images import FitMode, Interpolation
 from trainer.errors import TrainerError
 from trainer.precision import HELP, Precision
 
+DEFAULT_BACKBONE: Final = "efficientnet_lite2"
+"""The most accurate of those that need no download of weights: docs/training.md has the table."""
+
 Value = str | int | float | bool
 Default = TypeVar("Default", bound=Value)
 
@@ -38,9 +41,13 @@ class Config:
     limit: int = _option(0, "data", "at most so many photos of a class folder, to try things out; 0: all")
     seed: int = _option(0, "data", "decides the split, the order of photos and the first weights")
 
-    backbone: str = _option("mobilenet_v2", "network", "any network of keras.applications: densenet201, vgg16, ...")
+    backbone: str = _option(
+        DEFAULT_BACKBONE, "network", "efficientnet_lite0 to _lite2, or a network of keras.applications: vgg16, ..."
+    )
     weights: str = _option(
-        "imagenet", "network", "imagenet (fetched), a file of weights, or none: random, to try things out"
+        "imagenet",
+        "network",
+        "imagenet (fetched, but for EfficientNet-Lite), a file of weights, or none: random, to try things out",
     )
     size: int = _option(0, "network", "height and width of the input in pixels; 0: what the backbone was trained with")
     alpha: float = _option(1.0, "network", "width multiplier of a MobileNet")
@@ -61,7 +68,7 @@ class Config:
     learning_rate: float = _option(1e-3, "training of the head", "at its highest")
     schedule: Literal["cosine", "constant"] = _option("cosine", "training of the head", "of the learning rate")
     weight_decay: float = _option(1e-2, "training of the head", "decoupled; for adamw and sgd")
-    label_smoothing: float = _option(0.03, "training of the head", "share of the truth that is spread over all classes")
+    label_smoothing: float = _option(0.0, "training of the head", "share of the truth that is spread over all classes")
     class_weights: Literal["auto", "balanced", "none"] = _option(
         "auto",
         "training of the head",

@@ -7,25 +7,18 @@ from contextlib import contextmanager
 from http.client import HTTPResponse
 
 CONNECT_SECONDS = 20.0
-"""How long it may take until an answer begins, the search for the name and all addresses of it included.
-
-For what somebody asked to be fetched; where there is something else to do, less is given.
-"""
+"""How long it may take until an answer begins, the search for the name and all addresses of it included."""
 
 STALL_SECONDS = 20.0
 """How long an answer that has begun may pause."""
 
 
 @contextmanager
-def impatient_downloads(connect_seconds: float | None = None) -> Iterator[None]:
-    """Has `urllib.request`, by which Keras fetches too, raise TimeoutError where it would wait for ever.
-
-    Args:
-        connect_seconds: See `CONNECT_SECONDS`, which is the default.
-    """
+def impatient_downloads() -> Iterator[None]:
+    """Has `urllib.request`, by which Keras fetches too, raise TimeoutError where it would wait for ever."""
     before = getattr(urllib.request, "_opener", None)  # None: the first who asks makes one
     opener = before or urllib.request.build_opener()
-    urllib.request.install_opener(_Impatient(opener, connect_seconds or CONNECT_SECONDS))
+    urllib.request.install_opener(_Impatient(opener))
     try:
         yield
     finally:
@@ -33,9 +26,9 @@ def impatient_downloads(connect_seconds: float | None = None) -> Iterator[None]:
 
 
 class _Impatient(urllib.request.OpenerDirector):
-    def __init__(self, opener: urllib.request.OpenerDirector, connect_seconds: float) -> None:
+    def __init__(self, opener: urllib.request.OpenerDirector) -> None:
         super().__init__()
-        self._opener, self._connect_seconds = opener, connect_seconds
+        self._opener = opener
 
     def open(
         self, fullurl: str | urllib.request.Request, data: object = None, timeout: float | None = None
@@ -53,9 +46,9 @@ class _Impatient(urllib.request.OpenerDirector):
         # In a thread: a socket's timeout covers neither the search for the name nor more than one address at a time.
         thread = threading.Thread(target=ask, daemon=True)
         thread.start()
-        thread.join(self._connect_seconds)
+        thread.join(CONNECT_SECONDS)
         if errors:
             raise errors[0]
         if not answers:
-            raise TimeoutError(f"no answer within {self._connect_seconds:g} s")
+            raise TimeoutError(f"no answer within {CONNECT_SECONDS:g} s")
         return answers[0]

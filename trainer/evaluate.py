@@ -11,11 +11,11 @@ from trainer.card import JSON
 from trainer.class_names import match_folders, read_mapping
 from trainer.console import progress, say
 from trainer.errors import TrainerError
-from trainer.evaluation import Evaluation, Tally
+from trainer.evaluation import Answer, Evaluation, Tally
 from trainer.folders import list_classes, list_files
 
 if TYPE_CHECKING:
-    from trainer.saved import Answer, SavedClassifier, Signature
+    from trainer.saved import SavedClassifier, Signature
 
 UNREADABLE_SAID = 10
 
@@ -65,11 +65,11 @@ def evaluate(
     ):
         answers = model.answers([path for path, _ in photos], signature)
         for answer, (_, label) in zip(answers, photos, strict=True):
-            tally.add(answer.path, answer.probabilities, label, answer.error)
+            tally.add(answer, label)
             _write_prediction(predictions, answer, known, known[label])
             advance()
         for answer in model.answers(others, signature):
-            tally.add_stranger(answer.path, answer.probabilities, answer.error)
+            tally.add_stranger(answer)
             _write_prediction(predictions, answer, known, None)
             advance()
     evaluation = tally.evaluation(model.card, model.directory, name or data.resolve().name, signature)
@@ -80,12 +80,16 @@ def evaluate(
     return evaluation
 
 
-def _write_prediction(file: TextIO, answer: "Answer", labels: Sequence[str], true: str | None) -> None:
-    """Writes one line of JSON: the photo, its true class (null: none of the model's), scores best first or an error."""
+def _write_prediction(file: TextIO, answer: Answer, labels: Sequence[str], true: str | None) -> None:
+    """Writes one line of JSON: the photo, its true class (null: none of the model's), and scores, or an error.
+
+    Scores are best first; `known` is what the threshold for "unknown" is compared with.
+    """
     found: dict[str, JSON] = {"photo": str(answer.path), "true": true}
     if answer.probabilities is None:
         found["error"] = answer.error
     else:
+        found["known"] = round(answer.known, 6)
         scores = answer.probabilities.round(6).tolist()
         ranked = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
         found["scores"] = {labels[at]: round(scores[at], 6) for at in ranked if scores[at] > 0}

@@ -19,6 +19,20 @@ HISTOGRAM_BINS = 25
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a model said of one photo: probabilities float32 (labels), or why the photo could not be read.
+
+    Of a class that `serving_default` did not name, for it names the best five, the probability stands as 0. `known` is
+    what the card's threshold for "unknown" is compared with.
+    """
+
+    path: Path
+    probabilities: NDArray[np.float32] | None
+    error: str = ""
+    known: float = 0.0
+
+
+@dataclass(frozen=True)
 class ClassResult:
     """One class: of its photos, how many were found (recall); of the answers that named it, how many were right."""
 
@@ -42,10 +56,10 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Unknown:
-    """How well the best score tells known classes from other things.
+    """How well `known`, which is the sum of the labels' scores or the best of them, tells known from other things.
 
     `false_unknown_rate` is the share of known photos under the threshold, `false_known_rate` that of other things over
-    it; both are None when the model has no threshold. The counts are of best scores, in HISTOGRAM_BINS of equal width.
+    it; both are None when the model has no threshold. The counts are of `known`, in HISTOGRAM_BINS of equal width.
     """
 
     photos: int
@@ -114,15 +128,17 @@ class Tally:
         self.confusion = np.zeros((len(labels), len(labels)), np.int64)
         self.in_top = 0
         self.confidences: list[float] = []
+        self.known: list[float] = []
         self.right: list[bool] = []
         self.worst: list[tuple[float, int, Mistake]] = []
         self.strangers: list[float] = []
         self.unreadable: list[str] = []
 
-    def add(self, path: Path, probabilities: NDArray[np.float32] | None, label: int, error: str) -> None:
-        """Counts the answer to a photo of a known class, float32 (classes) or None with an error, and its label."""
+    def add(self, answer: Answer, label: int) -> None:
+        """Counts the answer to a photo of a known class."""
+        path, probabilities = answer.path, answer.probabilities
         if probabilities is None:
-            self.unreadable.append(f"{path.parent.name}/{path.name}: {error}")
+            self._add_unreadable(answer)
             return
         best = int(probabilities.argmax())
         confidence = float(probabilities[best])
@@ -130,6 +146,7 @@ class Tally:
         # Ranked by how many classes score higher, which is top_k's order whatever it does with ties.
         self.in_top += int((probabilities > probabilities[label]).sum() < TOP_K)
         self.confidences.append(confidence)
+        self.known.append(answer.known)
         self.right.append(best == label)
         if best != label:
             mistake = Mistake(path, self.labels[best], confidence, self.labels[label], float(probabilities[label]))
@@ -137,12 +154,15 @@ class Tally:
             if len(self.worst) > WORST_SHOWN:
                 heapq.heappop(self.worst)
 
-    def add_stranger(self, path: Path, probabilities: NDArray[np.float32] | None, error: str) -> None:
+    def add_stranger(self, answer: Answer) -> None:
         """Counts the answer to a photo of something else."""
-        if probabilities is None:
-            self.unreadable.append(f"{path.parent.name}/{path.name}: {error}")
+        if answer.probabilities is None:
+            self._add_unreadable(answer)
         else:
-            self.strangers.append(float(probabilities.max()))
+            self.strangers.append(answer.known)
+
+    def _add_unreadable(self, answer: Answer) -> None:
+        self.unreadable.append(f"{answer.path.parent.name}/{answer.path.name}: {answer.error}")
 
     def evaluation(self, card: Card, model: Path, data: str, signature: str = "pixels") -> Evaluation:
         """Returns what all the answers come to.
@@ -153,15 +173,15 @@ class Tally:
         if not self.right:
             raise TrainerError(f"none of the photos of {data} could be read: {self.unreadable[0]}")
         confidences, right = np.array(self.confidences), np.array(self.right)
-        strangers = np.array(self.strangers)
+        known, strangers = np.array(self.known), np.array(self.strangers)
         classes = _class_results(self.confusion, card.labels)
         threshold = card.unknown_threshold
-        under = None if threshold is None else float((confidences < threshold).mean())
+        under = None if threshold is None else float((known < threshold).mean())
         unknown = None
         if len(strangers):
             over = None if threshold is None else float((strangers >= threshold).mean())
-            counts = (_histogram(confidences), _histogram(strangers))
-            unknown = Unknown(len(strangers), calibrate.auroc(confidences, strangers), under, over, *counts)
+            counts = (_histogram(known), _histogram(strangers))
+            unknown = Unknown(len(strangers), calibrate.auroc(known, strangers), under, over, *counts)
         return Evaluation(
             card=card,
             model=model,

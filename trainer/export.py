@@ -79,8 +79,9 @@ def export_model(
 
     Args:
         model: Functional Keras model in float32: pixel values 0 to 255, RGB, float32 (n, height, width, 3) -> logits
-            float32 (n, classes) in the order of `card.labels`; or (n, 1) with two labels, the logit of the second
-            (a sigmoid). Normalisation is inside; softmax, sigmoid and temperature are not: the export adds them.
+            float32 (n, classes) in the order of `card.labels` and then `card.other_labels`; or (n, 1) with two labels,
+            the logit of the second (a sigmoid). Normalisation is inside; softmax, sigmoid and temperature are not: the
+            export adds them.
         card: The card; `parity` and `precision` are filled in here.
         directory: An existing directory to write to, such as the draft of `publish.new_version`.
         photos: Encoded photos to prove parity on; at most 32 are used. Without any, patterns are drawn.
@@ -107,7 +108,7 @@ def export_model(
     expected = _keras_runner(model, card.temperature)
     h5 = _keras_runner(restored, card.temperature) if restored else None
     runners = _runners(signatures.build(core, heatmap, card), card, expected, h5)
-    found = parity.measure(runners, encoded, pixels, drawn=drawn)
+    found = parity.measure(runners, encoded, pixels, len(card.labels), drawn=drawn)
     if precision == "float32":
         parity.check(found.pixels, "`pixels`")
     if found.h5 is not None:
@@ -140,10 +141,10 @@ def _check(model: keras.Model, card: Card) -> None:
     wanted = (None, card.input.height, card.input.width, 3)
     if model.input_shape != wanted:
         raise TrainerError(f"the model takes {model.input_shape}, its card says {wanted}")
-    outputs, classes = model.output_shape[-1], len(card.labels)
+    outputs, classes = model.output_shape[-1], len(card.labels) + len(card.other_labels)
     if len(model.output_shape) != 2 or outputs != (1 if outputs == 1 and classes == 2 else classes):
         raise TrainerError(f"the model gives {model.output_shape}, its card has {classes} labels")
-    if len(set(card.labels)) != classes:
+    if len(set(card.labels)) != len(card.labels):
         raise TrainerError("the labels of a model must differ from each other")
 
 
@@ -178,7 +179,11 @@ def _save(
     # out and every Predict fails, and keras.export.ExportArchive writes each twice, as Keras's and as TensorFlow's.
     module.weights = list(variables)
     tf.saved_model.save(
-        module, str(directory), signatures={name: one.get_concrete_function() for name, one in endpoints.items()}
+        module,
+        str(directory),
+        signatures={name: one.get_concrete_function() for name, one in endpoints.items()},
+        # Nobody trains what is served, and the gradients of swish in frozen functions cannot be written.
+        options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
     )
 
 

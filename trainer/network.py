@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import reduce
 
 import keras
+import numpy as np
 
 from trainer import backbones
 from trainer.config import Config
@@ -62,8 +63,27 @@ def _head(config: Config, classes: int) -> list[keras.layers.Layer]:
     if config.hidden:
         layers.append(keras.layers.Dense(config.hidden, activation="relu"))
     layers.append(keras.layers.Dropout(config.dropout))
-    layers.append(keras.layers.Dense(1 if config.output == "sigmoid" else classes, dtype="float32", name="logits"))
+    # Zeros: features have a norm of about 20, and the noise of other initialisers would outlast the training.
+    outputs = 1 if config.output == "sigmoid" else classes
+    layers.append(keras.layers.Dense(outputs, kernel_initializer="zeros", dtype="float32", name="logits"))
     return layers
+
+
+def with_other(model: keras.Model, logit: float) -> keras.Model:
+    """Returns a model that gives one more logit, always the same, which stands for anything else than the classes.
+
+    In a softmax it takes what is left where no class has a large logit: the sum of the classes' scores is then the
+    sigmoid of their free energy (Liu et al. 2020, eq. 4) over that of this logit.
+
+    Args:
+        model: Pixels -> logits float32 (n, classes).
+        logit: The value.
+    """
+    classes = model.output_shape[-1]
+    layer = keras.layers.Dense(classes + 1, trainable=False, dtype="float32", name="logits_and_other")
+    widened = keras.Model(model.input, layer(model.output), name=model.name)
+    layer.set_weights([np.eye(classes, classes + 1, dtype=np.float32), np.eye(classes + 1)[-1] * logit])
+    return widened
 
 
 def unfreeze(network: Network, layers: int) -> None:

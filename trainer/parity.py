@@ -91,14 +91,19 @@ def _patterns(spec: InputSpec, count: int = 16) -> list[bytes]:
     return photos
 
 
-def measure(runners: Runners, photos: Sequence[bytes], pixels: NDArray[np.uint8], *, drawn: bool) -> Parity:
-    """Runs all on the same photos, which are those of `decodable`, and returns how far they are apart."""
+def measure(
+    runners: Runners, photos: Sequence[bytes], pixels: NDArray[np.uint8], labels: int, *, drawn: bool
+) -> Parity:
+    """Runs all on the same photos, which are those of `decodable`, and returns how far they are apart.
+
+    `labels` is the number of labels; what else the model scores comes after them, and `serving_default` leaves it out.
+    """
     expected, exported = runners.keras(pixels), runners.pixels(pixels)
     decoded = [
         (row, found) for row, photo in zip(expected, photos, strict=True) if (found := runners.serving_default(photo))
     ]
     apart = [abs(row[index] - score) for row, found in decoded for index, score in found.items()]
-    same = [int(row.argmax()) == max(found, key=found.__getitem__) for row, found in decoded]
+    same = [int(row[:labels].argmax()) == max(found, key=found.__getitem__) for row, found in decoded]
     return Parity(
         photos=len(photos),
         drawn=drawn,

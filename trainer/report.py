@@ -120,7 +120,8 @@ def _threshold(card: Card) -> str:
     if card.unknown_threshold is None:
         return ""
     rule = f": {escape(card.unknown_rule)}" if card.unknown_rule else ""
-    return f" A best score under {card.unknown_threshold:g} is answered as unknown{rule}."
+    score = "sum of scores" if card.other_labels else "best score"
+    return f" A {score} under {card.unknown_threshold:g} is answered as unknown{rule}."
 
 
 def _figures(evaluation: Evaluation) -> str:

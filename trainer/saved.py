@@ -4,7 +4,6 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from gateway.images import ImageError, decode_image
 from trainer.card import Card
 from trainer.errors import TrainerError
+from trainer.evaluation import Answer
 from trainer.publish import is_version
 
 BATCH_SIZE = 32
@@ -25,18 +25,6 @@ Signature = Literal["pixels", "serving_default"]
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model said of one photo: probabilities float32 (classes), or why the photo could not be read.
-
-    Of a class that `serving_default` did not name, for it names the best five, the probability stands as 0.
-    """
-
-    path: Path
-    probabilities: Floats | None
-    error: str = ""
 
 
 class SavedClassifier:
@@ -63,7 +51,7 @@ class SavedClassifier:
         self.card = Card.from_json(card.numpy()[0].decode())
 
     def probabilities(self, images: Pixels) -> Floats:
-        """Returns probabilities float32 (n, classes) in label order for images uint8 (n, height, width, 3), RGB."""
+        """Returns probabilities for images uint8 (n, height, width, 3), RGB: float32 (n, labels + other labels)."""
         found: Floats = self._pixels(images=tf.constant(images))["probabilities"].numpy()
         return found
 
@@ -103,7 +91,11 @@ class SavedClassifier:
         rows = iter((*(self.probabilities(np.stack(images)) if images else ()), *self._by_tensorflow(encoded)))
         for path, one in zip(batch, inputs, strict=True):
             row = one if isinstance(one, str) else next(rows)
-            yield Answer(path, None, row) if isinstance(row, str) else Answer(path, row)
+            if isinstance(row, str):
+                yield Answer(path, None, row)
+            else:
+                known = float(self.card.known(row[np.newaxis])[0])
+                yield Answer(path, row[: len(self.card.labels)], known=known)
 
     def _by_tensorflow(self, photos: Sequence[bytes]) -> list[Floats | str]:
         if not photos:

@@ -131,8 +131,11 @@ def build(core: Core, heatmap: Saliency, card: Card) -> dict[str, tf.types.exper
         logits, features = core(tf.cast(images, tf.float32))
         return probabilities(logits, card.temperature), features
 
+    def of_labels(found: tf.Tensor) -> tf.Tensor:
+        return found[:, : len(card.labels)]
+
     def serving_default(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        best = tf.math.top_k(scores(decode(image_bytes, spec))[0], k=min(TOP_K, len(card.labels)))
+        best = tf.math.top_k(of_labels(scores(decode(image_bytes, spec))[0]), k=min(TOP_K, len(card.labels)))
         return {"classes": tf.gather(labels, best.indices), "scores": best.values}
 
     def pixels(images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -140,7 +143,7 @@ def build(core: Core, heatmap: Saliency, card: Card) -> dict[str, tf.types.exper
 
     def explain(images: tf.Tensor) -> dict[str, tf.Tensor]:
         found, features = scores(images)
-        top = tf.argmax(found, axis=1, output_type=tf.int32)
+        top = tf.argmax(of_labels(found), axis=1, output_type=tf.int32)
         return {"probabilities": found, "heatmap": heatmap(features, top)}
 
     def describe(request: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -13,6 +13,7 @@ from trainer import network as networks
 from trainer.augment import Augmentation
 from trainer.card import InputSpec
 from trainer.config import Config
+from trainer.console import say
 from trainer.data import DataSet
 from trainer.features import Extractor
 from trainer.fit import Epoch, Examples, Floats, fit, predict
@@ -73,7 +74,13 @@ class Stages:
         if config.epochs:
             history["head"], logits, views = self._fit_head(network)
         if config.fine_tune:
-            history["fine-tuning"], logits, views = self._fine_tune(network)
+            before = network.model.get_weights()
+            history["fine-tuning"], tuned_logits, tuned_views = self._fine_tune(network)
+            if config.epochs and _best(history["fine-tuning"]) < _best(history["head"]):
+                say("fine-tuning made nothing better on the validation photos: the model is left as it was before")
+                network.model.set_weights(before)
+            else:
+                logits, views = tuned_logits, tuned_views
         model = network.model
         if precision != "float32":
             model = networks.build(dataclasses.replace(config, weights="none"), len(self.data.labels)).model
@@ -139,6 +146,11 @@ class Stages:
         held_out: list[Split] = [split for split in ("valid", "test") if self.data.photos[split]]
         logits = {split: predict(model, self._examples(split, PLAIN, store)) for split in held_out}
         return logits, predict(model, self._examples("valid", views, store))
+
+
+def _best(history: list[Epoch]) -> tuple[float, float]:
+    """Accuracy and negative loss on validation photos of the epoch whose weights were kept."""
+    return max((epoch["val_accuracy"], -epoch["val_loss"]) for epoch in history)
 
 
 def _precision(wanted: str) -> str:

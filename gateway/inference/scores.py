@@ -31,11 +31,13 @@ class Ranked:
 
     Attributes:
         predictions: Labels and scores, best first.
-        unknown: Whether the best score is under the model's threshold.
+        unknown: Whether the scores are under the model's threshold.
+        looks_like: What an unknown image shows instead, where the model has a name for it.
     """
 
     predictions: tuple[tuple[str, float], ...]
     unknown: bool
+    looks_like: str | None = None
 
 
 def checked_scores(contract: Contract, tensor: Tensor | None, images_sent: int) -> Scores:
@@ -66,17 +68,23 @@ def checked_scores(contract: Contract, tensor: Tensor | None, images_sent: int) 
         scores = scores.clip(0, 1)
     if contract.sigmoid or (scores.shape[1] == 1 and len(contract.labels) in (0, 2)):
         scores = np.concatenate([1 - scores, scores], axis=1)
-    if contract.labels and scores.shape[1] != len(contract.labels):
-        raise errors.ModelServerFailed(f"{name} gave {scores.shape[1]} scores for {len(contract.labels)} labels.")
+    labels = len(contract.labels) + len(contract.other_labels)
+    if labels and scores.shape[1] != labels:
+        raise errors.ModelServerFailed(f"{name} gave {scores.shape[1]} scores for {labels} labels.")
     return scores
 
 
 def rank_labels(contract: Contract, scores: Scores, top_k: int) -> Ranked:
-    """The best labels of one image, given its scores (classes)."""
+    """The best labels of one image, given its scores (labels + other labels)."""
+    others = scores[len(scores) - len(contract.other_labels) :]
+    scores = scores[: len(scores) - len(others)]
     best = (-scores).argsort(kind="stable")[:top_k]
     predictions = tuple(
         (contract.labels[index] if contract.labels else str(index), round(float(scores[index]), SCORE_DECIMALS))
         for index in best.tolist()
     )
     threshold = contract.unknown_threshold
-    return Ranked(predictions, threshold is not None and float(scores[best[0]]) < threshold)
+    known = float(scores.sum() if len(others) else scores[best[0]])
+    if threshold is None or known >= threshold:
+        return Ranked(predictions, unknown=False)
+    return Ranked(predictions, True, contract.other_labels[int(others.argmax())] if len(others) else None)

@@ -60,12 +60,17 @@ async def explain_breed(
     found, picture = await _explained(request, parts, call, parts.settings.default_model, selector, top_k, form)
     if picture is not None:
         return _sent(found, call, picture, PNG)
-    breed, confidence, predictions = ranked_fields(found.ranked)
+    breed, looks_like, confidence, predictions = ranked_fields(found.ranked)
     return _answer(
         found,
         call,
         ExplainedBreed(
-            breed=breed, confidence=confidence, predictions=predictions, model=_model(found), heatmap=_heatmap(found)
+            breed=breed,
+            looks_like=looks_like,
+            confidence=confidence,
+            predictions=predictions,
+            model=_model(found),
+            heatmap=_heatmap(found),
         ),
     )
 
@@ -90,12 +95,17 @@ async def explain(
     found, picture = await _explained(request, parts, call, model, selector, top_k, form)
     if picture is not None:
         return _sent(found, call, picture, PNG)
-    label, confidence, predictions = ranked_fields(found.ranked)
+    label, looks_like, confidence, predictions = ranked_fields(found.ranked)
     return _answer(
         found,
         call,
         ExplainedLabel(
-            label=label, confidence=confidence, predictions=predictions, model=_model(found), heatmap=_heatmap(found)
+            label=label,
+            looks_like=looks_like,
+            confidence=confidence,
+            predictions=predictions,
+            model=_model(found),
+            heatmap=_heatmap(found),
         ),
     )
 

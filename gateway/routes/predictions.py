@@ -108,8 +108,10 @@ BATCH_BODY: dict[str, object] = {
 async def predict_breed(request: Request, selector: SelectorDep = NEWEST, top_k: TopKDep = None) -> Response:
     """Answer with the breed that the default model sees in one photo."""
     ranked, answer = await _one(request, services_of(request).settings.default_model, selector, top_k)
-    breed, confidence, predictions = ranked_fields(ranked)
-    body = BreedAnswer(breed=breed, confidence=confidence, predictions=predictions, model=_model(answer))
+    breed, looks_like, confidence, predictions = ranked_fields(ranked)
+    body = BreedAnswer(
+        breed=breed, looks_like=looks_like, confidence=confidence, predictions=predictions, model=_model(answer)
+    )
     return _response(request, answer, body)
 
 
@@ -127,9 +129,15 @@ async def predict_breed_batch(request: Request, selector: SelectorDep = NEWEST, 
     results: list[BreedItem | FailedItem] = []
     for upload, result in zip(uploads, answer.results, strict=True):
         if isinstance(result, Ranked):
-            breed, confidence, predictions = ranked_fields(result)
+            breed, looks_like, confidence, predictions = ranked_fields(result)
             results.append(
-                BreedItem(breed=breed, confidence=confidence, predictions=predictions, filename=upload.filename)
+                BreedItem(
+                    breed=breed,
+                    looks_like=looks_like,
+                    confidence=confidence,
+                    predictions=predictions,
+                    filename=upload.filename,
+                )
             )
         else:
             results.append(_failed(upload, result))
@@ -149,8 +157,10 @@ async def predict(
 ) -> Response:
     """Answer with the label that a model gives one image."""
     ranked, answer = await _one(request, model, selector, top_k)
-    label, confidence, predictions = ranked_fields(ranked)
-    body = LabelAnswer(label=label, confidence=confidence, predictions=predictions, model=_model(answer))
+    label, looks_like, confidence, predictions = ranked_fields(ranked)
+    body = LabelAnswer(
+        label=label, looks_like=looks_like, confidence=confidence, predictions=predictions, model=_model(answer)
+    )
     return _response(request, answer, body)
 
 
@@ -170,9 +180,15 @@ async def predict_batch(
     results: list[LabelItem | FailedItem] = []
     for upload, result in zip(uploads, answer.results, strict=True):
         if isinstance(result, Ranked):
-            label, confidence, predictions = ranked_fields(result)
+            label, looks_like, confidence, predictions = ranked_fields(result)
             results.append(
-                LabelItem(label=label, confidence=confidence, predictions=predictions, filename=upload.filename)
+                LabelItem(
+                    label=label,
+                    looks_like=looks_like,
+                    confidence=confidence,
+                    predictions=predictions,
+                    filename=upload.filename,
+                )
             )
         else:
             results.append(_failed(upload, result))
@@ -225,11 +241,11 @@ def _response(
     return Response(to_json(body), headers=headers, media_type="application/json")
 
 
-def ranked_fields(ranked: Ranked) -> tuple[str | None, float, list[Prediction]]:
-    """Best label or None for unknown, its score, and all labels, as the answers have them."""
+def ranked_fields(ranked: Ranked) -> tuple[str | None, str | None, float, list[Prediction]]:
+    """Best label or None for unknown, what it looks like then, the best score, and all labels, as answers have them."""
     best_label, best_score = ranked.predictions[0]
     predictions = [Prediction(label=label, score=score) for label, score in ranked.predictions]
-    return None if ranked.unknown else best_label, best_score, predictions
+    return None if ranked.unknown else best_label, ranked.looks_like, best_score, predictions
 
 
 def _failed(upload: Upload, error: errors.GatewayError) -> FailedItem:

@@ -10,7 +10,6 @@ import { Models } from "./models.js";
 import { Photo } from "./photo.js";
 import { Queue } from "./queue.js";
 import { Results } from "./results.js";
-import { showSamples } from "./samples.js";
 import { Service } from "./service.js";
 import { onFiles } from "./sources.js";
 import { announce, announceAll } from "./speech.js";
@@ -136,11 +135,9 @@ function showAvailability() {
 models.addEventListener("change", () => {
   const { detail } = models;
   byId("show-card").disabled = !detail;
-  byId("sample").hidden = !detail?.card?.sample;
   if (!detail) return;
   const classes = detail.labels.length ? ` one of the ${counted(detail.labels.length, "breed")} that it knows` : " a breed";
   byId("about").textContent = `Add photos of dogs, as many as you like. The model names${classes} and says how sure it is.`;
-  if (detail.card?.sample) showSamples(take);
   showAvailability();
   showAgain();
 });

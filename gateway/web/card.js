@@ -21,7 +21,7 @@ export function openCard(dialog, detail) {
   dialog.querySelector("h2").textContent = `${detail.name}, version ${detail.version}`;
   const lead = detail.card ? card.description : "This model carries no model card. All that is known of it is how it is asked.";
   dialog.querySelector(".card-body").replaceChildren(
-    ...[warning(card), lead ? text("p", lead, "lead") : ""],
+    ...[lead ? text("p", lead, "lead") : ""],
     ...section("How good it is", accuracies(card, detail.labels.length)),
     ...section("What it knows", known(detail)),
     ...section("How it sees a photo", facts(seen(detail, card))),
@@ -32,15 +32,11 @@ export function openCard(dialog, detail) {
   dialog.querySelector(".card-body").scrollTop = 0;
 }
 
-function warning(card) {
-  return card.sample ? text("p", "A sample: it knows drawings only, and nothing of real dogs.", "warning") : "";
-}
-
-function accuracies({ metrics, sample }, classes) {
+function accuracies({ metrics }, classes) {
   const list = element("ul", { className: "scores" });
   for (const [split, found] of Object.entries(metrics ?? {})) {
     if (typeof found?.accuracy !== "number") continue;
-    const held = `right on ${counted(found.photos ?? 0, sample ? "drawing" : "photo")} held back for ${split}`;
+    const held = `right on ${counted(found.photos ?? 0, "photo")} held back for ${split}`;
     const item = element("li", {}, text("strong", percent(found.accuracy)), text("span", held));
     for (const [name, words] of Object.entries(MEASURES)) {
       if (name === "top5_accuracy" && classes <= 5) continue;
@@ -59,7 +55,8 @@ function known({ labels, card, unknown_threshold: threshold }) {
     if (typeof photos[name] === "number") item.append(" ", text("small", photos[name].toLocaleString("en")));
     list.append(item);
   }
-  const sure = threshold === null ? "It always names one." : `It says “not sure” when its best score is under ${percent(threshold)}.`;
+  const score = card?.other_labels?.length ? "all their scores together are" : "its best score is";
+  const sure = threshold === null ? "It always names one." : `It says “not sure” when ${score} under ${percent(threshold)}.`;
   const numbers = Object.keys(photos).length ? " The number is how many pictures it learned each from." : "";
   return labels.length
     ? [text("p", `${counted(labels.length, "class", "classes")}. ${sure}${numbers}`), labels.length > MANY ? folded(`All ${labels.length.toLocaleString("en")}`, list) : list]

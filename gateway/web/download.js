@@ -9,12 +9,12 @@ export function asJson(photos) {
 
 /** Results as CSV (RFC 4180) with a header row; text that a spreadsheet would take for a formula is made harmless. */
 export function asCsv(photos) {
-  const header = ["file", "state", "breed", "confidence", "model", "version"];
+  const header = ["file", "state", "breed", "looks_like", "confidence", "model", "version"];
   for (let rank = 1; rank <= TOP; rank++) header.push(`label_${rank}`, `score_${rank}`);
   header.push("error_code", "error");
-  const lines = photos.map(row).map(({ file, state, breed, confidence, model, version, predictions, error }) => {
+  const lines = photos.map(row).map(({ file, state, breed, looks_like, confidence, model, version, predictions, error }) => {
     const ranked = Array.from({ length: TOP }, (_, at) => [predictions[at]?.label, predictions[at]?.score]);
-    return [file, state, breed, confidence, model, version, ...ranked.flat(), error?.code, error?.detail];
+    return [file, state, breed, looks_like, confidence, model, version, ...ranked.flat(), error?.code, error?.detail];
   });
   // The mark in front tells Excel that the file is UTF-8.
   return "\ufeff" + [header, ...lines].map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";
@@ -26,6 +26,7 @@ function row({ path, state, answer, error }) {
     file: path,
     state: known?.label === null ? "unknown" : state === "done" ? "named" : state,
     breed: known?.label ?? null,
+    looks_like: known?.looks_like ?? null,
     confidence: known?.confidence ?? null,
     model: known?.model.name ?? null,
     version: known?.model.version ?? null,

@@ -22,5 +22,6 @@ function sum(photos) {
 function spoken({ name, state, answer, error }) {
   if (state === "failed") return `${name}: ${error.message}`;
   if (state !== "done") return `${name}: stopped.`;
-  return answer.label === null ? `${name}: not sure.` : `${name}: ${label(answer.label)}, ${percent(answer.confidence)} sure.`;
+  if (answer.label !== null) return `${name}: ${label(answer.label)}, ${percent(answer.confidence)} sure.`;
+  return answer.looks_like ? `${name}: not sure, looks like: ${answer.looks_like}.` : `${name}: not sure.`;
 }

@@ -63,6 +63,7 @@ function detail({ state, answer, error }) {
   if (state === "failed") return [error.title, error.message].filter(Boolean).join(". ");
   if (state !== "done") return "";
   if (answer.label !== null) return `${percent(answer.confidence)} sure`;
+  if (answer.looks_like) return `looks like: ${answer.looks_like}`;
   return `best guess at ${percent(answer.confidence)}, too little to name it`;
 }
 

@@ -55,6 +55,5 @@ def test_the_page_weighs_less_than_100_kb(page: Page) -> None:
         "return performance.getEntries().filter(one => one.decodedBodySize).map(one => [one.name, one.decodedBodySize])"
     )
     sizes = dict(page.browser.execute_script(script))
-    drawings = {name for name in sizes if "/samples/" in name}
-    assert len(sizes) - len(drawings) > 10
-    assert sum(size for name, size in sizes.items() if name not in drawings) < 100_000
+    assert len(sizes) > 10
+    assert sum(sizes.values()) < 100_000

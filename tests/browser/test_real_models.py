@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
@@ -16,11 +15,12 @@ import pytest
 
 from tests.browser.chromium import Browser, Page, eventually, mistakes, screen
 from tests.conftest import ROOT
+from tests.gateway.conftest import photo
 
 STARTED_SECONDS = 180.0
 PHOTOS_OF_A_BREED = 2
-OTHER_NAMES = {"scottish terrier": "scotch terrier"}
-"""What ImageNet calls breeds whose folders have another name."""
+OTHER_NAMES = {"basset": "basset hound", "japanese spaniel": "japanese chin"}
+"""The usual names of breeds whose folders have another."""
 
 Served = tuple[str, dict[Path, str]]
 
@@ -47,27 +47,26 @@ def serving(models_dir: Path, **environment: str) -> Iterator[str]:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
-    """The page's address, and pictures with their breeds: photos where there are some, drawings otherwise."""
+    """The page's address, and pictures with their breeds: photos where there are some, colours otherwise."""
     testdata = Path(os.environ.get("TESTDATA", ROOT.parent / "shared" / "testdata"))
     if testdata.is_dir():
-        weights = testdata / "weights" / "mobilenet_v2_1.0_224.weights.h5"
-        with serving(tmp_path, WEIGHTS=str(weights)) as url:
-            yield url, dict(photos(testdata / "dogs_natural"))
-        return
-    folders = [f"--models-dir={tmp_path}", f"--samples-dir={tmp_path / 'samples'}"]
-    subprocess.run([sys.executable, "-m", "trainer", "sample", *folders], check=True, timeout=STARTED_SECONDS)
-    drawings = ROOT / "gateway" / "web" / "samples"
-    with serving(tmp_path) as url:
-        listed = json.loads((drawings / "samples.json").read_text())
-        yield url, {drawings / one["file"]: one["label"].lower() for one in listed}
+        truth = dict(photos(testdata / "dogs_natural"))
+    else:
+        command = [sys.executable, "-m", "tests.colour_model", str(tmp_path / "models")]
+        subprocess.run(command, cwd=ROOT, check=True, timeout=STARTED_SECONDS)
+        truth = {tmp_path / f"{colour}.png": colour for colour in ("red", "green", "blue")}
+        for path, colour in truth.items():
+            path.write_bytes(photo(colour))
+    with serving(tmp_path / "models") as url:
+        yield url, truth
 
 
 def photos(folder: Path) -> Iterator[tuple[Path, str]]:
     """Some photos of each breed, and its name in lower case."""
     for breed in sorted(folder.iterdir()):
         name = breed.name.replace("_", " ")
-        for photo in sorted(breed.glob("*.jpg"))[:PHOTOS_OF_A_BREED]:
-            yield photo, OTHER_NAMES.get(name, name)
+        for path in sorted(breed.glob("*.jpg"))[:PHOTOS_OF_A_BREED]:
+            yield path, OTHER_NAMES.get(name, name)
 
 
 @pytest.mark.slow

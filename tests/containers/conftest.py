@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bench.photos import draw_photos
+
 ROOT = Path(__file__).parents[2]
 STAND_IN = "breed-modelserver"
 PROMETHEUS_STAND_IN = "breed-test-prometheus"
@@ -65,8 +67,9 @@ class Stack:
         except httpx.TransportError:
             return False
 
-    def drawing(self) -> Path:
-        return min((self.models_dir / "samples").glob("*.jpg"))
+    def photo(self) -> bytes:
+        """A photo as it is sent; what it shows does not matter to these tests."""
+        return draw_photos(1)[0]
 
 
 def compose_command() -> tuple[str, ...]:

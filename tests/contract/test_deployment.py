@@ -43,8 +43,13 @@ BASE = PROJECT["project"]["dependencies"]
     ("name", "requirements"),
     [
         ("gateway", asked(BASE, EXTRAS["heic"])),
-        ("trainer", asked(BASE, EXTRAS["modelserver"], EXTRAS["trainer"])),
-        ("dev", asked(BASE, EXTRAS["modelserver"], EXTRAS["trainer"], PROJECT["dependency-groups"]["dev"])),
+        ("trainer", asked(BASE, EXTRAS["modelserver"], EXTRAS["trainer"], EXTRAS["weights"])),
+        (
+            "dev",
+            asked(
+                BASE, EXTRAS["modelserver"], EXTRAS["trainer"], EXTRAS["weights"], PROJECT["dependency-groups"]["dev"]
+            ),
+        ),
     ],
 )
 def test_the_pins_are_what_the_project_asks_for(name: str, requirements: list[Requirement]) -> None:

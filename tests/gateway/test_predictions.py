@@ -81,6 +81,26 @@ def test_a_score_under_the_threshold_is_no_breed_but_still_has_predictions(
     assert gateway.post("/api/v1/predict_breed", content=photo("red")).json()["breed"] == "red"
 
 
+def test_what_is_no_label_is_unknown_and_named_by_what_it_looks_like(
+    gateway: httpx.Client, model_server: ColourServer
+) -> None:
+    model_server.models["colours"] = {2: ColourModel(("red", "green"), threshold=0.5, other_labels=("blue",))}
+    files = [("images", ("a.png", photo(colour), "image/png")) for colour in ("blue", "green")]
+    blue, green = gateway.post("/api/v1/predict_breed/batch", files=files).json()["results"]
+    assert (blue["breed"], blue["looks_like"]) == (None, "blue")
+    assert {one["label"] for one in blue["predictions"]} == {"red", "green"}
+    assert (green["breed"], green["looks_like"]) == ("green", None)
+    for path, name in (
+        ("predict_breed/explain", "breed"),
+        ("models/colours/explain", "label"),
+        ("models/colours/predict", "label"),
+    ):
+        answer = gateway.post(f"/api/v1/{path}", content=photo("blue")).json()
+        assert (answer[name], answer["looks_like"]) == (None, "blue")
+    # Neither red nor green has half of the light, and both together have two thirds.
+    assert gateway.post("/api/v1/predict_breed", content=photo("grey")).json()["breed"] in {"red", "green"}
+
+
 def test_a_version_can_be_asked_for_by_number_and_by_label(gateway: httpx.Client, model_server: ColourServer) -> None:
     model_server.models["colours"] = {1: ColourModel(), 2: ColourModel(("blue", "red", "green"))}
     model_server.labels["colours", "stable"] = 1

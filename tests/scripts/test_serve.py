@@ -15,25 +15,17 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.gateway.conftest import photo
+
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 120.0
-
-# A model of no skill, which is made in seconds.
-MAKE_MODEL = """
-import sys
-from pathlib import Path
-from scripts.first_model import SAMPLES
-from trainer.sample import Size, build_sample
-
-models_dir = Path(sys.argv[1])
-build_sample(models_dir, models_dir / SAMPLES, size=Size(drawings=8, others=8, validation=6, epochs=1))
-"""
 
 
 @pytest.fixture(scope="module")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("models")
-    subprocess.run([sys.executable, "-c", MAKE_MODEL, directory], cwd=ROOT, check=True, timeout=DEADLINE_SECONDS)
+    command = [sys.executable, "-m", "tests.colour_model", str(directory)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=DEADLINE_SECONDS)
     return directory
 
 
@@ -89,11 +81,12 @@ def test_what_it_prints_when_it_is_ready_works_and_ctrl_c_ends_it_cleanly(models
         assert httpx.get(addresses["docs"]).status_code == 200
 
         command = shlex.split(addresses["try"])
-        name, photo = command[2].split("=@")
-        answer = httpx.post(command[3], files={name: Path(photo).read_bytes()})
-        assert command[:2] == ["curl", "-F"]
+        name, file = command[2].split("=@")
+        answer = httpx.post(command[3], files={name: photo("green")})
+        assert (command[:2], file) == (["curl", "-F"], "dog.jpg")
         assert answer.status_code == 200, answer.text
         assert answer.json()["model"]["name"] == "dog_breed"
+        assert answer.json()["breed"] == "green"
 
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=DEADLINE_SECONDS)
@@ -183,8 +176,8 @@ def test_every_model_in_the_folder_is_served_and_the_configured_labels_stay(mode
             page = announced(process)["page"]
             names = [model["name"] for model in httpx.get(f"{page}api/v1/models").json()["models"]]
             assert sorted(names) == ["dog_breed", "other"]
-            photo = min((models_dir / "samples").glob("*.jpg")).read_bytes()
-            answer = httpx.post(f"{page}api/v1/models/other/predict?version_label=stable", files={"image": photo})
+            url = f"{page}api/v1/models/other/predict?version_label=stable"
+            answer = httpx.post(url, files={"image": photo("red")})
             assert answer.status_code == 200, answer.text
     finally:
         other.unlink()

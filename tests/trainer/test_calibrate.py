@@ -87,6 +87,31 @@ def test_a_threshold_needs_photos() -> None:
         calibrate.choose_unknown_threshold(np.array([]))
 
 
+@pytest.mark.parametrize(("least_known", "temperature"), [(0.5, 1.0), (0.9, 0.8), (0.9, 3.0)])
+def test_something_else_takes_its_share_from_what_lies_beyond_the_outer_fence(
+    least_known: float, temperature: float
+) -> None:
+    known = np.random.default_rng(2).normal(0, 1, (200, 6)) + 12 * np.eye(6)[np.arange(200) % 6]
+    other = calibrate.choose_other_logit(known, temperature, least_known)
+
+    def sums(logits: np.ndarray) -> np.ndarray:
+        return calibrate.softmax(np.append(logits, np.full((len(logits), 1), other), axis=1), temperature)[:, :-1].sum(
+            1
+        )
+
+    assert sums(known).min() > least_known
+    energies = temperature * np.log(np.exp(known / temperature).sum(axis=1))
+    low, high = np.quantile(energies, (0.25, 0.75))
+    at_fence = np.full((1, 6), low - 3 * (high - low) - temperature * np.log(6))
+    assert sums(at_fence) == pytest.approx([least_known])
+    assert sums(at_fence - 5)[0] < least_known
+    # One photo that is far out does not move it by much.
+    odd = np.append(known, np.full((1, 6), -50.0), axis=0)
+    assert calibrate.choose_other_logit(odd, temperature, least_known) == pytest.approx(other, abs=0.5)
+    with pytest.raises(ValueError, match="there are none"):
+        calibrate.choose_other_logit(np.zeros((0, 6)), 1.0, least_known)
+
+
 def test_auroc_is_the_share_of_pairs_in_the_right_order() -> None:
     rng = np.random.default_rng(3)
     known, unknown = rng.integers(0, 12, 40) / 10, rng.integers(0, 9, 30) / 10

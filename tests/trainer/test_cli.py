@@ -5,7 +5,6 @@ import shlex
 import socket
 import subprocess
 import sys
-import threading
 import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ import keras
 import numpy as np
 import pytest
 
-from trainer import class_index, downloads, evaluation, features, fit, precision, records
+from trainer import downloads, evaluation, features, fit, precision, records
 from trainer.card import Card
 from trainer.config import RECIPES, Config, make, read
 from trainer.errors import TrainerError
@@ -26,8 +25,8 @@ from trainer.errors import TrainerError
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 Trainer = Callable[..., tuple[int, str, str]]
-SMALL = ("--backbone", "mobilenet", "--alpha", "0.25", "--size", "32", "--weights", "none")
-TINY = ("--backbone", "tiny", "--size", "32", "--weights", "none")
+SMALL = ("--backbone", "mobilenet", "--alpha", "0.25", "--size", "32", "--weights", "none", "--force")
+TINY = ("--backbone", "tiny", "--size", "32", "--weights", "none", "--force")
 
 
 class WriteFolder(Protocol):
@@ -76,6 +75,7 @@ def test_a_folder_of_photos_becomes_a_published_version_that_can_be_made_again_f
     assert card.metrics["validation"]["photos"] == 6
     assert card.training["photos"] == {"train": {"red": 10, "green": 10}, "validation": {"red": 3, "green": 3}}
     assert card.temperature >= 0.8
+    assert (card.other_labels, card.unknown_threshold) == ((None,), 0.9)
     assert "views of validation photos" in card.unknown_rule
     assert f"validation: 6 photos, accuracy {card.metrics['validation']['accuracy']}" in out
     assert str(tmp_path) not in card.to_json()
@@ -190,6 +190,30 @@ def test_the_last_layers_are_fine_tuned_to_a_sigmoid_for_two_classes(
     assert getattr(model, "optimizer", None) is None
 
 
+def test_fine_tuning_that_ruins_the_model_is_taken_back(trainer: Trainer, data: Path, tmp_path: Path) -> None:
+    command = ["train", data, "--name", "colours", *TINY, "--epochs", "30", "--views", "1", "--learning-rate", "0.05"]
+    status, _, error = trainer(*command)
+    assert status == 0, error
+    tuning = ["--fine-tune", "4", "--fine-tune-epochs", "2", "--fine-tune-learning-rate", "9"]
+    status, out, error = trainer(*command, *tuning)
+    assert status == 0, error
+    assert "fine-tuning made nothing better" in out
+    first, second = (card_of(tmp_path / "models" / "colours" / version) for version in ("1", "2"))
+    assert first.metrics["validation"] == second.metrics["validation"]
+
+
+def test_a_model_that_learned_nothing_is_not_published(
+    trainer: Trainer, write_photos: WriteFolder, tmp_path: Path
+) -> None:
+    data = write_photos(tmp_path / "photos" / "train", {"red": 10, "green": 10}).parent
+    write_photos(data / "valid", {"green": 6, "red": 6}, first=100)  # in each other's colours
+    unforced = [one for one in TINY if one != "--force"]
+    status, _, error = trainer("train", data, "--name", "colours", *unforced, "--epochs", "9", "--views", "1")
+    assert status == 1
+    assert "the model is not published" in error.splitlines()[-1]
+    assert not list((tmp_path / "models").rglob("saved_model.pb"))
+
+
 def test_fine_tuning_changes_the_last_layers_only_and_never_batch_normalisation() -> None:
     from trainer import network
 
@@ -209,6 +233,16 @@ def test_fine_tuning_changes_the_last_layers_only_and_never_batch_normalisation(
     trained = {one.path.split("/")[-2] for one in built.backbone.trainable_variables}
     assert trained == {"conv_dw_13", "conv_pw_13"}
     assert len(built.model.trainable_variables) == 4  # and the head's
+
+
+def test_the_logit_of_something_else_is_added_and_the_others_stay(small_model: Callable[..., keras.Model]) -> None:
+    from trainer import network
+
+    model = small_model(3)
+    images = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
+    widened = network.with_other(model, 1.5)
+    np.testing.assert_allclose(np.asarray(widened(images))[:, :3], np.asarray(model(images)), rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(np.asarray(widened(images))[:, 3], np.full(4, 1.5, np.float32))
 
 
 def test_the_vgg16_recipe_builds_the_network_it_names() -> None:
@@ -261,7 +295,7 @@ def test_mixed_precision_is_exported_in_float32(trainer: Trainer, data: Path, tm
         (("train", "{data}", "--name", "x", "--epochs", "many"), 2, "invalid int value: 'many'"),
         (("fly",), 2, "invalid choice: 'fly'"),
         ((), 2, "the following arguments are required: COMMAND"),
-        (("imagenet-dogs", "--class-index", "no.json"), 3, "there is no class index no.json"),
+        (("imagenet-dogs", "--weights", "no.h5"), 3, "there is no weights file no.h5"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(
@@ -292,68 +326,6 @@ def test_a_network_that_does_not_answer_is_said_in_one_line(trainer: Trainer, da
     status, _, error = trainer("train", data, "--name", "x", "--backbone", "vgg19")
     assert status == 3
     assert "weights of vgg19 cannot be fetched (no answer within 0.3 s); give a file" in error.splitlines()[-1]
-    status, _, error = trainer("imagenet-dogs", "--connect-seconds", "0.2")
-    assert status == 3
-    assert "class index cannot be fetched (no answer within 0.2 s)" in error.splitlines()[-1]
-
-
-INDEX = json.dumps(
-    {n: [f"n{n}", {151: "Chihuahua", 268: "Mexican_hairless"}.get(n, f"class_{n}")] for n in range(1000)}
-).encode()
-
-
-@pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[bytes], None]:
-    """Has the class index come from a server that writes these bytes to every connection, and Keras's home empty."""
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-
-    def answer(content: bytes) -> None:
-        server = socket.create_server(("127.0.0.1", 0))
-
-        def run() -> None:
-            with server, server.accept()[0] as connection:
-                connection.recv(65536)
-                connection.sendall(content)
-
-        threading.Thread(target=run, daemon=True).start()
-        monkeypatch.setattr(class_index, "ADDRESS", f"http://127.0.0.1:{server.getsockname()[1]}/")
-
-    return answer
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}",
-        b"I am no web server\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n<html></html>",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
-    ],
-    ids=["cut short", "not HTTP", "a page", "another file"],
-)
-def test_a_class_index_that_does_not_arrive_is_unavailable_and_not_kept(
-    content: bytes, answers: Callable[[bytes], None], tmp_path: Path
-) -> None:
-    answers(content)
-    with pytest.raises(class_index.ClassIndexUnavailable, match="cannot be fetched"):
-        class_index.read_dogs(None)
-    assert not list(tmp_path.rglob("*class_index*"))
-
-
-@pytest.mark.parametrize("home", ["none", "of rubbish", "not writable"])
-def test_a_class_index_is_fetched_and_kept_where_that_can_be(
-    home: str, answers: Callable[[bytes], None], tmp_path: Path
-) -> None:
-    if home == "of rubbish":
-        (tmp_path / "keras/models").mkdir(parents=True)
-        (tmp_path / "keras/models/imagenet_class_index.json").write_text("<html></html>")
-    if home == "not writable":
-        (tmp_path / "keras").write_text("a file, because nothing is forbidden to root")
-    answers(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(INDEX), INDEX))
-    dogs = class_index.read_dogs(None)
-    assert (len(dogs), dogs[0], dogs[-1]) == (118, "Chihuahua", "Mexican hairless")
-    if home != "not writable":
-        assert class_index.read_dogs(None) == dogs  # without the server, which is gone
 
 
 def test_the_opener_of_before_is_back_after_a_download(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -399,7 +371,7 @@ def test_help_teaches_without_loading_tensorflow() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert found.returncode == 0, found.stderr
     assert "examples:" in found.stdout
-    for command in ("train", "sample", "imagenet-dogs", "evaluate", "publish", "list", "promote", "rollback", "prune"):
+    for command in ("train", "imagenet-dogs", "evaluate", "publish", "list", "promote", "rollback", "prune"):
         assert f"\n    {command}" in found.stdout
 
 

@@ -21,6 +21,7 @@ from trainer.card import Card, InputSpec
 from trainer.errors import TrainerError
 from trainer.export import Exported, export_model
 from trainer.precision import in_bfloat16
+from trainer.saved import SavedClassifier
 from trainer.signatures import decode, split_at_features
 from trainer.warmup import RECORDS
 
@@ -84,6 +85,12 @@ def serve() -> Iterator[Callable[[Path], Run]]:
         session.close()
 
 
+def png(image: np.ndarray) -> bytes:
+    stream = BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return stream.getvalue()
+
+
 def test_weights_too_large_for_constants_are_saved_as_variables(
     tmp_path: Path, small: Small, make_card: MakeCard, serve: Callable[[Path], Run]
 ) -> None:
@@ -137,12 +144,7 @@ def test_every_signature_answers_a_server_with_a_batch_dimension_first(
 
     assert run("pixels", images=IMAGES)["probabilities"] == pytest.approx(expected, abs=1e-6)
 
-    pngs = []
-    for image in IMAGES:
-        stream = BytesIO()
-        Image.fromarray(image).save(stream, "PNG")
-        pngs.append(stream.getvalue())
-    best = run("serving_default", image_bytes=pngs)
+    best = run("serving_default", image_bytes=[png(image) for image in IMAGES])
     order = np.argsort(-expected, axis=1)
     assert best["classes"].tolist() == [[b"abc"[at : at + 1] for at in row] for row in order]
     assert best["scores"] == pytest.approx(np.take_along_axis(expected, order, axis=1), abs=1e-6)
@@ -182,6 +184,31 @@ def test_a_sigmoid_becomes_two_classes_and_stays_available_raw(
     assert probabilities.sum(axis=1) == pytest.approx(np.ones(5))
     # The hidden layer makes this Grad-CAM: the map is that of the class that was chosen, not of the sigmoid's side.
     assert run("explain", images=IMAGES)["heatmap"].shape == (5, 8, 8)
+
+
+def test_other_labels_share_the_softmax_and_are_no_answer(
+    tmp_path: Path, small_model: Build, make_card: MakeCard, serve: Callable[[Path], Run]
+) -> None:
+    model = small_model(5)
+    kernel, bias = model.layers[-1].get_weights()
+    model.layers[-1].set_weights([kernel, bias + np.array([0, 0, 0, 9, 0], np.float32)])
+    card = make_card(other_labels=("tabby", None), unknown_threshold=0.5)
+    export_model(model, card, tmp_path)
+    run = serve(tmp_path)
+    expected = softmax(np.asarray(model(IMAGES.astype(np.float32))))
+    assert expected[:, 3].min() > 0.9
+    assert run("pixels", images=IMAGES)["probabilities"] == pytest.approx(expected, abs=1e-6)
+    best = run("serving_default", image_bytes=[png(image) for image in IMAGES])
+    assert set(best["classes"].ravel().tolist()) == {b"a", b"b", b"c"}
+    assert best["scores"] == pytest.approx(-np.sort(-expected[:, :3], axis=1), abs=1e-6)
+    explained = run("explain", images=IMAGES)
+    features = np.asarray(split_at_features(model)[0](IMAGES.astype(np.float32))[1])
+    maps = np.einsum("nhwc,cn->nhw", features, kernel[:, expected[:, :3].argmax(axis=1)]).clip(0)
+    scaled = maps / np.maximum(maps.max(axis=(1, 2), keepdims=True), 1e-12)
+    assert explained["heatmap"] == pytest.approx(scaled, abs=1e-5)
+    written = SavedClassifier(tmp_path)
+    assert written.card.other_labels == ("tabby", None)
+    assert written.card.known(expected.astype(np.float32)) == pytest.approx(expected[:, :3].sum(axis=1), abs=1e-6)
 
 
 def test_frozen_weights_are_stored_once_and_nothing_asks_for_xla(

@@ -13,7 +13,7 @@ from PIL import Image
 from trainer import plots, report
 from trainer.card import Backbone, Card, InputSpec
 from trainer.errors import TrainerError
-from trainer.evaluation import Evaluation, Tally
+from trainer.evaluation import Answer, Evaluation, Tally
 
 HISTORY = {
     "head": [{"accuracy": 0.5, "val_accuracy": 0.4, "loss": 1.0, "val_loss": 1.2}] * 3,
@@ -28,10 +28,10 @@ def measured(labels: list[str], photo: Path, *, mistakes: int = 3, strangers: in
         said = (true + 1) % len(labels) if index < mistakes else true
         scores = np.full(len(labels), 0.1 / len(labels), np.float32)
         scores[said] = 0.9
-        tally.add(photo, scores, true, "")
+        tally.add(Answer(photo, scores, known=float(scores.max())), true)
     for _ in range(strangers):
-        tally.add_stranger(photo, np.full(len(labels), 1 / len(labels), np.float32), "")
-    tally.add(Path("gone & <b>bad</b>.jpg"), None, 0, "cannot be read")
+        tally.add_stranger(Answer(photo, np.full(len(labels), 1 / len(labels), np.float32), known=1 / len(labels)))
+    tally.add(Answer(Path("gone & <b>bad</b>.jpg"), None, "cannot be read"), 0)
     card = Card("dogs", labels, InputSpec(8, 8), Backbone("tiny", "none"), unknown_threshold=0.5)
     return tally.evaluation(card, Path("models/dogs/2"), "photos")
 
