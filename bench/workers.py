@@ -69,7 +69,7 @@ def gateways(
         found = []
         for count in workers:
             port = free_port()
-            settings = gateway_environment(target, MODEL, port, workers=str(count), decode_threads=str(threads))
+            settings = gateway_environment(target, MODEL, port, workers=str(count), decode_workers=str(threads))
             gateway = Server(f"gateway of {count}", ["gateway"], settings, folder / f"gateway-{count}.log")
             running.callback(gateway.stop)
             gateway.wait_until(partial(answers, port, GATEWAY_PATH, photos[0]))

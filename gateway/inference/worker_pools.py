@@ -21,14 +21,14 @@ eight times as many, so nearly every photo is one of them."""
 SMALL_REQUEST_BYTES = 2 * 2**20
 """Size of an ordinary tensor request, such as a photo in base64."""
 
-SMALL_LIMITS = Limits(memory_bytes=160 * 2**20, cpu_seconds=2)
+SMALL_LIMITS = Limits(memory_bytes=128 * 2**20, cpu_seconds=2)
 """Of a worker for ordinary work, which takes a tenth of either."""
 
 SMALL_PATIENCE_SECONDS, LARGE_PATIENCE_SECONDS = 0.5, 2.5
 """CPU time that ordinary and large work may take while others wait: five times what the slowest accepted file takes."""
 
-IMAGE_OVERTIME = 8
-"""Images beyond their time slice that are decoded beside the others, each in a process of up to 160 MiB."""
+IMAGE_OVERTIME, TENSOR_OVERTIME = 4, 1
+"""Ordinary jobs beyond their time slice that go on beside the others."""
 
 TENSOR_NICENESS = 5
 """Tensor requests make way for photos."""
@@ -112,7 +112,7 @@ class WorkerPools:
         )
         rest = [
             WorkerPool(fork_server, Capacity(1, 0, LARGE_PATIENCE_SECONDS), large, LARGE_IMAGES),
-            WorkerPool(fork_server, Capacity(1, 1, SMALL_PATIENCE_SECONDS), small_tensor, TENSORS),
+            WorkerPool(fork_server, Capacity(1, TENSOR_OVERTIME, SMALL_PATIENCE_SECONDS), small_tensor, TENSORS),
             WorkerPool(fork_server, Capacity(1, 0, LARGE_PATIENCE_SECONDS), large_tensor, TENSORS),
         ]
         self._all = [self._first, *rest]
@@ -126,3 +126,9 @@ class WorkerPools:
     async def close(self) -> None:
         """Kill all workers; jobs under way must have been cancelled."""
         await asyncio.gather(*(pool.close() for pool in self._all))
+
+
+def most_memory_bytes(settings: Settings) -> int:
+    """Memory that all workers of a gateway take together at most, beside the libraries that they share."""
+    small = settings.image_workers + IMAGE_OVERTIME + 1 + TENSOR_OVERTIME
+    return small * SMALL_LIMITS.memory_bytes + 2 * settings.worker_memory_bytes

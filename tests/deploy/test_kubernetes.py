@@ -14,10 +14,10 @@ from typing import cast
 import kubernetes_validate
 import pytest
 import yaml
-from gateway.decoding import LARGE_AT_ONCE, SMALL_PIXELS
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from gateway.inference.worker_pools import most_memory_bytes
 from gateway.settings import Settings, unknown_variables
 from modelserver import flags
 from modelserver.config import parse_batching
@@ -147,13 +147,11 @@ def gateway_settings(found: list[Manifest]) -> Settings:
 def test_a_gateway_that_decodes_the_costliest_images_stays_under_its_memory_limit() -> None:
     found = base()
     settings = gateway_settings(found)
-    assert settings.decode_threads > 0, "by itself it is the number of the node's cores"
-    large = min(LARGE_AT_ONCE, max(1, settings.decode_threads // 2))
-    pixels = large * settings.max_image_pixels + (settings.decode_threads - large) * SMALL_PIXELS
+    assert settings.decode_workers > 0, "by itself it is the number of the node's cores"
     limit = at(named(found, "Deployment", "gateway"), f"{CONTAINER}.resources.limits.memory")
-    assert limit == "2Gi"
-    # 16 bytes a pixel is what a WebP takes, and 256 MB is more than twice what a gateway takes after a load.
-    assert pixels * 16 + settings.max_upload_memory_bytes + 256 * 2**20 < 2 * 2**30
+    assert limit == "3Gi"
+    # 256 MB is more than the processes take that are always there.
+    assert most_memory_bytes(settings) + settings.max_upload_memory_bytes + 256 * 2**20 < 3 * 2**30
 
 
 @pytest.mark.parametrize("batching", ["base/config.yaml", "overlays/gpu/batching.yaml"])
