@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -24,12 +23,28 @@ METRICS_PATH = "/metrics"
 
 
 _HAS_ACCESS = "gateway.has_access"
+_COUNT_IMAGES = "gateway.count_images"
 
 
 def has_access(scope: Scope) -> bool:
     """Whether a request to an open path would be let into the closed ones: always, where no API keys are set."""
     found: bool = scope.get(_HAS_ACCESS, True)
     return found
+
+
+async def count_images(scope: Scope, images: int) -> None:
+    """Count the images of a request against the limit of its caller; routes call it once they know how many there are.
+
+    Args:
+        scope: Of the request.
+        images: At most `Settings.max_batch_images`, which no limit is under.
+
+    Raises:
+        RateLimited: They are more than is left.
+    """
+    count = scope.get(_COUNT_IMAGES)
+    if count is not None:
+        await count(images)
 
 
 class Access:
@@ -39,14 +54,18 @@ class Access:
         app: What it guards.
         keys: Keys that are admitted; none: everybody is.
         limits: How often each key, or without keys each address, may ask.
+        image_limits: How many images each may send; see `count_images`.
         docs: Whether the API's description is there, for everybody.
         metrics: Whether metrics are ``open`` to all, want a ``key``, or are ``off``.
     """
 
-    def __init__(self, app: ASGIApp, keys: ApiKeys, limits: RateLimits, *, docs: bool, metrics: str) -> None:
+    def __init__(
+        self, app: ASGIApp, keys: ApiKeys, limits: RateLimits, image_limits: RateLimits, *, docs: bool, metrics: str
+    ) -> None:
         self.app = app
         self._keys = keys
         self._limits = limits
+        self._image_limits = image_limits
         self._docs = docs
         self._metrics = metrics
 
@@ -64,13 +83,16 @@ class Access:
         except GatewayError as error:
             await error_response(scope["path"], error)(scope, receive, send)
             return
-        if not headers:
-            await self.app(scope, receive, send)
-            return
-        raw = [(name.lower().encode(), value.encode()) for name, value in headers]
+        if self._image_limits:
+
+            async def count(images: int) -> None:
+                headers.extend(await self._image_limits.count(scope["gateway.call"].caller, images))
+
+            scope[_COUNT_IMAGES] = count
 
         async def send_counted(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] == "http.response.start" and headers:
+                raw = [(name.lower().encode(), value.encode()) for name, value in headers]
                 message["headers"] = [*message["headers"], *raw]
             await send(message)
 
@@ -78,7 +100,7 @@ class Access:
 
     def _owner(self, scope: Scope) -> str | None:
         """Name of the API key that a request carries; None without one, or with a wrong one."""
-        key = given_key(Headers(scope=scope))
+        key = given_key(Headers(scope=scope)) if self._keys else None
         return self._keys.owner(key) if key is not None else None
 
     def _is_open(self, path: str) -> bool:
@@ -88,8 +110,8 @@ class Access:
             return self._docs
         return path == METRICS_PATH and self._metrics == "open"
 
-    async def _admitted(self, scope: Scope) -> Iterable[tuple[str, str]]:
-        """Headers for the answer.
+    async def _admitted(self, scope: Scope) -> list[tuple[str, str]]:
+        """Note who asks, and give the headers for the answer.
 
         Raises:
             NotFound: It is switched off.
@@ -99,18 +121,15 @@ class Access:
         path = scope["path"]
         if path in DOCS_PATHS or path.startswith(DOCS_FOLDERS) or (path == METRICS_PATH and self._metrics == "off"):
             raise NotFound("There is nothing here.")
-        key = given_key(Headers(scope=scope)) if self._keys else None
-        owner = self._keys.owner(key) if key is not None else None
-        headers: Iterable[tuple[str, str]] = ()
+        owner = self._owner(scope)
         if owner is not None:
             scope["gateway.call"].caller = f"key {owner}"
-        if self._limits:
-            # Wrong keys are counted by address as well.
-            headers = await self._limits.count(scope["gateway.call"].caller)
+        # Wrong keys are counted by address as well.
+        headers = await self._limits.count(scope["gateway.call"].caller) if self._limits else []
         if self._keys and owner is None:
             raise Unauthorized(
                 "An API key is needed, as Authorization: Bearer or X-API-Key."
-                if key is None
+                if given_key(Headers(scope=scope)) is None
                 else "This API key is not known."
             )
         return headers

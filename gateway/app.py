@@ -155,8 +155,11 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
     app.add_middleware(Intake)
     app.add_middleware(CancelOnHangUp)
     keys, limits = settings.known_keys, RateLimits(settings.rate_limit)
-    if keys or limits or not settings.docs or settings.metrics == "off":
-        app.add_middleware(Access, keys=keys, limits=limits, docs=settings.docs, metrics=settings.metrics)
+    images = RateLimits(settings.image_rate_limit, "images")
+    if keys or limits or images or not settings.docs or settings.metrics == "off":
+        app.add_middleware(
+            Access, keys=keys, limits=limits, image_limits=images, docs=settings.docs, metrics=settings.metrics
+        )
     return app
 
 
@@ -183,7 +186,11 @@ class Gateway(FastAPI):
             _tighten(described, self.settings)
             _without_default_errors(described)
             response_headers.describe(described)
-            access.describe(described, keys=bool(self.settings.known_keys), limits=bool(self.settings.rate_limit))
+            access.describe(
+                described,
+                keys=bool(self.settings.known_keys),
+                limits=bool(self.settings.rate_limit or self.settings.image_rate_limit),
+            )
         return super().openapi()
 
 

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway import connection, cors, errors, framing
@@ -242,7 +243,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._end_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _read_on(self) -> None:
-        if not self.transport.is_closing():
+        """Read again, unless the request in work has not taken what is there: then that resumes reading."""
+        in_work = self.cycle is not None and not self.cycle.response_complete
+        full = in_work and (self.pipeline or len(self.cycle.body) > HIGH_WATER_LIMIT)
+        if not self.transport.is_closing() and (self._lingering or not full):
             self.flow.resume_reading()
 
     def _watch_reading(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import time
+from typing import Literal
 
 from limits import RateLimitItem, parse_many
 from limits.aio.storage import MemoryStorage
@@ -20,29 +21,32 @@ NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class RateLimits:
-    """Counts requests by caller, in the memory of this process: each worker counts for itself.
+    """Counts requests, or images, by caller, in the memory of this process: each worker counts for itself.
 
     Args:
         limits: Such as ``60/minute`` or ``10/second;1000/hour``; empty: no limit.
+        unit: What is counted.
 
     Raises:
         ValueError: It cannot be read.
     """
 
-    def __init__(self, limits: str) -> None:
+    def __init__(self, limits: str, unit: Literal["requests", "images"] = "requests") -> None:
+        self._unit = unit
         self._limits: list[RateLimitItem] = parse_many(limits) if limits else []
         self._counter = SlidingWindowCounterRateLimiter(MemoryStorage())
-        policies = (f"{_name(limit)};q={limit.amount};w={limit.get_expiry()}" for limit in self._limits)
+        policies = (f"{self._name(limit)};q={limit.amount};w={limit.get_expiry()}" for limit in self._limits)
         self._policy = ", ".join(policies)
 
     def __bool__(self) -> bool:
         return bool(self._limits)
 
-    async def count(self, caller: str) -> list[tuple[str, str]]:
-        """Count one request.
+    async def count(self, caller: str, cost: int = 1) -> list[tuple[str, str]]:
+        """Count a request, or its images.
 
         Args:
             caller: Who asks.
+            cost: How many are counted; all of them or, where they are more than is left, none.
 
         Returns:
             Headers for the answer that say what is left: RateLimit and RateLimit-Policy, as
@@ -53,15 +57,19 @@ class RateLimits:
         """
         states, wait = [], 0
         for limit in self._limits:
-            admitted = await self._counter.hit(limit, caller)
+            admitted = await self._counter.hit(limit, caller, cost=cost)
             window = await self._counter.get_window_stats(limit, caller)
             seconds = max(1, math.ceil(window.reset_time - time.time()))
-            states.append(f"{_name(limit)};r={window.remaining};t={seconds}")
+            states.append(f"{self._name(limit)};r={window.remaining};t={seconds}")
             wait = wait if admitted else max(wait, seconds)
         headers = [("RateLimit-Policy", self._policy), ("RateLimit", ", ".join(states))]
         if wait:
-            raise RateLimited("There were too many requests from you.", wait, dict(headers))
+            raise RateLimited(f"There were too many {self._unit} from you.", wait, dict(headers))
         return headers
+
+    def _name(self, limit: RateLimitItem) -> str:
+        unit = self._unit if self._unit != "requests" else ""
+        return f'"{limit.amount}{unit}per{limit.get_expiry()}s"'
 
 
 def caller_of(address: str) -> str:
@@ -79,7 +87,3 @@ def caller_of(address: str) -> str:
     if place in IPV4_MAPPED or place in NAT64:
         return str(ipaddress.IPv4Address(int(place) & 0xFFFF_FFFF))
     return str(ipaddress.IPv6Network((int(place), 64), strict=False))
-
-
-def _name(limit: RateLimitItem) -> str:
-    return f'"{limit.amount}per{limit.get_expiry()}s"'

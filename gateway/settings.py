@@ -235,6 +235,13 @@ class Settings(BaseSettings):
             "10/second;1000/hour; empty: any."
         ),
     )
+    image_rate_limit: str = Field(
+        "",
+        description=(
+            "Most images of one key, or without keys of one address, for each worker, such as 600/minute; at least "
+            "max_batch_images; empty: any."
+        ),
+    )
     trusted_proxies: CommaSeparated = Field(
         (),
         description="Addresses or networks of proxies whose X-Forwarded-For and -Proto are believed; none: no one's.",
@@ -289,6 +296,11 @@ class Settings(BaseSettings):
             raise ValueError("max_images_in_flight must be at least max_batch_images, or no full batch is ever taken")
         if self.max_upload_memory_bytes < self.max_body_bytes:
             raise ValueError("max_upload_memory_bytes must be at least as large as any body may be")
+        if (
+            self.image_rate_limit
+            and min(one.amount for one in parse_many(self.image_rate_limit)) < self.max_batch_images
+        ):
+            raise ValueError("image_rate_limit must be at least max_batch_images, or no full batch is ever taken")
         return self
 
     @field_validator("serving_target")
@@ -305,7 +317,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{one!r} is no origin such as https://example.org, nor * for all")
         return value
 
-    @field_validator("rate_limit")
+    @field_validator("rate_limit", "image_rate_limit")
     @classmethod
     def _is_rate(cls, value: str) -> str:
         if value:

@@ -13,12 +13,21 @@ from pathlib import Path
 import httpx
 import pytest
 from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from gateway.access import Access, count_images
 from gateway.auth import ApiKeys
-from gateway.ratelimit import caller_of
+from gateway.errors import RateLimited
+from gateway.metrics import Metrics
+from gateway.problems import error_response
+from gateway.ratelimit import RateLimits, caller_of
 from gateway.settings import Settings
+from gateway.telemetry import Telemetry
 from tests.conftest import ROOT
-from tests.gateway.conftest import photo
+from tests.gateway.conftest import photo, running_gateway
 
 Start = Callable[..., httpx.Client]
 BREED = "/api/v1/predict_breed"
@@ -90,6 +99,8 @@ def test_the_key_that_the_program_makes_is_the_key_of_its_hash() -> None:
         {"api_keys_file": "/nowhere"},
         {"metrics": "key"},
         {"rate_limit": "often"},
+        {"image_rate_limit": "often"},
+        {"image_rate_limit": "63/minute"},
         {"trusted_proxies": "proxy.example"},
     ],
 )
@@ -120,6 +131,32 @@ def test_who_asks_too_often_is_429_and_told_when_to_come_back(start: Start) -> N
     assert client.get("/api/v1/models", headers={"x-api-key": "two"}).status_code == 200
     assert all(client.get("/healthz").status_code == 200 for _ in range(5))
     assert [client.get("/api/v1/models").status_code for _ in range(4)] == [401, 401, 401, 429]
+
+
+def test_images_are_counted_by_caller_all_of_a_request_or_none() -> None:
+    async def batch(request: Request) -> Response:
+        try:
+            await count_images(request.scope, int(request.query_params["images"]))
+        except RateLimited as error:
+            return error_response("", error)
+        return Response()
+
+    keys = ApiKeys([f"one:{hashed('one')}", f"two:{hashed('two')}"])
+    app = Starlette(routes=[Route("/", batch), Route("/batch", batch)])
+    guarded = Access(app, keys, RateLimits(""), RateLimits("100/hour", "images"), docs=True, metrics="open")
+    with running_gateway(Settings(), Telemetry(guarded, Metrics())) as client:
+
+        def ask(key: str, images: int) -> httpx.Response:
+            return client.get(f"/batch?images={images}", headers={"x-api-key": key})
+
+        first = ask("one", 60)
+        assert first.status_code == 200
+        assert first.headers["ratelimit"].startswith('"100imagesper3600s";r=40;t=')
+        refused = ask("one", 60)
+        assert (refused.status_code, refused.json()["detail"]) == (429, "There were too many images from you.")
+        assert int(refused.headers["retry-after"]) > 0
+        assert ask("one", 40).status_code == 200
+        assert ask("two", 60).status_code == 200
 
 
 def test_a_household_of_ipv6_addresses_is_one_caller() -> None:

@@ -537,6 +537,48 @@ def test_no_read_of_small_chunks_holds_up_the_event_loop(
     assert 1024 < len(pieces) < 1100
 
 
+@pytest.mark.parametrize("wait", [True, False], ids=["waits", "reads"])
+def test_a_body_is_read_no_faster_than_its_request_takes_it(monkeypatch: pytest.MonkeyPatch, wait: bool) -> None:
+    monkeypatch.setattr("gateway.protocol.LARGE_READ_BYTES", 1)  # so every read lets others go first
+    held = []
+    on_body = HttpProtocol.on_body
+
+    def noted(protocol: HttpProtocol, body: bytes) -> None:
+        on_body(protocol, body)
+        held.append(len(protocol.cycle.body))
+
+    monkeypatch.setattr(HttpProtocol, "on_body", noted)
+    released = threading.Event()
+
+    async def count(request: Request) -> Response:
+        if wait:
+            await asyncio.to_thread(released.wait, 30)
+        return Response(str(len(await request.body())))
+
+    app = Starlette(routes=[Route("/", count, methods=["POST"])])
+    with running_gateway(Settings(), app) as client, connect(client) as connection:
+        connection.sendall(f"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {BIG}\r\n\r\n".encode())
+        sent = 0
+        connection.settimeout(0.5)
+        with contextlib.suppress(TimeoutError):
+            while sent < BIG:
+                sent += connection.send(b"x" * min(2**18, BIG - sent))
+        assert (sent < BIG) == wait
+        released.set()
+        connection.settimeout(10)
+        connection.sendall(b"x" * (BIG - sent))
+        assert read_all(connection).endswith(str(BIG).encode())
+    assert max(held) < 2**20
+
+
+def test_the_rest_of_a_large_body_that_was_answered_early_is_read() -> None:
+    with answering(b"done") as client, connect(client) as connection:
+        head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {BIG}\r\n\r\n".encode()
+        last = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        connection.sendall(head + b"x" * BIG + last)
+        assert read_all(connection).count(b"HTTP/1.1 200") == 2
+
+
 def test_uvicorn_and_fastapi_are_those_that_the_protocol_was_read_against() -> None:
     """Where this fails, read `gateway/protocol.py` against the new uvicorn; then put its version and digest here."""
     dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
