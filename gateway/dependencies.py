@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Query, Request
 
+from gateway.access import count_images
 from gateway.admission import Admission
 from gateway.backend import Backend, Selector
 from gateway.calls import Call
@@ -46,10 +47,15 @@ class Services:
     shadows: Shadows
     stopping: Stopping
 
-    @contextmanager
-    def admit(self, call: Call, images: int) -> Iterator[None]:
-        """Hold permits for that many images (or rows) of a request; errors as in `Admission.admit`."""
-        with self.admission.admit(call.caller, images):
+    @asynccontextmanager
+    async def admit(self, request: Request, images: int) -> AsyncIterator[None]:
+        """Count that many images of a request against its caller's limit, and hold permits for them.
+
+        Raises:
+            RateLimited, Overloaded: As `count_images` and `Admission.admit` raise them.
+        """
+        await count_images(request.scope, images)
+        with self.admission.admit(call_of(request).caller, images):
             self.metrics.images_in_flight.inc(images)
             try:
                 yield

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from gateway.admission import Admission
@@ -29,11 +29,13 @@ class TensorRequest:
         job: Name of a job of `gateway.workers.jobs` that takes a body and signatures.
         body: The body in pieces.
         arguments: Further arguments of the job.
+        count_rows: Counts rows after the first against the limit of the caller; raises where they are too many.
     """
 
     job: str
     body: Buffer
-    arguments: Mapping[str, object] = field(default_factory=dict)
+    arguments: Mapping[str, object]
+    count_rows: Callable[[int], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,8 @@ class Predictor:
                 call.images = sum(rows)
                 if read.header["signature"] is None:
                     return Predicted(served, read.header, images=read.buffers)
+                if call.images > 1:
+                    await request.count_rows(call.images - 1)
                 if inputs["images"]:
                     images = await self._rewritten(read.buffers, deadline, call)
                     tensors: list[Wire] = [strings(images, tuple(inputs["shape"]))]

@@ -118,7 +118,7 @@ async def _explained(
     call.images, call.image_bytes = 1, upload.size
     within = deadline(request)
     wanted = top_k or parts.settings.default_top_k
-    with parts.admit(call, 1):
+    async with parts.admit(request, 1):
         selector = await parts.route(request, model, selector, within)
         found = await parts.explainer.explain(model, selector, upload.data, wanted, within, call)
         picture = await parts.explainer.painted(upload.data, found, within, call) if form == "png" else None

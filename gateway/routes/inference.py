@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import JSONResponse, Response
 
 from gateway import errors
+from gateway.access import count_images
 from gateway.backend import Selector
 from gateway.calls import Call
 from gateway.contract import DEFAULT_SIGNATURE
@@ -138,7 +140,7 @@ async def _infer(request: Request, parts: Services, call: Call, model: str, sele
         upload = await read_body(request, max_bytes=parts.settings.max_tensor_body_bytes)
     call.image_bytes = upload.size
     within = deadline(request)
-    with parts.admit(call, 1):
+    async with parts.admit(request, 1):
         selector = await parts.route(request, model, selector, within)
         served = await parts.resolver.served(model, selector, within)
         body = TensorRequest(
@@ -149,12 +151,13 @@ async def _infer(request: Request, parts: Services, call: Call, model: str, sele
                 "default_signature": _default_signature(served),
                 "max_images": parts.settings.max_batch_images if served.contract is not None else 0,
             },
+            partial(count_images, request.scope),
         )
         answer = await parts.predictor.predict(model, selector, body, within, call)
         arguments: dict[str, object] = {"rows": answer.rows, "head": answer.request["head"], "model": model}
         version = answer.served.version
         if answer.images is not None:
-            classified = await _classified(parts, call, answer, answer.images, model, selector, within)
+            classified = await _classified(request, parts, call, answer, answer.images, model, selector, within)
             version = classified.contract.version
             arguments |= _classes(classified)
         arguments["version"] = version
@@ -165,6 +168,7 @@ async def _infer(request: Request, parts: Services, call: Call, model: str, sele
 
 
 async def _classified(
+    request: Request,
     parts: Services,
     call: Call,
     answer: Predicted,
@@ -175,7 +179,7 @@ async def _classified(
 ) -> Classification:
     top_k = _top_k(parts, answer.request["head"]["parameters"].get("top_k"))
     uploads = [[image] for image in images]
-    with parts.admit(call, len(uploads) - 1):
+    async with parts.admit(request, len(uploads) - 1):
         classified = await parts.classifier.classify(model, selector, uploads, top_k, deadline, call)
     parts.shadows.copy(classified, uploads, call)
     return classified

@@ -225,7 +225,7 @@ async def _classified(
 ) -> Classification:
     parts, call, within = services_of(request), call_of(request), deadline(request)
     call.images, call.image_bytes = len(uploads), sum(one.size for one in uploads)
-    with parts.admit(call, len(uploads)):
+    async with parts.admit(request, len(uploads)):
         contents = [one.content for one in uploads]
         wanted = top_k or parts.settings.default_top_k
         selector = await parts.route(request, model, selector, within)

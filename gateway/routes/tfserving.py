@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated
 
 import grpc
@@ -16,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gateway import errors
+from gateway.access import count_images
 from gateway.backend import Selector
 from gateway.calls import Call
 from gateway.deadline import Deadline
@@ -160,9 +162,9 @@ async def _predict(request: Request, parts: Services, call: Call, model: str, se
         upload = await read_body(request, max_bytes=parts.settings.max_tensor_body_bytes)
     call.image_bytes = upload.size
     within = deadline(request)
-    with parts.admit(call, 1):
+    async with parts.admit(request, 1):
         selector = await parts.route(request, model, selector, within)
-        body = TensorRequest("tensorflow_serving_request", upload.data)
+        body = TensorRequest("tensorflow_serving_request", upload.data, {}, partial(count_images, request.scope))
         answer = await parts.predictor.predict(model, selector, body, within, call)
         arguments = {"rows": answer.rows, "by_row": answer.request["by_row"]}
         written = await parts.predictor.write("tensorflow_serving_response", arguments, answer.answers, within, call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import threading
 import time
@@ -32,6 +33,7 @@ def photo(colour: str = "red", size: tuple[int, int] = (40, 30), encoding: str =
 
 FORK_SERVER = ForkServer()
 """Shared by all gateways of a test process, since each start of one costs 0.3 s of CPU time."""
+atexit.register(FORK_SERVER.close)
 
 
 @contextmanager

@@ -230,3 +230,22 @@ def test_a_page_of_another_origin_may_send_a_key_where_it_is_allowed(start: Star
     refused = client.post(BREED, content=photo(), headers={"origin": "https://page.example"})
     assert refused.status_code == 401
     assert refused.headers["access-control-allow-origin"] == "https://page.example"
+
+
+def test_images_are_counted_wherever_they_are_sent(start: Start) -> None:
+    client = start(image_rate_limit="4/minute", max_batch_images=4)
+    batch = [("images", ("a.png", photo())), ("images", ("b.png", photo()))]
+    assert client.post(BREED, content=photo()).status_code == 200
+    assert client.post(f"{BREED}/batch", files=batch).status_code == 200
+    refused = client.post(f"{BREED}/batch", files=batch)
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert client.post(BREED, content=photo()).status_code == 200
+    assert client.get("/api/v1/models").status_code == 200
+
+
+def test_rows_of_tensors_are_counted_like_images(start: Start) -> None:
+    client = start(image_rate_limit="4/minute", max_batch_images=4)
+    body = {"signature_name": "pixels", "inputs": [[[[0, 0, 0]] * 8] * 8] * 3}
+    assert client.post("/v1/models/colours:predict", json=body).status_code == 200
+    assert client.post("/v1/models/colours:predict", json=body).status_code == 429
