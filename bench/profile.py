@@ -33,16 +33,15 @@ BATCH = 64
 WATCHED = ("bench.watched_gateway",)
 
 AREAS = {
-    "decode and resize": ("PIL/", "gateway/images/"),
     "FastAPI, Starlette": ("fastapi/", "starlette/"),
     "HTTP server": ("uvicorn/",),
     "form": ("python_multipart/", "gateway/uploads.py"),
     "gRPC": ("grpc/", "gateway/backend.py"),
     "JSON, schemas": ("pydantic/", "gateway/schemas.py", "json/"),
-    "tensors, ranking": ("numpy/", "gateway/tensors.py", "gateway/classifier.py"),
+    "tensors, ranking": ("numpy/", "gateway/tensors/", "gateway/inference/"),
+    "hand-over to workers": ("gateway/workers/",),
     "log": ("logging/",),
     "event loop": ("asyncio/",),
-    "hand-over between threads": ("concurrent/futures/", "threading.py"),
     "rest of the gateway": ("gateway/",),
 }
 
@@ -103,10 +102,9 @@ def _threads(console: Console, running: Started, gateway: System, photos: int) -
     load = closed_loop(gateway.connect, CALLERS, SECONDS, range(photos), read)
     names = _ask(running.gateway_port, "/watch")["threads"]
     before, after = seen
-    spent: dict[str, float] = dict.fromkeys(("event loop", "decode and resize", "gRPC and others"), 0.0)
+    spent: dict[str, float] = dict.fromkeys(("event loop", "gRPC and others"), 0.0)
     for thread, seconds in after.items():
-        name = names.get(str(thread), "")
-        kind = "event loop" if name == "MainThread" else "decode and resize" if "decode" in name else "gRPC and others"
+        kind = "event loop" if names.get(str(thread)) == "MainThread" else "gRPC and others"
         spent[kind] += seconds - before.get(thread, 0.0)
     console.print(f"Gateway: CPU of a request by thread, {CALLERS} callers")
     table = Table()

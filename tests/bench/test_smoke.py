@@ -119,7 +119,7 @@ def test_the_input_size_of_a_model_is_that_of_its_newest_version(tmp_path: Path)
 
 def test_samples_are_counted_for_the_innermost_part_they_are_in() -> None:
     folded = (
-        "run (uvicorn/server.py:1);classify (gateway/classifier.py:2);stack (numpy/core.py:3) 2\n"
-        "work (concurrent/futures/thread.py:1);decode (gateway/images/decode.py:2);load (PIL/ImageFile.py:3) 5\n"
+        "run (uvicorn/server.py:1);classify (gateway/inference/classifier.py:2);stack (numpy/core.py:3) 2\n"
+        "run (uvicorn/server.py:1);run (gateway/workers/pool.py:2);readexactly (asyncio/streams.py:3) 5\n"
     )
-    assert profile.areas(folded) == {"tensors, ranking": 2, "decode and resize": 5}
+    assert profile.areas(folded) == {"tensors, ranking": 2, "event loop": 5}
