@@ -89,7 +89,7 @@ def test_no_container_may_take_all_memory_of_the_machine() -> None:
     assert {name: one["mem_limit"] for name, one in services.items()} == {
         "trainer": "8g",
         "serving": "4g",
-        "gateway": "2g",
+        "gateway": "3g",
         "prometheus": "1g",
         "grafana": "512m",
     }
