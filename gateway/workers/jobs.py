@@ -8,8 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from gateway import images
+from gateway.images.decode import decode_image, upright_size
 from gateway.images.overlay import Box, paint_heat
+from gateway.images.rewrite import rewrite_image
+from gateway.images.target import Target
 from gateway.pb.serving_pb2 import SignatureDefMap
 from gateway.tensors import open_inference, tensorflow_serving
 from gateway.tensors.messages import Inputs, SignatureRules, read_outputs
@@ -35,7 +37,7 @@ def image_pixels(arguments: Arguments, request: Request) -> Reply:
     """Decode an image to what a model takes.
 
     Args:
-        arguments: `target` (attributes of `images.Target`), `dtype` ("uint8" or "float32"), `pixel_range` (what black
+        arguments: `target` (attributes of `Target`), `dtype` ("uint8" or "float32"), `pixel_range` (what black
             and white are in a float), `max_pixels`, and `with_size` for the size of the upright image.
         request: The encoded image.
 
@@ -44,11 +46,11 @@ def image_pixels(arguments: Arguments, request: Request) -> Reply:
     """
     [data] = request
     max_pixels = arguments["max_pixels"]
-    pixels: Array = images.decode_image(data, images.Target(**arguments["target"]), max_pixels=max_pixels)
+    pixels: Array = decode_image(data, Target(**arguments["target"]), max_pixels=max_pixels)
     if arguments["dtype"] == "float32":
         low, high = arguments["pixel_range"]
         pixels = pixels.astype(np.float32) * np.float32((high - low) / 255) + np.float32(low)
-    header = {"size": images.upright_size(data, max_pixels)} if arguments.get("with_size") else {}
+    header = {"size": upright_size(data, max_pixels)} if arguments.get("with_size") else {}
     return Reply(header, [[np.ascontiguousarray(pixels).reshape(-1).view(np.uint8).data]])
 
 
@@ -63,7 +65,7 @@ def image_file(arguments: Arguments, request: Request) -> Reply:
         Buffer: the file.
     """
     [data] = request
-    return Reply({}, [[images.rewrite_image(data, max_pixels=arguments["max_pixels"])]])
+    return Reply({}, [[rewrite_image(data, max_pixels=arguments["max_pixels"])]])
 
 
 def heat_overlay(arguments: Arguments, request: Request) -> Reply:
@@ -78,10 +80,10 @@ def heat_overlay(arguments: Arguments, request: Request) -> Reply:
     """
     data, heat = request
     max_pixels = arguments["max_pixels"]
-    width, height = images.upright_size(data, max_pixels)
+    width, height = upright_size(data, max_pixels)
     shrink = min(1.0, arguments["max_side"] / max(width, height))
-    whole = images.Target(max(1, round(height * shrink)), max(1, round(width * shrink)), "squash")
-    photo = images.decode_image(data, whole, max_pixels=max_pixels)
+    whole = Target(max(1, round(height * shrink)), max(1, round(width * shrink)), "squash")
+    photo = decode_image(data, whole, max_pixels=max_pixels)
     heatmap = np.frombuffer(heat, np.float32).reshape(arguments["shape"])
     return Reply({}, [[paint_heat(photo, heatmap, Box(**arguments["box"]))]])
 
