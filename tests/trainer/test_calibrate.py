@@ -95,9 +95,8 @@ def test_something_else_takes_its_share_from_what_lies_beyond_the_outer_fence(
     other = calibrate.choose_other_logit(known, temperature, least_known)
 
     def sums(logits: np.ndarray) -> np.ndarray:
-        return calibrate.softmax(np.append(logits, np.full((len(logits), 1), other), axis=1), temperature)[:, :-1].sum(
-            1
-        )
+        every = np.append(logits, np.full((len(logits), 1), other), axis=1)
+        return np.asarray(calibrate.softmax(every, temperature)[:, :-1].sum(axis=1))
 
     assert sums(known).min() > least_known
     energies = temperature * np.log(np.exp(known / temperature).sum(axis=1))
