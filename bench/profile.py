@@ -35,9 +35,9 @@ WATCHED = ("bench.watched_gateway",)
 AREAS = {
     "FastAPI, Starlette": ("fastapi/", "starlette/"),
     "HTTP server": ("uvicorn/",),
-    "form": ("python_multipart/", "gateway/uploads.py"),
-    "gRPC": ("grpc/", "gateway/backend.py"),
-    "JSON, schemas": ("pydantic/", "gateway/schemas.py", "json/"),
+    "form": ("python_multipart/", "gateway/http/multipart.py"),
+    "gRPC": ("grpc/", "gateway/serving/grpc_backend.py"),
+    "JSON, schemas": ("pydantic/", "gateway/http/schemas.py", "json/"),
     "tensors, ranking": ("numpy/", "gateway/tensors/", "gateway/inference/"),
     "hand-over to workers": ("gateway/workers/",),
     "log": ("logging/",),

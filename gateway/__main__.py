@@ -17,11 +17,11 @@ from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from gateway import logs
 from gateway.app import create_app
-from gateway.listening import listen
-from gateway.metrics import shared_between
-from gateway.protocol import HttpProtocol
+from gateway.http.server.listening import listen
+from gateway.http.server.protocol import HttpProtocol
+from gateway.observability import logs
+from gateway.observability.metrics import shared_between
 from gateway.settings import PREFIX, Settings, rename_variables, unknown_variables
 
 logger = logging.getLogger(__name__)

@@ -11,54 +11,37 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
-from gateway import __version__, access, cors, problems, response_headers
-from gateway.access import Access
-from gateway.admission import Admission
-from gateway.backend import Backend, GrpcBackend
-from gateway.channel import Connection, Tls
-from gateway.connection import ConnectionOptions
-from gateway.dependencies import Services
-from gateway.hangup import CancelOnHangUp
+from gateway import __version__
+from gateway.http import cors, openapi, problems
+from gateway.http.middleware.access import Access
+from gateway.http.middleware.body_limits import Intake
+from gateway.http.middleware.client_disconnect import CancelOnHangUp
+from gateway.http.middleware.request_id import RequestContext
+from gateway.http.middleware.telemetry import Telemetry
+from gateway.http.routes import explain, health, models, pages, predictions
+from gateway.http.routes import open_inference as inference
+from gateway.http.routes import tensorflow_serving as tfserving
+from gateway.http.server.connection import ConnectionOptions
+from gateway.http.server.shutdown import Stopping
+from gateway.http.services import Services
+from gateway.inference.admission import Admission
 from gateway.inference.classifier import Classifier
 from gateway.inference.explainer import Explainer
 from gateway.inference.predictor import Predictor
+from gateway.inference.shadowing import Shadows
+from gateway.inference.traffic_split import Routes
 from gateway.inference.worker_pools import WorkerPools
-from gateway.intake import Intake
-from gateway.metrics import Metrics
-from gateway.middleware import RequestContext
-from gateway.ratelimit import RateLimits
-from gateway.resolver import ContractResolver
-from gateway.routes import explain, health, inference, models, pages, predictions, tfserving
-from gateway.routing import Routes, Shadows
-from gateway.schemas import Problem
+from gateway.observability.metrics import Metrics
+from gateway.security.rate_limits import RateLimits
+from gateway.serving.backend import Backend
+from gateway.serving.channel import Connection, Tls
+from gateway.serving.grpc_backend import GrpcBackend
+from gateway.serving.resolver import ContractResolver
 from gateway.settings import Settings
-from gateway.stopping import Stopping
-from gateway.telemetry import Telemetry
 from gateway.workers.fork_server import ForkServer
 
 if TYPE_CHECKING:
-    from gateway.tracing import Tracing
-
-DESCRIPTION = """Send a photo, get a breed:
-
-    curl -F dog_image=@photo.jpg http://localhost:8000/api/v1/predict_breed
-
-The gateway decodes and checks uploads, asks a TensorFlow model server over gRPC, and answers with class labels.
-
-## Errors
-
-Each has the same body, problem details (RFC 9457, `application/problem+json`), with a `code` that does not change;
-every operation lists its own. Where the same request may succeed later, `retryable` is true and the header
-`Retry-After` says when. Under `/v1` and `/v2` errors are as clients of those interfaces expect them.
-"""
-
-TAGS = [
-    {"name": "predictions", "description": "Photos in, labels out."},
-    {"name": "models", "description": "What is served."},
-    {"name": "tensorflow serving", "description": "TensorFlow Serving's REST interface."},
-    {"name": "open inference protocol", "description": "What clients of KServe and Triton speak."},
-    {"name": "health", "description": "For orchestrators and people on call."},
-]
+    from gateway.observability.tracing import Tracing
 
 
 class State(TypedDict):
@@ -133,13 +116,17 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
         tracing,
         title="Breed gateway",
         version=__version__,
-        description=DESCRIPTION,
-        openapi_tags=TAGS,
+        description=openapi.DESCRIPTION,
+        openapi_tags=openapi.TAGS,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a redirect would lead to whatever the Host header says
         generate_unique_id_function=lambda route: route.name,  # what generated clients call their functions
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # `gateway.telemetry` and `gateway.tracing` do
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+        },  # `gateway.http.middleware.telemetry` and `gateway.observability.tracing` do
         lifespan=lifespan,
     )
     routers = (predictions, explain, models, tfserving, inference, health, pages)
@@ -180,46 +167,13 @@ class Gateway(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI description, made when it is first asked for."""
         if not self.openapi_schema:
-            schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            described = super().openapi()
-            described["components"]["schemas"]["Problem"] = schema
-            _tighten(described, self.settings)
-            _without_default_errors(described)
-            response_headers.describe(described)
-            access.describe(
-                described,
-                keys=bool(self.settings.known_keys),
-                limits=bool(self.settings.rate_limit or self.settings.image_rate_limit),
-            )
+            openapi.complete(super().openapi(), self.settings)
         return super().openapi()
-
-
-def _without_default_errors(description: dict[str, Any]) -> None:
-    """Leave out FastAPI's own error for parameters, which no route answers with."""
-    for operations in description["paths"].values():
-        for operation in operations.values():
-            if "HTTPValidationError" in str(operation["responses"].get("422")):
-                del operation["responses"]["422"]
-    for name in ("HTTPValidationError", "ValidationError"):
-        description["components"]["schemas"].pop(name, None)
-
-
-def _tighten(description: dict[str, Any], settings: Settings) -> None:
-    """Say of the parameters what FastAPI does not: their limits by settings, and that none of them can be null."""
-    for operations in description["paths"].values():
-        for operation in operations.values():
-            for parameter in operation.get("parameters", ()):
-                kinds = parameter["schema"].pop("anyOf", ())
-                for kind in kinds:
-                    if kind != {"type": "null"}:
-                        parameter["schema"].update(kind)
-                if parameter["name"] == "top_k":
-                    parameter["schema"] |= {"maximum": settings.max_top_k, "default": settings.default_top_k}
 
 
 def _tracing() -> Tracing:
     try:
-        from gateway.tracing import Tracing
+        from gateway.observability.tracing import Tracing
     except ImportError as error:
         raise SystemExit("gateway: GATEWAY_TRACING needs the extra: .venv/bin/pip install '.[tracing]'") from error
     return Tracing()

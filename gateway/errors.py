@@ -33,7 +33,7 @@
     ├── DeadlineExceeded       504
     └── VersionNotSupported    505  neither HTTP/1.0 nor HTTP/1.1
 
-Every one of them leaves as the same JSON body (problem details, RFC 9457): see `gateway.problems`.
+Every one of them leaves as the same JSON body (problem details, RFC 9457): see `gateway.http.problems`.
 """
 
 from __future__ import annotations

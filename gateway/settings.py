@@ -18,9 +18,9 @@ from limits import parse_many
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from gateway.auth import ApiKeys, read_entries
 from gateway.images import DEFAULT_MAX_PIXELS, FitMode, Interpolation
-from gateway.target import check_target
+from gateway.security.api_keys import ApiKeys, read_entries
+from gateway.serving_target import check_target
 
 PREFIX = "GATEWAY_"
 """Of environment variables."""
@@ -225,7 +225,10 @@ class Settings(BaseSettings):
         (), description="Origins whose pages may call the API from a browser, such as https://example.org; none: off."
     )
     api_keys: CommaSeparated = Field(
-        (), description="SHA-256 of each API key, or name:SHA-256, as python -m gateway.auth makes them; none: no keys."
+        (),
+        description=(
+            "SHA-256 of each API key, or name:SHA-256, as python -m gateway.security.api_keys makes them; none: no keys."
+        ),
     )
     api_keys_file: Path | None = Field(None, description="File of the same, one a line.")
     rate_limit: str = Field(

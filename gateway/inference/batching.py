@@ -18,11 +18,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from gateway.backend import request_id
-from gateway.contract import Contract
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded, ModelServerFailed, ModelServerUnavailable, UnsupportedModel
 from gateway.inference.scores import Scores
+from gateway.observability.request_id import request_id
+from gateway.serving.contract import Contract
 from gateway.tensors.messages import MAX_MESSAGE_BYTES
 from gateway.workers.turns import Turn, TurnQueue
 

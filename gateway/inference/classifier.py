@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway import errors
-from gateway.backend import Backend, Selector, read_outputs, together
-from gateway.calls import Call
-from gateway.contract import Contract
 from gateway.deadline import Deadline
 from gateway.inference.batching import RequestBatcher
 from gateway.inference.preprocessing import StageTimes, input_tensor, preparation, prepare
 from gateway.inference.scores import Ranked, Scores, checked_scores, rank_labels
 from gateway.inference.worker_pools import ImageWorkers
-from gateway.resolver import ContractResolver, Served
+from gateway.observability.request_record import Call
+from gateway.serving.backend import Backend, Selector, read_outputs, together
+from gateway.serving.contract import Contract
+from gateway.serving.resolver import ContractResolver, Served
 from gateway.settings import Settings
 from gateway.workers.messages import Buffer
 

@@ -9,16 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway import errors, images
-from gateway.backend import Backend, Selector, read_outputs
-from gateway.calls import Call
-from gateway.contract import EXPLAIN, Contract
 from gateway.deadline import Deadline
 from gateway.images.overlay import Box
 from gateway.inference.preprocessing import StageTimes, input_tensor, preparation
 from gateway.inference.scores import Ranked, checked_scores, rank_labels
 from gateway.inference.worker_pools import ImageWorkers
+from gateway.observability.request_record import Call
 from gateway.pb.serving_pb2 import Tensor
-from gateway.resolver import ContractResolver, Served
+from gateway.serving.backend import Backend, Selector, read_outputs
+from gateway.serving.contract import EXPLAIN, Contract
+from gateway.serving.resolver import ContractResolver, Served
 from gateway.tensors.wire import TensorError, number_array
 from gateway.workers.messages import Buffer
 

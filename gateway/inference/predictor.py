@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-from gateway.admission import Admission
-from gateway.backend import Backend, Selector, together
-from gateway.calls import Call
-from gateway.contract import DEFAULT_SIGNATURE, EXPLAIN, PIXELS
 from gateway.deadline import Deadline
+from gateway.inference.admission import Admission
 from gateway.inference.worker_pools import ImageWorkers, TensorWorkers
+from gateway.observability.request_record import Call
 from gateway.pb.serving_pb2 import DataType
-from gateway.resolver import ContractResolver, Served
+from gateway.serving.backend import Backend, Selector, together
+from gateway.serving.contract import DEFAULT_SIGNATURE, EXPLAIN, PIXELS
+from gateway.serving.resolver import ContractResolver, Served
 from gateway.settings import Settings
 from gateway.tensors.messages import SignatureRules
 from gateway.tensors.wire import Wire, strings

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from gateway.calls import Call
-from gateway.contract import Contract
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
 from gateway.inference.worker_pools import ImageWorkers
+from gateway.observability.request_record import Call
 from gateway.pb.serving_pb2 import DataType
+from gateway.serving.contract import Contract
 from gateway.tensors.wire import Wire, stacked, strings
 from gateway.workers.messages import Buffer
 from gateway.workers.turns import Turn

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway import errors
-from gateway.contract import Contract
 from gateway.pb.serving_pb2 import Tensor
+from gateway.serving.contract import Contract
 from gateway.tensors.wire import TensorError, number_array
 
 Scores = npt.NDArray[np.float32]

@@ -16,7 +16,7 @@ from PIL import Image
 from starlette.types import ASGIApp
 
 from gateway.app import create_app
-from gateway.protocol import HttpProtocol
+from gateway.http.server.protocol import HttpProtocol
 from gateway.settings import Settings
 from gateway.workers.fork_server import ForkServer
 from tests.colour_server import ColourModel, ColourServer

@@ -18,14 +18,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.access import Access, count_images
-from gateway.auth import ApiKeys
 from gateway.errors import RateLimited
-from gateway.metrics import Metrics
-from gateway.problems import error_response
-from gateway.ratelimit import RateLimits, caller_of
+from gateway.http.middleware.access import Access, count_images
+from gateway.http.middleware.telemetry import Telemetry
+from gateway.http.problems import error_response
+from gateway.observability.metrics import Metrics
+from gateway.security.api_keys import ApiKeys
+from gateway.security.rate_limits import RateLimits, caller_of
 from gateway.settings import Settings
-from gateway.telemetry import Telemetry
 from tests.conftest import ROOT
 from tests.gateway.conftest import photo, running_gateway
 
@@ -84,7 +84,9 @@ def test_no_key_is_ever_logged(start: Start, caplog: pytest.LogCaptureFixture) -
 
 
 def test_the_key_that_the_program_makes_is_the_key_of_its_hash() -> None:
-    done = subprocess.run([sys.executable, "-m", "gateway.auth"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway.security.api_keys"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     key, entry = (line.split()[-1] for line in done.stdout.splitlines())
     assert len(key) >= 43
     assert ApiKeys([f"mine:{entry}"]).owner(key) == "mine"

@@ -125,7 +125,7 @@ def broken(*_: object, **__: object) -> None:
 def test_a_page_that_may_call_can_read_every_error(
     start: Start, monkeypatch: pytest.MonkeyPatch, head: str, status: int, allowed: str, told: str
 ) -> None:
-    monkeypatch.setattr("gateway.metrics.Metrics.exposition", broken)
+    monkeypatch.setattr("gateway.observability.metrics.Metrics.exposition", broken)
     client = start(cors_origins=allowed)
     for origin, expected in (("https://page.example", told), ("https://other.example", told if told == "*" else None)):
         with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=10) as connection:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.backend import ServableNotFound, together
 from gateway.errors import ModelServerFailed
+from gateway.serving.backend import ServableNotFound, together
 
 
 @pytest.fixture

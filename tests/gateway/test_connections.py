@@ -32,7 +32,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from uvicorn.protocols.http import flow_control, httptools_impl
 
-from gateway.protocol import HttpProtocol
+from gateway.http.server.protocol import HttpProtocol
 from gateway.settings import Settings
 from tests.colour_server import ColourServer
 from tests.conftest import ROOT
@@ -43,7 +43,7 @@ BREED = "/api/v1/predict_breed"
 BIG = 40 * 2**20
 
 UVICORN_DIGEST = "ea814cf42e50628dba76b72e12900943da6801b4bcf097f11dff4ea2cdc99455"
-"""SHA-256 of the source of the two modules of uvicorn that `gateway.protocol` builds on."""
+"""SHA-256 of the source of the two modules of uvicorn that `gateway.http.server.protocol` builds on."""
 
 
 def connect(client: httpx.Client) -> socket.socket:
@@ -248,7 +248,7 @@ def test_what_is_no_http_gets_the_one_error_body(gateway: httpx.Client) -> None:
 
 
 def test_an_upload_slower_than_the_least_rate_is_408(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.intake.RATE_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("gateway.http.middleware.body_limits.RATE_GRACE_SECONDS", 0.2)
     client = start(min_upload_bytes_per_second=10_000, upload_timeout_seconds=60)
     with connect(client) as connection:
         connection.sendall(f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n".encode())
@@ -305,7 +305,7 @@ def test_more_uploads_at_once_than_may_be_are_429_before_their_body(start: Start
 def test_a_caller_that_does_not_read_its_answers_loses_its_connection(
     gateway: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.protocol.STALLED_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("gateway.http.server.protocol.STALLED_ANSWER_SECONDS", 0.2)
     with connect(gateway) as connection:
         connection.settimeout(5)
         connection.sendall(b"GET /docs/static/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
@@ -338,7 +338,7 @@ def answering(body: bytes) -> Iterator[httpx.Client]:
 def test_an_answer_of_a_few_bytes_that_nobody_reads_ends_its_connection_too(
     monkeypatch: pytest.MonkeyPatch, head: str
 ) -> None:
-    monkeypatch.setattr("gateway.protocol.STALLED_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("gateway.http.server.protocol.STALLED_ANSWER_SECONDS", 0.2)
     pending, lost = threading.Event(), threading.Event()
     write, connection_made, connection_lost = (
         HttpProtocol.write,
@@ -372,7 +372,7 @@ def test_an_answer_of_a_few_bytes_that_nobody_reads_ends_its_connection_too(
 
 
 def test_an_answer_that_is_read_slowly_but_steadily_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.protocol.STALLED_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("gateway.http.server.protocol.STALLED_ANSWER_SECONDS", 0.5)
     with answering(b"x" * BIG) as client, connect(client) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         received = 0
@@ -539,7 +539,7 @@ def test_no_read_of_small_chunks_holds_up_the_event_loop(
 
 @pytest.mark.parametrize("wait", [True, False], ids=["waits", "reads"])
 def test_a_body_is_read_no_faster_than_its_request_takes_it(monkeypatch: pytest.MonkeyPatch, wait: bool) -> None:
-    monkeypatch.setattr("gateway.protocol.LARGE_READ_BYTES", 1)  # so every read lets others go first
+    monkeypatch.setattr("gateway.http.server.protocol.LARGE_READ_BYTES", 1)  # so every read lets others go first
     held = []
     on_body = HttpProtocol.on_body
 
@@ -580,7 +580,7 @@ def test_the_rest_of_a_large_body_that_was_answered_early_is_read() -> None:
 
 
 def test_uvicorn_and_fastapi_are_those_that_the_protocol_was_read_against() -> None:
-    """Where this fails, read `gateway/protocol.py` against the new uvicorn; then put its version and digest here."""
+    """Where this fails, read the protocol against the new uvicorn; then put its version and digest here."""
     dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     caps = {name: next(one for one in dependencies if re.match(rf"{name}\W", one)) for name in ("uvicorn", "fastapi")}
     for name, cap in caps.items():

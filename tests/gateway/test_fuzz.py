@@ -14,7 +14,7 @@ from schemathesis.checks import CheckFunction
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from gateway.app import create_app
-from gateway.dependencies import MIN_TIMEOUT_SECONDS
+from gateway.http.parameters import MIN_TIMEOUT_SECONDS
 from gateway.settings import Settings
 from tests.colour_server import ColourModel, ColourServer
 from tests.gateway.conftest import photo, running_gateway

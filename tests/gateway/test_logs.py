@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.backend import request_id
-from gateway.logs import ConsoleFormatter, JsonFormatter
+from gateway.observability.logs import ConsoleFormatter, JsonFormatter
+from gateway.observability.request_id import request_id
 from tests.colour_server import ColourServer
 from tests.gateway.conftest import photo
 from tests.gateway.processes import gateway_process
@@ -28,7 +28,7 @@ def test_a_request_is_followed_by_its_id_from_the_access_log_to_the_model_server
     del first["time"], first["duration_ms"], first["message"]
     assert first == {
         "level": "info",
-        "logger": "gateway.access",
+        "logger": "gateway.http.middleware.access",
         "request_id": "trace-me-1",
         "method": "POST",
         "path": "/api/v1/predict_breed",

@@ -83,8 +83,8 @@ def test_a_server_of_two_that_is_killed_or_stalls_under_load_loses_no_request(
 def test_a_server_that_takes_its_time_is_pinged_and_left_alone(
     start: Start, model_server: ColourServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.channel.MIN_PING_SECONDS", 0.3)
-    monkeypatch.setattr("gateway.channel.PING_SHARE", 0)
+    monkeypatch.setattr("gateway.serving.channel.MIN_PING_SECONDS", 0.3)
+    monkeypatch.setattr("gateway.serving.channel.PING_SHARE", 0)
     with Relay(model_server.address).running() as relay, ThreadPoolExecutor(1) as pool:
         named = relay.address.replace("127.0.0.1", "localhost")  # so there might be several
         gateway = start(serving_target=named, model_refresh_seconds=60)

@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from gateway.backend import GrpcBackend, Selector, ServableNotFound
-from gateway.channel import Connection
 from gateway.deadline import Deadline
 from gateway.errors import NotReady
-from gateway.resolver import RELOAD_SECONDS, SWITCH_ATTEMPTS, ContractResolver, Served
+from gateway.serving.backend import Selector, ServableNotFound
+from gateway.serving.channel import Connection
+from gateway.serving.grpc_backend import GrpcBackend
+from gateway.serving.resolver import RELOAD_SECONDS, SWITCH_ATTEMPTS, ContractResolver, Served
 from tests.colour_server import ColourModel, ColourServer
 from tests.gateway.conftest import photo
 from tests.gateway.processes import until
@@ -83,7 +84,9 @@ def test_no_answer_has_the_labels_of_the_model_that_had_its_number_before(model_
                     assert labels[best] == "red"
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gateway.resolver.RELOAD_SECONDS", 0.0)  # the model server of this test needs no time for it
+        patch.setattr(
+            "gateway.serving.resolver.RELOAD_SECONDS", 0.0
+        )  # the model server of this test needs no time for it
         asyncio.run(answers())
 
 
@@ -111,5 +114,5 @@ def test_an_answer_is_given_although_nothing_can_be_looked_up_for_a_moment(model
             return await resolver.answered("colours", NEWEST, Deadline.after(1), ask)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gateway.resolver.RELOAD_SECONDS", 0.0)
+        patch.setattr("gateway.serving.resolver.RELOAD_SECONDS", 0.0)
         assert asyncio.run(answered()) == "answer"

@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.backend import Selector
-from gateway.calls import Call
-from gateway.contract import contract_from_card, contract_from_signatures
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError, UnsupportedModel
 from gateway.inference.classifier import Classifier
 from gateway.inference.worker_pools import WorkerPools
+from gateway.observability.request_record import Call
 from gateway.pb.serving_pb2 import DataType, ModelVersionStatus, PredictResponse, SignatureDef, Tensor
-from gateway.resolver import ContractResolver
+from gateway.serving.backend import Selector
+from gateway.serving.contract import contract_from_card, contract_from_signatures
+from gateway.serving.resolver import ContractResolver
 from gateway.settings import ModelOptions, Settings
 from gateway.tensors.wire import Wire, shape_of
 from tests.colour_server import signature

@@ -9,8 +9,8 @@ import threading
 import pytest
 from pydantic import ValidationError
 
-from gateway.channel import Connection
 from gateway.deadline import Deadline
+from gateway.serving.channel import Connection
 from gateway.settings import Settings
 from tests.gateway.conftest import running_gateway
 from tests.gateway.processes import until

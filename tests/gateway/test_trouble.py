@@ -18,7 +18,7 @@ Start = Callable[..., httpx.Client]
 async def test_honest_callers_notice_nothing_of_the_others(
     start: Start, model_server: ColourServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.intake.RATE_GRACE_SECONDS", 1.0)
+    monkeypatch.setattr("gateway.http.middleware.body_limits.RATE_GRACE_SECONDS", 1.0)
     client = await asyncio.to_thread(start, request_timeout_seconds=30)
     url = str(client.base_url)
     load = Load(url, callers=4)

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from gateway.errors import BadRequest
-from gateway.uploads import Upload, read_upload
+from gateway.http.multipart import Upload, read_upload
 from tests.gateway.conftest import photo
 
 Start = Callable[..., httpx.Client]

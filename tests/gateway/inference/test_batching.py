@@ -11,14 +11,15 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from gateway.backend import ServableNotFound, request_id
-from gateway.contract import Contract
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded, ModelServerFailed, ModelServerUnavailable
 from gateway.images import Target
 from gateway.inference.batching import RequestBatcher
 from gateway.inference.scores import Scores
+from gateway.observability.request_id import request_id
 from gateway.pb.serving_pb2 import DataType
+from gateway.serving.backend import ServableNotFound
+from gateway.serving.contract import Contract
 
 CONTRACT = Contract(
     model="m",

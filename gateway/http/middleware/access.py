@@ -1,0 +1,155 @@
+"""Who may ask, and how often."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.errors import GatewayError, NotFound, RateLimited, Unauthorized
+from gateway.http.problems import error_response, responses
+from gateway.security.api_keys import ApiKeys, given_key
+from gateway.security.rate_limits import RateLimits
+
+OPEN_PATHS = frozenset({"/", "/favicon.ico", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
+"""Never closed and never counted: probes have no keys, and the page holds nothing but itself."""
+OPEN_FOLDERS = ("/web/",)
+
+DOCS_PATHS = frozenset({"/docs", "/openapi.json"})
+DOCS_FOLDERS = ("/docs/",)
+
+METRICS_PATH = "/metrics"
+
+
+_HAS_ACCESS = "gateway.has_access"
+_COUNT_IMAGES = "gateway.count_images"
+
+
+def has_access(scope: Scope) -> bool:
+    """Whether a request to an open path would be let into the closed ones: always, where no API keys are set."""
+    found: bool = scope.get(_HAS_ACCESS, True)
+    return found
+
+
+async def count_images(scope: Scope, images: int) -> None:
+    """Count the images of a request against the limit of its caller; routes call it once they know how many there are.
+
+    Args:
+        scope: Of the request.
+        images: At most `Settings.max_batch_images`, which no limit is under.
+
+    Raises:
+        RateLimited: They are more than is left.
+    """
+    count = scope.get(_COUNT_IMAGES)
+    if count is not None:
+        await count(images)
+
+
+class Access:
+    """Asks for an API key and counts requests; what is not expressly open is closed.
+
+    Args:
+        app: What it guards.
+        keys: Keys that are admitted; none: everybody is.
+        limits: How often each key, or without keys each address, may ask.
+        image_limits: How many images each may send; see `count_images`.
+        docs: Whether the API's description is there, for everybody.
+        metrics: Whether metrics are ``open`` to all, want a ``key``, or are ``off``.
+    """
+
+    def __init__(
+        self, app: ASGIApp, keys: ApiKeys, limits: RateLimits, image_limits: RateLimits, *, docs: bool, metrics: str
+    ) -> None:
+        self.app = app
+        self._keys = keys
+        self._limits = limits
+        self._image_limits = image_limits
+        self._docs = docs
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer it here."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if self._is_open(scope["path"]):
+            scope[_HAS_ACCESS] = not self._keys or self._owner(scope) is not None
+            await self.app(scope, receive, send)
+            return
+        try:
+            headers = await self._admitted(scope)
+        except GatewayError as error:
+            await error_response(scope["path"], error)(scope, receive, send)
+            return
+        if self._image_limits:
+
+            async def count(images: int) -> None:
+                headers.extend(await self._image_limits.count(scope["gateway.call"].caller, images))
+
+            scope[_COUNT_IMAGES] = count
+
+        async def send_counted(message: Message) -> None:
+            if message["type"] == "http.response.start" and headers:
+                raw = [(name.lower().encode(), value.encode()) for name, value in headers]
+                message["headers"] = [*message["headers"], *raw]
+            await send(message)
+
+        await self.app(scope, receive, send_counted)
+
+    def _owner(self, scope: Scope) -> str | None:
+        """Name of the API key that a request carries; None without one, or with a wrong one."""
+        key = given_key(Headers(scope=scope)) if self._keys else None
+        return self._keys.owner(key) if key is not None else None
+
+    def _is_open(self, path: str) -> bool:
+        if path in OPEN_PATHS or path.startswith(OPEN_FOLDERS):
+            return True
+        if path in DOCS_PATHS or path.startswith(DOCS_FOLDERS):
+            return self._docs
+        return path == METRICS_PATH and self._metrics == "open"
+
+    async def _admitted(self, scope: Scope) -> list[tuple[str, str]]:
+        """Note who asks, and give the headers for the answer.
+
+        Raises:
+            NotFound: It is switched off.
+            Unauthorized: The key is missing or wrong.
+            RateLimited: Too often.
+        """
+        path = scope["path"]
+        if path in DOCS_PATHS or path.startswith(DOCS_FOLDERS) or (path == METRICS_PATH and self._metrics == "off"):
+            raise NotFound("There is nothing here.")
+        owner = self._owner(scope)
+        if owner is not None:
+            scope["gateway.call"].caller = f"key {owner}"
+        # Wrong keys are counted by address as well.
+        headers = await self._limits.count(scope["gateway.call"].caller) if self._limits else []
+        if self._keys and owner is None:
+            raise Unauthorized(
+                "An API key is needed, as Authorization: Bearer or X-API-Key."
+                if given_key(Headers(scope=scope)) is None
+                else "This API key is not known."
+            )
+        return headers
+
+
+def describe(schema: dict[str, Any], *, keys: bool, limits: bool) -> None:
+    """Write into an OpenAPI description what is asked of callers."""
+    if keys:
+        schema["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+            "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same API key."},
+        }
+    kinds = [*([Unauthorized] if keys else []), *([RateLimited] if limits else [])]
+    for path, operations in schema["paths"].items():
+        if path in OPEN_PATHS:
+            continue
+        for operation in operations.values():
+            if keys:
+                operation["security"] = [{"bearer": []}, {"header": []}]
+            for status, described in responses(*kinds).items():
+                known = operation["responses"].setdefault(str(status), described)
+                if known is not described:
+                    known["description"] += f" {described['description']}"

@@ -1,0 +1,64 @@
+"""A caller that hangs up takes its work along."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.http.server.connection import connection_of
+
+
+class CancelOnHangUp:
+    """Cancels a request when its caller closes the connection before the answer.
+
+    Neither Starlette nor the server does: an endpoint that has read its body would finish its work, and hold its
+    permits and its place on the model server, for nobody. The watch begins when the body is complete; before that the
+    endpoint meets the disconnect itself.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and watch its connection meanwhile."""
+        connection = connection_of(scope)
+        request = asyncio.current_task()
+        if connection is None or request is None:
+            await self.app(scope, receive, send)
+            return
+        gone = watching = False
+
+        def cancel() -> None:
+            nonlocal gone
+            gone = True
+            request.cancel()
+
+        async def receive_and_watch() -> Message:
+            nonlocal watching
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                connection.watch(cancel)
+                watching = True
+            return message
+
+        def unwatch() -> None:
+            nonlocal watching
+            if watching:  # and not the next request on this connection
+                connection.watch(None)
+                watching = False
+
+        async def send_unwatched(message: Message) -> None:
+            # With its last piece the answer is as good as given, and the connection may be closed for that.
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                unwatch()
+            await send(message)
+
+        try:
+            await self.app(scope, receive_and_watch, send_unwatched)
+        except asyncio.CancelledError:
+            # Someone else may have cancelled it too, such as a server that is stopping; then it stays cancelled.
+            if not gone or request.uncancel() > 0:
+                raise
+        finally:
+            unwatch()

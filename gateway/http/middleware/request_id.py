@@ -1,0 +1,65 @@
+"""What happens around every request: its id, and headers that every answer carries."""
+
+from __future__ import annotations
+
+import random
+import re
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.observability.request_id import request_id
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+"""Ids that are taken over from a caller: what is safe in a header, a log line and gRPC metadata."""
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+SECURITY_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+]
+"""On every answer: nothing runs but what this process serves, and nobody frames it. The pages narrow it further."""
+
+
+NO_STORE = [(b"cache-control", b"no-store")]
+"""On every answer of the interfaces for clients: no cache keeps what was said about a photo."""
+
+API_PATHS = ("/api/", "/v1/", "/v2/")
+
+
+class RequestContext:
+    """Gives every request an id, taken from X-Request-ID where the caller sent one, and every answer its headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
+        this = given if REQUEST_ID.fullmatch(given) else _new_id()
+        added = [(b"x-request-id", this.encode()), *SECURITY_HEADERS]
+        if scope["path"].startswith(API_PATHS):
+            added += NO_STORE
+        token = request_id.set(this)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *added]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        finally:
+            request_id.reset(token)
+
+
+def _new_id() -> str:
+    """32 hexadecimal digits; not from the system's own source of chance, for it guards nothing."""
+    return f"{random.getrandbits(128):032x}"

@@ -1,0 +1,68 @@
+"""The OpenAPI description: what FastAPI does not know of this API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.http import response_headers
+from gateway.http.middleware import access
+from gateway.http.schemas import Problem
+from gateway.settings import Settings
+
+DESCRIPTION = """Send a photo, get a breed:
+
+    curl -F dog_image=@photo.jpg http://localhost:8000/api/v1/predict_breed
+
+The gateway decodes and checks uploads, asks a TensorFlow model server over gRPC, and answers with class labels.
+
+## Errors
+
+Each has the same body, problem details (RFC 9457, `application/problem+json`), with a `code` that does not change;
+every operation lists its own. Where the same request may succeed later, `retryable` is true and the header
+`Retry-After` says when. Under `/v1` and `/v2` errors are as clients of those interfaces expect them.
+"""
+
+TAGS = [
+    {"name": "predictions", "description": "Photos in, labels out."},
+    {"name": "models", "description": "What is served."},
+    {"name": "tensorflow serving", "description": "TensorFlow Serving's REST interface."},
+    {"name": "open inference protocol", "description": "What clients of KServe and Triton speak."},
+    {"name": "health", "description": "For orchestrators and people on call."},
+]
+
+
+def complete(description: dict[str, Any], settings: Settings) -> None:
+    """Add to FastAPI's description what the settings decide, the error body, response headers and API keys."""
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    description["components"]["schemas"]["Problem"] = schema
+    _tighten(description, settings)
+    _without_default_errors(description)
+    response_headers.describe(description)
+    access.describe(
+        description,
+        keys=bool(settings.known_keys),
+        limits=bool(settings.rate_limit or settings.image_rate_limit),
+    )
+
+
+def _without_default_errors(description: dict[str, Any]) -> None:
+    """Leave out FastAPI's own error for parameters, which no route answers with."""
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        description["components"]["schemas"].pop(name, None)
+
+
+def _tighten(description: dict[str, Any], settings: Settings) -> None:
+    """Say of the parameters what FastAPI does not: their limits by settings, and that none of them can be null."""
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                kinds = parameter["schema"].pop("anyOf", ())
+                for kind in kinds:
+                    if kind != {"type": "null"}:
+                        parameter["schema"].update(kind)
+                if parameter["name"] == "top_k":
+                    parameter["schema"] |= {"maximum": settings.max_top_k, "default": settings.default_top_k}

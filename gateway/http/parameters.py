@@ -1,0 +1,94 @@
+"""The parameters that routes share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Path, Query, Request
+
+from gateway.errors import InvalidParameter
+from gateway.http.services import services_of
+from gateway.serving.backend import Selector
+from gateway.settings import MODEL_NAME
+
+MAX_VERSION = 2**63 - 1
+"""Versions are signed 64-bit numbers on the wire."""
+
+MIN_TIMEOUT_SECONDS = 0.001
+"""Less is taken for a mistake."""
+
+
+async def selector(
+    version: Annotated[
+        int | None,
+        Query(ge=0, le=MAX_VERSION, description="Answer with this version of the model.", examples=[1]),
+    ] = None,
+    version_label: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=128,
+            description="Answer with the version that this label stands for.",
+            examples=["stable"],
+        ),
+    ] = None,
+) -> Selector:
+    """Which version a request wants.
+
+    Raises:
+        InvalidParameter: It names both.
+    """
+    if version is not None and version_label is not None:
+        raise InvalidParameter("Give version or version_label, not both.")
+    return Selector(version, version_label)
+
+
+async def top_k(
+    request: Request,
+    top_k: Annotated[int | None, Query(ge=1, description="How many of the best labels to give.", examples=[1])] = None,
+) -> int | None:
+    """How many labels a request wants; None: as many as `Settings.default_top_k` says.
+
+    Raises:
+        InvalidParameter: More than the limit.
+    """
+    limit = services_of(request).settings.max_top_k
+    if top_k is not None and top_k > limit:
+        raise InvalidParameter(f"top_k is at most {limit}.", limit=limit)
+    return top_k
+
+
+async def time_limit(
+    request: Request,
+    x_request_timeout: Annotated[
+        float | None,
+        Header(
+            ge=MIN_TIMEOUT_SECONDS,
+            allow_inf_nan=False,
+            description="The same as `timeout_seconds`, as a header.",
+            examples=[2.5],
+        ),
+    ] = None,
+    timeout_seconds: Annotated[
+        float | None,
+        Query(
+            ge=MIN_TIMEOUT_SECONDS,
+            allow_inf_nan=False,
+            description=(
+                "Seconds that the answer may take once the upload is complete, waiting, decoding and the model "
+                "included. The gateway's own limit stays; of several the least counts."
+            ),
+            examples=[2.5],
+        ),
+    ] = None,
+) -> None:
+    """Take note of the time that a caller gives its request; for routers, whose endpoints use `deadline`."""
+    limit = services_of(request).settings.request_timeout_seconds
+    request.state.time_limit = min(limit, x_request_timeout or limit, timeout_seconds or limit)
+
+
+SelectorDep = Annotated[Selector, Depends(selector)]
+TopKDep = Annotated[int | None, Depends(top_k)]
+ModelName = Annotated[
+    str, Path(pattern=MODEL_NAME, description="Name of a model on the model server.", examples=["dog_breed"])
+]

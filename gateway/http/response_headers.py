@@ -1,0 +1,58 @@
+"""Headers of answers, written into the OpenAPI description; FastAPI knows only those of its own parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.http.middleware.access import OPEN_PATHS
+
+RETRY_STATUSES = frozenset({"408", "429", "503", "504"})
+"""Errors after which the same request may succeed."""
+
+HEADERS: dict[str, dict[str, Any]] = {
+    "X-Request-ID": {
+        "description": "Id of the request, taken from its header of the same name or made here.",
+        "schema": {"type": "string", "examples": ["6c1f0a4e9d5b4c2f8a7e3d1b0c9f8e7d"]},
+    },
+    "X-Model-Version": {
+        "description": "Version of the model that answered.",
+        "schema": {"type": "integer", "examples": [1]},
+    },
+    "Server-Timing": {
+        "description": "Milliseconds spent in each stage (W3C Server Timing): upload, queue, decode, predict, paint.",
+        "schema": {
+            "type": "string",
+            "examples": ["upload;dur=0.40, decode;dur=2.10, predict;dur=18.31"],
+        },
+    },
+    "RateLimit-Policy": {
+        "description": "Limits on requests, where any are set: quota `q` in a window of `w` seconds "
+        "(draft-ietf-httpapi-ratelimit-headers).",
+        "schema": {"type": "string", "examples": ['"60per60s";q=60;w=60']},
+    },
+    "RateLimit": {
+        "description": "What is left of each limit: `r` requests for the next `t` seconds.",
+        "schema": {"type": "string", "examples": ['"60per60s";r=59;t=60']},
+    },
+    "Retry-After": {
+        "description": "Seconds after which to try again.",
+        "schema": {"type": "integer", "examples": [1]},
+    },
+}
+
+
+def describe(schema: dict[str, Any]) -> None:
+    """Name in every operation the headers that its answers may carry."""
+    schema["components"]["headers"] = HEADERS
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                names = ["X-Request-ID"]
+                if status == "200" and "post" in operations:  # every POST asks a model
+                    names += ["X-Model-Version", "Server-Timing"]
+                if path not in OPEN_PATHS and status in ("200", "429"):
+                    names += ["RateLimit-Policy", "RateLimit"]
+                if status in RETRY_STATUSES:
+                    names.append("Retry-After")
+                references = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+                response["headers"] = {**response.get("headers", {}), **references}

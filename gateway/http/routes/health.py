@@ -1,0 +1,67 @@
+"""Whether the process lives, and whether it can answer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import PlainTextResponse, Response
+
+from gateway import errors
+from gateway.http.middleware.access import has_access
+from gateway.http.problems import responses
+from gateway.http.schemas import Health, Readiness
+from gateway.http.services import Services, ServicesDep
+from gateway.serving.resolver import PROBE_SECONDS as PROBE_SECONDS  # for the readiness of one model
+
+router = APIRouter(tags=["health"])
+
+
+async def _may_see_models(request: Request) -> bool:
+    return has_access(request.scope)
+
+
+@router.head("/healthz", include_in_schema=False)
+@router.get("/healthz", summary="The process answers", response_description="It does.")
+async def healthz() -> Health:
+    """Say that the process is alive; it asks nobody."""
+    return Health()
+
+
+@router.head("/readyz", include_in_schema=False)
+@router.get(
+    "/readyz",
+    summary="Every configured model can answer",
+    response_description="They can.",
+    responses=responses(errors.NotReady),
+)
+async def readyz(parts: ServicesDep, told: Annotated[bool, Depends(_may_see_models)] = True) -> Readiness:
+    """Say whether every configured model has an available version, and which have none.
+
+    Names and versions are told to everybody where no API keys are set, else only with a key.
+    """
+    if parts.stopping.now:
+        raise errors.NotReady("The gateway is stopping.")
+    found = await parts.resolver.readiness(parts.settings.served_models)
+    missing = {name: reason for name, reason in found.items() if isinstance(reason, str)}
+    if missing and not told:
+        raise errors.NotReady("Not every model can answer yet.")
+    if missing:
+        listed = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
+        raise errors.NotReady(f"Not every model can answer yet. {listed}", missing=missing)
+    versions = {name: versions for name, versions in found.items() if not isinstance(versions, str)}
+    return Readiness(models=versions if told else {})
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=PlainTextResponse,
+    responses={200: {"description": "Prometheus' text format, or OpenMetrics where it is accepted."}},
+)
+def metrics(request: Request) -> Response:
+    """Give the metrics of all workers."""
+    parts = request.state.services
+    assert isinstance(parts, Services)
+    content, media_type = parts.metrics.exposition(request.headers.get("accept", ""))
+    return Response(content, media_type=media_type)

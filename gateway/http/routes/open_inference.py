@@ -1,0 +1,262 @@
+"""The Open Inference Protocol (V2): what clients of KServe, Triton and Seldon speak."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Annotated, cast
+
+from fastapi import APIRouter, Depends, Path, Request
+from starlette.responses import JSONResponse, Response
+
+from gateway import errors
+from gateway.deadline import Deadline
+from gateway.http.middleware.access import count_images
+from gateway.http.multipart import read_body
+from gateway.http.parameters import MAX_VERSION, ModelName, time_limit
+from gateway.http.problems import error_objects
+from gateway.http.routes import health
+from gateway.http.services import CallDep, Services, ServicesDep, deadline
+from gateway.inference.classifier import Classification
+from gateway.inference.predictor import Predicted, TensorRequest
+from gateway.inference.scores import Ranked
+from gateway.observability.request_record import Call
+from gateway.pb.serving_pb2 import ModelVersionStatus, TensorInfo
+from gateway.serving.backend import Selector
+from gateway.serving.contract import DEFAULT_SIGNATURE
+from gateway.serving.resolver import Served
+from gateway.tensors.open_inference import DATATYPES, HEADER_LENGTH
+
+TIMED = [Depends(time_limit)]
+router = APIRouter(prefix="/v2", tags=["open inference protocol"], generate_unique_id_function=lambda route: route.name)
+
+Version = Annotated[int, Path(ge=0, le=MAX_VERSION, description="Version of the model.", examples=[1])]
+
+ERRORS = error_objects(
+    {
+        400: "The request is not of the protocol, or its tensors are not what the model takes.",
+        404: "There is no such model or version.",
+        413: "The body is too large.",
+        415: "An image is of a format that is not accepted.",
+        422: "An image is broken or too large.",
+        429: "The gateway has all the work that it takes.",
+        502: "The model server failed.",
+        503: "The model server cannot be reached, or no version is available.",
+        504: "The answer did not come within the deadline.",
+    }
+)
+INFER: dict[str, object] = {
+    "requestBody": {
+        "required": True,
+        "description": "Encoded images as one `BYTES` input are decoded by the gateway and answered with `classes` and "
+        "`scores`, best first (`parameters.top_k` of them, 5 by default); in JSON they are base64. Any other tensors "
+        "go to the signature `parameters.signature_name`, or to the one by which the model takes images.",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {"inputs": {"type": "array", "minItems": 1}},
+                },
+                "example": {
+                    "parameters": {"signature_name": "describe"},
+                    "inputs": [{"name": "request", "shape": [1], "datatype": "INT32", "data": [0]}],
+                },
+            }
+        },
+    }
+}
+
+
+@router.head("/health/live", include_in_schema=False)
+@router.get("/health/live", summary="The server answers")
+async def server_live() -> dict[str, bool]:
+    """Say that the process is alive."""
+    return {"live": True}
+
+
+@router.head("/health/ready", include_in_schema=False)
+@router.get("/health/ready", summary="Every configured model can answer", responses={503: ERRORS[503]})
+async def server_ready(parts: ServicesDep) -> Response:
+    """Say whether every configured model has an available version."""
+    try:
+        await health.readyz(parts)
+    except errors.NotReady:
+        return JSONResponse({"ready": False}, 503)
+    return JSONResponse({"ready": True})
+
+
+@router.get("", summary="Name and extensions of the server")
+async def server_metadata(request: Request) -> dict[str, object]:
+    """Say what this server is."""
+    return {"name": "breed-gateway", "version": request.app.version, "extensions": ["binary_tensor_data"]}
+
+
+@router.get("/models/{model}", summary="Inputs and outputs of the newest version", responses=ERRORS)
+async def model_metadata(parts: ServicesDep, model: ModelName) -> Response:
+    """Describe a model."""
+    return await _metadata(parts, model, Selector())
+
+
+@router.get("/models/{model}/versions/{version}", summary="Inputs and outputs of a version", responses=ERRORS)
+async def version_metadata(parts: ServicesDep, model: ModelName, version: Version) -> Response:
+    """Describe a version of a model."""
+    return await _metadata(parts, model, Selector(version=version))
+
+
+@router.get("/models/{model}/ready", summary="The model can answer", responses=ERRORS)
+async def model_ready(parts: ServicesDep, model: ModelName) -> Response:
+    """Say whether a version of a model is available."""
+    return await _ready(parts, model, Selector())
+
+
+@router.get("/models/{model}/versions/{version}/ready", summary="The version can answer", responses=ERRORS)
+async def version_ready(parts: ServicesDep, model: ModelName, version: Version) -> Response:
+    """Say whether a version of a model is available."""
+    return await _ready(parts, model, Selector(version=version))
+
+
+@router.post("/models/{model}/infer", dependencies=TIMED, summary="Infer", responses=ERRORS, openapi_extra=INFER)
+async def infer(request: Request, parts: ServicesDep, call: CallDep, model: ModelName) -> Response:
+    """Infer with the newest version, or with the one that the configured routes choose."""
+    return await _infer(request, parts, call, model, Selector())
+
+
+@router.post(
+    "/models/{model}/versions/{version}/infer",
+    dependencies=TIMED,
+    summary="Infer with a version",
+    responses=ERRORS,
+    openapi_extra=INFER,
+)
+async def infer_version(
+    request: Request, parts: ServicesDep, call: CallDep, model: ModelName, version: Version
+) -> Response:
+    """Infer with just this version."""
+    return await _infer(request, parts, call, model, Selector(version=version))
+
+
+async def _infer(request: Request, parts: Services, call: Call, model: str, selector: Selector) -> Response:
+    with call.stage("upload"):
+        upload = await read_body(request, max_bytes=parts.settings.max_tensor_body_bytes)
+    call.image_bytes = upload.size
+    within = deadline(request)
+    async with parts.admit(request, 1):
+        selector = await parts.route(request, model, selector, within)
+        served = await parts.resolver.served(model, selector, within)
+        body = TensorRequest(
+            "open_inference_request",
+            upload.data,
+            {
+                "header_length": request.headers.get(HEADER_LENGTH),
+                "default_signature": _default_signature(served),
+                "max_images": parts.settings.max_batch_images if served.contract is not None else 0,
+            },
+            partial(count_images, request.scope),
+        )
+        answer = await parts.predictor.predict(model, selector, body, within, call)
+        arguments: dict[str, object] = {"rows": answer.rows, "head": answer.request["head"], "model": model}
+        version = answer.served.version
+        if answer.images is not None:
+            classified = await _classified(request, parts, call, answer, answer.images, model, selector, within)
+            version = classified.contract.version
+            arguments |= _classes(classified)
+        arguments["version"] = version
+        written = await parts.predictor.write("open_inference_response", arguments, answer.answers, within, call)
+    headers = dict(cast(Mapping[str, str], written.header["headers"]))
+    headers |= {"X-Model-Version": str(version), "Server-Timing": call.server_timing()}
+    return Response(written.buffers[0], headers=headers)
+
+
+async def _classified(
+    request: Request,
+    parts: Services,
+    call: Call,
+    answer: Predicted,
+    images: Sequence[bytes],
+    model: str,
+    selector: Selector,
+    deadline: Deadline,
+) -> Classification:
+    top_k = _top_k(parts, answer.request["head"]["parameters"].get("top_k"))
+    uploads = [[image] for image in images]
+    async with parts.admit(request, len(uploads) - 1):
+        classified = await parts.classifier.classify(model, selector, uploads, top_k, deadline, call)
+    parts.shadows.copy(classified, uploads, call)
+    return classified
+
+
+def _classes(classified: Classification) -> dict[str, object]:
+    """Labels and scores of the images, best first; the first image that failed fails the request."""
+    ranked = []
+    for result in classified.results:
+        if not isinstance(result, Ranked):
+            raise result
+        ranked.append(result.predictions)
+    return {
+        "classes": [[label for label, _ in one] for one in ranked],
+        "scores": [[score for _, score in one] for one in ranked],
+    }
+
+
+def _top_k(parts: Services, wanted: object) -> int:
+    if wanted is None:
+        return parts.settings.default_top_k
+    limit = parts.settings.max_top_k
+    if not isinstance(wanted, int) or isinstance(wanted, bool) or not 1 <= wanted <= limit:
+        raise errors.BadRequest(f"The parameter top_k must be a number from 1 to {limit}.")
+    return wanted
+
+
+def _default_signature(served: Served) -> str:
+    return served.contract.signature if served.contract is not None else DEFAULT_SIGNATURE
+
+
+async def _ready(parts: Services, model: str, selector: Selector) -> Response:
+    # Of the server itself: what is known of a version outlives it.
+    try:
+        versions = await parts.resolver.versions(model, Deadline.after(health.PROBE_SECONDS))
+    except (errors.ModelServerUnavailable, errors.DeadlineExceeded):
+        versions = []
+    wanted = [one for one in versions if selector.version in (None, one.version)]
+    if versions and not wanted:
+        raise errors.UnknownVersion(f"The model {model!r} has no {selector}.")
+    ready = any(one.state == ModelVersionStatus.State.AVAILABLE for one in wanted)
+    return JSONResponse({"name": model, "ready": ready}, 200 if ready else 503)
+
+
+async def _metadata(parts: Services, model: str, selector: Selector) -> Response:
+    deadline = Deadline.after(parts.settings.request_timeout_seconds)
+    served = await parts.resolver.served(model, selector, deadline)
+    available = sorted(await parts.resolver.available(model, deadline))
+    if served.contract is not None:
+        inputs: list[dict[str, object]] = [{"name": "image_bytes", "datatype": "BYTES", "shape": [-1]}]
+        outputs: list[dict[str, object]] = [
+            {"name": "classes", "datatype": "BYTES", "shape": [-1, -1]},
+            {"name": "scores", "datatype": "FP32", "shape": [-1, -1]},
+        ]
+    else:
+        signature = served.signatures.get(DEFAULT_SIGNATURE)
+        if signature is None:
+            raise errors.SignatureMissing(f"The model {model!r} has no signature {DEFAULT_SIGNATURE!r}.")
+        inputs, outputs = _tensors(signature.inputs), _tensors(signature.outputs)
+    return JSONResponse(
+        {
+            "name": model,
+            "versions": [str(number) for number in available],
+            "platform": "tensorflow_savedmodel",
+            "inputs": inputs,
+            "outputs": outputs,
+        }
+    )
+
+
+def _tensors(infos: Mapping[str, TensorInfo]) -> list[dict[str, object]]:
+    return [
+        {
+            "name": name,
+            "datatype": DATATYPES.get(info.dtype, "UNKNOWN"),
+            "shape": [dim.size for dim in info.tensor_shape.dim],
+        }
+        for name, info in sorted(infos.items())
+    ]

@@ -1,0 +1,249 @@
+"""Photos in, labels out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic_core import to_json
+
+from gateway import errors
+from gateway.http.multipart import SINGLE_FIELDS, Upload, read_upload, read_uploads
+from gateway.http.parameters import ModelName, SelectorDep, TopKDep, time_limit
+from gateway.http.problems import problem, responses
+from gateway.http.schemas import (
+    BreedAnswer,
+    BreedBatch,
+    BreedItem,
+    FailedItem,
+    LabelAnswer,
+    LabelBatch,
+    LabelItem,
+    ModelVersion,
+    Prediction,
+)
+from gateway.http.services import call_of, deadline, services_of
+from gateway.inference.classifier import Classification
+from gateway.inference.scores import Ranked
+from gateway.serving.backend import Selector
+
+router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)])
+
+NEWEST = Selector()
+
+SHARED_ERRORS = (
+    errors.BadRequest,
+    errors.UnknownModel,
+    errors.UnknownVersion,
+    errors.UploadTimeout,
+    errors.UploadTooLarge,
+    errors.UnsupportedRequest,
+    errors.InvalidParameter,
+    errors.Overloaded,
+    errors.InternalError,
+    errors.UnsupportedModel,
+    errors.ModelServerFailed,
+    errors.ModelServerUnavailable,
+    errors.NotReady,
+    errors.DeadlineExceeded,
+)
+SINGLE_RESPONSES = responses(*SHARED_ERRORS, errors.UnsupportedImage, errors.InvalidImage, errors.ImageTooLarge)
+BATCH_RESPONSES = responses(*SHARED_ERRORS)
+
+_BINARY = {"type": "string", "format": "binary"}
+SINGLE_BODY: dict[str, object] = {
+    "requestBody": {
+        "required": True,
+        "description": (
+            f"A form with one file, named {', '.join(f'`{name}`' for name in SINGLE_FIELDS)}; or the image itself as "
+            "the body. JPEG, PNG, GIF, BMP, WebP, and HEIC where the gateway has the extra `heic`; of an animation the "
+            "first frame."
+        ),
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [SINGLE_FIELDS[0]],
+                    "properties": {SINGLE_FIELDS[0]: {**_BINARY, "description": "The photo."}},
+                }
+            },
+            **{media_type: {"schema": _BINARY} for media_type in ("application/octet-stream", "image/*")},
+        },
+    }
+}
+BATCH_BODY: dict[str, object] = {
+    "requestBody": {
+        "required": True,
+        "description": "A form with one file part for each photo, all of the same name.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["images"],
+                    "properties": {
+                        "images": {"type": "array", "minItems": 1, "items": _BINARY, "description": "The photos."}
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "/predict_breed",
+    summary="The breed of a dog in a photo",
+    response_model=BreedAnswer,
+    response_description="The breed, or null for unknown.",
+    responses=SINGLE_RESPONSES,
+    openapi_extra=SINGLE_BODY,
+)
+async def predict_breed(request: Request, selector: SelectorDep = NEWEST, top_k: TopKDep = None) -> Response:
+    """Answer with the breed that the default model sees in one photo."""
+    ranked, answer = await _one(request, services_of(request).settings.default_model, selector, top_k)
+    breed, looks_like, confidence, predictions = ranked_fields(ranked)
+    body = BreedAnswer(
+        breed=breed, looks_like=looks_like, confidence=confidence, predictions=predictions, model=_model(answer)
+    )
+    return _response(request, answer, body)
+
+
+@router.post(
+    "/predict_breed/batch",
+    summary="The breeds in many photos",
+    response_model=BreedBatch,
+    response_description="A breed or an error for each photo.",
+    responses=BATCH_RESPONSES,
+    openapi_extra=BATCH_BODY,
+)
+async def predict_breed_batch(request: Request, selector: SelectorDep = NEWEST, top_k: TopKDep = None) -> Response:
+    """Answer for each photo in turn: a breed, or what is wrong with just that photo."""
+    uploads, answer = await _many(request, services_of(request).settings.default_model, selector, top_k)
+    results: list[BreedItem | FailedItem] = []
+    for upload, result in zip(uploads, answer.results, strict=True):
+        if isinstance(result, Ranked):
+            breed, looks_like, confidence, predictions = ranked_fields(result)
+            results.append(
+                BreedItem(
+                    breed=breed,
+                    looks_like=looks_like,
+                    confidence=confidence,
+                    predictions=predictions,
+                    filename=upload.filename,
+                )
+            )
+        else:
+            results.append(_failed(upload, result))
+    return _response(request, answer, BreedBatch(results=results, model=_model(answer)))
+
+
+@router.post(
+    "/models/{model}/predict",
+    summary="The label of an image, by any served model",
+    response_model=LabelAnswer,
+    response_description="The label, or null for unknown.",
+    responses=SINGLE_RESPONSES,
+    openapi_extra=SINGLE_BODY,
+)
+async def predict(
+    request: Request, model: ModelName, selector: SelectorDep = NEWEST, top_k: TopKDep = None
+) -> Response:
+    """Answer with the label that a model gives one image."""
+    ranked, answer = await _one(request, model, selector, top_k)
+    label, looks_like, confidence, predictions = ranked_fields(ranked)
+    body = LabelAnswer(
+        label=label, looks_like=looks_like, confidence=confidence, predictions=predictions, model=_model(answer)
+    )
+    return _response(request, answer, body)
+
+
+@router.post(
+    "/models/{model}/predict_batch",
+    summary="The labels of many images, by any served model",
+    response_model=LabelBatch,
+    response_description="A label or an error for each image.",
+    responses=BATCH_RESPONSES,
+    openapi_extra=BATCH_BODY,
+)
+async def predict_batch(
+    request: Request, model: ModelName, selector: SelectorDep = NEWEST, top_k: TopKDep = None
+) -> Response:
+    """Answer for each image in turn: a label, or what is wrong with just that image."""
+    uploads, answer = await _many(request, model, selector, top_k)
+    results: list[LabelItem | FailedItem] = []
+    for upload, result in zip(uploads, answer.results, strict=True):
+        if isinstance(result, Ranked):
+            label, looks_like, confidence, predictions = ranked_fields(result)
+            results.append(
+                LabelItem(
+                    label=label,
+                    looks_like=looks_like,
+                    confidence=confidence,
+                    predictions=predictions,
+                    filename=upload.filename,
+                )
+            )
+        else:
+            results.append(_failed(upload, result))
+    return _response(request, answer, LabelBatch(results=results, model=_model(answer)))
+
+
+async def _one(request: Request, model: str, selector: Selector, top_k: int | None) -> tuple[Ranked, Classification]:
+    with call_of(request).stage("upload"):
+        upload = await read_upload(request, max_bytes=services_of(request).settings.max_upload_bytes)
+    answer = await _classified(request, model, selector, [upload], top_k)
+    [result] = answer.results
+    if isinstance(result, errors.GatewayError):
+        raise result
+    return result, answer
+
+
+async def _many(
+    request: Request, model: str, selector: Selector, top_k: int | None
+) -> tuple[list[Upload], Classification]:
+    settings = services_of(request).settings
+    services_of(request).admission.check_batch()
+    with call_of(request).stage("upload"):
+        uploads = await read_uploads(
+            request,
+            max_files=settings.max_batch_images,
+            max_file_bytes=settings.max_upload_bytes,
+            max_bytes=settings.max_batch_upload_bytes,
+        )
+    return uploads, await _classified(request, model, selector, uploads, top_k)
+
+
+async def _classified(
+    request: Request, model: str, selector: Selector, uploads: Sequence[Upload], top_k: int | None
+) -> Classification:
+    parts, call, within = services_of(request), call_of(request), deadline(request)
+    call.images, call.image_bytes = len(uploads), sum(one.size for one in uploads)
+    async with parts.admit(request, len(uploads)):
+        contents = [one.content for one in uploads]
+        wanted = top_k or parts.settings.default_top_k
+        selector = await parts.route(request, model, selector, within)
+        answer = await parts.classifier.classify(model, selector, contents, wanted, within, call)
+    parts.shadows.copy(answer, contents, call)
+    return answer
+
+
+def _response(
+    request: Request, answer: Classification, body: BreedAnswer | BreedBatch | LabelAnswer | LabelBatch
+) -> Response:
+    headers = {"X-Model-Version": str(answer.contract.version), "Server-Timing": call_of(request).server_timing()}
+    return Response(to_json(body), headers=headers, media_type="application/json")
+
+
+def ranked_fields(ranked: Ranked) -> tuple[str | None, str | None, float, list[Prediction]]:
+    """Best label or None for unknown, what it looks like then, the best score, and all labels, as answers have them."""
+    best_label, best_score = ranked.predictions[0]
+    predictions = [Prediction(label=label, score=score) for label, score in ranked.predictions]
+    return None if ranked.unknown else best_label, ranked.looks_like, best_score, predictions
+
+
+def _failed(upload: Upload, error: errors.GatewayError) -> FailedItem:
+    return FailedItem(filename=upload.filename, error=problem(error, with_request_id=False))
+
+
+def _model(answer: Classification) -> ModelVersion:
+    return ModelVersion(name=answer.contract.model, version=answer.contract.version)

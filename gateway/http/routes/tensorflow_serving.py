@@ -1,0 +1,236 @@
+"""TensorFlow Serving's REST interface: its clients only change the host.
+
+The requests and answers are those of the real server; beyond it, shapes and dtypes are checked against the signature,
+and the gateway's limits, admission and deadline hold.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated
+
+import grpc
+from fastapi import APIRouter, Depends, Path, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from gateway import errors
+from gateway.deadline import Deadline
+from gateway.http.middleware.access import count_images
+from gateway.http.multipart import read_body
+from gateway.http.parameters import MAX_VERSION, ModelName, time_limit
+from gateway.http.problems import error_objects
+from gateway.http.services import CallDep, Services, ServicesDep, deadline
+from gateway.inference.predictor import TensorRequest
+from gateway.observability.request_record import Call
+from gateway.pb.serving_pb2 import DataType, ModelVersionStatus, TensorInfo
+from gateway.serving.backend import Selector
+
+TIMED = [Depends(time_limit)]
+router = APIRouter(prefix="/v1/models", tags=["tensorflow serving"])
+
+Version = Annotated[int, Path(ge=0, le=MAX_VERSION, description="Version of the model.", examples=[1])]
+Label = Annotated[str, Path(max_length=128, description="Version label of the model.", examples=["stable"])]
+
+GRPC_CODES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+ERRORS = error_objects(
+    {
+        400: "The request cannot be read, or the model refuses it.",
+        404: "There is no such model, version or label.",
+        408: "The body came too slowly.",
+        413: "The body is too large.",
+        429: "The gateway has all the work that it takes.",
+        503: "The model server cannot be reached, or no version is available.",
+        504: "The answer did not come within the deadline.",
+    }
+)
+PREDICT: dict[str, object] = {
+    "requestBody": {
+        "required": True,
+        "description": "`instances` (a list of rows) or `inputs` (columns), and `signature_name` where it is not "
+        'the default one. Bytes are written `{"b64": "..."}`.',
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "signature_name": {"type": "string"},
+                        "instances": {"type": "array", "minItems": 1},
+                        "inputs": {},
+                    },
+                    "oneOf": [{"required": ["instances"]}, {"required": ["inputs"]}],
+                },
+                "example": {"signature_name": "describe", "instances": [0]},
+            }
+        },
+    }
+}
+
+
+@router.post("/{model}:predict", dependencies=TIMED, summary="Run a signature", responses=ERRORS, openapi_extra=PREDICT)
+async def predict_tensors(request: Request, parts: ServicesDep, call: CallDep, model: ModelName) -> Response:
+    """Run a signature of the newest version, or of the one that the configured routes choose."""
+    return await _predict(request, parts, call, model, Selector())
+
+
+@router.post(
+    "/{model}/versions/{version}:predict",
+    dependencies=TIMED,
+    summary="Run a signature of one version",
+    responses=ERRORS,
+    openapi_extra=PREDICT,
+)
+async def predict_tensors_of_version(
+    request: Request, parts: ServicesDep, call: CallDep, model: ModelName, version: Version
+) -> Response:
+    """Run a signature of just this version."""
+    return await _predict(request, parts, call, model, Selector(version=version))
+
+
+@router.post(
+    "/{model}/labels/{label}:predict",
+    dependencies=TIMED,
+    summary="Run a signature of a labelled version",
+    responses=ERRORS,
+    openapi_extra=PREDICT,
+)
+async def predict_tensors_of_label(
+    request: Request, parts: ServicesDep, call: CallDep, model: ModelName, label: Label
+) -> Response:
+    """Run a signature of the version that a label stands for."""
+    return await _predict(request, parts, call, model, Selector(label=label))
+
+
+@router.get("/{target:path}:predict", include_in_schema=False)
+async def predict_by_get() -> Response:
+    """Refuse it as any other method; the address would else be taken for the name of a model."""
+    raise HTTPException(405, headers={"Allow": "POST"})
+
+
+@router.get("/{model}", summary="States of all versions", responses=ERRORS)
+async def model_status(parts: ServicesDep, model: ModelName) -> Response:
+    """Say which versions there are, and in what state."""
+    return _status(await _versions(parts, model))
+
+
+@router.get("/{model}/versions/{version}", summary="State of one version", responses=ERRORS)
+async def version_status(parts: ServicesDep, model: ModelName, version: Version) -> Response:
+    """Say in what state a version is."""
+    found = [one for one in await _versions(parts, model) if one.version == version]
+    if not found:
+        raise errors.UnknownVersion(f"Could not find version {version} of model {model}")
+    return _status(found)
+
+
+@router.get("/{model}/labels/{label}", summary="State of a labelled version", responses=ERRORS)
+async def label_status(parts: ServicesDep, model: ModelName, label: Label) -> Response:
+    """Say in what state the version is that a label stands for."""
+    deadline = Deadline.after(parts.settings.request_timeout_seconds)
+    served = await parts.resolver.served(model, Selector(label=label), deadline)
+    return _status([one for one in await _versions(parts, model) if one.version == served.version])
+
+
+@router.get("/{model}/metadata", summary="Signatures of the newest version", responses=ERRORS)
+async def model_signatures(parts: ServicesDep, model: ModelName) -> Response:
+    """Describe every signature."""
+    return await _metadata(parts, model, Selector())
+
+
+@router.get("/{model}/versions/{version}/metadata", summary="Signatures of one version", responses=ERRORS)
+async def version_signatures(parts: ServicesDep, model: ModelName, version: Version) -> Response:
+    """Describe every signature of a version."""
+    return await _metadata(parts, model, Selector(version=version))
+
+
+@router.get("/{model}/labels/{label}/metadata", summary="Signatures of a labelled version", responses=ERRORS)
+async def label_signatures(parts: ServicesDep, model: ModelName, label: Label) -> Response:
+    """Describe every signature of the version that a label stands for."""
+    return await _metadata(parts, model, Selector(label=label))
+
+
+@router.post("/{target:path}:classify", include_in_schema=False)
+@router.post("/{target:path}:regress", include_in_schema=False)
+async def classify_or_regress() -> Response:
+    """Refuse what the real server refuses as well for a model that is exported for Predict."""
+    raise errors.BadRequest("The model's signatures are of method tensorflow/serving/predict: use :predict.")
+
+
+async def _predict(request: Request, parts: Services, call: Call, model: str, selector: Selector) -> Response:
+    with call.stage("upload"):
+        upload = await read_body(request, max_bytes=parts.settings.max_tensor_body_bytes)
+    call.image_bytes = upload.size
+    within = deadline(request)
+    async with parts.admit(request, 1):
+        selector = await parts.route(request, model, selector, within)
+        body = TensorRequest("tensorflow_serving_request", upload.data, {}, partial(count_images, request.scope))
+        answer = await parts.predictor.predict(model, selector, body, within, call)
+        arguments = {"rows": answer.rows, "by_row": answer.request["by_row"]}
+        written = await parts.predictor.write("tensorflow_serving_response", arguments, answer.answers, within, call)
+    headers = {"X-Model-Version": str(answer.served.version), "Server-Timing": call.server_timing()}
+    return Response(written.buffers[0], media_type="application/json", headers=headers)
+
+
+async def _versions(parts: Services, model: str) -> list[ModelVersionStatus]:
+    try:
+        return await parts.resolver.versions(model, Deadline.after(parts.settings.request_timeout_seconds))
+    except errors.UnknownModel:
+        raise errors.UnknownModel(f"Could not find any versions of model {model}") from None
+
+
+def _status(versions: list[ModelVersionStatus]) -> Response:
+    listed = [
+        {
+            "version": str(one.version),
+            "state": (
+                ModelVersionStatus.State.Name(one.state)
+                if one.state in ModelVersionStatus.State.values()
+                else "UNKNOWN"
+            ),
+            "status": {
+                "error_code": GRPC_CODES[one.status.error_code]
+                if one.status.error_code < len(GRPC_CODES)
+                else "UNKNOWN",
+                # Why a version failed to load names files of the model server: it is in that server's log.
+                "error_message": "" if not one.status.error_message else "See the log of the model server.",
+            },
+        }
+        for one in versions
+    ]
+    return _indented({"model_version_status": listed})
+
+
+async def _metadata(parts: Services, model: str, selector: Selector) -> Response:
+    within = Deadline.after(parts.settings.request_timeout_seconds)
+    await parts.resolver.versions(model, within)  # what is known of a version outlives its server
+    served = await parts.resolver.served(model, selector, within)
+    signatures = {
+        key: {
+            "inputs": _tensors(signature.inputs),
+            "outputs": _tensors(signature.outputs),
+            "method_name": signature.method_name,
+        }
+        for key, signature in sorted(served.signatures.items())
+    }
+    spec = {"name": model, "signature_name": "", "version": str(served.version)}
+    return _indented({"model_spec": spec, "metadata": {"signature_def": {"signature_def": signatures}}})
+
+
+def _tensors(infos: Mapping[str, TensorInfo]) -> dict[str, object]:
+    return {
+        name: {
+            "dtype": DataType.Name(info.dtype) if info.dtype in DataType.values() else int(info.dtype),
+            "tensor_shape": {
+                "dim": [{"size": str(dim.size), "name": ""} for dim in info.tensor_shape.dim],
+                "unknown_rank": info.tensor_shape.unknown_rank,
+            },
+            "name": info.name,
+        }
+        for name, info in sorted(infos.items())
+    }
+
+
+def _indented(value: object) -> Response:
+    return Response(json.dumps(value, indent=1), media_type="application/json")

@@ -1,0 +1,51 @@
+"""What a request may ask of its connection, and what the app tells every connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from starlette.types import Scope
+
+from gateway.http.server.shutdown import Stopping
+
+_KEY = "gateway.http.server.connection"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOptions:
+    """What a connection needs to know of the app; the lifespan puts it into the server's state as ``connections``.
+
+    Attributes:
+        header_timeout_seconds: Time for the headers of a request to arrive.
+        cors_origins: See `Settings.cors_origins`.
+        stopping: Whether the process is about to stop.
+    """
+
+    header_timeout_seconds: float = 10.0
+    cors_origins: tuple[str, ...] = ()
+    stopping: Stopping | None = None
+
+
+class Connection(Protocol):
+    """The connection that a request came over; `gateway.http.server.protocol.HttpProtocol` implements it."""
+
+    def body_is_here(self) -> bool:
+        """Whether the whole body of the request in work has arrived, so that receiving it takes no time."""
+        ...
+
+    def watch(self, lost: Callable[[], None] | None) -> None:
+        """Call `lost` when the client closes the connection; None ends the watch."""
+        ...
+
+
+def put(scope: Scope, connection: Connection) -> None:
+    """Store in the scope of a request the connection it came over."""
+    scope[_KEY] = connection
+
+
+def connection_of(scope: Scope) -> Connection | None:
+    """The connection a request came over; None where another server than the gateway's own runs the app."""
+    found: Connection | None = scope.get(_KEY)
+    return found

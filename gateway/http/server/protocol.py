@@ -1,0 +1,353 @@
+"""HTTP/1.1 by uvicorn, with the limits on a connection that uvicorn leaves to a proxy.
+
+* Headers must arrive within a time limit and a size limit. Trailers count towards the size and are then discarded: a
+  trailer must not pass for a header.
+* Requests that two servers could read in different ways are refused as RFC 9112 requires: a missing, repeated or
+  malformed Host, any transfer coding but ``chunked``, any version but 1.0 and 1.1.
+* A body in absurdly small pieces is refused. Each piece costs the event loop a few calls in Python, whatever its size.
+* After a large read the other connections get their turn before this one is read again.
+* If a request is answered before its body has arrived, the connection is closed for writing only and the rest of the
+  body is discarded for a while. Closing it at once would make the kernel reset it, and the client could lose the answer
+  (RFC 9112, section 9.6).
+* A client that stops reading its answer loses the connection.
+* What is not HTTP gets the same error body as any other error.
+* A request to switch to HTTP/2 or WebSocket is ignored and the request answered over HTTP/1.1. uvicorn would lose its
+  body; Java's HTTP client and ``curl --http2`` send such requests first.
+* The number of pipelined requests is limited.
+
+The uvicorn internals used here are pinned by a test. Read this file again when that test fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+
+import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway import errors
+from gateway.http import cors
+from gateway.http.problems import error_response
+from gateway.http.server import connection, framing
+from gateway.http.server.connection import ConnectionOptions
+
+MAX_HEADER_BYTES = 32 * 2**10
+"""Limit on the address, headers and trailers of a request together; browsers and proxies stay under 16 KiB.
+
+Parsing 64 KiB of nothing but separators would block the event loop for 7 to 20 ms."""
+
+MAX_ADDRESS_BYTES = 8 * 2**10
+"""Limit on path and query; most servers and proxies accept no more."""
+
+FREE_BODY_PIECES = 1024
+"""Pieces that any body may come in: chunks, or reads of a body whose length was announced."""
+
+BYTES_PER_BODY_PIECE = 64
+"""Beyond those a body may have one more piece for so many bytes."""
+
+LARGE_READ_BYTES = 64 * 2**10
+"""After a read of this size the connection waits until the event loop has looked at the others.
+
+uvloop would otherwise read up to 32 times 256 KB from one connection before it turns to the next."""
+
+LINGER_SECONDS = 10.0
+"""How long the rest of a body that nobody wants is read and discarded."""
+
+LINGER_BYTES = 256 * 2**20
+"""How much of it is read: more than any body that a client sends in good faith; it costs about 0.1 ms a MB."""
+
+MAX_PIPELINED = 64
+"""Requests that may wait for the one before them; each takes about 3 KB and can be sent in 18 bytes."""
+
+STALLED_ANSWER_SECONDS = 30.0
+"""How long a client may read nothing of an answer; it is noticed within twice this time."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    _header_timer: asyncio.TimerHandle | None = None
+    _field_bytes = 0
+    """Size of the address, headers and trailers of the request being read."""
+    _unreported_bytes = 0
+    """Received since the parser last reported anything, such as a header or a chunk extension without end."""
+    _body_pieces = 0
+    _body_bytes = 0
+    _in_headers = False
+    _body_complete = True
+    """Whether the body of the newest request has arrived; True before the first."""
+    _lingering = False
+    _discarded_bytes = 0
+    _end_timer: asyncio.TimerHandle | None = None
+    _stalled_timer: asyncio.TimerHandle | None = None
+    _written_bytes = 0
+    _lost: Callable[[], None] | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request, but not for ever."""
+        super().connection_made(transport)
+        if self.client is not None and self.client[0].startswith("::ffff:"):
+            # An IPv4 client on a socket for both families: trusted proxies, logs and limits expect its IPv4 address.
+            self.client = (self.client[0].removeprefix("::ffff:"), self.client[1])
+        self._answers = _AnswerTransport(self, transport)
+        self._options: ConnectionOptions = self.app_state.get("connections") or ConnectionOptions()
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop all timers, tell the request in work, and drop every reference back to this connection.
+
+        That frees it at once, without the garbage collector.
+        """
+        for timer in (self._header_timer, self._end_timer, self._stalled_timer):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        # uvicorn does not tell the request in work from those behind it, so with any waiting it is left alone.
+        if self._lost is not None and not self.pipeline:
+            self._lost()
+        self.pipeline.clear()
+        self.cycle = self.scope = self._lost = None  # type: ignore[assignment]
+        del self._answers
+
+    def watch(self, lost: Callable[[], None] | None) -> None:
+        """See `Connection`."""
+        self._lost = lost
+        if lost is not None:
+            self.flow.resume_reading()  # the end of the connection is noticed only while it is read
+
+    def body_is_here(self) -> bool:
+        """See `Connection`."""
+        return self._body_complete  # of the newest request: it begins only when those before it are complete
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, whatever state the connection is in."""
+        if len(data) >= LARGE_READ_BYTES and not self.flow.read_paused:
+            self.flow.pause_reading()
+            self.loop.call_soon(self._read_on)
+        if self._lingering:
+            self._discarded_bytes += len(data)
+            if self._discarded_bytes > LINGER_BYTES:
+                self.transport.close()
+            return
+        self._unset_keepalive_if_required()
+        self._unreported_bytes += len(data)
+        try:
+            self._parse(data)
+        except httptools.HttpParserError as error:
+            raised = error.__context__  # in one of the methods below, which the parser calls
+            invalid = errors.BadRequest("This is not a valid HTTP/1.1 request.")
+            self._refuse(raised if isinstance(raised, errors.GatewayError) else invalid, data)
+        else:
+            if self._unreported_bytes > MAX_HEADER_BYTES:
+                self._refuse(_too_large(), data)
+        if self.transport.is_closing() or self._lingering:
+            return
+        between_requests = self.cycle is None or self.cycle.response_complete
+        if between_requests and self._header_timer is None and self.timeout_keep_alive_task is None:
+            # The rest of a body that was answered early, or empty lines: neither may drip in for ever.
+            self._await_headers()
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        connection.put(self.scope, self)  # type: ignore[arg-type]
+        self._unset_keepalive_if_required()
+        self._in_headers = True
+        self._field_bytes = self._body_pieces = self._body_bytes = 0
+        if self._header_timer is None:
+            self._await_headers()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the address."""
+        self._count_field(len(url))
+        super().on_url(url)
+        if len(self.url) > MAX_ADDRESS_BYTES:
+            raise errors.AddressTooLong(f"The address is longer than {MAX_ADDRESS_BYTES:,} bytes.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; discard a trailer, which must not pass for one (RFC 9110, section 6.5.1)."""
+        self._count_field(len(name) + len(value) + len(":\r\n"))
+        if self._in_headers:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Start the request."""
+        if self.parser.should_upgrade():
+            return
+        if len(self.pipeline) == MAX_PIPELINED:
+            raise errors.BadRequest(f"More than {MAX_PIPELINED} requests wait on this connection.")
+        framing.check_head(self.parser.get_http_version(), self.headers)
+        self._stop_awaiting_headers()
+        if not self.url.startswith(b"/") and httptools.parse_url(self.url).path is None:
+            origin, mark, query = self.url.partition(b"?")
+            self.url = origin + b"/" + mark + query  # RFC 9112, section 3.2.2
+        super().on_headers_complete()
+        # Only now: an error raised above is not the fault of the request before, which may still be in work.
+        self._in_headers = self._body_complete = False
+        if self.cycle is not None:
+            self.cycle.transport = self._answers  # type: ignore[assignment]
+            if self._options.stopping is not None and self._options.stopping.now:
+                self.cycle.keep_alive = False  # the client's next request goes to another gateway
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        self._unreported_bytes = 0
+        self._body_pieces += 1
+        self._body_bytes += len(body)
+        if self._body_pieces > FREE_BODY_PIECES + self._body_bytes // BYTES_PER_BODY_PIECE:
+            raise errors.BadRequest(
+                f"The body comes in too many small pieces: {FREE_BODY_PIECES:,} are accepted, and one more for each "
+                f"{BYTES_PER_BODY_PIECE} bytes. Send larger chunks."
+            )
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The body is complete, read or not."""
+        if self.parser.should_upgrade():
+            return
+        self._body_complete = True
+        super().on_message_complete()
+        if self.cycle.response_complete:  # so the connection is idle from now on
+            self._stop_awaiting_headers()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def on_response_complete(self) -> None:
+        """An answer is written."""
+        if self._lingering:
+            self.server_state.total_requests += 1
+        else:
+            super().on_response_complete()
+
+    def write(self, data: bytes) -> None:
+        """Write unless the connection is at its end, and watch that the client reads."""
+        # uvloop raises when the client has gone but has not said so yet; every loop does after write_eof.
+        if self.transport.is_closing() or self._lingering:
+            return
+        self.transport.write(data)
+        self._written_bytes += len(data)
+        if self._stalled_timer is None:
+            self._watch_reading()
+
+    def end(self) -> None:
+        """Close the connection after an answer; first discard what is still to come of the request's body."""
+        if self._body_complete or self.transport.is_closing() or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self._lingering = True
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._end_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _read_on(self) -> None:
+        """Read again, unless the request in work has not taken what is there: then that resumes reading."""
+        in_work = self.cycle is not None and not self.cycle.response_complete
+        full = in_work and (self.pipeline or len(self.cycle.body) > HIGH_WATER_LIMIT)
+        if not self.transport.is_closing() and (self._lingering or not full):
+            self.flow.resume_reading()
+
+    def _watch_reading(self) -> None:
+        """Look again later whether the client has read anything, as long as there is something to read."""
+        self._stalled_timer = None
+        if left := self.transport.get_write_buffer_size():
+            read = self._written_bytes - left
+            self._stalled_timer = self.loop.call_later(STALLED_ANSWER_SECONDS, self._end_stalled, read)
+
+    def _end_stalled(self, read: int) -> None:
+        """End the connection if the client has read no more than that many bytes."""
+        if self._written_bytes - self.transport.get_write_buffer_size() > read:
+            self._watch_reading()
+        else:
+            self.transport.abort()
+
+    def _count_field(self, size: int) -> None:
+        self._unreported_bytes = 0
+        self._field_bytes += size
+        if self._field_bytes > MAX_HEADER_BYTES:
+            raise _too_large()
+
+    def _parse(self, data: bytes) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                if self.parser.get_method() == b"CONNECT":
+                    raise httptools.HttpParserError("no proxy") from None
+                data = self._plain_head() + data[upgrade.args[0] :]
+            else:
+                return
+
+    def _plain_head(self) -> bytes:
+        """The head that the parser has just stopped at, without the Upgrade header, for a new parser."""
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+    def _await_headers(self) -> None:
+        self._header_timer = self.loop.call_later(self._options.header_timeout_seconds, self._headers_late)
+
+    def _stop_awaiting_headers(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _headers_late(self) -> None:
+        self._header_timer = None
+        if self.transport.is_closing():
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._await_headers()  # of a request that follows one still in work
+        elif self._in_headers:
+            self._refuse(errors.UploadTimeout("The headers of the request did not arrive in time."))
+        else:
+            self.transport.close()
+
+    def _refuse(self, error: errors.GatewayError, data: bytes = b"") -> None:
+        """Answer with an error and end the connection; without an answer where it could pass for another request's.
+
+        Args:
+            error: What the answer says.
+            data: The bytes that were being read: an Origin header in them may not have been parsed yet.
+        """
+        path = ""
+        if not self._body_complete:
+            # The fault is in the body of the newest request, which ends as if its client had gone.
+            if self.cycle.response_complete:
+                self.end()
+                return
+            if self.pipeline or self.cycle.response_started:
+                self.transport.close()
+                return
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            path = self.cycle.scope["path"]
+        elif self.cycle is not None and not self.cycle.response_complete:
+            self.transport.close()  # the fault is in a request that follows one still in work
+            return
+        allowed = cors.headers(self._options.cors_origins, self.headers or (), data)
+        response = error_response(path, error, {"Connection": "close", **allowed})
+        lines = [f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}".encode()]
+        lines += [name + b": " + value for name, value in response.raw_headers]
+        self.write(b"\r\n".join([*lines, b"", bytes(response.body)]))
+        self._body_complete = False  # whatever was refused, more of it may come
+        self.end()
+
+
+def _too_large() -> errors.HeadersTooLarge:
+    return errors.HeadersTooLarge(f"The headers are larger than {MAX_HEADER_BYTES:,} bytes.")
+
+
+class _AnswerTransport:
+    """The transport as uvicorn's request sees it: it may write, and close."""
+
+    def __init__(self, protocol: HttpProtocol, transport: asyncio.Transport) -> None:
+        self.write = protocol.write
+        self.close = protocol.end
+        self.is_closing = transport.is_closing

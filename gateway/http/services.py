@@ -1,0 +1,105 @@
+"""What routes ask for: the parts of the running app, and what is noted of the request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from gateway.deadline import Deadline
+from gateway.http.middleware.access import count_images
+from gateway.http.server.shutdown import Stopping
+from gateway.inference.admission import Admission
+from gateway.inference.classifier import Classifier
+from gateway.inference.explainer import Explainer
+from gateway.inference.predictor import Predictor
+from gateway.inference.shadowing import Shadows
+from gateway.inference.traffic_split import ROUTING_KEY, Routes
+from gateway.observability.metrics import Metrics
+from gateway.observability.request_record import Call
+from gateway.serving.backend import Backend, Selector
+from gateway.serving.resolver import ContractResolver
+from gateway.settings import Settings
+
+MAX_VERSION = 2**63 - 1
+"""Versions are signed 64-bit numbers on the wire."""
+
+MIN_TIMEOUT_SECONDS = 0.001
+"""Less is taken for a mistake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of one running app."""
+
+    settings: Settings
+    backend: Backend
+    resolver: ContractResolver
+    classifier: Classifier
+    predictor: Predictor
+    explainer: Explainer
+    admission: Admission
+    metrics: Metrics
+    routes: Routes
+    shadows: Shadows
+    stopping: Stopping
+
+    @asynccontextmanager
+    async def admit(self, request: Request, images: int) -> AsyncIterator[None]:
+        """Count that many images of a request against its caller's limit, and hold permits for them.
+
+        Raises:
+            RateLimited, Overloaded: As `count_images` and `Admission.admit` raise them.
+        """
+        await count_images(request.scope, images)
+        with self.admission.admit(call_of(request).caller, images):
+            self.metrics.images_in_flight.inc(images)
+            try:
+                yield
+            finally:
+                self.metrics.images_in_flight.dec(images)
+
+    async def route(self, request: Request, model: str, asked: Selector, deadline: Deadline) -> Selector:
+        """The version that answers a request; see `Routes.choose`."""
+        return await self.routes.choose(model, asked, request.headers.get(ROUTING_KEY), deadline)
+
+
+def services_of(request: Request) -> Services:
+    """The parts of the app that a request came to; the lifespan puts them there."""
+    found = request.scope["state"]["services"]
+    assert isinstance(found, Services)
+    return found
+
+
+def call_of(request: Request) -> Call:
+    """What is noted of this request."""
+    noted = request.scope["gateway.call"]
+    assert isinstance(noted, Call)
+    return noted
+
+
+async def services(request: Request) -> Services:
+    """`services_of` as a parameter of a route."""
+    return services_of(request)
+
+
+async def call(request: Request) -> Call:
+    """`call_of` as a parameter of a route."""
+    return call_of(request)
+
+
+def deadline(request: Request) -> Deadline:
+    """The deadline of a request whose upload is complete now: the setting's, or less where the caller asked for less.
+
+    Works below a router that depends on `time_limit`.
+    """
+    seconds = getattr(request.state, "time_limit", services_of(request).settings.request_timeout_seconds)
+    assert isinstance(seconds, float)
+    return Deadline.after(seconds)
+
+
+ServicesDep = Annotated[Services, Depends(services)]
+CallDep = Annotated[Call, Depends(call)]

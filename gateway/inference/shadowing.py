@@ -1,0 +1,126 @@
+"""Copies of answered requests, sent to another version or model to compare the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from gateway.deadline import Deadline
+from gateway.errors import GatewayError, Overloaded
+from gateway.inference.admission import Admission
+from gateway.inference.classifier import Classification, Classifier
+from gateway.inference.scores import Ranked
+from gateway.observability.metrics import Metrics
+from gateway.observability.request_record import Call
+from gateway.serving.backend import Selector
+from gateway.settings import Settings, ShadowOptions
+from gateway.workers.messages import Buffer
+
+logger = logging.getLogger(__name__)
+
+MAX_SHADOWS = 8
+"""Copies under way at once; a further one is dropped, so that a slow shadow cannot pile up memory."""
+
+SHADOW_CALLER = "shadow"
+"""Whose turn copies wait for."""
+
+
+class Shadows:
+    """Sends copies of answered requests to another version or model, and compares the answers.
+
+    A copy starts when the caller's answer is there, and takes permits and room for its bytes like a request; it is
+    dropped where more than half of either would be taken then, so that a slow shadow leaves callers the other half.
+    """
+
+    def __init__(self, settings: Settings, classifier: Classifier, admission: Admission, metrics: Metrics) -> None:
+        self._shadows = settings.shadows
+        self._timeout_seconds = settings.request_timeout_seconds
+        self._classifier = classifier
+        self._admission = admission
+        self._metrics = metrics
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def copy(self, answer: Classification, uploads: Sequence[Buffer | GatewayError], call: Call) -> None:
+        """Send a copy in the background, if this request is drawn for one.
+
+        Args:
+            answer: What the caller got.
+            uploads: The images.
+            call: The times of the caller's request.
+        """
+        options = self._shadows.get(answer.contract.model)
+        if options is None or random.random() * 100 >= options.percent:  # noqa: S311 - a share, not a secret
+            return
+        if len(self._tasks) >= MAX_SHADOWS:
+            self._count(answer, options, "dropped", len(uploads))
+            return
+        task = asyncio.create_task(self._compare(answer, uploads, options, call.seconds.get("predict", 0.0)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Cancel copies under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @contextmanager
+    def _room(self, uploads: Sequence[Buffer | GatewayError]) -> Iterator[None]:
+        """Hold permits and bytes for as long as a copy lives; the request it is of gives its own back.
+
+        Raises:
+            Overloaded: More than half would be taken.
+        """
+        admission = self._admission
+        size = sum(len(piece) for one in uploads if not isinstance(one, GatewayError) for piece in one)
+        if (admission.in_flight + len(uploads)) * 2 > admission.max_images or (
+            admission.upload_bytes + size
+        ) * 2 > admission.max_upload_bytes:
+            raise Overloaded("The gateway is too busy for a copy.")
+        with admission.admit(SHADOW_CALLER, len(uploads)):
+            admission.hold(SHADOW_CALLER, size)
+            try:
+                yield
+            finally:
+                admission.release(SHADOW_CALLER, size)
+
+    async def _compare(
+        self,
+        answer: Classification,
+        uploads: Sequence[Buffer | GatewayError],
+        options: ShadowOptions,
+        primary_seconds: float,
+    ) -> None:
+        model = answer.contract.model
+        selector = Selector(options.version, options.version_label)
+        deadline = Deadline.after(self._timeout_seconds)
+        call = Call(caller=SHADOW_CALLER)
+        try:
+            with self._room(uploads):
+                shadow = await self._classifier.classify(
+                    options.model or model, selector, uploads, 1, deadline, call, ready=answer
+                )
+        except Overloaded:
+            self._count(answer, options, "dropped", len(uploads))
+            return
+        except GatewayError as error:
+            logger.warning("shadow %s of %s: %s", options.name, model, error.detail)
+            self._count(answer, options, "failed", len(uploads))
+            return
+        except Exception:
+            logger.exception("shadow %s of %s", options.name, model)
+            self._count(answer, options, "failed", len(uploads))
+            return
+        for given, copied in zip(answer.results, shadow.results, strict=True):
+            if isinstance(given, Ranked) and isinstance(copied, Ranked):
+                same = given.predictions[0][0] == copied.predictions[0][0]
+                self._count(answer, options, "agree" if same else "disagree", 1)
+        seconds = self._metrics.shadow_seconds
+        seconds.labels(model, options.name, "primary").observe(primary_seconds)
+        seconds.labels(model, options.name, "shadow").observe(call.seconds.get("predict", 0.0))
+
+    def _count(self, answer: Classification, options: ShadowOptions, outcome: str, images: int) -> None:
+        self._metrics.shadow_images.labels(answer.contract.model, options.name, outcome).inc(images)

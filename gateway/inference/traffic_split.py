@@ -1,0 +1,92 @@
+"""Which version answers when the caller does not say: shares of the traffic."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+from collections.abc import Iterator, Mapping, Sequence
+
+from gateway.deadline import Deadline
+from gateway.errors import UnknownVersion
+from gateway.serving.backend import Selector
+from gateway.serving.resolver import ContractResolver
+
+logger = logging.getLogger(__name__)
+
+ROUTING_KEY = "x-routing-key"
+"""Header whose value keeps a caller with one version: a user or session id."""
+
+
+class Routes:
+    """Chooses versions by the configured shares.
+
+    Args:
+        routes: For each model, version labels (or numbers) and their weights.
+        resolver: Tells whether a version is there.
+    """
+
+    def __init__(self, routes: Mapping[str, Mapping[str, float]], resolver: ContractResolver) -> None:
+        self._routes = {
+            model: [(_selector(target), weight) for target, weight in weights.items()]
+            for model, weights in routes.items()
+        }
+        self._resolver = resolver
+        self._missing: set[tuple[str, Selector]] = set()
+
+    async def choose(self, model: str, asked: Selector, key: str | None, deadline: Deadline) -> Selector:
+        """The version that answers a request.
+
+        Args:
+            model: Its model.
+            asked: What the caller wants: a version or label wins over every share.
+            key: What the choice sticks to; without one every request is drawn anew.
+            deadline: For looking whether the version is there: where it is not, the next larger share answers, and
+                where none is, the newest version.
+        """
+        if asked != Selector() or model not in self._routes:
+            return asked
+        for candidate in self._order(model, key):
+            try:
+                await self._resolver.served(model, candidate, deadline)
+            except UnknownVersion:
+                if (model, candidate) not in self._missing:
+                    logger.warning("%s: the %s has a share of the traffic, but is not served", model, candidate)
+                    self._missing.add((model, candidate))
+                continue
+            self._missing.discard((model, candidate))
+            return candidate
+        return asked
+
+    def _order(self, model: str, key: str | None) -> Iterator[Selector]:
+        shares = self._routes[model]
+        chosen = draw([weight for _, weight in shares], point(model, key))
+        yield shares[chosen][0]
+        for index in sorted(range(len(shares)), key=lambda index: -shares[index][1]):
+            if index != chosen:
+                yield shares[index][0]
+
+
+def point(model: str, key: str | None) -> float:
+    """Where a request falls in 0 to 1: always the same for the same key, at random without one."""
+    if key is None:
+        return random.random()  # noqa: S311 - a share of the traffic, not a secret
+    digest = hashlib.blake2b(f"{model}\0{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64
+
+
+def draw(weights: Sequence[float], at: float) -> int:
+    """The share in which a point of 0 to 1 falls, the shares laid one after the other.
+
+    When the last share grows at the cost of those before it, whoever was in it stays there.
+    """
+    left = at * sum(weights)
+    for index, weight in enumerate(weights):
+        left -= weight
+        if left < 0:
+            return index
+    return len(weights) - 1
+
+
+def _selector(target: str) -> Selector:
+    return Selector(version=int(target)) if target.isdecimal() else Selector(label=target)

@@ -1,0 +1,127 @@
+"""The seam to a model server: what the rest of the gateway asks of one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, cast
+
+from google.protobuf.message import DecodeError
+
+from gateway.deadline import Deadline
+from gateway.errors import GatewayError, ModelServerFailed
+from gateway.pb.serving_pb2 import ModelVersionStatus, PredictResponse, SignatureDef, Tensor
+from gateway.tensors.wire import Wire
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Which version of a model is meant: a number, a label, or neither for the newest."""
+
+    version: int | None = None
+    label: str | None = None
+
+    def __str__(self) -> str:
+        if self.version is not None:
+            return f"version {self.version}"
+        return f"version label {self.label!r}" if self.label is not None else "newest version"
+
+
+class ServableNotFound(Exception):
+    """The model server serves no such model, version or label; it does not say which of them is missing."""
+
+
+class Backend(Protocol):
+    """A model server."""
+
+    async def predict(
+        self,
+        model: str,
+        version: int,
+        signature: str,
+        inputs: Mapping[str, Wire],
+        outputs: Sequence[str],
+        deadline: Deadline,
+    ) -> bytes:
+        """Run one signature of one version.
+
+        Args:
+            model: Name of the model.
+            version: Its version; the answer is of just this one.
+            signature: Key of the signature.
+            inputs: Serialised tensors by input name.
+            outputs: Names of the outputs that are wanted.
+            deadline: When the answer is no longer of use.
+
+        Returns:
+            A serialised PredictResponse: small ones are read by `read_outputs`, others in a worker process.
+
+        Raises:
+            ServableNotFound: No such model or version.
+            ModelServerUnavailable: Not reachable, or too busy.
+            ModelServerFailed: The request was refused or failed.
+            DeadlineExceeded: Too late.
+        """
+        ...
+
+    async def signatures(
+        self, model: str, selector: Selector, deadline: Deadline
+    ) -> tuple[int, Mapping[str, SignatureDef]]:
+        """The version that a selector stands for at this moment, and its signatures; errors as in `predict`."""
+        ...
+
+    async def status(self, model: str, deadline: Deadline) -> Sequence[ModelVersionStatus]:
+        """States of all known versions of a model; errors as in `predict`."""
+        ...
+
+    def servers(self) -> int:
+        """How many model servers share the calls."""
+        ...
+
+    async def close(self) -> None:
+        """Close connections; calls in flight are cancelled."""
+        ...
+
+
+def read_outputs(answer: bytes) -> Mapping[str, Tensor]:
+    """The outputs of a serialised PredictResponse, by name.
+
+    Raises:
+        ModelServerFailed: It cannot be read.
+    """
+    try:
+        return PredictResponse.FromString(answer).outputs
+    except DecodeError as error:
+        raise ModelServerFailed("The model server's answer cannot be read.") from error
+
+
+async def together(calls: Sequence[Coroutine[None, None, T]]) -> list[T]:
+    """The answers of calls to a model server, in their order; none is left behind when it fails.
+
+    Raises:
+        ServableNotFound: One of them has: the version is gone, and all can be asked of the next.
+        GatewayError: Else that of the first that has failed.
+    """
+    if len(calls) == 1:
+        return [await calls[0]]
+    failed: list[GatewayError | ServableNotFound] = []
+
+    async def answer(call: Coroutine[None, None, T]) -> T | None:
+        try:
+            return await call
+        except (GatewayError, ServableNotFound) as error:
+            failed.append(error)
+            return None
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(answer(call)) for call in calls]
+        if failed:
+            raise next((error for error in failed if isinstance(error, ServableNotFound)), failed[0])
+        return [cast(T, task.result()) for task in tasks]
+    finally:
+        # An error refers to this frame: in a cycle with it all that was sent would stay until the next collection.
+        failed = []

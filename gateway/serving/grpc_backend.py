@@ -1,0 +1,191 @@
+"""The gRPC client of TensorFlow Serving."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TypeAlias, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+
+from gateway.deadline import Deadline
+from gateway.errors import DeadlineExceeded, ModelServerFailed, ModelServerUnavailable
+from gateway.observability.request_id import request_id
+from gateway.pb.serving_pb2 import (
+    ModelMetadataRequest,
+    ModelMetadataResponse,
+    ModelSpec,
+    ModelStatusRequest,
+    ModelStatusResponse,
+    ModelVersionStatus,
+    PredictRequest,
+    SignatureDef,
+    SignatureDefMap,
+)
+from gateway.serving.backend import Selector, ServableNotFound
+from gateway.serving.channel import Connection
+from gateway.tensors.wire import Wire, length_delimited
+
+logger = logging.getLogger(__name__)
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
+STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+"""The real paths of the services: the messages here are of a package of their own."""
+
+NOT_FOUND_PAUSES = (0.0, 0.0, 0.01, 0.01, 0.02)
+"""Seconds before a version that was not found is asked for again, where there may be several model servers.
+
+During a rollout they do not all have the same versions. Each call goes to the next one, but among the calls of others
+that is any: of two servers, of which one has the version, one request in 64 meets the other one six times."""
+
+BROKEN_STREAM = ("RST_STREAM", "Stream removed", "GOAWAY", "Connection reset", "Socket closed", "Broken pipe")
+"""In gRPC's own details of INTERNAL and UNKNOWN: the connection broke. A model that fails gives other words."""
+
+NO_HTTP_2 = "Failed parsing HTTP/2"
+"""In gRPC's own details of UNAVAILABLE: such as those of a REST port."""
+
+
+ResponseT = TypeVar("ResponseT", bound=Message)
+Method: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
+
+
+class GrpcBackend:
+    """A TensorFlow model server (or several behind one target) over gRPC.
+
+    Args:
+        connection: Where it is, or they are.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._channel: grpc.aio.Channel | None = None
+        self._methods: dict[str, Method] = {}
+
+    async def predict(
+        self,
+        model: str,
+        version: int,
+        signature: str,
+        inputs: Mapping[str, Wire],
+        outputs: Sequence[str],
+        deadline: Deadline,
+    ) -> bytes:
+        """See `Backend.predict`."""
+        pieces: list[bytes | bytearray | memoryview] = [_predict_head(model, version, signature, tuple(outputs))]
+        for name, tensor in inputs.items():
+            # An entry of a map is a message of key and value, fields 1 and 2; messages that follow each other are one.
+            entry = [*length_delimited(1, [name.encode()]), *length_delimited(2, tensor)]
+            pieces += length_delimited(PredictRequest.INPUTS_FIELD_NUMBER, entry)
+        return await self._call(PREDICT, b"".join(pieces), deadline)
+
+    async def signatures(
+        self, model: str, selector: Selector, deadline: Deadline
+    ) -> tuple[int, Mapping[str, SignatureDef]]:
+        """See `Backend.signatures`."""
+        request = ModelMetadataRequest(model_spec=_spec(model, selector), metadata_field=["signature_def"])
+        answer = await self._call(METADATA, request.SerializeToString(), deadline)
+        response = _parsed(ModelMetadataResponse, answer)
+        packed = response.metadata["signature_def"]
+        try:
+            # Not Any.Unpack: it compares the message's full name, and ours is of another package.
+            signatures = SignatureDefMap.FromString(packed.value)
+        except DecodeError as error:
+            raise ModelServerFailed("The model server's signatures cannot be read.") from error
+        return response.model_spec.version.value, signatures.signature_def
+
+    async def status(self, model: str, deadline: Deadline) -> Sequence[ModelVersionStatus]:
+        """See `Backend.status`."""
+        request = ModelStatusRequest(model_spec=_spec(model, Selector()))
+        answer = await self._call(STATUS, request.SerializeToString(), deadline)
+        return _parsed(ModelStatusResponse, answer).model_version_status
+
+    def servers(self) -> int:
+        """See `Backend.servers`."""
+        return self._connection.servers
+
+    async def close(self) -> None:
+        """See `Backend.close`."""
+        await self._connection.close()
+
+    async def _call(self, path: str, request: bytes, deadline: Deadline) -> bytes:
+        pauses = NOT_FOUND_PAUSES if self._connection.replicated else ()
+        for pause in pauses:
+            try:
+                return await self._call_once(path, request, deadline)
+            except ServableNotFound:
+                await asyncio.sleep(pause)
+        return await self._call_once(path, request, deadline)
+
+    async def _call_once(self, path: str, request: bytes, deadline: Deadline) -> bytes:
+        method = self._method(await self._connection.channel(deadline), path)
+        # Of a tuple gRPC makes the same, after it has asked whether that is a sequence, which takes longer.
+        metadata = grpc.aio.Metadata(("x-request-id", request_id.get())) if request_id.get() else None
+        try:
+            return await method(request, timeout=deadline.remaining(), metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                self._connection.failed()
+            raise _translated(error) from error
+
+    def _method(self, channel: grpc.aio.Channel, path: str) -> Method:
+        if channel is not self._channel:
+            self._channel, self._methods = channel, {}
+        if path not in self._methods:
+            self._methods[path] = channel.unary_unary(path)
+        return self._methods[path]
+
+
+def _parsed(kind: type[ResponseT], answer: bytes) -> ResponseT:
+    try:
+        return kind.FromString(answer)
+    except DecodeError as error:
+        raise ModelServerFailed("The model server's answer cannot be read.") from error
+
+
+@lru_cache(256)
+def _predict_head(model: str, version: int, signature: str, outputs: tuple[str, ...]) -> bytes:
+    """All of a PredictRequest but its inputs, serialised: the same for every request to a version."""
+    request = PredictRequest(model_spec=_spec(model, Selector(version=version)), output_filter=outputs)
+    request.model_spec.signature_name = signature
+    return request.SerializeToString()
+
+
+def _spec(model: str, selector: Selector) -> ModelSpec:
+    spec = ModelSpec(name=model)
+    if selector.version is not None:
+        spec.version.value = selector.version
+    elif selector.label is not None:
+        spec.version_label = selector.label
+    return spec
+
+
+def _translated(error: grpc.aio.AioRpcError) -> Exception:
+    """What a gRPC status means here; the server's own words go to the log, never to a caller."""
+    code, details = error.code(), error.details() or ""
+    if code is grpc.StatusCode.NOT_FOUND:
+        return ServableNotFound(details)
+    # Of all that a server refuses as invalid, only a label can be the caller's doing: the code alone does not tell.
+    if code is grpc.StatusCode.INVALID_ARGUMENT and details.startswith("Unrecognized servable version label"):
+        return ServableNotFound(details)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceeded("The model server did not answer within the request's deadline.")
+    logger.warning("model server: %s: %s", code.name, details, extra={"grpc_code": code.name})
+    if NO_HTTP_2 in details:
+        return ModelServerUnavailable(
+            "What answers at the model server's address does not speak gRPC. GATEWAY_SERVING_TARGET must be its gRPC "
+            "port (by default 8500), not its REST port (8501)."
+        )
+    broken = code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN) and any(
+        word in details for word in BROKEN_STREAM
+    )
+    if broken or code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+        return ModelServerUnavailable("The model server cannot be reached at the moment.")
+    # The same code for a server that is busy and for a message that no server takes: only the first is worth a retry.
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" not in details:
+        return ModelServerUnavailable("The model server takes no more work at the moment.")
+    return ModelServerFailed("The model server could not answer this request.")
