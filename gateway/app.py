@@ -12,29 +12,29 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from gateway import __version__
-from gateway.http import cors, openapi, problems
+from gateway.http import cors, error_handlers, openapi
 from gateway.http.middleware.access import Access
-from gateway.http.middleware.body_limits import Intake
-from gateway.http.middleware.client_disconnect import CancelOnHangUp
+from gateway.http.middleware.body_limits import BodyLimits
+from gateway.http.middleware.client_disconnect import CancelOnDisconnect
 from gateway.http.middleware.request_id import RequestContext
 from gateway.http.middleware.telemetry import Telemetry
 from gateway.http.routes import explain, health, models, pages, predictions
 from gateway.http.routes import open_inference as inference
 from gateway.http.routes import tensorflow_serving as tfserving
 from gateway.http.server.connection import ConnectionOptions
-from gateway.http.server.shutdown import Stopping
+from gateway.http.server.shutdown import Shutdown
 from gateway.http.services import Services
 from gateway.inference.admission import Admission
 from gateway.inference.classifier import Classifier
 from gateway.inference.explainer import Explainer
 from gateway.inference.predictor import Predictor
 from gateway.inference.shadowing import Shadows
-from gateway.inference.traffic_split import Routes
+from gateway.inference.traffic_split import TrafficSplit
 from gateway.inference.worker_pools import WorkerPools
 from gateway.observability.metrics import Metrics
 from gateway.security.rate_limits import RateLimits
 from gateway.serving.backend import Backend
-from gateway.serving.channel import Connection, Tls
+from gateway.serving.channel import ModelServerChannel, Tls
 from gateway.serving.grpc_backend import GrpcBackend
 from gateway.serving.resolver import ContractResolver
 from gateway.settings import Settings
@@ -66,7 +66,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         interceptors = tracing.interceptors() if tracing is not None else ()
-        connection = Connection(settings.serving_target, tls, interceptors, settings.request_timeout_seconds)
+        connection = ModelServerChannel(settings.serving_target, tls, interceptors, settings.request_timeout_seconds)
         server = backend if backend is not None else GrpcBackend(connection)
         resolver = ContractResolver(server, settings.model_options, settings.model_refresh_seconds)
         forks = fork_server or ForkServer()
@@ -79,10 +79,10 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
         )
         classifier = Classifier(server, resolver, workers.images, settings)
         shadows = Shadows(settings, classifier, admission, metrics)
-        stopping = Stopping(settings.shutdown_delay_seconds)
+        shutdown = Shutdown(settings.shutdown_delay_seconds)
         warming_up = asyncio.create_task(workers.warm_up())
         try:
-            with stopping.on_sigterm():
+            with shutdown.on_sigterm():
                 yield {
                     "services": Services(
                         settings=settings,
@@ -93,11 +93,11 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
                         predictor=Predictor(server, resolver, workers.tensors, workers.images, admission, settings),
                         admission=admission,
                         metrics=metrics,
-                        routes=Routes(settings.routes, resolver),
+                        traffic_split=TrafficSplit(settings.traffic_split, resolver),
                         shadows=shadows,
-                        stopping=stopping,
+                        shutdown=shutdown,
                     ),
-                    "connections": ConnectionOptions(settings.header_timeout_seconds, settings.cors_origins, stopping),
+                    "connections": ConnectionOptions(settings.header_timeout_seconds, settings.cors_origins, shutdown),
                 }
         finally:
             await asyncio.wait([warming_up])
@@ -137,10 +137,10 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
                 route.operation_id = route.name  # what generated clients call their functions
             app.router.routes.append(route)
     pages.mount_files(app)
-    problems.install(app)
+    error_handlers.install(app)
     # The one that is added last is the outermost.
-    app.add_middleware(Intake)
-    app.add_middleware(CancelOnHangUp)
+    app.add_middleware(BodyLimits)
+    app.add_middleware(CancelOnDisconnect)
     keys, limits = settings.known_keys, RateLimits(settings.rate_limit)
     images = RateLimits(settings.image_rate_limit, "images")
     if keys or limits or images or not settings.docs or settings.metrics == "off":

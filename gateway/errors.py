@@ -193,7 +193,7 @@ class RateLimited(GatewayError):
         self.headers = {"Retry-After": str(seconds), **(headers or {})}
 
 
-class AddressTooLong(GatewayError):
+class UriTooLong(GatewayError):
     """The address of the request is longer than is accepted."""
 
     status, code, title = 414, "address_too_long", "Address too long"

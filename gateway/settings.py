@@ -124,7 +124,7 @@ class Settings(BaseSettings):
         1.0, gt=0, le=3600, description="How old may be what is known of a model's current version, in seconds."
     )
 
-    routes: Annotated[dict[str, dict[str, float]], NoDecode] = Field(
+    traffic_split: Annotated[dict[str, dict[str, float]], NoDecode] = Field(
         default_factory=dict,
         description=(
             "Shares of the traffic that names no version, as JSON by model name: version labels or numbers and their "
@@ -227,7 +227,7 @@ class Settings(BaseSettings):
     api_keys: CommaSeparated = Field(
         (),
         description=(
-            "SHA-256 of each API key, or name:SHA-256, as python -m gateway.security.api_keys makes them; none: no keys."
+            "SHA-256 of each API key, or name:SHA-256, as python -m gateway.security.api_keys makes them; none: off."
         ),
     )
     api_keys_file: Path | None = Field(None, description="File of the same, one a line.")
@@ -267,7 +267,7 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("routes", mode="before")
+    @field_validator("traffic_split", mode="before")
     @classmethod
     def _shares(cls, value: object) -> object:
         value = cls._parse(value)
@@ -275,7 +275,7 @@ class Settings(BaseSettings):
             return value
         return {model: _weights(given) if isinstance(given, str) else given for model, given in value.items()}
 
-    @field_validator("routes")
+    @field_validator("traffic_split")
     @classmethod
     def _positive(cls, value: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
         for model, weights in value.items():
@@ -384,7 +384,11 @@ class Settings(BaseSettings):
         return self.decode_workers or max(1, available_cores() // self.workers)
 
 
-RENAMED = {"DECODE_THREADS": "DECODE_WORKERS", "MAX_JOINED_PHOTOS": "MAX_CROSS_REQUEST_BATCH_SIZE"}
+RENAMED = {
+    "ROUTES": "TRAFFIC_SPLIT",
+    "DECODE_THREADS": "DECODE_WORKERS",
+    "MAX_JOINED_PHOTOS": "MAX_CROSS_REQUEST_BATCH_SIZE",
+}
 """Names that settings had in the last release, without the prefix, and the names that they have now."""
 
 

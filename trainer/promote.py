@@ -266,7 +266,7 @@ def run_rollback(args: argparse.Namespace) -> int:
 
 
 def _say_who_gets_it(name: str) -> None:
-    routes = f'GATEWAY_ROUTES=\'{{"{name}": "stable=1"}}\''
+    routes = f'GATEWAY_TRAFFIC_SPLIT=\'{{"{name}": "stable=1"}}\''
     say(f"callers that name no label get the newest version that is loaded, unless the gateway has {routes}")
 
 

@@ -11,15 +11,15 @@ from fastapi import Depends, Request
 
 from gateway.deadline import Deadline
 from gateway.http.middleware.access import count_images
-from gateway.http.server.shutdown import Stopping
+from gateway.http.server.shutdown import Shutdown
 from gateway.inference.admission import Admission
 from gateway.inference.classifier import Classifier
 from gateway.inference.explainer import Explainer
 from gateway.inference.predictor import Predictor
 from gateway.inference.shadowing import Shadows
-from gateway.inference.traffic_split import ROUTING_KEY, Routes
+from gateway.inference.traffic_split import ROUTING_KEY, TrafficSplit
 from gateway.observability.metrics import Metrics
-from gateway.observability.request_record import Call
+from gateway.observability.request_record import RequestRecord
 from gateway.serving.backend import Backend, Selector
 from gateway.serving.resolver import ContractResolver
 from gateway.settings import Settings
@@ -43,9 +43,9 @@ class Services:
     explainer: Explainer
     admission: Admission
     metrics: Metrics
-    routes: Routes
+    traffic_split: TrafficSplit
     shadows: Shadows
-    stopping: Stopping
+    shutdown: Shutdown
 
     @asynccontextmanager
     async def admit(self, request: Request, images: int) -> AsyncIterator[None]:
@@ -55,7 +55,7 @@ class Services:
             RateLimited, Overloaded: As `count_images` and `Admission.admit` raise them.
         """
         await count_images(request.scope, images)
-        with self.admission.admit(call_of(request).caller, images):
+        with self.admission.admit(record_of(request).caller, images):
             self.metrics.images_in_flight.inc(images)
             try:
                 yield
@@ -63,8 +63,8 @@ class Services:
                 self.metrics.images_in_flight.dec(images)
 
     async def route(self, request: Request, model: str, asked: Selector, deadline: Deadline) -> Selector:
-        """The version that answers a request; see `Routes.choose`."""
-        return await self.routes.choose(model, asked, request.headers.get(ROUTING_KEY), deadline)
+        """The version that answers a request; see `TrafficSplit.choose`."""
+        return await self.traffic_split.choose(model, asked, request.headers.get(ROUTING_KEY), deadline)
 
 
 def services_of(request: Request) -> Services:
@@ -74,10 +74,10 @@ def services_of(request: Request) -> Services:
     return found
 
 
-def call_of(request: Request) -> Call:
+def record_of(request: Request) -> RequestRecord:
     """What is noted of this request."""
-    noted = request.scope["gateway.call"]
-    assert isinstance(noted, Call)
+    noted = request.scope["gateway.request_record"]
+    assert isinstance(noted, RequestRecord)
     return noted
 
 
@@ -86,12 +86,12 @@ async def services(request: Request) -> Services:
     return services_of(request)
 
 
-async def call(request: Request) -> Call:
-    """`call_of` as a parameter of a route."""
-    return call_of(request)
+async def record(request: Request) -> RequestRecord:
+    """`record_of` as a parameter of a route."""
+    return record_of(request)
 
 
-def deadline(request: Request) -> Deadline:
+def deadline_of(request: Request) -> Deadline:
     """The deadline of a request whose upload is complete now: the setting's, or less where the caller asked for less.
 
     Works below a router that depends on `time_limit`.
@@ -102,4 +102,4 @@ def deadline(request: Request) -> Deadline:
 
 
 ServicesDep = Annotated[Services, Depends(services)]
-CallDep = Annotated[Call, Depends(call)]
+RecordDep = Annotated[RequestRecord, Depends(record)]

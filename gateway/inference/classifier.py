@@ -13,10 +13,10 @@ from gateway.inference.batching import RequestBatcher
 from gateway.inference.preprocessing import StageTimes, input_tensor, preparation, prepare
 from gateway.inference.scores import Ranked, Scores, checked_scores, rank_labels
 from gateway.inference.worker_pools import ImageWorkers
-from gateway.observability.request_record import Call
+from gateway.observability.request_record import RequestRecord
 from gateway.serving.backend import Backend, Selector, read_outputs, together
 from gateway.serving.contract import Contract
-from gateway.serving.resolver import ContractResolver, Served
+from gateway.serving.resolver import ContractResolver, ServedVersion
 from gateway.settings import Settings
 from gateway.workers.messages import Buffer
 
@@ -69,7 +69,7 @@ class Classifier:
         uploads: Sequence[Buffer | errors.GatewayError],
         top_k: int,
         deadline: Deadline,
-        call: Call,
+        record: RequestRecord,
         *,
         ready: Classification | None = None,
     ) -> Classification:
@@ -81,7 +81,7 @@ class Classifier:
             uploads: Encoded images; one that is an error already keeps its place.
             top_k: Labels wanted for each image; fewer where the model has fewer.
             deadline: For all of it.
-            call: Takes note of version, failed images and times.
+            record: Takes note of version, failed images and times.
             ready: An answer to the same uploads, whose prepared images are used again where they fit.
 
         Raises:
@@ -90,10 +90,10 @@ class Classifier:
         prepared: list[Prepared | None] = list(ready.prepared) if ready is not None else [None] * len(uploads)
         prepared_for = ready.contract if ready is not None else None
 
-        async def ask(served: Served) -> Classification:
+        async def ask(served: ServedVersion) -> Classification:
             nonlocal prepared, prepared_for
             contract = served.checked_contract()
-            call.answered_by(contract.model, contract.version)
+            record.answered_by(contract.model, contract.version)
             if prepared_for is None or preparation(prepared_for) != preparation(contract):
                 prepared, prepared_for = [None] * len(uploads), contract
             times = StageTimes()
@@ -101,18 +101,18 @@ class Classifier:
             async def one(index: int) -> Scores | None:
                 image = prepared[index]
                 if image is None:
-                    image = await prepare(uploads[index], contract, self._workers, call.turn, deadline, times)
+                    image = await prepare(uploads[index], contract, self._workers, record.turn, deadline, times)
                     prepared[index] = image
                 if isinstance(image, errors.GatewayError):
                     return None
-                return await self._batcher.scores(contract, image, call.turn, deadline, bulk=len(uploads) > 1)
+                return await self._batcher.scores(contract, image, record.turn, deadline, bulk=len(uploads) > 1)
 
             try:
                 scores = await together([one(index) for index in range(len(uploads))])
             finally:
-                times.report(call)
+                times.report(record)
             images = tuple(image for image in prepared if image is not None)
-            call.failures = [image.code for image in images if isinstance(image, errors.GatewayError)]
+            record.failures = [image.code for image in images if isinstance(image, errors.GatewayError)]
             rank = partial(_ranked, contract, images, scores, top_k)
             results = rank() if len(images) <= RANKED_AT_ONCE else await asyncio.to_thread(rank)
             return Classification(contract, results, images)

@@ -14,11 +14,11 @@ from gateway.images.overlay import Box
 from gateway.inference.preprocessing import StageTimes, input_tensor, preparation
 from gateway.inference.scores import Ranked, checked_scores, rank_labels
 from gateway.inference.worker_pools import ImageWorkers
-from gateway.observability.request_record import Call
+from gateway.observability.request_record import RequestRecord
 from gateway.pb.serving_pb2 import Tensor
 from gateway.serving.backend import Backend, Selector, read_outputs
 from gateway.serving.contract import EXPLAIN, Contract
-from gateway.serving.resolver import ContractResolver, Served
+from gateway.serving.resolver import ContractResolver, ServedVersion
 from gateway.tensors.wire import TensorError, number_array
 from gateway.workers.messages import Buffer
 
@@ -63,7 +63,7 @@ class Explainer:
         self._workers = workers
 
     async def explain(
-        self, model: str, selector: Selector, upload: Buffer, top_k: int, deadline: Deadline, call: Call
+        self, model: str, selector: Selector, upload: Buffer, top_k: int, deadline: Deadline, record: RequestRecord
     ) -> Explanation:
         """Classify one image and say what speaks for the best label.
 
@@ -73,16 +73,16 @@ class Explainer:
             upload: The encoded image.
             top_k: Labels wanted.
             deadline: For all of it.
-            call: Takes note of version, failure and times.
+            record: Takes note of version, failure and times.
 
         Raises:
             SignatureMissing: This version of the model gives no heat maps.
             GatewayError: As in `Classifier.classify`, and what is wrong with the image.
         """
 
-        async def ask(served: Served) -> Explanation:
+        async def ask(served: ServedVersion) -> Explanation:
             contract = served.checked_contract()
-            call.answered_by(contract.model, contract.version)
+            record.answered_by(contract.model, contract.version)
             if not contract.explains:
                 raise errors.SignatureMissing(
                     f"The model {model!r} version {contract.version} gives no heat maps: it has no signature "
@@ -92,7 +92,7 @@ class Explainer:
             job, arguments = preparation(contract)
             try:
                 prepared = await self._workers.run(
-                    job, {**arguments, "with_size": True}, [upload], call.turn, deadline, times.started
+                    job, {**arguments, "with_size": True}, [upload], record.turn, deadline, times.started
                 )
                 times.done()
                 answer = await self._backend.predict(
@@ -104,10 +104,10 @@ class Explainer:
                     deadline,
                 )
             except (errors.UnsupportedImage, errors.InvalidImage, errors.ImageTooLarge) as error:
-                call.failures.append(error.code)
+                record.failures.append(error.code)
                 raise
             finally:
-                times.report(call)
+                times.report(record)
             outputs = read_outputs(answer)
             [scores] = checked_scores(contract, outputs.get("probabilities"), 1)
             heatmap = _checked_map(contract, outputs.get("heatmap"))
@@ -117,13 +117,15 @@ class Explainer:
 
         return await self._resolver.answered(model, selector, deadline, ask)
 
-    async def painted(self, upload: Buffer, explanation: Explanation, deadline: Deadline, call: Call) -> bytes:
+    async def painted(
+        self, upload: Buffer, explanation: Explanation, deadline: Deadline, record: RequestRecord
+    ) -> bytes:
         """The whole photo, upright and at most `OVERLAY_SIDE` pixels long, with the heat map over it, as PNG."""
         heatmap = np.ascontiguousarray(explanation.heatmap)
         arguments = {"shape": heatmap.shape, "box": asdict(explanation.box), "max_side": OVERLAY_SIDE}
-        with call.stage("paint"):
+        with record.stage("paint"):
             reply = await self._workers.run(
-                "heat_overlay", arguments, [upload, [heatmap.tobytes()]], call.turn, deadline
+                "heat_overlay", arguments, [upload, [heatmap.tobytes()]], record.turn, deadline
             )
         return reply.buffers[0]
 

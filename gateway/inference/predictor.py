@@ -9,11 +9,11 @@ from typing import Any, cast
 from gateway.deadline import Deadline
 from gateway.inference.admission import Admission
 from gateway.inference.worker_pools import ImageWorkers, TensorWorkers
-from gateway.observability.request_record import Call
+from gateway.observability.request_record import RequestRecord
 from gateway.pb.serving_pb2 import DataType
 from gateway.serving.backend import Backend, Selector, together
 from gateway.serving.contract import DEFAULT_SIGNATURE, EXPLAIN, PIXELS
-from gateway.serving.resolver import ContractResolver, Served
+from gateway.serving.resolver import ContractResolver, ServedVersion
 from gateway.settings import Settings
 from gateway.tensors.messages import SignatureRules
 from gateway.tensors.wire import Wire, strings
@@ -50,7 +50,7 @@ class Predicted:
         images: In place of answers, encoded images that the caller wants to have classified.
     """
 
-    served: Served
+    served: ServedVersion
     request: Mapping[str, Any]
     answers: Sequence[bytes] = ()
     rows: Sequence[int] = ()
@@ -87,7 +87,7 @@ class Predictor:
         self._turns = Turns(settings.max_images_per_server)
 
     async def predict(
-        self, model: str, selector: Selector, request: TensorRequest, deadline: Deadline, call: Call
+        self, model: str, selector: Selector, request: TensorRequest, deadline: Deadline, record: RequestRecord
     ) -> Predicted:
         """Run one signature of one version; the caller holds a permit for the first row.
 
@@ -96,7 +96,7 @@ class Predictor:
             selector: Which version.
             request: The body. It is read again where the version changes meanwhile.
             deadline: For all of it.
-            call: Takes note of version, rows and times.
+            record: Takes note of version, rows and times.
 
         Raises:
             SignatureMissing: The version has no such signature.
@@ -105,28 +105,28 @@ class Predictor:
             GatewayError: As `ContractResolver.served` and `Backend.predict` raise them.
         """
 
-        async def ask(served: Served) -> Predicted:
-            call.answered_by(served.model, served.version)
-            with call.stage("decode"):
-                read = await self._read(served, request, deadline, call)
+        async def ask(served: ServedVersion) -> Predicted:
+            record.answered_by(served.model, served.version)
+            with record.stage("decode"):
+                read = await self._read(served, request, deadline, record)
                 inputs = cast(Mapping[str, Any], read.header["inputs"])
                 rows, names = inputs["rows"], inputs["names"]
-                call.images = sum(rows)
+                record.images = sum(rows)
                 if read.header["signature"] is None:
                     return Predicted(served, read.header, images=read.buffers)
-                if call.images > 1:
-                    await request.count_rows(call.images - 1)
+                if record.images > 1:
+                    await request.count_rows(record.images - 1)
                 if inputs["images"]:
-                    images = await self._rewritten(read.buffers, deadline, call)
+                    images = await self._rewritten(read.buffers, deadline, record)
                     tensors: list[Wire] = [strings(images, tuple(inputs["shape"]))]
                 else:
                     tensors = [[tensor] for tensor in read.buffers]
             key = str(read.header["signature"])
-            with self._admission.admit(call.caller, call.images - 1), call.stage("predict"):
+            with self._admission.admit(record.caller, record.images - 1), record.stage("predict"):
                 answers = await together(
                     [
                         self._send(served, key, dict(zip(names, tensors[start : start + len(names)], strict=True)),
-                                   deadline, call)
+                                   deadline, record)
                         for start in range(0, len(tensors), len(names))
                     ]
                 )  # fmt: skip
@@ -135,37 +135,44 @@ class Predictor:
         return await self._resolver.answered(model, selector, deadline, ask)
 
     async def write(
-        self, job: str, arguments: Mapping[str, object], answers: Sequence[bytes], deadline: Deadline, call: Call
+        self,
+        job: str,
+        arguments: Mapping[str, object],
+        answers: Sequence[bytes],
+        deadline: Deadline,
+        record: RequestRecord,
     ) -> Message:
         """Have the body of an answer written, by a job of `gateway.workers.jobs` that takes PredictResponses."""
-        return await self._tensor_workers.run(job, arguments, [[answer] for answer in answers], call.turn, deadline)
+        return await self._tensor_workers.run(job, arguments, [[answer] for answer in answers], record.turn, deadline)
 
-    async def _read(self, served: Served, request: TensorRequest, deadline: Deadline, call: Call) -> Message:
+    async def _read(
+        self, served: ServedVersion, request: TensorRequest, deadline: Deadline, record: RequestRecord
+    ) -> Message:
         arguments = {
             "default_signature": DEFAULT_SIGNATURE,
             **request.arguments,
             "rules": asdict(_rules(served, self._max_rows)),
         }
         buffers: list[Buffer] = [request.body, [served.signature_map]]
-        return await self._tensor_workers.run(request.job, arguments, buffers, call.turn, deadline)
+        return await self._tensor_workers.run(request.job, arguments, buffers, record.turn, deadline)
 
-    async def _rewritten(self, images: Sequence[bytes], deadline: Deadline, call: Call) -> list[bytes]:
+    async def _rewritten(self, images: Sequence[bytes], deadline: Deadline, record: RequestRecord) -> list[bytes]:
         """The images as files that the gateway wrote: one that a model server cannot decode fails its whole batch."""
 
         async def rewritten(image: bytes) -> bytes:
-            reply = await self._image_workers.run("image_file", {}, [[image]], call.turn, deadline)
+            reply = await self._image_workers.run("image_file", {}, [[image]], record.turn, deadline)
             return reply.buffers[0]
 
         return await together([rewritten(image) for image in images])
 
     async def _send(
-        self, served: Served, key: str, inputs: Mapping[str, Wire], deadline: Deadline, call: Call
+        self, served: ServedVersion, key: str, inputs: Mapping[str, Wire], deadline: Deadline, record: RequestRecord
     ) -> bytes:
-        async with self._turns.slot(call.turn, deadline):
+        async with self._turns.slot(record.turn, deadline):
             return await self._backend.predict(served.model, served.version, key, inputs, [], deadline)
 
 
-def _rules(served: Served, max_rows: int) -> SignatureRules:
+def _rules(served: ServedVersion, max_rows: int) -> SignatureRules:
     """What is known of a version beside its signatures."""
     contract = served.contract
     if contract is None:
@@ -183,7 +190,7 @@ def _rules(served: Served, max_rows: int) -> SignatureRules:
     )
 
 
-def _image_keys(served: Served) -> Sequence[str]:
+def _image_keys(served: ServedVersion) -> Sequence[str]:
     """Signatures whose inputs are known to be encoded images."""
     contract = served.contract
     if contract is None:

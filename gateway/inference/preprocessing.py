@@ -11,7 +11,7 @@ import numpy as np
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
 from gateway.inference.worker_pools import ImageWorkers
-from gateway.observability.request_record import Call
+from gateway.observability.request_record import RequestRecord
 from gateway.pb.serving_pb2 import DataType
 from gateway.serving.contract import Contract
 from gateway.tensors.wire import Wire, stacked, strings
@@ -36,16 +36,16 @@ class StageTimes:
         """One of them is done."""
         self.last_done = time.perf_counter()
 
-    def report(self, call: Call) -> None:
+    def report(self, record: RequestRecord) -> None:
         """Divide the time until now between the stages `queue`, `decode` and `predict`.
 
         The images of a batch overlap: the first that a worker begins ends `queue`, the last that is done `decode`.
         """
         started = self.first_started or self.submitted
         done = self.last_done or started
-        call.add("queue", started - self.submitted)
-        call.add("decode", done - started)
-        call.add("predict", time.perf_counter() - done)
+        record.add("queue", started - self.submitted)
+        record.add("decode", done - started)
+        record.add("predict", time.perf_counter() - done)
 
 
 async def prepare(

@@ -14,7 +14,7 @@ from gateway.inference.admission import Admission
 from gateway.inference.classifier import Classification, Classifier
 from gateway.inference.scores import Ranked
 from gateway.observability.metrics import Metrics
-from gateway.observability.request_record import Call
+from gateway.observability.request_record import RequestRecord
 from gateway.serving.backend import Selector
 from gateway.settings import Settings, ShadowOptions
 from gateway.workers.messages import Buffer
@@ -43,13 +43,13 @@ class Shadows:
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def copy(self, answer: Classification, uploads: Sequence[Buffer | GatewayError], call: Call) -> None:
+    def copy(self, answer: Classification, uploads: Sequence[Buffer | GatewayError], record: RequestRecord) -> None:
         """Send a copy in the background, if this request is drawn for one.
 
         Args:
             answer: What the caller got.
             uploads: The images.
-            call: The times of the caller's request.
+            record: The times of the caller's request.
         """
         options = self._shadows.get(answer.contract.model)
         if options is None or random.random() * 100 >= options.percent:  # noqa: S311 - a share, not a secret
@@ -57,7 +57,7 @@ class Shadows:
         if len(self._tasks) >= MAX_SHADOWS:
             self._count(answer, options, "dropped", len(uploads))
             return
-        task = asyncio.create_task(self._compare(answer, uploads, options, call.seconds.get("predict", 0.0)))
+        task = asyncio.create_task(self._compare(answer, uploads, options, record.seconds.get("predict", 0.0)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -97,11 +97,11 @@ class Shadows:
         model = answer.contract.model
         selector = Selector(options.version, options.version_label)
         deadline = Deadline.after(self._timeout_seconds)
-        call = Call(caller=SHADOW_CALLER)
+        record = RequestRecord(caller=SHADOW_CALLER)
         try:
             with self._room(uploads):
                 shadow = await self._classifier.classify(
-                    options.model or model, selector, uploads, 1, deadline, call, ready=answer
+                    options.model or model, selector, uploads, 1, deadline, record, ready=answer
                 )
         except Overloaded:
             self._count(answer, options, "dropped", len(uploads))
@@ -120,7 +120,7 @@ class Shadows:
                 self._count(answer, options, "agree" if same else "disagree", 1)
         seconds = self._metrics.shadow_seconds
         seconds.labels(model, options.name, "primary").observe(primary_seconds)
-        seconds.labels(model, options.name, "shadow").observe(call.seconds.get("predict", 0.0))
+        seconds.labels(model, options.name, "shadow").observe(record.seconds.get("predict", 0.0))
 
     def _count(self, answer: Classification, options: ShadowOptions, outcome: str, images: int) -> None:
         self._metrics.shadow_images.labels(answer.contract.model, options.name, outcome).inc(images)

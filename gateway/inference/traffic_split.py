@@ -18,7 +18,7 @@ ROUTING_KEY = "x-routing-key"
 """Header whose value keeps a caller with one version: a user or session id."""
 
 
-class Routes:
+class TrafficSplit:
     """Chooses versions by the configured shares.
 
     Args:

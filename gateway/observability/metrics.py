@@ -27,7 +27,7 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from gateway.observability.request_record import Call
+from gateway.observability.request_record import RequestRecord
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Variable in which prometheus-client looks, when it is imported, for the folder that processes share."""
@@ -109,29 +109,29 @@ class Metrics:
             registry=registry,
         )
 
-    def finished(self, method: str, status: int, seconds: float, call: Call) -> None:
+    def finished(self, method: str, status: int, seconds: float, record: RequestRecord) -> None:
         """Count a request.
 
         Args:
             method: Its HTTP method.
             status: Of its answer; 0 where the caller went away before there was one.
             seconds: From its arrival to the end of its answer.
-            call: What was noted of it.
+            record: What was noted of it.
         """
         known = method if method in METHODS else "other"
-        version = str(call.version) if call.version is not None else ""
+        version = str(record.version) if record.version is not None else ""
         answer = str(status) if status else "aborted"
-        self._child(self._requests, known, call.route, answer, call.model, version).inc()
-        self._child(self._request_seconds, call.route).observe(seconds)
-        for stage, spent in call.seconds.items():
-            self._child(self._stage_seconds, stage, call.model).observe(spent)
-        if call.images:
-            self._child(self._images, call.model).inc(call.images)
-            self._child(self._image_bytes, call.model).inc(call.image_bytes)
-        for code in call.failures:
+        self._child(self._requests, known, record.route, answer, record.model, version).inc()
+        self._child(self._request_seconds, record.route).observe(seconds)
+        for stage, spent in record.seconds.items():
+            self._child(self._stage_seconds, stage, record.model).observe(spent)
+        if record.images:
+            self._child(self._images, record.model).inc(record.images)
+            self._child(self._image_bytes, record.model).inc(record.image_bytes)
+        for code in record.failures:
             self._child(self._decode_failures, code).inc()
-        if call.version is not None and status == 200:
-            self._child(self._version_seen, call.model, version).set(time.time())
+        if record.version is not None and status == 200:
+            self._child(self._version_seen, record.model, version).set(time.time())
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """The text for a scrape and its media type, in the form that the scraper accepts."""

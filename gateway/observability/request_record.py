@@ -12,7 +12,7 @@ server answers, the wait for others who go along included; a heat map is laid ov
 
 
 @dataclass(slots=True)
-class Call:
+class RequestRecord:
     """One request.
 
     Attributes:
@@ -59,7 +59,7 @@ class Call:
 class _Timed:
     """A context manager; as a generator it would cost three times as much."""
 
-    def __init__(self, call: Call, name: Stage) -> None:
+    def __init__(self, call: RequestRecord, name: Stage) -> None:
         self._call, self._name = call, name
 
     def __enter__(self) -> None:

@@ -20,7 +20,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from starlette.types import Scope
 
 from gateway.observability.request_id import request_id
-from gateway.observability.request_record import Call
+from gateway.observability.request_record import RequestRecord
 
 SERVICE_NAME = "breed-gateway"
 
@@ -54,15 +54,15 @@ class Tracing:
         with self._tracer.start_as_current_span(scope["method"], context, SpanKind.SERVER, attributes) as span:
             yield span
 
-    def finish(self, span: Span, method: str, status: int, call: Call) -> None:
+    def finish(self, span: Span, method: str, status: int, record: RequestRecord) -> None:
         """Say in the span how the request ended."""
-        span.update_name(f"{method} {call.route}")
-        span.set_attribute("http.route", call.route)
+        span.update_name(f"{method} {record.route}")
+        span.set_attribute("http.route", record.route)
         span.set_attribute("http.response.status_code", status)
-        if call.version is not None:
-            span.set_attribute("breed_gateway.model", call.model)
-            span.set_attribute("breed_gateway.version", call.version)
-        for stage, seconds in call.seconds.items():
+        if record.version is not None:
+            span.set_attribute("breed_gateway.model", record.model)
+            span.set_attribute("breed_gateway.version", record.version)
+        for stage, seconds in record.seconds.items():
             span.set_attribute(f"breed_gateway.{stage}_seconds", seconds)
         if status >= 500:
             span.set_status(StatusCode.ERROR)

@@ -1,0 +1,4 @@
+"""Who may call, and how often: API keys and rate limits.
+
+May import `gateway.errors` only.
+"""

@@ -126,7 +126,7 @@ class Tls:
         return cls(roots, certificate, key, settings.serving_tls_server_name)
 
 
-class Connection:
+class ModelServerChannel:
     """The channel to a target, kept up to date where the target is a list of names, which gRPC takes no lists of."""
 
     def __init__(

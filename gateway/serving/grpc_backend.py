@@ -27,7 +27,7 @@ from gateway.pb.serving_pb2 import (
     SignatureDefMap,
 )
 from gateway.serving.backend import Selector, ServableNotFound
-from gateway.serving.channel import Connection
+from gateway.serving.channel import ModelServerChannel
 from gateway.tensors.wire import Wire, length_delimited
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class GrpcBackend:
         connection: Where it is, or they are.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ModelServerChannel) -> None:
         self._connection = connection
         self._channel: grpc.aio.Channel | None = None
         self._methods: dict[str, Method] = {}

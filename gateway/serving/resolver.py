@@ -67,7 +67,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedVersion:
     """One version of one model, as the model server describes it.
 
     Attributes:
@@ -104,7 +104,7 @@ class Served:
 
 @dataclass(slots=True)
 class _Entry:
-    served: Served
+    served: ServedVersion
     read_at: float
     missed_at: float = -math.inf
     """When a look-up was last waited for in vain."""
@@ -133,7 +133,7 @@ class ContractResolver:
         self._options = options
         self._refresh_seconds = refresh_seconds
         self._entries: OrderedDict[tuple[str, Selector], _Entry] = OrderedDict()
-        self._lookups: dict[tuple[str, Selector], asyncio.Task[Served]] = {}
+        self._lookups: dict[tuple[str, Selector], asyncio.Task[ServedVersion]] = {}
         self._readiness: tuple[float, dict[str, list[int] | str]] = (-math.inf, {})
         self._checking: asyncio.Task[dict[str, list[int] | str]] | None = None
 
@@ -147,7 +147,7 @@ class ContractResolver:
         return (await self.served(model, selector, deadline)).checked_contract()
 
     async def answered(
-        self, model: str, selector: Selector, deadline: Deadline, ask: Callable[[Served], Awaitable[T]]
+        self, model: str, selector: Selector, deadline: Deadline, ask: Callable[[ServedVersion], Awaitable[T]]
     ) -> T:
         """The answer of the version that a selector stands for; where that goes away meanwhile, of the next one.
 
@@ -179,7 +179,7 @@ class ContractResolver:
                 return answer
         raise NotReady(f"The {selector} of model {model!r} keeps changing.")
 
-    async def _is_unchanged(self, served: Served, selector: Selector, deadline: Deadline) -> bool:
+    async def _is_unchanged(self, served: ServedVersion, selector: Selector, deadline: Deadline) -> bool:
         """Whether the model behind a version that has just answered is still the one whose contract was used.
 
         Raises:
@@ -207,7 +207,7 @@ class ContractResolver:
                 return True
         return False
 
-    def _last_read(self, served: Served) -> Served:
+    def _last_read(self, served: ServedVersion) -> ServedVersion:
         """What was last read of the same version."""
         known = (
             entry.served
@@ -216,7 +216,7 @@ class ContractResolver:
         )
         return max(known, key=lambda one: one.read_at, default=served)
 
-    async def served(self, model: str, selector: Selector, deadline: Deadline) -> Served:
+    async def served(self, model: str, selector: Selector, deadline: Deadline) -> ServedVersion:
         """The version that a selector stands for.
 
         Raises:
@@ -298,14 +298,14 @@ class ContractResolver:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _renewed(self, gone: Served, selector: Selector, deadline: Deadline) -> Served:
+    async def _renewed(self, gone: ServedVersion, selector: Selector, deadline: Deadline) -> ServedVersion:
         """The version in place of one that has just been found to be gone; errors as in `served`."""
         entry = self._entries.get((gone.model, selector))
         if entry is not None and (entry.served.version, entry.served.contract) != (gone.version, gone.contract):
             return entry.served
         return await self._joined(self._lookup(gone.model, selector), deadline)
 
-    def _lookup(self, model: str, selector: Selector) -> asyncio.Task[Served]:
+    def _lookup(self, model: str, selector: Selector) -> asyncio.Task[ServedVersion]:
         key = (model, selector)
         task = self._lookups.get(key)
         if task is None:
@@ -315,7 +315,7 @@ class ContractResolver:
             task.add_done_callback(lambda done: self._keep(key, done))
         return task
 
-    def _keep(self, key: tuple[str, Selector], task: asyncio.Task[Served]) -> None:
+    def _keep(self, key: tuple[str, Selector], task: asyncio.Task[ServedVersion]) -> None:
         del self._lookups[key]
         if task.cancelled():
             return
@@ -331,14 +331,14 @@ class ContractResolver:
         else:
             self._entries.pop(key, None)
 
-    async def _joined(self, task: asyncio.Task[Served], deadline: Deadline) -> Served:
+    async def _joined(self, task: asyncio.Task[ServedVersion], deadline: Deadline) -> ServedVersion:
         # Unlike wait_for this leaves the look-up alone, whoever of those who share it goes.
         done, _ = await asyncio.wait({task}, timeout=deadline.remaining())
         if not done:
             raise DeadlineExceeded("The model server did not answer within the request's deadline.")
         return task.result()
 
-    async def _read(self, model: str, selector: Selector, deadline: Deadline) -> Served:
+    async def _read(self, model: str, selector: Selector, deadline: Deadline) -> ServedVersion:
         for _ in range(LOOKUP_ATTEMPTS):
             read_at = time.monotonic()
             try:
@@ -354,8 +354,8 @@ class ContractResolver:
             except ServableNotFound:
                 continue
             except UnsupportedModel as error:
-                return Served(model, version, signatures, None, error.detail, read_at)
-            return Served(model, version, signatures, contract, read_at=read_at)
+                return ServedVersion(model, version, signatures, None, error.detail, read_at)
+            return ServedVersion(model, version, signatures, contract, read_at=read_at)
         raise NotReady(f"The {selector} of model {model!r} keeps changing.")
 
     async def _described(

@@ -22,7 +22,7 @@ PHOTOS_OF_A_BREED = 2
 OTHER_NAMES = {"basset": "basset hound", "japanese spaniel": "japanese chin"}
 """The usual names of breeds whose folders have another."""
 
-Served = tuple[str, dict[Path, str]]
+ServedVersion = tuple[str, dict[Path, str]]
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def serving(models_dir: Path, **environment: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
+def served(tmp_path: Path) -> Iterator[ServedVersion]:
     """The page's address, and pictures with their breeds: photos where there are some, colours otherwise."""
     testdata = Path(os.environ.get("TESTDATA", ROOT.parent / "shared" / "testdata"))
     if testdata.is_dir():
@@ -70,7 +70,7 @@ def photos(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 @pytest.mark.slow
-def test_known_pictures_get_their_breeds(browser: Browser, served: Served) -> None:
+def test_known_pictures_get_their_breeds(browser: Browser, served: ServedVersion) -> None:
     url, truth = served
     screen(browser, 1280, 900)
     page = Page(browser, url).open()

@@ -19,9 +19,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.errors import RateLimited
+from gateway.http.dialects import error_response
 from gateway.http.middleware.access import Access, count_images
 from gateway.http.middleware.telemetry import Telemetry
-from gateway.http.problems import error_response
 from gateway.observability.metrics import Metrics
 from gateway.security.api_keys import ApiKeys
 from gateway.security.rate_limits import RateLimits, caller_of

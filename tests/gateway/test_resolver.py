@@ -12,9 +12,9 @@ import pytest
 from gateway.deadline import Deadline
 from gateway.errors import NotReady
 from gateway.serving.backend import Selector, ServableNotFound
-from gateway.serving.channel import Connection
+from gateway.serving.channel import ModelServerChannel
 from gateway.serving.grpc_backend import GrpcBackend
-from gateway.serving.resolver import RELOAD_SECONDS, SWITCH_ATTEMPTS, ContractResolver, Served
+from gateway.serving.resolver import RELOAD_SECONDS, SWITCH_ATTEMPTS, ContractResolver, ServedVersion
 from tests.colour_server import ColourModel, ColourServer
 from tests.gateway.conftest import photo
 from tests.gateway.processes import until
@@ -24,7 +24,7 @@ NEWEST = Selector()
 
 @asynccontextmanager
 async def resolving(server: ColourServer, refresh_seconds: float) -> AsyncIterator[ContractResolver]:
-    backend = GrpcBackend(Connection(server.address))
+    backend = GrpcBackend(ModelServerChannel(server.address))
     resolver = ContractResolver(backend, {}, refresh_seconds)
     try:
         yield resolver
@@ -50,7 +50,7 @@ def test_a_stalled_look_up_takes_half_of_a_requests_time_however_often_it_asks(m
 def test_a_version_that_is_always_gone_is_looked_up_once_for_each_time_it_is_asked(model_server: ColourServer) -> None:
     asked = 0
 
-    async def ask(_: Served) -> None:
+    async def ask(_: ServedVersion) -> None:
         nonlocal asked
         asked += 1
         raise ServableNotFound
@@ -68,7 +68,7 @@ def test_a_version_that_is_always_gone_is_looked_up_once_for_each_time_it_is_ask
 def test_no_answer_has_the_labels_of_the_model_that_had_its_number_before(model_server: ColourServer) -> None:
     orders = list(itertools.permutations(("red", "green", "blue")))
 
-    async def ask(served: Served) -> tuple[tuple[str, ...], int]:
+    async def ask(served: ServedVersion) -> tuple[tuple[str, ...], int]:
         """The labels that the gateway would use, and the place of the best score for a red image."""
         contract = served.checked_contract()
         [model] = model_server.models["colours"].values()
@@ -105,7 +105,7 @@ def test_an_idle_gateway_does_not_answer_with_what_it_read_before_the_number_was
 
 
 def test_an_answer_is_given_although_nothing_can_be_looked_up_for_a_moment(model_server: ColourServer) -> None:
-    async def ask(_: Served) -> str:
+    async def ask(_: ServedVersion) -> str:
         model_server.stalled.set()
         return "answer"
 

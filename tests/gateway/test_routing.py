@@ -60,7 +60,7 @@ def test_a_key_stays_where_it_is_and_moves_only_into_a_share_that_grows() -> Non
 
 @pytest.mark.usefixtures("rollout")
 def test_the_traffic_is_shared_and_a_key_sticks_to_its_version(start: Start) -> None:
-    gateway = start(routes=json.dumps({"colours": "stable=50,canary=50"}))
+    gateway = start(traffic_split=json.dumps({"colours": "stable=50,canary=50"}))
     first = {key: version(gateway, key) for key in map(str, range(30))}
     assert set(first.values()) == {1, 2}
     assert {key: version(gateway, key) for key in first} == first
@@ -77,14 +77,14 @@ def tensor_version(gateway: httpx.Client, key: str, body: str) -> int:
 
 @pytest.mark.usefixtures("rollout")
 def test_a_version_or_label_that_the_caller_gives_wins(start: Start) -> None:
-    gateway = start(routes={"colours": {"canary": 1}})
+    gateway = start(traffic_split={"colours": {"canary": 1}})
     assert version(gateway) == 2
     assert version(gateway, query="?version=3") == 3
     assert version(gateway, query="?version_label=stable") == 1
 
 
 def test_a_share_whose_label_is_not_served_falls_to_the_others(start: Start, rollout: ColourServer) -> None:
-    gateway = start(routes={"colours": {"stable": 1, "beta": 99}})
+    gateway = start(traffic_split={"colours": {"stable": 1, "beta": 99}})
     assert version(gateway) == 1
     del rollout.labels["colours", "stable"]
     until(lambda: version(gateway) == 3)

@@ -12,7 +12,7 @@ from gateway.deadline import Deadline
 from gateway.errors import GatewayError, UnsupportedModel
 from gateway.inference.classifier import Classifier
 from gateway.inference.worker_pools import WorkerPools
-from gateway.observability.request_record import Call
+from gateway.observability.request_record import RequestRecord
 from gateway.pb.serving_pb2 import DataType, ModelVersionStatus, PredictResponse, SignatureDef, Tensor
 from gateway.serving.backend import Selector
 from gateway.serving.contract import contract_from_card, contract_from_signatures
@@ -122,7 +122,7 @@ async def classify(backend: Recorder, files: list[bytes]) -> None:
     workers = WorkerPools(limits, FORK_SERVER)
     try:
         classifier = Classifier(backend, resolver, workers.images, limits)
-        await classifier.classify("m", Selector(), [[file] for file in files], 2, Deadline.after(10), Call())
+        await classifier.classify("m", Selector(), [[file] for file in files], 2, Deadline.after(10), RequestRecord())
     except GatewayError:
         pass  # the model is refused, or answers nothing; what counts is what it was sent
     finally:

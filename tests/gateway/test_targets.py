@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from gateway.deadline import Deadline
-from gateway.serving.channel import Connection
+from gateway.serving.channel import ModelServerChannel
 from gateway.settings import Settings
 from tests.gateway.conftest import running_gateway
 from tests.gateway.processes import until
@@ -46,7 +46,7 @@ def test_how_many_servers_there_are_is_known_of_every_target(
 
     async def counted() -> tuple[int, bool]:
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
-        connection = Connection(target)
+        connection = ModelServerChannel(target)
         await connection.channel(Deadline.after(5))
         for _ in range(5):
             await asyncio.sleep(0)

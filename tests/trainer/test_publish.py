@@ -450,7 +450,7 @@ def test_promote_and_rollback_say_who_gets_the_version(
         assert main([command, *last, *places]) == 0
         [_, who] = capsys.readouterr().out.splitlines()
         assert who.startswith("callers that name no label get the newest version")
-        assert who.endswith("GATEWAY_ROUTES='" + '{"dogs": "stable=1"}' + "'")
+        assert who.endswith("GATEWAY_TRAFFIC_SPLIT='" + '{"dogs": "stable=1"}' + "'")
 
 
 @pytest.mark.parametrize("label", ["stable-previous", "", "a b", "../x"])

@@ -42,7 +42,7 @@ Array = NDArray[np.generic]
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedVersion:
     """A model server on every model, and what `evaluate` wrote: scores by model, signature and photo."""
 
     address: str
@@ -57,7 +57,7 @@ class Served:
 @pytest.fixture(scope="module")
 def served(
     tmp_path_factory: pytest.TempPathFactory, small_model: Callable[..., keras.Model], make_card: Callable[..., Card]
-) -> Iterator[Served]:
+) -> Iterator[ServedVersion]:
     folder = tmp_path_factory.mktemp("served")
     config = ModelServerConfig()
     photos = _draw_photos(folder / "photos")
@@ -86,7 +86,7 @@ def served(
         f"--batching_parameters_file={BATCHING}",
     )
     try:
-        yield Served(server.address, folder / "models", photos, evaluated)
+        yield ServedVersion(server.address, folder / "models", photos, evaluated)
     finally:
         server.close()
 
@@ -102,7 +102,7 @@ def _draw_photos(folder: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def predict(served: Served) -> Iterator[Callable[..., dict[str, Array]]]:
+def predict(served: ServedVersion) -> Iterator[Callable[..., dict[str, Array]]]:
     """Calls as any client of TensorFlow Serving does, with nothing but its published package."""
     with grpc.insecure_channel(served.address) as channel:
         stub = PredictionServiceStub(channel)
@@ -118,7 +118,7 @@ def predict(served: Served) -> Iterator[Callable[..., dict[str, Array]]]:
         yield call
 
 
-def test_what_evaluate_computes_depends_on_who_decodes(served: Served) -> None:
+def test_what_evaluate_computes_depends_on_who_decodes(served: ServedVersion) -> None:
     for name in LABELS:
         both = zip(*(served.evaluated[name, signature] for signature in SIGNATURES), strict=True)
         apart = [abs(one[label] - other.get(label, 0.0)) for one, other in both for label in one]
@@ -126,7 +126,7 @@ def test_what_evaluate_computes_depends_on_who_decodes(served: Served) -> None:
 
 
 def test_many_clients_of_all_models_at_once_are_answered_what_evaluate_computed(
-    served: Served, predict: Callable[..., dict[str, Array]]
+    served: ServedVersion, predict: Callable[..., dict[str, Array]]
 ) -> None:
     targets = {name: served.card(name).input.target for name in LABELS}
 
@@ -154,7 +154,7 @@ def test_many_clients_of_all_models_at_once_are_answered_what_evaluate_computed(
 
 
 @pytest.mark.parametrize("model", list(LABELS))
-def test_the_gateway_answers_what_evaluate_computed(model: str, served: Served) -> None:
+def test_the_gateway_answers_what_evaluate_computed(model: str, served: ServedVersion) -> None:
     settings = Settings(serving_target=served.address, default_model=model)
     nothing = dict.fromkeys(LABELS[model], 0.0)
     with running_gateway(settings) as client:

@@ -19,7 +19,7 @@ class Global:
         self.name = name
 
 
-class Call:
+class RequestRecord:
     def __init__(self, name: str, *args: object) -> None:
         self.name, self.args = name, args
 
@@ -30,7 +30,7 @@ class Pickler(pickle._Pickler):
     def save(self, obj: object, save_persistent_id: bool = True) -> None:
         if isinstance(obj, Global):
             self.write(pickle.GLOBAL + obj.name.replace(" ", "\n").encode() + b"\n")  # type: ignore[attr-defined]
-        elif isinstance(obj, Call):
+        elif isinstance(obj, RequestRecord):
             self.save(Global(obj.name))
             super().save(obj.args)  # type: ignore[misc]
             self.write(pickle.REDUCE)  # type: ignore[attr-defined]
@@ -56,9 +56,11 @@ def storage(key: str = "0", size: int = 6, kind: str = "torch FloatStorage") -> 
     return Storage("storage", Global(kind), key, "cpu", size, None)
 
 
-def tensor(shape: tuple[int, ...] = (2, 3), strides: tuple[int, ...] = (3, 1), offset: int = 0, **of: object) -> Call:
+def tensor(
+    shape: tuple[int, ...] = (2, 3), strides: tuple[int, ...] = (3, 1), offset: int = 0, **of: object
+) -> RequestRecord:
     block = storage(**of)  # type: ignore[arg-type]
-    return Call("torch._utils _rebuild_tensor_v2", block, offset, shape, strides, False, OrderedDict())
+    return RequestRecord("torch._utils _rebuild_tensor_v2", block, offset, shape, strides, False, OrderedDict())
 
 
 def weights_file(path: Path, found: object, *blocks: tuple[str, bytes]) -> Path:
@@ -95,7 +97,7 @@ def test_whole_numbers_are_read_too(tmp_path: Path) -> None:
 )
 def test_a_file_that_names_anything_else_is_refused_and_nothing_is_run(tmp_path: Path, name: str) -> None:
     mark = tmp_path / "was-run"
-    hostile = {"weight": tensor(), "other": Call(name, f"touch {mark}")}
+    hostile = {"weight": tensor(), "other": RequestRecord(name, f"touch {mark}")}
     with pytest.raises(TrainerError, match=f"it names {name.replace(' ', '.')}, which no tensor needs"):
         read_tensors(weights_file(tmp_path / "a.pth", hostile, SIX))
     assert not mark.exists()

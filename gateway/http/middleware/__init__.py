@@ -1,0 +1,1 @@
+"""Plain ASGI middleware: what happens around every request, one concern a module."""

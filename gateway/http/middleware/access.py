@@ -8,7 +8,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import GatewayError, NotFound, RateLimited, Unauthorized
-from gateway.http.problems import error_response, responses
+from gateway.http.dialects import error_response
+from gateway.http.problems import responses
 from gateway.security.api_keys import ApiKeys, given_key
 from gateway.security.rate_limits import RateLimits
 
@@ -86,7 +87,7 @@ class Access:
         if self._image_limits:
 
             async def count(images: int) -> None:
-                headers.extend(await self._image_limits.count(scope["gateway.call"].caller, images))
+                headers.extend(await self._image_limits.count(scope["gateway.request_record"].caller, images))
 
             scope[_COUNT_IMAGES] = count
 
@@ -123,9 +124,9 @@ class Access:
             raise NotFound("There is nothing here.")
         owner = self._owner(scope)
         if owner is not None:
-            scope["gateway.call"].caller = f"key {owner}"
+            scope["gateway.request_record"].caller = f"key {owner}"
         # Wrong keys are counted by address as well.
-        headers = await self._limits.count(scope["gateway.call"].caller) if self._limits else []
+        headers = await self._limits.count(scope["gateway.request_record"].caller) if self._limits else []
         if self._keys and owner is None:
             raise Unauthorized(
                 "An API key is needed, as Authorization: Bearer or X-API-Key."

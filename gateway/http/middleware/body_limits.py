@@ -19,7 +19,7 @@ MAX_READ_OVER_BYTES = 2**20
 """A body that is no longer than this is read to its end even when its answer is out, and the connection goes on."""
 
 
-class Intake:
+class BodyLimits:
     """Meters every body on its way to whatever endpoint reads it.
 
     The limits hold for all routes alike, a JSON body included, and cost a request without a body nothing. What goes
@@ -79,7 +79,7 @@ class _Body:
     def __init__(self, services: Services, scope: Scope, receive: Receive) -> None:
         settings = services.settings
         self._admission = services.admission
-        self._caller = scope["gateway.call"].caller
+        self._caller = scope["gateway.request_record"].caller
         self._receive = receive
         self._connection = connection_of(scope)
         self._seconds = settings.upload_timeout_seconds

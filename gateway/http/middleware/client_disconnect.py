@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.http.server.connection import connection_of
 
 
-class CancelOnHangUp:
+class CancelOnDisconnect:
     """Cancels a request when its caller closes the connection before the answer.
 
     Neither Starlette nor the server does: an endpoint that has read its body would finish its work, and hold its

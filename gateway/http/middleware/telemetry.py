@@ -10,7 +10,7 @@ from urllib.parse import quote
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.observability.metrics import Metrics
-from gateway.observability.request_record import Call
+from gateway.observability.request_record import RequestRecord
 from gateway.security.rate_limits import caller_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ MAX_LOGGED_PATH = 1000
 
 
 class Telemetry:
-    """Gives every request a `Call` to be filled in, and reports it at its end.
+    """Gives every request a `RequestRecord` to be filled in, and reports it at its end.
 
     Args:
         app: What is observed.
@@ -53,7 +53,7 @@ class Telemetry:
 
     async def _observed(self, scope: Scope, receive: Receive, send: Send, span: Span | None) -> None:
         client = scope.get("client")
-        call = scope["gateway.call"] = Call(caller=caller_of(client[0]) if client else "")
+        record = scope["gateway.request_record"] = RequestRecord(caller=caller_of(client[0]) if client else "")
         started = time.perf_counter()
         status = 0
 
@@ -71,16 +71,16 @@ class Telemetry:
             raise
         finally:
             self._metrics.requests_in_flight.dec()
-            call.route = getattr(scope.get("route"), "path", call.route)
+            record.route = getattr(scope.get("route"), "path", record.route)
             seconds = time.perf_counter() - started
-            self._metrics.finished(scope["method"], status, seconds, call)
+            self._metrics.finished(scope["method"], status, seconds, record)
             if self._tracing is not None and span is not None:
-                self._tracing.finish(span, scope["method"], status, call)
-            _log(scope, status, seconds, call)
+                self._tracing.finish(span, scope["method"], status, record)
+            _log(scope, status, seconds, record)
 
 
-def _log(scope: Scope, status: int, seconds: float, call: Call) -> None:
-    level = logging.DEBUG if call.route in QUIET_ROUTES and status == 200 else logging.INFO
+def _log(scope: Scope, status: int, seconds: float, record: RequestRecord) -> None:
+    level = logging.DEBUG if record.route in QUIET_ROUTES and status == 200 else logging.INFO
     if not access.isEnabledFor(level):
         return
     # Encoded again: a line break in an address must not become one in the log.
@@ -91,8 +91,8 @@ def _log(scope: Scope, status: int, seconds: float, call: Call) -> None:
         "status": status or "aborted",
         "duration_ms": round(seconds * 1000, 1),
     }
-    if call.model:
-        fields |= {"model": call.model, "version": call.version}
-    answered = f" by {call.model}/{call.version}" if call.model else ""
+    if record.model:
+        fields |= {"model": record.model, "version": record.version}
+    answered = f" by {record.model}/{record.version}" if record.model else ""
     values = (scope["method"], path, status or "aborted", seconds * 1000, answered)
     access.log(level, "%s %s %s %.1f ms%s", *values, extra={"fields": fields})

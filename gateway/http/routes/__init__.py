@@ -1,0 +1,5 @@
+"""The endpoints, one interface a module.
+
+A route reads its parameters and body, calls `gateway.inference`, and writes the answer. Only `image_form` is shared
+between routes.
+"""

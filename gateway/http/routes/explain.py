@@ -11,11 +11,11 @@ from gateway import errors
 from gateway.http.multipart import read_upload
 from gateway.http.parameters import ModelName, SelectorDep, TopKDep, time_limit
 from gateway.http.problems import responses
-from gateway.http.routes.predictions import SINGLE_BODY, SINGLE_RESPONSES, ranked_fields
+from gateway.http.routes.image_form import SINGLE_BODY, SINGLE_RESPONSES, ranked_fields
 from gateway.http.schemas import Box, ExplainedBreed, ExplainedLabel, HeatMap, ModelVersion
-from gateway.http.services import CallDep, Services, ServicesDep, deadline
+from gateway.http.services import RecordDep, Services, ServicesDep, deadline_of
 from gateway.inference.explainer import Explanation
-from gateway.observability.request_record import Call
+from gateway.observability.request_record import RequestRecord
 from gateway.serving.backend import Selector
 
 router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)])
@@ -51,20 +51,20 @@ FormatParameter = Annotated[
 )
 async def explain_breed(
     request: Request,
-    parts: ServicesDep,
-    call: CallDep,
+    services: ServicesDep,
+    record: RecordDep,
     selector: SelectorDep,
     top_k: TopKDep,
     form: FormatParameter = "json",
 ) -> Response:
     """Answer with the breed that the default model sees in one photo, and what in it speaks for that breed."""
-    found, picture = await _explained(request, parts, call, parts.settings.default_model, selector, top_k, form)
+    found, picture = await _explained(request, services, record, services.settings.default_model, selector, top_k, form)
     if picture is not None:
-        return _sent(found, call, picture, PNG)
+        return _sent(found, record, picture, PNG)
     breed, looks_like, confidence, predictions = ranked_fields(found.ranked)
     return _answer(
         found,
-        call,
+        record,
         ExplainedBreed(
             breed=breed,
             looks_like=looks_like,
@@ -85,21 +85,21 @@ async def explain_breed(
 )
 async def explain(
     request: Request,
-    parts: ServicesDep,
-    call: CallDep,
+    services: ServicesDep,
+    record: RecordDep,
     model: ModelName,
     selector: SelectorDep,
     top_k: TopKDep,
     form: FormatParameter = "json",
 ) -> Response:
     """Answer with the label that a model gives one image, and what in it speaks for that label."""
-    found, picture = await _explained(request, parts, call, model, selector, top_k, form)
+    found, picture = await _explained(request, services, record, model, selector, top_k, form)
     if picture is not None:
-        return _sent(found, call, picture, PNG)
+        return _sent(found, record, picture, PNG)
     label, looks_like, confidence, predictions = ranked_fields(found.ranked)
     return _answer(
         found,
-        call,
+        record,
         ExplainedLabel(
             label=label,
             looks_like=looks_like,
@@ -112,17 +112,23 @@ async def explain(
 
 
 async def _explained(
-    request: Request, parts: Services, call: Call, model: str, selector: Selector, top_k: int | None, form: str
+    request: Request,
+    services: Services,
+    record: RequestRecord,
+    model: str,
+    selector: Selector,
+    top_k: int | None,
+    form: str,
 ) -> tuple[Explanation, bytes | None]:
-    with call.stage("upload"):
-        upload = await read_upload(request, max_bytes=parts.settings.max_upload_bytes)
-    call.images, call.image_bytes = 1, upload.size
-    within = deadline(request)
-    wanted = top_k or parts.settings.default_top_k
-    async with parts.admit(request, 1):
-        selector = await parts.route(request, model, selector, within)
-        found = await parts.explainer.explain(model, selector, upload.data, wanted, within, call)
-        picture = await parts.explainer.painted(upload.data, found, within, call) if form == "png" else None
+    with record.stage("upload"):
+        upload = await read_upload(request, max_bytes=services.settings.max_upload_bytes)
+    record.images, record.image_bytes = 1, upload.size
+    deadline = deadline_of(request)
+    wanted = top_k or services.settings.default_top_k
+    async with services.admit(request, 1):
+        selector = await services.route(request, model, selector, deadline)
+        found = await services.explainer.explain(model, selector, upload.data, wanted, deadline, record)
+        picture = await services.explainer.painted(upload.data, found, deadline, record) if form == "png" else None
     return found, picture
 
 
@@ -138,10 +144,10 @@ def _heatmap(found: Explanation) -> HeatMap:
     )
 
 
-def _answer(found: Explanation, call: Call, answer: ExplainedBreed | ExplainedLabel) -> Response:
-    return _sent(found, call, to_json(answer), "application/json")
+def _answer(found: Explanation, record: RequestRecord, answer: ExplainedBreed | ExplainedLabel) -> Response:
+    return _sent(found, record, to_json(answer), "application/json")
 
 
-def _sent(found: Explanation, call: Call, content: bytes, media_type: str) -> Response:
-    headers = {"X-Model-Version": str(found.contract.version), "Server-Timing": call.server_timing()}
+def _sent(found: Explanation, record: RequestRecord, content: bytes, media_type: str) -> Response:
+    headers = {"X-Model-Version": str(found.contract.version), "Server-Timing": record.server_timing()}
     return Response(content, media_type=media_type, headers=headers)

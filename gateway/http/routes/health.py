@@ -35,14 +35,14 @@ async def healthz() -> Health:
     response_description="They can.",
     responses=responses(errors.NotReady),
 )
-async def readyz(parts: ServicesDep, told: Annotated[bool, Depends(_may_see_models)] = True) -> Readiness:
+async def readyz(services: ServicesDep, told: Annotated[bool, Depends(_may_see_models)] = True) -> Readiness:
     """Say whether every configured model has an available version, and which have none.
 
     Names and versions are told to everybody where no API keys are set, else only with a key.
     """
-    if parts.stopping.now:
+    if services.shutdown.draining:
         raise errors.NotReady("The gateway is stopping.")
-    found = await parts.resolver.readiness(parts.settings.served_models)
+    found = await services.resolver.readiness(services.settings.served_models)
     missing = {name: reason for name, reason in found.items() if isinstance(reason, str)}
     if missing and not told:
         raise errors.NotReady("Not every model can answer yet.")
@@ -61,7 +61,7 @@ async def readyz(parts: ServicesDep, told: Annotated[bool, Depends(_may_see_mode
 )
 def metrics(request: Request) -> Response:
     """Give the metrics of all workers."""
-    parts = request.state.services
-    assert isinstance(parts, Services)
-    content, media_type = parts.metrics.exposition(request.headers.get("accept", ""))
+    services = request.state.services
+    assert isinstance(services, Services)
+    content, media_type = services.metrics.exposition(request.headers.get("accept", ""))
     return Response(content, media_type=media_type)

@@ -12,7 +12,7 @@ from gateway.deadline import Deadline
 from gateway.http.parameters import ModelName, SelectorDep, time_limit
 from gateway.http.problems import responses
 from gateway.http.schemas import InputSize, ModelDetail, ModelList, ModelSummary, VersionState
-from gateway.http.services import Services, ServicesDep, deadline
+from gateway.http.services import Services, ServicesDep, deadline_of
 from gateway.pb.serving_pb2 import ModelVersionStatus
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"], dependencies=[Depends(time_limit)])
@@ -28,11 +28,11 @@ AVAILABLE = ModelVersionStatus.State.AVAILABLE
         errors.InvalidParameter, errors.ModelServerUnavailable, errors.ModelServerFailed, errors.DeadlineExceeded
     ),
 )
-async def list_models(request: Request, parts: ServicesDep) -> ModelList:
+async def list_models(request: Request, services: ServicesDep) -> ModelList:
     """List the configured models and the states of their versions; one that is not there has none."""
-    names, within = parts.settings.served_models, deadline(request)
-    found = await asyncio.gather(*(_versions(parts, name, within) for name in names))
-    return ModelList(models=[_summary(parts, name, versions) for name, versions in zip(names, found, strict=True)])
+    names, deadline = services.settings.served_models, deadline_of(request)
+    found = await asyncio.gather(*(_versions(services, name, deadline) for name in names))
+    return ModelList(models=[_summary(services, name, versions) for name, versions in zip(names, found, strict=True)])
 
 
 @router.get(
@@ -50,12 +50,12 @@ async def list_models(request: Request, parts: ServicesDep) -> ModelList:
         errors.DeadlineExceeded,
     ),
 )
-async def model_detail(request: Request, parts: ServicesDep, model: ModelName, selector: SelectorDep) -> ModelDetail:
+async def model_detail(request: Request, services: ServicesDep, model: ModelName, selector: SelectorDep) -> ModelDetail:
     """Describe one model: its versions and states, input size, labels and model card."""
-    within = deadline(request)
-    contract = await parts.resolver.resolve(model, selector, within)
-    versions = await parts.resolver.versions(model, within)
-    summary = _summary(parts, model, versions)
+    deadline = deadline_of(request)
+    contract = await services.resolver.resolve(model, selector, deadline)
+    versions = await services.resolver.versions(model, deadline)
+    summary = _summary(services, model, versions)
     return ModelDetail(
         name=summary.name,
         available=summary.available,
@@ -70,19 +70,19 @@ async def model_detail(request: Request, parts: ServicesDep, model: ModelName, s
     )
 
 
-async def _versions(parts: Services, name: str, deadline: Deadline) -> list[ModelVersionStatus]:
+async def _versions(services: Services, name: str, deadline: Deadline) -> list[ModelVersionStatus]:
     try:
-        return await parts.resolver.versions(name, deadline)
+        return await services.resolver.versions(name, deadline)
     except errors.UnknownModel:
         return []
 
 
-def _summary(parts: Services, name: str, versions: list[ModelVersionStatus]) -> ModelSummary:
+def _summary(services: Services, name: str, versions: list[ModelVersionStatus]) -> ModelSummary:
     return ModelSummary(
         name=name,
         available=any(one.state == AVAILABLE for one in versions),
         versions=[VersionState(version=one.version, state=_state(one)) for one in versions],
-        default=name == parts.settings.default_model,
+        default=name == services.settings.default_model,
     )
 
 

@@ -11,24 +11,26 @@ from starlette.responses import JSONResponse, Response
 
 from gateway import errors
 from gateway.deadline import Deadline
+from gateway.http.dialects import OPEN_INFERENCE, error_objects
 from gateway.http.middleware.access import count_images
 from gateway.http.multipart import read_body
 from gateway.http.parameters import MAX_VERSION, ModelName, time_limit
-from gateway.http.problems import error_objects
 from gateway.http.routes import health
-from gateway.http.services import CallDep, Services, ServicesDep, deadline
+from gateway.http.services import RecordDep, Services, ServicesDep, deadline_of
 from gateway.inference.classifier import Classification
 from gateway.inference.predictor import Predicted, TensorRequest
 from gateway.inference.scores import Ranked
-from gateway.observability.request_record import Call
+from gateway.observability.request_record import RequestRecord
 from gateway.pb.serving_pb2 import ModelVersionStatus, TensorInfo
 from gateway.serving.backend import Selector
 from gateway.serving.contract import DEFAULT_SIGNATURE
-from gateway.serving.resolver import Served
+from gateway.serving.resolver import ServedVersion
 from gateway.tensors.open_inference import DATATYPES, HEADER_LENGTH
 
 TIMED = [Depends(time_limit)]
-router = APIRouter(prefix="/v2", tags=["open inference protocol"], generate_unique_id_function=lambda route: route.name)
+router = APIRouter(
+    prefix=OPEN_INFERENCE.prefix, tags=["open inference protocol"], generate_unique_id_function=lambda route: route.name
+)
 
 Version = Annotated[int, Path(ge=0, le=MAX_VERSION, description="Version of the model.", examples=[1])]
 
@@ -77,10 +79,10 @@ async def server_live() -> dict[str, bool]:
 
 @router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready", summary="Every configured model can answer", responses={503: ERRORS[503]})
-async def server_ready(parts: ServicesDep) -> Response:
+async def server_ready(services: ServicesDep) -> Response:
     """Say whether every configured model has an available version."""
     try:
-        await health.readyz(parts)
+        await health.readyz(services)
     except errors.NotReady:
         return JSONResponse({"ready": False}, 503)
     return JSONResponse({"ready": True})
@@ -93,33 +95,33 @@ async def server_metadata(request: Request) -> dict[str, object]:
 
 
 @router.get("/models/{model}", summary="Inputs and outputs of the newest version", responses=ERRORS)
-async def model_metadata(parts: ServicesDep, model: ModelName) -> Response:
+async def model_metadata(services: ServicesDep, model: ModelName) -> Response:
     """Describe a model."""
-    return await _metadata(parts, model, Selector())
+    return await _metadata(services, model, Selector())
 
 
 @router.get("/models/{model}/versions/{version}", summary="Inputs and outputs of a version", responses=ERRORS)
-async def version_metadata(parts: ServicesDep, model: ModelName, version: Version) -> Response:
+async def version_metadata(services: ServicesDep, model: ModelName, version: Version) -> Response:
     """Describe a version of a model."""
-    return await _metadata(parts, model, Selector(version=version))
+    return await _metadata(services, model, Selector(version=version))
 
 
 @router.get("/models/{model}/ready", summary="The model can answer", responses=ERRORS)
-async def model_ready(parts: ServicesDep, model: ModelName) -> Response:
+async def model_ready(services: ServicesDep, model: ModelName) -> Response:
     """Say whether a version of a model is available."""
-    return await _ready(parts, model, Selector())
+    return await _ready(services, model, Selector())
 
 
 @router.get("/models/{model}/versions/{version}/ready", summary="The version can answer", responses=ERRORS)
-async def version_ready(parts: ServicesDep, model: ModelName, version: Version) -> Response:
+async def version_ready(services: ServicesDep, model: ModelName, version: Version) -> Response:
     """Say whether a version of a model is available."""
-    return await _ready(parts, model, Selector(version=version))
+    return await _ready(services, model, Selector(version=version))
 
 
 @router.post("/models/{model}/infer", dependencies=TIMED, summary="Infer", responses=ERRORS, openapi_extra=INFER)
-async def infer(request: Request, parts: ServicesDep, call: CallDep, model: ModelName) -> Response:
+async def infer(request: Request, services: ServicesDep, record: RecordDep, model: ModelName) -> Response:
     """Infer with the newest version, or with the one that the configured routes choose."""
-    return await _infer(request, parts, call, model, Selector())
+    return await _infer(request, services, record, model, Selector())
 
 
 @router.post(
@@ -130,59 +132,61 @@ async def infer(request: Request, parts: ServicesDep, call: CallDep, model: Mode
     openapi_extra=INFER,
 )
 async def infer_version(
-    request: Request, parts: ServicesDep, call: CallDep, model: ModelName, version: Version
+    request: Request, services: ServicesDep, record: RecordDep, model: ModelName, version: Version
 ) -> Response:
     """Infer with just this version."""
-    return await _infer(request, parts, call, model, Selector(version=version))
+    return await _infer(request, services, record, model, Selector(version=version))
 
 
-async def _infer(request: Request, parts: Services, call: Call, model: str, selector: Selector) -> Response:
-    with call.stage("upload"):
-        upload = await read_body(request, max_bytes=parts.settings.max_tensor_body_bytes)
-    call.image_bytes = upload.size
-    within = deadline(request)
-    async with parts.admit(request, 1):
-        selector = await parts.route(request, model, selector, within)
-        served = await parts.resolver.served(model, selector, within)
+async def _infer(
+    request: Request, services: Services, record: RequestRecord, model: str, selector: Selector
+) -> Response:
+    with record.stage("upload"):
+        upload = await read_body(request, max_bytes=services.settings.max_tensor_body_bytes)
+    record.image_bytes = upload.size
+    deadline = deadline_of(request)
+    async with services.admit(request, 1):
+        selector = await services.route(request, model, selector, deadline)
+        served = await services.resolver.served(model, selector, deadline)
         body = TensorRequest(
             "open_inference_request",
             upload.data,
             {
                 "header_length": request.headers.get(HEADER_LENGTH),
                 "default_signature": _default_signature(served),
-                "max_images": parts.settings.max_batch_images if served.contract is not None else 0,
+                "max_images": services.settings.max_batch_images if served.contract is not None else 0,
             },
             partial(count_images, request.scope),
         )
-        answer = await parts.predictor.predict(model, selector, body, within, call)
+        answer = await services.predictor.predict(model, selector, body, deadline, record)
         arguments: dict[str, object] = {"rows": answer.rows, "head": answer.request["head"], "model": model}
         version = answer.served.version
         if answer.images is not None:
-            classified = await _classified(request, parts, call, answer, answer.images, model, selector, within)
+            classified = await _classified(request, services, record, answer, answer.images, model, selector, deadline)
             version = classified.contract.version
             arguments |= _classes(classified)
         arguments["version"] = version
-        written = await parts.predictor.write("open_inference_response", arguments, answer.answers, within, call)
+        written = await services.predictor.write("open_inference_response", arguments, answer.answers, deadline, record)
     headers = dict(cast(Mapping[str, str], written.header["headers"]))
-    headers |= {"X-Model-Version": str(version), "Server-Timing": call.server_timing()}
+    headers |= {"X-Model-Version": str(version), "Server-Timing": record.server_timing()}
     return Response(written.buffers[0], headers=headers)
 
 
 async def _classified(
     request: Request,
-    parts: Services,
-    call: Call,
+    services: Services,
+    record: RequestRecord,
     answer: Predicted,
     images: Sequence[bytes],
     model: str,
     selector: Selector,
     deadline: Deadline,
 ) -> Classification:
-    top_k = _top_k(parts, answer.request["head"]["parameters"].get("top_k"))
+    top_k = _top_k(services, answer.request["head"]["parameters"].get("top_k"))
     uploads = [[image] for image in images]
-    async with parts.admit(request, len(uploads) - 1):
-        classified = await parts.classifier.classify(model, selector, uploads, top_k, deadline, call)
-    parts.shadows.copy(classified, uploads, call)
+    async with services.admit(request, len(uploads) - 1):
+        classified = await services.classifier.classify(model, selector, uploads, top_k, deadline, record)
+    services.shadows.copy(classified, uploads, record)
     return classified
 
 
@@ -199,23 +203,23 @@ def _classes(classified: Classification) -> dict[str, object]:
     }
 
 
-def _top_k(parts: Services, wanted: object) -> int:
+def _top_k(services: Services, wanted: object) -> int:
     if wanted is None:
-        return parts.settings.default_top_k
-    limit = parts.settings.max_top_k
+        return services.settings.default_top_k
+    limit = services.settings.max_top_k
     if not isinstance(wanted, int) or isinstance(wanted, bool) or not 1 <= wanted <= limit:
         raise errors.BadRequest(f"The parameter top_k must be a number from 1 to {limit}.")
     return wanted
 
 
-def _default_signature(served: Served) -> str:
+def _default_signature(served: ServedVersion) -> str:
     return served.contract.signature if served.contract is not None else DEFAULT_SIGNATURE
 
 
-async def _ready(parts: Services, model: str, selector: Selector) -> Response:
+async def _ready(services: Services, model: str, selector: Selector) -> Response:
     # Of the server itself: what is known of a version outlives it.
     try:
-        versions = await parts.resolver.versions(model, Deadline.after(health.PROBE_SECONDS))
+        versions = await services.resolver.versions(model, Deadline.after(health.PROBE_SECONDS))
     except (errors.ModelServerUnavailable, errors.DeadlineExceeded):
         versions = []
     wanted = [one for one in versions if selector.version in (None, one.version)]
@@ -225,10 +229,10 @@ async def _ready(parts: Services, model: str, selector: Selector) -> Response:
     return JSONResponse({"name": model, "ready": ready}, 200 if ready else 503)
 
 
-async def _metadata(parts: Services, model: str, selector: Selector) -> Response:
-    deadline = Deadline.after(parts.settings.request_timeout_seconds)
-    served = await parts.resolver.served(model, selector, deadline)
-    available = sorted(await parts.resolver.available(model, deadline))
+async def _metadata(services: Services, model: str, selector: Selector) -> Response:
+    deadline = Deadline.after(services.settings.request_timeout_seconds)
+    served = await services.resolver.served(model, selector, deadline)
+    available = sorted(await services.resolver.available(model, deadline))
     if served.contract is not None:
         inputs: list[dict[str, object]] = [{"name": "image_bytes", "datatype": "BYTES", "shape": [-1]}]
         outputs: list[dict[str, object]] = [

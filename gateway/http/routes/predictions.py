@@ -8,9 +8,10 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic_core import to_json
 
 from gateway import errors
-from gateway.http.multipart import SINGLE_FIELDS, Upload, read_upload, read_uploads
+from gateway.http.multipart import Upload, read_upload, read_uploads
 from gateway.http.parameters import ModelName, SelectorDep, TopKDep, time_limit
-from gateway.http.problems import problem, responses
+from gateway.http.problems import problem
+from gateway.http.routes.image_form import BATCH_BODY, BATCH_RESPONSES, SINGLE_BODY, SINGLE_RESPONSES, ranked_fields
 from gateway.http.schemas import (
     BreedAnswer,
     BreedBatch,
@@ -20,9 +21,8 @@ from gateway.http.schemas import (
     LabelBatch,
     LabelItem,
     ModelVersion,
-    Prediction,
 )
-from gateway.http.services import call_of, deadline, services_of
+from gateway.http.services import deadline_of, record_of, services_of
 from gateway.inference.classifier import Classification
 from gateway.inference.scores import Ranked
 from gateway.serving.backend import Selector
@@ -30,64 +30,6 @@ from gateway.serving.backend import Selector
 router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)])
 
 NEWEST = Selector()
-
-SHARED_ERRORS = (
-    errors.BadRequest,
-    errors.UnknownModel,
-    errors.UnknownVersion,
-    errors.UploadTimeout,
-    errors.UploadTooLarge,
-    errors.UnsupportedRequest,
-    errors.InvalidParameter,
-    errors.Overloaded,
-    errors.InternalError,
-    errors.UnsupportedModel,
-    errors.ModelServerFailed,
-    errors.ModelServerUnavailable,
-    errors.NotReady,
-    errors.DeadlineExceeded,
-)
-SINGLE_RESPONSES = responses(*SHARED_ERRORS, errors.UnsupportedImage, errors.InvalidImage, errors.ImageTooLarge)
-BATCH_RESPONSES = responses(*SHARED_ERRORS)
-
-_BINARY = {"type": "string", "format": "binary"}
-SINGLE_BODY: dict[str, object] = {
-    "requestBody": {
-        "required": True,
-        "description": (
-            f"A form with one file, named {', '.join(f'`{name}`' for name in SINGLE_FIELDS)}; or the image itself as "
-            "the body. JPEG, PNG, GIF, BMP, WebP, and HEIC where the gateway has the extra `heic`; of an animation the "
-            "first frame."
-        ),
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": [SINGLE_FIELDS[0]],
-                    "properties": {SINGLE_FIELDS[0]: {**_BINARY, "description": "The photo."}},
-                }
-            },
-            **{media_type: {"schema": _BINARY} for media_type in ("application/octet-stream", "image/*")},
-        },
-    }
-}
-BATCH_BODY: dict[str, object] = {
-    "requestBody": {
-        "required": True,
-        "description": "A form with one file part for each photo, all of the same name.",
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["images"],
-                    "properties": {
-                        "images": {"type": "array", "minItems": 1, "items": _BINARY, "description": "The photos."}
-                    },
-                }
-            }
-        },
-    }
-}
 
 
 @router.post(
@@ -189,7 +131,7 @@ async def predict_batch(
 
 
 async def _one(request: Request, model: str, selector: Selector, top_k: int | None) -> tuple[Ranked, Classification]:
-    with call_of(request).stage("upload"):
+    with record_of(request).stage("upload"):
         upload = await read_upload(request, max_bytes=services_of(request).settings.max_upload_bytes)
     answer = await _classified(request, model, selector, [upload], top_k)
     [result] = answer.results
@@ -203,7 +145,7 @@ async def _many(
 ) -> tuple[list[Upload], Classification]:
     settings = services_of(request).settings
     services_of(request).admission.check_batch()
-    with call_of(request).stage("upload"):
+    with record_of(request).stage("upload"):
         uploads = await read_uploads(
             request,
             max_files=settings.max_batch_images,
@@ -216,29 +158,22 @@ async def _many(
 async def _classified(
     request: Request, model: str, selector: Selector, uploads: Sequence[Upload], top_k: int | None
 ) -> Classification:
-    parts, call, within = services_of(request), call_of(request), deadline(request)
-    call.images, call.image_bytes = len(uploads), sum(one.size for one in uploads)
-    async with parts.admit(request, len(uploads)):
+    services, record, deadline = services_of(request), record_of(request), deadline_of(request)
+    record.images, record.image_bytes = len(uploads), sum(one.size for one in uploads)
+    async with services.admit(request, len(uploads)):
         contents = [one.content for one in uploads]
-        wanted = top_k or parts.settings.default_top_k
-        selector = await parts.route(request, model, selector, within)
-        answer = await parts.classifier.classify(model, selector, contents, wanted, within, call)
-    parts.shadows.copy(answer, contents, call)
+        wanted = top_k or services.settings.default_top_k
+        selector = await services.route(request, model, selector, deadline)
+        answer = await services.classifier.classify(model, selector, contents, wanted, deadline, record)
+    services.shadows.copy(answer, contents, record)
     return answer
 
 
 def _response(
     request: Request, answer: Classification, body: BreedAnswer | BreedBatch | LabelAnswer | LabelBatch
 ) -> Response:
-    headers = {"X-Model-Version": str(answer.contract.version), "Server-Timing": call_of(request).server_timing()}
+    headers = {"X-Model-Version": str(answer.contract.version), "Server-Timing": record_of(request).server_timing()}
     return Response(to_json(body), headers=headers, media_type="application/json")
-
-
-def ranked_fields(ranked: Ranked) -> tuple[str | None, str | None, float, list[Prediction]]:
-    """Best label or None for unknown, what it looks like then, the best score, and all labels, as answers have them."""
-    best_label, best_score = ranked.predictions[0]
-    predictions = [Prediction(label=label, score=score) for label, score in ranked.predictions]
-    return None if ranked.unknown else best_label, ranked.looks_like, best_score, predictions
 
 
 def _failed(upload: Upload, error: errors.GatewayError) -> FailedItem:

@@ -18,18 +18,18 @@ from starlette.responses import Response
 
 from gateway import errors
 from gateway.deadline import Deadline
+from gateway.http.dialects import TENSORFLOW_SERVING, error_objects
 from gateway.http.middleware.access import count_images
 from gateway.http.multipart import read_body
 from gateway.http.parameters import MAX_VERSION, ModelName, time_limit
-from gateway.http.problems import error_objects
-from gateway.http.services import CallDep, Services, ServicesDep, deadline
+from gateway.http.services import RecordDep, Services, ServicesDep, deadline_of
 from gateway.inference.predictor import TensorRequest
-from gateway.observability.request_record import Call
+from gateway.observability.request_record import RequestRecord
 from gateway.pb.serving_pb2 import DataType, ModelVersionStatus, TensorInfo
 from gateway.serving.backend import Selector
 
 TIMED = [Depends(time_limit)]
-router = APIRouter(prefix="/v1/models", tags=["tensorflow serving"])
+router = APIRouter(prefix=f"{TENSORFLOW_SERVING.prefix}/models", tags=["tensorflow serving"])
 
 Version = Annotated[int, Path(ge=0, le=MAX_VERSION, description="Version of the model.", examples=[1])]
 Label = Annotated[str, Path(max_length=128, description="Version label of the model.", examples=["stable"])]
@@ -71,9 +71,9 @@ PREDICT: dict[str, object] = {
 
 
 @router.post("/{model}:predict", dependencies=TIMED, summary="Run a signature", responses=ERRORS, openapi_extra=PREDICT)
-async def predict_tensors(request: Request, parts: ServicesDep, call: CallDep, model: ModelName) -> Response:
+async def predict_tensors(request: Request, services: ServicesDep, record: RecordDep, model: ModelName) -> Response:
     """Run a signature of the newest version, or of the one that the configured routes choose."""
-    return await _predict(request, parts, call, model, Selector())
+    return await _predict(request, services, record, model, Selector())
 
 
 @router.post(
@@ -84,10 +84,10 @@ async def predict_tensors(request: Request, parts: ServicesDep, call: CallDep, m
     openapi_extra=PREDICT,
 )
 async def predict_tensors_of_version(
-    request: Request, parts: ServicesDep, call: CallDep, model: ModelName, version: Version
+    request: Request, services: ServicesDep, record: RecordDep, model: ModelName, version: Version
 ) -> Response:
     """Run a signature of just this version."""
-    return await _predict(request, parts, call, model, Selector(version=version))
+    return await _predict(request, services, record, model, Selector(version=version))
 
 
 @router.post(
@@ -98,10 +98,10 @@ async def predict_tensors_of_version(
     openapi_extra=PREDICT,
 )
 async def predict_tensors_of_label(
-    request: Request, parts: ServicesDep, call: CallDep, model: ModelName, label: Label
+    request: Request, services: ServicesDep, record: RecordDep, model: ModelName, label: Label
 ) -> Response:
     """Run a signature of the version that a label stands for."""
-    return await _predict(request, parts, call, model, Selector(label=label))
+    return await _predict(request, services, record, model, Selector(label=label))
 
 
 @router.get("/{target:path}:predict", include_in_schema=False)
@@ -111,44 +111,44 @@ async def predict_by_get() -> Response:
 
 
 @router.get("/{model}", summary="States of all versions", responses=ERRORS)
-async def model_status(parts: ServicesDep, model: ModelName) -> Response:
+async def model_status(services: ServicesDep, model: ModelName) -> Response:
     """Say which versions there are, and in what state."""
-    return _status(await _versions(parts, model))
+    return _status(await _versions(services, model))
 
 
 @router.get("/{model}/versions/{version}", summary="State of one version", responses=ERRORS)
-async def version_status(parts: ServicesDep, model: ModelName, version: Version) -> Response:
+async def version_status(services: ServicesDep, model: ModelName, version: Version) -> Response:
     """Say in what state a version is."""
-    found = [one for one in await _versions(parts, model) if one.version == version]
+    found = [one for one in await _versions(services, model) if one.version == version]
     if not found:
         raise errors.UnknownVersion(f"Could not find version {version} of model {model}")
     return _status(found)
 
 
 @router.get("/{model}/labels/{label}", summary="State of a labelled version", responses=ERRORS)
-async def label_status(parts: ServicesDep, model: ModelName, label: Label) -> Response:
+async def label_status(services: ServicesDep, model: ModelName, label: Label) -> Response:
     """Say in what state the version is that a label stands for."""
-    deadline = Deadline.after(parts.settings.request_timeout_seconds)
-    served = await parts.resolver.served(model, Selector(label=label), deadline)
-    return _status([one for one in await _versions(parts, model) if one.version == served.version])
+    deadline = Deadline.after(services.settings.request_timeout_seconds)
+    served = await services.resolver.served(model, Selector(label=label), deadline)
+    return _status([one for one in await _versions(services, model) if one.version == served.version])
 
 
 @router.get("/{model}/metadata", summary="Signatures of the newest version", responses=ERRORS)
-async def model_signatures(parts: ServicesDep, model: ModelName) -> Response:
+async def model_signatures(services: ServicesDep, model: ModelName) -> Response:
     """Describe every signature."""
-    return await _metadata(parts, model, Selector())
+    return await _metadata(services, model, Selector())
 
 
 @router.get("/{model}/versions/{version}/metadata", summary="Signatures of one version", responses=ERRORS)
-async def version_signatures(parts: ServicesDep, model: ModelName, version: Version) -> Response:
+async def version_signatures(services: ServicesDep, model: ModelName, version: Version) -> Response:
     """Describe every signature of a version."""
-    return await _metadata(parts, model, Selector(version=version))
+    return await _metadata(services, model, Selector(version=version))
 
 
 @router.get("/{model}/labels/{label}/metadata", summary="Signatures of a labelled version", responses=ERRORS)
-async def label_signatures(parts: ServicesDep, model: ModelName, label: Label) -> Response:
+async def label_signatures(services: ServicesDep, model: ModelName, label: Label) -> Response:
     """Describe every signature of the version that a label stands for."""
-    return await _metadata(parts, model, Selector(label=label))
+    return await _metadata(services, model, Selector(label=label))
 
 
 @router.post("/{target:path}:classify", include_in_schema=False)
@@ -158,24 +158,28 @@ async def classify_or_regress() -> Response:
     raise errors.BadRequest("The model's signatures are of method tensorflow/serving/predict: use :predict.")
 
 
-async def _predict(request: Request, parts: Services, call: Call, model: str, selector: Selector) -> Response:
-    with call.stage("upload"):
-        upload = await read_body(request, max_bytes=parts.settings.max_tensor_body_bytes)
-    call.image_bytes = upload.size
-    within = deadline(request)
-    async with parts.admit(request, 1):
-        selector = await parts.route(request, model, selector, within)
+async def _predict(
+    request: Request, services: Services, record: RequestRecord, model: str, selector: Selector
+) -> Response:
+    with record.stage("upload"):
+        upload = await read_body(request, max_bytes=services.settings.max_tensor_body_bytes)
+    record.image_bytes = upload.size
+    deadline = deadline_of(request)
+    async with services.admit(request, 1):
+        selector = await services.route(request, model, selector, deadline)
         body = TensorRequest("tensorflow_serving_request", upload.data, {}, partial(count_images, request.scope))
-        answer = await parts.predictor.predict(model, selector, body, within, call)
+        answer = await services.predictor.predict(model, selector, body, deadline, record)
         arguments = {"rows": answer.rows, "by_row": answer.request["by_row"]}
-        written = await parts.predictor.write("tensorflow_serving_response", arguments, answer.answers, within, call)
-    headers = {"X-Model-Version": str(answer.served.version), "Server-Timing": call.server_timing()}
+        written = await services.predictor.write(
+            "tensorflow_serving_response", arguments, answer.answers, deadline, record
+        )
+    headers = {"X-Model-Version": str(answer.served.version), "Server-Timing": record.server_timing()}
     return Response(written.buffers[0], media_type="application/json", headers=headers)
 
 
-async def _versions(parts: Services, model: str) -> list[ModelVersionStatus]:
+async def _versions(services: Services, model: str) -> list[ModelVersionStatus]:
     try:
-        return await parts.resolver.versions(model, Deadline.after(parts.settings.request_timeout_seconds))
+        return await services.resolver.versions(model, Deadline.after(services.settings.request_timeout_seconds))
     except errors.UnknownModel:
         raise errors.UnknownModel(f"Could not find any versions of model {model}") from None
 
@@ -202,10 +206,10 @@ def _status(versions: list[ModelVersionStatus]) -> Response:
     return _indented({"model_version_status": listed})
 
 
-async def _metadata(parts: Services, model: str, selector: Selector) -> Response:
-    within = Deadline.after(parts.settings.request_timeout_seconds)
-    await parts.resolver.versions(model, within)  # what is known of a version outlives its server
-    served = await parts.resolver.served(model, selector, within)
+async def _metadata(services: Services, model: str, selector: Selector) -> Response:
+    deadline = Deadline.after(services.settings.request_timeout_seconds)
+    await services.resolver.versions(model, deadline)  # what is known of a version outlives its server
+    served = await services.resolver.served(model, selector, deadline)
     signatures = {
         key: {
             "inputs": _tensors(signature.inputs),

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from starlette.types import Scope
 
-from gateway.http.server.shutdown import Stopping
+from gateway.http.server.shutdown import Shutdown
 
 _KEY = "gateway.http.server.connection"
 
@@ -20,15 +20,15 @@ class ConnectionOptions:
     Attributes:
         header_timeout_seconds: Time for the headers of a request to arrive.
         cors_origins: See `Settings.cors_origins`.
-        stopping: Whether the process is about to stop.
+        shutdown: Whether the process is about to stop.
     """
 
     header_timeout_seconds: float = 10.0
     cors_origins: tuple[str, ...] = ()
-    stopping: Stopping | None = None
+    shutdown: Shutdown | None = None
 
 
-class Connection(Protocol):
+class ClientConnection(Protocol):
     """The connection that a request came over; `gateway.http.server.protocol.HttpProtocol` implements it."""
 
     def body_is_here(self) -> bool:
@@ -40,12 +40,12 @@ class Connection(Protocol):
         ...
 
 
-def put(scope: Scope, connection: Connection) -> None:
+def put(scope: Scope, connection: ClientConnection) -> None:
     """Store in the scope of a request the connection it came over."""
     scope[_KEY] = connection
 
 
-def connection_of(scope: Scope) -> Connection | None:
+def connection_of(scope: Scope) -> ClientConnection | None:
     """The connection a request came over; None where another server than the gateway's own runs the app."""
-    found: Connection | None = scope.get(_KEY)
+    found: ClientConnection | None = scope.get(_KEY)
     return found

@@ -30,7 +30,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway import errors
 from gateway.http import cors
-from gateway.http.problems import error_response
+from gateway.http.dialects import error_response
 from gateway.http.server import connection, framing
 from gateway.http.server.connection import ConnectionOptions
 
@@ -114,13 +114,13 @@ class HttpProtocol(HttpToolsProtocol):
         del self._answers
 
     def watch(self, lost: Callable[[], None] | None) -> None:
-        """See `Connection`."""
+        """See `ClientConnection`."""
         self._lost = lost
         if lost is not None:
             self.flow.resume_reading()  # the end of the connection is noticed only while it is read
 
     def body_is_here(self) -> bool:
-        """See `Connection`."""
+        """See `ClientConnection`."""
         return self._body_complete  # of the newest request: it begins only when those before it are complete
 
     def data_received(self, data: bytes) -> None:
@@ -166,7 +166,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._count_field(len(url))
         super().on_url(url)
         if len(self.url) > MAX_ADDRESS_BYTES:
-            raise errors.AddressTooLong(f"The address is longer than {MAX_ADDRESS_BYTES:,} bytes.")
+            raise errors.UriTooLong(f"The address is longer than {MAX_ADDRESS_BYTES:,} bytes.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; discard a trailer, which must not pass for one (RFC 9110, section 6.5.1)."""
@@ -190,7 +190,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_headers = self._body_complete = False
         if self.cycle is not None:
             self.cycle.transport = self._answers  # type: ignore[assignment]
-            if self._options.stopping is not None and self._options.stopping.now:
+            if self._options.shutdown is not None and self._options.shutdown.draining:
                 self.cycle.keep_alive = False  # the client's next request goes to another gateway
 
     def on_body(self, body: bytes) -> None:

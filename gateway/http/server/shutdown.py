@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Stopping:
+class Shutdown:
     """Whether this process is about to stop.
 
     Args:
@@ -19,7 +19,7 @@ class Stopping:
     """
 
     def __init__(self, delay_seconds: float) -> None:
-        self.now = False
+        self.draining = False
         """Set with SIGTERM: not ready any more, and connections are not kept."""
         self._delay_seconds = delay_seconds
 
@@ -43,10 +43,10 @@ class Stopping:
                 signal.signal(number, server_handler)
                 signal.raise_signal(number)
             elif self._delay_seconds <= 0:
-                self.now = True
+                self.draining = True
                 server_handler(number, frame)
-            elif not self.now:
-                self.now = True
+            elif not self.draining:
+                self.draining = True
                 loop.call_soon_threadsafe(loop.call_later, self._delay_seconds, server_handler, number, None)
 
         parent = multiprocessing.parent_process()
@@ -55,7 +55,7 @@ class Stopping:
         def orphaned() -> None:
             for sentinel in sentinels:
                 loop.remove_reader(sentinel)
-            self.now = True
+            self.draining = True
             if callable(server_handler):
                 server_handler(signal.SIGTERM, None)
 

@@ -1,0 +1,71 @@
+"""Interfaces whose clients expect errors in another form than problem details.
+
+An error can arise before a request has met its router, in a middleware or in the HTTP server itself, so each of these
+interfaces owns a prefix of the path: its router takes the prefix from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from starlette.responses import JSONResponse, Response
+
+from gateway import errors
+from gateway.http.problems import problem_response
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How an interface reports errors: ``{"error": "..."}``.
+
+    Attributes:
+        prefix: Of all paths of the interface.
+        status: The HTTP status of an error.
+    """
+
+    prefix: str
+    status: Callable[[errors.GatewayError], int]
+
+    def owns(self, path: str) -> bool:
+        """Whether a path belongs to the interface."""
+        return path == self.prefix or path.startswith(f"{self.prefix}/")
+
+
+def _tensorflow_serving_status(error: errors.GatewayError) -> int:
+    """404 for what is not served, 400 for whatever else is wrong with a request or refused by the model."""
+    if isinstance(error, errors.NotFound):
+        return 400 if isinstance(error, errors.SignatureMissing) else 404
+    if isinstance(error, errors.Unprocessable | errors.UnsupportedMedia | errors.BadUpstream):
+        return 400
+    return error.status
+
+
+TENSORFLOW_SERVING = Dialect("/v1", _tensorflow_serving_status)
+OPEN_INFERENCE = Dialect("/v2", lambda error: error.status)
+DIALECTS = (TENSORFLOW_SERVING, OPEN_INFERENCE)
+
+
+def error_response(path: str, error: errors.GatewayError, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer for an error, as the clients of the interface at this path expect it."""
+    response = problem_response(error, headers)
+    for dialect in DIALECTS:
+        if dialect.owns(path):
+            kept = {
+                name: value
+                for name, value in response.headers.items()
+                if name not in ("content-length", "content-type")
+            }
+            return JSONResponse({"error": error.detail}, dialect.status(error), kept)
+    return response
+
+
+def error_objects(descriptions: Mapping[int, str]) -> dict[int | str, dict[str, object]]:
+    """The same for an interface whose errors are ``{"error": "..."}``, by what each status means there."""
+    return {
+        status: {
+            "description": description,
+            "content": {"application/json": {"schema": {"type": "object"}, "example": {"error": description}}},
+        }
+        for status, description in descriptions.items()
+    }

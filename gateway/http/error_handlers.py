@@ -1,0 +1,56 @@
+"""Every exception to an error response, the framework's own as well."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from gateway import errors
+from gateway.http.dialects import error_response
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error, the framework's own as well, with the same body."""
+    app.add_exception_handler(errors.GatewayError, _gateway_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _gateway_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.GatewayError)
+    return _answer(request, error)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    wrong = [{"location": [str(part) for part in one["loc"]], "message": str(one["msg"])} for one in error.errors()]
+    first = f"{'.'.join(wrong[0]['location'])}: {wrong[0]['message']}" if wrong else "unreadable"
+    return _answer(request, errors.InvalidParameter(f"A parameter is not valid: {first}.", errors=wrong))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return _answer(request, errors.NotFound(f"There is nothing at {json.dumps(request.scope['path'][:200])}."))
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        detail = f"{request.method[:20]} is not offered here; {allowed or 'another method'} is."
+        return _answer(request, errors.MethodNotAllowed(detail), error.headers)
+    if error.status_code < 500:
+        return _answer(request, errors.BadRequest("The request cannot be read."), error.headers)
+    return _answer(request, errors.InternalError("The gateway failed; the log has the reason under this request id."))
+
+
+async def _unexpected(request: Request, _: Exception) -> Response:
+    return _answer(request, errors.InternalError("The gateway failed; the log has the reason under this request id."))
+
+
+def _answer(request: Request, error: errors.GatewayError, headers: Mapping[str, str] | None = None) -> Response:
+    # Not request.url, which is made of the Host header and may be no address at all.
+    return error_response(request.scope["path"], error, headers)
