@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer import network
-from trainer.card import InputSpec
 from trainer.config import make
 from trainer.console import say
-from trainer.data import open_folder
-from trainer.features import BATCH_SIZE, Extractor
-from trainer.folders import SPLITS
-from trainer.views import VIEWS, view
+from trainer.data.data_set import open_folder
+from trainer.data.folders import SPLITS
+from trainer.data.views import VIEWS, view
+from trainer.model_card import InputSpec
+from trainer.network import assemble as network
+from trainer.training.bottleneck_features import BATCH_SIZE, Extractor
 
 
 def main() -> None:

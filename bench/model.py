@@ -6,10 +6,10 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from trainer.card import Backbone, Card, InputSpec
-from trainer.export import export_model
-from trainer.native import quiet
-from trainer.publish import new_version
+from trainer.export.saved_model import export_model
+from trainer.export.tf_logging import quiet
+from trainer.model_card import Backbone, Card, InputSpec
+from trainer.registry.publish import new_version
 
 NAME = "bench"
 SIZE = 224

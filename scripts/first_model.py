@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from scripts.supervise import Program, ProgramEnded, supervise
-from trainer import server_config
 from trainer.errors import TrainerError
-from trainer.versions import model_names
+from trainer.registry import server_config
+from trainer.registry.versions import model_names
 
 
 def _has_model(models_dir: Path) -> bool:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from scripts.first_model import make_first_model
 from scripts.supervise import Program, ProgramEnded, supervise
-from trainer import server_config
 from trainer.errors import TrainerError
-from trainer.versions import model_names
+from trainer.registry import server_config
+from trainer.registry.versions import model_names
 
 LOOPBACK = "127.0.0.1"
 SERVING_PORT = 8500

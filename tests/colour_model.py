@@ -6,9 +6,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from trainer.card import Backbone, Card, InputSpec
-from trainer.export import export_model
-from trainer.publish import new_version
+from trainer.export.saved_model import export_model
+from trainer.model_card import Backbone, Card, InputSpec
+from trainer.registry.publish import new_version
 
 COLOURS = ("red", "green", "blue")
 SIDE = 32

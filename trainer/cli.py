@@ -11,19 +11,19 @@ from typing import Final
 from trainer.errors import TrainerError
 
 COMMANDS: Final = {
-    "train": ("trainer.train", "", "train a model on a folder of photos and publish it"),
+    "train": ("trainer.training.train", "", "train a model on a folder of photos and publish it"),
     "imagenet-dogs": (
-        "trainer.imagenet_dogs",
+        "trainer.training.imagenet_dogs",
         "",
         "publish a model of 118 dog breeds from ImageNet weights, untrained",
     ),
-    "evaluate": ("trainer.evaluate", "", "measure a published model on a folder of photos, with a report"),
-    "benchmark": ("trainer.benchmark", "", "time a published model by signature and batch size"),
-    "publish": ("trainer.publish", "", "copy a SavedModel in as the next version of a model"),
-    "list": ("trainer.versions", "list", "show models, versions and labels"),
-    "promote": ("trainer.promote", "promote", "point a version label at another version"),
-    "rollback": ("trainer.promote", "rollback", "point a version label back at the version before"),
-    "prune": ("trainer.versions", "prune", "delete old versions that no label names"),
+    "evaluate": ("trainer.evaluation.evaluate", "", "measure a published model on a folder of photos, with a report"),
+    "benchmark": ("trainer.evaluation.benchmark", "", "time a published model by signature and batch size"),
+    "publish": ("trainer.registry.publish", "", "copy a SavedModel in as the next version of a model"),
+    "list": ("trainer.registry.versions", "list", "show models, versions and labels"),
+    "promote": ("trainer.registry.promote", "promote", "point a version label at another version"),
+    "rollback": ("trainer.registry.promote", "rollback", "point a version label back at the version before"),
+    "prune": ("trainer.registry.versions", "prune", "delete old versions that no label names"),
 }
 """Name: module, the part of its functions' names that says which command, and what it does.
 

@@ -15,7 +15,7 @@ import tomli_w
 
 from gateway.images import FitMode, Interpolation
 from trainer.errors import TrainerError
-from trainer.precision import HELP, Precision
+from trainer.export.precision import HELP, Precision
 
 DEFAULT_BACKBONE: Final = "efficientnet_lite2"
 """The most accurate of those that need no download of weights: docs/training.md has the table."""

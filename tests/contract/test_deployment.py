@@ -16,7 +16,7 @@ from gateway.settings import Settings
 from modelserver import flags
 from modelserver.config import parse_batching
 from scripts.serve import _modelserver
-from trainer.warmup import BATCH_SIZES, FEW
+from trainer.export.warmup import BATCH_SIZES, FEW
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from scripts.first_model import check_served
-from trainer import server_config
+from trainer.registry import server_config
 
 ROOT = Path(__file__).parents[2]
 

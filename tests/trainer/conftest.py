@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from trainer.card import Backbone, Card, InputSpec  # isort: skip - sets what TensorFlow reads when it is imported
+from trainer.model_card import Backbone, Card, InputSpec  # isort: skip - sets what TensorFlow reads when it is imported
 
 import keras
 import numpy as np

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from trainer.acceptance import check_accepted
-from trainer.card import Card
 from trainer.errors import TrainerError
+from trainer.model_card import Card
+from trainer.training.acceptance import check_accepted
 
 MakeCard = Callable[..., Card]
 LABELS = tuple("abcdefghijkl")

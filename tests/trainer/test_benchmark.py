@@ -8,8 +8,9 @@ import pytest
 
 pytest.importorskip("keras")
 
-from trainer import benchmark, cli
-from trainer.export import export_model
+from trainer import cli
+from trainer.evaluation import benchmark
+from trainer.export.saved_model import export_model
 
 # Keras, with NumPy 2 and TensorFlow variables.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

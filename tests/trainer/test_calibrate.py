@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trainer import calibrate
+from trainer.evaluation import calibrate
 
 
 def confident_logits(rng: np.random.Generator, count: int, true_temperature: float) -> tuple[np.ndarray, np.ndarray]:

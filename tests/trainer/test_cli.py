@@ -16,10 +16,15 @@ import keras
 import numpy as np
 import pytest
 
-from trainer import downloads, evaluation, features, fit, precision, records
-from trainer.card import Card
 from trainer.config import RECIPES, Config, make, read
+from trainer.data import record_store as records
 from trainer.errors import TrainerError
+from trainer.evaluation import metrics as evaluation
+from trainer.export import precision
+from trainer.model_card import Card
+from trainer.network import downloads
+from trainer.training import bottleneck_features as features
+from trainer.training import fit
 
 # Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -160,7 +165,7 @@ def test_a_run_stopped_after_it_has_published_says_what_is_missing_and_how_to_ge
 def test_bfloat16_is_tried_before_the_training_and_another_precision_goes_on_with_the_same_run(
     trainer: Trainer, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trainer import stages
+    from trainer.training import stages
 
     command = ["train", data, "--name", "colours", *TINY, "--epochs", "2", "--views", "1"]
     with monkeypatch.context() as patch:
@@ -215,7 +220,7 @@ def test_a_model_that_learned_nothing_is_not_published(
 
 
 def test_fine_tuning_changes_the_last_layers_only_and_never_batch_normalisation() -> None:
-    from trainer import network
+    from trainer.network import assemble as network
 
     config = make(
         {
@@ -236,7 +241,7 @@ def test_fine_tuning_changes_the_last_layers_only_and_never_batch_normalisation(
 
 
 def test_the_logit_of_something_else_is_added_and_the_others_stay(small_model: Callable[..., keras.Model]) -> None:
-    from trainer import network
+    from trainer.network import assemble as network
 
     model = small_model(3)
     images = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
@@ -246,7 +251,7 @@ def test_the_logit_of_something_else_is_added_and_the_others_stay(small_model: C
 
 
 def test_the_vgg16_recipe_builds_the_network_it_names() -> None:
-    from trainer import network
+    from trainer.network import assemble as network
 
     config = make({**RECIPES["cats-dogs"], "data": "x", "name": "x", "weights": "none", "size": 32})
     built = network.build(config, 2)

@@ -7,10 +7,10 @@ from typing import Protocol
 import pytest
 from PIL import Image
 
-from trainer.data import DataSet, open_folder
+from trainer.data.data_set import DataSet, open_folder
+from trainer.data.folders import Split, label_of
+from trainer.data.record_store import RecordStore
 from trainer.errors import TrainerError
-from trainer.folders import Split, label_of
-from trainer.records import RecordStore
 
 
 class WriteFolder(Protocol):

@@ -3,10 +3,10 @@ import sys
 import numpy as np
 import pytest
 
-from trainer import backbones, efficientnet_lite
-from trainer.efficientnet_lite import VARIANTS, Variant
 from trainer.errors import TrainerError
-from trainer.weights import WeightsUnavailable
+from trainer.network import backbones, efficientnet_lite
+from trainer.network.efficientnet_lite import VARIANTS, Variant
+from trainer.network.weights import WeightsUnavailable
 
 MILLIONS_OF_PARAMETERS = {"efficientnet_lite0": 4.652, "efficientnet_lite1": 5.417, "efficientnet_lite2": 6.092}
 """Trainable ones, as they are published for these networks."""

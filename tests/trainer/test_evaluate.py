@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer import evaluate as command
-from trainer.card import Backbone, Card, InputSpec
-from trainer.class_names import match_folders, read_mapping
+from trainer.data.class_names import match_folders, read_mapping
+from trainer.data.folders import list_classes, list_files
 from trainer.errors import TrainerError
-from trainer.evaluate import evaluate
-from trainer.export import export_model
-from trainer.folders import list_classes, list_files
+from trainer.evaluation import evaluate as command
+from trainer.evaluation.evaluate import evaluate
+from trainer.export.saved_model import export_model
+from trainer.model_card import Backbone, Card, InputSpec
 
 # Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -16,14 +16,14 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from gateway.images import decode_image
-from trainer import parity
-from trainer.card import Card, InputSpec
 from trainer.errors import TrainerError
-from trainer.export import Exported, export_model
-from trainer.precision import in_bfloat16
-from trainer.saved import SavedClassifier
-from trainer.signatures import decode, split_at_features
-from trainer.warmup import RECORDS
+from trainer.export import parity
+from trainer.export.precision import in_bfloat16
+from trainer.export.saved_classifier import SavedClassifier
+from trainer.export.saved_model import Exported, export_model
+from trainer.export.signatures import decode, split_at_features
+from trainer.export.warmup import RECORDS
+from trainer.model_card import Card, InputSpec
 
 # Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

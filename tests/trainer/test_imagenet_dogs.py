@@ -3,18 +3,18 @@
 import os
 from pathlib import Path
 
-from trainer.card import Card  # isort: skip - sets what TensorFlow reads when it is imported
+from trainer.model_card import Card  # isort: skip - sets what TensorFlow reads when it is imported
 
 import keras
 import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from trainer import backbones
-from trainer.class_names import match_folders
-from trainer.imagenet_classes import BREEDS, NAMES, OTHER_NAMES, OTHERS
-from trainer.imagenet_dogs import breeds_first
-from trainer.saved import SavedClassifier
+from trainer.data.class_names import match_folders
+from trainer.export.saved_classifier import SavedClassifier
+from trainer.network import backbones
+from trainer.network.imagenet_classes import BREEDS, NAMES, OTHER_NAMES, OTHERS
+from trainer.training.imagenet_dogs import breeds_first
 
 # Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -17,11 +17,11 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from trainer import promote, publish, server_config, versions
 from trainer.cli import main
 from trainer.errors import TrainerError
-from trainer.publish import check_writable, new_version, published_versions
-from trainer.train import forget
+from trainer.registry import promote, publish, server_config, versions
+from trainer.registry.publish import check_writable, new_version, published_versions
+from trainer.training.train import forget
 
 
 def put(models: Path, name: str = "dogs", text: str = "model") -> int:
@@ -109,7 +109,7 @@ def test_where_no_version_could_be_written_is_found_out_before_and_nothing_is_le
     (tmp_path / "file").touch()
     with pytest.raises(TrainerError, match=r"cannot write to .*file/dogs: .*file is no directory"):
         check_writable(tmp_path / "file", "dogs")
-    monkeypatch.setattr("trainer.publish.os.access", lambda *_: False)  # root may write to any folder
+    monkeypatch.setattr("trainer.registry.publish.os.access", lambda *_: False)  # root may write to any folder
     with pytest.raises(TrainerError, match="is not writable"):
         check_writable(tmp_path, "dogs")
 
@@ -125,7 +125,7 @@ def test_what_a_run_goes_on_from_is_gone_even_when_its_deletion_is_cut_short(
     state.mkdir()
     (state / "head.json").write_text("{}")
     with monkeypatch.context() as patched:
-        patched.setattr("trainer.train.shutil.rmtree", stopped)
+        patched.setattr("trainer.training.train.shutil.rmtree", stopped)
         with pytest.raises(KeyboardInterrupt):
             forget(state)
     assert not state.exists()

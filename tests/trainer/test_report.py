@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer import plots, report
-from trainer.card import Backbone, Card, InputSpec
 from trainer.errors import TrainerError
-from trainer.evaluation import Answer, Evaluation, Tally
+from trainer.evaluation import plots, report
+from trainer.evaluation.metrics import Answer, Evaluation, Tally
+from trainer.model_card import Backbone, Card, InputSpec
 
 HISTORY = {
     "head": [{"accuracy": 0.5, "val_accuracy": 0.4, "loss": 1.0, "val_loss": 1.2}] * 3,

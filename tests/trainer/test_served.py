@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.card import Card  # isort: skip - sets what TensorFlow reads when it is imported
+from trainer.model_card import Card  # isort: skip - sets what TensorFlow reads when it is imported
 
 import grpc
 import keras
@@ -25,9 +25,9 @@ from gateway.settings import Settings
 from tests.gateway.conftest import running_gateway
 from tests.modelserver.server import Server
 from trainer.cli import main
-from trainer.export import export_model
-from trainer.publish import new_version
-from trainer.saved import SavedClassifier
+from trainer.export.saved_classifier import SavedClassifier
+from trainer.export.saved_model import export_model
+from trainer.registry.publish import new_version
 
 # Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from trainer.errors import TrainerError
-from trainer.torch_file import MAGIC, PROTOCOL, read_tensors
+from trainer.network.torch_file import MAGIC, PROTOCOL, read_tensors
 
 
 class Global:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gateway.images import ImageError, decode_image
-from trainer.card import JSON, InputSpec
 from trainer.errors import TrainerError
+from trainer.model_card import JSON, InputSpec
 
 LIMIT = 1e-4
 """Largest difference of a probability between Keras and `pixels` that an export may have."""

@@ -10,13 +10,13 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from trainer.backbones import fingerprint
-from trainer.card import InputSpec
 from trainer.console import progress
-from trainer.native import quiet
-from trainer.photos import Photo, content_key
-from trainer.records import RecordStore
-from trainer.views import CORNER_ZOOM, Pixels, decode_ahead, view_key
+from trainer.data.photos import Photo, content_key
+from trainer.data.record_store import RecordStore
+from trainer.data.views import CORNER_ZOOM, Pixels, decode_ahead, view_key
+from trainer.export.tf_logging import quiet
+from trainer.model_card import InputSpec
+from trainer.network.backbones import fingerprint
 
 BATCH_SIZE = 32
 

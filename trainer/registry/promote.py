@@ -16,10 +16,10 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from trainer import server_config
 from trainer.console import say
 from trainer.errors import TrainerError
-from trainer.publish import add_models_dir, check_name, is_version, published_versions
+from trainer.registry import server_config
+from trainer.registry.publish import add_models_dir, check_name, is_version, published_versions
 
 POLL_SECONDS = 0.2
 CALL_SECONDS = 5.0

@@ -13,7 +13,7 @@ from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
-from trainer.card import Card
+from trainer.model_card import Card
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 """What `pixels` is warmed up with: up to the most that the gateway sends in one request.

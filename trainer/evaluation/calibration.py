@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer import calibrate
+from trainer.evaluation import calibrate
 
 LEAST_TEMPERATURE = 0.8
 """A validation set that is nearly free of mistakes asks for more sureness than other photos bear out.

@@ -6,10 +6,10 @@ import shutil
 import time
 from pathlib import Path
 
-from trainer import server_config
 from trainer.console import say
 from trainer.errors import TrainerError
-from trainer.publish import DRAFT_PREFIX, add_models_dir, check_name, is_name, published_versions
+from trainer.registry import server_config
+from trainer.registry.publish import DRAFT_PREFIX, add_models_dir, check_name, is_name, published_versions
 
 ABANDONED_DRAFT_SECONDS = 24 * 3600.0
 """A draft this old was left by a run that was killed; no export takes a day."""

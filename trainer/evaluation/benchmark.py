@@ -15,11 +15,11 @@ import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
-from trainer.card import Card, InputSpec
 from trainer.console import progress
 from trainer.errors import TrainerError
-from trainer.native import quiet
-from trainer.saved import SavedClassifier
+from trainer.export.saved_classifier import SavedClassifier
+from trainer.export.tf_logging import quiet
+from trainer.model_card import Card, InputSpec
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 SECONDS = 2.0

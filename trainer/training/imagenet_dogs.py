@@ -3,19 +3,19 @@
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from trainer.card import Backbone, Card, InputSpec
 from trainer.config import DEFAULT_BACKBONE
 from trainer.console import say
 from trainer.errors import TrainerError
-from trainer.imagenet_classes import BREEDS, NAMES, OTHERS
-from trainer.precision import add_precision, check_available
-from trainer.publish import add_models_dir, check_writable, new_version
-from trainer.weights import check_weights_file, weights_source
+from trainer.export.precision import add_precision, check_available
+from trainer.model_card import Backbone, Card, InputSpec
+from trainer.network.imagenet_classes import BREEDS, NAMES, OTHERS
+from trainer.network.weights import check_weights_file, weights_source
+from trainer.registry.publish import add_models_dir, check_writable, new_version
 
 if TYPE_CHECKING:
     import keras
 
-    from trainer.backbones import Architecture
+    from trainer.network.backbones import Architecture
 
 THRESHOLD: Final = 0.45
 """Where the breeds' scores sum to less than this, the answer is "unknown".
@@ -32,8 +32,8 @@ def run(args: argparse.Namespace) -> int:
     check_weights_file(args.weights)
 
     # TensorFlow takes seconds to load: only now that there is something to compute.
-    from trainer import backbones
-    from trainer.export import export_model
+    from trainer.export.saved_model import export_model
+    from trainer.network import backbones
 
     check_available(args.precision)
     which = backbones.architecture(args.backbone)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from gateway.images import Target, decode_image
-from trainer.photos import Photo
+from trainer.data.photos import Photo
 
 HASH_BITS_APART = 6
 """Of the 64 bits of a difference hash, how many may differ for two photos to be compared pixel by pixel."""

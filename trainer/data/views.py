@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.images import FitMode, Target, decode_image
-from trainer.card import InputSpec
-from trainer.photos import Photo, content_key
+from trainer.data.photos import Photo, content_key
+from trainer.model_card import InputSpec
 
 VIEWS: Final = ("plain", "flip", "top-left", "top-right flip", "bottom-right", "bottom-left flip", "pad", "squash flip")
 """In the order in which `--views N` takes them.

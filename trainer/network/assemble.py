@@ -8,8 +8,8 @@ from functools import reduce
 import keras
 import numpy as np
 
-from trainer import backbones
 from trainer.config import Config
+from trainer.network import backbones
 
 
 @dataclass(frozen=True)

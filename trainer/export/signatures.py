@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from trainer.card import Card, InputSpec
+from trainer.model_card import Card, InputSpec
 
 Core = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 """images float32 (n, height, width, 3) -> logits (n, outputs), feature map (n, h, w, channels)."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from trainer import efficientnet_lite
-from trainer.downloads import impatient_downloads
 from trainer.errors import TrainerError
-from trainer.weights import IMAGENET, NONE, WeightsUnavailable, check_weights_file
+from trainer.network import efficientnet_lite
+from trainer.network.downloads import impatient_downloads
+from trainer.network.weights import IMAGENET, NONE, WeightsUnavailable, check_weights_file
 
 SIZES = {
     r"inception|xception": 299,

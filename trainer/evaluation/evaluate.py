@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from trainer import report
-from trainer.card import JSON
-from trainer.class_names import match_folders, read_mapping
 from trainer.console import progress, say
+from trainer.data.class_names import match_folders, read_mapping
+from trainer.data.folders import list_classes, list_files
 from trainer.errors import TrainerError
-from trainer.evaluation import Answer, Evaluation, Tally
-from trainer.folders import list_classes, list_files
+from trainer.evaluation import report
+from trainer.evaluation.metrics import Answer, Evaluation, Tally
+from trainer.model_card import JSON
 
 if TYPE_CHECKING:
-    from trainer.saved import SavedClassifier, Signature
+    from trainer.export.saved_classifier import SavedClassifier, Signature
 
 UNREADABLE_SAID = 10
 
@@ -46,7 +46,7 @@ def evaluate(
     Raises:
         TrainerError: The model or the folder cannot be used, or folders match no label.
     """
-    from trainer.saved import SavedClassifier
+    from trainer.export.saved_classifier import SavedClassifier
 
     folders = list_classes(data, split)
     others = list_files(unknown) if unknown else []

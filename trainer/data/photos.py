@@ -10,7 +10,7 @@ import numpy as np
 
 from gateway.images import ImageError, Target, decode_image
 from trainer.console import progress
-from trainer.records import KEY_BYTES, RecordStore
+from trainer.data.record_store import KEY_BYTES, RecordStore
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from trainer import parity, signatures
-from trainer.card import Card
 from trainer.errors import TrainerError
-from trainer.native import quiet
-from trainer.precision import Precision, in_bfloat16
-from trainer.saved import SavedClassifier
-from trainer.warmup import BATCH_SIZES, write_warmup
+from trainer.export import parity, signatures
+from trainer.export.precision import Precision, in_bfloat16
+from trainer.export.saved_classifier import SavedClassifier
+from trainer.export.tf_logging import quiet
+from trainer.export.warmup import BATCH_SIZES, write_warmup
+from trainer.model_card import Card
 
 GRAPH_LIMIT = 1_900_000_000
 """Bytes of weights that may become constants: protobuf refuses a graph file over 2 GiB, which also holds the rest."""

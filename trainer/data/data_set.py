@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainer.duplicates import find_twins
+from trainer.data.duplicates import find_twins
+from trainer.data.folders import SPLITS, Split, label_of, list_data_set
+from trainer.data.photos import Photo, content_key, read_looks
 from trainer.errors import TrainerError
-from trainer.folders import SPLITS, Split, label_of, list_data_set
-from trainer.photos import Photo, content_key, read_looks
 
 FEW_PHOTOS = 10
 """A class with fewer training photos than this is named in the report: its figures mean little."""

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer import calibrate
-from trainer.card import JSON, Card
 from trainer.errors import TrainerError
+from trainer.evaluation import calibrate
+from trainer.model_card import JSON, Card
 
 TOP_K = 5
 WORST_SHOWN = 24

@@ -7,9 +7,9 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from trainer.data.folders import label_of
 from trainer.errors import TrainerError
-from trainer.folders import label_of
-from trainer.imagenet_classes import OTHER_NAMES
+from trainer.network.imagenet_classes import OTHER_NAMES
 
 
 def match_folders(folders: Iterable[str], labels: Sequence[str], mapping: Mapping[str, str]) -> dict[str, int]:

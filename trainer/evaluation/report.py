@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from gateway.images import ImageError, Target, decode_image
-from trainer import calibrate, plots
-from trainer.card import Card
 from trainer.errors import TrainerError
-from trainer.evaluation import ClassResult, Evaluation, Mistake
+from trainer.evaluation import calibrate, plots
+from trainer.evaluation.metrics import ClassResult, Evaluation, Mistake
+from trainer.model_card import Card
 
 HISTORY = Path("assets.extra/history.json")
 """Where a SavedModel of `train` keeps its epochs: per stage a list of figures."""

@@ -9,18 +9,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer import network as networks
-from trainer.augment import Augmentation
-from trainer.card import InputSpec
 from trainer.config import Config
 from trainer.console import say
-from trainer.data import DataSet
-from trainer.features import Extractor
-from trainer.fit import Epoch, Examples, Floats, fit, predict
-from trainer.folders import Split
-from trainer.pixels import cache_pixels, pixel_store
-from trainer.records import RecordStore
-from trainer.views import VIEWS, view_key
+from trainer.data.augment import Augmentation
+from trainer.data.data_set import DataSet
+from trainer.data.folders import Split
+from trainer.data.pixel_cache import cache_pixels, pixel_store
+from trainer.data.record_store import RecordStore
+from trainer.data.views import VIEWS, view_key
+from trainer.model_card import InputSpec
+from trainer.network import assemble as networks
+from trainer.training.bottleneck_features import Extractor
+from trainer.training.fit import Epoch, Examples, Floats, fit, predict
 
 PLAIN = VIEWS[:1]
 

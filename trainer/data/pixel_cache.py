@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.card import InputSpec
 from trainer.console import progress
-from trainer.photos import Photo, content_key
-from trainer.records import RecordStore
-from trainer.views import CORNER_ZOOM, decode_ahead, view_key
+from trainer.data.photos import Photo, content_key
+from trainer.data.record_store import RecordStore
+from trainer.data.views import CORNER_ZOOM, decode_ahead, view_key
+from trainer.model_card import InputSpec
 
 
 def cache_pixels(

@@ -14,20 +14,20 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer import calibrate
 from trainer import config as configuration
-from trainer.acceptance import check_accepted
-from trainer.calibration import Calibration
-from trainer.card import JSON, Backbone, Card, InputSpec
 from trainer.config import Config
 from trainer.console import say
-from trainer.data import DataSet, open_folder
+from trainer.data.data_set import DataSet, open_folder
+from trainer.data.folders import SPLITS, Split
+from trainer.data.photos import Photo
 from trainer.errors import TrainerError
-from trainer.folders import SPLITS, Split
-from trainer.photos import Photo
-from trainer.precision import check_available
-from trainer.publish import check_writable, new_version
-from trainer.weights import check_weights_file, weights_source
+from trainer.evaluation import calibrate
+from trainer.evaluation.calibration import Calibration
+from trainer.export.precision import check_available
+from trainer.model_card import JSON, Backbone, Card, InputSpec
+from trainer.network.weights import check_weights_file, weights_source
+from trainer.registry.publish import check_writable, new_version
+from trainer.training.acceptance import check_accepted
 
 LISTED = 10
 """Of unreadable photos and duplicates, how many are named on the terminal; the run's folder has them all."""
@@ -76,11 +76,11 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     (folder / "config.toml").write_text(config.to_toml(), encoding="utf-8")
 
     # TensorFlow takes seconds to load: only now that there is something to compute.
-    from trainer.evaluate import evaluate, summary
-    from trainer.export import EXTRA, export_model
-    from trainer.network import with_other
-    from trainer.parity import PHOTOS
-    from trainer.stages import Machine, Stages
+    from trainer.evaluation.evaluate import evaluate, summary
+    from trainer.export.parity import PHOTOS
+    from trainer.export.saved_model import EXTRA, export_model
+    from trainer.network.assemble import with_other
+    from trainer.training.stages import Machine, Stages
 
     check_available(config.precision)
     machine = Machine(args.cache_dir, args.workers, args.training_precision)

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.errors import TrainerError
-from trainer.torch_file import Array, read_tensors
-from trainer.weights import WeightsUnavailable
+from trainer.network.torch_file import Array, read_tensors
+from trainer.network.weights import WeightsUnavailable
 
 VERSION: Final = "0.1.0"
 """Of the packages of weights that the mapping below was written for."""

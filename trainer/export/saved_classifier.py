@@ -12,10 +12,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from gateway.images import ImageError, decode_image
-from trainer.card import Card
 from trainer.errors import TrainerError
-from trainer.evaluation import Answer
-from trainer.publish import is_version
+from trainer.evaluation.metrics import Answer
+from trainer.model_card import Card
+from trainer.registry.publish import is_version
 
 BATCH_SIZE = 32
 WORKERS = min(8, 2 * (os.cpu_count() or 1))

@@ -3,9 +3,9 @@
 import math
 from pathlib import Path
 
-from trainer.card import Card
 from trainer.errors import TrainerError
-from trainer.publish import published_versions
+from trainer.model_card import Card
+from trainer.registry.publish import published_versions
 
 STANDARD_ERRORS = 3.0
 """By how many the accuracies of two versions must differ to be no accident: 1 in 700 on one side if they are equal."""

@@ -1,0 +1,1 @@
+"""How good a model is: metrics, calibration, the report and its plots, benchmarks."""

@@ -1,0 +1,1 @@
+"""Keras models: backbones, their weights, the head, and the names of their classes."""

@@ -1,0 +1,1 @@
+"""Published versions: publishing, promoting, and the configuration of the model server."""

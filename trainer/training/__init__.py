@@ -1,0 +1,1 @@
+"""From data and a network to a trained model: bottleneck features, fitting, fine-tuning, the commands that train."""
