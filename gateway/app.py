@@ -31,6 +31,7 @@ from gateway.inference.predictor import Predictor
 from gateway.inference.shadowing import Shadows
 from gateway.inference.traffic_split import TrafficSplit
 from gateway.inference.worker_pools import WorkerPools
+from gateway.memory import trim_when_idle
 from gateway.observability.metrics import Metrics
 from gateway.security.rate_limits import RateLimits
 from gateway.serving.backend import Backend
@@ -80,7 +81,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
         classifier = Classifier(server, resolver, workers.images, settings)
         shadows = Shadows(settings, classifier, admission, metrics)
         shutdown = Shutdown(settings.shutdown_delay_seconds)
-        warming_up = asyncio.create_task(workers.warm_up())
+        tasks = [asyncio.create_task(workers.warm_up()), asyncio.create_task(trim_when_idle(admission))]
         try:
             with shutdown.on_sigterm():
                 yield {
@@ -100,7 +101,9 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
                     "connections": ConnectionOptions(settings.header_timeout_seconds, settings.cors_origins, shutdown),
                 }
         finally:
-            await asyncio.wait([warming_up])
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
             await shadows.close()
             await workers.close()
             if fork_server is None:

@@ -39,6 +39,13 @@ class Admission:
         """Bodies being received now."""
         self.upload_bytes = 0
         """Bytes of bodies held now."""
+        self.received_bytes = 0
+        """Bytes of bodies that were held so far."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is in work or on its way."""
+        return not (self.in_flight or self.uploads or self.upload_bytes)
 
     @contextmanager
     def admit(self, caller: str, images: int) -> Iterator[None]:
@@ -98,6 +105,7 @@ class Admission:
         if self.upload_bytes > held and held + count > self._max_caller_bytes:
             raise Overloaded("The gateway holds as many bytes of your uploads as it can at the moment.")
         self.upload_bytes += count
+        self.received_bytes += count
         self._upload_bytes[caller] += count
 
     def release(self, caller: str, count: int) -> None:

@@ -106,7 +106,7 @@ class WorkerPools:
         slots = settings.image_workers
         self._first = WorkerPool(
             fork_server,
-            Capacity(slots, IMAGE_OVERTIME, SMALL_PATIENCE_SECONDS, kept=slots),
+            Capacity(slots, IMAGE_OVERTIME, SMALL_PATIENCE_SECONDS, kept=1),
             SMALL_LIMITS,
             SMALL_IMAGES,
         )
@@ -120,7 +120,7 @@ class WorkerPools:
         self.tensors = TensorWorkers(rest[1], rest[2])
 
     async def warm_up(self) -> None:
-        """Start the workers that ordinary photos need."""
+        """Start a worker, so that the first photo finds it ready."""
         await self._first.warm_up()
 
     async def close(self) -> None:
