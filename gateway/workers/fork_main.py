@@ -21,7 +21,7 @@ from gateway.workers.limits import Limits
 with suppress(ImportError):
     import pillow_heif  # noqa: F401 - loaded once, for all workers; the decoders import it on first use
 
-FORK, KILL, WAIT = "fork", "kill", "wait"
+FORK, KILL = "fork", "kill"
 
 
 def main(control: socket.socket) -> None:
@@ -45,8 +45,7 @@ def main(control: socket.socket) -> None:
             control.sendall(b"%d\n" % pid)
         elif command["pid"] in children:
             pid = command["pid"]
-            if command["do"] == KILL:
-                os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)  # without effect on one that has ended
             _, status = os.waitpid(pid, 0)
             children.discard(pid)
             control.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))

@@ -44,7 +44,7 @@ READ_LIMIT = 2**20
 
 
 class WorkerEnded(Exception):
-    """A worker process ended in the middle of a job."""
+    """A worker process ended in the middle of a job, or its reply is not one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +296,7 @@ class WorkerPool:
     def _end(self, worker: _Worker) -> None:
         """Kill a worker in the background."""
         worker.writer.close()
-        task = asyncio.create_task(asyncio.to_thread(self._fork_server.end, worker.pid, kill=True))
+        task = asyncio.create_task(asyncio.to_thread(self._fork_server.end, worker.pid))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
@@ -307,7 +307,7 @@ class WorkerPool:
             return Overloaded(f"This {subject} takes long to process, and others are waiting. Send it again later.")
         running.displaced = True  # its end is waited for here
         running.worker.writer.close()
-        status = await asyncio.to_thread(self._fork_server.end, running.worker.pid, kill=False)
+        status = await asyncio.to_thread(self._fork_server.end, running.worker.pid)
         logger.warning("a worker process ended with status %s in the middle of a job", status)
         if status == -signal.SIGXCPU:
             return self._work.killed(f"The {subject} takes more than {self._limits.cpu_seconds} s of CPU time.")
@@ -343,7 +343,7 @@ async def _exchange(worker: _Worker, request: Sequence[bytes | bytearray | memor
         length = header_length(await worker.reader.readexactly(HEADER_LENGTH.size))
         header, sizes = unpack_header(await worker.reader.readexactly(length))
         return Message(header, [await worker.reader.readexactly(size) for size in sizes])
-    except asyncio.IncompleteReadError as error:
+    except (asyncio.IncompleteReadError, ValueError, KeyError) as error:  # the last two: it does not speak as it should
         raise WorkerEnded from error
 
 

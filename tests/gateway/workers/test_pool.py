@@ -252,3 +252,16 @@ def test_a_gateway_that_is_killed_takes_its_workers_along() -> None:
         while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1][:3]:
             assert time.monotonic() < end, f"{pid} lives on"
             time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "reply", [b"\xff\xff\xff\xff", b"\x02\0\0\0{}", b"\x02\0\0\0[]", b'\x1d\0\0\0{"header":{},"sizes":[1e15]}'], ids=str
+)
+async def test_a_worker_that_answers_nonsense_is_replaced(make: Make, reply: bytes) -> None:
+    pool = make()
+    await decode(pool, [photo()])
+    [worker] = pool._idle
+    worker.reader.feed_data(reply)  # what a worker that was taken over might send
+    with pytest.raises(InvalidImage):
+        await decode(pool, [photo()])
+    assert await decode(pool, [photo()])
