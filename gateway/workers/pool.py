@@ -10,8 +10,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from gateway.deadline import Deadline
 from gateway.errors import (
@@ -96,11 +97,13 @@ class _Worker:
         pid: Its process id.
         reader: Replies.
         writer: Jobs.
+        cpu_seconds: CPU time that it had used at the end of its last job.
     """
 
     pid: int
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    cpu_seconds: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -109,21 +112,22 @@ class _Running:
 
     Attributes:
         worker: The worker.
-        cpu_before: CPU seconds that the worker had used then.
+        started: When it began, on the monotonic clock.
         in_overtime: Whether it has given its slot to those that wait.
         timer: Looks at it next.
         displaced: Whether it was killed to make room.
     """
 
     worker: _Worker
-    cpu_before: float = 0.0
+    started: float = field(default_factory=time.monotonic)
     in_overtime: bool = False
     timer: asyncio.TimerHandle | None = None
     displaced: bool = False
 
     def cpu_seconds(self) -> float:
-        """CPU time that the job has used."""
-        return cpu_seconds(self.worker.pid) - self.cpu_before
+        """CPU time that the job has used; where the system does not tell, the time since it began."""
+        used = cpu_seconds(self.worker.pid)
+        return time.monotonic() - self.started if used is None else used - self.worker.cpu_seconds
 
 
 class WorkerPool:
@@ -208,12 +212,12 @@ class WorkerPool:
         self, running: _Running, job: str, arguments: Mapping[str, object], buffers: Sequence[Buffer]
     ) -> Message:
         worker = running.worker
-        running.cpu_before = cpu_seconds(worker.pid)
         self._watch(running)
         survives = False
         try:
             reply = await _exchange(worker, pack({"job": job, "arguments": arguments}, buffers))
-            survives = not reply.header.get("ends")
+            survives = reply.header.get("ends") is False
+            worker.cpu_seconds = cast(float, reply.header.get("cpu_seconds", 0.0))
         except (WorkerEnded, ConnectionError) as error:
             raise await self._cause_of_death(running) from error
         finally:
@@ -347,10 +351,10 @@ async def _exchange(worker: _Worker, request: Sequence[bytes | bytearray | memor
         raise WorkerEnded from error
 
 
-def cpu_seconds(pid: int) -> float:
-    """CPU time that a process has used; where the system does not tell, the time of the monotonic clock."""
+def cpu_seconds(pid: int) -> float | None:
+    """CPU time that a process has used; None where the system does not tell."""
     if not sys.platform.startswith("linux"):
-        return time.monotonic()
+        return None
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rsplit(")", 1)[1].split()
     except (OSError, IndexError):

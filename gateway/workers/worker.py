@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 
@@ -30,7 +31,7 @@ def serve(connection: socket.socket, limits: Limits) -> None:
         header, buffers = _run(request)
         del request
         ends = _peak_bytes() - at_start > RECYCLE_BYTES
-        for piece in pack({**header, "ends": ends}, buffers):
+        for piece in pack({**header, "ends": ends, "cpu_seconds": time.process_time()}, buffers):
             connection.sendall(piece)
         if ends:
             return
