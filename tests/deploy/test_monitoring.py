@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from gateway.settings import Settings
-from tests.colour_server import ColourModel, ColourServer
+from testing.colour_server import ColourModel, ColourServer
+from testing.processes import until
 from tests.conftest import ROOT
 from tests.gateway.conftest import photo, running_gateway
-from tests.gateway.processes import until
 
 MONITORING = ROOT / "deploy" / "monitoring"
 DASHBOARD = json.loads((MONITORING / "grafana/dashboards/breed-gateway.json").read_text())

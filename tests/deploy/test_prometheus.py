@@ -22,10 +22,10 @@ import pytest
 import yaml
 
 from gateway.settings import Settings
-from tests.colour_server import ColourModel, ColourServer
+from testing.colour_server import ColourModel, ColourServer
+from testing.processes import gateway_process, until
 from tests.deploy.test_monitoring import DASHBOARD, MONITORING, RULES
 from tests.gateway.conftest import photo, running_gateway
-from tests.gateway.processes import gateway_process, until
 
 SHOWN = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
 SCRAPE_INTERVAL, RATE_INTERVAL = "250ms", "2s"

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.gateway.conftest import photo
-from tests.gateway.test_inference_clients import client as client
+from tests.gateway.http.routes.test_open_inference_clients import client as client
 
 pytestmark = pytest.mark.clients
 

@@ -19,7 +19,7 @@ from gateway.app import create_app
 from gateway.http.server.protocol import HttpProtocol
 from gateway.settings import Settings
 from gateway.workers.fork_server import ForkServer
-from tests.colour_server import ColourModel, ColourServer
+from testing.colour_server import ColourModel, ColourServer
 
 RGB = {"red": (250, 20, 10), "green": (20, 240, 30), "blue": (10, 30, 250), "grey": (128, 128, 128)}
 

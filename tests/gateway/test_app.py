@@ -14,10 +14,10 @@ import pytest
 
 from gateway import errors
 from gateway.settings import Settings
-from tests.colour_server import ColourServer
+from testing.colour_server import ColourServer
+from testing.processes import gateway_process
 from tests.conftest import ROOT
 from tests.gateway.conftest import photo
-from tests.gateway.processes import gateway_process
 
 Start = Callable[..., httpx.Client]
 

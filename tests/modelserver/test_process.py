@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 from modelserver import flags
-
-from .conftest import Publish, publish_broken
-from .server import DEADLINE_SECONDS, ROOT, Server, request, wait_for
+from testing.modelserver import DEADLINE_SECONDS, ROOT, Server, request, wait_for
+from tests.modelserver.conftest import Publish, publish_broken
 
 Serve = Callable[..., Server]
 

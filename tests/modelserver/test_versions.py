@@ -19,9 +19,8 @@ from modelserver.lifecycle import Lifecycle
 from modelserver.models import Models
 from modelserver.servable import Servable
 from modelserver.server import Follower
-
-from .conftest import Publish, publish_broken
-from .server import DEADLINE_SECONDS, Client, Server, request, wait_for
+from testing.modelserver import DEADLINE_SECONDS, Client, Server, request, wait_for
+from tests.modelserver.conftest import Publish, publish_broken
 
 Serve = Callable[..., Server]
 
