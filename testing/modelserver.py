@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import grpc
@@ -25,51 +20,28 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-ROOT = Path(__file__).parents[1]
-# Long enough for a machine that is busy with other things; a test that passes never waits for it.
-DEADLINE_SECONDS = 120.0
+from testing.polling import DEADLINE_SECONDS
+from testing.processes import LOOPBACK, Process
 
 Array = npt.NDArray[np.generic]
 
 
-def wait_for(what: Callable[[], object], message: str = "it did not happen") -> None:
-    """Polls until ``what`` is true."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not what():
-        assert time.monotonic() < deadline, message
-        time.sleep(0.02)
-
-
-class Server:
-    """``python -m modelserver`` on a free loopback port."""
+class Server(Process):
+    """``python -m modelserver`` on a free port of loopback; `close` ends it."""
 
     def __init__(self, *flags: str, environment: Mapping[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "modelserver", "--host=127.0.0.1", "--port=0", *flags]
-        env = {name: value for name, value in os.environ.items() if not name.startswith("TF_")} | dict(
-            environment or {}
-        )
-        self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=env)
-        self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._folder = tempfile.TemporaryDirectory(prefix="modelserver-")
+        # Its log is tested, and a trainer in this process has changed the level for its own children.
+        levels = {"TF_CPP_MIN_LOG_LEVEL": "2"}
+        arguments = ["modelserver", f"--host={LOOPBACK}", "--port=0", *flags]
+        super().__init__("modelserver", arguments, levels | dict(environment or {}), Path(self._folder.name, "log"))
         self._client: Client | None = None
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line.rstrip("\n"))
-
-    @property
-    def log(self) -> str:
-        return "\n".join(self.lines)
 
     @property
     def address(self) -> str:
         """Where it listens; waits until the port is open."""
-        wait_for(lambda: self._port() or self.process.poll() is not None, "the port did not open")
-        port = self._port()
-        assert port, f"the server ended:\n{self.log}"
-        return f"127.0.0.1:{port}"
+        self.wait_until(self._port)
+        return f"{LOOPBACK}:{self._port()}"
 
     @property
     def client(self) -> Client:
@@ -79,30 +51,20 @@ class Server:
         return self._client
 
     def _port(self) -> str | None:
-        found = re.search(r"listening on 127\.0\.0\.1:(\d+)", self.log)
-        return found.group(1) if found else None
+        listening = re.search(r"listening on 127\.0\.0\.1:(\d+)", self.output)
+        return listening.group(1) if listening else None
 
     def is_open(self) -> bool:
+        """Whether it listens."""
         return self._port() is not None
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Signals it and returns its exit status."""
-        self.process.send_signal(number)
-        return self.wait()
-
-    def wait(self) -> int:
-        status = self.process.wait(DEADLINE_SECONDS)
-        self._reader.join(DEADLINE_SECONDS)
-        return status
-
     def close(self) -> None:
+        """End it and remove its log."""
         if self._client is not None:
             self._client.close()
-        if self.process.poll() is None:
-            self.process.kill()
-        self.wait()
-        assert self.process.stderr is not None
-        self.process.stderr.close()
+        if self.is_running():
+            self.kill()
+        self._folder.cleanup()
 
 
 class Client:

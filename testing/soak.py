@@ -61,7 +61,7 @@ async def soak(stage: Stage, minutes: float, console: Console) -> int:
         group.create_task(versions(stage, end))
         while time.monotonic() < end:
             await asyncio.sleep(SAMPLE_SECONDS)
-            memory.append(stage.gateway.memory_mb())
+            memory.append(stage.gateway_memory_mb())
             statuses += load.statuses()
             wrong += load.wrong()
             worst = max([worst, *(answer.seconds for answer in load.answers)])

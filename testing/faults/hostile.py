@@ -24,7 +24,8 @@ import httpx
 from PIL import Image
 
 from gateway.__main__ import raise_open_files_limit
-from testing.faults.load import BREED, photo
+from testing.faults.load import BREED
+from testing.photos import noisy_photo
 
 MEGABYTE = 2**20
 
@@ -98,7 +99,7 @@ def _status(connection: socket.socket) -> int:
 
 async def hang_ups(url: str, count: int) -> Counter[int]:
     """Callers that are gone, some in the middle of their upload and some right after it."""
-    body = photo("red")
+    body = noisy_photo("red")
     seen: Counter[int] = Counter()
     for start in range(0, count, 20):
         half = ([body[: len(body) // 2]] if number % 2 else [body] for number in range(start, start + 20))
@@ -136,7 +137,7 @@ async def posted(url: str, bodies: Iterable[bytes], at_once: int) -> Counter[int
 def corrupt_files(count: int) -> Iterator[bytes]:
     """Photos cut off, with flipped bits, with their parts mixed, and plain noise; always the same ones."""
     chance = random.Random(7)  # noqa: S311, not for secrets
-    good = [photo("green", size=(200, 150), kind=kind) for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP")]
+    good = [noisy_photo("green", size=(200, 150), encoding=kind) for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP")]
     for number in range(count):
         body = bytearray(good[number % len(good)])
         match number % 4:
@@ -183,7 +184,7 @@ def gif(side: int) -> bytes:
 
 
 def burst(count: int) -> Iterator[bytes]:
-    content = photo("blue", size=(200, 150))
+    content = noisy_photo("blue", size=(200, 150))
     return (content for _ in range(count))
 
 

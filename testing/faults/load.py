@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -11,22 +10,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import httpx
-import numpy as np
-from PIL import Image
 
-COLOURS = {"red": (220, 40, 30), "green": (30, 210, 50), "blue": (40, 30, 220)}
+from testing.photos import noisy_photo
+
+COLOURS = ("red", "green", "blue")
 BREED = "/api/v1/predict_breed"
 LABELLED = "/api/v1/models/labelled/predict?version_label=stable"
 CALLERS = 32
-
-
-def photo(colour: str, seed: int = 0, size: tuple[int, int] = (640, 480), kind: str = "JPEG") -> bytes:
-    """A noisy photo in which one colour prevails."""
-    noise = np.random.default_rng(seed).normal(0, 20, (size[1], size[0], 3))
-    pixels = np.clip(np.asarray(COLOURS[colour]) + noise, 0, 255).astype(np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, kind)
-    return stream.getvalue()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +38,7 @@ class Load:
         self._url = url
         self._path = path
         self._callers = callers
-        self._photos = [(colour, photo(colour, seed)) for seed in range(4) for colour in COLOURS]
+        self._photos = [(colour, noisy_photo(colour, seed)) for seed in range(4) for colour in COLOURS]
         self.answers: list[Answer] = []
 
     @asynccontextmanager
@@ -92,14 +82,3 @@ class Load:
 
     def wrong(self) -> int:
         return sum(answer.status == 200 and not answer.right for answer in self.answers)
-
-
-async def until(holds: object, seconds: float) -> bool:
-    """Wait for a condition, at most so long; says whether it came to hold."""
-    assert callable(holds)
-    end = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > end:
-            return False
-        await asyncio.sleep(0.02)
-    return True

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from testing.faults.hostile import apart
-from testing.faults.load import BREED, LABELLED, Load, until
+from testing.faults.load import BREED, LABELLED, Load
 from testing.faults.stage import Stage
+from testing.polling import until_async
 
 
 @dataclass
@@ -51,27 +52,27 @@ class Scene:
             latest = [answer.version for answer in self.load.answers[-64:] if answer.status == 200]
             return len(latest) > 32 and set(latest) == {number}
 
-        assert await until(holds, 60), f"version {number} was not used"
+        await until_async(holds, f"version {number} answers alone")
 
 
 async def killed(scene: Scene) -> None:
     server = scene.stage.servers[0]
-    await scene.aside(server.send, signal.SIGKILL)
+    await scene.aside(server.kill)
     await asyncio.sleep(2)
-    await scene.aside(server.start)
+    await scene.aside(scene.stage.restart, server)
 
 
 async def restarted(scene: Scene) -> None:
     server = scene.stage.servers[1]
-    await scene.aside(server.send, signal.SIGTERM)
-    await scene.aside(server.start)
+    await scene.aside(server.stop)
+    await scene.aside(scene.stage.restart, server)
 
 
 async def both_down(scene: Scene) -> None:
     for server in scene.stage.servers:
-        server.send(signal.SIGKILL)
+        server.kill()
     await asyncio.sleep(1)
-    await asyncio.gather(*(scene.aside(server.start) for server in scene.stage.servers))
+    await scene.aside(scene.stage.restart, *scene.stage.servers)
 
 
 async def stalled(scene: Scene) -> None:
@@ -164,15 +165,15 @@ async def play(row: Row, stage: Stage) -> Outcome:
     """Let one fault happen under load; bounded by the bounds of its parts."""
     load = Load(stage.url, row.path)
     async with load.running():
-        assert await until(lambda: load.statuses()[200] > 600, 60), f"no answers: {load.statuses()}"
-        before = stage.gateway.memory_mb()
+        await until_async(lambda: load.statuses()[200] > 600, "600 photos are answered")
+        before = stage.gateway_memory_mb()
         quiet = [answer.seconds for answer in load.answers[len(load.answers) // 2 :]]
         scene, peak = Scene(stage, load), before
 
         async def watch() -> None:
             nonlocal peak
             while True:
-                peak = max(peak, stage.gateway.memory_mb())
+                peak = max(peak, stage.gateway_memory_mb())
                 await asyncio.sleep(0.2)
 
         watching = asyncio.create_task(watch())
@@ -184,10 +185,13 @@ async def play(row: Row, stage: Stage) -> Outcome:
             late = [answer.status for answer in load.since(time.monotonic() - 2)]
             return len(late) > 50 and set(late) == {200}
 
-        back = await until(recovered, 30)
+        faults = []
+        try:
+            await until_async(recovered, "every answer is 200 again", 30)
+        except TimeoutError as error:
+            faults.append(str(error))
         watching.cancel()
     failures = [answer.at for answer in load.since(scene.healed) if answer.status != 200]
-    faults = [] if back else ["no recovery"]
     faults += [f"honest callers saw {status}" for status in load.statuses() if status not in row.honest]
     faults += [f"others saw {status}" for status in scene.others if status not in row.others]
     faults += [f"{load.wrong()} wrong answers"] if load.wrong() else []
@@ -197,7 +201,7 @@ async def play(row: Row, stage: Stage) -> Outcome:
         others=scene.others,
         worst_seconds=max(answer.seconds for answer in load.answers),
         medians=(sorted(quiet)[len(quiet) // 2], sorted(during)[len(during) // 2]),
-        memory_mb=(before, peak, stage.gateway.memory_mb()),
+        memory_mb=(before, peak, stage.gateway_memory_mb()),
         recovery_seconds=max(failures, default=scene.healed) - scene.healed,
         faults=tuple(faults),
     )

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-import psutil
-
-ROOT = Path(__file__).parents[2]
+from testing import ROOT
+from testing.processes import LOOPBACK, Process, accepts, free_port
 
 VERSIONS = {1: (("red", "green", "blue"), 16), 2: (("blue", "red", "green"), 24), 3: (("green", "blue", "red"), 16)}
 """Labels, and pixels a side, of each version: an answer with the labels of another version is a wrong answer."""
@@ -27,61 +23,6 @@ CONFIG = """model_config_list {{
     model_version_policy {{ all {{}} }} version_labels {{ key: "stable" value: {stable} }} }}
 }}
 """
-
-START_SECONDS = 120.0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
-def wait_until(holds: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > end:
-            raise TimeoutError(what)
-        time.sleep(0.02)
-
-
-class Process:
-    """A program that can be killed, stopped for a while, and started again."""
-
-    def __init__(self, command: list[str], environment: dict[str, str], port: int, log: Path) -> None:
-        self.port = port
-        self._command = command
-        self._environment = {**os.environ, **environment}
-        self._log = log
-        self._running: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it and wait until its port is open."""
-        with self._log.open("ab") as log:
-            self._running = subprocess.Popen(self._command, cwd=ROOT, env=self._environment, stderr=log, stdout=log)
-        wait_until(self._is_open, f"{self._command[2]} did not start: see {self._log}")
-
-    def send(self, number: signal.Signals) -> None:
-        assert self._running is not None
-        self._running.send_signal(number)
-        if number in (signal.SIGKILL, signal.SIGTERM):
-            self._running.wait(60)
-
-    def stop(self) -> None:
-        if self._running is not None and self._running.poll() is None:
-            self._running.kill()
-            self._running.wait()
-
-    def memory_mb(self) -> float:
-        """Resident memory."""
-        assert self._running is not None
-        return float(psutil.Process(self._running.pid).memory_info().rss) / 2**20
-
-    def _is_open(self) -> bool:
-        assert self._running is not None
-        if self._running.poll() is not None:
-            raise ChildProcessError(f"{self._command[2]} ended with {self._running.returncode}: see {self._log}")
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 class Stage:
@@ -95,13 +36,11 @@ class Stage:
     def __init__(self, folder: Path, **settings: object) -> None:
         self.folder = folder
         self._config = folder / "models.config"
-        self.servers = [self._model_server(number) for number in range(2)]
-        target = ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
-        port = free_port()
-        values = {"port": port, "serving_target": target, "default_model": "colours", "log_level": "error", **settings}
-        environment = {f"GATEWAY_{name.upper()}": str(value) for name, value in values.items()}
-        self.gateway = Process([sys.executable, "-m", "gateway"], environment, port, folder / "gateway.log")
-        self.url = f"http://127.0.0.1:{port}"
+        self._settings = settings
+        self._gateway_port = free_port()
+        self.url = f"http://{LOOPBACK}:{self._gateway_port}"
+        self._ports = [free_port() for _ in range(2)]
+        self.servers: list[Process] = []
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Stage]:
@@ -112,14 +51,31 @@ class Stage:
         for version in (1, 2):
             self.publish(version, "labelled")
         self.move_label(1)
-        try:
-            for process in (*self.servers, self.gateway):
-                process.start()
-            wait_until(self.is_ready, "the gateway is not ready")
+        with contextlib.ExitStack() as running:
+            for number, port in enumerate(self._ports):
+                server = self._model_server(number, port)
+                running.callback(server.kill)
+                self.servers.append(server)
+            self.wait_for_servers()
+            self.gateway = self._gateway(",".join(f"{LOOPBACK}:{port}" for port in self._ports))
+            running.callback(self.gateway.stop)
+            self.gateway.wait_until(self.is_ready)
             yield self
-        finally:
-            for process in (self.gateway, *self.servers):
-                process.stop()
+
+    def restart(self, *servers: Process) -> None:
+        """Start model servers that have ended again, and wait until they listen."""
+        for server in servers:
+            server.start()
+        self.wait_for_servers()
+
+    def wait_for_servers(self) -> None:
+        """Wait until every model server listens."""
+        for server, port in zip(self.servers, self._ports, strict=True):
+            server.wait_until(partial(accepts, f"{LOOPBACK}:{port}"))
+
+    def gateway_memory_mb(self) -> float:
+        """Memory of the gateway and its workers, in MB; pages that they share count once."""
+        return self.gateway.tree.memory_bytes() / 2**20
 
     def is_ready(self) -> bool:
         try:
@@ -151,10 +107,9 @@ class Stage:
         hidden.write_text(CONFIG.format(folder=self.folder, stable=version))
         hidden.rename(self._config)
 
-    def _model_server(self, number: int) -> Process:
-        port = free_port()
+    def _model_server(self, number: int, port: int) -> Process:
         flags = [
-            "--host=127.0.0.1",
+            f"--host={LOOPBACK}",
             f"--port={port}",
             f"--model_config_file={self._config}",
             "--model_config_file_poll_wait_seconds=0.2",
@@ -165,5 +120,11 @@ class Stage:
             "--max_num_load_retries=1",
             "--load_retry_interval_micros=100000",
         ]
-        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"}
-        return Process([sys.executable, "-m", "modelserver", *flags], quiet, port, self.folder / f"server{number}.log")
+        log = self.folder / f"server{number}.log"
+        return Process(f"model server {number}", ["modelserver", *flags], {"TF_CPP_MIN_LOG_LEVEL": "3"}, log)
+
+    def _gateway(self, target: str) -> Process:
+        values = {"port": self._gateway_port, "serving_target": target, "default_model": "colours"}
+        values |= {"log_level": "error", **self._settings}
+        environment = {f"GATEWAY_{name.upper()}": str(value) for name, value in values.items()}
+        return Process("gateway", ["gateway"], environment, self.folder / "gateway.log")

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from testing.chromium import Browser, Page, installed, mistakes, prefers, running_browser, screen
-from tests.gateway.conftest import gateway, model_server, photo, start
+from testing.photos import photo
+from tests.gateway.conftest import gateway, model_server, start
 
 __all__ = ["gateway", "model_server", "start"]
 

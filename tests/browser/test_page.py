@@ -29,7 +29,7 @@ from gateway.pb.serving_pb2 import DataType
 from gateway.settings import Settings
 from testing.chromium import Browser, Page, eventually, screen
 from testing.colour_server import ColourModel, ColourServer, ForeignModel, colour_scores
-from tests.gateway.conftest import running_gateway
+from testing.gateway import running_gateway
 
 Files = Callable[..., list[Path]]
 Visit = Callable[[httpx.Client], Page]

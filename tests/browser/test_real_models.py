@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from testing import ROOT
 from testing.chromium import Browser, Page, eventually, mistakes, screen
-from tests.conftest import ROOT
-from tests.gateway.conftest import photo
+from testing.photos import photo
 
 STARTED_SECONDS = 180.0
 PHOTOS_OF_A_BREED = 2

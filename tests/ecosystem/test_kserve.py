@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import ROOT
-from tests.gateway.conftest import photo
+from testing import ROOT
+from testing.photos import photo
 from tests.gateway.http.routes.test_open_inference_clients import client as client
 
 pytestmark = pytest.mark.clients

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from testing.colour_server import ColourServer
-from tests.gateway.conftest import photo
+from testing.photos import photo
 
 Start = Callable[..., httpx.Client]
 BREED = "/api/v1/predict_breed"

@@ -10,7 +10,8 @@ import pytest
 
 from testing.colour_server import ColourModel, ColourServer
 from testing.faults.hostile import corrupt_files, hang_ups, png, posted, slow_uploads
-from testing.faults.load import Load, until
+from testing.faults.load import Load
+from testing.polling import until_async
 
 Start = Callable[..., httpx.Client]
 
@@ -23,7 +24,7 @@ async def test_honest_callers_notice_nothing_of_the_others(
     url = str(client.base_url)
     load = Load(url, callers=4)
     async with load.running():
-        assert await until(lambda: load.statuses()[200] > 10, 30)
+        await until_async(lambda: load.statuses()[200] > 10)
         model_server.models["colours"] = {2: ColourModel(("blue", "red", "green"), 12, 12)}
         corrupt, gone, small, slow = await asyncio.gather(
             posted(url, corrupt_files(80), 4),
@@ -32,7 +33,7 @@ async def test_honest_callers_notice_nothing_of_the_others(
             slow_uploads(url, 30),
         )
         seen = len(load.answers)
-        assert await until(lambda: len(load.answers) > seen + 10, 30)
+        await until_async(lambda: len(load.answers) > seen + 10)
     assert set(load.statuses()) == {200}
     assert load.wrong() == 0
     assert {answer.version for answer in load.answers} == {1, 2}

@@ -12,10 +12,11 @@ import httpx
 import psutil
 import pytest
 
+from testing import ROOT
 from testing.colour_server import ColourServer
-from testing.processes import gateway_process, reachable, until
-from tests.conftest import ROOT
-from tests.gateway.conftest import photo
+from testing.gateway import gateway_process, is_live
+from testing.photos import photo
+from testing.polling import until
 
 BREED = "/api/v1/predict_breed"
 
@@ -44,11 +45,11 @@ def test_sigterm_turns_readiness_off_lets_requests_finish_and_exits_0(model_serv
         caller = threading.Thread(target=lambda: answers.append(client.post(BREED, content=photo("blue"))))
         caller.start()
         until(lambda: bool(model_server.waiting))
-        running.send_signal(signal.SIGTERM)
+        running.send(signal.SIGTERM)
         until(lambda: is_stopping(client))
         assert client.get("/healthz").status_code == 200
-        until(lambda: not reachable(client))
-        assert running.poll() is None
+        until(lambda: not is_live(client))
+        assert running.is_running()
         model_server.stalled.clear()
         caller.join(10)
         assert answers[0].json()["breed"] == "blue"
@@ -66,13 +67,13 @@ def test_a_request_that_does_not_finish_holds_up_the_end_for_a_bounded_time(mode
         with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as caller:
             caller.sendall(f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
             until(lambda: bool(model_server.waiting))
-            running.send_signal(signal.SIGTERM)
+            running.send(signal.SIGTERM)
             assert running.wait(8) == 0
 
 
 def test_ctrl_c_ends_it_with_status_0(model_server: ColourServer) -> None:
     with gateway_process(model_server.address) as (_, running):
-        running.send_signal(signal.SIGINT)
+        running.send(signal.SIGINT)
         assert running.wait(10) == 0
 
 

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from gateway.deadline import Deadline
 from gateway.serving.channel import ModelServerChannel
 from gateway.settings import Settings
-from testing.processes import until
-from tests.gateway.conftest import running_gateway
+from testing.gateway import running_gateway
+from testing.polling import until
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_rest_port_is_named_as_such_by_readyz() -> None:
         try:
             settings = Settings(serving_target=f"127.0.0.1:{rest.server_port}", default_model="colours")
             with running_gateway(settings) as gateway:
-                until(lambda: "8501" in gateway.get("/readyz").json().get("detail", ""), 20)
+                until(lambda: "8501" in gateway.get("/readyz").json().get("detail", ""))
         finally:
             rest.shutdown()
             thread.join()

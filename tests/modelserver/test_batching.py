@@ -15,8 +15,8 @@ from tensorflow_serving.apis import predict_pb2
 from modelserver.batching import Scheduler
 from modelserver.config import Batching
 from modelserver.errors import ServingError
-from testing.modelserver import DEADLINE_SECONDS, Array, Server, request
-
+from testing.modelserver import Array, Server, request
+from testing.polling import DEADLINE_SECONDS
 from tests.modelserver.test_requests import jpeg
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.gateway.conftest import photo
+from testing.photos import photo
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 120.0

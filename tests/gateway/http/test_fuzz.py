@@ -17,7 +17,8 @@ from gateway.app import create_app
 from gateway.http.parameters import MIN_TIMEOUT_SECONDS
 from gateway.settings import Settings
 from testing.colour_server import ColourModel, ColourServer
-from tests.gateway.conftest import photo, running_gateway
+from testing.gateway import running_gateway
+from testing.photos import photo
 
 BREED = "/api/v1/predict_breed"
 CODES = {400, 413, 415, 422}

@@ -12,7 +12,7 @@ from starlette.types import Message
 
 from gateway.errors import BadRequest
 from gateway.http.multipart import Upload, read_upload
-from tests.gateway.conftest import photo
+from testing.photos import photo
 
 Start = Callable[..., httpx.Client]
 BREED = "/api/v1/predict_breed"

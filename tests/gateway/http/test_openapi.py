@@ -17,8 +17,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import gateway as package
 from scripts.openapi import OPENAPI, described
-from tests.conftest import ROOT
-from tests.gateway.conftest import photo
+from testing import ROOT
+from testing.photos import photo
 
 
 def test_the_committed_description_is_current() -> None:

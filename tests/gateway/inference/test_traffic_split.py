@@ -17,8 +17,9 @@ from gateway.inference.traffic_split import draw, point
 from gateway.pb import serving_pb2 as pb
 from gateway.settings import Settings
 from testing.colour_server import ColourModel, ColourServer
-from testing.processes import until
-from tests.gateway.conftest import photo, running_gateway
+from testing.gateway import running_gateway
+from testing.photos import photo
+from testing.polling import until
 from tests.gateway.observability.test_metrics import scraped, total
 
 Start = Callable[..., httpx.Client]

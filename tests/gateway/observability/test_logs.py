@@ -9,15 +9,15 @@ import pytest
 from gateway.observability.logs import ConsoleFormatter, JsonFormatter
 from gateway.observability.request_id import request_id
 from testing.colour_server import ColourServer
-from testing.processes import gateway_process
-from tests.gateway.conftest import photo
+from testing.gateway import gateway_process
+from testing.photos import photo
 
 
 def test_a_request_is_followed_by_its_id_from_the_access_log_to_the_model_server(
     model_server: ColourServer, tmp_path: Path
 ) -> None:
     path = tmp_path / "log"
-    with path.open("wb") as file, gateway_process(model_server.address, file, LOG_FORMAT="json") as (client, _):
+    with gateway_process(model_server.address, path, LOG_FORMAT="json") as (client, _):
         secret = {"authorization": "Bearer s3cret", "x-request-id": "trace-me-1"}
         assert client.post("/api/v1/predict_breed?top_k=2", content=photo(), headers=secret).status_code == 200
         client.get("/" + "%0A" * 2_500, headers={"x-request-id": "long"})

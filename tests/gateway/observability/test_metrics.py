@@ -13,8 +13,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from testing.colour_server import ColourModel, ColourServer
-from testing.processes import gateway_process, reachable, until
-from tests.gateway.conftest import photo
+from testing.gateway import gateway_process, is_live
+from testing.photos import photo
+from testing.polling import until
 
 Start = Callable[..., httpx.Client]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -148,7 +149,7 @@ def test_any_of_several_workers_answers_for_all_even_for_one_that_died(model_ser
                 os.kill(worker, signal.SIGKILL)
             assert [one.result() for one in lost] == [0] * 4
             model_server.stalled.clear()
-        until(lambda: reachable(client))
+        until(lambda: is_live(client))
         assert answered() == 40
         # One that is killed is counted until its parent has noticed.
         until(lambda: total(scraped(client), "gateway_images_in_flight") == 0)

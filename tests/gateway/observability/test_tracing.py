@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
-from testing.processes import until
-from tests.conftest import ROOT
-from tests.gateway.conftest import photo
+from testing import ROOT
+from testing.photos import photo
+from testing.polling import until
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the extra `tracing`")
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest

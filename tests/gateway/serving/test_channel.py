@@ -17,9 +17,9 @@ from pydantic import ValidationError
 
 from gateway.settings import Settings
 from testing.colour_server import ColourModel, ColourServer
-from testing.processes import until
+from testing.photos import photo
+from testing.polling import until
 from testing.relay import Relay
-from tests.gateway.conftest import photo
 
 Start = Callable[..., httpx.Client]
 BREED = "/api/v1/predict_breed"
@@ -92,10 +92,10 @@ def test_a_server_that_takes_its_time_is_pinged_and_left_alone(
         before = model_server.calls
         model_server.stalled.set()
         answer = pool.submit(gateway.post, BREED, content=photo())
-        until(lambda: model_server.waiting == 1, 5)
+        until(lambda: model_server.waiting == 1)
         silent = time.monotonic() + 0.25  # gRPC's own measurements of the connection are over by then
-        until(lambda: any(at > silent for at in relay.pinged), 5)
-        until(lambda: time.monotonic() > relay.pinged[-1] + 0.6, 5)  # the answer to the ping was due after 0.3
+        until(lambda: any(at > silent for at in relay.pinged))
+        until(lambda: time.monotonic() > relay.pinged[-1] + 0.6)  # the answer to the ping was due after 0.3
         model_server.stalled.clear()
         assert answer.result().status_code == 200
     assert model_server.calls == before + 1 + 2  # and the two of a look-up: what was known is older than a second

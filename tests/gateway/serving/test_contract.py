@@ -20,7 +20,8 @@ from gateway.serving.resolver import ContractResolver
 from gateway.settings import ModelOptions, Settings
 from gateway.tensors.wire import Wire, shape_of
 from testing.colour_server import signature
-from tests.gateway.conftest import FORK_SERVER, photo
+from testing.gateway import FORK_SERVER
+from testing.photos import photo
 
 CARD = b'{"labels": ["a", "b"], "input": {"height": 8, "width": 6}}'
 FILES = [photo(encoding=kind, size=size) for kind in ("PNG", "JPEG") for size in ((40, 30), (1, 300), (7, 7))]

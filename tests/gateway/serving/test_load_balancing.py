@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from testing.colour_server import ColourModel, ColourServer
-from testing.processes import until
-from tests.gateway.conftest import photo
+from testing.photos import photo
+from testing.polling import until
 
 Start = Callable[..., httpx.Client]
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")

@@ -16,8 +16,8 @@ from gateway.serving.channel import ModelServerChannel
 from gateway.serving.grpc_backend import GrpcBackend
 from gateway.serving.resolver import RELOAD_SECONDS, SWITCH_ATTEMPTS, ContractResolver, ServedVersion
 from testing.colour_server import ColourModel, ColourServer
-from testing.processes import until
-from tests.gateway.conftest import photo
+from testing.photos import photo
+from testing.polling import until
 
 NEWEST = Selector()
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+from testing import ROOT
 from trainer.data.class_names import match_folders
 from trainer.export.saved_classifier import SavedClassifier
 from trainer.network import backbones

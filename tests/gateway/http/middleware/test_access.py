@@ -26,8 +26,9 @@ from gateway.observability.metrics import Metrics
 from gateway.security.api_keys import ApiKeys
 from gateway.security.rate_limits import RateLimits, caller_of
 from gateway.settings import Settings
-from tests.conftest import ROOT
-from tests.gateway.conftest import photo, running_gateway
+from testing import ROOT
+from testing.gateway import running_gateway
+from testing.photos import photo
 
 Start = Callable[..., httpx.Client]
 BREED = "/api/v1/predict_breed"

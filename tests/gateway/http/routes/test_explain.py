@@ -12,7 +12,7 @@ from PIL import Image
 from gateway.images import Target
 from gateway.inference.explainer import covered
 from testing.colour_server import ColourModel, ColourServer, ForeignModel, colour_scores
-from tests.gateway.conftest import photo
+from testing.photos import photo
 
 Start = Callable[..., httpx.Client]
 

@@ -13,8 +13,8 @@ import pytest
 
 from gateway.pb.serving_pb2 import DataType
 from testing.colour_server import COLOURS, ColourModel, ColourServer, ForeignModel, colour_scores
-from testing.processes import until
-from tests.gateway.conftest import photo
+from testing.photos import photo
+from testing.polling import until
 
 Start = Callable[..., httpx.Client]
 FLOAT, UINT8, STRING = DataType.DT_FLOAT, DataType.DT_UINT8, DataType.DT_STRING

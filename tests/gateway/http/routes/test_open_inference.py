@@ -12,8 +12,9 @@ import pytest
 from gateway.pb.serving_pb2 import DataType
 from gateway.settings import Settings
 from testing.colour_server import ColourModel, ColourServer, ForeignModel, Model
-from testing.processes import until
-from tests.gateway.conftest import photo, running_gateway
+from testing.gateway import running_gateway
+from testing.photos import photo
+from testing.polling import until
 from tests.gateway.http.routes.test_tensorflow_serving import Arithmetic
 
 Start = Callable[..., httpx.Client]

@@ -13,7 +13,8 @@ from tritonclient.utils import InferenceServerException
 from gateway.pb.serving_pb2 import DataType
 from gateway.settings import Settings
 from testing.colour_server import COLOURS, ColourModel, ColourServer, ForeignModel
-from tests.gateway.conftest import photo, running_gateway
+from testing.gateway import running_gateway
+from testing.photos import photo
 
 
 def doubled(values: np.ndarray) -> np.ndarray:

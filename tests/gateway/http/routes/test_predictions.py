@@ -12,7 +12,7 @@ import pytest
 from gateway.inference.classifier import RANKED_AT_ONCE
 from gateway.pb import serving_pb2 as pb
 from testing.colour_server import COLOURS, ColourModel, ColourServer, ForeignModel, colour_scores
-from tests.gateway.conftest import photo
+from testing.photos import photo
 
 Start = Callable[..., httpx.Client]
 

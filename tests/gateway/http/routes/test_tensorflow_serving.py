@@ -16,7 +16,8 @@ from gateway.pb.serving_pb2 import DataType
 from gateway.settings import Settings
 from gateway.tensors.wire import array_of, number_tensor, string_tensor
 from testing.colour_server import ColourModel, ColourServer, ForeignModel, colour_scores, signature
-from tests.gateway.conftest import photo, running_gateway
+from testing.gateway import running_gateway
+from testing.photos import photo
 
 Start = Callable[..., httpx.Client]
 FLOAT, INT32, INT64, UINT8 = DataType.DT_FLOAT, DataType.DT_INT32, DataType.DT_INT64, DataType.DT_UINT8

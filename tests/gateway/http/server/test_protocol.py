@@ -34,9 +34,10 @@ from uvicorn.protocols.http import flow_control, httptools_impl
 
 from gateway.http.server.protocol import HttpProtocol
 from gateway.settings import Settings
+from testing import ROOT
 from testing.colour_server import ColourServer
-from tests.conftest import ROOT
-from tests.gateway.conftest import photo, running_gateway
+from testing.gateway import running_gateway
+from testing.photos import photo
 
 Start = Callable[..., httpx.Client]
 BREED = "/api/v1/predict_breed"
