@@ -18,9 +18,9 @@ from bench import batches, decoding, profile, report, targets
 from bench.agreement import Disagreement
 from bench.compare import CLOSED, compare
 from bench.photos import draw_photos, read_photos
-from bench.processes import ROOT
 from bench.systems import Peer, check_agreement, newest_version, started, systems
 from gateway.settings import MODEL_NAME
+from testing import ROOT
 
 RESULTS = ROOT / "bench" / "results"
 NAME = "bench"

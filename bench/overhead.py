@@ -20,11 +20,12 @@ from rich.table import Table
 from bench.clients import ReadyTensors, request_for
 from bench.compare import Spread
 from bench.load import closed_loop
-from bench.processes import LOOPBACK, ROOT, Server, free_port
 from bench.systems import available, input_size, modelserver_arguments, newest_version
 from modelserver.config import parse_batching
 from modelserver.light import skip_public_api
 from modelserver.quiet import stderr_held_back
+from testing import ROOT
+from testing.processes import LOOPBACK, Process, free_port
 
 REQUESTS = 16
 
@@ -78,7 +79,7 @@ def _measure(console: Console, model: Path, rounds: int, seconds: float) -> None
     found: dict[int, list[tuple[float, float]]] = {callers: [] for callers, _, _ in loads}
     direct = {rows: Direct(model, rows) for _, _, rows in loads}
     with tempfile.TemporaryDirectory() as folder:
-        server = Server("modelserver", modelserver_arguments(model, name, port), {}, Path(folder) / "log")
+        server = Process("modelserver", modelserver_arguments(model, name, port), {}, Path(folder) / "log")
         try:
             started = server.wait_until(partial(available, address, name))
             for _ in range(rounds):

@@ -15,9 +15,10 @@ import grpc
 from bench import agreement
 from bench.clients import DecodeThenSend, HttpCaller, ReadyTensors, form_request, request_for, scores_of
 from bench.load import Caller
-from bench.processes import LOOPBACK, ROOT, Server, Tree, free_port
 from gateway.images import Target, decode_image
 from gateway.pb.serving_pb2 import ModelStatusRequest, ModelStatusResponse, ModelVersionStatus
+from testing import ROOT
+from testing.processes import LOOPBACK, Process, Tree, free_port
 
 GATEWAY_PATH = "/api/v1/predict_breed"
 PEER_PATH = "/predict"
@@ -54,11 +55,11 @@ class Started:
 
     target: str
     server: Tree | None
-    gateway: Server
+    gateway: Process
     gateway_port: int
     labels: list[str]
     size: Target
-    peers: list[tuple[str, Server, int]] = field(default_factory=list)
+    peers: list[tuple[str, Process, int]] = field(default_factory=list)
     start_seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -93,12 +94,12 @@ def started(
             assert base_path is not None
             port = free_port()
             address = target = f"{LOOPBACK}:{port}"
-            server = Server("modelserver", modelserver_arguments(base_path, model, port), {}, logs / "modelserver.log")
+            server = Process("modelserver", modelserver_arguments(base_path, model, port), {}, logs / "modelserver.log")
             running.callback(server.stop)
             seconds["modelserver"] = server.wait_until(lambda: available(address, model))
             tree = server.tree
         gateway_port = free_port()
-        front = Server("gateway", gateway, gateway_environment(target, model, gateway_port), logs / "gateway.log")
+        front = Process("gateway", gateway, gateway_environment(target, model, gateway_port), logs / "gateway.log")
         running.callback(front.stop)
         seconds["gateway"] = front.wait_until(lambda: answers(gateway_port, GATEWAY_PATH, photo))
         found = Started(target, tree, front, gateway_port, *describe(gateway_port, model), start_seconds=seconds)
@@ -107,7 +108,7 @@ def started(
             port = free_port()
             card = newest_version(base_path) / "assets.extra" / "card.json"
             arguments = ["bench.peer", str(peer.saved_model.resolve()), str(card.resolve()), "--port", str(port)]
-            inside = Server(peer.name, arguments, {}, logs / f"peer-{number}.log")
+            inside = Process(peer.name, arguments, {}, logs / f"peer-{number}.log")
             running.callback(inside.stop)
             seconds[peer.name] = inside.wait_until(partial(answers, port, PEER_PATH, photo))
             found.peers.append((peer.name, inside, port))

@@ -9,7 +9,7 @@ from typing import Literal
 
 import pytest
 
-from tests.browser.chromium import Page, eventually, prefers, screen
+from testing.chromium import Page, eventually, prefers, screen
 
 Files = Callable[..., list[Path]]
 

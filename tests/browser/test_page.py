@@ -27,9 +27,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.app import create_app
 from gateway.pb.serving_pb2 import DataType
 from gateway.settings import Settings
-from tests.browser.chromium import Browser, Page, eventually, screen
-from tests.colour_server import ColourModel, ColourServer, ForeignModel, colour_scores
-from tests.gateway.conftest import running_gateway
+from testing.chromium import Browser, Page, eventually, screen
+from testing.colour_server import ColourModel, ColourServer, ForeignModel, colour_scores
+from testing.gateway import running_gateway
 
 Files = Callable[..., list[Path]]
 Visit = Callable[[httpx.Client], Page]

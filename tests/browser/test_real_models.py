@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.chromium import Browser, Page, eventually, mistakes, screen
-from tests.conftest import ROOT
-from tests.gateway.conftest import photo
+from testing import ROOT
+from testing.chromium import Browser, Page, eventually, mistakes, screen
+from testing.photos import photo
 
 STARTED_SECONDS = 180.0
 PHOTOS_OF_A_BREED = 2
@@ -52,7 +52,7 @@ def served(tmp_path: Path) -> Iterator[ServedVersion]:
     if testdata.is_dir():
         truth = dict(photos(testdata / "dogs_natural"))
     else:
-        command = [sys.executable, "-m", "tests.colour_model", str(tmp_path / "models")]
+        command = [sys.executable, "-m", "testing.colour_model", str(tmp_path / "models")]
         subprocess.run(command, cwd=ROOT, check=True, timeout=STARTED_SECONDS)
         truth = {tmp_path / f"{colour}.png": colour for colour in ("red", "green", "blue")}
         for path, colour in truth.items():

@@ -22,10 +22,11 @@ import pytest
 import yaml
 
 from gateway.settings import Settings
-from tests.colour_server import ColourModel, ColourServer
+from testing.colour_server import ColourModel, ColourServer
+from testing.gateway import gateway_process, running_gateway
+from testing.photos import photo
+from testing.polling import until
 from tests.deploy.test_monitoring import DASHBOARD, MONITORING, RULES
-from tests.gateway.conftest import photo, running_gateway
-from tests.gateway.processes import gateway_process, until
 
 SHOWN = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
 SCRAPE_INTERVAL, RATE_INTERVAL = "250ms", "2s"
@@ -175,7 +176,7 @@ def value(prometheus: httpx.Client, query: str) -> float:
 def test_a_query_of_the_dashboard_gives_numbers(query: str, prometheus: httpx.Client) -> None:
     asked = query.replace("$__rate_interval", RATE_INTERVAL)
     assert "$" not in asked
-    until(lambda: math.isfinite(value(prometheus, asked)), 20)
+    until(lambda: math.isfinite(value(prometheus, asked)))
 
 
 def test_every_rule_is_evaluated_and_a_failing_model_server_is_noticed(prometheus: httpx.Client) -> None:

@@ -20,9 +20,9 @@ from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
 
 from gateway.settings import Settings
-from tests.conftest import ROOT
-from tests.gateway.conftest import running_gateway
-from tests.gateway.processes import until
+from testing import ROOT
+from testing.gateway import running_gateway
+from testing.polling import until
 
 EXPORT = """
 import sys

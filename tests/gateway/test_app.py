@@ -14,10 +14,10 @@ import pytest
 
 from gateway import errors
 from gateway.settings import Settings
-from tests.colour_server import ColourServer
-from tests.conftest import ROOT
-from tests.gateway.conftest import photo
-from tests.gateway.processes import gateway_process
+from testing import ROOT
+from testing.colour_server import ColourServer
+from testing.gateway import gateway_process
+from testing.photos import photo
 
 Start = Callable[..., httpx.Client]
 
@@ -180,7 +180,7 @@ def test_a_variable_that_is_named_like_a_setting_and_is_none_is_told_at_the_star
     model_server: ColourServer, tmp_path: Path
 ) -> None:
     path = tmp_path / "log"
-    with path.open("wb") as file, gateway_process(model_server.address, file, API_KEY="x", COLOUR="y", WORKERS="2"):
+    with gateway_process(model_server.address, path, API_KEY="x", COLOUR="y", WORKERS="2"):
         pass
     told = "the environment has what is no setting: GATEWAY_API_KEY (not GATEWAY_API_KEYS?), GATEWAY_COLOUR"
     assert path.read_text().count(told) == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from testing import ROOT
 
 GATEWAY = ROOT / "gateway"
 

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from modelserver import flags
-
-from .conftest import Publish, publish_broken
-from .server import DEADLINE_SECONDS, ROOT, Server, request, wait_for
+from testing import ROOT
+from testing.modelserver import Server, request
+from testing.polling import DEADLINE_SECONDS, until
+from tests.modelserver.conftest import Publish, publish_broken
 
 Serve = Callable[..., Server]
 
@@ -73,7 +74,7 @@ def test_the_port_stays_closed_until_there_is_a_model_and_sigterm_finishes_what_
     server = serve(
         f"--model_base_path={base}", "--model_name=demo", "--rest_api_port=8501", f"--grpc_socket_path={address}"
     )
-    wait_for(lambda: f"cannot read {base}" in server.log)
+    until(lambda: f"cannot read {base}" in server.output)
     assert not server.is_open()
     publish(base, 1)
     client = server.client
@@ -86,12 +87,12 @@ def test_the_port_stays_closed_until_there_is_a_model_and_sigterm_finishes_what_
     assert not call.done()
     assert server.stop(signal.SIGTERM) == 0
     assert call.code() is grpc.StatusCode.OK
-    assert [line.split(" ", 1)[1] for line in server.lines] == [
+    assert [line.split(" ", 1)[1] for line in server.output.splitlines()] == [
         "WARNING --rest_api_port has no effect on this server",
         f"WARNING model demo: cannot read {base} (No such file or directory), waiting",
         f"INFO loading model demo version 1 from {base / '1'}",
         "INFO available: model demo version 1",
-        next(line for line in server.lines if "listening on" in line).split(" ", 1)[1],
+        next(line for line in server.output.splitlines() if "listening on" in line).split(" ", 1)[1],
         "INFO stopping: no new requests, up to 8 s for those in flight",
         "INFO stopped",
     ]
@@ -104,11 +105,11 @@ def test_a_lone_broken_version_ends_the_server_and_an_interrupt_ends_one_that_wa
     broken = serve(f"--model_base_path={tmp_path / 'demo'}", "--max_num_load_retries=1")
     waiting = serve(f"--model_base_path={tmp_path / 'nothing'}")
     assert broken.wait() == 1
-    assert "failed to load (try 2 of 2)" in broken.log
-    assert "model default cannot be loaded" in broken.log
-    wait_for(lambda: "waiting" in waiting.log)
+    assert "failed to load (try 2 of 2)" in broken.output
+    assert "model default cannot be loaded" in broken.output
+    until(lambda: "waiting" in waiting.output)
     assert waiting.stop(signal.SIGINT) == 0
-    assert "Traceback" not in waiting.log + broken.log
+    assert "Traceback" not in waiting.output + broken.output
 
 
 def test_what_cannot_be_served_is_said_in_one_line_with_status_1(
@@ -134,7 +135,7 @@ def test_what_cannot_be_served_is_said_in_one_line_with_status_1(
             ),
             "nothing.config": (f"--model_config_file={tmp_path / 'nothing.config'}",),
         }
-        command = [sys.executable, "-m", "modelserver", "--host=127.0.0.1"]
+        command = [sys.executable, "-m", "modelserver", "--host=127.0.0.1", "--port=0"]
         running = {
             said: subprocess.Popen([*command, *given], cwd=ROOT, stderr=subprocess.PIPE, text=True)
             for said, given in cases.items()

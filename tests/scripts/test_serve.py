@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.gateway.conftest import photo
+from testing.photos import photo
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 120.0
@@ -24,7 +24,7 @@ DEADLINE_SECONDS = 120.0
 @pytest.fixture(scope="module")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("models")
-    command = [sys.executable, "-m", "tests.colour_model", str(directory)]
+    command = [sys.executable, "-m", "testing.colour_model", str(directory)]
     subprocess.run(command, cwd=ROOT, check=True, timeout=DEADLINE_SECONDS)
     return directory
 

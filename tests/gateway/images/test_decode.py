@@ -19,12 +19,12 @@ from gateway.images import (
     UnsupportedImage,
     decode_image,
 )
+from testing import TESTDATA
 from tests.gateway.images.samples import (
     BLUE,
     INVERSE,
     ORDINARY,
     RED,
-    TESTDATA,
     WHITE,
     difference,
     encoded,

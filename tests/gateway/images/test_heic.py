@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gateway.images import ImageError, ImageTooLarge, InvalidImage, Target, UnsupportedImage, decode_image, formats
-from tests.gateway.images.samples import TESTDATA
+from testing import TESTDATA
 
 pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra `heic`")
 

@@ -13,8 +13,9 @@ from PIL import Image
 
 from gateway.images import DEFAULT_MAX_PIXELS, ImageTooLarge, Target, decode_image
 from gateway.images.limits import COSTLIEST_BYTES_PER_PIXEL
+from testing import TESTDATA
 from tests.gateway.images.isolated import decode_isolated
-from tests.gateway.images.samples import TESTDATA, encoded, gif_claiming, jpeg_claiming, photo, png, png_chunk
+from tests.gateway.images.samples import encoded, gif_claiming, jpeg_claiming, photo, png, png_chunk
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is enforced on Linux only")
 SMALL_PIXELS = 4_000_000

@@ -23,7 +23,7 @@ from gateway.workers.fork_server import ForkServer
 from gateway.workers.limits import Limits
 from gateway.workers.messages import Message
 from gateway.workers.pool import LARGE_IMAGES, SMALL_IMAGES, Capacity, WorkerPool
-from tests.gateway.conftest import photo
+from testing.photos import photo
 
 ORDINARY = Limits(memory_bytes=2**30, cpu_seconds=30)
 ARGUMENTS = {
