@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from trainer.card import Backbone, Card, InputSpec  # isort: skip - sets what TensorFlow reads when it is imported
+from trainer.model_card import Backbone, Card, InputSpec  # isort: skip - sets what TensorFlow reads when it is imported
 
 import keras
 import numpy as np
 import pytest
 
-from trainer import backbones, network
 from trainer.config import make
-from trainer.export import export_model
-from trainer.parity import LIMIT
+from trainer.export.parity import LIMIT
+from trainer.export.saved_model import export_model
+from trainer.network import assemble, backbones
 
 # Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -50,8 +50,8 @@ def test_every_network_is_of_a_family_that_is_exported_here() -> None:
 @pytest.mark.parametrize("name", SMALLEST.values())
 def test_a_network_of_random_weights_is_exported(name: str, tmp_path: Path) -> None:
     keras.backend.clear_session()
-    values = {"data": "x", "name": "x", "backbone": name, "weights": "none", "size": SIDE}
-    model = network.with_other(network.build(make(values), 2).model, 0.0)
+    config = make({"data": "x", "name": "x", "backbone": name, "weights": "none", "size": SIDE})
+    model = assemble.with_other(assemble.build(config, 2).model, 0.0)
     card = Card(name, ("a", "b"), InputSpec(SIDE, SIDE), Backbone(name, "none"), other_labels=(None,))
     exported = export_model(model, card, tmp_path, batch_sizes=(1,))
     assert exported.parity.pixels <= LIMIT
