@@ -9,11 +9,11 @@ from typing_extensions import TypedDict
 
 # The first model's answer to a photo of a boxer, as it came.
 _PREDICTIONS = [
-    {"label": "Boxer", "score": 0.462972},
-    {"label": "Saint Bernard", "score": 0.044408},
-    {"label": "American Staffordshire Terrier", "score": 0.02585},
-    {"label": "Greater Swiss Mountain Dog", "score": 0.020531},
-    {"label": "English Foxhound", "score": 0.015499},
+    {"label": "Boxer", "score": 0.949887},
+    {"label": "Saint Bernard", "score": 0.019092},
+    {"label": "American Staffordshire Terrier", "score": 0.007748},
+    {"label": "Greater Swiss Mountain Dog", "score": 0.005277},
+    {"label": "English Foxhound", "score": 0.003303},
 ]
 _VERSION = 1
 
@@ -29,7 +29,7 @@ class Prediction(TypedDict):
     """One label and its score."""
 
     label: Annotated[str, Field(description="Class name.", examples=["Boxer"])]
-    score: Annotated[float, Field(description="Score of this class, 0 to 1.", examples=[0.462972])]
+    score: Annotated[float, Field(description="Score of this class, 0 to 1.", examples=[0.949887])]
 
 
 class ModelVersion(TypedDict):
@@ -55,7 +55,7 @@ LooksLike = Annotated[
         examples=[None],
     ),
 ]
-BestScore = Annotated[float, Field(description="Score of the best label.", examples=[0.462972])]
+BestScore = Annotated[float, Field(description="Score of the best label.", examples=[0.949887])]
 Predictions = Annotated[list[Prediction], Field(description="The best labels, best first.", examples=[_PREDICTIONS])]
 
 
