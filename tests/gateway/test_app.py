@@ -182,7 +182,7 @@ def test_a_variable_that_is_named_like_a_setting_and_is_none_is_told_at_the_star
     path = tmp_path / "log"
     with path.open("wb") as file, gateway_process(model_server.address, file, API_KEY="x", COLOUR="y", WORKERS="2"):
         pass
-    told = "the environment has what is no setting: GATEWAY_API_KEY (not GATEWAY_API_KEYS?), GATEWAY_COLOUR"
+    told = "ignoring unknown environment variables: GATEWAY_API_KEY (did you mean GATEWAY_API_KEYS?), GATEWAY_COLOUR"
     assert path.read_text().count(told) == 1
 
 
