@@ -47,7 +47,7 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 class ModelOptions(BaseModel):
     """Options for a served model that has no model card."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     labels: Path | None = None
     """File with the class names in output order: one per line, or a JSON list."""
@@ -68,7 +68,7 @@ class ModelOptions(BaseModel):
 class ShadowOptions(BaseModel):
     """Where to send copies of the requests for a model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     percent: float = Field(gt=0, le=100)
     """Percentage of requests to copy."""

@@ -70,7 +70,7 @@ def test_a_wrong_method_is_405_and_says_which_is_right(gateway: httpx.Client) ->
     assert answer.headers["allow"] == "POST"
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"])
+@pytest.mark.parametrize("path", ["/", "/healthz", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready"])
 def test_balancers_may_probe_with_head(gateway: httpx.Client, path: str) -> None:
     answer = gateway.head(path)
     assert (answer.status_code, answer.content) == (200, b"")
