@@ -16,12 +16,12 @@ from modelserver.quiet import stderr_held_back
 _LOG = logging.getLogger("modelserver")
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
+def main(arguments: Sequence[str] | None = None, prog: str = "breed-modelserver") -> NoReturn:
     """Runs the server until it is told to stop, and ends the process.
 
     The exit status is 0 after SIGTERM or SIGINT, 1 if it could not start, 2 for a wrong command line.
     """
-    flags = parse(arguments)
+    flags = parse(arguments, prog)
     _start_logging(flags)
     try:
         status = _run(flags)

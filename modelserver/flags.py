@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from modelserver import __version__
+
 # Flags of tensorflow_model_server that have no meaning here. A command line written for it must still start this
 # server; each one given is named in the log.
 WITHOUT_EFFECT = (
@@ -64,9 +66,9 @@ class Flags:
     ignored: tuple[str, ...] = field(default=())
 
 
-def parse(arguments: Sequence[str] | None = None) -> Flags:
-    """Reads the command line; on a mistake says it in one line and exits with status 2."""
-    parser = _parser()
+def parse(arguments: Sequence[str] | None = None, prog: str = "breed-modelserver") -> Flags:
+    """Reads the command line; a mistake is one line on standard error and exit status 2."""
+    parser = _parser(prog)
     values = vars(parser.parse_args(arguments))
     ignored = tuple(name for name in WITHOUT_EFFECT if values.pop(name) is not None)
     flags = Flags(**values, ignored=ignored)
@@ -115,12 +117,13 @@ def _channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
     return tuple((name, int(value) if value.lstrip("-").isdecimal() else value) for name, _, value in pairs)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="tensorflow_model_server",
+        prog=prog,
         description="Serves SavedModels over gRPC as TensorFlow Serving does, where its container cannot run.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
 
     def flag(name: str, default: object, meaning: str, kind: object = str) -> None:
         shown = "" if default in (None, "", ()) else f" (default: {default})"

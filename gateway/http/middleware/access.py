@@ -13,7 +13,7 @@ from gateway.http.problems import responses
 from gateway.security.api_keys import ApiKeys, given_key
 from gateway.security.rate_limits import RateLimits
 
-OPEN_PATHS = frozenset({"/", "/favicon.ico", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
+OPEN_PATHS = frozenset({"/", "/favicon.ico", "/healthz", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
 """Never closed and never counted: probes have no keys, and the page holds nothing but itself."""
 OPEN_FOLDERS = ("/web/",)
 
@@ -137,19 +137,26 @@ class Access:
 
 
 def describe(schema: dict[str, Any], *, keys: bool, limits: bool) -> None:
-    """Write into an OpenAPI description what is asked of callers."""
-    if keys:
-        schema["components"]["securitySchemes"] = {
-            "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
-            "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same API key."},
-        }
+    """Describe API keys and rate limits in an OpenAPI description.
+
+    Args:
+        schema: Is changed.
+        keys: Whether a key is required. The scheme is described in any case, so that a generated client can send one.
+        limits: Whether requests or images are limited.
+    """
+    schema["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same API key."},
+    }
+    security: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}]
+    if not keys:
+        security.append({})  # or none of them
     kinds = [*([Unauthorized] if keys else []), *([RateLimited] if limits else [])]
     for path, operations in schema["paths"].items():
         if path in OPEN_PATHS:
             continue
         for operation in operations.values():
-            if keys:
-                operation["security"] = [{"bearer": []}, {"header": []}]
+            operation["security"] = security
             for status, described in responses(*kinds).items():
                 known = operation["responses"].setdefault(str(status), described)
                 if known is not described:

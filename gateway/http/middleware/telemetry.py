@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 access = logging.getLogger("gateway.http.middleware.access")
 
-QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
+QUIET_ROUTES = frozenset({"/healthz", "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 """Asked every few seconds by machines; logged at debug level only, unless they fail."""
 
 MAX_LOGGED_PATH = 1000

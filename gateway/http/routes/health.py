@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it can answer."""
+"""Liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -21,10 +21,17 @@ async def _may_see_models(request: Request) -> bool:
     return has_access(request.scope)
 
 
+@router.head("/livez", include_in_schema=False)
+@router.get("/livez", summary="Check that the process is alive", response_description="The process is alive.")
+async def livez() -> Health:
+    """Answer while the process runs, whatever the state of the model server."""
+    return Health()
+
+
 @router.head("/healthz", include_in_schema=False)
-@router.get("/healthz", summary="The process answers", response_description="It does.")
+@router.get("/healthz", summary="Check that the process is alive", response_description="The process is alive.")
 async def healthz() -> Health:
-    """Say that the process is alive; it asks nobody."""
+    """Answer like `/livez`, for load balancers that expect this name."""
     return Health()
 
 

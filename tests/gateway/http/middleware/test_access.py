@@ -42,7 +42,7 @@ def test_without_a_right_key_the_api_is_closed_and_the_rest_is_open(start: Start
     file = tmp_path / "keys"
     file.write_text(f"# rotated in May\n\nsecond:{hashed('two')}\n")
     client = start(api_keys=f"first:{hashed('one')}", api_keys_file=file)
-    for path in ("/", "/web/style.css", "/docs", "/openapi.json", "/healthz", "/readyz"):
+    for path in ("/", "/web/style.css", "/docs", "/openapi.json", "/healthz", "/livez", "/readyz"):
         assert client.get(path).status_code == 200, path
     for headers in ({}, {"x-api-key": "three"}, {"authorization": "Bearer three"}, {"authorization": "Basic one"}):
         for answer in (
@@ -72,7 +72,9 @@ def test_keys_are_described_so_that_the_documentation_can_ask_for_one(start: Sta
     assert post["security"] == [{"bearer": []}, {"header": []}]
     assert "401" in post["responses"]
     assert "security" not in schema["paths"]["/healthz"]["get"]
-    assert "securitySchemes" not in start().get("/openapi.json").json()["components"]
+    optional = start().get("/openapi.json").json()
+    assert optional["components"]["securitySchemes"] == schema["components"]["securitySchemes"]
+    assert optional["paths"]["/api/v1/predict_breed"]["post"]["security"][-1] == {}
 
 
 def test_no_key_is_ever_logged(start: Start, caplog: pytest.LogCaptureFixture) -> None:
