@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from limits import parse_many
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.images import DEFAULT_MAX_PIXELS, FitMode, Interpolation
+from gateway.images.pixel_format import Channels, Layout, Normalization
+from gateway.labels_file import read_labels
 from gateway.security.api_keys import ApiKeys, read_entries
 from gateway.serving_target import check_target
 
@@ -34,13 +36,24 @@ DEFAULT_TOP_K = 5
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 
+def _class_names(value: object) -> object:
+    """Class names in place of the file that holds them."""
+    return read_labels(Path(value)) if isinstance(value, str | Path) else value
+
+
 class ModelOptions(BaseModel):
-    """What a served model that carries no model card does not say of itself."""
+    """What a served model that carries no model card does not say of itself; see docs/compatibility.md."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    labels: Path | None = None
-    """File of class names in output order: one a line, or a JSON list."""
+    labels: Annotated[tuple[str, ...], BeforeValidator(_class_names)] = ()
+    """Class names in output order, as a list, or the file that holds them: see `gateway.labels_file`."""
+    signature: str | None = None
+    """Key of the signature that classifies, where it is neither ``serving_default`` nor the only one."""
+    output: str | None = None
+    """The output that holds the scores, where there are several of floats."""
+    encoded_image: bool | None = None
+    """Whether a string input takes encoded images, where its name leaves that open."""
     height: int | None = Field(None, ge=1, le=4096)
     """Input height in pixels, where the signature leaves it open."""
     width: int | None = Field(None, ge=1, le=4096)
@@ -49,10 +62,28 @@ class ModelOptions(BaseModel):
     """How a photo becomes that size."""
     interpolation: Interpolation = "bilinear"
     """How pixels are resampled."""
+    channels: Channels | None = None
+    """Channels and their order: ``rgb``, ``bgr`` or ``grey``; by the signature unless given."""
+    layout: Layout | None = None
+    """Order of dimensions, where the signature leaves it open: ``nhwc``, ``nchw`` or ``nhw``."""
     pixel_range: tuple[float, float] = (0.0, 255.0)
     """What black and white are for a float input, such as [0, 1] or [-1, 1]."""
+    normalize: Normalization | None = None
+    """Mode of Keras' `preprocess_input` for a float input: ``caffe`` (ResNet50, VGG16), ``torch`` or ``tf``."""
+    multi_label: bool = False
+    """Whether the scores are independent of each other, so that an image may show several labels at once."""
     unknown_threshold: float | None = Field(None, ge=0, le=1)
     """A best score under this is answered as unknown."""
+
+    @model_validator(mode="after")
+    def _one_normalization(self) -> ModelOptions:
+        if self.normalize is not None and self.pixel_range != (0.0, 255.0):
+            raise ValueError("give normalize or pixel_range, not both")
+        if self.normalize in ("caffe", "torch") and self.channels == "grey":
+            raise ValueError(f"normalize {self.normalize!r} is for colour, not for grey")
+        if self.normalize == "caffe" and self.channels == "rgb":
+            raise ValueError("normalize 'caffe' means BGR: leave out channels")
+        return self
 
 
 class ShadowOptions(BaseModel):
@@ -116,8 +147,9 @@ class Settings(BaseSettings):
     model_options: Annotated[dict[str, ModelOptions], NoDecode] = Field(
         default_factory=dict,
         description=(
-            "For models without a model card, as JSON by model name: labels (a file), height, width, fit, "
-            "interpolation, pixel_range, unknown_threshold."
+            "For models without a model card, as JSON by model name: labels (a file or a list), signature, output, "
+            "encoded_image, height, width, fit, interpolation, channels, layout, pixel_range, normalize, multi_label, "
+            "unknown_threshold; see docs/compatibility.md."
         ),
     )
     model_refresh_seconds: float = Field(
@@ -304,6 +336,15 @@ class Settings(BaseSettings):
             and min(one.amount for one in parse_many(self.image_rate_limit)) < self.max_batch_images
         ):
             raise ValueError("image_rate_limit must be at least max_batch_images, or no full batch is ever taken")
+        return self
+
+    @model_validator(mode="after")
+    def _options_are_of_models(self) -> Settings:
+        for name in self.model_options:
+            if name not in self.served_models:
+                near = get_close_matches(name, self.served_models, n=1)
+                meant = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"model_options has {name!r}, which is neither default_model nor in models{meant}")
         return self
 
     @field_validator("serving_target")
