@@ -28,6 +28,7 @@ from gateway.inference.admission import Admission
 from gateway.inference.classifier import Classifier
 from gateway.inference.explainer import Explainer
 from gateway.inference.predictor import Predictor
+from gateway.inference.readiness import Readiness
 from gateway.inference.shadowing import Shadows
 from gateway.inference.traffic_split import TrafficSplit
 from gateway.inference.worker_pools import WorkerPools
@@ -79,6 +80,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
             settings.max_body_bytes,
         )
         classifier = Classifier(server, resolver, workers.images, settings)
+        readiness = Readiness(resolver, classifier)
         shadows = Shadows(settings, classifier, admission, metrics)
         shutdown = Shutdown(settings.shutdown_delay_seconds)
         tasks = [asyncio.create_task(workers.warm_up()), asyncio.create_task(trim_when_idle(admission))]
@@ -89,6 +91,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
                         settings=settings,
                         backend=server,
                         resolver=resolver,
+                        readiness=readiness,
                         classifier=classifier,
                         explainer=Explainer(server, resolver, workers.images),
                         predictor=Predictor(server, resolver, workers.tensors, workers.images, admission, settings),
@@ -105,6 +108,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
                 task.cancel()
             await asyncio.wait(tasks)
             await shadows.close()
+            await readiness.close()
             await workers.close()
             if fork_server is None:
                 await asyncio.to_thread(forks.close)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from limits import parse_many
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -26,6 +26,8 @@ from pydantic_settings import (
 )
 
 from gateway.images import DEFAULT_MAX_PIXELS, FitMode, Interpolation
+from gateway.images.pixel_format import Channels, Layout, Normalization
+from gateway.labels_file import read_labels
 from gateway.security.api_keys import ApiKeys, read_entries
 from gateway.serving_target import check_target
 
@@ -44,13 +46,24 @@ DEFAULT_TOP_K = 5
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 
+def _class_names(value: object) -> object:
+    """Class names in place of the file that holds them."""
+    return read_labels(Path(value)) if isinstance(value, str | Path) else value
+
+
 class ModelOptions(BaseModel):
     """Options for a served model that has no model card."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    labels: Path | None = None
-    """File with the class names in output order: one per line, or a JSON list."""
+    labels: Annotated[tuple[str, ...], BeforeValidator(_class_names)] = ()
+    """Class names in output order, as a list, or the file that holds them: see `gateway.labels_file`."""
+    signature: str | None = None
+    """Key of the signature that classifies, where it is neither ``serving_default`` nor the only one."""
+    output: str | None = None
+    """The output that holds the scores, where there are several of floats."""
+    encoded_image: bool | None = None
+    """Whether a string input takes encoded images, where its name leaves that open."""
     height: int | None = Field(None, ge=1, le=4096)
     """Input height in pixels, if the signature does not fix it."""
     width: int | None = Field(None, ge=1, le=4096)
@@ -59,10 +72,28 @@ class ModelOptions(BaseModel):
     """How to fit a photo to that size."""
     interpolation: Interpolation = "bilinear"
     """Resampling filter."""
+    channels: Channels | None = None
+    """Channels and their order: ``rgb``, ``bgr`` or ``grey``; taken from the signature by default."""
+    layout: Layout | None = None
+    """Order of dimensions, if the signature leaves it open: ``nhwc``, ``nchw`` or ``nhw``."""
     pixel_range: tuple[float, float] = (0.0, 255.0)
     """Values of black and white for a float input, for example [0, 1] or [-1, 1]."""
+    normalize: Normalization | None = None
+    """Mode of Keras' `preprocess_input` for a float input: ``caffe`` (ResNet50, VGG16), ``torch`` or ``tf``."""
+    multi_label: bool = False
+    """Whether the scores are independent of each other, so that an image may show several labels at once."""
     unknown_threshold: float | None = Field(None, ge=0, le=1)
     """Answer "unknown" if the best score is below this."""
+
+    @model_validator(mode="after")
+    def _one_normalization(self) -> ModelOptions:
+        if self.normalize is not None and self.pixel_range != (0.0, 255.0):
+            raise ValueError("give normalize or pixel_range, not both")
+        if self.normalize in ("caffe", "torch") and self.channels == "grey":
+            raise ValueError(f"normalize {self.normalize!r} is for colour, not for grey")
+        if self.normalize == "caffe" and self.channels == "rgb":
+            raise ValueError("normalize 'caffe' means BGR: leave out channels")
+        return self
 
 
 class ShadowOptions(BaseModel):
@@ -144,8 +175,9 @@ class Settings(BaseSettings):
     model_options: Annotated[dict[str, ModelOptions], NoDecode] = Field(
         default_factory=dict,
         description=(
-            "Options for models without a model card, as a JSON object keyed by model name: labels (a file), height, "
-            "width, fit, interpolation, pixel_range, unknown_threshold."
+            "Options for models without a model card, as a JSON object keyed by model name: labels (a file or a list), "
+            "signature, output, encoded_image, height, width, fit, interpolation, channels, layout, pixel_range, "
+            "normalize, multi_label, unknown_threshold."
         ),
     )
     model_refresh_seconds: float = Field(
@@ -360,6 +392,15 @@ class Settings(BaseSettings):
             and min(one.amount for one in parse_many(self.image_rate_limit)) < self.max_batch_images
         ):
             raise ValueError("image_rate_limit must be at least max_batch_images")
+        return self
+
+    @model_validator(mode="after")
+    def _options_are_of_models(self) -> Settings:
+        for name in self.model_options:
+            if name not in self.served_models:
+                near = get_close_matches(name, self.served_models, n=1)
+                meant = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"model_options has {name!r}, which is neither default_model nor in models{meant}")
         return self
 
     @field_validator("serving_target")

@@ -202,7 +202,8 @@ class ModelSummary(BaseModel):
     """A model in the list."""
 
     name: str = Field(description="Name of the model.", examples=["dog_breed"])
-    available: bool = Field(description="Whether a version of it answers now.", examples=[True])
+    available: bool = Field(description="Whether it can answer photos now.", examples=[True])
+    reason: str | None = Field(description="Why it cannot; null where it can.", examples=[None])
     versions: list[VersionState] = Field(description="All known versions, newest first.")
     default: bool = Field(description="Whether it is the model behind /api/v1/predict_breed.", examples=[True])
 
@@ -218,6 +219,7 @@ class ModelDetail(ModelSummary):
     unknown_threshold: float | None = Field(
         description="A best score under this is answered as unknown.", examples=[0.935]
     )
+    multi_label: bool = Field(description="Whether the scores are independent of each other.", examples=[False])
     explains: bool = Field(description="Whether it can say where in the photo it looked.", examples=[True])
     card: dict[str, object] | None = Field(
         description="The model card as it travels in the model; null without one.",

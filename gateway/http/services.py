@@ -16,6 +16,7 @@ from gateway.inference.admission import Admission
 from gateway.inference.classifier import Classifier
 from gateway.inference.explainer import Explainer
 from gateway.inference.predictor import Predictor
+from gateway.inference.readiness import Readiness
 from gateway.inference.shadowing import Shadows
 from gateway.inference.traffic_split import ROUTING_KEY, TrafficSplit
 from gateway.observability.metrics import Metrics
@@ -38,6 +39,7 @@ class Services:
     settings: Settings
     backend: Backend
     resolver: ContractResolver
+    readiness: Readiness
     classifier: Classifier
     predictor: Predictor
     explainer: Explainer

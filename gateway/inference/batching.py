@@ -34,7 +34,7 @@ MIN_REQUESTS = 2
 ALONE_SECONDS = 60.0
 """How long each image has its own request after a batch was refused."""
 
-Send = Callable[[Contract, Sequence[bytes], Deadline], Awaitable[Scores]]
+Send = Callable[[Contract, Sequence[bytes], Deadline], Awaitable[Sequence[Scores]]]
 Version: TypeAlias = tuple[str, int]
 
 
@@ -101,7 +101,7 @@ class RequestBatcher:
     """Sends images, together where several wait.
 
     Args:
-        send: Sends images to one version in one request, and returns scores (n, classes).
+        send: Sends images to one version in one request, and returns the scores of each.
         max_batch_size: Most images in a request.
         max_images: Most images that one model server has at once, as far as `MIN_REQUESTS` requests allow it.
         servers: Returns how many model servers there are.
@@ -117,7 +117,7 @@ class RequestBatcher:
     async def scores(
         self, contract: Contract, content: bytes, turn: Turn, deadline: Deadline, *, bulk: bool = False
     ) -> Scores:
-        """Scores (classes) of one image.
+        """Scores of one image.
 
         Args:
             contract: The version that answers.
@@ -167,7 +167,8 @@ class RequestBatcher:
 
     def _send_next(self, lane: _Lane, queue: TurnQueue[_Image]) -> None:
         """Send as many images of a queue as go together."""
-        most = 1 if lane.alone_until > time.monotonic() else self._max_batch_size
+        alone = lane.contract.batch != "any" or lane.alone_until > time.monotonic()
+        most = 1 if alone else self._max_batch_size
         images: list[_Image] = []
         size = 0
         while queue and len(images) < most and size < MAX_MESSAGE_BYTES:
@@ -196,8 +197,7 @@ class RequestBatcher:
     async def _send_alone(self, lane: _Lane, content: bytes, deadline: Deadline) -> Scores:
         lane.requests += 1
         try:
-            scores: Scores = (await self._send(lane.contract, [content], deadline))[0]
-            return scores
+            return (await self._send(lane.contract, [content], deadline))[0]
         finally:
             self._ended(lane)
 

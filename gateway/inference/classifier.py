@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,8 +11,8 @@ from functools import partial
 from gateway import errors
 from gateway.deadline import Deadline
 from gateway.inference.batching import RequestBatcher
-from gateway.inference.preprocessing import StageTimes, input_tensor, preparation, prepare
-from gateway.inference.scores import Ranked, Scores, checked_scores, rank_labels
+from gateway.inference.preprocessing import StageTimes, input_tensors, preparation, prepare
+from gateway.inference.scores import Ranked, Scores, checked_scores, independent, rank_labels
 from gateway.inference.worker_pools import ImageWorkers
 from gateway.observability.request_record import RequestRecord
 from gateway.serving.backend import Backend, Selector, read_outputs, together
@@ -19,6 +20,8 @@ from gateway.serving.contract import Contract
 from gateway.serving.resolver import ContractResolver, ServedVersion
 from gateway.settings import Settings
 from gateway.workers.messages import Buffer
+
+logger = logging.getLogger(__name__)
 
 Prepared = bytes | errors.GatewayError
 """An image as a model takes it, or what is wrong with it."""
@@ -60,7 +63,8 @@ class Classifier:
         batch_size = (
             1 if settings.tracing else min(settings.max_cross_request_batch_size, settings.max_predict_batch_size)
         )
-        self._batcher = RequestBatcher(self._predict, batch_size, settings.max_images_per_server, backend.servers)
+        self._independent: set[tuple[str, int]] = set()
+        self._batcher = RequestBatcher(self.predict, batch_size, settings.max_images_per_server, backend.servers)
 
     async def classify(
         self,
@@ -119,17 +123,31 @@ class Classifier:
 
         return await self._resolver.answered(model, selector, deadline, ask)
 
-    async def _predict(self, contract: Contract, images: Sequence[bytes], deadline: Deadline) -> Scores:
-        """Scores (n, classes) of one PredictRequest."""
+    async def predict(self, contract: Contract, images: Sequence[bytes], deadline: Deadline) -> list[Scores]:
+        """Scores of each image that `prepare` returned, by one PredictRequest.
+
+        Raises:
+            GatewayError: As `Backend.predict` and `checked_scores` raise them.
+        """
         answer = await self._backend.predict(
             contract.model,
             contract.version,
             contract.signature,
-            {contract.input_name: input_tensor(contract, images)},
-            [contract.output_name],
+            input_tensors(contract, images),
+            contract.outputs,
             deadline,
         )
-        return checked_scores(contract, read_outputs(answer).get(contract.output_name), len(images))
+        scores = checked_scores(contract, read_outputs(answer), len(images))
+        version = contract.model, contract.version
+        if version not in self._independent and independent(contract, scores):
+            self._independent.add(version)
+            logger.warning(
+                "model %s version %d: its scores do not sum to 1, so they seem to be independent of each other "
+                "(multi-label); its best one is answered as the label. Set its option multi_label to say that this is "
+                "meant",
+                *version,
+            )
+        return scores
 
 
 def _ranked(

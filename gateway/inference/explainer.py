@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gateway import errors, images
 from gateway.deadline import Deadline
 from gateway.images.overlay import Box
-from gateway.inference.preprocessing import StageTimes, input_tensor, preparation
+from gateway.inference.preprocessing import StageTimes, input_tensors, preparation
 from gateway.inference.scores import Ranked, checked_scores, rank_labels
 from gateway.inference.worker_pools import ImageWorkers
 from gateway.observability.request_record import RequestRecord
@@ -99,7 +99,7 @@ class Explainer:
                     model,
                     contract.version,
                     EXPLAIN,
-                    {"images": input_tensor(contract, [prepared.buffers[0]])},
+                    input_tensors(contract, [prepared.buffers[0]]),
                     ["probabilities", "heatmap"],
                     deadline,
                 )
@@ -109,7 +109,7 @@ class Explainer:
             finally:
                 times.report(record)
             outputs = read_outputs(answer)
-            [scores] = checked_scores(contract, outputs.get("probabilities"), 1)
+            [scores] = checked_scores(contract, outputs, 1)
             heatmap = _checked_map(contract, outputs.get("heatmap"))
             width, height = cast(tuple[int, int], prepared.header["size"])
             box = covered((width, height), contract.target)

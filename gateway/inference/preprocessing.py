@@ -6,15 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-import numpy as np
-
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
 from gateway.inference.worker_pools import ImageWorkers
 from gateway.observability.request_record import RequestRecord
-from gateway.pb.serving_pb2 import DataType
 from gateway.serving.contract import Contract
-from gateway.tensors.wire import Wire, stacked, strings
+from gateway.tensors.wire import Wire, joined, strings
 from gateway.workers.messages import Buffer
 from gateway.workers.turns import Turn
 
@@ -67,7 +64,7 @@ async def prepare(
         times: Takes note of when the work begins and ends.
 
     Returns:
-        Pixels (height, width, 3) in the dtype of the model, or an encoded image; or what is wrong with this image.
+        Pixels in the form of the model, or an encoded image; or what is wrong with this image.
 
     Raises:
         DeadlineExceeded, Overloaded: As of `WorkerPool.run`; they concern the whole request.
@@ -92,19 +89,18 @@ def preparation(contract: Contract) -> tuple[str, dict[str, object]]:
         return "image_file", {}
     return "image_pixels", {
         "target": asdict(contract.target),
-        "dtype": str(input_dtype(contract)),
-        "pixel_range": list(contract.pixel_range),
+        "pixel_format": asdict(contract.pixel_format),
     }
 
 
-def input_dtype(contract: Contract) -> np.dtype[np.generic]:
-    """Dtype of the pixels that a model takes."""
-    return np.dtype(np.uint8 if contract.input_dtype == DataType.DT_UINT8 else "<f4")
-
-
-def input_tensor(contract: Contract, images: Sequence[bytes]) -> Wire:
-    """Serialised input of a model, of images that `prepare` returned."""
+def input_tensors(contract: Contract, images: Sequence[bytes]) -> dict[str, Wire]:
+    """Serialised inputs of a model, of images that `prepare` returned; just one where it takes no more at once."""
+    shape = contract.row_shape if contract.batch == "none" else (len(images), *contract.row_shape)
     if contract.input_kind == "encoded":
-        return strings(images, (len(images),))
-    shape = (contract.target.height, contract.target.width, 3)
-    return stacked(shape, input_dtype(contract), images)
+        inputs = {contract.input_name: strings(images, shape)}
+    else:
+        inputs = {contract.input_name: joined(shape, contract.input_dtype, images)}
+    if contract.key_input is not None:
+        keys = [str(index).encode() for index in range(len(images))]
+        inputs[contract.key_input] = strings(keys, (len(images),))
+    return inputs

@@ -75,12 +75,20 @@ class Metrics:
             registry=registry,
         )
         self.requests_in_flight = Gauge(
-            "gateway_requests_in_flight", "Number of requests in progress.", multiprocess_mode="livesum", registry=registry
+            "gateway_requests_in_flight",
+            "Number of requests in progress.",
+            multiprocess_mode="livesum",
+            registry=registry,
         )
         self.images_in_flight = Gauge(
-            "gateway_images_in_flight", "Number of images (or rows of tensors) in progress.", multiprocess_mode="livesum", registry=registry
+            "gateway_images_in_flight",
+            "Number of images (or rows of tensors) in progress.",
+            multiprocess_mode="livesum",
+            registry=registry,
         )
-        self._images = Counter("gateway_images", "Number of images (or rows of tensors) received.", ["model"], registry=registry)
+        self._images = Counter(
+            "gateway_images", "Number of images (or rows of tensors) received.", ["model"], registry=registry
+        )
         self._image_bytes = Counter(
             "gateway_image_bytes", "Bytes of images (or tensors) received.", ["model"], registry=registry
         )

@@ -46,6 +46,9 @@ that is any: of two servers, of which one has the version, one request in 64 mee
 BROKEN_STREAM = ("RST_STREAM", "Stream removed", "GOAWAY", "Connection reset", "Socket closed", "Broken pipe")
 """In gRPC's own details of INTERNAL and UNKNOWN: the connection broke. A model that fails gives other words."""
 
+BOOKKEEPING_PREFIX = "__saved_model_"
+"""Of names such as `__saved_model_init_op`, which TensorFlow Serving lists among the signatures and nobody can call."""
+
 NO_HTTP_2 = "Failed parsing HTTP/2"
 """In gRPC's own details of UNAVAILABLE: such as those of a REST port."""
 
@@ -96,7 +99,10 @@ class GrpcBackend:
             signatures = SignatureDefMap.FromString(packed.value)
         except DecodeError as error:
             raise ModelServerFailed("The model server's signatures cannot be read.") from error
-        return response.model_spec.version.value, signatures.signature_def
+        callable_ = {
+            key: one for key, one in signatures.signature_def.items() if not key.startswith(BOOKKEEPING_PREFIX)
+        }
+        return response.model_spec.version.value, callable_
 
     async def status(self, model: str, deadline: Deadline) -> Sequence[ModelVersionStatus]:
         """See `Backend.status`."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -27,9 +28,12 @@ from gateway.errors import (
 )
 from gateway.pb.serving_pb2 import ModelVersionStatus, SignatureDef, SignatureDefMap
 from gateway.serving.backend import Backend, Selector, ServableNotFound, read_outputs
-from gateway.serving.contract import DESCRIBE, Contract, carries_card, contract_from_card, contract_from_signatures
+from gateway.serving.contract import DESCRIBE, Contract, carries_card, contract_from_card
+from gateway.serving.signature_contract import contract_from_signatures
 from gateway.settings import ModelOptions
 from gateway.tensors.wire import TensorError, string_values, wire_of
+
+logger = logging.getLogger(__name__)
 
 MAX_CACHED = 256
 """Versions kept at once. Only what the model server really serves is ever kept, so this bounds memory, not use."""
@@ -56,12 +60,6 @@ RELOAD_SECONDS = 1.0
 """Least time in which a model server puts another model under the number of a version.
 
 It polls its folder once a second, and must have seen the old version gone before it loads the new one."""
-
-READINESS_SECONDS = 1.0
-"""How long the result of a readiness check is kept."""
-
-PROBE_SECONDS = 2.0
-"""Deadline of a readiness check: under the timeout that orchestrators give a probe by default."""
 
 T = TypeVar("T")
 
@@ -134,8 +132,7 @@ class ContractResolver:
         self._refresh_seconds = refresh_seconds
         self._entries: OrderedDict[tuple[str, Selector], _Entry] = OrderedDict()
         self._lookups: dict[tuple[str, Selector], asyncio.Task[ServedVersion]] = {}
-        self._readiness: tuple[float, dict[str, list[int] | str]] = (-math.inf, {})
-        self._checking: asyncio.Task[dict[str, list[int] | str]] | None = None
+        self._warned: dict[tuple[str, int], str] = {}
 
     async def resolve(self, model: str, selector: Selector, deadline: Deadline) -> Contract:
         """The contract of the version that a selector stands for.
@@ -259,41 +256,9 @@ class ContractResolver:
         versions = await self.versions(model, deadline)
         return [one.version for one in versions if one.state == ModelVersionStatus.State.AVAILABLE]
 
-    async def readiness(self, models: Sequence[str]) -> dict[str, list[int] | str]:
-        """The available versions of each model, newest first, or why there are none.
-
-        All who ask share one check, and its result is kept for `READINESS_SECONDS`: whoever asks often costs the model
-        server no more than one call a model and second.
-
-        Args:
-            models: The same at every call.
-        """
-        checked_at, found = self._readiness
-        if time.monotonic() - checked_at <= READINESS_SECONDS:
-            return found
-        if self._checking is None:
-            self._checking = asyncio.create_task(self._check(models))
-        return await asyncio.shield(self._checking)
-
-    async def _check(self, models: Sequence[str]) -> dict[str, list[int] | str]:
-        deadline = Deadline.after(PROBE_SECONDS)
-
-        async def available(model: str) -> list[int] | str:
-            try:
-                return await self.available(model, deadline) or f"The model {model!r} has no available version."
-            except GatewayError as error:
-                return error.detail
-
-        try:
-            found = dict(zip(models, await asyncio.gather(*map(available, models)), strict=True))
-            self._readiness = (time.monotonic(), found)
-            return found
-        finally:
-            self._checking = None
-
     async def close(self) -> None:
         """Cancel look-ups under way."""
-        tasks = [*self._lookups.values(), *([self._checking] if self._checking is not None else [])]
+        tasks = list(self._lookups.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -354,9 +319,15 @@ class ContractResolver:
             except ServableNotFound:
                 continue
             except UnsupportedModel as error:
+                self._warn_once(model, version, error.detail)
                 return ServedVersion(model, version, signatures, None, error.detail, read_at)
             return ServedVersion(model, version, signatures, contract, read_at=read_at)
         raise NotReady(f"The {selector} of model {model!r} keeps changing.")
+
+    def _warn_once(self, model: str, version: int, reason: str) -> None:
+        if self._warned.get((model, version)) != reason:
+            self._warned[model, version] = reason
+            logger.warning("model %s version %d is not served to photos: %s", model, version, reason)
 
     async def _described(
         self, model: str, version: int, signatures: Mapping[str, SignatureDef], deadline: Deadline

@@ -9,7 +9,9 @@ from typing import Any, Final
 import numpy as np
 
 from gateway.images.decode import decode_image, upright_size
+from gateway.images.formats import is_image
 from gateway.images.overlay import Box, paint_heat
+from gateway.images.pixel_format import PixelFormat
 from gateway.images.rewrite import rewrite_image
 from gateway.images.target import Target
 from gateway.pb.serving_pb2 import SignatureDefMap
@@ -37,21 +39,19 @@ def image_pixels(arguments: Arguments, request: Request) -> Reply:
     """Decode an image to what a model takes.
 
     Args:
-        arguments: `target` (attributes of `Target`), `dtype` ("uint8" or "float32"), `pixel_range` (what black
-            and white are in a float), `max_pixels`, and `with_size` for the size of the upright image.
+        arguments: `target` and `pixel_format` (attributes of `Target` and `PixelFormat`), `max_pixels`, and `with_size`
+            for the size of the upright image.
         request: The encoded image.
 
     Returns:
-        Buffer (height, width, 3) of the dtype; `size`: width and height of the upright image, if asked for.
+        Buffer in that form; `size`: width and height of the upright image, if asked for.
     """
     [data] = request
     max_pixels = arguments["max_pixels"]
-    pixels: Array = decode_image(data, Target(**arguments["target"]), max_pixels=max_pixels)
-    if arguments["dtype"] == "float32":
-        low, high = arguments["pixel_range"]
-        pixels = pixels.astype(np.float32) * np.float32((high - low) / 255) + np.float32(low)
+    decoded = decode_image(data, Target(**arguments["target"]), max_pixels=max_pixels)
+    pixels: Array = PixelFormat(**arguments["pixel_format"]).convert(decoded)
     header = {"size": upright_size(data, max_pixels)} if arguments.get("with_size") else {}
-    return Reply(header, [[np.ascontiguousarray(pixels).reshape(-1).view(np.uint8).data]])
+    return Reply(header, [[pixels.reshape(-1).view(np.uint8).data]])
 
 
 def image_file(arguments: Arguments, request: Request) -> Reply:
@@ -144,8 +144,11 @@ def open_inference_response(arguments: Arguments, request: Request) -> Reply:
 
 
 def _inputs(header: Mapping[str, object], inputs: Inputs) -> Reply:
-    described = {"rows": inputs.rows, "names": inputs.names, "shape": inputs.shape, "images": inputs.images is not None}
-    buffers: Sequence[Buffer] = inputs.tensors if inputs.images is None else [[image] for image in inputs.images]
+    described: dict[str, object] = {"rows": inputs.rows, "names": inputs.names, "shape": inputs.shape, "images": None}
+    buffers: list[Buffer] = list(inputs.tensors)
+    if inputs.images is not None:
+        buffers += [[image] for image in inputs.images]
+        described["images"] = [inputs.certain_images or is_image(image) for image in inputs.images]
     return Reply({**header, "inputs": described}, buffers)
 
 

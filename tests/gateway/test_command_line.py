@@ -12,9 +12,9 @@ import pytest
 from gateway import __version__
 from gateway.command_line import SettingsError, load_settings, parse_options
 from gateway.settings import Settings
-from tests.colour_server import ColourServer
-from tests.conftest import ROOT
-from tests.gateway.processes import gateway_process
+from testing import ROOT
+from testing.colour_server import ColourServer
+from testing.gateway import gateway_process
 
 PROGRAMS = [["gateway"], ["modelserver"], ["trainer"], ["breed"], ["breed", "gateway"], ["breed", "modelserver"]]
 

@@ -12,7 +12,6 @@ from gateway.http.middleware.access import has_access
 from gateway.http.problems import responses
 from gateway.http.schemas import Health, Readiness
 from gateway.http.services import Services, ServicesDep
-from gateway.serving.resolver import PROBE_SECONDS as PROBE_SECONDS  # for the readiness of one model
 
 router = APIRouter(tags=["health"])
 
@@ -43,20 +42,22 @@ async def healthz() -> Health:
     responses=responses(errors.NotReady),
 )
 async def readyz(services: ServicesDep, told: Annotated[bool, Depends(_may_see_models)] = True) -> Readiness:
-    """Say whether every configured model has an available version, and which have none.
+    """Say whether every configured model can answer photos, and why the others cannot.
+
+    A model can when a version of it is available, the gateway knows how to speak to it, and it has answered an image.
 
     Names and versions are told to everybody where no API keys are set, else only with a key.
     """
     if services.shutdown.draining:
         raise errors.NotReady("The gateway is stopping.")
-    found = await services.resolver.readiness(services.settings.served_models)
-    missing = {name: reason for name, reason in found.items() if isinstance(reason, str)}
+    found = await services.readiness.check(services.settings.served_models)
+    missing = {name: one.reason for name, one in found.items() if one.reason}
     if missing and not told:
         raise errors.NotReady("Not every model can answer yet.")
     if missing:
         listed = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
         raise errors.NotReady(f"Not every model can answer yet. {listed}", missing=missing)
-    versions = {name: versions for name, versions in found.items() if not isinstance(versions, str)}
+    versions = {name: list(one.versions) for name, one in found.items()}
     return Readiness(models=versions if told else {})
 
 

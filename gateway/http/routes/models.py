@@ -29,10 +29,15 @@ AVAILABLE = ModelVersionStatus.State.AVAILABLE
     ),
 )
 async def list_models(request: Request, services: ServicesDep) -> ModelList:
-    """List the configured models and the states of their versions; one that is not there has none."""
+    """List the configured models, whether each can answer photos, and the states of their versions."""
     names, deadline = services.settings.served_models, deadline_of(request)
     found = await asyncio.gather(*(_versions(services, name, deadline) for name in names))
-    return ModelList(models=[_summary(services, name, versions) for name, versions in zip(names, found, strict=True)])
+    ready = await services.readiness.check(names)
+    return ModelList(
+        models=[
+            _summary(services, name, versions, ready[name].reason) for name, versions in zip(names, found, strict=True)
+        ]
+    )
 
 
 @router.get(
@@ -55,16 +60,21 @@ async def model_detail(request: Request, services: ServicesDep, model: ModelName
     deadline = deadline_of(request)
     contract = await services.resolver.resolve(model, selector, deadline)
     versions = await services.resolver.versions(model, deadline)
-    summary = _summary(services, model, versions)
+    reason = ""
+    if model in services.settings.served_models:
+        reason = (await services.readiness.check(services.settings.served_models))[model].reason
+    summary = _summary(services, model, versions, reason)
     return ModelDetail(
         name=summary.name,
         available=summary.available,
+        reason=summary.reason,
         versions=summary.versions,
         default=summary.default,
         version=contract.version,
         input=InputSize(height=contract.target.height, width=contract.target.width, fit=contract.target.fit),
         labels=list(contract.labels),
         unknown_threshold=contract.unknown_threshold,
+        multi_label=contract.multi_label,
         explains=contract.explains,
         card=dict(contract.card) if contract.card is not None else None,
     )
@@ -77,10 +87,11 @@ async def _versions(services: Services, name: str, deadline: Deadline) -> list[M
         return []
 
 
-def _summary(services: Services, name: str, versions: list[ModelVersionStatus]) -> ModelSummary:
+def _summary(services: Services, name: str, versions: list[ModelVersionStatus], reason: str) -> ModelSummary:
     return ModelSummary(
         name=name,
-        available=any(one.state == AVAILABLE for one in versions),
+        available=not reason and any(one.state == AVAILABLE for one in versions),
+        reason=reason or None,
         versions=[VersionState(version=one.version, state=_state(one)) for one in versions],
         default=name == services.settings.default_model,
     )

@@ -19,6 +19,7 @@ from gateway.http.routes import health
 from gateway.http.services import RecordDep, Services, ServicesDep, deadline_of
 from gateway.inference.classifier import Classification
 from gateway.inference.predictor import Predicted, TensorRequest
+from gateway.inference.readiness import PROBE_SECONDS
 from gateway.inference.scores import Ranked
 from gateway.observability.request_record import RequestRecord
 from gateway.pb.serving_pb2 import ModelVersionStatus, TensorInfo
@@ -154,7 +155,7 @@ async def _infer(
             {
                 "header_length": request.headers.get(HEADER_LENGTH),
                 "default_signature": _default_signature(served),
-                "max_images": services.settings.max_batch_images if served.contract is not None else 0,
+                "max_images": services.settings.max_batch_images if _takes_images(served) else 0,
             },
             partial(count_images, request.scope),
         )
@@ -212,6 +213,10 @@ def _top_k(services: Services, wanted: object) -> int:
     return wanted
 
 
+def _takes_images(served: ServedVersion) -> bool:
+    return served.contract is not None and served.contract.certain_image
+
+
 def _default_signature(served: ServedVersion) -> str:
     return served.contract.signature if served.contract is not None else DEFAULT_SIGNATURE
 
@@ -219,7 +224,7 @@ def _default_signature(served: ServedVersion) -> str:
 async def _ready(services: Services, model: str, selector: Selector) -> Response:
     # Of the server itself: what is known of a version outlives it.
     try:
-        versions = await services.resolver.versions(model, Deadline.after(health.PROBE_SECONDS))
+        versions = await services.resolver.versions(model, Deadline.after(PROBE_SECONDS))
     except (errors.ModelServerUnavailable, errors.DeadlineExceeded):
         versions = []
     wanted = [one for one in versions if selector.version in (None, one.version)]
@@ -233,16 +238,17 @@ async def _metadata(services: Services, model: str, selector: Selector) -> Respo
     deadline = Deadline.after(services.settings.request_timeout_seconds)
     served = await services.resolver.served(model, selector, deadline)
     available = sorted(await services.resolver.available(model, deadline))
-    if served.contract is not None:
+    if _takes_images(served):
         inputs: list[dict[str, object]] = [{"name": "image_bytes", "datatype": "BYTES", "shape": [-1]}]
         outputs: list[dict[str, object]] = [
             {"name": "classes", "datatype": "BYTES", "shape": [-1, -1]},
             {"name": "scores", "datatype": "FP32", "shape": [-1, -1]},
         ]
     else:
-        signature = served.signatures.get(DEFAULT_SIGNATURE)
+        key = _default_signature(served)
+        signature = served.signatures.get(key)
         if signature is None:
-            raise errors.SignatureMissing(f"The model {model!r} has no signature {DEFAULT_SIGNATURE!r}.")
+            raise errors.SignatureMissing(f"The model {model!r} has no signature {key!r}.")
         inputs, outputs = _tensors(signature.inputs), _tensors(signature.outputs)
     return JSONResponse(
         {

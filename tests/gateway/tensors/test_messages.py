@@ -48,8 +48,8 @@ def test_pixels_are_held_to_the_size_that_the_gateway_sends() -> None:
 def test_encoded_images_are_handed_over_to_be_decoded() -> None:
     array = np.empty(2, np.object_)
     array[:] = [b"one", b"two"]
-    inputs = checked_inputs(ENCODED, "key", {"images": array}, replace(RULES, image_keys=["key"]))
-    assert (inputs.images, inputs.shape, inputs.tensors) == ([b"one", b"two"], (2,), ())
+    inputs = checked_inputs(ENCODED, "key", {"images": array}, replace(RULES, image_inputs={"key": "images"}))
+    assert (inputs.images, inputs.shape, inputs.tensors) == ([b"one", b"two"], (2,), [])
 
 
 def test_a_missing_signature_is_named_with_those_there_are() -> None:

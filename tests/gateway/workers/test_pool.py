@@ -28,8 +28,7 @@ from testing.photos import photo
 ORDINARY = Limits(memory_bytes=2**30, cpu_seconds=30)
 ARGUMENTS = {
     "target": {"height": 4, "width": 6, "fit": "squash"},
-    "dtype": "uint8",
-    "pixel_range": [0, 255],
+    "pixel_format": {},
     "max_pixels": 10**9,
 }
 ONE = Capacity(1, 0, 0.0, kept=1)

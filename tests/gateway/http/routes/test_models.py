@@ -60,7 +60,7 @@ def test_readiness_needs_every_configured_model_and_names_what_is_missing(
     assert ready.json()["models"] == {"colours": [1], "second": [3]}
 
 
-def test_readiness_costs_one_call_a_model_and_second_however_often_it_is_asked(
+def test_readiness_costs_three_calls_a_model_and_second_however_often_it_is_asked(
     start: Start, model_server: ColourServer
 ) -> None:
     gateway = start()
@@ -69,7 +69,8 @@ def test_readiness_costs_one_call_a_model_and_second_however_often_it_is_asked(
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: gateway.get("/readyz").status_code, range(200)))
     assert set(answers) == {200}
-    assert 1 <= model_server.calls - before <= 1 + time.monotonic() - started
+    # The state, the signatures and the card; and one image in all.
+    assert 1 <= model_server.calls - before <= 1 + 3 * (1 + time.monotonic() - started)
 
 
 def unit(images: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
@@ -115,7 +116,7 @@ FOREIGN = {
 def test_a_model_without_a_card_is_served_by_its_signature(start: Start, model_server: ColourServer, form: str) -> None:
     model, options, best = FOREIGN[form]
     model_server.models["foreign"] = {1: model}
-    gateway = start(model_options={"foreign": options})
+    gateway = start(models="foreign", model_options={"foreign": options})
     answer = gateway.post("/api/v1/models/foreign/predict", files={"image": photo("red", encoding="WebP")})
     assert answer.status_code == 200, answer.text
     assert answer.json()["label"] == best
@@ -129,29 +130,23 @@ def test_labels_of_a_model_without_a_card_come_from_a_file(
     labels = tmp_path / "labels.txt"
     labels.write_text(text, encoding="utf-8")
     model_server.models["foreign"] = {1: FOREIGN["uint8 pixels"][0]}
-    gateway = start(model_options={"foreign": {"labels": str(labels)}})
+    gateway = start(models="foreign", model_options={"foreign": {"labels": str(labels)}})
     answer = gateway.post("/api/v1/models/foreign/predict", content=photo("blue"))
     assert answer.json()["label"] == "blue"
 
 
-@pytest.mark.parametrize("text", ["red\n", "", '["red", 3, "blue"]', "[}"])
-def test_a_labels_file_that_does_not_fit_is_told(
-    start: Start, model_server: ColourServer, tmp_path: Path, text: str
-) -> None:
-    labels = tmp_path / "labels.txt"
-    labels.write_text(text)
+def test_labels_of_another_number_than_the_models_classes_are_told(start: Start, model_server: ColourServer) -> None:
     model_server.models["foreign"] = {1: FOREIGN["uint8 pixels"][0]}
-    answer = start(model_options={"foreign": {"labels": str(labels)}}).post(
-        "/api/v1/models/foreign/predict", content=photo("blue")
-    )
+    gateway = start(models="foreign", model_options={"foreign": {"labels": ["red", "green"]}})
+    answer = gateway.post("/api/v1/models/foreign/predict", content=photo("blue"))
     assert (answer.status_code, answer.json()["code"]) == (502, "unsupported_model")
-    assert str(tmp_path) not in answer.text
+    assert "has 3 classes, its option labels has 2 names" in answer.json()["detail"]
 
 
 UNSUPPORTED: dict[str, tuple[dict[str, tuple[int, tuple[int, ...]]], ...]] = {
     "rank 2 input": ({"x": (FLOAT, (-1, 100))}, {"y": (FLOAT, (-1, 3))}),
-    "one channel": ({"x": (FLOAT, (-1, 8, 8, 1))}, {"y": (FLOAT, (-1, 3))}),
-    "channels first": ({"x": (FLOAT, (-1, 3, 8, 8))}, {"y": (FLOAT, (-1, 3))}),
+    "two channels": ({"x": (FLOAT, (-1, 8, 8, 2))}, {"y": (FLOAT, (-1, 3))}),
+    "a fixed batch of several": ({"x": (FLOAT, (8, 8, 8, 3))}, {"y": (FLOAT, (8, 3))}),
     "two inputs": ({"x": (FLOAT, (-1, 8, 8, 3)), "z": (FLOAT, (-1, 1))}, {"y": (FLOAT, (-1, 3))}),
     "integer output": ({"x": (FLOAT, (-1, 8, 8, 3))}, {"y": (DataType.DT_INT64, (-1,))}),
     "two score outputs": ({"x": (FLOAT, (-1, 8, 8, 3))}, {"y": (FLOAT, (-1, 3)), "z": (FLOAT, (-1, 3))}),

@@ -318,7 +318,7 @@ def test_pixels_of_another_size_would_fail_the_batch_they_share_and_are_refused(
 ) -> None:
     anysize = ForeignModel({"x": (FLOAT, (-1, -1, -1, 3))}, {"y": (FLOAT, (-1, 3))}, colour_scores)
     model_server.models["anysize"] = {1: anysize}
-    gateway = start(model_options={"anysize": {"height": 4, "width": 6}})
+    gateway = start(models="anysize", model_options={"anysize": {"height": 4, "width": 6}})
     for height, width in ((6, 4), (4, 4), (1, 1)):
         pixels = np.ones((2, height, width, 3)).tolist()
         described = {"name": "x", "shape": [2, height, width, 3], "datatype": "FP32", "data": pixels}
