@@ -11,7 +11,7 @@ from PIL import Image
 from tests.gateway.conftest import photo
 
 
-def sent(client: httpx.Client, content: bytes, **params: object) -> Image.Image:
+def sent(client: httpx.Client, content: bytes, **params: int) -> Image.Image:
     """Ask for the preview of an image."""
     answer = client.post("/api/v1/preview", content=content, params=params)
     assert answer.status_code == 200, answer.text
