@@ -18,7 +18,7 @@ from gateway.http.middleware.body_limits import BodyLimits
 from gateway.http.middleware.client_disconnect import CancelOnDisconnect
 from gateway.http.middleware.request_id import RequestContext
 from gateway.http.middleware.telemetry import Telemetry
-from gateway.http.routes import explain, health, models, pages, predictions
+from gateway.http.routes import explain, health, models, pages, predictions, preview
 from gateway.http.routes import open_inference as inference
 from gateway.http.routes import tensorflow_serving as tfserving
 from gateway.http.server.connection import ConnectionOptions
@@ -94,6 +94,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
                         readiness=readiness,
                         classifier=classifier,
                         explainer=Explainer(server, resolver, workers.images),
+                        image_workers=workers.images,
                         predictor=Predictor(server, resolver, workers.tensors, workers.images, admission, settings),
                         admission=admission,
                         metrics=metrics,
@@ -139,7 +140,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
         },  # `gateway.http.middleware.telemetry` and `gateway.observability.tracing` do
         lifespan=lifespan,
     )
-    routers = (predictions, explain, models, tfserving, inference, health, pages)
+    routers = (predictions, explain, preview, models, tfserving, inference, health, pages)
     for router in (module.router for module in routers):
         # Not include_router: it analyses every route again at its first request, 25 ms, and finds it twice at each.
         for route in router.routes:

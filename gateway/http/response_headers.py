@@ -48,8 +48,10 @@ def describe(schema: dict[str, Any]) -> None:
         for operation in operations.values():
             for status, response in operation["responses"].items():
                 names = ["X-Request-ID"]
-                if status == "200" and "post" in operations:  # every POST asks a model
-                    names += ["X-Model-Version", "Server-Timing"]
+                if status == "200" and "post" in operations:
+                    names.append("Server-Timing")
+                    if not path.endswith("/preview"):  # every other POST asks a model
+                        names.append("X-Model-Version")
                 if path not in OPEN_PATHS and status in ("200", "429"):
                     names += ["RateLimit-Policy", "RateLimit"]
                 if status in RETRY_STATUSES:

@@ -19,6 +19,7 @@ from gateway.inference.predictor import Predictor
 from gateway.inference.readiness import Readiness
 from gateway.inference.shadowing import Shadows
 from gateway.inference.traffic_split import ROUTING_KEY, TrafficSplit
+from gateway.inference.worker_pools import ImageWorkers
 from gateway.observability.metrics import Metrics
 from gateway.observability.request_record import RequestRecord
 from gateway.serving.backend import Backend, Selector
@@ -43,6 +44,7 @@ class Services:
     classifier: Classifier
     predictor: Predictor
     explainer: Explainer
+    image_workers: ImageWorkers
     admission: Admission
     metrics: Metrics
     traffic_split: TrafficSplit

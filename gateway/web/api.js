@@ -49,22 +49,28 @@ export function keyHeaders() {
   return key ? { "X-API-Key": key } : {};
 }
 
-/** Calls the API and answers with its JSON; asks for a key when one is needed. */
-export async function call(path, { body, type, signal, timeout = TIMEOUT_MS } = {}) {
+/**
+ * Calls the API and answers with its JSON, or with a Blob where `blob` is true; asks for a key when one is needed.
+ * @param {string} path
+ * @param {{body?: Blob, type?: string, signal?: AbortSignal, timeout?: number, blob?: boolean,
+ *   onProgress?: (fraction: number) => void}} how `onProgress` is told how much of the body was sent, 0 to 1.
+ */
+export async function call(path, { body, type, signal, timeout = TIMEOUT_MS, blob = false, onProgress } = {}) {
   for (;;) {
     const key = sessionStorage.getItem(KEY);
     const headers = keyHeaders();
     if (type) headers["Content-Type"] = type;
     const limit = AbortSignal.timeout(timeout);
     const ends = signal ? AbortSignal.any([signal, limit]) : limit;
-    let answer, json;
+    let answer;
     try {
-      answer = await fetch(path, { method: body ? "POST" : "GET", body, headers, signal: ends, cache: "no-store" });
-      json = await answer.json().catch(() => ({}));
+      answer = await (body ? send(path, body, headers, ends, onProgress) : fetch(path, { headers, signal: ends, cache: "no-store" }));
+      if (answer.ok && blob) return await answer.blob();
     } catch (error) {
       if (signal?.aborted) throw error;
       throw new CallFailed("No answer", "The service did not answer.");
     }
+    const json = await answer.json().catch(() => ({}));
     if (answer.ok) return json;
     if (answer.status === 401 && (await keyInstead(key))) continue;
     throw new CallFailed(json.title ?? `Error ${answer.status}`, json.detail ?? "The service failed.", {
@@ -73,6 +79,27 @@ export async function call(path, { body, type, signal, timeout = TIMEOUT_MS } = 
       retryAfter: Number(answer.headers.get("Retry-After")) || 1,
     });
   }
+}
+
+/** Posts a body. Not with `fetch`, which does not tell how far an upload is. */
+function send(path, body, headers, signal, onProgress) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    const abort = () => request.abort();
+    request.open("POST", path);
+    request.responseType = "blob";
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    if (onProgress) request.upload.onprogress = ({ loaded, total }) => onProgress(total ? loaded / total : 0);
+    request.onload = () => {
+      const retryAfter = request.getResponseHeader("Retry-After");
+      resolve(new Response(request.response, { status: request.status, headers: retryAfter ? { "Retry-After": retryAfter } : {} }));
+    };
+    request.onerror = request.onabort = () => reject(signal.reason ?? new TypeError("no answer"));
+    request.onloadend = () => signal.removeEventListener("abort", abort);
+    signal.addEventListener("abort", abort);
+    if (signal.aborted) return reject(signal.reason);
+    request.send(body);
+  });
 }
 
 /** Gets another key than the one that was refused; many calls may wait for the same answer. */

@@ -1,150 +1,129 @@
-// The page: photos in, breeds out. Puts the parts together.
+// Starts the page: what is served, and where photos come from. All that photos need is loaded when the first ones come,
+// or before, once the page has nothing else to do.
 
-import { modelPath, onKeyNeeded } from "./api.js";
-import { Availability } from "./availability.js";
-import { onRetry, showNotice } from "./banner.js";
-import { openCard } from "./card.js";
-import { byId } from "./dom.js";
-import { askForKey } from "./key.js";
+import { onKeyNeeded } from "./api.js";
+import { byId, element } from "./dom.js";
 import { Models } from "./models.js";
-import { Photo } from "./photo.js";
-import { Queue } from "./queue.js";
-import { Results } from "./results.js";
-import { Service } from "./service.js";
-import { onFiles } from "./sources.js";
-import { announce, announceAll } from "./speech.js";
-import { makeTile, showThumbnail } from "./tile.js";
-import { upload } from "./upload.js";
-import { toggleWhy } from "./why.js";
-import { counted } from "./words.js";
+import { Availability, Service, onRetry, showNotice } from "./service.js";
 
-const SLOW_MS = 3000; // no photo takes so long unless something is wrong
+const CALM_MS = 1500; // after the start, before the rest is loaded
+const LEFT_MS = 120;
+const SAMPLE = 24; // labels that are shown on the start page
 
 const service = new Service();
 const models = new Models();
 const availability = new Availability(service, models);
-const results = new Results();
-const queue = new Queue(ask, async () => {
-  await service.check();
-  return !service.answers(models.name);
-});
+let session = null;
 
-// -- photos -----------------------------------------------------------------------------------------------------------
+/** The part of the page that deals with photos. */
+function photos() {
+  session ??= import("./session.js").then(
+    ({ Session }) => new Session({ service, models, availability }),
+    (error) => {
+      session = null; // the service is away: tried again with the next photo
+      throw error;
+    },
+  );
+  return session;
+}
 
-function take({ found, skipped }) {
-  if (!found.length) {
-    announce(skipped ? "There is no picture among these files." : "");
-    return;
+const toast = (text) => import("./toast.js").then((module) => module.toast(text));
+
+async function take(collecting) {
+  try {
+    const [session, found] = await Promise.all([photos(), collecting]);
+    session.take(found);
+  } catch (error) {
+    const unloaded = "The page could not load what it needs. Try again once the service can be reached.";
+    await toast(session ? `These files cannot be read: ${error.message}` : unloaded).catch(() => service.check());
   }
-  const photos = found.map(({ file, path }) => new Photo(file, path));
-  for (const photo of photos) makeTile(photo, { why, remove, retry: (one) => askAgain([one]) });
-  results.add(photos);
-  const left = skipped ? `; ${counted(skipped, "file")} left out, being no pictures` : "";
-  announce(`${counted(photos.length, "photo")} added${left}.`);
-  for (const photo of photos) photo.prepared(models.detail?.input).then(({ thumbnail }) => showThumbnail(photo, thumbnail));
-  queue.add(photos);
 }
 
-async function ask(photo, signal) {
-  const { input, explains = false } = models.detail ?? {};
-  const slow = setTimeout(() => service.check(), SLOW_MS);
-  const path = `${modelPath(models.name)}/predict${models.query}`;
-  photo.answer = await upload(photo, path, { input, service, signal }).finally(() => clearTimeout(slow));
-  photo.explains = explains;
-  photo.forget();
+const collected = (how, files) => import("./collect.js").then((module) => module[how](files));
+
+// -- where photos come from ---------------------------------------------------------------------------------------------
+
+for (const button of document.querySelectorAll("[data-source]")) {
+  button.addEventListener("click", () => byId(button.dataset.source).click());
+  button.addEventListener("pointerenter", () => photos().catch(() => {}), { once: true });
+}
+for (const id of ["photos", "folder", "camera"]) {
+  byId(id).addEventListener("change", ({ target }) => {
+    const files = Array.from(target.files);
+    target.value = ""; // the same file may be chosen again
+    if (files.length || id === "folder") take(collected(id === "folder" ? "fromFolder" : "fromFiles", files));
+  });
 }
 
-function why(photo) {
-  return toggleWhy(photo, { input: models.detail?.input, service });
-}
-
-function remove(photo) {
-  const tiles = [...document.querySelectorAll(".tile:not([hidden])")];
-  const at = tiles.indexOf(photo.tile);
-  const next = tiles[at + 1] ?? tiles[at - 1];
-  photo.removed = true;
-  queue.remove(photo);
-  results.remove([photo]);
-  (next?.querySelector(".remove") ?? document.querySelector('[data-source="photos"]')).focus();
-  announce(`${photo.name} removed.`);
-}
-
-onFiles(take);
-
-// -- the set as a whole -----------------------------------------------------------------------------------------------
-
-queue.addEventListener("change", ({ detail: photo }) => {
-  if (photo.removed) return;
-  results.changed(photo);
-  setTimeout(showAgain);
+let leaving;
+const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
+addEventListener("dragover", (event) => {
+  if (!event.dataTransfer) return;
+  event.preventDefault();
+  event.dataTransfer.dropEffect = "copy";
+  clearTimeout(leaving);
+  document.body.classList.toggle("over", holdsFiles(event));
 });
-queue.addEventListener("idle", () => {
-  showAgain();
-  showAvailability();
-  if (results.photos.length) announceAll(results.photos);
+addEventListener("dragleave", () => {
+  // Sent for every element that is crossed; a dragover follows at once unless the page was left.
+  clearTimeout(leaving);
+  leaving = setTimeout(() => document.body.classList.remove("over"), LEFT_MS);
+});
+addEventListener("drop", (event) => {
+  document.body.classList.remove("over");
+  event.preventDefault();
+  take(transferred(event.dataTransfer));
+});
+addEventListener("paste", (event) => {
+  if (event.target.closest?.("input, textarea")) return;
+  take(transferred(event.clipboardData));
 });
 
-function askAgain(photos) {
-  queue.add(photos);
-  results.redraw();
+/** What was dropped or pasted; the browser empties both lists when the event is over. */
+function transferred(transfer) {
+  const entries = Array.from(transfer.items ?? [], (item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  const files = Array.from(transfer.files);
+  const text = files.length ? "" : transfer.getData("text/plain");
+  return import("./collect.js").then(({ fromTransfer }) => fromTransfer({ entries, files, text }));
 }
 
-byId("stop").addEventListener("click", () => {
-  queue.stop();
-  results.redraw();
-});
-byId("resume").addEventListener("click", () => askAgain(results.inState("stopped")));
-byId("retry").addEventListener("click", () => askAgain(results.inState("failed").filter((photo) => !photo.error.final)));
-byId("again").addEventListener("click", () => askAgain(byOthers()));
-byId("clear").addEventListener("click", () => {
-  const photos = results.photos;
-  for (const photo of photos) photo.removed = true;
-  results.remove(photos);
-  queue.stop();
-  showAgain();
-  document.querySelector('[data-source="photos"]').focus();
-  announce("All photos removed.");
-});
+// -- the service and its models -----------------------------------------------------------------------------------------
 
-/** Photos whose answer is another model's or version's than would answer now. */
-function byOthers() {
-  if (!models.detail) return [];
-  const { name, version } = models.detail;
-  return results.inState("done").filter(({ answer: { model } }) => model.name !== name || model.version !== version);
-}
-
-function showAgain() {
-  const others = queue.busy ? 0 : byOthers().length;
-  byId("again").hidden = !others;
-  if (others) byId("again").textContent = `Ask ${models.name} version ${models.detail.version} too (${others})`;
-}
-
-// -- the service and its models ---------------------------------------------------------------------------------------
-
-availability.addEventListener("change", showAvailability);
-onRetry(() => availability.retry());
-onKeyNeeded(askForKey);
-
-function showAvailability() {
-  queue.held = !availability.open;
+availability.addEventListener("change", () => {
+  const waits = document.body.dataset.busy === "yes" ? " Your photos wait and go on by themselves." : "";
   const { notice } = availability;
-  const waits = queue.busy ? " Your photos wait and go on by themselves." : "";
-  if (showNotice(notice && { ...notice, text: notice.text + waits })) announce("The service answers again.");
-}
+  if (showNotice(notice && { ...notice, text: notice.text + waits })) toast("The service answers again.");
+});
+onRetry(() => availability.retry());
+onKeyNeeded(async (refused) => (await import("./key.js")).askForKey(refused));
 
 models.addEventListener("change", () => {
-  const { detail } = models;
+  const { detail, words } = models;
   byId("show-card").disabled = !detail;
   if (!detail) return;
-  const classes = detail.labels.length ? ` one of the ${counted(detail.labels.length, "breed")} that it knows` : " a breed";
-  byId("about").textContent = `Add photos of dogs, as many as you like. The model names${classes} and says how sure it is.`;
-  showAvailability();
-  showAgain();
+  byId("question").textContent = document.title = words.question;
+  byId("about").textContent = `Add a photo${words.dogs ? " of a dog" : ""}, or as many as you like. ${words.picks}`;
+  byId("frame").toggleAttribute("hidden", words.dogs);
+  byId("dog").toggleAttribute("hidden", !words.dogs);
+  document.querySelector(".knows").hidden = detail.labels.length < 2;
+  byId("knows").textContent = `It knows ${words.classes}`;
+  const step = Math.max(1, detail.labels.length / SAMPLE);
+  const sample = Array.from({ length: Math.min(SAMPLE, detail.labels.length) }, (_, at) => detail.labels[Math.floor(at * step)]);
+  document.querySelector(".knows .labels").replaceChildren(...sample.map((name) => element("li", {}, name)));
 });
-byId("show-card").addEventListener("click", () => models.detail && openCard(byId("card"), models.detail));
 
-addEventListener("beforeunload", (event) => {
-  if (queue.busy) event.preventDefault();
+for (const id of ["show-card", "show-all"]) {
+  byId(id).addEventListener("click", async () => {
+    const { openCard } = await import("./card.js");
+    if (models.detail) openCard(byId("card"), models.detail);
+  });
+}
+
+byId("live").hidden = !navigator.mediaDevices?.getUserMedia;
+byId("live").addEventListener("click", async () => {
+  const { openCamera } = await import("./camera.js");
+  openCamera({ models, take: (file) => take({ found: [{ file, path: file.name }], skipped: 0 }) });
 });
 
 service.check();
+addEventListener("load", () => setTimeout(() => photos().catch(() => {}), CALM_MS));

@@ -1,7 +1,7 @@
 // A model card in readable form.
 
 import { element } from "./dom.js";
-import { counted, label, percent } from "./words.js";
+import { counted, percent } from "./words.js";
 
 const MANY = 30; // so many classes are a wall of words unless they are folded up
 const FITS = {
@@ -51,7 +51,7 @@ function known({ labels, card, unknown_threshold: threshold }) {
   const photos = card?.training?.photos?.train ?? {};
   const list = element("ul", { className: "labels" });
   for (const name of labels) {
-    const item = text("li", label(name));
+    const item = text("li", name);
     if (typeof photos[name] === "number") item.append(" ", text("small", photos[name].toLocaleString("en")));
     list.append(item);
   }
@@ -96,7 +96,7 @@ function settings({ training }) {
 const plain = (values) =>
   Object.entries(values ?? {})
     .filter(([, value]) => value !== "" && ["string", "number", "boolean"].includes(typeof value))
-    .map(([name, value]) => [label(name), String(value)]);
+    .map(([name, value]) => [words(name), String(value)]);
 
 function section(title, content) {
   const parts = [content].flat().filter(Boolean);
@@ -111,3 +111,9 @@ function facts(rows) {
 }
 
 const text = (tag, content, className = "") => element(tag, { className }, content);
+
+/** A setting's name as people write it: `batch_size` to `Batch size`. */
+function words(name) {
+  const spaced = name.replaceAll("_", " ");
+  return spaced.charAt(0).toUpperCase() + spaced.slice(1);
+}

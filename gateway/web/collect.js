@@ -9,7 +9,7 @@ function isPicture(file) {
 
 /**
  * Takes the pictures of a chosen folder.
- * @param {FileList} files
+ * @param {File[]} files
  * @returns {{found: {file: File, path: string}[], skipped: number}}
  */
 export function fromFolder(files) {
@@ -23,13 +23,14 @@ export function fromFiles(files) {
   return { found: Array.from(files, (file) => ({ file, path: file.name })), skipped: 0 };
 }
 
-/** Takes what was dropped or pasted, and walks through folders. */
-export async function fromTransfer(transfer) {
-  // Both lists are emptied when the event is over.
-  const entries = Array.from(transfer.items ?? [], (item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  const files = fromFiles(transfer.files);
-  if (!entries.some((entry) => entry.isDirectory)) return files;
-  const all = { found: [], skipped: 0 };
+/**
+ * Takes what was dropped or pasted, and walks through folders.
+ * @param {{entries: FileSystemEntry[], files: File[], text: string}} given
+ * @returns {Promise<{found: {file: File, path: string}[], skipped: number, text: string}>}
+ */
+export async function fromTransfer({ entries, files, text }) {
+  if (!entries.some((entry) => entry.isDirectory)) return { ...fromFiles(files), text };
+  const all = { found: [], skipped: 0, text };
   for (const entry of entries) {
     const inside = [];
     await walk(entry, inside);

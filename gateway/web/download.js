@@ -2,37 +2,34 @@
 
 const TOP = 5;
 
-/** Results as JSON: one object a photo. */
+/** Results as JSON: one object for each answer of each photo, and for each photo without one. */
 export function asJson(photos) {
-  return JSON.stringify(photos.map(row), null, 2) + "\n";
+  return JSON.stringify(photos.flatMap(rows), null, 2) + "\n";
 }
 
 /** Results as CSV (RFC 4180) with a header row; text that a spreadsheet would take for a formula is made harmless. */
 export function asCsv(photos) {
-  const header = ["file", "state", "breed", "looks_like", "confidence", "model", "version"];
+  const header = ["file", "state", "label", "looks_like", "confidence", "model", "version"];
   for (let rank = 1; rank <= TOP; rank++) header.push(`label_${rank}`, `score_${rank}`);
   header.push("error_code", "error");
-  const lines = photos.map(row).map(({ file, state, breed, looks_like, confidence, model, version, predictions, error }) => {
+  const lines = photos.flatMap(rows).map(({ file, state, label, looks_like, confidence, model, version, predictions, error }) => {
     const ranked = Array.from({ length: TOP }, (_, at) => [predictions[at]?.label, predictions[at]?.score]);
-    return [file, state, breed, looks_like, confidence, model, version, ...ranked.flat(), error?.code, error?.detail];
+    return [file, state, label, looks_like, confidence, model, version, ...ranked.flat(), error?.code, error?.detail];
   });
   // The mark in front tells Excel that the file is UTF-8.
   return "\ufeff" + [header, ...lines].map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";
 }
 
-function row({ path, state, answer, error }) {
-  const known = state === "done" ? answer : null;
-  return {
+function rows({ path, state, answers, error }) {
+  const failed = error ? { code: error.code || "no_answer", title: error.title, detail: error.message } : null;
+  const nothing = { label: null, looks_like: null, confidence: null, model: null, version: null, predictions: [] };
+  const given = Array.from(answers.values(), ({ label, looks_like, confidence, model, predictions }) => ({
     file: path,
-    state: known?.label === null ? "unknown" : state === "done" ? "named" : state,
-    breed: known?.label ?? null,
-    looks_like: known?.looks_like ?? null,
-    confidence: known?.confidence ?? null,
-    model: known?.model.name ?? null,
-    version: known?.model.version ?? null,
-    predictions: known?.predictions ?? [],
-    error: state === "failed" ? { code: error.code || "no_answer", title: error.title, detail: error.message } : null,
-  };
+    state: label === null ? "unknown" : "named",
+    ...{ label, looks_like, confidence, model: model.name, version: model.version, predictions },
+    error: null,
+  }));
+  return failed || !given.length ? [...given, { file: path, state: failed ? "failed" : state, ...nothing, error: failed }] : given;
 }
 
 function cell(value) {

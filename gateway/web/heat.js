@@ -5,7 +5,9 @@ const COLD = [13, 26, 92];
 const HOT = [255, 214, 10];
 const COLD_OPACITY = 0.62;
 const HOT_OPACITY = 0.55;
-const SIDE = 224; // pixels of the longer side: the map is smooth, so that more would show nothing more
+const SIDE = 360; // pixels of the longer side: the map is smooth, so that more would show nothing more
+const STRIPE = 5; // pixels of a stripe where the model saw nothing
+const HATCH = 0.5; // its opacity
 
 /**
  * Paints the map and says where most of the heat is.
@@ -27,7 +29,12 @@ export function showHeat(canvas, { values, box }, width, height) {
     const v = ((y + 0.5) / canvas.height - box.top) / (box.bottom - box.top);
     for (let x = 0; x < canvas.width; x++) {
       const u = ((x + 0.5) / canvas.width - box.left) / (box.right - box.left);
-      const heat = u < 0 || u > 1 || v < 0 || v > 1 ? 0 : sample(values, u, v);
+      if (u < 0 || u > 1 || v < 0 || v > 1) {
+        pixels.data.set([...COLD, (x + y) % (2 * STRIPE) < STRIPE ? 255 * HATCH : 255 * HATCH * 0.55], at);
+        at += 4;
+        continue;
+      }
+      const heat = sample(values, u, v);
       for (let channel = 0; channel < 3; channel++) {
         pixels.data[at++] = COLD[channel] + (HOT[channel] - COLD[channel]) * heat;
       }
@@ -49,19 +56,24 @@ export function clearHeat(canvas) {
   canvas.width = canvas.height = 0;
 }
 
-/** The map's value at a place in fractions of it, blended between the middles of its cells. */
+/** The map's value at a place in fractions of it: a cubic B-spline through its cells, which shows no cell's edges. */
 function sample(values, u, v) {
-  const [row, nextRow, down] = cell(v, values.length);
-  const [column, nextColumn, across] = cell(u, values[0].length);
-  const above = values[row][column] * (1 - across) + values[row][nextColumn] * across;
-  const below = values[nextRow][column] * (1 - across) + values[nextRow][nextColumn] * across;
-  return above * (1 - down) + below * down;
+  const rows = weights(v, values.length);
+  const columns = weights(u, values[0].length);
+  let sum = 0;
+  for (const [row, down] of rows) {
+    for (const [column, across] of columns) sum += values[row][column] * down * across;
+  }
+  return Math.min(1, Math.max(0, sum));
 }
 
-function cell(fraction, count) {
-  const position = Math.min(count - 1, Math.max(0, fraction * count - 0.5));
+/** The four cells around a place, and what each counts for (uniform cubic B-spline). */
+function weights(fraction, count) {
+  const position = fraction * count - 0.5;
   const first = Math.floor(position);
-  return [first, Math.min(count - 1, first + 1), position - first];
+  const t = position - first;
+  const parts = [(1 - t) ** 3, 3 * t ** 3 - 6 * t ** 2 + 4, -3 * t ** 3 + 3 * t ** 2 + 3 * t + 1, t ** 3];
+  return parts.map((part, at) => [Math.min(count - 1, Math.max(0, first - 1 + at)), part / 6]);
 }
 
 function place(x, y) {

@@ -28,6 +28,19 @@ export class Models extends EventTarget {
     return this.#version.value;
   }
 
+  /** How the chosen model is spoken of. */
+  get words() {
+    const noun = this.detail?.card?.noun || "";
+    const classes = this.detail ? counted(this.detail.labels.length, noun || "answer") : "";
+    return {
+      noun,
+      dogs: /\bdogs?\b/i.test(noun),
+      question: this.detail?.card?.question || (noun ? `Which ${noun} is it?` : "What is in the photo?"),
+      classes,
+      picks: classes && this.detail.labels.length > 1 ? `The model picks from ${classes} and says how sure it is.` : "The model says what it sees and how sure it is.",
+    };
+  }
+
   /** Query that asks for the chosen version. */
   get query() {
     return this.version ? `?version=${this.version}` : "";
@@ -41,9 +54,12 @@ export class Models extends EventTarget {
 
   async #read() {
     this.list = (await call("/api/v1/models")).models;
-    const chosen = this.name || this.list.find((one) => one.default)?.name;
+    const linked = new URLSearchParams(location.search);
+    const asked = this.list.some((one) => one.name === linked.get("model")) ? linked.get("model") : "";
+    const chosen = this.name || asked || this.list.find((one) => one.default)?.name;
+    const first = !this.name;
     options(this.#model, this.list.map((one) => [one.name, one.available ? one.name : `${one.name} (not available)`]), chosen);
-    this.#fillVersions(this.version);
+    this.#fillVersions(first ? linked.get("version") ?? "" : this.version);
     await this.#describe();
   }
 
@@ -72,6 +88,12 @@ export class Models extends EventTarget {
     this.detail = detail;
     this.dispatchEvent(new Event("change"));
   }
+}
+
+/** `1 dog breed`, `118 dog breeds`, `12 species`. */
+function counted(count, noun) {
+  const plural = /s$/i.test(noun) ? noun : /[^aeiou]y$/i.test(noun) ? `${noun.slice(0, -1)}ies` : /(x|z|ch|sh)$/i.test(noun) ? `${noun}es` : `${noun}s`;
+  return `${count.toLocaleString("en")} ${count === 1 ? noun : plural}`;
 }
 
 function options(select, pairs, chosen) {

@@ -2,10 +2,13 @@
 
 const THUMBNAIL_SIDE = 560; // a tile is 280 wide, and screens have two pixels for one
 const SMALL_BYTES = 200_000; // nothing is won by making these smaller
+const SLOW_BYTES = 40_000;
 const ACCEPTED = /^image\/(jpeg|png|gif|bmp|webp)$/; // by the gateway; browsers read more: AVIF, some of them HEIC
 const WORTHWHILE = 0.8;
 const MARGIN = 3; // times what the model sees: measured, less moves scores and more does not move them back
+const SLOW_MARGIN = 2; // on a slow line: scores move by a few hundredths, and half as much is sent
 const QUALITY = 0.92;
+const SLOW_QUALITY = 0.8;
 
 let queue = Promise.resolve();
 
@@ -26,8 +29,8 @@ async function prepared({ id, file, input }) {
   try {
     if (!(await readsBack())) return { ...nothing, thumbnail: file };
     const scale = scaleFor(bitmap, input);
-    const smaller = file.size > SMALL_BYTES && scale < WORTHWHILE;
-    const body = smaller || !ACCEPTED.test(file.type) ? await shrunk(bitmap, scale, QUALITY) : null;
+    const smaller = file.size > (input.slow ? SLOW_BYTES : SMALL_BYTES) && scale < WORTHWHILE;
+    const body = smaller || !ACCEPTED.test(file.type) ? await shrunk(bitmap, scale, input.slow ? SLOW_QUALITY : QUALITY) : null;
     const toThumbnail = THUMBNAIL_SIDE / Math.max(bitmap.width, bitmap.height);
     const thumbnail = toThumbnail < 1 || file.size > SMALL_BYTES ? await shrunk(bitmap, Math.min(1, toThumbnail), 0.8) : file;
     return { id, body, thumbnail };
@@ -40,8 +43,9 @@ async function prepared({ id, file, input }) {
 
 /** How much smaller a photo may become and still cover MARGIN times what the model sees of it. */
 function scaleFor({ width, height }, input) {
-  const across = (MARGIN * input.width) / width;
-  const down = (MARGIN * input.height) / height;
+  const margin = input.slow ? SLOW_MARGIN : MARGIN;
+  const across = (margin * input.width) / width;
+  const down = (margin * input.height) / height;
   return Math.min(1, input.fit === "pad" ? Math.min(across, down) : Math.max(across, down));
 }
 

@@ -8,20 +8,20 @@ let next = 0;
 
 /**
  * @param {File} file
- * @param {{width: number, height: number, fit: string}} input What the model takes.
+ * @param {{width: number, height: number, fit: string, slow: boolean}} input What the model takes; `slow`: send less.
  * @returns {Promise<{body: Blob, thumbnail: Blob | null}>} No thumbnail for what the browser cannot show.
  */
 export function prepare(file, input) {
   return new Promise((resolve) => {
     const id = next++;
     waiting.set(id, { resolve, file });
+    if (workers.length < Math.min(WORKERS, waiting.size)) start();
     workers[id % workers.length].postMessage({ id, file, input });
   });
 }
 
-// Started with the page, since their script cannot be had once the service is away.
-for (let count = 0; count < WORKERS; count++) {
-  const worker = new Worker("/web/prepare-worker.js", { type: "module" });
+function start() {
+  const worker = new Worker(new URL("./prepare-worker.js", import.meta.url), { type: "module" });
   worker.onmessage = ({ data: { id, body, thumbnail } }) => {
     const { resolve, file } = waiting.get(id);
     waiting.delete(id);
@@ -29,3 +29,5 @@ for (let count = 0; count < WORKERS; count++) {
   };
   workers.push(worker);
 }
+
+start(); // with the page: its script cannot be had once the service is away

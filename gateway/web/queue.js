@@ -1,6 +1,5 @@
 // Photos on their way: a few at a time, stopped, held back while the service is away, and tried again.
 
-const AT_ONCE = 4;
 const ATTEMPTS = 4;
 
 /**
@@ -17,11 +16,13 @@ export class Queue extends EventTarget {
   /**
    * @param {(photo: object, signal: AbortSignal) => Promise<void>} ask Answers one photo or throws.
    * @param {(error: Error) => Promise<boolean>} away Whether an error means that the service is away, and photos wait.
+   * @param {() => number} atOnce How many may be under way together.
    */
-  constructor(ask, away) {
+  constructor(ask, away, atOnce) {
     super();
     this.ask = ask;
     this.away = away;
+    this.atOnce = atOnce;
   }
 
   /** Whether anything waits or is under way. */
@@ -50,7 +51,7 @@ export class Queue extends EventTarget {
   stop() {
     const dropped = this.#waiting;
     this.#waiting = [];
-    for (const photo of dropped) this.#state(photo, "stopped");
+    for (const photo of dropped) this.#stopped(photo);
     for (const controller of this.#working.values()) controller.abort();
     if (dropped.length) this.#rest();
   }
@@ -67,7 +68,7 @@ export class Queue extends EventTarget {
   }
 
   #pump() {
-    while (!this.#held && this.#working.size < AT_ONCE && this.#waiting.length) this.#start(this.#waiting.shift());
+    while (!this.#held && this.#working.size < this.atOnce() && this.#waiting.length) this.#start(this.#waiting.shift());
   }
 
   #rest() {
@@ -80,7 +81,6 @@ export class Queue extends EventTarget {
     this.#state(photo, "working");
     try {
       await this.ask(photo, controller.signal);
-      photo.error = null;
       this.#state(photo, "done");
     } catch (error) {
       await this.#failed(photo, error, controller.signal);
@@ -92,13 +92,13 @@ export class Queue extends EventTarget {
   }
 
   async #failed(photo, error, signal) {
-    if (signal.aborted) return this.#state(photo, "stopped");
+    if (signal.aborted) return this.#stopped(photo);
     if (error.passing) {
       const away = error.away && (await this.away(error));
       if (away) photo.attempts = 0; // the photo is not to blame; it waits until it is let go on
       else if (++photo.attempts >= ATTEMPTS) return this.#fail(photo, error);
       else await pause(1000 * error.retryAfter, signal);
-      if (signal.aborted) return this.#state(photo, "stopped");
+      if (signal.aborted) return this.#stopped(photo);
       this.#waiting.unshift(photo);
       return this.#state(photo, "waiting");
     }
@@ -107,7 +107,11 @@ export class Queue extends EventTarget {
 
   #fail(photo, error) {
     photo.error = error;
-    this.#state(photo, "failed");
+    this.#state(photo, photo.answers.size ? "done" : "failed"); // what other models said stays
+  }
+
+  #stopped(photo) {
+    this.#state(photo, photo.answers.size ? "done" : "stopped");
   }
 }
 

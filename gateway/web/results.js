@@ -5,6 +5,8 @@ import { asCsv, asJson, save } from "./download.js";
 import { dropTile, updateTile } from "./tile.js";
 import { byHeading, counted, heading } from "./words.js";
 
+const DIFFER = " differ"; // no label starts with a space
+const TOOLS_FROM = 4; // photos; fewer need no filter
 const REDRAW_MS = 120; // hundreds of answers a second change the counts no more often than this
 
 /** All photos of the page, in the order in which they came. */
@@ -22,14 +24,34 @@ export class Results {
   constructor() {
     this.#filter.addEventListener("change", () => this.#show());
     this.#group.addEventListener("change", () => this.redraw());
-    byId("csv").addEventListener("click", () => save(asCsv(this.photos), "breeds.csv", "text/csv;charset=utf-8"));
-    byId("json").addEventListener("click", () => save(asJson(this.photos), "breeds.json", "application/json"));
+    byId("csv").addEventListener("click", () => save(asCsv(this.shown), "answers.csv", "text/csv;charset=utf-8"));
+    byId("json").addEventListener("click", () => save(asJson(this.shown), "answers.json", "application/json"));
   }
 
-  /** Takes photos in; each has its tile already. */
+  /** Takes photos in; each has its tile already. Answers whether a filter would have hidden them, and was lifted. */
   add(photos) {
+    const reset = this.#filter.value !== "";
+    this.#filter.value = "";
     this.photos.push(...photos);
     this.redraw();
+    return reset;
+  }
+
+  /** Puts photos back that were taken out. */
+  restore(photos) {
+    for (const photo of photos) photo.tile.remove();
+    this.photos = photos;
+    this.redraw();
+  }
+
+  /** Photos that the filter lets through. */
+  get shown() {
+    return this.photos.filter((photo) => this.#wanted(photo));
+  }
+
+  /** Photos that failed and may be answered when they are asked about again. */
+  retryable() {
+    return this.photos.filter(({ state, error }) => error && !error.final && (state === "failed" || state === "done"));
   }
 
   /** Photos in a state. */
@@ -62,7 +84,8 @@ export class Results {
     this.#drawn = performance.now();
     for (const photo of this.#changed) updateTile(photo);
     this.#changed.clear();
-    document.body.dataset.photos = this.photos.length ? "some" : "none";
+    const many = this.photos.length;
+    document.body.dataset.photos = many >= TOOLS_FROM ? "many" : many > 1 ? "few" : many ? "one" : "none";
     this.#place();
     this.#count();
     this.#show();
@@ -74,7 +97,7 @@ export class Results {
     for (const photo of this.photos) {
       const name = grouped ? heading(photo) : "";
       const list = this.#groups.get(name) ?? this.#makeGroup(name);
-      if (photo.tile.parentElement !== list) list.append(photo.tile);
+      if (photo.tile.parentElement !== list && !photo.tile.closest("dialog")) list.append(photo.tile);
     }
     for (const [name, list] of this.#groups) {
       if (list.childElementCount) {
@@ -106,9 +129,10 @@ export class Results {
       headings.set(name, (headings.get(name) ?? 0) + 1);
     }
     const unsure = headings.get("Not sure") ?? 0;
+    const answered = this.photos.filter((photo) => photo.answer).length;
     const total = this.photos.length;
     const settled = total - states.waiting - states.working;
-    const said = [`${states.done} of ${counted(total, "photo")} answered`];
+    const said = [`${answered} of ${counted(total, "photo")} answered`];
     if (unsure) said.push(`${unsure} not sure`);
     if (states.failed) said.push(`${states.failed} failed`);
     if (states.stopped) said.push(`${states.stopped} stopped`);
@@ -119,29 +143,33 @@ export class Results {
     progress.hidden = settled === total;
     byId("stop").hidden = settled === total;
     byId("resume").hidden = !states.stopped;
-    byId("retry").hidden = !this.photos.some((photo) => photo.state === "failed" && !photo.error.final);
+    byId("retry").hidden = !this.retryable().length;
     this.#options(headings, total);
   }
 
   #options(headings, total) {
     const names = [...headings.keys()].sort(byHeading);
     const wanted = [["", `All (${total})`], ...names.map((name) => [name, `${name} (${headings.get(name)})`])];
-    const chosen = headings.has(this.#filter.value) ? this.#filter.value : "";
+    const differ = this.photos.filter((photo) => photo.differs).length;
+    if (differ) wanted.push([DIFFER, `Models disagree (${differ})`]);
+    const chosen = wanted.some(([value]) => value === this.#filter.value) ? this.#filter.value : "";
     const key = JSON.stringify(wanted);
     if (this.#filter.dataset.key === key) return;
     this.#filter.dataset.key = key;
     this.#filter.replaceChildren(...wanted.map(([value, text]) => new Option(text, value, false, value === chosen)));
   }
 
+  #wanted(photo) {
+    const wanted = this.#filter.value;
+    return wanted === "" || (wanted === DIFFER ? photo.differs : heading(photo) === wanted);
+  }
+
   /** Hides what the filter leaves out. */
   #show() {
-    const wanted = this.#filter.value;
     for (const photo of this.photos) {
-      const hidden = wanted !== "" && heading(photo) !== wanted;
+      const hidden = !this.#wanted(photo);
       if (photo.tile.hidden !== hidden) photo.tile.hidden = hidden;
     }
-    for (const section of this.#root.children) {
-      section.hidden = wanted !== "" && section.dataset.name !== "" && section.dataset.name !== wanted;
-    }
+    for (const section of this.#root.children) section.hidden = !section.querySelector(".tile:not([hidden])");
   }
 }

@@ -1,10 +1,13 @@
-// Whether the service can answer: polled, faster while it is away.
+// Whether the service and the chosen model can answer, polled; and what the page says while they cannot.
 
 import { keyHeaders } from "./api.js";
+import { byId } from "./dom.js";
 
 const CALM_MS = 15_000;
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 10_000;
+const FIRST_READ_MS = 3_000;
+const LONGEST_READ_MS = 10_000;
 const PROBE_TIMEOUT_MS = 6_000;
 
 /** Watches /readyz. Sends `change` whenever there is news. */
@@ -58,4 +61,96 @@ export class Service extends EventTarget {
     const news = before !== JSON.stringify([this.reachable, this.missing, this.available]);
     if (news || !well) this.dispatchEvent(new Event("change"));
   }
+}
+
+/** Reads the models whenever the service says that others answer. Sends `change` when there may be news. */
+export class Availability extends EventTarget {
+  #service;
+  #models;
+  #known = null; // what answered when the models were last read
+  #trouble = null; // why they cannot be read
+  #reading = null;
+  #timer;
+  #delay = FIRST_READ_MS;
+
+  constructor(service, models) {
+    super();
+    this.#service = service;
+    this.#models = models;
+    service.addEventListener("change", async () => {
+      if (service.reachable && this.#known !== service.available) await this.#read();
+      this.#tell();
+    });
+  }
+
+  /** Whether a photo can be sent. */
+  get open() {
+    return !this.#trouble && this.#models.name !== "" && this.#service.answers(this.#models.name);
+  }
+
+  /** Title, text and what a button offers; null when all is well or nothing is known yet. */
+  get notice() {
+    const { reachable, missing } = this.#service;
+    if (reachable === null) return null;
+    if (!reachable) return { title: "The service cannot be reached.", text: "It is tried again every few seconds.", action: "Try now" };
+    const name = this.#models.name;
+    const reason = name ? missing[name] : Object.values(missing)[0];
+    if (reason) return { title: "Not ready yet.", text: reason, action: "Try now" };
+    if (!this.#trouble) return null;
+    if (this.#trouble.status === 401) return { title: "An API key is needed.", text: "Nothing can be asked without one.", action: "Enter a key" };
+    return { title: "The models cannot be read.", text: this.#trouble.message, action: "Try now" };
+  }
+
+  /** Tries at once. */
+  async retry() {
+    await this.#service.check(); // whose news may have started to read already
+    if (this.#trouble) await (this.#reading ?? this.#read());
+    this.#tell();
+  }
+
+  #read() {
+    this.#reading = this.#load().finally(() => (this.#reading = null));
+    return this.#reading;
+  }
+
+  async #load() {
+    const { available } = this.#service;
+    try {
+      await this.#models.load();
+      [this.#known, this.#trouble, this.#delay] = [available, null, FIRST_READ_MS];
+      clearTimeout(this.#timer);
+    } catch (error) {
+      this.#trouble = error;
+      clearTimeout(this.#timer);
+      if (!error.passing) return;
+      this.#timer = setTimeout(() => this.retry(), this.#delay);
+      this.#delay = Math.min(this.#delay * 1.7, LONGEST_READ_MS);
+    }
+  }
+
+  #tell() {
+    this.dispatchEvent(new Event("change"));
+  }
+}
+
+/** Calls `retry` when the banner's button is pressed. */
+export function onRetry(retry) {
+  byId("service").querySelector("button").addEventListener("click", retry);
+}
+
+/**
+ * Shows a notice, or takes it away.
+ * @param {{title: string, text: string, action: string} | null} notice
+ * @returns {boolean} Whether there was one and is none any more.
+ */
+export function showNotice(notice) {
+  const banner = byId("service");
+  const over = !notice && !banner.hidden;
+  banner.hidden = !notice;
+  if (!notice) return over;
+  for (const [selector, words] of [["strong", notice.title], ["span", notice.text], ["button", notice.action]]) {
+    const part = banner.querySelector(selector);
+    if (part.textContent !== words) part.textContent = words; // a screen reader says each change once
+  }
+  return false;
 }

@@ -1,23 +1,23 @@
-// One photo's tile.
+// One photo's tile: the photo, and all that is said of it. The same tile is shown large in the viewer.
 
 import { byId, element } from "./dom.js";
 import { clearHeat, showHeat } from "./heat.js";
-import { heading, label, percent } from "./words.js";
+import { heading, percent, said } from "./words.js";
 
+const FOLDED = 0.01; // scores under this say nothing, and are folded up
 const template = byId("tile");
 
-/** Makes the tile of a photo; `actions` are called with the photo: `why`, `remove`, `retry`. */
+/** Makes the tile of a photo; `actions` are called with the photo, by the class of their button. */
 export function makeTile(photo, actions) {
   const tile = template.content.firstElementChild.cloneNode(true);
   const part = (selector) => tile.querySelector(selector);
-  const name = part(".name");
-  name.textContent = photo.name;
-  name.title = photo.path;
+  part(".name").textContent = photo.name;
+  part(".name").title = photo.path;
   part(".remove").setAttribute("aria-label", `Remove ${photo.name}`);
-  part(".remove").addEventListener("click", () => actions.remove(photo));
-  part(".retry").addEventListener("click", () => actions.retry(photo));
-  part(".why").addEventListener("click", () => actions.why(photo));
+  part(".photo").setAttribute("aria-label", `Enlarge ${photo.name}`);
+  for (const [name, act] of Object.entries(actions)) part(`.${name}`).addEventListener("click", () => act(photo));
   photo.tile = tile;
+  photo.onSent = () => tell(photo);
   updateTile(photo);
   return tile;
 }
@@ -25,17 +25,29 @@ export function makeTile(photo, actions) {
 /** Shows a thumbnail, where there is one, in place of the empty frame. */
 export function showThumbnail(photo, blob) {
   if (!blob || photo.removed) return;
-  const image = photo.tile.querySelector("img");
-  image.src = URL.createObjectURL(blob);
-  image.alt = photo.name;
-  image.hidden = false;
+  photo.thumbnail = blob;
+  const address = URL.createObjectURL(blob);
+  const front = photo.tile.querySelector(".front");
+  front.alt = photo.name;
+  front.onload = () => {
+    const shape = front.naturalWidth / front.naturalHeight;
+    if (shape) photo.tile.style.setProperty("--shape", Math.min(2, Math.max(0.8, shape)));
+  };
+  for (const image of [front, photo.tile.querySelector(".back")]) {
+    image.src = address;
+    image.hidden = false;
+  }
   updateTile(photo);
 }
 
-/** Gives up what the tile holds in memory. */
+/** Takes the tile off the page; what it holds in memory is given up once nothing can bring it back. */
 export function dropTile(photo) {
-  URL.revokeObjectURL(photo.tile.querySelector("img").src);
   photo.tile.remove();
+}
+
+/** Gives up what the tile holds in memory. */
+export function freeTile(photo) {
+  URL.revokeObjectURL(photo.tile.querySelector(".back").src);
 }
 
 /** Brings the tile in step with the photo's state. */
@@ -43,47 +55,78 @@ export function updateTile(photo) {
   const { tile, state, answer, error } = photo;
   const part = (selector) => tile.querySelector(selector);
   tile.dataset.state = state === "done" && answer.label === null ? "unsure" : state;
-  part("h3").textContent = heading(photo);
-  part(".detail").textContent = detail(photo);
-  part(".retry").hidden = state !== "stopped" && (state !== "failed" || error.final);
+  tell(photo);
+  part(".retry").hidden = state !== "stopped" && !(error && !error.final && !["waiting", "working"].includes(state));
+  const shown = !part(".front").hidden;
   const why = part(".why");
-  why.hidden = state !== "done" || !photo.explains || part("img").hidden; // a heat map needs its photo
+  why.hidden = !answer || !photo.explains || !shown; // a heat map needs its photo
   why.setAttribute("aria-label", `Why? Show what in ${photo.name} speaks for the answer`);
-  const bars = part(".bars");
-  bars.hidden = state !== "done";
-  if (state !== "done") {
-    hideWhy(photo);
-    return;
-  }
-  bars.setAttribute("aria-label", `Best guesses for ${photo.name}`);
-  bars.replaceChildren(...answer.predictions.map(bar));
+  part(".share").hidden = !answer || !shown;
+  part(".crop").hidden = !shown;
+  part(".code").hidden = !answer;
+  part(".differ").hidden = !photo.differs;
+  const answers = [...photo.answers.values()];
+  tile.dataset.answers = answers.length;
+  const key = JSON.stringify(answers);
+  if (part(".answers").dataset.key === key) return;
+  part(".answers").dataset.key = key;
+  part(".answers").replaceChildren(...answers.map((one) => column(photo, one, answers.length > 1)));
+  hideWhy(photo);
 }
 
-function detail({ state, answer, error }) {
-  if (state === "failed") return [error.title, error.message].filter(Boolean).join(". ");
-  if (state !== "done") return "";
-  if (answer.label !== null) return `${percent(answer.confidence)} sure`;
-  if (answer.looks_like) return `looks like: ${answer.looks_like}`;
-  return `best guess at ${percent(answer.confidence)}, too little to name it`;
+/** The heading and the sentence below it. */
+function tell(photo) {
+  const { tile, state, answer, error, sent } = photo;
+  const [title, sentence] = answer ? said(answer) : [heading(photo), ""];
+  const under = [];
+  if (sent !== null && sent > 0 && sent < 1) under.push(`Sending, ${Math.round(100 * sent)} %.`);
+  else if (answer && (state === "waiting" || state === "working")) under.push("Asking again.");
+  if (error) under.push([error.title, error.message].filter(Boolean).join(". "));
+  else if (sentence && tile.dataset.answers < 2) under.push(sentence);
+  tile.querySelector("h3").textContent = photo.differs ? [...new Set(Array.from(photo.answers.values(), (one) => one.label ?? "not sure"))].join(" or ") : title;
+  tile.querySelector(".detail").textContent = under.join(" ");
+  tile.style.setProperty("--sent", sent ?? 0);
 }
 
-function bar({ label: name, score }) {
+/** What one model says: its name where there are several, and its best labels as bars. */
+function column(photo, answer, several) {
+  const { model, predictions } = answer;
+  const by = `${model.name}, version ${model.version}`;
+  const bars = element("ol", { className: "bars", ariaLabel: `Best guesses for ${photo.name} by ${by}` });
+  const small = predictions.filter(({ score }, at) => at > 0 && score < FOLDED);
+  bars.append(...predictions.filter((one) => !small.includes(one)).map(bar));
+  const parts = [];
+  if (several) parts.push(element("p", { className: "verdict", dir: "auto" }, element("strong", {}, said(answer)[0]), " ", element("span", {}, percent(answer.confidence))));
+  const guesses = element("details", { className: "guesses" }, element("summary", {}, "All guesses"), bars);
+  if (small.length) guesses.append(element("p", { className: "small" }, "Under 1 %: ", small.map((one) => one.label).join(", ")));
+  guesses.open = matchMedia("(min-width: 46rem)").matches;
+  parts.push(guesses, element("p", { className: "by" }, by));
+  return element("section", {}, ...parts);
+}
+
+function bar({ label, score }) {
   const track = element("i");
   track.style.setProperty("--share", score);
-  return element("li", {}, element("span", {}, label(name)), element("span", {}, percent(score)), track);
+  return element("li", {}, element("span", { dir: "auto" }, label), element("span", {}, percent(score)), track);
 }
 
 /** Lays a heat map over the photo and says in words where it is. */
 export function showWhy(photo, heatmap) {
   const { tile } = photo;
-  const image = tile.querySelector("img");
+  const image = tile.querySelector(".front");
   const place = showHeat(tile.querySelector(".heat"), heatmap, image.naturalWidth || 4, image.naturalHeight || 3);
   tile.dataset.why = "";
   tile.querySelector(".why").setAttribute("aria-pressed", "true");
-  const best = label(photo.answer.predictions[0].label);
-  tile.querySelector("figcaption").textContent = place
-    ? `Yellow speaks for ${best}: mostly ${place}.`
-    : `Nothing in particular speaks for ${best}.`;
+  const best = photo.answer.predictions[0].label;
+  const { left, top, right, bottom } = heatmap.box;
+  const cut = left > 0.01 || top > 0.01 || right < 0.99 || bottom < 0.99;
+  const spoken = place ? `Yellow speaks for ${best}, mostly ${place}; blue does not.` : `Nothing in particular speaks for ${best}.`;
+  say(photo, cut ? `${spoken} Hatched: not seen by the model.` : spoken);
+}
+
+/** Says something about the photo, below its answer. */
+export function say(photo, text) {
+  photo.tile.querySelector(".caption").textContent = text;
 }
 
 /** Takes the heat map away again. */
@@ -91,5 +134,5 @@ export function hideWhy(photo) {
   delete photo.tile.dataset.why;
   clearHeat(photo.tile.querySelector(".heat"));
   photo.tile.querySelector(".why").setAttribute("aria-pressed", "false");
-  photo.tile.querySelector("figcaption").textContent = "";
+  say(photo, "");
 }

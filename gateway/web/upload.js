@@ -8,21 +8,36 @@ const LARGE_BYTES = 10_000_000;
  * Sends a photo, no larger than the model needs it, and answers with the API's JSON.
  * @param {Photo} photo
  * @param {string} path Of the API.
- * @param {{input?: object, service: Service, signal?: AbortSignal}} how `input` is what the model takes.
+ * @param {{input?: object, service: Service, pace: Pace, signal?: AbortSignal}} how `input` is what the model takes.
  */
-export async function upload(photo, path, { input, service, signal }) {
-  const { body, thumbnail } = await photo.prepared(input);
+export async function upload(photo, path, { input, service, pace, signal }) {
+  const { body, thumbnail } = await photo.prepared(input, pace.slow);
   signal?.throwIfAborted();
   if (!thumbnail) await readable(photo.file);
   const type = body.type.startsWith("image/") ? body.type : "application/octet-stream";
   try {
-    return await call(path, { body, type, signal });
+    const started = performance.now();
+    let noted = false;
+    return await call(path, {
+      body,
+      type,
+      signal,
+      onProgress(fraction) {
+        photo.sent = fraction;
+        photo.onSent?.();
+        if (fraction < 1 || noted) return;
+        noted = true;
+        pace.note(body.size, performance.now() - started);
+      },
+    });
   } catch (error) {
     if (error.status !== 0 || body.size < LARGE_BYTES || signal?.aborted) throw error;
     await service.check();
     if (!service.reachable) throw error;
     const size = Math.round(body.size / 1e6);
     throw new CallFailed("Upload cut off", `With ${size} MB this file may be larger than is accepted.`, { status: 413, code: "upload_too_large" });
+  } finally {
+    photo.sent = null;
   }
 }
 

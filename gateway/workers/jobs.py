@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
 from gateway.images.decode import decode_image, upright_size
 from gateway.images.formats import is_image
@@ -19,6 +22,8 @@ from gateway.tensors import open_inference, tensorflow_serving
 from gateway.tensors.messages import Inputs, SignatureRules, read_outputs
 from gateway.tensors.wire import Array
 from gateway.workers.messages import Buffer
+
+PREVIEW_QUALITY: Final = 85
 
 Arguments = Mapping[str, Any]
 Request = Sequence[bytes]
@@ -68,6 +73,23 @@ def image_file(arguments: Arguments, request: Request) -> Reply:
     return Reply({}, [[rewrite_image(data, max_pixels=arguments["max_pixels"])]])
 
 
+def image_preview(arguments: Arguments, request: Request) -> Reply:
+    """Decode an image, and write it as a small JPEG that every browser shows.
+
+    Args:
+        arguments: `max_side`, the most pixels of the longer side; `max_pixels`.
+        request: The encoded image.
+
+    Returns:
+        Buffer: a JPEG file, upright and without metadata.
+    """
+    [data] = request
+    photo = _whole(data, arguments["max_side"], arguments["max_pixels"])
+    encoded = io.BytesIO()
+    Image.fromarray(photo).save(encoded, "JPEG", quality=PREVIEW_QUALITY)
+    return Reply({}, [[encoded.getvalue()]])
+
+
 def heat_overlay(arguments: Arguments, request: Request) -> Reply:
     """Paint a heat map over an image.
 
@@ -80,10 +102,7 @@ def heat_overlay(arguments: Arguments, request: Request) -> Reply:
     """
     data, heat = request
     max_pixels = arguments["max_pixels"]
-    width, height = upright_size(data, max_pixels)
-    shrink = min(1.0, arguments["max_side"] / max(width, height))
-    whole = Target(max(1, round(height * shrink)), max(1, round(width * shrink)), "squash")
-    photo = decode_image(data, whole, max_pixels=max_pixels)
+    photo = _whole(data, arguments["max_side"], max_pixels)
     heatmap = np.frombuffer(heat, np.float32).reshape(arguments["shape"])
     return Reply({}, [[paint_heat(photo, heatmap, Box(**arguments["box"]))]])
 
@@ -143,6 +162,14 @@ def open_inference_response(arguments: Arguments, request: Request) -> Reply:
     return Reply({"headers": headers}, [[content]])
 
 
+def _whole(data: bytes, max_side: int, max_pixels: int) -> npt.NDArray[np.uint8]:
+    """The whole image, uint8 (height, width, 3), upright, its longer side at most so many pixels."""
+    width, height = upright_size(data, max_pixels)
+    shrink = min(1.0, max_side / max(width, height))
+    target = Target(max(1, round(height * shrink)), max(1, round(width * shrink)), "squash")
+    return decode_image(data, target, max_pixels=max_pixels)
+
+
 def _inputs(header: Mapping[str, object], inputs: Inputs) -> Reply:
     described: dict[str, object] = {"rows": inputs.rows, "names": inputs.names, "shape": inputs.shape, "images": None}
     buffers: list[Buffer] = list(inputs.tensors)
@@ -157,6 +184,7 @@ JOBS: Final[Mapping[str, Job]] = {
     for job in (
         image_pixels,
         image_file,
+        image_preview,
         heat_overlay,
         tensorflow_serving_request,
         tensorflow_serving_response,

@@ -2,54 +2,55 @@
 
 from __future__ import annotations
 
-import os
+from importlib.resources import files
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI
-from starlette.responses import FileResponse, Response
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from fastapi import APIRouter, FastAPI, Request
+from starlette.responses import Response
+
+from gateway.http.static_files import REVALIDATE, StaticFile, StaticFolder
 
 WEB = Path(__file__).parents[2] / "web"
-
-NO_CACHE = {"Cache-Control": "no-cache"}
-"""Ask again each time, and be told 304 by the ETag: the modules of two releases never meet in one browser."""
+SWAGGER_UI = ("swagger-ui.css", "swagger-ui-bundle.js")
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.head("/")
 @router.get("/")
-async def page() -> Response:
-    """The page where people pick photos and see breeds."""
-    return FileResponse(WEB / "index.html", headers=NO_CACHE)
+async def page(request: Request) -> Response:
+    """The page where people pick photos and see what is in them."""
+    return await _page(request, "index.html")
 
 
 @router.get("/docs")
-async def docs() -> Response:
-    """Swagger UI."""
-    return FileResponse(WEB / "docs.html", headers=NO_CACHE)
+async def docs(request: Request) -> Response:
+    """The page for developers, with Swagger UI."""
+    return await _page(request, "docs.html")
 
 
 @router.get("/favicon.ico")
-async def favicon() -> Response:
+async def favicon(request: Request) -> Response:
     """What browsers ask for beside every other page, such as a JSON answer."""
-    return FileResponse(WEB / "icon.svg", headers=NO_CACHE)
+    return await _page(request, "icon.svg")
 
 
-class Files(StaticFiles):
-    """Static files that browsers ask for again, to be told that nothing changed."""
-
-    def file_response(
-        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
-    ) -> Response:
-        """A file, or 304 where the browser has it."""
-        answer = super().file_response(full_path, stat_result, scope, status_code)
-        answer.headers.update(NO_CACHE)
-        return answer
+async def _page(request: Request, name: str) -> Response:
+    pages: dict[str, StaticFile] = request.app.state.pages
+    return await pages[name].response(request.headers, REVALIDATE)
 
 
 def mount_files(app: FastAPI) -> None:
-    """Serve the page's own files and those of the documentation page."""
-    app.mount("/docs/static", Files(packages=[("fastapi_offline", "static")]))
-    app.mount("/web", Files(directory=WEB))
+    """Serve the page's own files and those of the documentation page.
+
+    A page names its files by the digest of their folder, so that a browser keeps them, and the modules of two releases
+    never meet in one.
+    """
+    web = StaticFolder(WEB)
+    app.state.pages = {
+        "index.html": web.page("index.html", "/web"),
+        "docs.html": web.page("docs.html", "/web"),
+        "icon.svg": web.files["icon.svg"],
+    }
+    app.mount("/docs/static", StaticFolder(Path(str(files("fastapi_offline"))) / "static", SWAGGER_UI))
+    app.mount("/web", web)

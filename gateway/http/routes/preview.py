@@ -1,0 +1,72 @@
+"""A small JPEG of any accepted image, for browsers that cannot show the format themselves."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from gateway import errors
+from gateway.http.multipart import read_upload
+from gateway.http.parameters import time_limit
+from gateway.http.problems import responses
+from gateway.http.routes.image_form import SINGLE_BODY
+from gateway.http.services import RecordDep, ServicesDep, deadline_of
+
+router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)])
+
+JPEG = "image/jpeg"
+DEFAULT_MAX_SIDE, MIN_SIDE, MAX_SIDE = 1024, 16, 2048
+
+RESPONSES: dict[int | str, dict[str, object]] = {
+    **responses(
+        errors.BadRequest,
+        errors.UploadTimeout,
+        errors.UploadTooLarge,
+        errors.UnsupportedRequest,
+        errors.InvalidParameter,
+        errors.Overloaded,
+        errors.InternalError,
+        errors.DeadlineExceeded,
+        errors.UnsupportedImage,
+        errors.InvalidImage,
+        errors.ImageTooLarge,
+    ),
+    200: {
+        "description": "The image: upright, RGB, without metadata.",
+        "content": {JPEG: {"schema": {"type": "string", "format": "binary"}}},
+    },
+}
+
+
+@router.post(
+    "/preview",
+    summary="A small JPEG of an image",
+    response_class=Response,
+    responses=RESPONSES,
+    openapi_extra=SINGLE_BODY,
+)
+async def preview(
+    request: Request,
+    services: ServicesDep,
+    record: RecordDep,
+    max_side: Annotated[
+        int,
+        Query(
+            ge=MIN_SIDE,
+            le=MAX_SIDE,
+            description="Pixels of the longer side, at most. A smaller image keeps its size.",
+            examples=[DEFAULT_MAX_SIDE],
+        ),
+    ] = DEFAULT_MAX_SIDE,
+) -> Response:
+    """Answer with one image as a JPEG file that every browser shows; no model is asked."""
+    with record.stage("upload"):
+        upload = await read_upload(request, max_bytes=services.settings.max_upload_bytes)
+    record.images, record.image_bytes = 1, upload.size
+    async with services.admit(request, 1):
+        with record.stage("decode"):
+            reply = await services.image_workers.run(
+                "image_preview", {"max_side": max_side}, [upload.data], record.turn, deadline_of(request)
+            )
+    return Response(reply.buffers[0], media_type=JPEG, headers={"Server-Timing": record.server_timing()})

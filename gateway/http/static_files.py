@@ -1,0 +1,129 @@
+"""Files that never change while the process runs: compressed once, and addressed by their content."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import mimetypes
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import brotli
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+IMMUTABLE = "public, max-age=31536000, immutable"
+"""For addresses that hold a digest of the content: a browser need not ask again."""
+
+REVALIDATE = "no-cache"
+"""For all others: a browser asks each time and is told 304 where nothing changed."""
+
+DIGEST_CHARACTERS: Final = 12
+BROTLI_QUALITY, GZIP_LEVEL = 9, 9
+MIN_BYTES: Final = 200
+"""Less is not worth compressing."""
+
+TYPES: Final[Mapping[str, str]] = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".webmanifest": "application/manifest+json",
+}
+
+
+@dataclass
+class StaticFile:
+    """One file, and how it is sent."""
+
+    content: bytes
+    media_type: str
+
+    @cached_property
+    def etag(self) -> str:
+        """Strong entity tag of the uncompressed content, without quotes."""
+        return hashlib.sha256(self.content).hexdigest()[:32]
+
+    @cached_property
+    def variants(self) -> dict[str, bytes]:
+        """The content by its encoding, the best one first; only what is smaller than the file."""
+        if len(self.content) < MIN_BYTES or self.media_type == "image/png":
+            return {}
+        return {
+            "br": brotli.compress(self.content, mode=brotli.MODE_TEXT, quality=BROTLI_QUALITY),
+            "gzip": gzip.compress(self.content, GZIP_LEVEL, mtime=0),
+        }
+
+    async def response(self, request_headers: Headers, cache_control: str) -> Response:
+        """The file as the browser accepts it, or 304 where it has it.
+
+        The first call compresses, in a thread: 10 ms for the page's largest file, 0.2 s for Swagger UI.
+        """
+        headers = {"Cache-Control": cache_control, "Vary": "Accept-Encoding"}
+        accepted = {
+            name.strip() for one in request_headers.get("accept-encoding", "").split(",") for name in one.split(";")[:1]
+        }
+        variants = await asyncio.to_thread(lambda: self.variants) if "variants" not in self.__dict__ else self.variants
+        encoding = next((one for one in variants if one in accepted), None)
+        headers["ETag"] = f'"{self.etag}-{encoding}"' if encoding else f'"{self.etag}"'
+        known = [one.strip().removeprefix("W/") for one in request_headers.get("if-none-match", "").split(",")]
+        if headers["ETag"] in known:
+            return Response(status_code=304, headers=headers)
+        if encoding:
+            headers["Content-Encoding"] = encoding
+        return Response(variants[encoding] if encoding else self.content, media_type=self.media_type, headers=headers)
+
+
+class StaticFolder:
+    """An ASGI app that serves the files of a folder, read once, at their names and at `DIGEST/name`.
+
+    Args:
+        folder: Where the files are; folders in it are left out.
+        names: Which files; by default all.
+    """
+
+    def __init__(self, folder: Path, names: tuple[str, ...] = ()) -> None:
+        chosen = names or tuple(sorted(path.name for path in folder.iterdir() if path.is_file()))
+        self.files = {name: StaticFile((folder / name).read_bytes(), _media_type(name)) for name in chosen}
+        everything = hashlib.sha256()
+        for name, file in self.files.items():
+            everything.update(f"{name}\0{file.etag}\0".encode())
+        self.digest = everything.hexdigest()[:DIGEST_CHARACTERS]
+
+    def page(self, name: str, address: str) -> StaticFile:
+        """An HTML file of the folder in which `address` in `href` and `src` is followed by the folder's digest."""
+        html = self.files[name].content.decode()
+        for attribute in ("href", "src"):
+            html = html.replace(f'{attribute}="{address}/', f'{attribute}="{address}/{self.digest}/')
+        return StaticFile(html.encode(), self.files[name].media_type)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send one file.
+
+        Raises:
+            HTTPException: There is no such file (404), or it is not asked for with GET or HEAD (405).
+        """
+        request = Request(scope)
+        if request.method not in ("GET", "HEAD"):
+            raise HTTPException(405, headers={"Allow": "GET, HEAD"})
+        name = scope["path"].removeprefix(scope.get("root_path", "")).lstrip("/")
+        first, _, rest = name.partition("/")
+        immutable = first == self.digest and bool(rest)
+        file = self.files.get(rest if immutable else name)
+        if file is None:
+            raise HTTPException(404)
+        response = await file.response(request.headers, IMMUTABLE if immutable else REVALIDATE)
+        await response(scope, receive, send)
+
+
+def _media_type(name: str) -> str:
+    return TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"

@@ -1,0 +1,99 @@
+// The live camera: a few frames a second through the same route as photos, and one steady answer below them.
+
+import { call, modelPath } from "./api.js";
+import { element } from "./dom.js";
+import { said } from "./words.js";
+
+const PAUSE_MS = 350; // between frames: two or three a second, fewer where the answer takes longer
+const FRAME_SIDE = 480;
+const KEEP = 0.7; // of what was said before, when the next frame is counted in
+const WORDS = { NotAllowedError: "The camera may not be used. Allow it in the browser's settings.", NotFoundError: "There is no camera." };
+
+/**
+ * Opens the camera in a dialog and names what it sees until it is closed.
+ * @param {{models: Models, take: (file: File) => void}} how `take` is given the picture that a person keeps.
+ */
+export async function openCamera({ models, take }) {
+  const video = element("video", { muted: true, playsInline: true, autoplay: true });
+  const spoken = element("p", { className: "spoken" }, "Starting the camera");
+  const keep = element("button", { className: "primary", type: "button", disabled: true }, "Keep this picture");
+  const close = element("button", { className: "quiet", type: "button" }, "Close");
+  const dialog = element("dialog", { className: "tool", ariaLabel: "Live camera" });
+  dialog.append(element("div", { className: "frame" }, video, spoken), element("div", { className: "row" }, keep, close));
+  document.body.append(dialog);
+  dialog.showModal();
+  const closed = new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+  close.addEventListener("click", () => dialog.close());
+
+  let stream = null;
+  const start = async () => {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1280 } } });
+    if (!dialog.open) return stop();
+    video.srcObject = stream;
+    await video.play();
+    keep.disabled = false;
+  };
+  const stop = () => {
+    stream?.getTracks().forEach((track) => track.stop());
+    stream = null;
+  };
+  const visibility = () => (document.hidden ? stop() : start().catch(tell));
+  const tell = (error) => (spoken.textContent = WORDS[error.name] ?? error.message);
+  document.addEventListener("visibilitychange", visibility);
+  keep.addEventListener("click", async () => {
+    const picture = await frame(video, Infinity, 0.92);
+    dialog.close();
+    take(new File([picture], `camera-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.jpg`, { type: "image/jpeg" }));
+  });
+
+  const averages = new Map();
+  const watch = async () => {
+    while (dialog.open) {
+      if (stream && video.videoWidth) {
+        try {
+          const body = await frame(video, FRAME_SIDE, 0.8);
+          const answer = await call(`${modelPath(models.name)}/predict${models.query}`, { body, type: "image/jpeg", timeout: 10_000 });
+          show(spoken, steady(averages, answer));
+        } catch (error) {
+          tell(error);
+          await pause(1000 * (error.retryAfter ?? 1));
+        }
+      }
+      await pause(PAUSE_MS);
+    }
+  };
+  start().catch(tell);
+  watch();
+  await closed;
+  document.removeEventListener("visibilitychange", visibility);
+  stop();
+  dialog.remove();
+}
+
+/** The answer with scores averaged over the last frames, so that the label does not flicker. */
+function steady(averages, answer) {
+  for (const [label, score] of averages) averages.set(label, KEEP * score);
+  const share = averages.size ? 1 - KEEP : 1;
+  for (const { label, score } of answer.predictions) averages.set(label, (averages.get(label) ?? 0) + share * score);
+  averages.set(null, (averages.get(null) ?? 0) + (answer.label === null ? share : 0));
+  const unsure = averages.get(null) > 0.5;
+  const ranked = [...averages].filter(([label]) => label !== null).sort(([, a], [, b]) => b - a);
+  const predictions = ranked.slice(0, 5).map(([label, score]) => ({ label, score }));
+  return { ...answer, label: unsure ? null : predictions[0].label, confidence: predictions[0].score, predictions };
+}
+
+function show(spoken, answer) {
+  const [title, sentence] = said(answer);
+  if (spoken.dataset.said === title + sentence) return;
+  spoken.dataset.said = title + sentence;
+  spoken.replaceChildren(title, element("small", {}, sentence));
+}
+
+async function frame(video, side, quality) {
+  const scale = Math.min(1, side / Math.max(video.videoWidth, video.videoHeight));
+  const canvas = element("canvas", { width: Math.round(video.videoWidth * scale), height: Math.round(video.videoHeight * scale) });
+  canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", quality));
+}
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

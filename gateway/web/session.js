@@ -1,0 +1,193 @@
+// The photos of this visit: taken in, asked about, shown, and taken out again.
+
+import { modelPath } from "./api.js";
+import { byId } from "./dom.js";
+import { Pace } from "./pace.js";
+import { Photo } from "./photo.js";
+import { Queue } from "./queue.js";
+import { Results } from "./results.js";
+import { freeTile, makeTile, showThumbnail } from "./tile.js";
+import { toast } from "./toast.js";
+import { upload } from "./upload.js";
+import { Viewer } from "./viewer.js";
+import { toggleWhy } from "./why.js";
+import { counted, line } from "./words.js";
+
+const SLOW_MS = 3000; // no photo takes so long unless something is wrong
+const AT_ONCE = 4;
+const FEW = 3; // up to so many answers are read out one by one; of more, only how many
+
+export class Session {
+  #service;
+  #models;
+  #availability;
+  #pace = new Pace();
+  #results = new Results();
+  #viewer = new Viewer(() => this.#results.shown);
+  #queue;
+
+  constructor({ service, models, availability }) {
+    this.#service = service;
+    this.#models = models;
+    this.#availability = availability;
+    const away = async () => {
+      await service.check();
+      return !service.answers(models.name);
+    };
+    this.#queue = new Queue((...asked) => this.#ask(...asked), away, () => (this.#pace.slow ? 1 : AT_ONCE));
+    this.#queue.addEventListener("change", ({ detail: photo }) => {
+      if (photo.removed) return;
+      this.#results.changed(photo);
+      setTimeout(() => this.#showAgain());
+    });
+    this.#queue.addEventListener("idle", () => {
+      this.#showAgain();
+      this.#hold();
+      this.#announce();
+    });
+    availability.addEventListener("change", () => this.#hold());
+    models.addEventListener("change", () => this.#showAgain());
+    byId("stop").addEventListener("click", () => this.#stop());
+    byId("resume").addEventListener("click", () => this.#askAgain(this.#results.inState("stopped")));
+    byId("retry").addEventListener("click", () => this.#askAgain(this.#results.retryable()));
+    byId("again").addEventListener("click", () => this.#askAgain(this.#unasked()));
+    byId("clear").addEventListener("click", () => this.#clear());
+    addEventListener("beforeunload", (event) => {
+      if (this.#queue.busy) event.preventDefault();
+    });
+    this.#hold();
+  }
+
+  /** Takes in what `collect.js` found. */
+  take({ found, skipped, text = "" }) {
+    if (!found.length) {
+      const address = /^https?:\/\/\S+$/.test(text.trim());
+      if (address) toast("That is an address. Save the picture and choose it, or copy the picture itself: this page asks no other server.");
+      else if (skipped) toast("There is no picture among these files.");
+      else toast(text ? "That is text. Paste a picture instead." : "There is nothing in it. Choose a folder with pictures.");
+      return;
+    }
+    const photos = found.map(({ file, path }) => new Photo(file, path));
+    for (const photo of photos) makeTile(photo, this.#actions());
+    const reset = this.#results.add(photos);
+    const said = [`${counted(photos.length, "photo")} added`];
+    if (skipped) said.push(`${counted(skipped, "file")} left out, being no pictures`);
+    if (reset) said.push("all are shown again");
+    if (skipped || reset) toast(`${said.join("; ")}.`);
+    else byId("announce").textContent = `${said[0]}.`; // which anybody else sees
+    for (const photo of photos) this.#depict(photo);
+    this.#queue.add(photos);
+    this.#viewer.close();
+  }
+
+  async #depict(photo) {
+    const { thumbnail } = await photo.prepared(this.#models.detail?.input, this.#pace.slow);
+    showThumbnail(photo, thumbnail ?? (await photo.preview()));
+  }
+
+  #actions() {
+    return {
+      photo: (photo) => this.#viewer.open(photo),
+      why: (photo) => toggleWhy(photo, this.#how()),
+      remove: (photo) => this.#remove(photo),
+      retry: (photo) => this.#askAgain([photo]),
+      share: async (photo) => (await import("./share.js")).share(photo, this.#models.words),
+      crop: async (photo) => {
+        const { crop } = await import("./crop.js");
+        const part = await crop(photo);
+        if (part) this.take({ found: [part], skipped: 0 });
+      },
+      code: async (photo) => (await import("./code.js")).openCode(photo.answer.model, photo.name),
+    };
+  }
+
+  #how() {
+    return { input: this.#models.detail?.input, service: this.#service, pace: this.#pace };
+  }
+
+  async #ask(photo, signal) {
+    const { explains = false } = this.#models.detail ?? {};
+    const slow = setTimeout(() => this.#service.check(), SLOW_MS);
+    const path = `${modelPath(this.#models.name)}/predict${this.#models.query}`;
+    const answer = await upload(photo, path, { ...this.#how(), signal }).finally(() => clearTimeout(slow));
+    photo.answered(answer, explains);
+    photo.forget();
+  }
+
+  #askAgain(photos) {
+    this.#queue.add(photos);
+    this.#results.redraw();
+  }
+
+  #stop() {
+    this.#queue.stop();
+    this.#results.redraw();
+  }
+
+  #remove(photo) {
+    const tiles = this.#results.shown;
+    const at = tiles.indexOf(photo);
+    const next = tiles[at + 1] ?? tiles[at - 1];
+    this.#viewer.close();
+    this.#takeOut([photo], `${photo.name} removed.`);
+    (next?.tile.querySelector(".remove") ?? document.querySelector('[data-source="photos"]')).focus();
+  }
+
+  #clear() {
+    this.#takeOut(this.#results.photos, "All photos removed.");
+    document.querySelector('[data-source="photos"]').focus();
+  }
+
+  /** Takes photos out, which can be undone for a while. */
+  #takeOut(photos, said) {
+    const order = this.#results.photos;
+    const open = photos.filter((photo) => photo.state === "waiting" || photo.state === "working");
+    for (const photo of photos) {
+      photo.removed = true;
+      this.#queue.remove(photo);
+    }
+    this.#results.remove(photos);
+    this.#showAgain();
+    toast(said, {
+      name: "Undo",
+      run: () => {
+        for (const photo of photos) photo.removed = false;
+        const later = this.#results.photos.filter((photo) => !order.includes(photo));
+        this.#results.restore(order.filter((photo) => !photo.removed).concat(later));
+        this.#queue.add(open);
+        this.#showAgain();
+      },
+      over: () => photos.forEach(freeTile),
+    });
+  }
+
+  /** Photos that the model and version that would answer now has not answered yet. */
+  #unasked() {
+    if (!this.#models.detail) return [];
+    const { name, version } = this.#models.detail;
+    return this.#results.photos.filter((photo) => photo.answer && !photo.has(name, version));
+  }
+
+  #showAgain() {
+    document.body.dataset.busy = this.#queue.busy ? "yes" : "no";
+    const unasked = this.#queue.busy ? 0 : this.#unasked().length;
+    byId("again").hidden = !unasked;
+    if (unasked) byId("again").textContent = `Ask ${this.#models.name} version ${this.#models.detail.version} too (${unasked})`;
+  }
+
+  #hold() {
+    this.#queue.held = !this.#availability.open;
+  }
+
+  /** Reads out what came out, once nothing is under way any more; the tiles and the count show the same. */
+  #announce() {
+    const { photos } = this.#results;
+    if (!photos.length) return;
+    byId("announce").textContent = photos.length > FEW ? `${byId("count").textContent}.` : photos.map(spoken).join(" ");
+  }
+}
+
+function spoken({ name, answer, error }) {
+  if (error) return `${name}: ${error.message}`;
+  return answer ? `${name}: ${line(answer)}` : `${name}: stopped.`;
+}

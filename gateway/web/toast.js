@@ -1,0 +1,51 @@
+// One short message at the foot of the page, seen and read out, with at most one thing to do about it.
+
+import { byId, element } from "./dom.js";
+
+const PLAIN_MS = 6_000;
+const UNDO_MS = 12_000;
+
+let timer;
+let over = () => {};
+
+/**
+ * Shows a message in place of the one before.
+ * @param {string} text
+ * @param {{name: string, run: () => void, over?: () => void}} [action] A button; `over` is called when it can no longer
+ *   be pressed.
+ */
+export function toast(text, action) {
+  close();
+  const box = byId("toast");
+  const parts = [element("p", { dir: "auto" }, text)];
+  if (action) {
+    over = action.over ?? over;
+    const button = element("button", { type: "button" }, action.name);
+    button.addEventListener("click", () => {
+      over = () => {};
+      close();
+      action.run();
+    });
+    parts.push(button);
+  }
+  const dismiss = element("button", { type: "button", className: "dismiss", ariaLabel: "Dismiss" }, "×");
+  dismiss.addEventListener("click", close);
+  box.replaceChildren(...parts, dismiss);
+  box.showPopover?.(); // above an open dialog, too
+  box.dataset.shown = "";
+  const wait = () => (timer = setTimeout(close, action ? UNDO_MS : PLAIN_MS));
+  box.onpointerenter = box.onfocusin = () => clearTimeout(timer);
+  box.onpointerleave = box.onfocusout = () => (clearTimeout(timer), wait());
+  wait();
+}
+
+function close() {
+  clearTimeout(timer);
+  const box = byId("toast");
+  box.hidePopover?.();
+  delete box.dataset.shown;
+  box.replaceChildren();
+  const ended = over;
+  over = () => {};
+  ended();
+}
