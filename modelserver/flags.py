@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from modelserver import __version__
 
@@ -36,6 +37,9 @@ WITHOUT_EFFECT = (
 )
 
 
+Engine = Literal["auto", "tensorflow", "openvino"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
     """The command line; the names and defaults of `tensorflow_model_server`'s flags where it has them."""
@@ -61,6 +65,7 @@ class Flags:
     tensorflow_intra_op_parallelism: int
     tensorflow_inter_op_parallelism: int
     saved_model_tags: str
+    engine: Engine
     drain_seconds: float
     log_level: str
     ignored: tuple[str, ...] = field(default=())
@@ -156,11 +161,24 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     flag("tensorflow_intra_op_parallelism", 0, "threads within one operation; 0: one per core", _count)
     flag("tensorflow_inter_op_parallelism", 0, "operations that run at once; 0: one per core", _count)
     flag("saved_model_tags", "serve", "comma-separated tags of the graph to load")
+    flag(
+        "engine",
+        "auto",
+        "auto, tensorflow or openvino; auto: OpenVINO where it is installed and the version carries a network for it; "
+        "not a flag of TensorFlow Serving",
+        _engine,
+    )
     flag("drain_seconds", 8.0, "on SIGTERM, time for requests in flight; not a flag of TensorFlow Serving", float)
     flag("log_level", "info", "debug, info, warning or error; not a flag of TensorFlow Serving", _level)
     for name in WITHOUT_EFFECT:
         parser.add_argument(f"--{name}", nargs="?", const="true", default=None, help=argparse.SUPPRESS)
     return parser
+
+
+def _engine(text: str) -> str:
+    if text not in get_args(Engine):
+        raise argparse.ArgumentTypeError(f"not auto, tensorflow or openvino: {text}")
+    return text
 
 
 def _level(text: str) -> str:

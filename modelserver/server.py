@@ -8,19 +8,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tensorflow.core.protobuf import config_pb2
-from tensorflow.python.client.session import Session
-from tensorflow.python.framework.constant_op import constant
-from tensorflow.python.framework.ops import Graph
-
 from modelserver.batching import Scheduler
 from modelserver.config import ModelConfig, parse_batching, parse_models
+from modelserver.engines import Engines
 from modelserver.errors import ConfigError
 from modelserver.flags import Flags
 from modelserver.lifecycle import Lifecycle
 from modelserver.memory import give_back
 from modelserver.models import Models
-from modelserver.quiet import stderr_held_back
 from modelserver.servable import Servable
 from modelserver.service import Service, make_server
 from modelserver.warmup import warm_up
@@ -111,21 +106,11 @@ def _read(path: Path) -> str:
 
 class _Loader:
     def __init__(self, flags: Flags) -> None:
-        self._scheduler = _scheduler(flags)
-        self._tags = flags.saved_model_tags.split(",")
+        self._engines = Engines(flags, _scheduler(flags))
         self._warm_up = flags.enable_model_warmup
-        both = flags.tensorflow_session_parallelism
-        self._config = config_pb2.ConfigProto(
-            intra_op_parallelism_threads=flags.tensorflow_intra_op_parallelism or both,
-            inter_op_parallelism_threads=flags.tensorflow_inter_op_parallelism or both,
-        )
-        self._config.gpu_options.allow_growth = True
-        # The first session finds the devices, and prints what it finds.
-        with stderr_held_back(), Graph().as_default(), Session(config=self._config) as session:
-            session.run(constant(0))
 
     def __call__(self, name: str, path: Path) -> Servable:
-        servable = Servable(path, self._tags, self._scheduler, self._config)
+        servable = self._engines.load(path)
         if self._warm_up:
             started = time.perf_counter()
             try:
