@@ -75,7 +75,7 @@ def test_known_pictures_get_their_breeds(browser: Browser, served: ServedVersion
     screen(browser, 1280, 900)
     page = Page(browser, url).open()
     page.choose(list(truth))
-    tiles = page.settled(len(truth), seconds=60)
+    tiles = page.settled(len(truth))
     right = [path for path, breed in truth.items() if tiles[path.name].bars[0][0].lower() == breed]
     assert len(right) >= 0.85 * len(truth)
     page.click(".why")

@@ -18,6 +18,7 @@ from testing import ROOT
 from testing.colour_server import ColourServer
 from testing.gateway import gateway_process
 from testing.photos import photo
+from testing.polling import DEADLINE_SECONDS
 
 Start = Callable[..., httpx.Client]
 
@@ -128,7 +129,9 @@ def test_a_page_that_may_call_can_read_every_error(
     monkeypatch.setattr("gateway.observability.metrics.Metrics.exposition", broken)
     client = start(cors_origins=allowed)
     for origin, expected in (("https://page.example", told), ("https://other.example", told if told == "*" else None)):
-        with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=10) as connection:
+        with socket.create_connection(
+            (client.base_url.host, client.base_url.port or 80), timeout=DEADLINE_SECONDS
+        ) as connection:
             connection.sendall(f"{head}Host: x\r\nOrigin: {origin}\r\nConnection: close\r\n\r\n".encode())
             answer = http.client.HTTPResponse(connection)
             answer.begin()
@@ -168,7 +171,7 @@ def test_a_wrong_setting_is_one_line_and_exit_status_2(name: str, value: str) ->
         env={"PATH": "", f"GATEWAY_{name}": value},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=DEADLINE_SECONDS,
         check=False,
     )
     assert done.returncode == 2

@@ -19,7 +19,7 @@ from gateway.settings import Settings
 from testing.colour_server import ColourModel, ColourServer
 from testing.gateway import running_gateway
 from testing.photos import photo
-from testing.polling import until
+from testing.polling import DEADLINE_SECONDS, until
 from tests.gateway.observability.test_metrics import scraped, total
 
 Start = Callable[..., httpx.Client]
@@ -198,5 +198,5 @@ class Stuck(ColourModel):
 
     def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
         if name != "describe":
-            self.free.wait(20)
+            self.free.wait(DEADLINE_SECONDS)
         return super().predict(name, inputs)

@@ -96,7 +96,7 @@ likely = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=200)
 @given(served=st.one_of(likely, models()), files=st.lists(st.sampled_from([*FILES, b"x", b""]), min_size=1, max_size=5))
 def test_what_leaves_has_the_rank_size_and_dtype_of_the_signature(
     served: dict[str, SignatureDef], files: list[bytes]
@@ -133,7 +133,7 @@ async def classify(backend: Recorder, files: list[bytes]) -> None:
 
 
 @given(served=models())
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=200)
 def test_a_contract_is_a_clear_yes_or_no(served: dict[str, SignatureDef]) -> None:
     contract, reason = None, ""
     try:
