@@ -8,7 +8,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.gateway.conftest import photo
+from testing.photos import photo
 
 
 def sent(client: httpx.Client, content: bytes, **params: int) -> Image.Image:
