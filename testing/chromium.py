@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
+from testing.polling import until
+
 Browser = webdriver.Chrome
 T = TypeVar("T")
-
-PATIENCE_SECONDS = 20.0
 
 FLAGS = (
     "--headless=new",
@@ -84,15 +83,17 @@ def prefers(browser: Browser, scheme: Literal["light", "dark"]) -> None:
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
-def eventually(found: Callable[[], T], seconds: float = PATIENCE_SECONDS) -> T:
-    """The first thing that is not falsy; fails when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while True:
+def eventually(condition: Callable[[], T]) -> T:
+    """What the page shows in the end; elements that it has replaced meanwhile are looked up again."""
+
+    def look() -> T | None:
         with suppress(StaleElementReferenceException):
-            if value := found():
-                return value
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
+            return condition()
+        return None
+
+    value = until(look, "what the page shows")
+    assert value is not None
+    return value
 
 
 def mistakes(browser: Browser) -> list[str]:
@@ -163,7 +164,7 @@ class Page:
         }))"""
         return [Tile(**one) for one in self.browser.execute_script(script)]
 
-    def settled(self, count: int, seconds: float = PATIENCE_SECONDS) -> dict[str, Tile]:
+    def settled(self, count: int) -> dict[str, Tile]:
         """All tiles by name, once there are so many and each has its answer or error."""
 
         def done() -> list[Tile] | None:
@@ -172,7 +173,7 @@ class Page:
             open_ = [one for one in tiles if one.state in ("waiting", "working")]
             return tiles if len(tiles) == count and not open_ else None
 
-        return {one.name: one for one in eventually(done, seconds) or []}
+        return {one.name: one for one in eventually(done) or []}
 
     def count(self) -> str:
         """The line over the tiles."""

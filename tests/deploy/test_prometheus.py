@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from testing.colour_server import ColourModel, ColourServer
 from testing.gateway import gateway_process, running_gateway
 from testing.photos import photo
 from testing.polling import until
+from testing.processes import LOOPBACK, free_port
 from tests.deploy.test_monitoring import DASHBOARD, MONITORING, RULES
 
 SHOWN = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
@@ -72,9 +72,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clien
         addresses = {"gateway": gateway.base_url.netloc.decode(), "serving": stack.enter_context(serving_metrics())}
         folder = tmp_path_factory.mktemp("prometheus")
         (folder / "prometheus.yml").write_text(yaml.safe_dump(local(addresses)))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        address = f"{LOOPBACK}:{free_port()}"
         process = subprocess.Popen(
             [
                 *(command, f"--config.file={folder / 'prometheus.yml'}", f"--web.listen-address={address}"),

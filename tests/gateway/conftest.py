@@ -31,6 +31,7 @@ def start(model_server: ColourServer) -> Iterator[Callable[..., httpx.Client]]:
                 "serving_target": model_server.address,
                 "default_model": "colours",
                 "model_refresh_seconds": 0.05,
+                "request_timeout_seconds": 60,  # a busy machine is slow
             }
             return stack.enter_context(running_gateway(Settings.model_validate(values | settings)))
 

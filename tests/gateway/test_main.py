@@ -16,14 +16,14 @@ from testing import ROOT
 from testing.colour_server import ColourServer
 from testing.gateway import gateway_process, is_live
 from testing.photos import photo
-from testing.polling import until
+from testing.polling import DEADLINE_SECONDS, until
 
 BREED = "/api/v1/predict_breed"
 
 
 def is_stopping(client: httpx.Client) -> bool:
     try:
-        answer = client.get("/readyz", timeout=1)  # before it stops it asks the stalled server
+        answer = client.get("/readyz", timeout=1)  # until it stops, it asks the stalled server
     except httpx.TimeoutException:
         return False
     return (
@@ -51,16 +51,14 @@ def test_sigterm_turns_readiness_off_lets_requests_finish_and_exits_0(model_serv
         until(lambda: not is_live(client))
         assert running.is_running()
         model_server.stalled.clear()
-        caller.join(10)
+        caller.join(DEADLINE_SECONDS)
         assert answers[0].json()["breed"] == "blue"
-        assert running.wait(10) == 0
+        assert running.wait() == 0
 
 
 def test_a_request_that_does_not_finish_holds_up_the_end_for_a_bounded_time(model_server: ColourServer) -> None:
-    with gateway_process(model_server.address, SHUTDOWN_TIMEOUT_SECONDS="1", MODEL_REFRESH_SECONDS="60") as (
-        client,
-        running,
-    ):
+    settings = {"SHUTDOWN_TIMEOUT_SECONDS": "1", "MODEL_REFRESH_SECONDS": "60", "REQUEST_TIMEOUT_SECONDS": "600"}
+    with gateway_process(model_server.address, None, **settings) as (client, running):
         assert client.post(BREED, content=photo()).status_code == 200
         model_server.stalled.set()
         body = photo()
@@ -68,13 +66,13 @@ def test_a_request_that_does_not_finish_holds_up_the_end_for_a_bounded_time(mode
             caller.sendall(f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
             until(lambda: bool(model_server.waiting))
             running.send(signal.SIGTERM)
-            assert running.wait(8) == 0
+            assert running.wait() == 0
 
 
 def test_ctrl_c_ends_it_with_status_0(model_server: ColourServer) -> None:
     with gateway_process(model_server.address) as (_, running):
         running.send(signal.SIGINT)
-        assert running.wait(10) == 0
+        assert running.wait() == 0
 
 
 def test_a_port_in_use_is_an_exit_status_of_its_own(model_server: ColourServer) -> None:
@@ -85,7 +83,7 @@ def test_a_port_in_use_is_an_exit_status_of_its_own(model_server: ColourServer) 
             env={"GATEWAY_PORT": str(taken.getsockname()[1]), "GATEWAY_SERVING_TARGET": model_server.address},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=DEADLINE_SECONDS,
             check=False,
         )
     assert done.returncode != 0
@@ -122,8 +120,8 @@ def test_workers_whose_parent_is_killed_stop_so_that_the_address_can_be_used_aga
     with gateway_process(model_server.address, WORKERS="2", SHUTDOWN_DELAY_SECONDS="30") as (client, running):
         workers = psutil.Process(running.pid).children(recursive=True)
         running.kill()
-        running.wait(10)
-        _, left = psutil.wait_procs(workers, timeout=20)
+        running.wait()
+        _, left = psutil.wait_procs(workers, timeout=DEADLINE_SECONDS)
         assert left == []
         with socket.create_server((client.base_url.host, client.base_url.port or 80)):
             pass

@@ -15,10 +15,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from testing import ROOT
 from testing.photos import photo
-
-ROOT = Path(__file__).parents[2]
-DEADLINE_SECONDS = 120.0
+from testing.polling import DEADLINE_SECONDS
+from testing.processes import free_port
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,7 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @contextmanager
@@ -78,11 +77,11 @@ def children(process: subprocess.Popen[str]) -> dict[str, int]:
 def test_what_it_prints_when_it_is_ready_works_and_ctrl_c_ends_it_cleanly(models_dir: Path) -> None:
     with serving(models_dir, port=0) as process:
         addresses = announced(process)
-        assert httpx.get(addresses["docs"]).status_code == 200
+        assert httpx.get(addresses["docs"], timeout=DEADLINE_SECONDS).status_code == 200
 
         command = shlex.split(addresses["try"])
         name, file = command[2].split("=@")
-        answer = httpx.post(command[3], files={name: photo("green")})
+        answer = httpx.post(command[3], files={name: photo("green")}, timeout=DEADLINE_SECONDS)
         assert (command[:2], file) == (["curl", "-F"], "dog.jpg")
         assert answer.status_code == 200, answer.text
         assert answer.json()["model"]["name"] == "dog_breed"
@@ -154,8 +153,9 @@ def test_paths_in_the_gateways_settings_are_relative_to_the_caller(models_dir: P
     (tmp_path / "json.py").write_text("raise AssertionError('imported from the folder of the caller')")
     with serving(models_dir, port, tmp_path, GATEWAY_API_KEYS_FILE="keys.txt", GATEWAY_WORKERS="2") as process:
         models = f"{announced(process)['page']}api/v1/models"
-        assert httpx.get(models).status_code == 401
-        assert httpx.get(models, headers={"X-API-Key": "secret"}).status_code == 200
+        assert httpx.get(models, timeout=DEADLINE_SECONDS).status_code == 401
+        key = {"X-API-Key": "secret"}
+        assert httpx.get(models, headers=key, timeout=DEADLINE_SECONDS).status_code == 200
 
 
 def test_every_model_in_the_folder_is_served_and_the_configured_labels_stay(models_dir: Path, port: int) -> None:
@@ -174,10 +174,11 @@ def test_every_model_in_the_folder_is_served_and_the_configured_labels_stay(mode
     try:
         with serving(models_dir, port) as process:
             page = announced(process)["page"]
-            names = [model["name"] for model in httpx.get(f"{page}api/v1/models").json()["models"]]
+            models = httpx.get(f"{page}api/v1/models", timeout=DEADLINE_SECONDS).json()["models"]
+            names = [model["name"] for model in models]
             assert sorted(names) == ["dog_breed", "other"]
             url = f"{page}api/v1/models/other/predict?version_label=stable"
-            answer = httpx.post(url, files={"image": photo("red")})
+            answer = httpx.post(url, files={"image": photo("red")}, timeout=DEADLINE_SECONDS)
             assert answer.status_code == 200, answer.text
     finally:
         other.unlink()

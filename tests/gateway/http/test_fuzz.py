@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import CheckFunction
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
@@ -23,9 +23,7 @@ from testing.photos import photo
 BREED = "/api/v1/predict_breed"
 CODES = {400, 413, 415, 422}
 
-quick = settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
-)
+quick = settings(max_examples=150)
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +37,7 @@ def server() -> Iterator[ColourServer]:
 @pytest.fixture(scope="module")
 def client(server: ColourServer) -> Iterator[httpx.Client]:
     values = {"serving_target": server.address, "model_refresh_seconds": 60, "max_upload_bytes": 100_000}
+    values["request_timeout_seconds"] = 60  # a busy machine is slow, and 504 is not among the answers
     with running_gateway(Settings.model_validate(values)) as client:
         yield client
 
@@ -154,7 +153,7 @@ described = schemathesis.openapi.from_dict(create_app(Settings.model_construct()
 
 
 @described.parametrize()
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=25)
 def test_what_is_described_is_what_happens(client: httpx.Client, case: schemathesis.Case) -> None:  # type: ignore[type-arg]
     if "version_label" in case.query:
         case.query.pop("version", None)  # no schema can say that only one of them may be given
@@ -166,7 +165,7 @@ def test_what_is_described_is_what_happens(client: httpx.Client, case: schemathe
     passed_over: list[CheckFunction] = [negative_data_rejection] if set(case.query) - described_names else []
     if case.path.startswith(("/v1/", "/v2")):
         passed_over.append(positive_data_acceptance)  # which tensors are taken is the model's to say
-    case.call_and_validate(base_url=str(client.base_url), timeout=20, excluded_checks=passed_over)
+    case.call_and_validate(base_url=str(client.base_url), timeout=60, excluded_checks=passed_over)
 
 
 def _is_short(given: object) -> bool:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gc
 import socket
-import time
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -13,6 +12,7 @@ from starlette.types import Message
 from gateway.errors import BadRequest
 from gateway.http.multipart import Upload, read_upload
 from testing.photos import photo
+from testing.polling import DEADLINE_SECONDS
 
 Start = Callable[..., httpx.Client]
 BREED = "/api/v1/predict_breed"
@@ -177,18 +177,16 @@ def test_file_names_come_back_without_folders_and_control_characters(gateway: ht
 def test_an_upload_that_stalls_is_cut_off_with_408(start: Start) -> None:
     client = start(upload_timeout_seconds=0.3)
     host, port = client.base_url.host, client.base_url.port
-    with socket.create_connection((host, port or 80), timeout=10) as connection:
+    with socket.create_connection((host, port or 80), timeout=DEADLINE_SECONDS) as connection:
         connection.sendall(UNFINISHED)
-        started = time.monotonic()
         answer = connection.recv(65536)
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"upload_timeout" in answer
-    assert time.monotonic() - started < 5
 
 
 def test_a_caller_that_hangs_up_in_the_middle_disturbs_nobody(gateway: httpx.Client) -> None:
     host, port = gateway.base_url.host, gateway.base_url.port
     for _ in range(20):
-        with socket.create_connection((host, port or 80), timeout=10) as connection:
+        with socket.create_connection((host, port or 80), timeout=DEADLINE_SECONDS) as connection:
             connection.sendall(UNFINISHED)
     assert gateway.post(BREED, content=photo()).status_code == 200

@@ -47,6 +47,10 @@ def test_a_heic_photo_is_decoded() -> None:
     assert np.allclose(pixels[16, 4], (220, 20, 20), atol=12)
 
 
+ABSURD_CPU_SECONDS = 10
+"""Two hundred times what the costliest of these files takes: enough for a slow processor."""
+
+
 @pytest.mark.parametrize(
     ("orientation", "expected"), [(1, ("red", "blue")), (3, ("blue", "red")), (2, ("blue", "red"))]
 )
@@ -174,7 +178,7 @@ def test_boxes_that_make_no_sense_are_refused_at_once(data: bytes, message: str)
     started = time.process_time()
     with pytest.raises(InvalidImage, match=message):
         decode_image(data, TARGET)
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < ABSURD_CPU_SECONDS
 
 
 def test_transparency_with_far_more_pixels_than_the_image_is_refused() -> None:
@@ -198,13 +202,13 @@ def test_grids_of_grids_do_not_multiply() -> None:
     started = time.process_time()
     with pytest.raises((InvalidImage, UnsupportedImage)):
         decode_image(container(PITM, iinf((1, b"grid"), (2, b"grid"), (3, b"hvc1")), grid), TARGET)
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < ABSURD_CPU_SECONDS
 
 
 FILES = [heic_file(picture()), heic_file(picture().convert("RGBA")), heic_file(noise(100, 80), tile_size=64)]
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@settings(max_examples=300)
 @given(st.sampled_from(FILES), st.lists(st.tuples(st.integers(0, 900), st.integers(0, 255)), min_size=1, max_size=6))
 def test_mutated_files_give_pixels_or_an_image_error(data: bytes, changes: list[tuple[int, int]]) -> None:
     mutated = bytearray(data)

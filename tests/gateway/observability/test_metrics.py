@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -145,8 +143,8 @@ def test_any_of_several_workers_answers_for_all_even_for_one_that_died(model_ser
             model_server.stalled.set()
             lost = [pool.submit(ask, index) for index in range(4)]
             until(lambda: total(scraped(client), "gateway_images_in_flight") == 4)
-            for worker in children(process.pid):
-                os.kill(worker, signal.SIGKILL)
+            for worker in workers(process.pid):
+                worker.kill()
             assert [one.result() for one in lost] == [0] * 4
             model_server.stalled.clear()
         until(lambda: is_live(client))
@@ -155,10 +153,6 @@ def test_any_of_several_workers_answers_for_all_even_for_one_that_died(model_ser
         until(lambda: total(scraped(client), "gateway_images_in_flight") == 0)
 
 
-def children(pid: int) -> list[int]:
+def workers(pid: int) -> list[psutil.Process]:
     """Worker processes of a gateway, without multiprocessing's own tracker."""
-    listed = subprocess.run(
-        ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
-    ).stdout
-    rows = [line.split(None, 2) for line in listed.splitlines()]
-    return [int(child) for child, parent, command in rows if int(parent) == pid and "spawn_main" in command]
+    return [child for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]

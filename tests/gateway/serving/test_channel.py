@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -83,7 +84,7 @@ def test_a_server_of_two_that_is_killed_or_stalls_under_load_loses_no_request(
 def test_a_server_that_takes_its_time_is_pinged_and_left_alone(
     start: Start, model_server: ColourServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.serving.channel.MIN_PING_SECONDS", 0.3)
+    monkeypatch.setattr("gateway.serving.channel.MIN_PING_SECONDS", 1.0)
     monkeypatch.setattr("gateway.serving.channel.PING_SHARE", 0)
     with Relay(model_server.address).running() as relay, ThreadPoolExecutor(1) as pool:
         named = relay.address.replace("127.0.0.1", "localhost")  # so there might be several
@@ -95,7 +96,7 @@ def test_a_server_that_takes_its_time_is_pinged_and_left_alone(
         until(lambda: model_server.waiting == 1)
         silent = time.monotonic() + 0.25  # gRPC's own measurements of the connection are over by then
         until(lambda: any(at > silent for at in relay.pinged))
-        until(lambda: time.monotonic() > relay.pinged[-1] + 0.6)  # the answer to the ping was due after 0.3
+        until(lambda: time.monotonic() > relay.pinged[-1] + 2)  # the answer to the ping was due after 1
         model_server.stalled.clear()
         assert answer.result().status_code == 200
     assert model_server.calls == before + 1 + 2  # and the two of a look-up: what was known is older than a second
@@ -110,16 +111,20 @@ def test_a_server_of_two_that_is_stuck_fails_its_own_requests_alone(
     for _ in range(4):
         assert gateway.post(BREED, content=photo()).status_code == 200
     stuck.stalled.set()
-    seen, end = Counter[int](), time.monotonic() + 2.5  # what is known of the model is too old after one
+    began, late = time.monotonic(), Counter[int]()
 
     def ask(_: int) -> int:
-        return gateway.post(BREED, content=photo(), headers={"x-request-timeout": "0.5"}).status_code
+        return gateway.post(BREED, content=photo(), headers={"x-request-timeout": "1"}).status_code
+
+    def is_served(pool: ThreadPoolExecutor) -> bool:
+        statuses = Counter(pool.map(ask, range(8)))
+        assert statuses.keys() <= {200, 504}
+        if time.monotonic() - began > 2:  # by then what was known of the model is too old to be used
+            late.update(statuses)
+        return late[200] >= 8
 
     with ThreadPoolExecutor(8) as pool:
-        while time.monotonic() < end:
-            seen.update(pool.map(ask, range(8)))
-    assert seen[200] > seen.total() * 0.3
-    assert seen.total() == seen[200] + seen[504]
+        until(partial(is_served, pool))
     assert any(gateway.get("/readyz").status_code == 200 for _ in range(5))
 
 
@@ -151,10 +156,10 @@ def test_only_unavailable_is_tried_again_and_only_within_a_budget(start: Start, 
     assert model_server.calls == before + 4
     with ThreadPoolExecutor(64) as pool:
         before = model_server.calls
-        answers = list(pool.map(lambda _: gateway.post(BREED, content=photo()).status_code, range(500)))
+        answers = list(pool.map(lambda _: gateway.post(BREED, content=photo()).status_code, range(300)))
     assert set(answers) == {503}
-    # 500 first tries, and as many retries as use up half of the thousand tokens.
-    assert model_server.calls - before <= 500 + 520
+    # 300 first tries, and as many retries as use up half of the thousand tokens.
+    assert model_server.calls - before <= 300 + 520
 
 
 @pytest.mark.parametrize(

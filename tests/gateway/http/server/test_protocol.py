@@ -21,6 +21,7 @@ import time
 import tomllib
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -38,6 +39,7 @@ from testing import ROOT
 from testing.colour_server import ColourServer
 from testing.gateway import running_gateway
 from testing.photos import photo
+from testing.polling import DEADLINE_SECONDS, until
 
 Start = Callable[..., httpx.Client]
 BREED = "/api/v1/predict_breed"
@@ -48,7 +50,7 @@ UVICORN_DIGEST = "ea814cf42e50628dba76b72e12900943da6801b4bcf097f11dff4ea2cdc994
 
 
 def connect(client: httpx.Client) -> socket.socket:
-    return socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=10)
+    return socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=DEADLINE_SECONDS)
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -70,13 +72,13 @@ def with_httpx(url: str, chunked: bool) -> tuple[int, str]:
 
 def with_requests(url: str, chunked: bool) -> tuple[int, str]:
     headers = {"content-type": "image/png"}
-    answer = requests.post(url, data=pieces() if chunked else b"x" * BIG, headers=headers, timeout=20)
+    answer = requests.post(url, data=pieces() if chunked else b"x" * BIG, headers=headers, timeout=DEADLINE_SECONDS)
     return answer.status_code, answer.json()["code"]
 
 
 def with_http_client(url: str, chunked: bool) -> tuple[int, str]:
     host = url.split("/")[2]
-    connection = http.client.HTTPConnection(host, timeout=20)
+    connection = http.client.HTTPConnection(host, timeout=DEADLINE_SECONDS)
     connection.request("POST", BREED, pieces() if chunked else b"x" * BIG, {"content-type": "image/png"})
     answer = connection.getresponse()
     body = json.loads(answer.read())
@@ -89,7 +91,7 @@ def with_curl(url: str, chunked: bool, folder: Path, *more: str) -> tuple[int, s
     file.write_bytes(b"x" * BIG)
     transfer = ["-H", "Transfer-Encoding: chunked"] if chunked else []
     command = ["curl", "-s", "-w", "\n%{http_code}", "-F", f"image=@{file}", *transfer, *more, url]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=DEADLINE_SECONDS)
     body, status = done.stdout.rsplit("\n", 1)
     return int(status), json.loads(body)["code"]
 
@@ -117,8 +119,7 @@ def test_every_client_can_read_the_429_of_an_upload_it_has_not_sent_yet(
     with connect(client) as busy:
         body = photo()
         busy.sendall(f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
-        while not model_server.waiting:
-            time.sleep(0.005)
+        until(lambda: model_server.waiting)
         url = str(client.base_url).rstrip("/") + BREED
         for post in (with_httpx, with_requests, with_http_client):
             assert post(url, False) == (429, "overloaded")
@@ -128,7 +129,7 @@ def test_every_client_can_read_the_429_of_an_upload_it_has_not_sent_yet(
 def test_a_short_body_that_was_refused_early_leaves_the_connection_usable(start: Start) -> None:
     client = start(max_upload_bytes=10_000)
     for _ in range(3):
-        connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port, timeout=10)
+        connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port, timeout=DEADLINE_SECONDS)
         for body, status in ((b"x" * 300_000, 413), (photo(), 200), (b"x" * 300_000, 413), (photo(), 200)):
             connection.request("POST", BREED, body, {"content-type": "image/png"})
             answer = connection.getresponse()
@@ -173,18 +174,18 @@ def test_dripping_bytes_win_no_time(start: Start, drip: bytes) -> None:
         assert connection.recv(65536).startswith(b"HTTP/1.1 200")
         if drip == b"x":
             connection.sendall(b"GET / HTTP/1.1\r\nX-A: ")
-        started = time.monotonic()
         connection.settimeout(0.02)
-        while time.monotonic() - started < 5:
+
+        def is_closed() -> bool:
             try:
                 connection.sendall(drip)
-                if not connection.recv(65536):
-                    break
+                return not connection.recv(65536)
             except TimeoutError:
-                continue
+                return False
             except ConnectionError:
-                break
-        assert time.monotonic() - started < 4
+                return True
+
+        until(is_closed)
 
 
 def test_a_connection_that_says_nothing_is_closed(start: Start) -> None:
@@ -254,15 +255,15 @@ def test_an_upload_slower_than_the_least_rate_is_408(start: Start, monkeypatch: 
     with connect(client) as connection:
         connection.sendall(f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n".encode())
         connection.settimeout(0.05)
-        started = time.monotonic()
-        answer = b""
-        while not answer:
-            assert time.monotonic() - started < 10
+
+        def answer_to_more() -> bytes:
             try:
                 connection.sendall(b"x" * 50)
-                answer = connection.recv(65536)
+                return connection.recv(65536)
             except TimeoutError:
-                continue
+                return b""
+
+        answer = until(answer_to_more)
     assert answer.startswith(b"HTTP/1.1 408")
 
 
@@ -275,15 +276,18 @@ def test_bytes_of_uploads_are_bounded_together_and_given_back(start: Start) -> N
         connection.sendall(f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Length: 250000\r\n\r\n".encode())
         connection.sendall(b"x" * 240_000)
         held.append(connection)
-    end = time.monotonic() + 5
-    while (answer := client.post(BREED, content=b"x" * 100_000)).status_code != 429:
-        assert time.monotonic() < end
+
+    def refused() -> httpx.Response | None:
+        answer = client.post(BREED, content=b"x" * 100_000)
+        return answer if answer.status_code == 429 else None
+
+    answer = until(refused)
+    assert answer is not None
     assert answer.headers["retry-after"] == "1"
     assert client.get("/healthz").status_code == 200
     for connection in held:
         connection.close()
-    while client.post(BREED, content=photo(size=(400, 300))).status_code != 200:
-        assert time.monotonic() < end
+    until(lambda: client.post(BREED, content=photo(size=(400, 300))).status_code == 200)
 
 
 def test_more_uploads_at_once_than_may_be_are_429_before_their_body(start: Start) -> None:
@@ -293,14 +297,11 @@ def test_more_uploads_at_once_than_may_be_are_429_before_their_body(start: Start
         connection = connect(client)
         connection.sendall(f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Length: 250000\r\n\r\nxxx".encode())
         held.append(connection)
-    end = time.monotonic() + 5
-    while client.post(BREED, content=photo()).status_code != 429:
-        assert time.monotonic() < end
+    until(lambda: client.post(BREED, content=photo()).status_code == 429)
     assert client.get("/healthz").status_code == 200
     for connection in held:
         connection.close()
-    while client.post(BREED, content=photo()).status_code != 200:
-        assert time.monotonic() < end
+    until(lambda: client.post(BREED, content=photo()).status_code == 200)
 
 
 def test_a_caller_that_does_not_read_its_answers_loses_its_connection(
@@ -308,11 +309,8 @@ def test_a_caller_that_does_not_read_its_answers_loses_its_connection(
 ) -> None:
     monkeypatch.setattr("gateway.http.server.protocol.STALLED_ANSWER_SECONDS", 0.2)
     with connect(gateway) as connection:
-        connection.settimeout(5)
         connection.sendall(b"GET /docs/static/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
-        end = time.monotonic() + 5
-        while not _is_lost(connection):
-            assert time.monotonic() < end
+        until(lambda: _is_lost(connection))
 
 
 @contextlib.contextmanager
@@ -368,25 +366,29 @@ def test_an_answer_of_a_few_bytes_that_nobody_reads_ends_its_connection_too(
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect((client.base_url.host, client.base_url.port))
         connection.sendall(f"{head}\r\n\r\n".encode())
-        assert pending.wait(5)
-        assert lost.wait(5)
+        assert pending.wait(DEADLINE_SECONDS)
+        assert lost.wait(DEADLINE_SECONDS)
 
 
 def test_an_answer_that_is_read_slowly_but_steadily_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.http.server.protocol.STALLED_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("gateway.http.server.protocol.STALLED_ANSWER_SECONDS", 1.5)
     with answering(b"x" * BIG) as client, connect(client) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        received = 0
+        received, started = 0, time.monotonic()
         while piece := connection.recv(2**18):
             received += len(piece)
-            time.sleep(0.01)
+            # Twice as long as a caller may leave an answer lie, at one speed; a late reader catches up.
+            until(partial(has_passed, started + 3 * received / BIG))
     assert received > BIG
+
+
+def has_passed(moment: float) -> bool:
+    return time.monotonic() > moment
 
 
 def _is_lost(connection: socket.socket) -> bool:
     try:
         connection.sendall(b"\r\n")
-        time.sleep(0.02)
     except ConnectionError:
         return True
     return False
@@ -553,20 +555,20 @@ def test_a_body_is_read_no_faster_than_its_request_takes_it(monkeypatch: pytest.
 
     async def count(request: Request) -> Response:
         if wait:
-            await asyncio.to_thread(released.wait, 30)
+            await asyncio.to_thread(released.wait, DEADLINE_SECONDS)
         return Response(str(len(await request.body())))
 
     app = Starlette(routes=[Route("/", count, methods=["POST"])])
     with running_gateway(Settings(), app) as client, connect(client) as connection:
         connection.sendall(f"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {BIG}\r\n\r\n".encode())
         sent = 0
-        connection.settimeout(0.5)
+        connection.settimeout(0.5 if wait else DEADLINE_SECONDS)
         with contextlib.suppress(TimeoutError):
             while sent < BIG:
                 sent += connection.send(b"x" * min(2**18, BIG - sent))
         assert (sent < BIG) == wait
         released.set()
-        connection.settimeout(10)
+        connection.settimeout(DEADLINE_SECONDS)
         connection.sendall(b"x" * (BIG - sent))
         assert read_all(connection).endswith(str(BIG).encode())
     assert max(held) < 2**20
@@ -638,10 +640,7 @@ def test_a_connection_that_is_over_is_freed_without_the_collector(
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 else:
                     assert connection.recv(65536)
-        end = time.monotonic() + 4
-        while len(made) < 3 or any(one() for one in made):
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        until(lambda: len(made) >= 3 and not any(one() for one in made))
     finally:
         gc.enable()
 
