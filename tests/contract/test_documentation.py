@@ -13,7 +13,7 @@ import pytest
 from breed.__main__ import PROGRAMS
 from gateway.settings import CONFIG, PREFIX, Settings
 from scripts import reference
-from tests.conftest import ROOT
+from testing import ROOT
 from trainer.cli import COMMANDS
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
