@@ -47,7 +47,7 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 
 def _class_names(value: object) -> object:
-    """Class names in place of the file that holds them."""
+    """Replace the path of a file by the class names in it."""
     return read_labels(Path(value)) if isinstance(value, str | Path) else value
 
 
@@ -57,42 +57,42 @@ class ModelOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     labels: Annotated[tuple[str, ...], BeforeValidator(_class_names)] = ()
-    """Class names in output order, as a list, or the file that holds them: see `gateway.labels_file`."""
+    """Class names in the order of the outputs: a list, or the path of a file."""
     signature: str | None = None
-    """Key of the signature that classifies, where it is neither ``serving_default`` nor the only one."""
+    """Signature that classifies, if it is neither `serving_default` nor the only one."""
     output: str | None = None
-    """The output that holds the scores, where there are several of floats."""
+    """Output with the scores, if several outputs are floats."""
     encoded_image: bool | None = None
-    """Whether a string input takes encoded images, where its name leaves that open."""
+    """Whether a string input takes encoded images, if its name does not tell."""
     height: int | None = Field(None, ge=1, le=4096)
     """Input height in pixels, if the signature does not fix it."""
     width: int | None = Field(None, ge=1, le=4096)
     """Input width in pixels, if the signature does not fix it."""
     fit: FitMode = "crop"
-    """How to fit a photo to that size."""
+    """How to fit a photo to that size: `crop`, `pad` or `squash`."""
     interpolation: Interpolation = "bilinear"
-    """Resampling filter."""
+    """Resampling filter: `nearest`, `bilinear`, `bicubic` or `lanczos`."""
     channels: Channels | None = None
-    """Channels and their order: ``rgb``, ``bgr`` or ``grey``; taken from the signature by default."""
+    """Channels and their order: `rgb`, `bgr` or `grey`. By default, the signature decides."""
     layout: Layout | None = None
-    """Order of dimensions, if the signature leaves it open: ``nhwc``, ``nchw`` or ``nhw``."""
+    """Order of dimensions, if the signature does not tell: `nhwc`, `nchw` or `nhw`."""
     pixel_range: tuple[float, float] = (0.0, 255.0)
     """Values of black and white for a float input, for example [0, 1] or [-1, 1]."""
     normalize: Normalization | None = None
-    """Mode of Keras' `preprocess_input` for a float input: ``caffe`` (ResNet50, VGG16), ``torch`` or ``tf``."""
+    """Mode of Keras' `preprocess_input` for a float input: `caffe` (ResNet50, VGG16), `torch` or `tf`."""
     multi_label: bool = False
-    """Whether the scores are independent of each other, so that an image may show several labels at once."""
+    """Whether an image can have several labels, so that the scores are independent."""
     unknown_threshold: float | None = Field(None, ge=0, le=1)
     """Answer "unknown" if the best score is below this."""
 
     @model_validator(mode="after")
     def _one_normalization(self) -> ModelOptions:
         if self.normalize is not None and self.pixel_range != (0.0, 255.0):
-            raise ValueError("give normalize or pixel_range, not both")
+            raise ValueError("set either normalize or pixel_range, not both")
         if self.normalize in ("caffe", "torch") and self.channels == "grey":
-            raise ValueError(f"normalize {self.normalize!r} is for colour, not for grey")
+            raise ValueError(f"normalize {self.normalize!r} needs colour, not channels 'grey'")
         if self.normalize == "caffe" and self.channels == "rgb":
-            raise ValueError("normalize 'caffe' means BGR: leave out channels")
+            raise ValueError("normalize 'caffe' implies channels 'bgr'; remove channels")
         return self
 
 
@@ -400,7 +400,7 @@ class Settings(BaseSettings):
             if name not in self.served_models:
                 near = get_close_matches(name, self.served_models, n=1)
                 meant = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"model_options has {name!r}, which is neither default_model nor in models{meant}")
+                raise ValueError(f"model_options names {name!r}, which is neither default_model nor in models{meant}")
         return self
 
     @field_validator("serving_target")

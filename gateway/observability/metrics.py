@@ -69,7 +69,7 @@ class Metrics:
         )
         self._stage_seconds = Histogram(
             "gateway_stage_seconds",
-            "Seconds of each stage of a prediction: upload, queue, decode and predict, and paint for heat maps.",
+            "Time of each stage of a prediction, in seconds: upload, queue, decode, predict; paint for heat maps.",
             ["stage", "model"],
             buckets=BUCKETS,
             registry=registry,

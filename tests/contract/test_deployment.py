@@ -12,6 +12,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+import gateway
+import modelserver
+import trainer
 from gateway.settings import Settings
 from modelserver import flags
 from modelserver.config import parse_batching
@@ -76,6 +79,24 @@ def test_tensorflow_its_serving_messages_and_both_images_share_one_minor_version
     assert sorted(suffix for _, suffix in images) == ["", "-gpu"]
     for version in (*(version for version, _ in images), pins("trainer")["tensorflow"]):
         assert version.startswith(f"{minor}.")
+
+
+def test_packages_images_and_changelog_have_the_version_of_the_project() -> None:
+    version = PROJECT["project"]["version"]
+    assert {package.__version__ for package in (gateway, modelserver, trainer)} == {version}
+    for name in ("gateway", "modelserver", "trainer"):
+        label = re.search(r'image\.version="([^"]+)"', (ROOT / name / "Dockerfile").read_text())
+        assert label is not None
+        assert label[1] == version
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_workflows_run_what_a_change_must_pass() -> None:
+    for name in ("check", "release"):
+        workflow = yaml.safe_load((ROOT / f".github/workflows/{name}.yml").read_text())
+        assert ".ci/run" in [step.get("run") for step in workflow["jobs"]["check"]["steps"]]
+    dependent = {name: job.get("needs") for name, job in workflow["jobs"].items()}
+    assert dependent == {"check": None, "wheel": "check", "images": "check"}
 
 
 def test_every_setting_of_the_gateway_can_be_given_to_its_container() -> None:

@@ -6,13 +6,12 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
-from gateway import errors
 from gateway.__main__ import main
 from gateway.settings import Settings
 from testing import ROOT
@@ -184,26 +183,6 @@ def test_a_variable_that_is_named_like_a_setting_and_is_none_is_told_at_the_star
         pass
     told = "ignoring unknown environment variables: GATEWAY_API_KEY (did you mean GATEWAY_API_KEYS?), GATEWAY_COLOUR"
     assert path.read_text().count(told) == 1
-
-
-def test_the_readme_documents_every_setting_and_no_other() -> None:
-    documented = set(re.findall(r"^\| `GATEWAY_(\w+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE))
-    assert documented == {name.upper() for name in Settings.model_fields}
-
-
-def test_the_readme_lists_every_error_code_under_its_status() -> None:
-    rows = re.findall(r"^\| (\d{3}) \| (.+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    listed = {(int(status), code) for status, codes in rows for code in re.findall(r"`(\w+)`", codes)}
-    assert listed == {(kind.status, kind.code) for kind in leaves(errors.GatewayError)}
-
-
-def leaves(kind: type[errors.GatewayError]) -> Iterator[type[errors.GatewayError]]:
-    """Errors that callers see: those without kinds of their own, and those that are raised all the same."""
-    below = kind.__subclasses__()
-    if not below or kind in (errors.BadRequest, errors.NotFound, errors.Overloaded):
-        yield kind
-    for one in below:
-        yield from leaves(one)
 
 
 def test_an_answer_says_which_process_failed_only_by_its_id(gateway: httpx.Client) -> None:
