@@ -222,9 +222,18 @@ class UnsupportedModel(BadUpstream):
 
 
 class ModelServerFailed(BadUpstream):
-    """The model server refused or failed the request, or its answer does not fit the model's contract."""
+    """The model server refused or failed the request, or its answer does not fit the model's contract.
+
+    Args:
+        detail: As in `GatewayError`.
+        said: What the model server said is wrong with the request, in one line; for interfaces whose clients expect it.
+    """
 
     code = "model_server_failed"
+
+    def __init__(self, detail: str, said: str = "") -> None:
+        super().__init__(detail)
+        self.said = said
 
 
 class Unavailable(GatewayError):

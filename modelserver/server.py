@@ -23,6 +23,7 @@ from modelserver.models import Models
 from modelserver.quiet import stderr_held_back
 from modelserver.servable import Servable
 from modelserver.service import Service, make_server
+from modelserver.versions import misplaced
 from modelserver.warmup import warm_up
 
 _LOG = logging.getLogger(__name__)
@@ -125,6 +126,8 @@ class _Loader:
             session.run(constant(0))
 
     def __call__(self, name: str, path: Path) -> Servable:
+        if (wrong := misplaced(path)) is not None:
+            raise OSError(wrong)
         servable = Servable(path, self._tags, self._scheduler, self._config)
         if self._warm_up:
             started = time.perf_counter()
