@@ -224,9 +224,18 @@ class UnsupportedModel(BadUpstream):
 
 
 class ModelServerFailed(BadUpstream):
-    """The model server failed, or its answer does not match the model contract."""
+    """The model server failed, or its answer does not match the model contract.
+
+    Args:
+        detail: As in `GatewayError`.
+        said: What the model server says is wrong with the request, in one line, for interfaces whose clients expect it.
+    """
 
     code = "model_server_failed"
+
+    def __init__(self, detail: str, said: str = "") -> None:
+        super().__init__(detail)
+        self.said = said
 
 
 class Unavailable(GatewayError):

@@ -63,7 +63,7 @@ class Lifecycle:
         threading.Thread(target=target, args=(model, version), name=target.__name__, daemon=True).start()
 
     def _bring_up(self, model: Model, version: Version) -> None:
-        path = model.config.base_path / str(version.number)
+        path = model.folder(version.number)
         for attempt in range(self._retries + 1):
             with self._one_load:
                 if not self._enter(model, version, State.LOADING):

@@ -18,6 +18,7 @@ from modelserver.memory import give_back
 from modelserver.models import Models
 from modelserver.servable import Servable
 from modelserver.service import Service, make_server
+from modelserver.versions import misplaced
 from modelserver.warmup import warm_up
 
 _LOG = logging.getLogger(__name__)
@@ -110,6 +111,8 @@ class _Loader:
         self._warm_up = flags.enable_model_warmup
 
     def __call__(self, name: str, path: Path) -> Servable:
+        if (wrong := misplaced(path)) is not None:
+            raise OSError(wrong)
         servable = self._engines.load(path)
         if self._warm_up:
             started = time.perf_counter()

@@ -6,6 +6,7 @@ is complete, and so that nothing is ever written to disk.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -20,7 +21,13 @@ SINGLE_FIELDS = ("dog_image", "image", "file")
 """Names under which one image may be sent."""
 
 BATCH_FIELDS = (*SINGLE_FIELDS, "dog_images", "images", "files")
-"""Names under which each of many images may be sent."""
+"""Names under which each of many images may be sent, and one as well."""
+
+INDEX = re.compile(r"\[\d*\]$")
+"""What PHP, axios and Dropzone put behind the name of each of several files: ``images[]``, ``images[0]``."""
+
+RAW_TYPES = ("application/octet-stream", "application/json")
+"""Media types of a body that is one image, beside image/*."""
 
 FORM_OVERHEAD_BYTES = 64 * 2**10
 """What a form may add to its files: boundaries, part headers, small fields."""
@@ -75,16 +82,17 @@ async def read_upload(request: Request, *, max_bytes: int) -> Upload:
     """
     media_type, boundary = _content_type(request)
     if media_type == "multipart/form-data":
-        with closing(_Form(boundary, SINGLE_FIELDS, max_files=1, max_file_bytes=max_bytes)) as form:
+        with closing(_Form(boundary, BATCH_FIELDS, max_files=1, max_file_bytes=max_bytes)) as form:
             await _receive(request, form.feed, max_bytes + FORM_OVERHEAD_BYTES, max_bytes)
             [upload] = form.finish()
         if upload.error is not None:
             raise upload.error
         return upload
-    if media_type and not media_type.startswith("image/") and media_type != "application/octet-stream":
+    if media_type and not media_type.startswith("image/") and media_type not in RAW_TYPES:
         raise UnsupportedRequest(
             f"A body of type {media_type[:80]!r} is not accepted: send a multipart form with one file named "
-            f"{_listed(SINGLE_FIELDS)}, or the image itself as image/* or application/octet-stream."
+            f"{_listed(SINGLE_FIELDS)}, or the image itself as image/* or application/octet-stream, or JSON such as "
+            '{"inputs": "<the image in base64>"}.'
         )
     upload = Upload()
     await _receive(request, upload.append, max_bytes, max_bytes)
@@ -111,20 +119,41 @@ async def read_uploads(request: Request, *, max_files: int, max_file_bytes: int,
 
 
 async def read_body(request: Request, *, max_bytes: int) -> Upload:
-    """The whole body, of any type.
+    """The whole body, of any type, still compressed where it is; see `compression`.
 
     Raises:
-        UnsupportedRequest: It is compressed.
         UploadTooLarge: More than `max_bytes`.
     """
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise UnsupportedRequest("A compressed body is not accepted.")
     upload = Upload()
     await _receive(request, upload.append, max_bytes, max_bytes)
     return upload
 
 
+def compression(request: Request, max_bytes: int) -> dict[str, object]:
+    """Arguments for a job of `gateway.workers.jobs` that inflates a body that is compressed; none for one that is not.
+
+    Raises:
+        UnsupportedRequest: It is compressed in a way that is not taken.
+    """
+    encoding = _content_encoding(request)
+    if not encoding:
+        return {}
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise UnsupportedRequest(f"The content encoding {encoding[:40]!r} is not accepted; gzip and deflate are.")
+    return {"compressed": True, "max_bytes": max_bytes}
+
+
+def _content_encoding(request: Request) -> str:
+    """How a body is compressed, in lower case; empty where it is not."""
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    return "" if encoding == "identity" else encoding
+
+
 def _content_type(request: Request) -> tuple[str, bytes]:
+    if encoding := _content_encoding(request):
+        raise UnsupportedRequest(
+            f"A body with Content-Encoding {encoding[:40]!r} is not accepted: images are compressed already."
+        )
     media_type, options = _parameters(request.headers.get("content-type", ""))
     return media_type.decode("latin-1").lower(), options.get(b"boundary", b"")
 
@@ -181,6 +210,7 @@ class _Form:
         self._others: list[str] = []
         self._skipped = 0
         self._current: Upload | None = None
+        self._is_counted = False
         self._disposition = bytearray()
         self._header_name = bytearray()
         self._header_value = bytearray()
@@ -248,14 +278,24 @@ class _Form:
         _, options = _parameters(self._disposition.decode("latin-1"))
         name = options.get(b"name", b"").decode("utf-8", "replace")
         filename = options.get(b"filename")
-        empty = filename == b""  # what a browser sends for a file input in which nothing was chosen
-        if empty or name not in self._fields:
-            self._skipped += 1
-            if self._skipped > MAX_PARTS_BESIDE_FILES:
-                raise BadRequest("The form has too many parts that are not images.")
-            if not empty:
-                self._others.append(name)
+        if INDEX.sub("", name) not in self._fields:
+            self._skip()
+            self._others.append(name)
             return
+        self._current = Upload(_basename(filename))
+        # A browser sends an empty file name and no content for a file input in which nothing was chosen.
+        self._is_counted = filename != b""
+        if self._is_counted:
+            self._count(self._current)
+        else:
+            self._skip()
+
+    def _skip(self) -> None:
+        self._skipped += 1
+        if self._skipped > MAX_PARTS_BESIDE_FILES:
+            raise BadRequest("The form has too many parts that are not images.")
+
+    def _count(self, upload: Upload) -> None:
         if len(self._uploads) == self._max_files:
             if self._max_files == 1:
                 raise BadRequest("The form has more than one image; send many to the batch address.")
@@ -263,13 +303,16 @@ class _Form:
                 f"The form has more than the {self._max_files} images that are accepted at once.",
                 limit=self._max_files,
             )
-        self._current = Upload(_basename(filename))
-        self._uploads.append(self._current)
+        self._uploads.append(upload)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         upload = self._current
         if upload is None or upload.error is not None:
             return
+        if not self._is_counted and end > start:
+            self._is_counted = True
+            self._skipped -= 1
+            self._count(upload)
         if upload.size + end - start > self._max_file_bytes:
             upload.data.clear()
             upload.size = 0
@@ -285,7 +328,7 @@ class _Form:
 
 
 def _basename(filename: bytes | None) -> str | None:
-    if filename is None:
+    if not filename:
         return None
     text = filename.decode("utf-8", "replace").replace("\\", "/").rsplit("/", 1)[-1]
     if not text.isprintable():

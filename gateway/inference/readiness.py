@@ -16,6 +16,7 @@ from PIL import Image
 from gateway.deadline import Deadline
 from gateway.errors import BadUpstream, GatewayError
 from gateway.inference.classifier import Classifier
+from gateway.pb.serving_pb2 import ModelVersionStatus
 from gateway.serving.backend import Selector, ServableNotFound
 from gateway.serving.contract import Contract
 from gateway.serving.resolver import ContractResolver
@@ -95,9 +96,12 @@ class Readiness:
     async def _model(self, model: str, deadline: Deadline) -> ModelReadiness:
         versions: tuple[int, ...] = ()
         try:
-            versions = tuple(await self._resolver.available(model, deadline))
+            states = await self._resolver.versions(model, deadline)
+            versions = tuple(one.version for one in states if one.state == ModelVersionStatus.State.AVAILABLE)
             if not versions:
-                return ModelReadiness((), f"The model {model!r} has no available version.")
+                failed = [str(one.version) for one in states if one.status.error_message]
+                why = f"; the log of the model server says why not version {', '.join(failed)}" if failed else ""
+                return ModelReadiness((), f"The model {model!r} has no available version{why}.")
             served = await self._resolver.served(model, Selector(), deadline)
             contract = served.contract
             if contract is None:  # which the resolver has logged

@@ -76,7 +76,7 @@ class TensorWorkers:
 
     Args:
         small: Workers for what has at most `SMALL_REQUEST_BYTES`.
-        large: Workers for more.
+        large: Workers for more, and for what is compressed.
     """
 
     def __init__(self, small: WorkerPool, large: WorkerPool) -> None:
@@ -88,7 +88,8 @@ class TensorWorkers:
     ) -> Message:
         """Run a job of `gateway.workers.jobs`; see `WorkerPool.run`."""
         size = sum(len(piece) for buffer in buffers for piece in buffer)
-        pool = self._small if size <= SMALL_REQUEST_BYTES else self._large
+        small = size <= SMALL_REQUEST_BYTES and not arguments.get("compressed")
+        pool = self._small if small else self._large
         return await pool.run(job, arguments, buffers, turn, deadline)
 
 

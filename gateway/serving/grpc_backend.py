@@ -171,7 +171,7 @@ def _spec(model: str, selector: Selector) -> ModelSpec:
 
 
 def _translated(error: grpc.aio.AioRpcError) -> Exception:
-    """What a gRPC status means here; the server's own words go to the log, never to a caller."""
+    """What a gRPC status means here; the server's own words go to the log, and what it says of a request to `said`."""
     code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.NOT_FOUND:
         return ServableNotFound(details)
@@ -194,4 +194,11 @@ def _translated(error: grpc.aio.AioRpcError) -> Exception:
     # The same code for a server that is busy and for a message that no server takes: only the first is worth a retry.
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" not in details:
         return ModelServerUnavailable("The model server takes no more work at the moment.")
-    return ModelServerFailed("The model server could not answer this request.")
+    said = details if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION) else ""
+    return ModelServerFailed("The model server could not answer this request.", said=_first_line(said))
+
+
+def _first_line(text: str) -> str:
+    """The first line that says something, control characters escaped."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)

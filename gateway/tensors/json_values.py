@@ -122,6 +122,25 @@ def decoded_base64(text: str) -> bytes:
         return binascii.a2b_base64(plain + "=" * (-len(plain) % 4), strict_mode=True)
 
 
+def image_in_json(data: bytes) -> bytes:
+    """The image of ``{"inputs": "<base64>"}``; other bytes as they are.
+
+    The value may be a data URL, ``{"b64": "<base64>"}``, or a list of one of these.
+    """
+    if not data[:64].lstrip().startswith(b"{"):
+        return data
+    try:
+        value = read_json(data)
+        inputs = value["inputs"] if isinstance(value, dict) and "inputs" in value else None
+        if isinstance(inputs, list) and len(inputs) == 1:
+            [inputs] = inputs
+        if isinstance(inputs, dict):
+            inputs = inputs.get("b64")
+        return decoded_base64(inputs) if isinstance(inputs, str) else data
+    except (BadRequest, ValueError):
+        return data
+
+
 def is_binary(value: object) -> bool:
     """Whether a JSON value is bytes in base64."""
     return isinstance(value, dict) and value.keys() == {"b64"}

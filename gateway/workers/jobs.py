@@ -19,6 +19,8 @@ from gateway.images.rewrite import rewrite_image
 from gateway.images.target import Target
 from gateway.pb.serving_pb2 import SignatureDefMap
 from gateway.tensors import open_inference, tensorflow_serving
+from gateway.tensors.inflate import inflate
+from gateway.tensors.json_values import image_in_json
 from gateway.tensors.messages import Inputs, SignatureRules, read_outputs
 from gateway.tensors.wire import Array
 from gateway.workers.messages import Buffer
@@ -51,7 +53,7 @@ def image_pixels(arguments: Arguments, request: Request) -> Reply:
     Returns:
         Buffer in that form; `size`: width and height of the upright image, if asked for.
     """
-    [data] = request
+    data = image_in_json(request[0])
     max_pixels = arguments["max_pixels"]
     decoded = decode_image(data, Target(**arguments["target"]), max_pixels=max_pixels)
     pixels: Array = PixelFormat(**arguments["pixel_format"]).convert(decoded)
@@ -69,7 +71,7 @@ def image_file(arguments: Arguments, request: Request) -> Reply:
     Returns:
         Buffer: the file.
     """
-    [data] = request
+    data = image_in_json(request[0])
     return Reply({}, [[rewrite_image(data, max_pixels=arguments["max_pixels"])]])
 
 
@@ -100,7 +102,7 @@ def heat_overlay(arguments: Arguments, request: Request) -> Reply:
     Returns:
         Buffer: a PNG file.
     """
-    data, heat = request
+    data, heat = image_in_json(request[0]), request[1]
     max_pixels = arguments["max_pixels"]
     photo = _whole(data, arguments["max_side"], max_pixels)
     heatmap = np.frombuffer(heat, np.float32).reshape(arguments["shape"])
@@ -109,7 +111,7 @@ def heat_overlay(arguments: Arguments, request: Request) -> Reply:
 
 def tensorflow_serving_request(arguments: Arguments, request: Request) -> Reply:
     """Read the body of a predict request; see `tensorflow_serving.read_request`."""
-    body, signatures = request
+    body, signatures = _inflated(arguments, request)
     read = tensorflow_serving.read_request(
         body,
         SignatureDefMap.FromString(signatures),
@@ -127,7 +129,7 @@ def tensorflow_serving_response(arguments: Arguments, request: Request) -> Reply
 
 def open_inference_request(arguments: Arguments, request: Request) -> Reply:
     """Read the body of an infer request; see `open_inference.read_request`."""
-    body, signatures = request
+    body, signatures = _inflated(arguments, request)
     read = open_inference.read_request(
         body,
         arguments["header_length"],
@@ -168,6 +170,14 @@ def _whole(data: bytes, max_side: int, max_pixels: int) -> npt.NDArray[np.uint8]
     shrink = min(1.0, max_side / max(width, height))
     target = Target(max(1, round(height * shrink)), max(1, round(width * shrink)), "squash")
     return decode_image(data, target, max_pixels=max_pixels)
+
+
+def _inflated(arguments: Arguments, request: Request) -> Request:
+    """A request whose body is not compressed."""
+    if not arguments.get("compressed"):
+        return request
+    body, *others = request
+    return [inflate(body, arguments["max_bytes"]), *others]
 
 
 def _inputs(header: Mapping[str, object], inputs: Inputs) -> Reply:

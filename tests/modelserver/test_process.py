@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -110,6 +111,45 @@ def test_a_lone_broken_version_ends_the_server_and_an_interrupt_ends_one_that_wa
     until(lambda: "waiting" in waiting.output)
     assert waiting.stop(signal.SIGINT) == 0
     assert "Traceback" not in waiting.output + broken.output
+
+
+def test_a_model_that_cannot_be_loaded_is_named_with_what_to_do_and_the_others_serve(
+    serve: Serve, publish: Publish, tmp_path: Path
+) -> None:
+    publish(tmp_path / "demo", 1)
+    publish(tmp_path / "flat", 1)
+    shutil.copytree(tmp_path / "flat" / "1", tmp_path / "deep" / "1" / "model")
+    shutil.move(tmp_path / "flat" / "1" / "saved_model.pb", tmp_path / "flat")
+    shutil.rmtree(tmp_path / "flat" / "1")
+    (tmp_path / "keras" / "1").mkdir(parents=True)
+    (tmp_path / "keras" / "1" / "model.keras").write_bytes(b"PK")
+    publish_broken(tmp_path / "broken", 1)
+
+    def config(*names: str) -> Path:
+        path = tmp_path / f"{'_'.join(names)}.config"
+        entries = "".join(f'config {{ name: "{name}" base_path: "{tmp_path / name}" }}' for name in names)
+        path.write_text(f"model_config_list {{ {entries} }}")
+        return path
+
+    server = serve(f"--model_config_file={config('demo', 'keras', 'deep', 'broken')}", "--max_num_load_retries=0")
+    assert server.client.version_that_answers("demo") == 1
+    assert server.client.states("keras") == {1: "END"}
+    assert "model keras is not served, others are:" in server.output
+    assert "model.keras, which is not a SavedModel: export it by model.export(FOLDER)" in server.output
+    assert f"one folder too deep: move what is in {tmp_path / 'deep' / '1' / 'model'} to" in server.output
+    assert "model broken is not served, others are:" in server.output
+    waiting = serve(f"--model_config_file={config('flat')}")
+    until(lambda: f"move it into {tmp_path / 'flat' / '1'}, a folder for its version, waiting" in waiting.output)
+
+
+def test_folders_with_leading_zeros_are_versions(serve: Serve, publish: Publish, tmp_path: Path) -> None:
+    base = tmp_path / "demo"
+    publish(base, 2).rename(base / "0002")
+    server = serve(f"--model_base_path={base}", "--model_name=demo")
+    assert server.client.version_that_answers("demo") == 2
+    assert server.client.states("demo") == {2: "AVAILABLE"}
+    publish(base, 3).rename(base / "00003")
+    until(lambda: server.client.states("demo") == {3: "AVAILABLE", 2: "END"})
 
 
 def test_what_cannot_be_served_is_said_in_one_line_with_status_1(

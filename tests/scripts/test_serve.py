@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -93,6 +94,29 @@ def test_what_it_prints_when_it_is_ready_works_and_ctrl_c_ends_it_cleanly(models
         assert "Traceback" not in errors
         with pytest.raises(httpx.ConnectError):
             httpx.get(addresses["page"])
+
+
+def test_a_model_that_cannot_be_loaded_is_named_with_what_to_do_and_the_others_serve(
+    models_dir: Path, tmp_path: Path
+) -> None:
+    models = shutil.copytree(models_dir, tmp_path / "models")
+    (models / "flowers" / "1").mkdir(parents=True)
+    (models / "flowers" / "1" / "model.keras").write_bytes(b"PK")
+    (models / "flat").mkdir()
+    (models / "flat" / "saved_model.pb").write_bytes(b"")
+    with serving(models, port=0) as process:
+        page = announced(process)["page"]
+        listed = {one["name"]: one for one in httpx.get(f"{page}api/v1/models").json()["models"]}
+        answer = httpx.post(f"{page}api/v1/models/dog_breed/predict", files={"image": photo("green")})
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=DEADLINE_SECONDS)
+    assert answer.json()["label"] == "green"
+    assert {name: one["available"] for name, one in listed.items()} == {"dog_breed": True, "flowers": False}
+    assert "has no available version" in listed["flowers"]["reason"]
+    assert "holds model.keras, which is not a SavedModel" in errors
+    assert "trainer publish" in errors
+    assert "the model flowers cannot answer, the others can" in errors
+    assert f"move it into {models / 'flat' / '1'}" in errors
 
 
 def test_when_the_model_server_is_killed_the_gateway_stops_and_the_status_says_so(models_dir: Path, port: int) -> None:

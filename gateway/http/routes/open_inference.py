@@ -13,7 +13,7 @@ from gateway import errors
 from gateway.deadline import Deadline
 from gateway.http.dialects import OPEN_INFERENCE, error_objects
 from gateway.http.middleware.access import count_images
-from gateway.http.multipart import read_body
+from gateway.http.multipart import compression, read_body
 from gateway.http.parameters import MAX_VERSION, ModelName, time_limit
 from gateway.http.routes import health
 from gateway.http.services import RecordDep, Services, ServicesDep, deadline_of
@@ -155,6 +155,7 @@ async def _infer(
             {
                 "header_length": request.headers.get(HEADER_LENGTH),
                 "default_signature": _default_signature(served),
+                **compression(request, services.settings.max_tensor_body_bytes),
                 "max_images": services.settings.max_batch_images if _takes_images(served) else 0,
             },
             partial(count_images, request.scope),

@@ -7,20 +7,20 @@ and the gateway's limits, admission and deadline hold.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Annotated
 
 import grpc
 from fastapi import APIRouter, Depends, Path, Request
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gateway import errors
 from gateway.deadline import Deadline
 from gateway.http.dialects import TENSORFLOW_SERVING, error_objects
 from gateway.http.middleware.access import count_images
-from gateway.http.multipart import read_body
+from gateway.http.multipart import compression, read_body
 from gateway.http.parameters import MAX_VERSION, ModelName, time_limit
 from gateway.http.services import RecordDep, Services, ServicesDep, deadline_of
 from gateway.inference.predictor import TensorRequest
@@ -104,12 +104,6 @@ async def predict_tensors_of_label(
     return await _predict(request, services, record, model, Selector(label=label))
 
 
-@router.get("/{target:path}:predict", include_in_schema=False)
-async def predict_by_get() -> Response:
-    """Refuse it as any other method; the address would else be taken for the name of a model."""
-    raise HTTPException(405, headers={"Allow": "POST"})
-
-
 @router.get("/{model}", summary="States of all versions", responses=ERRORS)
 async def model_status(services: ServicesDep, model: ModelName) -> Response:
     """Say which versions there are, and in what state."""
@@ -127,10 +121,14 @@ async def version_status(services: ServicesDep, model: ModelName, version: Versi
 
 @router.get("/{model}/labels/{label}", summary="State of a labelled version", responses=ERRORS)
 async def label_status(services: ServicesDep, model: ModelName, label: Label) -> Response:
-    """Say in what state the version is that a label stands for."""
+    """Say in what state the version is that a label stands for; of an unknown label all are listed."""
     deadline = Deadline.after(services.settings.request_timeout_seconds)
-    served = await services.resolver.served(model, Selector(label=label), deadline)
-    return _status([one for one in await _versions(services, model) if one.version == served.version])
+    versions = await _versions(services, model)
+    try:
+        labelled = (await services.resolver.served(model, Selector(label=label), deadline)).version
+    except errors.UnknownVersion:
+        return _status(versions)
+    return _status([one for one in versions if one.version == labelled])
 
 
 @router.get("/{model}/metadata", summary="Signatures of the newest version", responses=ERRORS)
@@ -166,15 +164,34 @@ async def _predict(
     record.image_bytes = upload.size
     deadline = deadline_of(request)
     async with services.admit(request, 1):
-        selector = await services.route(request, model, selector, deadline)
-        body = TensorRequest("tensorflow_serving_request", upload.data, {}, partial(count_images, request.scope))
-        answer = await services.predictor.predict(model, selector, body, deadline, record)
+        with _real_words(model, selector):
+            selector = await services.route(request, model, selector, deadline)
+        body = TensorRequest(
+            "tensorflow_serving_request",
+            upload.data,
+            compression(request, services.settings.max_tensor_body_bytes),
+            partial(count_images, request.scope),
+        )
+        with _real_words(model, selector):
+            answer = await services.predictor.predict(model, selector, body, deadline, record)
         arguments = {"rows": answer.rows, "by_row": answer.request["by_row"]}
         written = await services.predictor.write(
             "tensorflow_serving_response", arguments, answer.answers, deadline, record
         )
     headers = {"X-Model-Version": str(answer.served.version), "Server-Timing": record.server_timing()}
     return Response(written.buffers[0], media_type="application/json", headers=headers)
+
+
+@contextmanager
+def _real_words(model: str, selector: Selector) -> Iterator[None]:
+    """Say what is not served in the words of the real server, by which clients tell one case from another."""
+    try:
+        yield
+    except (errors.UnknownModel, errors.UnknownVersion) as error:
+        if selector.label is not None:
+            raise errors.BadRequest(f"Unrecognized servable version label: {selector.label}") from error
+        which = f"Latest({model})" if selector.version is None else f"Specific({model}, {selector.version})"
+        raise type(error)(f"Servable not found for request: {which}") from error
 
 
 async def _versions(services: Services, model: str) -> list[ModelVersionStatus]:
@@ -208,8 +225,9 @@ def _status(versions: list[ModelVersionStatus]) -> Response:
 
 async def _metadata(services: Services, model: str, selector: Selector) -> Response:
     deadline = Deadline.after(services.settings.request_timeout_seconds)
-    await services.resolver.versions(model, deadline)  # what is known of a version outlives its server
-    served = await services.resolver.served(model, selector, deadline)
+    await _versions(services, model)  # what is known of a version outlives its server
+    with _real_words(model, selector):
+        served = await services.resolver.served(model, selector, deadline)
     signatures = {
         key: {
             "inputs": _tensors(signature.inputs),

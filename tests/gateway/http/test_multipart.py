@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import base64
 import gc
+import gzip
+import json
 import socket
 from collections.abc import Callable, Iterator
 
@@ -50,7 +53,9 @@ def posted(client: httpx.Client, path: str, sent: tuple[bytes, dict[str, str]]) 
         ((b"garbage", form()[1]), (400, "bad_request")),
         ((b"", {"content-type": "multipart/form-data"}), (400, "bad_request")),
         ((b"", {"content-type": "image/png"}), (400, "bad_request")),
-        ((b"{}", {"content-type": "application/json"}), (415, "unsupported_request")),
+        ((b"{}", {"content-type": "application/json"}), (415, "unsupported_image")),
+        ((photo(), {"content-encoding": "gzip"}), (415, "unsupported_request")),
+        ((form()[0], {**form()[1], "content-encoding": "BR"}), (415, "unsupported_request")),
         ((b"image=x", {"content-type": "application/x-www-form-urlencoded"}), (415, "unsupported_request")),
         (form(*[(f'name="field{index}"', b"x") for index in range(40)]), (400, "bad_request")),
         (form(('name="image"' + ";" * 1000, photo())), (400, "bad_request")),
@@ -76,6 +81,77 @@ def test_other_fields_and_empty_file_inputs_are_passed_over(
     gateway: httpx.Client, parts: list[tuple[str, bytes]]
 ) -> None:
     assert posted(gateway, BREED, form(*parts)) == (200, "")
+
+
+@pytest.mark.parametrize("name", ["image[]", "images[]", "images[0]", "file[12]", "files"])
+def test_names_as_php_axios_and_dropzone_write_them_are_taken(gateway: httpx.Client, name: str) -> None:
+    part = (f'name="{name}"; filename="a.png"', photo())
+    assert posted(gateway, BREED, form(part)) == (200, "")
+    assert posted(gateway, BATCH, form(part, part)) == (200, "")
+    assert posted(gateway, BREED, form(part, part)) == (400, "bad_request")
+
+
+def test_a_part_with_an_empty_file_name_but_with_content_is_a_file(gateway: httpx.Client) -> None:
+    part = ('name="image"; filename=""', photo("green"))
+    assert posted(gateway, BREED, form(part)) == (200, "")
+    sent = form(part, ('name="image"; filename=""', b""), part)
+    results = gateway.post(BATCH, content=sent[0], headers=sent[1]).json()["results"]
+    assert [(one["breed"], one["filename"]) for one in results] == [("green", None)] * 2
+
+
+IMAGE_TEXT = base64.b64encode(photo("green")).decode()
+MISTAKES: dict[str, tuple[bytes, str]] = {
+    "base64": (IMAGE_TEXT.encode(), "This is base64 text, not the bytes of an image"),
+    "a data URL": (f"data:image/png;base64,{IMAGE_TEXT}".encode(), "This is a data URL, not the bytes of an image"),
+    "curl without @": (b"photo.jpg", "This is a file name, not the file: send its content (with curl: -F image=@photo"),
+    "JSON": (b'{"image": "x"}', 'This is JSON, not an image: send the bytes of the image, or {"inputs"'),
+    "a web page": (b"<!DOCTYPE html><html>", "This is a web page"),
+    "a video": (b"\0\0\0\x20ftypisom" + bytes(20), "This is a video"),
+    "a Live Photo": (b"\0\0\0\x14ftypqt  " + bytes(20), "such as the moving part of a Live Photo"),
+    "a ZIP archive": (b"PK\x03\x04" + bytes(20), "This is a ZIP archive"),
+    "a RAW file": (b"FUJIFILMCCD-RAW" + bytes(20), "RAW images are not accepted"),
+    "a Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid", "This is a Git LFS pointer"),
+    "SVG with a DOCTYPE": (b'<?xml version="1.0"?>\n<!DOCTYPE svg PUBLIC "x" "y">\n<svg/>', "SVG images are not"),
+    "TGA": (bytes([0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 4, 0, 24, 0]) + bytes(48), "TGA images are not accepted"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize("in_a_form", [True, False], ids=["form", "body"])
+def test_what_people_send_by_mistake_is_named(gateway: httpx.Client, mistake: str, in_a_form: bool) -> None:
+    content, words = MISTAKES[mistake]
+    sent, headers = form(('name="image"', content)) if in_a_form else (content, {})
+    answer = gateway.post(BREED, content=sent, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_image")
+    assert words in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [IMAGE_TEXT, [IMAGE_TEXT], {"b64": IMAGE_TEXT}, [{"b64": IMAGE_TEXT}], f"data:image/png;base64,{IMAGE_TEXT}"],
+)
+@pytest.mark.parametrize("media_type", ["application/json", "application/json; charset=utf-8", ""])
+def test_json_with_the_image_as_inputs_is_answered(gateway: httpx.Client, inputs: object, media_type: str) -> None:
+    headers = {"content-type": media_type} if media_type else {}
+    answer = gateway.post(BREED, content=json.dumps({"inputs": inputs}), headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["breed"] == "green"
+
+
+@pytest.mark.parametrize("encoding", ["identity", "Identity", "IDENTITY", ""])
+@pytest.mark.parametrize("path", [BREED, "/v1/models/colours:predict"])
+def test_a_content_encoding_that_says_nothing_is_nothing(gateway: httpx.Client, path: str, encoding: str) -> None:
+    content = photo() if path == BREED else b'{"signature_name": "describe", "instances": [0]}'
+    answer = gateway.post(path, content=content, headers={"content-encoding": encoding})
+    assert answer.status_code == 200, answer.text
+
+
+def test_a_compressed_image_is_refused_by_the_name_of_its_encoding(gateway: httpx.Client) -> None:
+    packed = gzip.compress(photo())
+    for sent, headers in ((packed, {"content-type": "image/png"}), (gzip.compress(form()[0]), form()[1])):
+        answer = gateway.post(BREED, content=sent, headers={**headers, "content-encoding": "gzip"})
+        assert answer.status_code == 415
+        assert "Content-Encoding 'gzip' is not accepted" in answer.json()["detail"]
 
 
 def test_empty_file_inputs_without_end_are_not_gone_through(gateway: httpx.Client) -> None:

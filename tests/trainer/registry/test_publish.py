@@ -1,6 +1,7 @@
 """Versions on disk, and the labels of a model server that polls its configuration."""
 
 import argparse
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -8,12 +9,16 @@ from concurrent import futures
 from pathlib import Path
 
 import grpc
+import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_service_pb2_grpc,
+    predict_pb2,
     prediction_service_pb2_grpc,
 )
 
@@ -134,10 +139,10 @@ def test_what_a_run_goes_on_from_is_gone_even_when_its_deletion_is_cut_short(
     assert list(tmp_path.iterdir()) == []
 
 
-def run_publish(directory: Path, models: Path) -> int:
+def run_publish(directory: Path, models: Path, *more: str) -> int:
     parser = argparse.ArgumentParser()
     publish.add_arguments(parser)
-    return publish.run(parser.parse_args([str(directory), "--name", "dogs", "--models-dir", str(models)]))
+    return publish.run(parser.parse_args([str(directory), "--name", "dogs", "--models-dir", str(models), *more]))
 
 
 def saved_model(directory: Path, *, tag: str = "serve", signatures: tuple[str, ...] = ("serving_default",)) -> Path:
@@ -153,7 +158,7 @@ def saved_model(directory: Path, *, tag: str = "serve", signatures: tuple[str, .
 
 
 def test_publish_copies_a_saved_model_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_publish(saved_model(tmp_path / "made"), tmp_path / "models") == 0
+    assert run_publish(saved_model(tmp_path / "made"), tmp_path / "models", "--untried") == 0
     assert (tmp_path / "models/dogs/1/variables/variables.index").read_text() == "weights"
     assert capsys.readouterr().out.startswith("dogs version 1:")
 
@@ -179,6 +184,49 @@ def test_publish_refuses_a_model_that_a_server_could_not_answer_with(tmp_path: P
         run_publish(saved_model(tmp_path / "a", tag="train"), tmp_path / "models")
     with pytest.raises(TrainerError, match="no signature"):
         run_publish(saved_model(tmp_path / "b", signatures=("__saved_model_init_op",)), tmp_path / "models")
+
+
+class Classifier(tf.Module):  # type: ignore[misc]
+    """A classifier of one layer."""
+
+    def __init__(self, scores: int) -> None:
+        super().__init__()
+        self.weights = tf.Variable(tf.ones((3, scores)))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3), tf.float32, name="x")])  # type: ignore[untyped-decorator]
+    def classify(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.nn.softmax(tf.reduce_mean(x, axis=[1, 2]) @ self.weights)}
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3), tf.uint8, name="images")])  # type: ignore[untyped-decorator]
+    def pixels(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": self.classify(tf.cast(images, tf.float32))["y"]}
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32, name="request")])  # type: ignore[untyped-decorator]
+    def describe(self, request: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"card": tf.fill(tf.shape(request), json.dumps({"labels": ["a", "b", "c"]}))}
+
+
+def test_publish_runs_an_image_through_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = Classifier(3)
+    tf.saved_model.save(model, str(tmp_path / "made"), signatures={"predict": model.classify})
+    assert run_publish(tmp_path / "made", tmp_path / "models") == 0
+    assert capsys.readouterr().out.endswith("(predict); answered an image with 3 scores\n")
+
+
+def test_publish_refuses_a_model_that_loads_and_fails_every_call(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    tf.saved_model.save(model, str(tmp_path / "made"))  # model.export() is what Keras 3 wants
+    with pytest.raises(TrainerError, match=r"fails when it is called: Could not find variable .* --untried publishes"):
+        run_publish(tmp_path / "made", tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def test_publish_compares_the_scores_with_the_labels_of_the_model_card(tmp_path: Path) -> None:
+    model = Classifier(4)
+    signatures = {"pixels": model.pixels, "describe": model.describe}
+    tf.saved_model.save(model, str(tmp_path / "made"), signatures=signatures)
+    with pytest.raises(TrainerError, match="gives 4 scores for the 3 labels of its model card"):
+        run_publish(tmp_path / "made", tmp_path / "models")
 
 
 def link_out(made: Path) -> None:
@@ -221,7 +269,7 @@ def test_publish_takes_links_to_files_in_the_folder_and_a_folder_that_is_private
     made = saved_model(tmp_path / "made")
     (made / "variables" / "again").symlink_to("variables.index")
     made.chmod(0o700)
-    assert run_publish(made, tmp_path / "models") == 0
+    assert run_publish(made, tmp_path / "models", "--untried") == 0
     version = tmp_path / "models/dogs/1"
     assert (version / "variables/again").read_text() == "weights"
     assert not (version / "variables/again").is_symlink()
@@ -238,6 +286,8 @@ class PollingServer(
         self.config = config
         self.broken: dict[int, str] = {}
         self.loaded_before_label: list[tuple[str, int]] = []
+        self.failing: dict[int, str] = {}
+        self.scores = 3
 
     def GetModelStatus(  # noqa: N802 - the method's name on the wire
         self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
@@ -264,12 +314,49 @@ class PollingServer(
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         entry = server_config.find(server_config.read(self.config), request.model_spec.name)
         label = request.model_spec.version_label
+        if request.model_spec.HasField("version"):
+            return described(request.model_spec.version.value)
         if entry is None or label not in entry.version_labels:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}")
             raise AssertionError
         answer = get_model_metadata_pb2.GetModelMetadataResponse()
         answer.model_spec.version.value = entry.version_labels[label]
         return answer
+
+    def Predict(  # noqa: N802 - the method's name on the wire
+        self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+    ) -> predict_pb2.PredictResponse:
+        version = request.model_spec.version.value
+        if version in self.failing:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, self.failing[version])
+            raise AssertionError
+        answer = predict_pb2.PredictResponse()
+        if request.model_spec.signature_name == "describe":
+            card = json.dumps({"labels": ["a", "b", "c"]}).encode()
+            answer.outputs["card"].CopyFrom(tf.make_tensor_proto([card]))
+        else:
+            assert tf.make_ndarray(request.inputs["images"]).shape == (1, 4, 6, 3)
+            answer.outputs["probabilities"].CopyFrom(tf.make_tensor_proto(np.ones((1, self.scores), np.float32)))
+        return answer
+
+
+def described(version: int) -> get_model_metadata_pb2.GetModelMetadataResponse:
+    """The signatures of a model of the contract."""
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    for key, side, name, dtype, sizes in (
+        ("pixels", "inputs", "images", tf.uint8, (-1, 4, 6, 3)),
+        ("pixels", "outputs", "probabilities", tf.float32, (-1, 3)),
+        ("describe", "inputs", "request", tf.int32, (-1,)),
+        ("describe", "outputs", "card", tf.string, (-1,)),
+    ):
+        info = getattr(signatures.signature_def[key], side)[name]
+        info.dtype = dtype.as_datatype_enum
+        for size in sizes:
+            info.tensor_shape.dim.add(size=size)
+    answer = get_model_metadata_pb2.GetModelMetadataResponse()
+    answer.model_spec.version.value = version
+    answer.metadata["signature_def"].Pack(signatures)
+    return answer
 
 
 @pytest.fixture
@@ -323,6 +410,23 @@ def test_a_label_moves_once_the_server_has_the_version(
     entry = server_config.find(server_config.read(config), "dogs")
     assert entry is not None
     assert entry.base_path == "/models/dogs"
+
+
+def test_no_label_moves_to_a_version_that_loads_and_fails_every_call(
+    server: tuple[PollingServer, str], config: Path, models: Path
+) -> None:
+    servicer, target = server
+    move(target, config, models, 1)
+    servicer.failing[2] = "Could not find variable dense/kernel\n\t [[{{node x}}]]"
+    with pytest.raises(TrainerError, match=r"no label was moved: .* Could not find variable dense/kernel \(signature"):
+        move(target, config, models, 2)
+    assert labels(config) == {"stable": 1}
+    assert served(config) == [1]
+    del servicer.failing[2]
+    servicer.scores = 4
+    with pytest.raises(TrainerError, match="gives 4 scores for the 3 labels of its model card"):
+        move(target, config, models, 2)
+    assert labels(config) == {"stable": 1}
 
 
 def test_labels_and_models_stand_side_by_side(server: tuple[PollingServer, str], config: Path, models: Path) -> None:

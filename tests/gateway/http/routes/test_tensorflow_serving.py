@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+import grpc
 import httpx
 import numpy as np
 import pytest
@@ -206,9 +209,14 @@ def test_a_version_or_label_in_the_path_is_the_one_that_answers(arithmetic: http
         (":predict", {"inputs": [[1, 2]] * 33}, 400, "33 rows are more than the 32"),
         (":classify", {"examples": []}, 400, "use :predict"),
         ("/versions/1:regress", {"examples": []}, 400, "use :predict"),
-        ("/versions/77:predict", {"inputs": [[1, 2]]}, 404, "no version 77"),
-        ("/versions/x:predict", {"inputs": [[1, 2]]}, 400, "version"),
-        ("/labels/nope:predict", {"inputs": [[1, 2]]}, 404, "nope"),
+        ("/versions/77:predict", {"inputs": [[1, 2]]}, 404, "Servable not found for request: Specific(sums, 77)"),
+        (
+            "/versions/x:predict",
+            {"inputs": [[1, 2]]},
+            400,
+            "Malformed request: POST /v1/models/sums/versions/x:predict",
+        ),
+        ("/labels/nope:predict", {"inputs": [[1, 2]]}, 400, "Unrecognized servable version label: nope"),
     ],
 )
 def test_a_request_that_does_not_fit_is_told_so_and_never_sent(
@@ -245,12 +253,127 @@ def test_lists_nested_deeper_than_any_tensor_are_400(arithmetic: httpx.Client) -
     assert "deep" in answer.json()["error"]
 
 
-def test_a_body_over_the_limit_is_413_and_a_compressed_one_400(start: Start) -> None:
+def test_a_body_over_the_limit_is_413(start: Start) -> None:
     gateway = start(max_tensor_body_bytes=1000)
     answer = gateway.post("/v1/models/colours:predict", content=b" " * 1001)
     assert (answer.status_code, list(answer.json())) == (413, ["error"])
-    packed = gateway.post("/v1/models/colours:predict", content=b"x", headers={"content-encoding": "gzip"})
-    assert packed.status_code == 400
+
+
+BODY = b'{"inputs": [[1, 2]]}'
+GZIP, DEFLATE = {"content-encoding": "gzip"}, {"content-encoding": "deflate"}
+
+
+@pytest.mark.parametrize(
+    ("content", "headers"),
+    [
+        (gzip.compress(BODY), GZIP),
+        (gzip.compress(BODY[:5]) + gzip.compress(BODY[5:]), GZIP),
+        (gzip.compress(BODY), {"content-encoding": "GZip"}),
+        (zlib.compress(BODY), DEFLATE),
+    ],
+)
+def test_compressed_bodies_are_read(arithmetic: httpx.Client, content: bytes, headers: dict[str, str]) -> None:
+    answer = arithmetic.post("/v1/models/sums:predict", content=content, headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert rounded(answer.json()) == {"outputs": [[0.1, 0.2]]}
+    tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}
+    packed = gzip.compress(json.dumps({"inputs": [tensor]}).encode())
+    assert arithmetic.post("/v2/models/sums/infer", content=packed, headers=GZIP).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "status", "words"),
+    [
+        (gzip.compress(b" " * 2**20), "gzip", 413, "more than the 100,000 bytes"),
+        (gzip.compress(gzip.compress(b" " * 2**26)), "gzip", 400, "not JSON"),
+        (gzip.compress(b"") * 1100, "gzip", 400, "more than 1000 parts"),
+        (gzip.compress(BODY)[:-9], "gzip", 400, "cut off"),
+        (BODY, "gzip", 400, "not compressed as its Content-Encoding says"),
+        (BODY, "br", 400, "The content encoding 'br' is not accepted; gzip and deflate are."),
+        (BODY, "gzip, gzip", 400, "is not accepted"),
+    ],
+)
+def test_a_compressed_body_that_cannot_be_read_is_told_so(
+    start: Start, content: bytes, encoding: str, status: int, words: str
+) -> None:
+    gateway = start(max_tensor_body_bytes=100_000)
+    answer = gateway.post("/v1/models/colours:predict", content=content, headers={"content-encoding": encoding})
+    assert (answer.status_code, list(answer.json())) == (status, ["error"])
+    assert words in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/models/sums:predict"),
+        ("POST", "/v1/models/sums:explode"),
+        ("GET", "/v1/models/sums:explode"),
+        ("POST", "/v1/models/sums"),
+        ("DELETE", "/v1/models/sums"),
+        ("GET", "/v1/models/sums/versions/x"),
+        ("GET", "/v1/models"),
+        ("GET", "/v1/nothing/%0a"),
+    ],
+)
+def test_an_unknown_verb_address_or_method_is_a_malformed_request_as_with_the_real_server(
+    arithmetic: httpx.Client, method: str, path: str
+) -> None:
+    answer = arithmetic.request(method, path)
+    assert (answer.status_code, answer.json()) == (400, {"error": f"Malformed request: {method} {path}"})
+
+
+def test_what_is_not_served_is_said_in_the_words_of_the_real_server(arithmetic: httpx.Client) -> None:
+    for path, status, words in (
+        ("nope:predict", 404, "Servable not found for request: Latest(nope)"),
+        ("nope/versions/3:predict", 404, "Servable not found for request: Specific(nope, 3)"),
+        ("sums/versions/9:predict", 404, "Servable not found for request: Specific(sums, 9)"),
+        ("sums/labels/canary:predict", 400, "Unrecognized servable version label: canary"),
+    ):
+        answer = asked(arithmetic, {"inputs": [[1, 2]]}, f"/v1/models/{path}")
+        assert (answer.status_code, answer.json()) == (status, {"error": words})
+    for path, status, words in (
+        ("sums/labels/canary/metadata", 400, "Unrecognized servable version label: canary"),
+        ("nope", 404, "Could not find any versions of model nope"),
+        ("sums/versions/9", 404, "Could not find version 9 of model sums"),
+    ):
+        answer = arithmetic.get(f"/v1/models/{path}")
+        assert (answer.status_code, answer.json()) == (status, {"error": words})
+    every = arithmetic.get("/v1/models/sums").json()
+    assert arithmetic.get("/v1/models/sums/labels/canary").json() == every
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION])
+def test_what_a_model_says_of_a_request_reaches_clients_of_this_interface_alone(
+    start: Start, model_server: ColourServer, code: grpc.StatusCode
+) -> None:
+    model_server.models["sums"] = {1: Arithmetic()}  # type: ignore[dict-item]
+    gateway = start()
+    assert asked(gateway, {"inputs": [[1, 2]]}).status_code == 200
+
+    class Refusing(Arithmetic):
+        def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
+            del name, inputs
+            model_server.refusal = (code, "\n Matrix size-incompatible:\x1b[31m In[0]: [1,2]\n\t [[{{node x}}]]")
+            raise ValueError
+
+    model_server.models["sums"] = {1: Refusing()}  # type: ignore[dict-item]
+    asked(gateway, {"inputs": [[1, 2]]})  # from here on every call is refused
+    answer = asked(gateway, {"inputs": [[1, 2]]})
+    assert (answer.status_code, answer.json()) == (400, {"error": "Matrix size-incompatible:\\x1b[31m In[0]: [1,2]"})
+    photo_answer = gateway.post("/api/v1/predict_breed", content=photo())
+    assert "Matrix" not in photo_answer.text
+
+
+def test_keys_come_in_the_order_of_the_real_server(arithmetic: httpx.Client) -> None:
+    [state, _] = arithmetic.get("/v1/models/sums").json()["model_version_status"]
+    assert (list(state), list(state["status"])) == (["version", "state", "status"], ["error_code", "error_message"])
+    described = arithmetic.get("/v1/models/sums/metadata").json()
+    assert list(described) == ["model_spec", "metadata"]
+    assert list(described["model_spec"]) == ["name", "signature_name", "version"]
+    half = described["metadata"]["signature_def"]["signature_def"]["half"]
+    assert list(half) == ["inputs", "outputs", "method_name"]
+    assert list(half["inputs"]["x"]) == ["dtype", "tensor_shape", "name"]
+    assert list(half["inputs"]["x"]["tensor_shape"]) == ["dim", "unknown_rank"]
 
 
 def test_rows_take_permits_like_images(start: Start, model_server: ColourServer) -> None:
