@@ -32,9 +32,9 @@ class Parity:
     `pixels_same_top1` is the share of photos that get the same best class; in float32 all but ties.
     `serving_default` decodes by TensorFlow rather than by gateway.images, so its difference is stated, with the share
     of photos that get the same best class; a photo that TensorFlow cannot decode (WebP) is left out of both. `h5` is
-    None where HDF5 cannot hold the network. `openvino` and `openvino_heatmap` are those of the network for OpenVINO, the
-    latter against `explain`; None where there is no such network. `drawn`: the photos are patterns, because no photo
-    was given.
+    None where HDF5 cannot hold the network. `openvino` and `openvino_heatmap` are those of the network for OpenVINO,
+    the latter against `explain`; None where there is no such network. `drawn`: the photos are patterns, because no
+    photo was given.
     """
 
     photos: int
