@@ -21,8 +21,8 @@ from bench.clients import ReadyTensors, request_for
 from bench.compare import Spread
 from bench.load import closed_loop
 from bench.systems import available, input_size, modelserver_arguments, newest_version
+from modelserver import flags
 from modelserver.config import parse_batching
-from modelserver.light import skip_public_api
 from modelserver.quiet import stderr_held_back
 from testing import ROOT
 from testing.processes import LOOPBACK, Process, free_port
@@ -35,12 +35,10 @@ class Direct:
 
     def __init__(self, model: Path, rows: int) -> None:
         with stderr_held_back():
-            skip_public_api()
-            from tensorflow.core.protobuf.config_pb2 import ConfigProto
+            from modelserver.engines import Engines
 
-            from modelserver.servable import Servable
-
-            self._signature = Servable(newest_version(model), ["serve"], None, ConfigProto()).signature("pixels")
+            engines = Engines(flags.parse(["--engine=tensorflow", f"--model_base_path={model}"]), None)
+            self._signature = engines.load(newest_version(model)).signature("pixels")
         self._images = {"images": np.random.default_rng(0).integers(0, 256, (rows, *input_size(model), 3), np.uint8)}
 
     def call(self, _: int) -> bytes:

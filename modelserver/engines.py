@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from modelserver.batching import Scheduler
+from modelserver.config import Batching
 from modelserver.errors import ConfigError
 from modelserver.flags import Flags
 from modelserver.light import skip_public_api
@@ -23,15 +24,15 @@ class Engines:
 
     Args:
         flags: With `engine`, which says what is chosen.
-        scheduler: Joins requests; without one each runs alone.
+        batching: How requests are joined; None: each runs alone.
 
     Raises:
         ConfigError: The engine asked for is not installed, or none is.
     """
 
-    def __init__(self, flags: Flags, scheduler: Scheduler | None) -> None:
+    def __init__(self, flags: Flags, batching: Batching | None) -> None:
         self._flags = flags
-        self._scheduler = scheduler
+        self._batching = batching
         self._lock = threading.Lock()
         self._started: dict[str, _Engine] = {}
         self._installed = {name for name in ("tensorflow", "openvino") if importlib.util.find_spec(name) is not None}
@@ -69,9 +70,10 @@ class Engines:
 
         flags = self._flags
         threads = flags.tensorflow_intra_op_parallelism or flags.tensorflow_session_parallelism
-        return OpenVinoEngine(flags.saved_model_tags.split(","), self._scheduler, threads=threads)
+        return OpenVinoEngine(flags.saved_model_tags.split(","), self._batching, threads=threads)
 
     def _tensorflow(self) -> _Engine:
+        scheduler = Scheduler(self._batching) if self._batching is not None else None
         # By itself TensorFlow has oneDNN's kernels off on some processors (AVX2), where they are 1.25 times as fast.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
         with stderr_held_back():
@@ -81,7 +83,7 @@ class Engines:
         flags, both = self._flags, self._flags.tensorflow_session_parallelism
         return TensorFlowEngine(
             flags.saved_model_tags.split(","),
-            self._scheduler,
+            scheduler,
             intra_op_threads=flags.tensorflow_intra_op_parallelism or both,
             inter_op_threads=flags.tensorflow_inter_op_parallelism or both,
         )

@@ -8,8 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from modelserver.batching import Scheduler
-from modelserver.config import ModelConfig, parse_batching, parse_models
+from modelserver.config import Batching, ModelConfig, parse_batching, parse_models
 from modelserver.engines import Engines
 from modelserver.errors import ConfigError
 from modelserver.flags import Flags
@@ -90,11 +89,11 @@ def _one_model(flags: Flags) -> dict[str, ModelConfig]:
     return {flags.model_name: ModelConfig(flags.model_name, flags.model_base_path)}
 
 
-def _scheduler(flags: Flags) -> Scheduler | None:
+def _batching(flags: Flags) -> Batching | None:
     if not flags.enable_batching:
         return None
     path = flags.batching_parameters_file
-    return Scheduler(parse_batching("" if path is None else _read(path)))
+    return parse_batching("" if path is None else _read(path))
 
 
 def _read(path: Path) -> str:
@@ -107,7 +106,7 @@ def _read(path: Path) -> str:
 
 class _Loader:
     def __init__(self, flags: Flags) -> None:
-        self._engines = Engines(flags, _scheduler(flags))
+        self._engines = Engines(flags, _batching(flags))
         self._warm_up = flags.enable_model_warmup
 
     def __call__(self, name: str, path: Path) -> Servable:

@@ -33,8 +33,8 @@ class Parity:
     `serving_default` decodes by TensorFlow rather than by gateway.images, so its difference is stated, with the share
     of photos that get the same best class; a photo that TensorFlow cannot decode (WebP) is left out of both. `h5` is
     None where HDF5 cannot hold the network. `openvino` and `openvino_heatmap` are those of the network for OpenVINO,
-    the latter against `explain`; None where there is no such network. `drawn`: the photos are patterns, because none
-    was given.
+    the latter against `explain`; None where there is no such network. `drawn`: the photos are patterns, because no
+    photo was given.
     """
 
     photos: int
