@@ -186,5 +186,7 @@ def _tracing() -> Tracing:
     try:
         from gateway.observability.tracing import Tracing
     except ImportError as error:
-        raise SystemExit("gateway: GATEWAY_TRACING needs the extra: .venv/bin/pip install '.[tracing]'") from error
+        raise SystemExit(
+            "breed-gateway: GATEWAY_TRACING requires OpenTelemetry: pip install 'breed-gateway[tracing]'"
+        ) from error
     return Tracing()

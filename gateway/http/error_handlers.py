@@ -41,18 +41,22 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if error.status_code in (404, 405) and TENSORFLOW_SERVING.owns(request.scope["path"]):
         return _answer(request, _malformed(request))
     if error.status_code == 404:
-        return _answer(request, errors.NotFound(f"There is nothing at {json.dumps(request.scope['path'][:200])}."))
+        return _answer(request, errors.NotFound(f"The path {json.dumps(request.scope['path'][:200])} does not exist."))
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
         detail = f"{request.method[:20]} is not offered here; {allowed or 'another method'} is."
         return _answer(request, errors.MethodNotAllowed(detail), error.headers)
     if error.status_code < 500:
-        return _answer(request, errors.BadRequest("The request cannot be read."), error.headers)
-    return _answer(request, errors.InternalError("The gateway failed; the log has the reason under this request id."))
+        return _answer(request, errors.BadRequest("The request cannot be parsed."), error.headers)
+    return _answer(
+        request, errors.InternalError("Internal error. The gateway's log has the reason under this request ID.")
+    )
 
 
 async def _unexpected(request: Request, _: Exception) -> Response:
-    return _answer(request, errors.InternalError("The gateway failed; the log has the reason under this request id."))
+    return _answer(
+        request, errors.InternalError("Internal error. The gateway's log has the reason under this request ID.")
+    )
 
 
 def _malformed(request: Request) -> errors.BadRequest:

@@ -90,14 +90,14 @@ async def read_upload(request: Request, *, max_bytes: int) -> Upload:
         return upload
     if media_type and not media_type.startswith("image/") and media_type not in RAW_TYPES:
         raise UnsupportedRequest(
-            f"A body of type {media_type[:80]!r} is not accepted: send a multipart form with one file named "
+            f"A body of type {media_type[:80]!r} is not accepted. Send a multipart form with one file named "
             f"{_listed(SINGLE_FIELDS)}, or the image itself as image/* or application/octet-stream, or JSON such as "
             '{"inputs": "<the image in base64>"}.'
         )
     upload = Upload()
     await _receive(request, upload.append, max_bytes, max_bytes)
     if not upload.size:
-        raise BadRequest("The body is empty: send a multipart form with one file, or the image itself.")
+        raise BadRequest("The body is empty. Send a multipart form with one file, or the image itself.")
     return upload
 
 
@@ -112,7 +112,7 @@ async def read_uploads(request: Request, *, max_files: int, max_file_bytes: int,
     """
     media_type, boundary = _content_type(request)
     if media_type != "multipart/form-data":
-        raise UnsupportedRequest("A batch is sent as a multipart form with one file part for each image.")
+        raise UnsupportedRequest("Send a batch as a multipart form with one file for each image.")
     with closing(_Form(boundary, BATCH_FIELDS, max_files=max_files, max_file_bytes=max_file_bytes)) as form:
         await _receive(request, form.feed, max_bytes, max_bytes)
         return form.finish()
@@ -185,7 +185,7 @@ async def _receive(request: Request, feed: Callable[[bytes], None], max_body: in
     while more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
-            raise BadRequest("The upload was cut off.")
+            raise BadRequest("The upload is incomplete.")
         piece = message.get("body", b"")
         received += len(piece)
         if received > max_body:
@@ -196,7 +196,7 @@ async def _receive(request: Request, feed: Callable[[bytes], None], max_body: in
 
 
 def _too_large(limit: int) -> UploadTooLarge:
-    return UploadTooLarge(f"The upload is larger than the {limit:,} bytes that are accepted.", limit=limit)
+    return UploadTooLarge(f"The upload is larger than the limit of {limit:,} bytes.", limit=limit)
 
 
 class _Form:
@@ -216,7 +216,7 @@ class _Form:
         self._header_value = bytearray()
         self._complete = False
         if not boundary:
-            raise BadRequest("The multipart form names no boundary in its Content-Type.")
+            raise BadRequest("The Content-Type of the multipart form has no boundary.")
         try:
             self._parser = MultipartParser(
                 boundary,
@@ -231,7 +231,7 @@ class _Form:
                 },
             )
         except FormParserError as error:
-            raise BadRequest("The multipart form's boundary cannot be used.") from error
+            raise BadRequest("The boundary of the multipart form is not valid.") from error
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes of the body."""
@@ -298,9 +298,9 @@ class _Form:
     def _count(self, upload: Upload) -> None:
         if len(self._uploads) == self._max_files:
             if self._max_files == 1:
-                raise BadRequest("The form has more than one image; send many to the batch address.")
+                raise BadRequest("The form has more than one image. Use the batch endpoint for several images.")
             raise UploadTooLarge(
-                f"The form has more than the {self._max_files} images that are accepted at once.",
+                f"The form has more than {self._max_files} images, the limit for one request.",
                 limit=self._max_files,
             )
         self._uploads.append(upload)
@@ -317,7 +317,7 @@ class _Form:
             upload.data.clear()
             upload.size = 0
             upload.error = UploadTooLarge(
-                f"The file is larger than the {self._max_file_bytes:,} bytes that are accepted.",
+                f"The file is larger than the limit of {self._max_file_bytes:,} bytes.",
                 limit=self._max_file_bytes,
             )
             return

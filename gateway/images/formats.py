@@ -95,7 +95,7 @@ def is_image(data: bytes) -> bool:
 
 def _recognise(data: bytes) -> Format:
     if not data:
-        raise InvalidImage("The image is empty: it has no bytes.")
+        raise InvalidImage("The image is empty.")
     accepted = f"Accepted are {', '.join(ACCEPTED_FORMATS[:-1])} and {ACCEPTED_FORMATS[-1]}."
     for one in FORMATS:
         if one.signature.match(data):

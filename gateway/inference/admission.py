@@ -56,11 +56,11 @@ class Admission:
         """
         held = self._images[caller]
         if self.in_flight + images > self.max_images:
-            raise Overloaded("The gateway has all the work that it can do at the moment.")
+            raise Overloaded("The gateway is at capacity. Try again later.")
         if images > 1 and self.in_flight and self.in_flight + images > self.max_images * BATCH_SHARE:
-            raise Overloaded("The gateway has all the batches that it can do at the moment.")
+            raise Overloaded("The gateway is at its capacity for batches. Try again later.")
         if held and self.in_flight > held and held + images > self.max_images // CALLER_SHARE:
-            raise Overloaded("You have as many images in work as the gateway takes from one caller at the moment.")
+            raise Overloaded("You have the maximum number of images in progress for one caller. Try again later.")
         self.in_flight += images
         self._images[caller] += images
         try:
@@ -76,7 +76,7 @@ class Admission:
             Overloaded: The batches in work hold all that they may.
         """
         if self.in_flight >= self.max_images * BATCH_SHARE:
-            raise Overloaded("The gateway has all the batches that it can do at the moment.")
+            raise Overloaded("The gateway is at its capacity for batches. Try again later.")
 
     def begin_upload(self) -> None:
         """Take the permit for one body to be received; `end_upload` gives it back.
@@ -86,7 +86,7 @@ class Admission:
         """
         # A full house is told before its body is read, which would be for nothing.
         if self.uploads >= self.max_uploads or self.in_flight >= self.max_images:
-            raise Overloaded("The gateway receives as many uploads as it can at the moment.")
+            raise Overloaded("The gateway is receiving the maximum number of uploads. Try again later.")
         self.uploads += 1
 
     def end_upload(self) -> None:
@@ -101,9 +101,9 @@ class Admission:
         """
         held = self._upload_bytes[caller]
         if self.upload_bytes + count > self.max_upload_bytes:
-            raise Overloaded("The gateway holds as many bytes of uploads as it can at the moment.")
+            raise Overloaded("The gateway has no memory left for further uploads. Try again later.")
         if self.upload_bytes > held and held + count > self._max_caller_bytes:
-            raise Overloaded("The gateway holds as many bytes of your uploads as it can at the moment.")
+            raise Overloaded("Your uploads in progress use all the memory for one caller. Try again later.")
         self.upload_bytes += count
         self.received_bytes += count
         self._upload_bytes[caller] += count

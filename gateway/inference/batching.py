@@ -141,7 +141,7 @@ class RequestBatcher:
             async with asyncio.timeout(deadline.remaining()):
                 return await image.scores
         except TimeoutError:
-            raise DeadlineExceeded("The model server did not answer within the request's deadline.") from None
+            raise DeadlineExceeded("The model server did not answer before the deadline of the request.") from None
         finally:
             image.scores.cancel()
             self._leave(lane, turn, image)
@@ -214,12 +214,14 @@ class RequestBatcher:
             if len(images) == 1:
                 _fail(images, error)
                 return
-            logger.warning("%d images that were sent together are sent one by one: %s", len(images), error.detail)
+            logger.warning(
+                "the model server refused a batch of %d images, sending them one by one: %s", len(images), error.detail
+            )
             lane.alone_until = time.monotonic() + ALONE_SECONDS
             for image in images:
                 await self._send_batch(lane, [image])
         except asyncio.CancelledError:  # by its callers, who are gone, or because the connection was closed
-            _fail(images, ModelServerUnavailable("The model server cannot be reached at the moment."))
+            _fail(images, ModelServerUnavailable("The model server is not reachable."))
             raise
         except Exception as error:
             _fail(images, error)

@@ -162,14 +162,14 @@ def _checked_map(contract: Contract, tensor: Tensor | None) -> HeatMap:
     """
     name = f"The model {contract.model!r} version {contract.version}"
     if tensor is None:
-        raise errors.ModelServerFailed(f"{name} left out its heat map.")
+        raise errors.ModelServerFailed(f"{name} returned no heat map.")
     try:
         maps = np.asarray(number_array(tensor, max_elements=MAX_MAP_SIDE**2), np.float32)
     except TensorError as error:
-        raise errors.ModelServerFailed(f"{name} gave a heat map that cannot be read.") from error
+        raise errors.ModelServerFailed(f"{name} returned a heat map that cannot be parsed.") from error
     if maps.ndim != 3 or len(maps) != 1 or not maps.size:
-        raise errors.ModelServerFailed(f"{name} gave a heat map of shape {maps.shape} for one image.")
+        raise errors.ModelServerFailed(f"{name} returned a heat map of shape {maps.shape} for one image.")
     if not np.isfinite(maps).all():
-        raise errors.ModelServerFailed(f"{name} gave a heat map that is not numbers.")
+        raise errors.ModelServerFailed(f"{name} returned a heat map that is not numbers.")
     clipped: HeatMap = np.clip(maps[0], 0, 1)
     return clipped

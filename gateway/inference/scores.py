@@ -65,22 +65,22 @@ def checked_scores(contract: Contract, outputs: Mapping[str, Tensor], images_sen
     name = f"The model {contract.model!r} version {contract.version}"
     tensor = outputs.get(contract.output_name)
     if tensor is None:
-        raise errors.ModelServerFailed(f"{name} left out its scores.")
+        raise errors.ModelServerFailed(f"{name} returned no scores.")
     try:
         given = np.asarray(number_array(tensor, max_elements=images_sent * MAX_CLASSES), np.float32)
     except TensorError as error:
-        raise errors.ModelServerFailed(f"{name} gave scores that cannot be read.") from error
+        raise errors.ModelServerFailed(f"{name} returned scores that cannot be parsed.") from error
     scores = _rows(given, images_sent, contract.batch)
     if scores is None:
-        raise errors.ModelServerFailed(f"{name} gave scores of shape {given.shape} for {images_sent} images.")
+        raise errors.ModelServerFailed(f"{name} returned scores of shape {given.shape} for {images_sent} images.")
     lowest, highest = float(scores.min()), float(scores.max())  # NaN where one is
     if not math.isfinite(lowest) or not math.isfinite(highest):
-        raise errors.ModelServerFailed(f"{name} gave scores that are not numbers.")
+        raise errors.ModelServerFailed(f"{name} returned scores that are not numbers.")
     if lowest < 0 or highest > 1:
         if lowest < -ROUNDING or highest > 1 + ROUNDING:
             raise errors.UnsupportedModel(
-                f"{name} gave scores from {lowest:.3g} to {highest:.3g}, which are not probabilities: it must end in a "
-                "softmax or a sigmoid."
+                f"{name} returned scores from {lowest:.3g} to {highest:.3g}, which are not probabilities. It must end "
+                "in a softmax or a sigmoid."
             )
         scores = scores.clip(0, 1)
     if contract.label_output is not None:
@@ -90,7 +90,7 @@ def checked_scores(contract: Contract, outputs: Mapping[str, Tensor], images_sen
         scores = np.concatenate([1 - scores, scores], axis=1)
     labels = len(contract.labels) + len(contract.other_labels)
     if labels and scores.shape[1] != labels:
-        raise errors.ModelServerFailed(f"{name} gave {scores.shape[1]} scores for {labels} labels.")
+        raise errors.ModelServerFailed(f"{name} returned {scores.shape[1]} scores for {labels} labels.")
     return [Scores(values) for values in scores]
 
 
@@ -133,18 +133,20 @@ def _given_labels(contract: Contract, tensor: Tensor | None, shape: tuple[int, .
     """The labels that an answer names beside its scores (n, k)."""
     name = f"The model {contract.model!r} version {contract.version}"
     if tensor is None:
-        raise errors.ModelServerFailed(f"{name} left out its labels.")
+        raise errors.ModelServerFailed(f"{name} returned no labels.")
     try:
         array = array_of(tensor, max_elements=math.prod(shape))
     except TensorError as error:
-        raise errors.ModelServerFailed(f"{name} gave labels that cannot be read.") from error
+        raise errors.ModelServerFailed(f"{name} returned labels that cannot be parsed.") from error
     if array.size != math.prod(shape):
-        raise errors.ModelServerFailed(f"{name} gave labels of shape {array.shape} for scores of shape {shape}.")
+        raise errors.ModelServerFailed(f"{name} returned labels of shape {array.shape} for scores of shape {shape}.")
     rows = array.reshape(shape).tolist()
     if array.dtype == object:
         return [[label.decode("utf-8", "replace") for label in row] for row in rows]
     if not contract.labels:
         return [[str(index) for index in row] for row in rows]
     if array.min() < 0 or array.max() >= len(contract.labels):
-        raise errors.ModelServerFailed(f"{name} gave the index of a class that its {len(contract.labels)} labels lack.")
+        raise errors.ModelServerFailed(
+            f"{name} returned the index of a class that its {len(contract.labels)} labels lack."
+        )
     return [[contract.labels[index] for index in row] for row in rows]

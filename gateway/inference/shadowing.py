@@ -79,7 +79,7 @@ class Shadows:
         if (admission.in_flight + len(uploads)) * 2 > admission.max_images or (
             admission.upload_bytes + size
         ) * 2 > admission.max_upload_bytes:
-            raise Overloaded("The gateway is too busy for a copy.")
+            raise Overloaded("The gateway is too busy for a shadow copy.")
         with admission.admit(SHADOW_CALLER, len(uploads)):
             admission.hold(SHADOW_CALLER, size)
             try:

@@ -51,7 +51,7 @@ class TrafficSplit:
                 await self._resolver.served(model, candidate, deadline)
             except UnknownVersion:
                 if (model, candidate) not in self._missing:
-                    logger.warning("%s: the %s has a share of the traffic, but is not served", model, candidate)
+                    logger.warning("model %s: %s has a traffic share but is not loaded", model, candidate)
                     self._missing.add((model, candidate))
                 continue
             self._missing.discard((model, candidate))

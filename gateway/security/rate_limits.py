@@ -64,7 +64,7 @@ class RateLimits:
             wait = wait if admitted else max(wait, seconds)
         headers = [("RateLimit-Policy", self._policy), ("RateLimit", ", ".join(states))]
         if wait:
-            raise RateLimited(f"There were too many {self._unit} from you.", wait, dict(headers))
+            raise RateLimited(f"You have exceeded your limit of {self._unit}.", wait, dict(headers))
         return headers
 
     def _name(self, limit: RateLimitItem) -> str:

@@ -95,7 +95,7 @@ def read_outputs(answer: bytes) -> Mapping[str, Tensor]:
     try:
         return PredictResponse.FromString(answer).outputs
     except DecodeError as error:
-        raise ModelServerFailed("The model server's answer cannot be read.") from error
+        raise ModelServerFailed("The model server's answer cannot be parsed.") from error
 
 
 async def together(calls: Sequence[Coroutine[None, None, T]]) -> list[T]:

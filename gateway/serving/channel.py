@@ -176,7 +176,7 @@ class ModelServerChannel:
             if self._channel is None and self._lookup is not None:
                 await asyncio.wait({self._lookup}, timeout=deadline.remaining())
         if self._channel is None:
-            raise ModelServerUnavailable("The model server's name cannot be looked up at the moment.")
+            raise ModelServerUnavailable("The host name of the model server cannot be resolved.")
         return self._channel
 
     def failed(self) -> None:
@@ -215,7 +215,7 @@ class ModelServerChannel:
     def _looked_up_now(self, done: asyncio.Task[None]) -> None:
         self._lookup = None
         if not done.cancelled() and (error := done.exception()) is not None:
-            logger.error("looking up the model servers failed", exc_info=error)
+            logger.error("resolving the model servers failed", exc_info=error)
 
     async def _replace(self) -> None:
         """Look all names up, and open another channel where the addresses of a list of them have changed."""

@@ -98,7 +98,7 @@ class GrpcBackend:
             # Not Any.Unpack: it compares the message's full name, and ours is of another package.
             signatures = SignatureDefMap.FromString(packed.value)
         except DecodeError as error:
-            raise ModelServerFailed("The model server's signatures cannot be read.") from error
+            raise ModelServerFailed("The model server's signatures cannot be parsed.") from error
         callable_ = {
             key: one for key, one in signatures.signature_def.items() if not key.startswith(BOOKKEEPING_PREFIX)
         }
@@ -150,7 +150,7 @@ def _parsed(kind: type[ResponseT], answer: bytes) -> ResponseT:
     try:
         return kind.FromString(answer)
     except DecodeError as error:
-        raise ModelServerFailed("The model server's answer cannot be read.") from error
+        raise ModelServerFailed("The model server's answer cannot be parsed.") from error
 
 
 @lru_cache(256)
@@ -179,26 +179,26 @@ def _translated(error: grpc.aio.AioRpcError) -> Exception:
     if code is grpc.StatusCode.INVALID_ARGUMENT and details.startswith("Unrecognized servable version label"):
         return ServableNotFound(details)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineExceeded("The model server did not answer within the request's deadline.")
+        return DeadlineExceeded("The model server did not answer before the deadline of the request.")
     logger.warning("model server: %s: %s", code.name, details, extra={"grpc_code": code.name})
     if NO_HTTP_2 in details:
         return ModelServerUnavailable(
-            "What answers at the model server's address does not speak gRPC. GATEWAY_SERVING_TARGET must be its gRPC "
-            "port (by default 8500), not its REST port (8501)."
+            "The server at GATEWAY_SERVING_TARGET does not speak gRPC. Use the gRPC port of the model server (by "
+            "default 8500), not its REST port (8501)."
         )
     broken = code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN) and any(
         word in details for word in BROKEN_STREAM
     )
     if broken or code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-        return ModelServerUnavailable("The model server cannot be reached at the moment.")
+        return ModelServerUnavailable("The model server is not reachable.")
     # The same code for a server that is busy and for a message that no server takes: only the first is worth a retry.
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" not in details:
-        return ModelServerUnavailable("The model server takes no more work at the moment.")
+        return ModelServerUnavailable("The model server is overloaded.")
     said = details if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION) else ""
     return ModelServerFailed("The model server could not answer this request.", said=_first_line(said))
 
 
 def _first_line(text: str) -> str:
-    """The first line that says something, control characters escaped."""
+    """The first line that is not blank, with control characters escaped."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)

@@ -248,7 +248,7 @@ class ContractResolver:
         try:
             found = await _patiently(lambda part: self._backend.status(model, part), deadline)
         except ServableNotFound as error:
-            raise UnknownModel(f"There is no model {model!r}.") from error
+            raise UnknownModel(f"The model {model!r} does not exist.") from error
         return sorted(found, key=lambda status: -status.version)
 
     async def available(self, model: str, deadline: Deadline) -> list[int]:
@@ -300,7 +300,7 @@ class ContractResolver:
         # Unlike wait_for this leaves the look-up alone, whoever of those who share it goes.
         done, _ = await asyncio.wait({task}, timeout=deadline.remaining())
         if not done:
-            raise DeadlineExceeded("The model server did not answer within the request's deadline.")
+            raise DeadlineExceeded("The model server did not answer before the deadline of the request.")
         return task.result()
 
     async def _read(self, model: str, selector: Selector, deadline: Deadline) -> ServedVersion:
@@ -337,7 +337,7 @@ class ContractResolver:
         try:
             [card] = string_values(outputs["card"], max_elements=1)
         except (KeyError, TensorError, ValueError) as error:
-            raise ModelServerFailed(f"The model {model!r} version {version} did not describe itself.") from error
+            raise ModelServerFailed(f"The model {model!r} version {version} returned no model card.") from error
         return contract_from_card(model, version, signatures, card)
 
     async def _missing(self, model: str, selector: Selector, deadline: Deadline) -> GatewayError:
@@ -347,7 +347,7 @@ class ContractResolver:
         except UnknownModel as unknown:
             return unknown
         if not available:
-            return NotReady(f"The model {model!r} has no available version at the moment.")
+            return NotReady(f"The model {model!r} has no available version.")
         if selector == Selector():
             return NotReady(f"The model {model!r} is changing versions.")
         return UnknownVersion(f"The model {model!r} has no {selector}; available versions are {', '.join(available)}.")

@@ -152,7 +152,7 @@ def _flat(value: object, name: str) -> tuple[tuple[int, ...], list[object]]:
     level = [value]
     while list in (kinds := set(map(type, level))):
         if kinds != {list}:
-            raise InvalidTensor(f"The input {name!r} mixes lists and values.")
+            raise InvalidTensor(f"The input {name!r} mixes lists and values at the same level.")
         if len(shape) == MAX_RANK:
             raise InvalidTensor(f"The input {name!r} is nested more than {MAX_RANK} lists deep.")
         lists: list[list[object]] = level  # type: ignore[assignment]
@@ -187,7 +187,7 @@ def _string(value: object, name: str) -> bytes:
         except (ValueError, TypeError, AttributeError) as error:
             raise InvalidTensor(f"The input {name!r} has a value that is not base64.") from error
     kind = _JSON_NAMES.get(type(value), "value")
-    raise InvalidTensor(f'The input {name!r} takes strings or {{"b64": "..."}}, not a {kind}.')
+    raise InvalidTensor(f'The input {name!r} accepts strings or {{"b64": "..."}}, not a {kind}.')
 
 
 def _finite(value: object) -> bool:

@@ -127,14 +127,14 @@ def read_outputs(answers: Sequence[bytes], rows: Sequence[int]) -> dict[str, Arr
             for answer in answers
         ]
     except (DecodeError, TensorError) as error:
-        raise ModelServerFailed("The model gave outputs that cannot be read.") from error
+        raise ModelServerFailed("The model returned outputs that cannot be parsed.") from error
     if len(parts) == 1:
         return parts[0]
     for part, count in zip(parts, rows, strict=True):
         forms = {name: (array.shape[1:], array.dtype) for name, array in part.items()}
         first = {name: (array.shape[1:], array.dtype) for name, array in parts[0].items()}
         if forms != first or any(array.shape[:1] != (count,) for array in part.values()):
-            raise ModelServerFailed("The model gave outputs that are not a row for each image.")
+            raise ModelServerFailed("The model returned outputs that are not a row for each image.")
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -193,7 +193,7 @@ class WorkerPool:
                     if running is None or not running.in_overtime:
                         self._turns.release()
         except TimeoutError:
-            raise DeadlineExceeded("The upload was not processed within the request's deadline.") from None
+            raise DeadlineExceeded("The upload was not processed before the deadline of the request.") from None
 
     async def warm_up(self) -> None:
         """Start the workers that are kept, so that the first jobs find them ready."""
@@ -265,8 +265,8 @@ class WorkerPool:
         try:
             pid, connection = await asyncio.to_thread(self._fork_server.fork, self._limits)
         except (OSError, ForkServerGone):
-            logger.exception("no worker process could be started")
-            raise Overloaded("The gateway cannot start a process for this request at the moment.") from None
+            logger.exception("cannot start a worker process")
+            raise Overloaded("The gateway cannot start another worker process. Try again later.") from None
         reader, writer = await asyncio.open_connection(sock=connection, limit=READ_LIMIT)
         return _Worker(pid, reader, writer)
 
@@ -308,15 +308,17 @@ class WorkerPool:
         """Why a worker ended in the middle of its job, as its caller is told."""
         subject = self._work.subject
         if running.displaced:
-            return Overloaded(f"This {subject} takes long to process, and others are waiting. Send it again later.")
+            return Overloaded(f"This {subject} takes too long to process while others are waiting. Try again later.")
         running.displaced = True  # its end is waited for here
         running.worker.writer.close()
         status = await asyncio.to_thread(self._fork_server.end, running.worker.pid)
-        logger.warning("a worker process ended with status %s in the middle of a job", status)
+        logger.warning("a worker process ended with status %s during a job", status)
         if status == -signal.SIGXCPU:
-            return self._work.killed(f"The {subject} takes more than {self._limits.cpu_seconds} s of CPU time.")
+            return self._work.killed(
+                f"Processing the {subject} takes more than {self._limits.cpu_seconds} s of CPU time."
+            )
         if status == -signal.SIGKILL:
-            return self._work.killed(f"The {subject} takes more memory to process than there is.")
+            return self._work.killed(f"The {subject} needs more memory to process than a request may use.")
         return self._work.crashed(f"The {subject} is corrupt and cannot be processed.")
 
     def _result(self, reply: Message) -> Message:
@@ -327,10 +329,12 @@ class WorkerPool:
             assert isinstance(result, dict)
             return Message(result, reply.buffers)
         if code == OUT_OF_MEMORY:
-            raise self._work.out_of_memory(f"The {self._work.subject} takes more memory to process than there is.")
+            raise self._work.out_of_memory(
+                f"The {self._work.subject} needs more memory to process than a request may use."
+            )
         if code == CRASHED:
             logger.error("a job failed: %s", header.get("traceback"))
-            raise InternalError("The gateway failed; the log has the reason under this request id.")
+            raise InternalError("Internal error. The gateway's log has the reason under this request ID.")
         extra = header.get("extra")
         raise error_from_code(str(code), str(header.get("detail", "")), extra if isinstance(extra, dict) else {})
 

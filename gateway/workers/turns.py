@@ -125,7 +125,7 @@ class Turns:
             async with asyncio.timeout(deadline.remaining()):
                 await self.acquire(turn)
         except TimeoutError:
-            raise DeadlineExceeded("The request waited for its turn until its deadline.") from None
+            raise DeadlineExceeded("The request was still waiting in the queue at its deadline.") from None
         try:
             yield
         finally:

@@ -104,7 +104,7 @@ def test_an_address_of_any_form_that_grpc_takes_is_accepted(target: str) -> None
         ("dns:///serving:8500/", "dns:///serving:8500"),
         ("localhost:0", "1 to 65535"),
         ("localhost:70000", "1 to 65535"),
-        ("unix:", "names nothing"),
+        ("unix:", "has nothing"),
         ("two words:8500", "must be host:port"),
     ],
 )

@@ -121,7 +121,7 @@ class Access:
         """
         path = scope["path"]
         if path in DOCS_PATHS or path.startswith(DOCS_FOLDERS) or (path == METRICS_PATH and self._metrics == "off"):
-            raise NotFound("There is nothing here.")
+            raise NotFound("This path does not exist.")
         owner = self._owner(scope)
         if owner is not None:
             scope["gateway.request_record"].caller = f"key {owner}"

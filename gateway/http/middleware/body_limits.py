@@ -105,7 +105,7 @@ class _Body:
             self._admission.begin_upload()
             self._has_permit = True
         if self._held + count > self._max_bytes:
-            raise UploadTooLarge(f"A body has at most {self._max_bytes:,} bytes.", limit=self._max_bytes)
+            raise UploadTooLarge(f"The body is larger than {self._max_bytes:,} bytes.", limit=self._max_bytes)
         self._admission.hold(self._caller, count)
         self._held += count
         if not message.get("more_body", False):
@@ -129,8 +129,8 @@ class _Body:
                 return await self._receive()
         except TimeoutError:
             raise UploadTimeout(
-                f"The upload was not complete within {self._seconds:g} seconds, or came more slowly than "
-                f"{self._rate} bytes a second."
+                f"The upload took longer than {self._seconds:g} seconds or was slower than "
+                f"{self._rate} bytes per second."
             ) from None
 
     def _due(self) -> float:

@@ -37,38 +37,38 @@ async def healthz() -> Health:
 @router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
-    summary="Every configured model can answer",
-    response_description="They can.",
+    summary="Check that every model is ready",
+    response_description="Every model is ready.",
     responses=responses(errors.NotReady),
 )
 async def readyz(services: ServicesDep, told: Annotated[bool, Depends(_may_see_models)] = True) -> Readiness:
-    """Say whether every configured model can answer photos, and why the others cannot.
+    """Answer 200 if every configured model is ready, otherwise 503 and the reasons.
 
-    A model can when a version of it is available, the gateway knows how to speak to it, and it has answered an image.
+    A model is ready if it has an available version that the gateway supports and that has answered a test image.
 
-    Names and versions are told to everybody where no API keys are set, else only with a key.
+    If API keys are set, names and versions are shown only to callers with a key.
     """
     if services.shutdown.draining:
-        raise errors.NotReady("The gateway is stopping.")
+        raise errors.NotReady("The gateway is shutting down.")
     found = await services.readiness.check(services.settings.served_models)
     missing = {name: one.reason for name, one in found.items() if one.reason}
     if missing and not told:
-        raise errors.NotReady("Not every model can answer yet.")
+        raise errors.NotReady("Not all models are ready.")
     if missing:
         listed = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
-        raise errors.NotReady(f"Not every model can answer yet. {listed}", missing=missing)
+        raise errors.NotReady(f"Not all models are ready. {listed}", missing=missing)
     versions = {name: list(one.versions) for name, one in found.items()}
     return Readiness(models=versions if told else {})
 
 
 @router.get(
     "/metrics",
-    summary="Metrics for Prometheus",
+    summary="Get the metrics",
     response_class=PlainTextResponse,
-    responses={200: {"description": "Prometheus' text format, or OpenMetrics where it is accepted."}},
+    responses={200: {"description": "Prometheus' text format, or OpenMetrics if the client accepts it."}},
 )
 def metrics(request: Request) -> Response:
-    """Give the metrics of all workers."""
+    """Return the metrics of all gateway processes."""
     services = request.state.services
     assert isinstance(services, Services)
     content, media_type = services.metrics.exposition(request.headers.get("accept", ""))

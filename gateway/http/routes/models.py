@@ -1,4 +1,4 @@
-"""What is served."""
+"""List and describe models."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ AVAILABLE = ModelVersionStatus.State.AVAILABLE
 
 @router.get(
     "",
-    summary="The configured models",
+    summary="List the models",
     response_description="The models, the default one first.",
     responses=responses(
         errors.InvalidParameter, errors.ModelServerUnavailable, errors.ModelServerFailed, errors.DeadlineExceeded
     ),
 )
 async def list_models(request: Request, services: ServicesDep) -> ModelList:
-    """List the configured models, whether each can answer photos, and the states of their versions."""
+    """List the configured models: whether each is ready, and the states of its versions."""
     names, deadline = services.settings.served_models, deadline_of(request)
     found = await asyncio.gather(*(_versions(services, name, deadline) for name in names))
     ready = await services.readiness.check(names)
@@ -42,7 +42,7 @@ async def list_models(request: Request, services: ServicesDep) -> ModelList:
 
 @router.get(
     "/{model}",
-    summary="All that is known of a model",
+    summary="Describe a model",
     response_description="The model.",
     responses=responses(
         errors.UnknownModel,
@@ -56,7 +56,7 @@ async def list_models(request: Request, services: ServicesDep) -> ModelList:
     ),
 )
 async def model_detail(request: Request, services: ServicesDep, model: ModelName, selector: SelectorDep) -> ModelDetail:
-    """Describe one model: its versions and states, input size, labels and model card."""
+    """Describe a model: versions and states, input size, labels and model card."""
     deadline = deadline_of(request)
     contract = await services.resolver.resolve(model, selector, deadline)
     versions = await services.resolver.versions(model, deadline)

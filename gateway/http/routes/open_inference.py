@@ -1,4 +1,4 @@
-"""The Open Inference Protocol (V2): what clients of KServe, Triton and Seldon speak."""
+"""The Open Inference Protocol (V2) of KServe, Triton and Seldon."""
 
 from __future__ import annotations
 
@@ -72,16 +72,16 @@ INFER: dict[str, object] = {
 
 
 @router.head("/health/live", include_in_schema=False)
-@router.get("/health/live", summary="The server answers")
+@router.get("/health/live", summary="Check that the server is alive")
 async def server_live() -> dict[str, bool]:
-    """Say that the process is alive."""
+    """Answer while the process runs."""
     return {"live": True}
 
 
 @router.head("/health/ready", include_in_schema=False)
-@router.get("/health/ready", summary="Every configured model can answer", responses={503: ERRORS[503]})
+@router.get("/health/ready", summary="Check that every model is ready", responses={503: ERRORS[503]})
 async def server_ready(services: ServicesDep) -> Response:
-    """Say whether every configured model has an available version."""
+    """Answer 200 if every configured model is ready."""
     try:
         await health.readyz(services)
     except errors.NotReady:
@@ -89,53 +89,53 @@ async def server_ready(services: ServicesDep) -> Response:
     return JSONResponse({"ready": True})
 
 
-@router.get("", summary="Name and extensions of the server")
+@router.get("", summary="Describe the server")
 async def server_metadata(request: Request) -> dict[str, object]:
-    """Say what this server is."""
+    """Return the name, version and extensions of the server."""
     return {"name": "breed-gateway", "version": request.app.version, "extensions": ["binary_tensor_data"]}
 
 
-@router.get("/models/{model}", summary="Inputs and outputs of the newest version", responses=ERRORS)
+@router.get("/models/{model}", summary="Describe a model", responses=ERRORS)
 async def model_metadata(services: ServicesDep, model: ModelName) -> Response:
-    """Describe a model."""
+    """Return the inputs and outputs of the newest version."""
     return await _metadata(services, model, Selector())
 
 
-@router.get("/models/{model}/versions/{version}", summary="Inputs and outputs of a version", responses=ERRORS)
+@router.get("/models/{model}/versions/{version}", summary="Describe a version", responses=ERRORS)
 async def version_metadata(services: ServicesDep, model: ModelName, version: Version) -> Response:
-    """Describe a version of a model."""
+    """Return the inputs and outputs of a version."""
     return await _metadata(services, model, Selector(version=version))
 
 
-@router.get("/models/{model}/ready", summary="The model can answer", responses=ERRORS)
+@router.get("/models/{model}/ready", summary="Check that a model is ready", responses=ERRORS)
 async def model_ready(services: ServicesDep, model: ModelName) -> Response:
-    """Say whether a version of a model is available."""
+    """Answer whether the model can answer requests."""
     return await _ready(services, model, Selector())
 
 
-@router.get("/models/{model}/versions/{version}/ready", summary="The version can answer", responses=ERRORS)
+@router.get("/models/{model}/versions/{version}/ready", summary="Check that a version is ready", responses=ERRORS)
 async def version_ready(services: ServicesDep, model: ModelName, version: Version) -> Response:
-    """Say whether a version of a model is available."""
+    """Answer whether the model can answer requests."""
     return await _ready(services, model, Selector(version=version))
 
 
 @router.post("/models/{model}/infer", dependencies=TIMED, summary="Infer", responses=ERRORS, openapi_extra=INFER)
 async def infer(request: Request, services: ServicesDep, record: RecordDep, model: ModelName) -> Response:
-    """Infer with the newest version, or with the one that the configured routes choose."""
+    """Infer with the newest version, or with the one that the traffic split chooses."""
     return await _infer(request, services, record, model, Selector())
 
 
 @router.post(
     "/models/{model}/versions/{version}/infer",
     dependencies=TIMED,
-    summary="Infer with a version",
+    summary="Infer with one version",
     responses=ERRORS,
     openapi_extra=INFER,
 )
 async def infer_version(
     request: Request, services: ServicesDep, record: RecordDep, model: ModelName, version: Version
 ) -> Response:
-    """Infer with just this version."""
+    """Infer with this version."""
     return await _infer(request, services, record, model, Selector(version=version))
 
 

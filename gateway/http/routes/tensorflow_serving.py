@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST interface: its clients only change the host.
+"""TensorFlow Serving's REST API, so that its clients only change the host.
 
 The requests and answers are those of the real server; beyond it, shapes and dtypes are checked against the signature,
 and the gateway's limits, admission and deadline hold.
@@ -72,7 +72,7 @@ PREDICT: dict[str, object] = {
 
 @router.post("/{model}:predict", dependencies=TIMED, summary="Run a signature", responses=ERRORS, openapi_extra=PREDICT)
 async def predict_tensors(request: Request, services: ServicesDep, record: RecordDep, model: ModelName) -> Response:
-    """Run a signature of the newest version, or of the one that the configured routes choose."""
+    """Run a signature of the newest version, or of the one that the traffic split chooses."""
     return await _predict(request, services, record, model, Selector())
 
 
@@ -86,7 +86,7 @@ async def predict_tensors(request: Request, services: ServicesDep, record: Recor
 async def predict_tensors_of_version(
     request: Request, services: ServicesDep, record: RecordDep, model: ModelName, version: Version
 ) -> Response:
-    """Run a signature of just this version."""
+    """Run a signature of this version."""
     return await _predict(request, services, record, model, Selector(version=version))
 
 
@@ -100,28 +100,28 @@ async def predict_tensors_of_version(
 async def predict_tensors_of_label(
     request: Request, services: ServicesDep, record: RecordDep, model: ModelName, label: Label
 ) -> Response:
-    """Run a signature of the version that a label stands for."""
+    """Run a signature of the version with this label."""
     return await _predict(request, services, record, model, Selector(label=label))
 
 
-@router.get("/{model}", summary="States of all versions", responses=ERRORS)
+@router.get("/{model}", summary="Get the states of all versions", responses=ERRORS)
 async def model_status(services: ServicesDep, model: ModelName) -> Response:
-    """Say which versions there are, and in what state."""
+    """Return all versions and their states."""
     return _status(await _versions(services, model))
 
 
-@router.get("/{model}/versions/{version}", summary="State of one version", responses=ERRORS)
+@router.get("/{model}/versions/{version}", summary="Get the state of one version", responses=ERRORS)
 async def version_status(services: ServicesDep, model: ModelName, version: Version) -> Response:
-    """Say in what state a version is."""
+    """Return the state of a version."""
     found = [one for one in await _versions(services, model) if one.version == version]
     if not found:
         raise errors.UnknownVersion(f"Could not find version {version} of model {model}")
     return _status(found)
 
 
-@router.get("/{model}/labels/{label}", summary="State of a labelled version", responses=ERRORS)
+@router.get("/{model}/labels/{label}", summary="Get the state of a labelled version", responses=ERRORS)
 async def label_status(services: ServicesDep, model: ModelName, label: Label) -> Response:
-    """Say in what state the version is that a label stands for; of an unknown label all are listed."""
+    """Return the state of the version with this label; for an unknown label, the states of all versions."""
     deadline = Deadline.after(services.settings.request_timeout_seconds)
     versions = await _versions(services, model)
     try:
@@ -131,21 +131,21 @@ async def label_status(services: ServicesDep, model: ModelName, label: Label) ->
     return _status([one for one in versions if one.version == labelled])
 
 
-@router.get("/{model}/metadata", summary="Signatures of the newest version", responses=ERRORS)
+@router.get("/{model}/metadata", summary="Get the signatures of the newest version", responses=ERRORS)
 async def model_signatures(services: ServicesDep, model: ModelName) -> Response:
-    """Describe every signature."""
+    """Return every signature."""
     return await _metadata(services, model, Selector())
 
 
-@router.get("/{model}/versions/{version}/metadata", summary="Signatures of one version", responses=ERRORS)
+@router.get("/{model}/versions/{version}/metadata", summary="Get the signatures of one version", responses=ERRORS)
 async def version_signatures(services: ServicesDep, model: ModelName, version: Version) -> Response:
-    """Describe every signature of a version."""
+    """Return every signature of a version."""
     return await _metadata(services, model, Selector(version=version))
 
 
-@router.get("/{model}/labels/{label}/metadata", summary="Signatures of a labelled version", responses=ERRORS)
+@router.get("/{model}/labels/{label}/metadata", summary="Get the signatures of a labelled version", responses=ERRORS)
 async def label_signatures(services: ServicesDep, model: ModelName, label: Label) -> Response:
-    """Describe every signature of the version that a label stands for."""
+    """Return every signature of the version with this label."""
     return await _metadata(services, model, Selector(label=label))
 
 

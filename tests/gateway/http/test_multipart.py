@@ -208,7 +208,7 @@ async def test_the_files_of_an_upload_that_is_cut_off_are_freed_at_once() -> Non
     gc.collect()
     gc.disable()
     try:
-        with pytest.raises(BadRequest, match="cut off"):
+        with pytest.raises(BadRequest, match="incomplete"):
             await read_upload(Request(scope, receive), max_bytes=2**20)
         assert not [one for one in gc.get_objects() if isinstance(one, Upload)]
     finally:

@@ -161,16 +161,16 @@ def iloc(items: int, extents: int, length: int) -> bytes:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (container(), "names no primary image"),
-        (container(PITM), "names no primary image"),
+        (container(), "has no primary image"),
+        (container(PITM), "has no primary image"),
         (container(PITM, iinf((1, b"hvc1"))), "lacks the property ispe"),
         (container(PITM, iinf((1, b"iden")), box(b"iref", bytes(4), references(b"dimg", 1, 1))), "too many steps"),
         (container(PITM, *[box(b"free")] * 1001), "too many boxes"),
-        (container(PITM, iloc(1, 33, 1)), "too many pieces"),
-        (container(PITM, iloc(30, 32, 4096)), "longer than the file"),
+        (container(PITM, iloc(1, 33, 1)), "too many extents"),
+        (container(PITM, iloc(30, 32, 4096)), "exceed the size of the file"),
         (container(PITM, iloc(30, 32, 1)[:-1]), "truncated or corrupt"),
         (container(struct.pack(">I4s", 0x68766343, b"\0\0\0\0"), bytes(100_000)), "truncated or corrupt"),
-        (container(PITM) + b"\0\0\0\4free", "names no primary image"),
+        (container(PITM) + b"\0\0\0\4free", "has no primary image"),
         (box(b"ftyp", b"heic\0\0\0\0mif1heic") + b"\0\0\0\4free", "truncated or corrupt"),
     ],
 )

@@ -203,7 +203,7 @@ async def test_the_job_that_has_taken_longest_is_ended_where_others_wait_in_vain
     slow = asyncio.create_task(decode(pool, [slow_image()], "slow"))
     await working(fork_server)
     assert await decode(pool, [photo()], "quick")
-    with pytest.raises(Overloaded, match="takes long"):
+    with pytest.raises(Overloaded, match="takes too long"):
         await slow
 
 

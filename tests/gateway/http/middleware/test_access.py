@@ -158,7 +158,7 @@ def test_images_are_counted_by_caller_all_of_a_request_or_none() -> None:
         assert first.status_code == 200
         assert first.headers["ratelimit"].startswith('"100imagesper3600s";r=40;t=')
         refused = ask("one", 60)
-        assert (refused.status_code, refused.json()["detail"]) == (429, "There were too many images from you.")
+        assert (refused.status_code, refused.json()["detail"]) == (429, "You have exceeded your limit of images.")
         assert int(refused.headers["retry-after"]) > 0
         assert ask("one", 40).status_code == 200
         assert ask("two", 60).status_code == 200
