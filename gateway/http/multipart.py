@@ -18,7 +18,7 @@ from starlette.requests import Request
 from gateway.errors import BadRequest, GatewayError, UnsupportedRequest, UploadTooLarge
 
 SINGLE_FIELDS = ("dog_image", "image", "file")
-"""Names under which one image may be sent."""
+"""Accepted field names of a form with one image."""
 
 BATCH_FIELDS = (*SINGLE_FIELDS, "dog_images", "images", "files")
 """Names under which each of many images may be sent, and one as well."""
@@ -30,7 +30,7 @@ RAW_TYPES = ("application/octet-stream", "application/json")
 """Media types of a body that is one image, beside image/*."""
 
 FORM_OVERHEAD_BYTES = 64 * 2**10
-"""What a form may add to its files: boundaries, part headers, small fields."""
+"""Bytes that a form may add to its files: boundaries, part headers and small fields."""
 
 MAX_PARTS_BESIDE_FILES = 16
 """Parts of other names that are skipped before the form is taken for nonsense."""
@@ -41,18 +41,18 @@ MAX_PARAMETERS = 100
 A thousand take the event loop 0.7 ms, and a form may have many headers."""
 
 MAX_FILENAME_CHARACTERS = 255
-"""Longest file name that is given back in an answer."""
+"""Maximum length of a file name in an answer."""
 
 
 @dataclass(slots=True)
 class Upload:
-    """One image file as it was sent, or another body.
+    """An uploaded file, or the body of a request.
 
     Attributes:
-        filename: The name the client gave, without its folders; None where it gave none.
-        data: Encoded bytes, in the pieces in which they came: a worker process joins them.
-        size: Bytes in all pieces.
-        error: Set where this file went over its limit; `data` is then empty.
+        filename: File name that the client sent, without folders; None if it sent none.
+        data: The bytes, in the pieces in which they arrived. A worker process joins them.
+        size: Number of bytes.
+        error: Set if the file is over its limit; `data` is then empty.
     """
 
     filename: str | None = None
@@ -61,13 +61,13 @@ class Upload:
     error: GatewayError | None = None
 
     def append(self, piece: bytes) -> None:
-        """Take the next bytes."""
+        """Add the next bytes."""
         self.size += len(piece)
         self.data.append(piece)
 
     @property
     def content(self) -> list[bytes] | GatewayError:
-        """The pieces, or why there are none."""
+        """The pieces, or the error."""
         return self.data if self.error is None else self.error
 
 
@@ -176,7 +176,7 @@ async def _receive(request: Request, feed: Callable[[bytes], None], max_body: in
         request: Whose body.
         feed: Takes each piece.
         max_body: Bytes after which it is too large.
-        max_said: The limit as the caller is told.
+        max_said: The limit that the error message states.
     """
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > max_body:

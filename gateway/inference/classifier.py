@@ -1,4 +1,4 @@
-"""Images in, ranked labels out."""
+"""Classify images."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from gateway.workers.messages import Buffer
 logger = logging.getLogger(__name__)
 
 Prepared = bytes | errors.GatewayError
-"""An image as a model takes it, or what is wrong with it."""
+"""An image in the form that the model takes, or its error."""
 
 RANKED_AT_ONCE = 8
-"""Images whose scores are sorted on the event loop; those of a larger batch are in a thread: 64 of 1,000 take 4 ms."""
+"""Up to this many images are ranked on the event loop, more in a thread: 64 images with 1,000 classes take 4 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,9 @@ class Classification:
     """The answers to several images, in their order.
 
     Attributes:
-        contract: Of the version that answered.
-        results: A ranking, or the error of just that image.
-        prepared: What was made of each upload and sent, or the same error.
+        contract: Contract of the version that answered.
+        results: The ranking of each image, or its error.
+        prepared: Each image in the form that was sent, or its error.
     """
 
     contract: Contract
@@ -46,13 +46,13 @@ class Classification:
 
 
 class Classifier:
-    """Prepares, sends and ranks.
+    """Decodes images, sends them to the model server and ranks the scores.
 
     Args:
         backend: The model server.
-        resolver: Finds the version and its contract.
+        resolver: Finds versions and their contracts.
         workers: Decode images.
-        settings: Limits.
+        settings: Limits on batches.
     """
 
     def __init__(self, backend: Backend, resolver: ContractResolver, workers: ImageWorkers, settings: Settings) -> None:
@@ -80,16 +80,16 @@ class Classifier:
         """Classify images with one version of a model.
 
         Args:
-            model: Its name.
-            selector: Which version.
-            uploads: Encoded images; one that is an error already keeps its place.
-            top_k: Labels wanted for each image; fewer where the model has fewer.
-            deadline: For all of it.
-            record: Takes note of version, failed images and times.
-            ready: An answer to the same uploads, whose prepared images are used again where they fit.
+            model: Name of the model.
+            selector: The version.
+            uploads: Encoded images, or errors, which keep their place in the results.
+            top_k: Number of labels for each image; fewer if the model has fewer.
+            deadline: Deadline of the whole call.
+            record: Receives the version, failures and times.
+            ready: An answer to the same uploads. Its prepared images are reused if they fit.
 
         Raises:
-            GatewayError: What fails for all images alike; what is wrong with one image is in its place of the result.
+            GatewayError: An error that concerns all images. The error of one image is in its place in the results.
         """
         prepared: list[Prepared | None] = list(ready.prepared) if ready is not None else [None] * len(uploads)
         prepared_for = ready.contract if ready is not None else None

@@ -38,7 +38,7 @@ STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 """The real paths of the services: the messages here are of a package of their own."""
 
 NOT_FOUND_PAUSES = (0.0, 0.0, 0.01, 0.01, 0.02)
-"""Seconds before a version that was not found is asked for again, where there may be several model servers.
+"""Pauses in seconds before a call that found no such version is repeated, if there may be several model servers.
 
 During a rollout they do not all have the same versions. Each call goes to the next one, but among the calls of others
 that is any: of two servers, of which one has the version, one request in 64 meets the other one six times."""
@@ -47,7 +47,7 @@ BROKEN_STREAM = ("RST_STREAM", "Stream removed", "GOAWAY", "Connection reset", "
 """In gRPC's own details of INTERNAL and UNKNOWN: the connection broke. A model that fails gives other words."""
 
 BOOKKEEPING_PREFIX = "__saved_model_"
-"""Of names such as `__saved_model_init_op`, which TensorFlow Serving lists among the signatures and nobody can call."""
+"""Prefix of names such as `__saved_model_init_op`, which TensorFlow Serving lists as signatures but cannot run."""
 
 NO_HTTP_2 = "Failed parsing HTTP/2"
 """In gRPC's own details of UNAVAILABLE: such as those of a REST port."""
@@ -61,7 +61,7 @@ class GrpcBackend:
     """A TensorFlow model server (or several behind one target) over gRPC.
 
     Args:
-        connection: Where it is, or they are.
+        connection: The channel to the model servers.
     """
 
     def __init__(self, connection: ModelServerChannel) -> None:

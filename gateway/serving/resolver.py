@@ -1,4 +1,4 @@
-"""Which version of a model answers now, and by which contract."""
+"""Find the version of a model that answers, and its contract."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ from gateway.tensors.wire import TensorError, string_values, wire_of
 logger = logging.getLogger(__name__)
 
 MAX_CACHED = 256
-"""Versions kept at once. Only what the model server really serves is ever kept, so this bounds memory, not use."""
+"""Limit on cached versions. Only versions that exist on the model server are cached."""
 
 STALE_FACTOR = 5
-"""After that many refresh intervals a look-up is waited for, for half of the request's time at most; and then not again
-for as long, or a request that asks several times would have no time left for the model."""
+"""Refresh intervals after which a request waits for a lookup, for at most half of its remaining time. After a wait in
+vain, requests do not wait again for as long; otherwise they would have no time left for the model."""
 
 LOOKUP_SECONDS = 5.0
-"""Deadline of a look-up, which several requests share and none of them owns."""
+"""Time limit of a lookup, which several requests share."""
 
 PATIENCE = (0.1, 0.1, 0.2)
-"""Shares of its remaining time after which a look-up is begun again: the next of several model servers gets it then,
-and one that stalls does not hold up those who wait for the look-up. It only reads, so this does no harm."""
+"""Shares of the remaining time after which a lookup is repeated. The repeated call goes to the next model server, so a
+server that hangs does not delay the requests that wait. Lookups only read, so repeating them is safe."""
 
 LOOKUP_ATTEMPTS = 3
-"""Times a look-up starts over because the version went away between its two calls."""
+"""Attempts of a lookup whose version went away between its two calls."""
 
 SWITCH_ATTEMPTS = 8
-"""Times a request starts over because its version went away; with replicas that change one after the other it may
-meet old and new ones in turn. The deadline bounds it in any case."""
+"""Attempts of a request whose version went away. While replicas change one after the other, a request can meet old and
+new ones in turn. The deadline applies in any case."""
 
 RELOAD_SECONDS = 1.0
-"""Least time in which a model server puts another model under the number of a version.
+"""Minimum time in which a model server can load another model under the same version number.
 
-It polls its folder once a second, and must have seen the old version gone before it loads the new one."""
+It polls its folder once a second, and must have noticed that the old version is gone before it loads the new one."""
 
 T = TypeVar("T")
 
@@ -72,9 +72,9 @@ class ServedVersion:
         model: Name of the model.
         version: Its version.
         signatures: All of its signatures by key.
-        contract: How images are classified with it; None where it is no image classifier that can be spoken to.
+        contract: How to classify images with it; None if it is not a supported image classifier.
         unsupported: Why there is no contract.
-        read_at: When the model server was asked for all this, by `time.monotonic`.
+        read_at: When this was read from the model server, by `time.monotonic`.
     """
 
     model: str
@@ -105,25 +105,24 @@ class _Entry:
     served: ServedVersion
     read_at: float
     missed_at: float = -math.inf
-    """When a look-up was last waited for in vain."""
+    """When a request last waited for a lookup in vain."""
 
 
 class ContractResolver:
-    """Finds versions with their contracts and keeps them for a moment; a look-up is shared by all who wait for it.
+    """Finds versions and their contracts, and caches them briefly. Concurrent requests share one lookup.
 
-    A contract belongs to one version, and a request is sent to just that version: labels and scores of two versions
-    cannot mix, and a request of the wrong shape cannot reach a version that has another.
+    A contract belongs to one version, and a request is sent to exactly that version. So labels and scores of two
+    versions cannot mix, and a version never receives a request of the wrong shape.
 
-    The number of a version may be used again for another model. So an answer counts only if the contract it rests on
-    was read again, and found the same, at most `RELOAD_SECONDS` before the answer came or at any time after. There are
-    limits: model servers behind one target that hold different models under one number are not told apart; the labels
-    file of `options` is read by the gateway and says nothing of the model; and where look-ups fail although requests
-    are answered, an answer may rest on what was read a few refresh intervals ago.
+    A version number may be reused for another model. So an answer is used only if the contract was read again, and had
+    not changed, no earlier than `RELOAD_SECONDS` before the answer. Three cases are not detected: model servers behind
+    one target that hold different models under one number; a changed labels file of `options`; and, if lookups fail
+    while requests succeed, a change within the last few refresh intervals.
 
     Args:
         backend: The model server.
-        options: What models without a card do not say of themselves, by model name.
-        refresh_seconds: How long what is known is used without looking it up again.
+        options: Options of models without a model card, by model name.
+        refresh_seconds: How long a cached version is used without another lookup.
     """
 
     def __init__(self, backend: Backend, options: Mapping[str, ModelOptions], refresh_seconds: float) -> None:
@@ -138,24 +137,24 @@ class ContractResolver:
         """The contract of the version that a selector stands for.
 
         Raises:
-            UnsupportedModel: It is no image classifier of a known form.
-            GatewayError: Else as `served`.
+            UnsupportedModel: The version is not a supported image classifier.
+            GatewayError: As `served` raises them.
         """
         return (await self.served(model, selector, deadline)).checked_contract()
 
     async def answered(
         self, model: str, selector: Selector, deadline: Deadline, ask: Callable[[ServedVersion], Awaitable[T]]
     ) -> T:
-        """The answer of the version that a selector stands for; where that goes away meanwhile, of the next one.
+        """Call `ask` with the version that a selector stands for, and again with the next one if that goes away.
 
         Args:
             model: Name of the model.
-            selector: Which version.
-            deadline: For all of it.
-            ask: Asks one version; it raises `ServableNotFound` where that is gone.
+            selector: The version.
+            deadline: Deadline of the whole call.
+            ask: Gets the answer of one version. Raises `ServableNotFound` if the version is gone.
 
         Raises:
-            NotReady: Version after version goes away, or becomes another model.
+            NotReady: Versions keep going away or changing.
             GatewayError: As `served` and `ask` raise them.
         """
         served = await self.served(model, selector, deadline)
@@ -177,10 +176,10 @@ class ContractResolver:
         raise NotReady(f"The {selector} of model {model!r} keeps changing.")
 
     async def _is_unchanged(self, served: ServedVersion, selector: Selector, deadline: Deadline) -> bool:
-        """Whether the model behind a version that has just answered is still the one whose contract was used.
+        """Whether a version that has just answered still holds the model whose contract was used.
 
         Raises:
-            ModelServerUnavailable, NotReady, DeadlineExceeded: That cannot be found out, and what is known is too old.
+            ModelServerUnavailable, NotReady, DeadlineExceeded: The lookup failed and the cached version is too old.
         """
         if served.contract is None:
             return True  # no labels that could be another model's
