@@ -1,4 +1,4 @@
-"""Images in, labels and heat maps out: where in a photo a model saw what it answers."""
+"""Classify images and return heat maps: where in a photo the model looked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OVERLAY_SIDE = 768
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One image's answer and what speaks for it.
+    """The answer to one image, with its heat map.
 
     Attributes:
         contract: The version that answered.
@@ -49,7 +49,7 @@ class Explanation:
 
 
 class Explainer:
-    """Decodes, asks the `explain` signature, and maps its answer back onto the photo.
+    """Decodes an image, calls the signature `explain`, and maps the heat map back onto the photo.
 
     Args:
         backend: The model server.
@@ -65,19 +65,19 @@ class Explainer:
     async def explain(
         self, model: str, selector: Selector, upload: Buffer, top_k: int, deadline: Deadline, record: RequestRecord
     ) -> Explanation:
-        """Classify one image and say what speaks for the best label.
+        """Classify one image and return the heat map of the best label.
 
         Args:
             model: Name of the model.
-            selector: Which version.
+            selector: The version.
             upload: The encoded image.
-            top_k: Labels wanted.
-            deadline: For all of it.
-            record: Takes note of version, failure and times.
+            top_k: Number of labels.
+            deadline: Deadline of the whole call.
+            record: Receives the version, failure and times.
 
         Raises:
-            SignatureMissing: This version of the model gives no heat maps.
-            GatewayError: As in `Classifier.classify`, and what is wrong with the image.
+            SignatureMissing: The version has no heat maps.
+            GatewayError: As in `Classifier.classify`, or the error of the image.
         """
 
         async def ask(served: ServedVersion) -> Explanation:
@@ -158,7 +158,7 @@ def _checked_map(contract: Contract, tensor: Tensor | None) -> HeatMap:
     """Heat map (h, w) of one image.
 
     Raises:
-        ModelServerFailed: There is none, or it is of another shape, or not finite.
+        ModelServerFailed: It is missing, has the wrong shape or is not finite.
     """
     name = f"The model {contract.model!r} version {contract.version}"
     if tensor is None:

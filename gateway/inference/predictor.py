@@ -1,4 +1,4 @@
-"""Tensors in, tensors out: any signature of any served model, checked before anything is sent."""
+"""Run any signature of any model, after checking the inputs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TensorRequest:
         job: Name of a job of `gateway.workers.jobs` that takes a body and signatures.
         body: The body in pieces.
         arguments: Further arguments of the job.
-        count_rows: Counts rows after the first against the limit of the caller; raises where they are too many.
+        count_rows: Counts rows after the first against the rate limit of the caller.
     """
 
     job: str
@@ -47,7 +47,7 @@ class Predicted:
         request: What the job read beside the tensors.
         answers: A serialised PredictResponse for each message that was sent.
         rows: Rows in each message.
-        images: In place of answers, encoded images that the caller wants to have classified.
+        images: Instead of answers, encoded images to be classified.
     """
 
     served: ServedVersion
@@ -93,10 +93,10 @@ class Predictor:
 
         Args:
             model: Name of the model.
-            selector: Which version.
-            request: The body. It is read again where the version changes meanwhile.
-            deadline: For all of it.
-            record: Takes note of version, rows and times.
+            selector: The version.
+            request: The body. It is parsed again if the version changes meanwhile.
+            deadline: Deadline of the whole call.
+            record: Receives the version, rows and times.
 
         Raises:
             SignatureMissing: The version has no such signature.
@@ -178,7 +178,7 @@ class Predictor:
 
 
 def _rules(served: ServedVersion, max_rows: int) -> SignatureRules:
-    """What is known of a version beside its signatures."""
+    """What the gateway knows of a version beyond its signatures."""
     contract = served.contract
     if contract is None:
         return SignatureRules(max_rows)

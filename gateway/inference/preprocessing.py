@@ -1,4 +1,4 @@
-"""Uploads to what a model takes, in worker processes."""
+"""Convert uploads into the form that a model takes, in worker processes."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from gateway.workers.turns import Turn
 
 @dataclass(slots=True)
 class StageTimes:
-    """When the images of one request were worked on, by `time.perf_counter`."""
+    """When workers processed the images of one request, by `time.perf_counter`."""
 
     submitted: float = field(default_factory=time.perf_counter)
     first_started: float | None = None
     last_done: float | None = None
 
     def started(self) -> None:
-        """A worker began one of them."""
+        """A worker started an image."""
         if self.first_started is None:
             self.first_started = time.perf_counter()
 
     def done(self) -> None:
-        """One of them is done."""
+        """A worker finished an image."""
         self.last_done = time.perf_counter()
 
     def report(self, record: RequestRecord) -> None:
@@ -53,21 +53,21 @@ async def prepare(
     deadline: Deadline,
     times: StageTimes,
 ) -> bytes | GatewayError:
-    """Make of an upload what a model is sent.
+    """Convert an upload into the form that a model takes.
 
     Args:
-        upload: The encoded image in pieces; an error stays one.
-        contract: What the model takes.
-        workers: Decode it.
-        turn: Whose image it is.
-        deadline: Of the request.
-        times: Takes note of when the work begins and ends.
+        upload: The encoded image in pieces. An error is returned unchanged.
+        contract: The contract of the model.
+        workers: Decode the image.
+        turn: Caller and request, for taking turns.
+        deadline: Deadline of the request.
+        times: Receives the start and the end of the work.
 
     Returns:
-        Pixels in the form of the model, or an encoded image; or what is wrong with this image.
+        Pixels or an encoded image, or the error of this image.
 
     Raises:
-        DeadlineExceeded, Overloaded: As of `WorkerPool.run`; they concern the whole request.
+        DeadlineExceeded, Overloaded: As `WorkerPool.run` raises them; they concern the whole request.
     """
     if isinstance(upload, GatewayError):
         return upload
@@ -84,7 +84,7 @@ async def prepare(
 
 
 def preparation(contract: Contract) -> tuple[str, dict[str, object]]:
-    """The job that prepares images for a model, and its arguments: equal ones make equal images."""
+    """The job that prepares images for a model, and its arguments. Equal results give equal images."""
     if contract.input_kind == "encoded":
         return "image_file", {}
     return "image_pixels", {

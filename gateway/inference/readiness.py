@@ -1,4 +1,4 @@
-"""Whether models can answer: by trying each once with an image, not by what a model server says of it."""
+"""Check whether models are ready, by sending each a test image."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from gateway.serving.resolver import ContractResolver
 logger = logging.getLogger(__name__)
 
 READINESS_SECONDS = 1.0
-"""How long the result of a check is kept."""
+"""How long the result of a check is cached."""
 
 PROBE_SECONDS = 2.0
-"""Deadline of a check: under the timeout that orchestrators give a probe by default."""
+"""Time limit of a check: less than the default timeout of orchestrators' probes."""
 
 GREY = 128
 
@@ -38,7 +38,7 @@ class ModelReadiness:
 
     Attributes:
         versions: Its available versions, newest first.
-        reason: Why the newest one cannot answer photos; empty where it can.
+        reason: Why the model is not ready; empty if it is.
     """
 
     versions: tuple[int, ...]
@@ -46,15 +46,15 @@ class ModelReadiness:
 
 
 class Readiness:
-    """Tries models.
+    """Checks models.
 
-    A model is ready when a version of it is available, the gateway knows how to speak to it, and it has answered one
-    grey image with scores that fit its labels. A version is tried until it has answered once, and again when its
-    contract changes. All who ask share one check, whose result is kept for `READINESS_SECONDS`.
+    A model is ready if it has an available version that the gateway supports, and that version has answered one grey
+    image with scores that fit its labels. A version is tried until it has answered once, and again when its contract
+    changes. Concurrent callers share one check, and its result is cached for `READINESS_SECONDS`.
 
     Args:
         resolver: Finds versions and their contracts.
-        classifier: Asks them.
+        classifier: Sends the test images.
     """
 
     def __init__(self, resolver: ContractResolver, classifier: Classifier) -> None:
@@ -69,7 +69,7 @@ class Readiness:
         """The readiness of each model.
 
         Args:
-            models: The same at every call.
+            models: Names of the models; the same in every call.
         """
         checked_at, known = self._known
         if time.monotonic() - checked_at <= READINESS_SECONDS:

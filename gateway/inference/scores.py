@@ -1,4 +1,4 @@
-"""Scores of a model to ranked labels."""
+"""Check the scores of a model and rank its labels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_CLASSES = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a model says of one image.
+    """The scores of one image.
 
     Attributes:
         values: float32 (classes), 0 to 1.
@@ -42,12 +42,12 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """One image's answer.
+    """The answer to one image.
 
     Attributes:
         predictions: Labels and scores, best first.
-        unknown: Whether the scores are under the model's threshold.
-        looks_like: What an unknown image shows instead, where the model has a name for it.
+        unknown: Whether the image is unknown to the model.
+        looks_like: What an unknown image shows, if the model has a name for it.
     """
 
     predictions: tuple[tuple[str, float], ...]
@@ -56,10 +56,10 @@ class Ranked:
 
 
 def checked_scores(contract: Contract, outputs: Mapping[str, Tensor], images_sent: int) -> list[Scores]:
-    """Scores of each image out of an answer; a sigmoid becomes two classes.
+    """Extract the scores of each image from an answer. A sigmoid becomes two classes.
 
     Raises:
-        ModelServerFailed: The answer is of another shape, or not finite.
+        ModelServerFailed: The answer has the wrong shape or is not finite.
         UnsupportedModel: The scores are not probabilities.
     """
     name = f"The model {contract.model!r} version {contract.version}"
@@ -95,7 +95,7 @@ def checked_scores(contract: Contract, outputs: Mapping[str, Tensor], images_sen
 
 
 def rank_labels(contract: Contract, scores: Scores, top_k: int) -> Ranked:
-    """The best labels of one image, given its scores (labels + other labels)."""
+    """Rank the labels of one image by its scores (labels + other labels)."""
     values, labels = scores.values, scores.labels or contract.labels
     others = values[len(values) - len(contract.other_labels) :]
     values = values[: len(values) - len(others)]
@@ -112,7 +112,7 @@ def rank_labels(contract: Contract, scores: Scores, top_k: int) -> Ranked:
 
 
 def independent(contract: Contract, scores: Sequence[Scores]) -> bool:
-    """Whether scores of an image do not sum to 1, as those of a softmax do, though nobody has said so."""
+    """Whether scores do not sum to 1, unlike those of a softmax, although the model is not declared multi-label."""
     if contract.card is not None or contract.multi_label or contract.label_output is not None:
         return False
     return any(abs(float(one.values.sum()) - 1) > SUM_TOLERANCE for one in scores)

@@ -1,4 +1,4 @@
-"""The gateway's side of the process that workers are forked from."""
+"""The gateway's side of the fork server."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class ForkServer:
         """Start a worker.
 
         Returns:
-            Its process id, and the socket over which it takes jobs.
+            Its process ID, and the socket over which it receives jobs.
 
         Raises:
-            OSError: No further process or socket can be had.
+            OSError: The system has no more processes or sockets.
             ForkServerGone: The fork server ended.
         """
         with self._lock:

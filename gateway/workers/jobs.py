@@ -1,4 +1,4 @@
-"""The jobs that a worker can do, by name: each takes arguments that JSON can hold and buffers, and returns the same."""
+"""The jobs that a worker can run, by name. Each takes JSON arguments and buffers, and returns the same."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Request = Sequence[bytes]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a job returns: a header that JSON can hold, and buffers in pieces."""
+    """The result of a job: a JSON header, and buffers in pieces."""
 
     header: Mapping[str, object]
     buffers: Sequence[Buffer] = ()
@@ -43,7 +43,7 @@ Job = Callable[[Arguments, Request], Reply]
 
 
 def image_pixels(arguments: Arguments, request: Request) -> Reply:
-    """Decode an image to what a model takes.
+    """Decode an image into the form that a model takes.
 
     Args:
         arguments: `target` and `pixel_format` (attributes of `Target` and `PixelFormat`), `max_pixels`, and `with_size`
@@ -51,7 +51,7 @@ def image_pixels(arguments: Arguments, request: Request) -> Reply:
         request: The encoded image.
 
     Returns:
-        Buffer in that form; `size`: width and height of the upright image, if asked for.
+        Buffer in that form; `size`: width and height of the upright image, if requested.
     """
     data = image_in_json(request[0])
     max_pixels = arguments["max_pixels"]
@@ -62,7 +62,7 @@ def image_pixels(arguments: Arguments, request: Request) -> Reply:
 
 
 def image_file(arguments: Arguments, request: Request) -> Reply:
-    """Decode an image, and write it as a file that every model server reads.
+    """Decode an image and encode it as a file that every model server can read.
 
     Args:
         arguments: `max_pixels`.
@@ -122,7 +122,7 @@ def tensorflow_serving_request(arguments: Arguments, request: Request) -> Reply:
 
 
 def tensorflow_serving_response(arguments: Arguments, request: Request) -> Reply:
-    """Write the body of a predict answer, given serialised PredictResponses and the `rows` in each."""
+    """Write the body of a predict answer from serialised PredictResponses and the `rows` in each."""
     outputs = read_outputs(request, arguments["rows"])
     return Reply({}, [[tensorflow_serving.write_response(outputs, by_row=arguments["by_row"])]])
 

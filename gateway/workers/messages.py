@@ -1,7 +1,7 @@
 """Messages between the gateway and its workers: a JSON header, then raw buffers.
 
-A message is never more than data: the gateway does not unpickle what a worker sends, so a worker that a hostile file
-has taken over cannot run anything in the gateway.
+A message is only data. The gateway does not unpickle it, so a worker that a malicious file has taken over cannot run
+code in the gateway.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def header_length(prefix: bytes) -> int:
     """Bytes of the header that follows a prefix of `HEADER_LENGTH.size` bytes.
 
     Raises:
-        ValueError: More than a header ever has.
+        ValueError: It is larger than `MAX_HEADER_BYTES`.
     """
     (length,) = HEADER_LENGTH.unpack(prefix)
     if length > MAX_HEADER_BYTES:

@@ -1,4 +1,4 @@
-"""What runs in a worker process: one job after the other, until the socket closes."""
+"""The main loop of a worker process: one job after the other, until the socket closes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.workers.limits import Limits
 from gateway.workers.messages import HEADER_LENGTH, Buffer, Message, header_length, pack, unpack_header
 
 RECYCLE_BYTES = 96 * 2**20
-"""A worker whose peak memory grew past this ends after its reply, so that the memory is not held while idle."""
+"""A worker whose peak memory has grown by more than this ends after its reply, instead of holding it while idle."""
 
 OUT_OF_MEMORY, CRASHED = "out_of_memory", "crashed"
 """Codes of failures that are no `GatewayError`: the job went over the memory limit, or the code of the job is wrong."""
