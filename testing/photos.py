@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -20,6 +22,19 @@ def noisy_photo(colour: str, seed: int = 0, size: tuple[int, int] = (640, 480), 
     noise = np.random.default_rng(seed).normal(0, 20, (size[1], size[0], 3))
     pixels = np.clip(np.asarray(RGB[colour]) + noise, 0, 255).astype(np.uint8)
     return _encoded(Image.fromarray(pixels), encoding)
+
+
+def slow_png(side: int = 10_000) -> bytes:
+    """A black PNG, small as a file, that takes seconds of CPU time and 300 MB of memory to decode."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    packer = zlib.compressobj(1)
+    row = b"\4" + bytes(3 * side)  # the Paeth filter, the slowest
+    rows = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 def _encoded(image: Image.Image, encoding: str) -> bytes:

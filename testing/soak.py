@@ -1,7 +1,8 @@
 """``python -m testing.soak --minutes 10``: mixed load for a while, and what becomes of the gateway's memory.
 
 Two model servers and a gateway on loopback; honest callers check every answer, while others upload corrupt files and
-bombs, hang up and drip, and versions come and go. Ends by itself, with status 1 where an answer was wrong or
+bombs, hang up and drip, and versions come and go; with ``--hostile``, a file that costs much comes every second. Memory
+is that of the gateway and its workers. Ends by itself, with status 1 where an answer was wrong or
 undocumented, or memory grew in the second half by more than a tenth and 20 MB.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import sys
 import tempfile
 import time
@@ -17,7 +19,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from testing.faults.hostile import bombs, corrupt_files, hang_ups, posted, slow_uploads
+from testing.faults.hostile import bombs, corrupt_files, hang_ups, hostile_files, posted, slow_uploads
 from testing.faults.load import Load
 from testing.faults.stage import Stage
 
@@ -25,6 +27,9 @@ HONEST = frozenset({200, 503})
 """503 for the moment in which a deleted version was the only one that a server had."""
 OTHERS = frozenset({0, 200, 400, 408, 415, 422, 429, 504})
 SAMPLE_SECONDS = 5.0
+
+HOSTILE_ADDRESS = "127.0.0.2" if sys.platform == "linux" else None
+"""Callers are told apart by their address; other systems have no second one on loopback."""
 
 
 async def trouble(stage: Stage, end: float, seen: Counter[int]) -> None:
@@ -40,6 +45,22 @@ async def trouble(stage: Stage, end: float, seen: Counter[int]) -> None:
             await asyncio.sleep(1)
 
 
+async def hostile(stage: Stage, end: float, seen: Counter[int]) -> None:
+    """Send a hostile file every second from an address of its own, until the end."""
+    files, started = itertools.cycle(hostile_files()), time.monotonic()
+    async with asyncio.TaskGroup() as group:
+
+        async def send(file: bytes) -> None:
+            seen.update(await posted(stage.url, [file], 1, HOSTILE_ADDRESS))
+
+        for number in itertools.count(1):
+            group.create_task(send(next(files)))
+            due = started + number
+            if due > end:
+                break
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+
 async def versions(stage: Stage, end: float) -> None:
     """Publish version 2 and take it away again, until the end."""
     while time.monotonic() < end:
@@ -49,8 +70,18 @@ async def versions(stage: Stage, end: float) -> None:
         await asyncio.sleep(10)
 
 
-async def soak(stage: Stage, minutes: float, console: Console) -> int:
-    """Run it; gives the exit status."""
+async def soak(stage: Stage, minutes: float, console: Console, *, with_hostile_files: bool = False) -> int:
+    """Run it.
+
+    Args:
+        stage: Model servers and gateway, running.
+        minutes: How long.
+        console: Where to say what happens.
+        with_hostile_files: Send a hostile file every second beside all else.
+
+    Returns:
+        The exit status.
+    """
     end = time.monotonic() + minutes * 60
     seen: Counter[int] = Counter()
     statuses: Counter[int] = Counter()
@@ -59,6 +90,8 @@ async def soak(stage: Stage, minutes: float, console: Console) -> int:
     async with load.running(), asyncio.TaskGroup() as group:
         group.create_task(trouble(stage, end, seen))
         group.create_task(versions(stage, end))
+        if with_hostile_files:
+            group.create_task(hostile(stage, end, seen))
         while time.monotonic() < end:
             await asyncio.sleep(SAMPLE_SECONDS)
             memory.append(stage.gateway_memory_mb())
@@ -87,11 +120,13 @@ def main() -> int:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("--minutes", type=float, default=10.0)
-    minutes = parser.parse_args().minutes
+    parser.add_argument("--hostile", action="store_true", help="send a hostile file every second")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         stage = Stage(Path(folder), request_timeout_seconds=5)
         with stage.running():
-            return asyncio.run(soak(stage, minutes, Console(width=160)))
+            console = Console(width=160)
+            return asyncio.run(soak(stage, options.minutes, console, with_hostile_files=options.hostile))
 
 
 if __name__ == "__main__":

@@ -24,8 +24,9 @@ import httpx
 from PIL import Image
 
 from gateway.__main__ import raise_open_files_limit
+from testing import TESTDATA
 from testing.faults.load import BREED
-from testing.photos import noisy_photo
+from testing.photos import noisy_photo, slow_png
 
 MEGABYTE = 2**20
 
@@ -118,11 +119,11 @@ async def huge_uploads(url: str, count: int) -> Counter[int]:
     return Counter(await asyncio.gather(*(one() for _ in range(count))))
 
 
-async def posted(url: str, bodies: Iterable[bytes], at_once: int) -> Counter[int]:
-    """Whole bodies, several at a time."""
+async def posted(url: str, bodies: Iterable[bytes], at_once: int, address: str | None = None) -> Counter[int]:
+    """Post whole bodies, several at a time, from an address of this machine; any by default."""
     gate = asyncio.Semaphore(at_once)
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
+    transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=None), local_address=address)
+    async with httpx.AsyncClient(base_url=url, timeout=60, transport=transport) as client:
 
         async def one(body: bytes) -> int:
             async with gate:
@@ -152,6 +153,12 @@ def corrupt_files(count: int) -> Iterator[bytes]:
             case _:
                 body[chance.randrange(16) :] = chance.randbytes(500)
         yield bytes(body)
+
+
+def hostile_files() -> list[bytes]:
+    """Small files that cost much: those of the test data where it is there, otherwise one that takes seconds."""
+    files = [path.read_bytes() for path in sorted((TESTDATA / "hostile").glob("*.*"))]
+    return files or [slow_png(5_000)]
 
 
 def bombs() -> list[bytes]:

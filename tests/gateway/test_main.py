@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import psutil
@@ -15,8 +16,9 @@ import pytest
 from testing import ROOT
 from testing.colour_server import ColourServer
 from testing.gateway import gateway_process, is_live
-from testing.photos import photo
+from testing.photos import photo, slow_png
 from testing.polling import DEADLINE_SECONDS, until
+from testing.processes import has_ended
 
 BREED = "/api/v1/predict_breed"
 
@@ -67,6 +69,28 @@ def test_a_request_that_does_not_finish_holds_up_the_end_for_a_bounded_time(mode
             until(lambda: bool(model_server.waiting))
             running.send(signal.SIGTERM)
             assert running.wait() == 0
+
+
+def test_sigterm_while_slow_files_are_decoded_ends_every_process(model_server: ColourServer) -> None:
+    files = [("images", ("slow.png", slow_png(5_500)))] * 24  # half a minute of CPU time
+    settings = {"SHUTDOWN_TIMEOUT_SECONDS": "1", "REQUEST_TIMEOUT_SECONDS": "600", "DECODE_WORKERS": "2"}
+    with gateway_process(model_server.address, None, **settings) as (client, running), ThreadPoolExecutor(1) as pool:
+
+        def status() -> int:
+            try:
+                return client.post(f"{BREED}/batch", files=files).status_code
+            except httpx.TransportError:
+                return 0
+
+        before = running.tree.cpu_seconds()
+        caller = pool.submit(status)
+        until(lambda: running.tree.cpu_seconds() > before + 1, "the files are decoded")
+        processes = running.tree.members()
+        assert len(processes) > 2  # the gateway, the fork server and a worker
+        running.send(signal.SIGTERM)
+        assert running.wait() == 0
+        assert caller.result() != 200  # the work was not finished first
+        until(lambda: all(has_ended(process.pid) for process in processes), "every process has ended")
 
 
 def test_ctrl_c_ends_it_with_status_0(model_server: ColourServer) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import struct
 import subprocess
 import sys
-import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -24,7 +22,7 @@ from gateway.workers.fork_server import ForkServer
 from gateway.workers.limits import Limits
 from gateway.workers.messages import Message
 from gateway.workers.pool import LARGE_IMAGES, SMALL_IMAGES, Capacity, WorkerPool
-from testing.photos import photo
+from testing.photos import photo, slow_png
 from testing.polling import DEADLINE_SECONDS, until, until_async
 from testing.processes import has_ended
 
@@ -36,19 +34,6 @@ ARGUMENTS = {
 }
 ONE = Capacity(1, 0, 0.0, kept=1)
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux enforces these limits")
-
-
-def slow_image(side: int = 10_000) -> bytes:
-    """A black PNG that takes seconds of CPU time and 300 MB of memory to decode, in few bytes."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    packer = zlib.compressobj(1)
-    row = b"\4" + bytes(3 * side)  # the Paeth filter, the slowest
-    rows = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 Make = Callable[..., WorkerPool]
@@ -134,7 +119,7 @@ async def test_a_worker_is_used_again(make: Make, fork_server: ForkServer) -> No
 
 async def test_a_job_is_killed_at_its_deadline_and_the_next_is_done(make: Make) -> None:
     pool = make()
-    slow = slow_image()
+    slow = slow_png()
     with pytest.raises(DeadlineExceeded):
         await decode(pool, [slow], seconds=0.2)
     assert await decode(pool, [photo()])
@@ -142,7 +127,7 @@ async def test_a_job_is_killed_at_its_deadline_and_the_next_is_done(make: Make) 
 
 async def test_a_job_whose_caller_has_gone_is_killed(make: Make, fork_server: ForkServer) -> None:
     pool = make()
-    task = asyncio.create_task(decode(pool, [slow_image()]))
+    task = asyncio.create_task(decode(pool, [slow_png()]))
     worker = await working(fork_server)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -153,7 +138,7 @@ async def test_a_job_whose_caller_has_gone_is_killed(make: Make, fork_server: Fo
 async def test_a_job_over_its_memory_is_told_so_and_costs_nothing_else(make: Make) -> None:
     pool = make(limits=Limits(memory_bytes=64 * 2**20, cpu_seconds=60))
     with pytest.raises(InvalidImage, match="memory"):
-        await decode(pool, [slow_image()])
+        await decode(pool, [slow_png()])
     assert await decode(pool, [photo()])
 
 
@@ -161,12 +146,12 @@ async def test_a_job_over_its_memory_is_told_so_and_costs_nothing_else(make: Mak
 async def test_a_job_over_its_cpu_time_is_ended_by_the_system(make: Make) -> None:
     pool = make(limits=Limits(memory_bytes=2**30, cpu_seconds=0))
     with pytest.raises(InvalidImage, match="CPU time"):
-        await decode(pool, [slow_image()])
+        await decode(pool, [slow_png()])
 
 
 async def test_a_worker_that_is_killed_in_its_job_is_replaced(make: Make, fork_server: ForkServer) -> None:
     pool = make()
-    task = asyncio.create_task(decode(pool, [slow_image()]))
+    task = asyncio.create_task(decode(pool, [slow_png()]))
     os.kill(await working(fork_server), signal.SIGSEGV)
     with pytest.raises(InvalidImage):
         await task
@@ -187,7 +172,7 @@ async def test_an_idle_worker_that_was_killed_is_noticed(make: Make, fork_server
 
 async def test_a_slow_image_lets_the_others_pass(make: Make) -> None:
     pool = make(Capacity(1, 2, 60, kept=1))
-    slow = asyncio.create_task(decode(pool, [slow_image()], "slow"))
+    slow = asyncio.create_task(decode(pool, [slow_png()], "slow"))
     await asyncio.sleep(0)
     for _ in range(3):
         await decode(pool, [photo()], "quick")
@@ -200,7 +185,7 @@ async def test_the_job_that_has_taken_longest_is_ended_where_others_wait_in_vain
     make: Make, fork_server: ForkServer
 ) -> None:
     pool = make(Capacity(1, 0, 0.1, kept=1))
-    slow = asyncio.create_task(decode(pool, [slow_image()], "slow"))
+    slow = asyncio.create_task(decode(pool, [slow_png()], "slow"))
     await working(fork_server)
     assert await decode(pool, [photo()], "quick")
     with pytest.raises(Overloaded, match="takes too long"):
@@ -212,7 +197,7 @@ async def test_a_worker_that_has_grown_gives_its_memory_back(make: Make, fork_se
     await decode(pool, [photo()])
     assert fork_server.pid is not None
     before = children_of(fork_server.pid)
-    await decode(pool, [slow_image(6000)])
+    await decode(pool, [slow_png(6000)])
     server = fork_server.pid
     await until_async(lambda: not before & children_of(server))
 
@@ -225,7 +210,7 @@ async def test_a_fork_server_that_was_killed_is_started_again() -> None:
         assert server.pid is not None
         os.kill(server.pid, signal.SIGKILL)
         with pytest.raises(DeadlineExceeded):
-            await decode(pool, [slow_image()], seconds=0.2)
+            await decode(pool, [slow_png()], seconds=0.2)
         with suppress(Overloaded):  # for whoever finds that it is gone
             await decode(pool, [photo()])
         assert await decode(pool, [photo()])

@@ -88,14 +88,15 @@ def test_the_files_written_agree_with_what_is_returned(model_dir: Path, photos: 
 
 def test_other_things_are_told_apart_by_their_best_score(model_dir: Path, photos: Path, tmp_path: Path) -> None:
     (photos / "Blue Spitz" / "1.png").unlink()
-    for index, colour in enumerate([(100, 100, 100), (90, 95, 90), (0, 0, 0), (255, 0, 0)]):
+    paint(photos / "Red Setter" / "1.png", (50, 10, 10))  # logits of 5, 1 and 1: a score of 0.965
+    for index, colour in enumerate([(100, 100, 100), (90, 95, 90), (0, 0, 0), (60, 10, 10)]):  # the last: 0.987
         paint(tmp_path / "others" / "below" / f"{index}.png", colour)
     found = evaluate(model_dir, photos, unknown=tmp_path / "others", output=tmp_path / "out").unknown
     assert found is not None
     assert found.photos == 4
     assert found.false_unknown_rate == 0.0
     assert found.false_known_rate == 0.25
-    assert found.auroc == pytest.approx((3 + 0.5) / 4)  # the red one ties with the known ones
+    assert found.auroc == pytest.approx(43 / 44)  # of 11 x 4 pairs, the last beats the dark red setter
     assert (sum(found.known_counts), sum(found.unknown_counts)) == (11, 4)
 
 
