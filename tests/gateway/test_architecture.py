@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "inference": frozenset({"serving", "workers", "tensors", "images", "pb", "settings", "observability"}) | FOUNDATION,
     "http": frozenset({"inference", "serving", "tensors", "pb", "images", "security", "settings", "observability"})
     | FOUNDATION,
-    "settings": frozenset({"images", "security", "serving_target"}),
+    "settings": frozenset({"images", "labels_file", "security", "serving_target"}),
 }
 
 FORBIDDEN_LIBRARIES = {

@@ -148,7 +148,7 @@ def test_folders_with_leading_zeros_are_versions(serve: Serve, publish: Publish,
     server = serve(f"--model_base_path={base}", "--model_name=demo")
     assert server.client.version_that_answers("demo") == 2
     assert server.client.states("demo") == {2: "AVAILABLE"}
-    publish(base, 3).rename(base / "00003")
+    shutil.copytree(base / "0002", base / ".hidden").rename(base / "00003")
     until(lambda: server.client.states("demo") == {3: "AVAILABLE", 2: "END"})
 
 

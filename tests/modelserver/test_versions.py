@@ -172,7 +172,7 @@ def test_policies_choose_versions(shared: tuple[Server, Path], publish: Publish)
     for version in (1, 2, 3):
         publish(base, version)
     (base / "notes").mkdir()
-    (base / "04").mkdir()
+    (base / "4b").mkdir()
     write(config, entry(base, "latest { num_versions: 2 }"))
     wait_for_states(server.client, "policy", {3: "AVAILABLE", 2: "AVAILABLE"})
     write(config, entry(base, "specific { versions: 1 }"))
