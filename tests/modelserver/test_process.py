@@ -92,7 +92,7 @@ def test_the_port_stays_closed_until_there_is_a_model_and_sigterm_finishes_what_
         "WARNING --rest_api_port has no effect on this server",
         f"WARNING model demo: cannot read {base} (No such file or directory), waiting",
         f"INFO loading model demo version 1 from {base / '1'}",
-        "INFO available: model demo version 1",
+        "INFO available: model demo version 1, on TensorFlow",
         next(line for line in server.output.splitlines() if "listening on" in line).split(" ", 1)[1],
         "INFO stopping: no new requests, up to 8 s for those in flight",
         "INFO stopped",
