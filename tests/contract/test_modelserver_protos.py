@@ -40,7 +40,7 @@ def check(ours: Descriptor, upstream: Descriptor) -> None:
 
 @pytest.mark.parametrize(("ours", "upstream"), PAIRS, ids=lambda one: one.DESCRIPTOR.name)
 def test_every_field_is_the_one_of_that_number_upstream(ours: type[Message], upstream: type[Message]) -> None:
-    check(ours.DESCRIPTOR, upstream.DESCRIPTOR)
+    check(ours.DESCRIPTOR, upstream.DESCRIPTOR)  # type: ignore[arg-type]
 
 
 def test_every_field_of_a_model_in_the_configuration_file_can_be_read() -> None:
