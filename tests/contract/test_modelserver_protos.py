@@ -34,8 +34,9 @@ def check(ours: Descriptor, upstream: Descriptor) -> None:
         # A message may be kept as its bytes, and an enum travels as an int32 does.
         same = field.type == other.type or (field.type, other.type) in {(BYTES, MESSAGE), (INT32, ENUM)}
         assert same, field.full_name
-        if field.type == MESSAGE and field.message_type.full_name != other.message_type.full_name:
-            check(field.message_type, other.message_type)
+        within, there = field.message_type, other.message_type
+        if field.type == MESSAGE and within and there and within.full_name != there.full_name:
+            check(within, there)
 
 
 @pytest.mark.parametrize(("ours", "upstream"), PAIRS, ids=lambda one: one.DESCRIPTOR.name)
