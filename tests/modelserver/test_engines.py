@@ -18,10 +18,11 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow_serving.apis import get_model_metadata_pb2
 
+from testing import ROOT
+from testing.modelserver import Server, request
+from testing.polling import DEADLINE_SECONDS, until
 from trainer.export.saved_model import export_model
 from trainer.model_card import Backbone, Card, InputSpec
-
-from .server import DEADLINE_SECONDS, ROOT, Server, request, wait_for
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
@@ -168,13 +169,13 @@ def test_openvino_computes_images_apart_so_a_bad_photo_fails_nobody_else(servers
 @pytest.mark.parametrize(("engine", "name"), [("openvino", "OpenVINO"), ("tensorflow", "TensorFlow")])
 def test_the_log_names_the_engine_and_warm_up_is_replayed(servers: dict[str, Server], engine: str, name: str) -> None:
     assert servers[engine].client.predict("demo", "pixels", {"images": IMAGES[:1]})
-    assert f"available: model demo version 1, on {name}" in servers[engine].log
-    assert "8 warm-up requests" in servers[engine].log
+    assert f"available: model demo version 1, on {name}" in servers[engine].output
+    assert "8 warm-up requests" in servers[engine].output
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="what a process has loaded is read from /proc")
 def test_openvino_serves_without_tensorflow_in_memory(servers: dict[str, Server]) -> None:
-    loaded = {engine: Path(f"/proc/{servers[engine].process.pid}/maps").read_text() for engine in ENGINES}
+    loaded = {engine: Path(f"/proc/{servers[engine].pid}/maps").read_text() for engine in ENGINES}
     assert "libtensorflow_" in loaded["tensorflow"]
     assert "libtensorflow_" not in loaded["openvino"]
 
@@ -231,13 +232,13 @@ def test_auto_takes_each_version_to_the_engine_that_it_is_made_for(copied: Calla
         two = copied(2)
         shutil.rmtree(two / "assets.extra" / "openvino")
         publish(two)
-        wait_for(lambda: server.client.states("demo") == {1: "END", 2: "AVAILABLE"}, server.log)
-        assert "version 1, on OpenVINO" in server.log
-        assert "version 2, on TensorFlow" in server.log
+        until(lambda: server.client.states("demo") == {1: "END", 2: "AVAILABLE"}, server.output)
+        assert "version 1, on OpenVINO" in server.output
+        assert "version 2, on TensorFlow" in server.output
         three = copied(3)
         (three / "assets.extra" / "openvino" / "network.xml").write_text("this is no network")
         publish(three)
-        wait_for(lambda: "model demo version 3 failed to load" in server.log, server.log)
+        until(lambda: "model demo version 3 failed to load" in server.output, server.output)
         assert server.client.states("demo")[2] == "AVAILABLE"
         assert server.client.predict("demo", "pixels", {"images": IMAGES[:1]})
     finally:
@@ -250,7 +251,7 @@ def test_openvino_alone_says_what_it_cannot_serve(copied: Callable[[int], Path])
     base = publish(hidden).parent
     server = start(base, "openvino", "--max_num_load_retries=0")
     assert server.wait() == 1
-    assert "the model was exported without it" in server.log
+    assert "the model was exported without it" in server.output
     server.close()
 
 
