@@ -23,7 +23,7 @@ from bench.load import closed_loop
 from bench.systems import available, input_size, modelserver_arguments, newest_version
 from modelserver import flags
 from modelserver.config import parse_batching
-from modelserver.quiet import stderr_held_back
+from modelserver.engines import Engines
 from testing import ROOT
 from testing.processes import LOOPBACK, Process, free_port
 
@@ -34,11 +34,8 @@ class Direct:
     """A caller that computes by itself what the server would in a batch of so many rows."""
 
     def __init__(self, model: Path, rows: int) -> None:
-        with stderr_held_back():
-            from modelserver.engines import Engines
-
-            engines = Engines(flags.parse(["--engine=tensorflow", f"--model_base_path={model}"]), None)
-            self._signature = engines.load(newest_version(model)).signature("pixels")
+        engines = Engines(flags.parse(["--engine=tensorflow", f"--model_base_path={model}"]), None)
+        self._signature = engines.load(newest_version(model)).signature("pixels")
         self._images = {"images": np.random.default_rng(0).integers(0, 256, (rows, *input_size(model), 3), np.uint8)}
 
     def call(self, _: int) -> bytes:

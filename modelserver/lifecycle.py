@@ -101,7 +101,7 @@ class Lifecycle:
         version.servable = servable
         version.error = None
         if self._enter(model, version, State.AVAILABLE):
-            _LOG.info("available: model %s version %d", model.config.name, version.number)
+            _LOG.info("available: model %s version %d, on %s", model.config.name, version.number, servable.engine)
             with self.changed:
                 self.follow(model)
                 self.changed.notify_all()

@@ -66,7 +66,7 @@ class OpenVinoEngine:
             name: Signature(one, version.runner(name, one), self._scheduler)
             for name, one in declared(definitions).items()
         }
-        return Servable("OpenVINO", signatures, definitions, version.release)
+        return Servable("OpenVINO", signatures, definitions, version.release, row_by_row=True)
 
 
 def _row_by_row(batching: Batching, streams: int) -> Batching:

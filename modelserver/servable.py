@@ -123,6 +123,7 @@ class Servable:
         signatures: What can be called, by name.
         signature_defs: All that the SavedModel declares, as GetModelMetadata answers it.
         release: Gives back what the engine holds.
+        row_by_row: Whether rows are computed apart, so that one request of a signature warms up all its batch sizes.
     """
 
     def __init__(
@@ -131,7 +132,10 @@ class Servable:
         signatures: Mapping[str, Signature],
         signature_defs: Mapping[str, pb.SignatureDef],
         release: Callable[[], None],
+        *,
+        row_by_row: bool = False,
     ) -> None:
+        self.row_by_row = row_by_row
         self.engine = engine
         self.signatures = signatures
         self.signature_defs = signature_defs

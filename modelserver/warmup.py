@@ -25,6 +25,8 @@ _MOST_BYTES = 2**31 - 1
 def warm_up(servable: Servable, path: Path) -> int:
     """Replays the records of the version at ``path``; says how many there were (0 if it brings none).
 
+    Of a signature that is computed row by row, only the first is replayed: the rest would warm up nothing more.
+
     Raises:
         ServingError: A record is not a PredictionLog with a PredictRequest, or there are too many.
         Exception: What the engine raises when a record fails.
@@ -32,6 +34,7 @@ def warm_up(servable: Servable, path: Path) -> int:
     if not (path / _RECORDS).is_file():
         return 0
     count = 0
+    warm: set[str] = set()
     with (path / _RECORDS).open("rb") as file:
         for record in _records(file):
             count += 1
@@ -44,7 +47,10 @@ def warm_up(servable: Servable, path: Path) -> int:
                 raise failed_precondition(f"warm-up record {count} is not a PredictionLog") from error
             if not log.HasField("predict_log"):
                 raise failed_precondition(f"warm-up record {count} holds no PredictRequest")
+            if servable.row_by_row and request.model_spec.signature_name in warm:
+                continue
             predict(servable, request, pb.PredictResponse(), as_content=False)
+            warm.add(request.model_spec.signature_name)
     return count
 
 

@@ -46,7 +46,8 @@ BASE = PROJECT["project"]["dependencies"]
     ("name", "requirements"),
     [
         ("gateway", asked(BASE, EXTRAS["heic"])),
-        ("trainer", asked(BASE, EXTRAS["modelserver"], EXTRAS["trainer"], EXTRAS["weights"])),
+        ("trainer", asked(BASE, EXTRAS["modelserver"], EXTRAS["openvino"], EXTRAS["trainer"], EXTRAS["weights"])),
+        ("modelserver", asked(PROJECT["dependency-groups"]["modelserver-image"])),
         (
             "dev",
             asked(
@@ -61,12 +62,14 @@ def test_the_pins_are_what_the_project_asks_for(name: str, requirements: list[Re
         assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), requirement
 
 
-def test_one_environment_serves_all_three_requirement_files() -> None:
+def test_one_environment_serves_all_requirement_files() -> None:
     assert pins("gateway").items() <= pins("trainer").items() <= pins("dev").items()
+    assert pins("modelserver").items() <= pins("trainer").items()
 
 
-def test_the_gateway_is_installed_without_tensorflow() -> None:
-    assert not {"tensorflow", "keras", "tensorflow-serving-api"} & pins("gateway").keys()
+@pytest.mark.parametrize("name", ["gateway", "modelserver"])
+def test_the_gateway_and_the_image_of_modelserver_are_installed_without_tensorflow(name: str) -> None:
+    assert not {"tensorflow", "keras", "tensorflow-serving-api"} & pins(name).keys()
 
 
 def test_tensorflow_its_serving_messages_and_both_images_share_one_minor_version() -> None:
@@ -103,6 +106,14 @@ def test_every_setting_of_the_gateway_can_be_given_to_its_container() -> None:
     told = set(re.findall(r"^      GATEWAY_([A-Z_]+):", COMPOSE, re.MULTILINE))
     # Inside the container these two are the image's, and what is published is the compose file's.
     assert told == {name.upper() for name in Settings.model_fields} - {"HOST", "PORT"}
+
+
+def test_onednn_is_on_wherever_tensorflow_serves() -> None:
+    compose = yaml.safe_load(re.sub(r"\$\{[A-Z0-9_]+:-([^}]*)\}", r"\1", COMPOSE))["services"]["serving"]
+    assert str(compose["environment"]["TF_ENABLE_ONEDNN_OPTS"]) == "1"
+    kubernetes = next(yaml.safe_load_all((ROOT / "deploy/kubernetes/base/serving.yaml").read_text()))
+    container = kubernetes["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "TF_ENABLE_ONEDNN_OPTS", "value": "1"} in container["env"]
 
 
 def test_no_container_may_take_all_memory_of_the_machine() -> None:

@@ -85,6 +85,13 @@ def test_the_trainer_imports_nothing_of_the_gateway_but_its_images() -> None:
             assert not name.startswith("gateway") or name.startswith("gateway.images"), f"{file.name} imports {name}"
 
 
+def test_the_modelserver_imports_nothing_of_the_gateway_but_its_images_and_messages() -> None:
+    for file in (ROOT / "modelserver").rglob("*.py"):
+        for name in imported(file):
+            shared = name.startswith(("gateway.images", "gateway.pb"))
+            assert not name.startswith("gateway") or shared, f"{file.name} imports {name}"
+
+
 def test_the_gateway_imports_neither_trainer_nor_modelserver() -> None:
     for file in GATEWAY.rglob("*.py"):
         assert not {name.split(".")[0] for name in imported(file)} & {"trainer", "modelserver"}, file.name

@@ -56,7 +56,10 @@ def test_flags_of_the_real_server_without_a_meaning_here_are_accepted() -> None:
         (["--model_base_path=m", "--enable_batching=perhaps"], "expected true or false, not 'perhaps'"),
         (["--model_base_path=m", "--max_num_load_retries=-1"], "expected a whole number of at least 0"),
         ([], "exactly one of --model_base_path and --model_config_file"),
-        (["--model_base_path=m", "--batching_parameters_file=f"], "--batching_parameters_file requires --enable_batching"),
+        (
+            ["--model_base_path=m", "--batching_parameters_file=f"],
+            "--batching_parameters_file requires --enable_batching",
+        ),
     ],
 )
 def test_a_wrong_command_line_ends_with_status_2(
@@ -92,7 +95,7 @@ def test_the_port_stays_closed_until_there_is_a_model_and_sigterm_finishes_what_
         "WARNING --rest_api_port has no effect on this server",
         f"WARNING model demo: cannot read {base} (No such file or directory), waiting",
         f"INFO loading model demo version 1 from {base / '1'}",
-        "INFO available: model demo version 1",
+        "INFO available: model demo version 1, on TensorFlow",
         next(line for line in server.output.splitlines() if "listening on" in line).split(" ", 1)[1],
         "INFO stopping: no new requests, up to 8 s for those in flight",
         "INFO stopped",
