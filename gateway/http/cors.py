@@ -1,4 +1,4 @@
-"""Which pages of other origins may call the API from a browser (CORS)."""
+"""Cross-origin calls from browsers (CORS)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ORIGIN_LINE = re.compile(rb"\r\norigin:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECA
 
 
 def middleware(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
-    """The app with CORS headers on its answers; the app itself where no origin is allowed."""
+    """Wrap the app so that it sends CORS headers; returns the app itself if no origin is allowed."""
     if not origins:
         return app
     return CORSMiddleware(
@@ -53,12 +53,12 @@ def middleware(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
 def headers(
     origins: Sequence[str], request_headers: Iterable[tuple[bytes, bytes]], unparsed: bytes = b""
 ) -> dict[str, str]:
-    """The same headers for an answer that the server writes itself, without the app.
+    """The CORS headers for a response that the server writes itself, without the app.
 
     Args:
-        origins: Those allowed.
-        request_headers: Headers of the request that are known, with names in lower case.
-        unparsed: Bytes of the request, searched for an Origin header that is not among those.
+        origins: Allowed origins.
+        request_headers: Parsed headers of the request, with names in lower case.
+        unparsed: Unparsed bytes of the request, which are searched for an Origin header.
     """
     if not origins:
         return {}

@@ -1,4 +1,4 @@
-"""Interfaces whose clients expect errors in another form than problem details.
+"""Interfaces whose clients expect another form of errors than problem details.
 
 An error can arise before a request has met its router, in a middleware or in the HTTP server itself, so each of these
 interfaces owns a prefix of the path: its router takes the prefix from here.

@@ -1,4 +1,4 @@
-"""Every exception to an error response, the framework's own as well."""
+"""Convert every exception into an error response."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.http.dialects import TENSORFLOW_SERVING, error_response
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error, the framework's own as well, with the same body."""
+    """Install handlers that give every error, including the framework's own, the same body."""
     app.add_exception_handler(errors.GatewayError, _gateway_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)

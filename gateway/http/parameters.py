@@ -1,4 +1,4 @@
-"""The parameters that routes share."""
+"""Parameters that several routes share."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from gateway.serving.backend import Selector
 from gateway.settings import MODEL_NAME
 
 MAX_VERSION = 2**63 - 1
-"""Versions are signed 64-bit numbers on the wire."""
+"""Versions are signed 64-bit integers in the protocol."""
 
 MIN_TIMEOUT_SECONDS = 0.001
-"""Less is taken for a mistake."""
+"""Smaller values are taken for a mistake."""
 
 
 async def selector(
@@ -33,10 +33,10 @@ async def selector(
         ),
     ] = None,
 ) -> Selector:
-    """Which version a request wants.
+    """The version that a request asks for.
 
     Raises:
-        InvalidParameter: It names both.
+        InvalidParameter: It has both parameters.
     """
     if version is not None and version_label is not None:
         raise InvalidParameter("Use either version or version_label, not both.")
@@ -81,7 +81,7 @@ async def time_limit(
         ),
     ] = None,
 ) -> None:
-    """Take note of the time that a caller gives its request; for routers, whose endpoints use `deadline`."""
+    """Read the time limit that a caller sets; a dependency of routers whose endpoints use `deadline_of`."""
     limit = services_of(request).settings.request_timeout_seconds
     request.state.time_limit = min(limit, x_request_timeout or limit, timeout_seconds or limit)
 

@@ -1,4 +1,4 @@
-"""Errors to their one JSON body, and that body to the API description."""
+"""The JSON body of errors, and its description in OpenAPI."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 def problem(error: errors.GatewayError, *, with_request_id: bool = True) -> Problem:
-    """The body of an error; inside the answer to a batch the id of the request is left to the headers."""
+    """The body of an error. Errors inside the answer to a batch have no request ID."""
     return Problem.model_validate(
         {
             "title": error.title,
@@ -29,7 +29,7 @@ def problem(error: errors.GatewayError, *, with_request_id: bool = True) -> Prob
 
 
 def problem_response(error: errors.GatewayError, headers: Mapping[str, str] | None = None) -> Response:
-    """The HTTP answer for an error."""
+    """The HTTP response for an error."""
     sent = {**error.headers, **(headers or {})}
     if error.retry_after_seconds is not None:
         sent.setdefault("Retry-After", str(error.retry_after_seconds))
@@ -38,7 +38,7 @@ def problem_response(error: errors.GatewayError, headers: Mapping[str, str] | No
 
 
 def responses(*kinds: type[errors.GatewayError]) -> dict[int | str, dict[str, object]]:
-    """FastAPI's ``responses`` for the errors of a route, each with its code and a worked example."""
+    """FastAPI's ``responses`` for the errors of a route, each with its code and an example."""
     by_status: dict[int, list[type[errors.GatewayError]]] = {}
     for kind in kinds:
         by_status.setdefault(kind.status, []).append(kind)

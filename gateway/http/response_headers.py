@@ -1,4 +1,4 @@
-"""Headers of answers, written into the OpenAPI description; FastAPI knows only those of its own parameters."""
+"""The description of response headers in OpenAPI, which FastAPI does not generate."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from gateway.http.middleware.access import OPEN_PATHS
 
 RETRY_STATUSES = frozenset({"408", "429", "503", "504"})
-"""Errors after which the same request may succeed."""
+"""Statuses of errors that may go away."""
 
 HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-ID": {
-        "description": "Id of the request, taken from its header of the same name or made here.",
+        "description": "ID of the request: from the request header of the same name, or generated.",
         "schema": {"type": "string", "examples": ["6c1f0a4e9d5b4c2f8a7e3d1b0c9f8e7d"]},
     },
     "X-Model-Version": {
@@ -19,30 +19,30 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "integer", "examples": [1]},
     },
     "Server-Timing": {
-        "description": "Milliseconds spent in each stage (W3C Server Timing): upload, queue, decode, predict, paint.",
+        "description": "Milliseconds in each stage (W3C Server Timing): upload, queue, decode, predict, paint.",
         "schema": {
             "type": "string",
             "examples": ["upload;dur=0.40, decode;dur=2.10, predict;dur=18.31"],
         },
     },
     "RateLimit-Policy": {
-        "description": "Limits on requests, where any are set: quota `q` in a window of `w` seconds "
+        "description": "Limits on requests, if any are set: quota `q` in a window of `w` seconds "
         "(draft-ietf-httpapi-ratelimit-headers).",
         "schema": {"type": "string", "examples": ['"60per60s";q=60;w=60']},
     },
     "RateLimit": {
-        "description": "What is left of each limit: `r` requests for the next `t` seconds.",
+        "description": "Remaining quota of each limit: `r` requests for the next `t` seconds.",
         "schema": {"type": "string", "examples": ['"60per60s";r=59;t=60']},
     },
     "Retry-After": {
-        "description": "Seconds after which to try again.",
+        "description": "Seconds to wait before a retry.",
         "schema": {"type": "integer", "examples": [1]},
     },
 }
 
 
 def describe(schema: dict[str, Any]) -> None:
-    """Name in every operation the headers that its answers may carry."""
+    """Add to every operation the headers that its responses may have."""
     schema["components"]["headers"] = HEADERS
     for path, operations in schema["paths"].items():
         for operation in operations.values():

@@ -18,11 +18,11 @@ def inflate(body: bytes | bytearray | memoryview, max_bytes: int) -> bytes:
 
     Args:
         body: The compressed body.
-        max_bytes: Most bytes of its content; no more are ever made.
+        max_bytes: Maximum size of the content. Decompression stops there.
 
     Raises:
-        UploadTooLarge: It has more.
-        BadRequest: It is not compressed so, or cut off.
+        UploadTooLarge: The content is larger.
+        BadRequest: It is not compressed like this, or truncated.
     """
     content = b""
     rest = bytes(body)

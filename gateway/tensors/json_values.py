@@ -1,4 +1,4 @@
-"""JSON values to arrays of a signature's dtype, and arrays to JSON."""
+"""Convert JSON values to arrays of a signature's dtype, and arrays to JSON."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _NOT_STANDARD = str.maketrans("-_", "+/", " \t\r\n=")
 
 
 def read_json(body: Text) -> object:
-    """The value of a JSON text; ``NaN`` and ``Infinity`` are accepted as TensorFlow Serving accepts them.
+    """Parse JSON. ``NaN`` and ``Infinity`` are accepted, as in TensorFlow Serving.
 
     Raises:
         BadRequest: It is not JSON, or nested too deeply.
@@ -59,22 +59,22 @@ def read_json(body: Text) -> object:
 
 
 def write_json(value: object) -> bytes:
-    """JSON text of a value that may hold arrays; float32 in as few digits as tell it apart."""
+    """Format a value that may contain arrays as JSON. float32 has as few digits as identify the value."""
     if _finite(value):
         return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
     return json.dumps(value, default=_plain, ensure_ascii=False).encode()
 
 
 def json_array(value: object, dtype: int, name: str) -> Array:
-    """Array of a tensor that is written as nested lists, or as one value for a scalar.
+    """Convert nested lists, or one value for a scalar, to an array.
 
     Args:
-        value: What `read_json` returned. Strings stand for themselves, and ``{"b64": "..."}`` for bytes.
+        value: A value from `read_json`. ``{"b64": "..."}`` stands for bytes.
         dtype: Wire dtype of the signature's input; numbers are converted to it, never rounded to an integer.
         name: Name of the input, for the message.
 
     Raises:
-        InvalidTensor: Ragged, too deep, or values that the dtype does not hold.
+        InvalidTensor: The lists are ragged or nested too deeply, or the dtype cannot hold a value.
     """
     shape, values = _flat(value, name)
     if dtype == DataType.DT_STRING:
@@ -106,10 +106,10 @@ def json_strings(array: Array, *, binary: bool) -> object:
 
 
 def decoded_base64(text: str) -> bytes:
-    """The bytes that a base64 text stands for.
+    """Decode base64.
 
-    Like TensorFlow Serving this skips white space and does without padding; the URL-safe alphabet and data URLs are
-    accepted as well.
+    Like TensorFlow Serving, this ignores white space and needs no padding. It also accepts the URL-safe alphabet and
+    data URLs.
 
     Raises:
         ValueError: It is not base64.

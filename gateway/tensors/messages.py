@@ -1,4 +1,4 @@
-"""Arrays of a checked request to the inputs of PredictRequests, and PredictResponses back to arrays."""
+"""Convert the arrays of a request to inputs of PredictRequests, and PredictResponses back to arrays."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ MAX_OUTPUT_ELEMENTS = 2**26
 
 @dataclass(frozen=True, slots=True)
 class SignatureRules:
-    """What the gateway knows of a served version beside its signatures.
+    """What the gateway knows of a version beyond its signatures.
 
     Attributes:
-        max_rows: Most rows in a request.
+        max_rows: Maximum number of rows in a request.
         image_inputs: By signature, its input of encoded images.
         certain_images: Whether those inputs are known to take images; where not, other strings pass as they are.
         pixel_shapes: By signature, the shape of one image, where the signature itself leaves height and width open.
@@ -65,7 +65,7 @@ class Inputs:
 
 
 def find_signature(signatures: SignatureDefMap, key: str) -> SignatureDef:
-    """The signature of a key.
+    """Find the signature with a key.
 
     Raises:
         SignatureMissing: The version has no such signature.
@@ -77,10 +77,10 @@ def find_signature(signatures: SignatureDefMap, key: str) -> SignatureDef:
 
 
 def checked_inputs(signature: SignatureDef, key: str, arrays: Mapping[str, Array], rules: SignatureRules) -> Inputs:
-    """Hold arrays to a signature and serialise them.
+    """Check arrays against a signature and serialise them.
 
     Raises:
-        InvalidTensor: The signature does not take them.
+        InvalidTensor: They do not match the signature.
     """
     rows = check_inputs(signature, arrays, rules.max_rows)
     expected = (rules.pixel_shapes or {}).get(key)
@@ -109,14 +109,14 @@ def checked_inputs(signature: SignatureDef, key: str, arrays: Mapping[str, Array
 
 
 def read_outputs(answers: Sequence[bytes], rows: Sequence[int]) -> dict[str, Array]:
-    """The outputs of a request that was sent in one message or several.
+    """Join the outputs of a request that was sent in one or several messages.
 
     Args:
         answers: A serialised PredictResponse for each message.
         rows: Rows that were in each.
 
     Raises:
-        ModelServerFailed: They cannot be read, or not joined.
+        ModelServerFailed: They cannot be parsed or joined.
     """
     try:
         parts = [

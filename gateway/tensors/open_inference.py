@@ -57,12 +57,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What an infer request says beside its tensors.
+    """The parts of an infer request other than its tensors.
 
     Attributes:
-        id: Comes back in the answer.
+        id: ID that the answer repeats.
         parameters: Of the request.
-        outputs: Names and parameters of the outputs that are wanted; all where empty.
+        outputs: Names and parameters of the requested outputs; empty for all.
     """
 
     id: str | None
@@ -76,7 +76,7 @@ class InferBody:
 
     Attributes:
         head: What its JSON says.
-        signature: Key of the signature that its tensors go to; None where it is images to be classified.
+        signature: Key of the signature to run; None if the request has images to be classified.
         inputs: Its tensors.
     """
 
@@ -113,12 +113,12 @@ def read_request(
         signatures: Of the version that answers.
         default_signature: Key of the signature for a request that names none.
         rules: What else is known of that version.
-        max_images: Most encoded images that are classified at once; 0: the version is no image classifier.
+        max_images: Maximum number of encoded images to classify; 0 if the version is not an image classifier.
 
     Raises:
-        BadRequest: It is not of the protocol.
+        BadRequest: It does not follow the protocol.
         SignatureMissing: It names a signature that the version does not have.
-        InvalidTensor: A tensor contradicts its own shape or datatype, or the signature does not take it.
+        InvalidTensor: A tensor contradicts its shape or datatype, or does not match the signature.
     """
     text, rest = _split(memoryview(body), header_length)
     head, tensors = _head(read_json(text))
@@ -146,10 +146,10 @@ def read_request(
 
 
 def write_response(head: Head, model: str, version: int, outputs: Mapping[str, Array]) -> tuple[bytes, dict[str, str]]:
-    """The body of an answer and its headers: binary for the outputs that were asked for so.
+    """Write the body and headers of an answer, in binary form for the outputs that request it.
 
     Raises:
-        InvalidTensor: An output is asked for that there is not, or in a way that is not offered.
+        InvalidTensor: A requested output does not exist, or its parameters are not supported.
     """
     everywhere = head.parameters.get("binary_data_output") is True
     described: list[dict[str, object]] = []

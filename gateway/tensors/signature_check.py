@@ -1,4 +1,4 @@
-"""Whether tensors are what a signature takes, before they are sent: a wrong rank can end a real server."""
+"""Check tensors against a signature before they are sent: a wrong rank can crash a model server."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from gateway.tensors.wire import Array, dtype_name, number_dtype
 
 
 def check_inputs(signature: SignatureDef, arrays: Mapping[str, Array], max_rows: int) -> int:
-    """Hold the inputs of a request to its signature: names, dtype, rank and every size that is not left open.
+    """Check the inputs of a request against the signature: names, dtype, rank and all fixed dimensions.
 
     Args:
         signature: As the model server describes it.
         arrays: The inputs by name.
-        max_rows: Most rows of inputs whose first dimension is open.
+        max_rows: Maximum number of rows of inputs whose first dimension is open.
 
     Returns:
         Rows: the first size of the inputs whose first dimension is open, 1 where none is.
 
     Raises:
-        InvalidTensor: What the signature does not take, or leaves so open that it cannot be checked.
+        InvalidTensor: The inputs do not match, or the signature is too unspecific to check them.
     """
     check_names(signature, arrays)
     rows: dict[str, int] = {}
@@ -45,7 +45,7 @@ def check_names(signature: SignatureDef, given: Iterable[str]) -> None:
     """Refuse inputs that are missing or that the signature does not know.
 
     Raises:
-        InvalidTensor: They are not just the signature's.
+        InvalidTensor: The names differ from those of the signature.
     """
     wanted, names = set(signature.inputs), set(given)
     if names != wanted:

@@ -23,7 +23,7 @@ class PredictBody:
 
     Attributes:
         signature: Key of the signature.
-        by_row: Whether it came, and is answered, row by row.
+        by_row: Whether the request has rows (``instances``), and so will the answer.
         inputs: Its tensors.
     """
 
@@ -36,9 +36,9 @@ def read_request(body: Text, signatures: SignatureDefMap, default_signature: str
     """Read the body of a predict request.
 
     Raises:
-        BadRequest: It cannot be read.
+        BadRequest: It cannot be parsed.
         SignatureMissing: It names a signature that the version does not have.
-        InvalidTensor: The signature does not take its tensors.
+        InvalidTensor: Its tensors do not match the signature.
     """
     value = read_json(body)
     if not isinstance(value, dict):
@@ -61,7 +61,7 @@ def write_response(outputs: Mapping[str, Array], *, by_row: bool) -> bytes:
     """The body of an answer.
 
     Raises:
-        BadRequest: The outputs cannot be given row by row.
+        BadRequest: The outputs do not have one row for each instance.
     """
     named = {name: _json(name, array) for name, array in outputs.items()}
     if not by_row:

@@ -1,1 +1,1 @@
-"""Plain ASGI middleware: what happens around every request, one concern a module."""
+"""Plain ASGI middleware, one concern for each module."""
