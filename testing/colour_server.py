@@ -154,6 +154,8 @@ class ColourServer:
     stalled: threading.Event = field(default_factory=threading.Event)
     batch_sizes: list[int] = field(default_factory=list)
     request_ids: list[str] = field(default_factory=list)
+    failed_versions: dict[str, dict[int, str]] = field(default_factory=dict)
+    """By model, versions that could not be loaded, and why."""
     busy: int = 0
     """Calls that are still answered UNAVAILABLE before it works again."""
     calls: int = 0
@@ -255,6 +257,9 @@ class ColourServer:
         response = pb.ModelStatusResponse()
         for number in self.models[name]:
             response.model_version_status.add(version=number, state="AVAILABLE")
+        for number, reason in self.failed_versions.get(name, {}).items():
+            failed = response.model_version_status.add(version=number, state="END")
+            failed.status.error_code, failed.status.error_message = grpc.StatusCode.INTERNAL.value[0], reason
         return response
 
     def _misbehave(self, context: grpc.ServicerContext) -> None:
