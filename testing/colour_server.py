@@ -30,6 +30,10 @@ Tensors = Mapping[str, tuple[int, tuple[int, ...]]]
 """Dtype and shape of each input or output of a signature."""
 
 
+class Refused(Exception):
+    """A model takes no such input."""
+
+
 @dataclass(frozen=True)
 class ColourModel:
     """Scores of three colours: the share that each channel has of the light.
@@ -233,7 +237,11 @@ class ColourServer:
         response = pb.PredictResponse()
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = number
-        for output, tensor in model.predict(name, request.inputs).items():
+        try:
+            outputs = model.predict(name, request.inputs)
+        except Refused as error:
+            _abort(context, "INVALID_ARGUMENT", str(error))
+        for output, tensor in outputs.items():
             if not request.output_filter or output in request.output_filter:
                 response.outputs[output].CopyFrom(tensor)
         return response
