@@ -30,6 +30,10 @@ Tensors = Mapping[str, tuple[int, tuple[int, ...]]]
 """Dtype and shape of each input or output of a signature."""
 
 
+class Refused(Exception):
+    """A model takes no such input."""
+
+
 @dataclass(frozen=True)
 class ColourModel:
     """Scores of three colours: the share that each channel has of the light.
@@ -154,6 +158,8 @@ class ColourServer:
     stalled: threading.Event = field(default_factory=threading.Event)
     batch_sizes: list[int] = field(default_factory=list)
     request_ids: list[str] = field(default_factory=list)
+    failed_versions: dict[str, dict[int, str]] = field(default_factory=dict)
+    """By model, versions that could not be loaded, and why."""
     busy: int = 0
     """Calls that are still answered UNAVAILABLE before it works again."""
     calls: int = 0
@@ -231,7 +237,11 @@ class ColourServer:
         response = pb.PredictResponse()
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = number
-        for output, tensor in model.predict(name, request.inputs).items():
+        try:
+            outputs = model.predict(name, request.inputs)
+        except Refused as error:
+            _abort(context, "INVALID_ARGUMENT", str(error))
+        for output, tensor in outputs.items():
             if not request.output_filter or output in request.output_filter:
                 response.outputs[output].CopyFrom(tensor)
         return response
@@ -255,6 +265,9 @@ class ColourServer:
         response = pb.ModelStatusResponse()
         for number in self.models[name]:
             response.model_version_status.add(version=number, state="AVAILABLE")
+        for number, reason in self.failed_versions.get(name, {}).items():
+            failed = response.model_version_status.add(version=number, state="END")
+            failed.status.error_code, failed.status.error_message = grpc.StatusCode.INTERNAL.value[0], reason
         return response
 
     def _misbehave(self, context: grpc.ServicerContext) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from gateway.deadline import Deadline
+from gateway.errors import DeadlineExceeded, ModelServerFailed
 from gateway.inference.admission import Admission
+from gateway.inference.alone import Alone
 from gateway.inference.worker_pools import ImageWorkers, TensorWorkers
 from gateway.observability.request_record import RequestRecord
 from gateway.pb.serving_pb2 import DataType
@@ -85,6 +88,7 @@ class Predictor:
         self._admission = admission
         self._max_rows = settings.max_predict_batch_size
         self._turns = Turns(settings.max_images_per_server)
+        self._alone = Alone()
 
     async def predict(
         self, model: str, selector: Selector, request: TensorRequest, deadline: Deadline, record: RequestRecord
@@ -123,10 +127,11 @@ class Predictor:
                     images = await self._rewritten(read.buffers[others:], inputs["images"], deadline, record)
                     tensors = [*([tensor] for tensor in read.buffers[:others]), strings(images, tuple(inputs["shape"]))]
             key = str(read.header["signature"])
+            send = self._send if all(inputs["images"] or ()) else self._send_unchecked
             with self._admission.admit(record.caller, record.images - 1), record.stage("predict"):
                 answers = await together(
                     [
-                        self._send(served, key, dict(zip(names, tensors[start : start + len(names)], strict=True)),
+                        send(served, key, dict(zip(names, tensors[start : start + len(names)], strict=True)),
                                    deadline, record)
                         for start in range(0, len(tensors), len(names))
                     ]
@@ -175,6 +180,26 @@ class Predictor:
     ) -> bytes:
         async with self._turns.slot(record.turn, deadline):
             return await self._backend.predict(served.model, served.version, key, inputs, [], deadline)
+
+    async def _send_unchecked(
+        self, served: ServedVersion, key: str, inputs: Mapping[str, Wire], deadline: Deadline, record: RequestRecord
+    ) -> bytes:
+        """Send strings of which only the model can tell whether they are good.
+
+        One that it refuses fails all calls of its batch, so a refused call is repeated alone before its caller is told.
+        """
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                try:
+                    async with self._alone.together():
+                        return await self._send(served, key, inputs, deadline, record)
+                except ModelServerFailed as error:
+                    if not error.said:
+                        raise
+                async with self._alone.alone():
+                    return await self._send(served, key, inputs, deadline, record)
+        except TimeoutError:
+            raise DeadlineExceeded("The model server did not answer before the request's deadline.") from None
 
 
 def _rules(served: ServedVersion, max_rows: int) -> SignatureRules:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
 import logging
+import threading
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +24,7 @@ from gateway.images.pixel_format import PixelFormat
 from gateway.pb import serving_pb2 as pb
 from gateway.pb.serving_pb2 import DataType
 from gateway.tensors.wire import Array, array_of, number_tensor, string_tensor
-from testing.colour_server import COLOURS, ColourServer, Tensors, colour_scores, signature
+from testing.colour_server import COLOURS, ColourServer, Refused, Tensors, colour_scores, signature
 from testing.photos import photo
 from testing.polling import until
 
@@ -344,7 +348,7 @@ def test_a_model_of_another_number_of_classes_than_labels_is_not_ready(
     open_classes: Tensors = {"y": (FLOAT, (-1, -1))}
     model_server.models["m"] = {1: Export(IMAGES, open_classes, plain())}  # type: ignore[dict-item]
     gateway = start(default_model="m", model_options={"m": {"labels": ["cat", "dog"]}})
-    assert "gave 3 scores for 2 labels" in gateway.get("/readyz").json()["missing"]["m"]
+    assert "3 scores for 2 labels" in gateway.get("/readyz").json()["missing"]["m"]
 
 
 def test_a_model_is_tried_once_and_not_at_each_check(start: Start, model_server: ColourServer) -> None:
@@ -435,6 +439,41 @@ def test_images_are_sent_as_files_that_the_gateway_wrote_also_where_the_input_ma
     assert answer.json()["predictions"][0][0] > 0.8
     broken = {"b64": base64.b64encode(photo("red")[:50]).decode()}
     assert gateway.post("/v1/models/m:predict", content=json.dumps({"instances": [broken]})).status_code == 400
+
+
+def test_a_string_that_the_model_refuses_fails_its_own_request_only(start: Start, model_server: ColourServer) -> None:
+    lock = threading.Lock()
+    numbers = itertools.count()
+    running: dict[int, bool] = {}
+    """By call, whether it is bad."""
+    failed: set[int] = set()
+
+    def one_batch(given: Inputs) -> Outputs:
+        """As a server that joins all calls that it has at once: a bad one fails those beside it."""
+        with lock:
+            number = next(numbers)
+            running[number] = b"bad" in given["inputs"].ravel().tolist()
+            if any(running.values()):
+                failed.update(running)
+        time.sleep(0.02)
+        with lock:
+            del running[number]
+            if number in failed:
+                raise Refused("Could not parse example input")
+        return upper(given)
+
+    model_server.models["m"] = {1: Export({"inputs": (STRING, (-1,))}, SCORES, one_batch)}  # type: ignore[dict-item]
+    gateway = start()
+
+    def ask(text: str) -> int:
+        return gateway.post("/v1/models/m:predict", content=json.dumps({"instances": [text]})).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        honest = [pool.submit(ask, f"a{number}") for number in range(20)]
+        bad = [pool.submit(ask, "bad") for _ in range(5)]
+        honest += [pool.submit(ask, f"c{number}") for number in range(20)]
+    assert {one.result() for one in bad} == {400}
+    assert {one.result() for one in honest} == {200}
 
 
 def test_automl_takes_images_and_keys_in_tensorflow_servings_interface(

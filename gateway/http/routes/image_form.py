@@ -32,9 +32,9 @@ SINGLE_BODY: dict[str, object] = {
     "requestBody": {
         "required": True,
         "description": (
-            f"A form with one file named {', '.join(f'`{name}`' for name in SINGLE_FIELDS)}, or the image itself. "
-            "Accepted are JPEG, PNG, GIF, BMP, WebP and, if the gateway has the extra `heic`, HEIC. Of an animation, "
-            "the first frame is used."
+            f"A form with one file named {', '.join(f'`{name}`' for name in SINGLE_FIELDS)}, the image itself, or JSON "
+            "with the image in base64. Accepted are JPEG, PNG, GIF, BMP, WebP and, if the gateway has the extra "
+            "`heic`, HEIC. Of an animation, the first frame is used."
         ),
         "content": {
             "multipart/form-data": {
@@ -45,6 +45,13 @@ SINGLE_BODY: dict[str, object] = {
                 }
             },
             **{media_type: {"schema": _BINARY} for media_type in ("application/octet-stream", "image/*")},
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {"inputs": {"type": "string", "description": "The image in base64, or a data URL."}},
+                }
+            },
         },
     }
 }
