@@ -56,7 +56,10 @@ def test_flags_of_the_real_server_without_a_meaning_here_are_accepted() -> None:
         (["--model_base_path=m", "--enable_batching=perhaps"], "expected true or false, not 'perhaps'"),
         (["--model_base_path=m", "--max_num_load_retries=-1"], "expected a whole number of at least 0"),
         ([], "exactly one of --model_base_path and --model_config_file"),
-        (["--model_base_path=m", "--batching_parameters_file=f"], "--batching_parameters_file requires --enable_batching"),
+        (
+            ["--model_base_path=m", "--batching_parameters_file=f"],
+            "--batching_parameters_file requires --enable_batching",
+        ),
     ],
 )
 def test_a_wrong_command_line_ends_with_status_2(
