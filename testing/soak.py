@@ -34,11 +34,12 @@ HOSTILE_ADDRESS = "127.0.0.2" if sys.platform == "linux" else None
 
 async def trouble(stage: Stage, end: float, seen: Counter[int]) -> None:
     """All that is not honest load, in turns, until the end."""
+    corrupt, large = await asyncio.to_thread(lambda: (list(corrupt_files(100)), bombs()[:2]))
     while time.monotonic() < end:
         for work in (
-            posted(stage.url, corrupt_files(100), 4),
+            posted(stage.url, corrupt, 4),
             hang_ups(stage.url, 40),
-            posted(stage.url, bombs()[:2], 2),
+            posted(stage.url, large, 2),
             slow_uploads(stage.url, 10),
         ):
             seen.update(await work)
@@ -47,7 +48,7 @@ async def trouble(stage: Stage, end: float, seen: Counter[int]) -> None:
 
 async def hostile(stage: Stage, end: float, seen: Counter[int]) -> None:
     """Send a hostile file every second from an address of its own, until the end."""
-    files, started = itertools.cycle(hostile_files()), time.monotonic()
+    files, started = itertools.cycle(await asyncio.to_thread(hostile_files)), time.monotonic()
     async with asyncio.TaskGroup() as group:
 
         async def send(file: bytes) -> None:

@@ -195,7 +195,12 @@ def test_the_last_layers_are_fine_tuned_to_a_sigmoid_for_two_classes(
     assert getattr(model, "optimizer", None) is None
 
 
-def test_fine_tuning_that_ruins_the_model_is_taken_back(trainer: Trainer, data: Path, tmp_path: Path) -> None:
+def test_fine_tuning_that_ruins_the_model_is_taken_back(
+    trainer: Trainer, write_photos: WriteFolder, tmp_path: Path
+) -> None:
+    colours = ("red", "green", "blue", "yellow")  # more than a ruined network gets right by chance
+    data = write_photos(tmp_path / "photos" / "train", dict.fromkeys(colours, 10)).parent
+    write_photos(data / "valid", dict.fromkeys(colours, 8), first=100)
     command = ["train", data, "--name", "colours", *TINY, "--epochs", "30", "--views", "1", "--learning-rate", "0.05"]
     status, _, error = trainer(*command)
     assert status == 0, error
