@@ -5,6 +5,7 @@ server compiles the part that a signature needs. OpenVINO is optional: without i
 """
 
 import importlib.util
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def write_network(endpoints: Mapping[str, tf.types.experimental.GenericFunction]
     if importlib.util.find_spec("openvino") is None:
         return "the Python package openvino is not installed"
     import openvino as ov
+    from openvino import frontend
     from openvino.frontend import FrontEndManager
 
     functions = [one for one in endpoints.values() if one.input_signature[0].name == "images"]
@@ -58,13 +60,12 @@ def write_network(endpoints: Mapping[str, tf.types.experimental.GenericFunction]
         for output, name in zip(model.outputs, names, strict=True):
             output.get_tensor().set_names({name})
         ov.save_model(model, path, compress_to_fp16=False)
-    except RuntimeError as error:  # an operation that OpenVINO does not have
-        for written in path.parent.iterdir():
-            written.unlink()
-        path.parent.rmdir()
-        return str(error).strip().splitlines()[-1]
+    except (frontend.GeneralFailure, frontend.OpConversionFailure, frontend.OpValidationFailure, RuntimeError) as error:
+        shutil.rmtree(path.parent)
+        lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
+        return next((line for line in lines if "conversion rule" in line), lines[0])
     finally:
-        graph.unlink(missing_ok=True)
+        graph.unlink(missing_ok=True)  # gone with its folder where the conversion failed
     return None
 
 
