@@ -18,9 +18,9 @@ from bench import batches, decoding, profile, report, targets
 from bench.agreement import Disagreement
 from bench.compare import CLOSED, compare
 from bench.photos import draw_photos, read_photos
-from bench.processes import ROOT
-from bench.systems import Peer, check_agreement, newest_version, started, systems
+from bench.systems import Peer, check_agreement, has_network, newest_version, started, systems
 from gateway.settings import MODEL_NAME
+from testing import ROOT
 
 RESULTS = ROOT / "bench" / "results"
 NAME = "bench"
@@ -75,12 +75,12 @@ def chosen_model(options: argparse.Namespace, console: Console) -> tuple[Path | 
     if options.model:
         folder = Path(options.model)
         try:
-            peer = Peer("our export inside", newest_version(folder))
+            peers = _of_export(folder)
         except ValueError:
             if not options.target or not re.fullmatch(MODEL_NAME, options.model):
                 raise
             return None, options.model, []
-        return folder, folder.resolve().name, [peer]
+        return folder, folder.resolve().name, peers
     kind = "given" if options.weights else "random"
     models = (options.output / "models" / kind).resolve()
     if not (models / "plain" / "1").is_dir():
@@ -89,8 +89,13 @@ def chosen_model(options: argparse.Namespace, console: Console) -> tuple[Path | 
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
         subprocess.run([sys.executable, "-m", "bench.model", *arguments], check=True, cwd=ROOT, env=environment)  # noqa: S603
     folder = models / NAME
-    peers = [Peer("model inside", models / "plain" / "1"), Peer("our export inside", newest_version(folder))]
-    return folder, NAME, peers
+    return folder, NAME, [Peer("model inside", models / "plain" / "1"), *_of_export(folder)]
+
+
+def _of_export(folder: Path) -> list[Peer]:
+    version = newest_version(folder)
+    with_openvino = [Peer("OpenVINO inside", version, "openvino")] if has_network(folder) else []
+    return [Peer("our export inside", version), *with_openvino]
 
 
 def _compare(

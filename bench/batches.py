@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from bench.clients import HttpCaller, form_request
 from bench.load import closed_loop
-from bench.processes import LOOPBACK
 from bench.systems import GATEWAY_PATH, posting
+from testing.processes import LOOPBACK
 
 BATCH = 64
 CALLERS = 8

@@ -20,11 +20,12 @@ from rich.table import Table
 from bench.clients import ReadyTensors, request_for
 from bench.compare import Spread
 from bench.load import closed_loop
-from bench.processes import LOOPBACK, ROOT, Server, free_port
 from bench.systems import available, input_size, modelserver_arguments, newest_version
+from modelserver import flags
 from modelserver.config import parse_batching
-from modelserver.light import skip_public_api
-from modelserver.quiet import stderr_held_back
+from modelserver.engines import Engines
+from testing import ROOT
+from testing.processes import LOOPBACK, Process, free_port
 
 REQUESTS = 16
 
@@ -33,13 +34,8 @@ class Direct:
     """A caller that computes by itself what the server would in a batch of so many rows."""
 
     def __init__(self, model: Path, rows: int) -> None:
-        with stderr_held_back():
-            skip_public_api()
-            from tensorflow.core.protobuf.config_pb2 import ConfigProto
-
-            from modelserver.servable import Servable
-
-            self._signature = Servable(newest_version(model), ["serve"], None, ConfigProto()).signature("pixels")
+        engines = Engines(flags.parse(["--engine=tensorflow", f"--model_base_path={model}"]), None)
+        self._signature = engines.load(newest_version(model)).signature("pixels")
         self._images = {"images": np.random.default_rng(0).integers(0, 256, (rows, *input_size(model), 3), np.uint8)}
 
     def call(self, _: int) -> bytes:
@@ -78,7 +74,7 @@ def _measure(console: Console, model: Path, rounds: int, seconds: float) -> None
     found: dict[int, list[tuple[float, float]]] = {callers: [] for callers, _, _ in loads}
     direct = {rows: Direct(model, rows) for _, _, rows in loads}
     with tempfile.TemporaryDirectory() as folder:
-        server = Server("modelserver", modelserver_arguments(model, name, port), {}, Path(folder) / "log")
+        server = Process("modelserver", modelserver_arguments(model, name, port), {}, Path(folder) / "log")
         try:
             started = server.wait_until(partial(available, address, name))
             for _ in range(rounds):

@@ -15,7 +15,7 @@ import psutil
 from PIL import Image
 
 from bench.photos import draw_photos
-from tests.browser.chromium import Page, prefers, running_browser, screen
+from testing.chromium import Page, prefers, running_browser, screen
 
 WIDTH, HEIGHT = 4000, 3000
 DIFFERENT = 6

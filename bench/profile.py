@@ -22,8 +22,8 @@ from bench.clients import HttpCaller, form_request, json_request
 from bench.compare import meters
 from bench.idle_server import MODEL, SIZE
 from bench.load import closed_loop
-from bench.processes import LOOPBACK, Server, free_port
 from bench.systems import GATEWAY_PATH, Started, System, available, started, systems
+from testing.processes import LOOPBACK, Process, free_port
 
 CALLERS = 8
 SECONDS = 8
@@ -163,7 +163,7 @@ def _watch(console: Console, port: int, photos: Sequence[bytes]) -> None:
 def _watch_json(console: Console, photos: Sequence[bytes], logs: Path) -> None:
     """How late a timer of the event loop is while JSON comes in, beside a model server that costs nothing."""
     port = free_port()
-    idle = Server("idle server", ["bench.idle_server", "--port", str(port)], {}, logs / "idle.log")
+    idle = Process("idle server", ["bench.idle_server", "--port", str(port)], {}, logs / "idle.log")
     try:
         idle.wait_until(lambda: available(f"{LOOPBACK}:{port}", MODEL))
         with started(None, MODEL, photos[0], logs, target=f"{LOOPBACK}:{port}", gateway=WATCHED) as running:

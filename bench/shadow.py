@@ -22,8 +22,8 @@ from bench.compare import Spread
 from bench.idle_server import MODEL
 from bench.load import Run, closed_loop
 from bench.photos import draw_photos, read_photos
-from bench.processes import LOOPBACK, Server, free_port
 from bench.systems import GATEWAY_PATH, answers, available, gateway_environment, posting
+from testing.processes import LOOPBACK, Process, free_port
 
 
 def main() -> int:
@@ -39,7 +39,7 @@ def main() -> int:
     shadows = {"plain": {}, "shadowed": {MODEL: {"percent": options.percent, "version": 1}}}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         port = free_port()
-        idle = Server("idle", ["bench.idle_server", "--port", str(port)], {}, Path(folder, "idle.log"))
+        idle = Process("idle", ["bench.idle_server", "--port", str(port)], {}, Path(folder, "idle.log"))
         running.callback(idle.stop)
         target = f"{LOOPBACK}:{port}"
         idle.wait_until(lambda: available(target, MODEL))
@@ -47,7 +47,7 @@ def main() -> int:
         for name, shadow in shadows.items():
             port = free_port()
             settings = gateway_environment(target, MODEL, port, shadows=json.dumps(shadow))
-            gateway = Server(name, ["gateway"], settings, Path(folder, f"{name}.log"))
+            gateway = Process(name, ["gateway"], settings, Path(folder, f"{name}.log"))
             running.callback(gateway.stop)
             gateway.wait_until(partial(answers, port, GATEWAY_PATH, photos[0]))
             gateways[name] = gateway, port
@@ -59,7 +59,7 @@ def main() -> int:
 
 def _compare(
     console: Console,
-    gateways: dict[str, tuple[Server, int]],
+    gateways: dict[str, tuple[Process, int]],
     photos: list[bytes],
     callers: int,
     rounds: int,
@@ -83,7 +83,7 @@ def _compare(
         console.print(f"{callers} callers, {name}: shadowed over plain {told}")
 
 
-def _cpu(gateway: Server) -> dict[str, float]:
+def _cpu(gateway: Process) -> dict[str, float]:
     return {"gateway": gateway.tree.cpu_seconds()}
 
 

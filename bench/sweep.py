@@ -21,8 +21,8 @@ from rich.table import Table
 from bench.clients import ReadyTensors, request_for
 from bench.compare import Spread
 from bench.load import Run, closed_loop
-from bench.processes import LOOPBACK, Server, free_port
 from bench.systems import available, input_size, modelserver_arguments
+from testing.processes import LOOPBACK, Process, free_port
 
 CALLERS = (1, 8, 32)
 REQUESTS = 16
@@ -91,13 +91,13 @@ def sweep(
     requests = [request_for(name, image) for image in images]
     runs: dict[tuple[Setting, int], list[Run]] = {}
     with ExitStack() as running:
-        servers: list[tuple[Setting, Server, str]] = []
+        servers: list[tuple[Setting, Process, str]] = []
         for number, setting in enumerate(settings):
             batching, port = folder / f"{number}.config", free_port()
             batching.write_text(setting.text())
             # Its warm-up records may be larger than this setting allows; the ramp of the load warms up instead.
             arguments = [*modelserver_arguments(model, name, port, batching), "--enable_model_warmup=false"]
-            server = Server(f"modelserver {setting}", arguments, {}, folder / f"{number}.log")
+            server = Process(f"modelserver {setting}", arguments, {}, folder / f"{number}.log")
             running.callback(server.stop)
             address = f"{LOOPBACK}:{port}"
             server.wait_until(partial(available, address, name))

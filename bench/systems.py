@@ -8,16 +8,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import grpc
 
 from bench import agreement
 from bench.clients import DecodeThenSend, HttpCaller, ReadyTensors, form_request, request_for, scores_of
 from bench.load import Caller
-from bench.processes import LOOPBACK, ROOT, Server, Tree, free_port
 from gateway.images import Target, decode_image
 from gateway.pb.serving_pb2 import ModelStatusRequest, ModelStatusResponse, ModelVersionStatus
+from modelserver.servable import NETWORK
+from testing import ROOT
+from testing.processes import LOOPBACK, Process, Tree, free_port
+
+Engine = Literal["tensorflow", "openvino"]
+
+OPENVINO = "gateway, OpenVINO"
+"""The name in tables of the gateway over modelserver with OpenVINO."""
 
 GATEWAY_PATH = "/api/v1/predict_breed"
 PEER_PATH = "/predict"
@@ -42,10 +51,11 @@ class System:
 
 @dataclass(frozen=True)
 class Peer:
-    """A peer to start: its name in tables, and the SavedModel that it loads."""
+    """A peer to start: its name in tables, the SavedModel that it loads, and the engine that runs it."""
 
     name: str
     saved_model: Path
+    engine: Engine = "tensorflow"
 
 
 @dataclass
@@ -54,12 +64,14 @@ class Started:
 
     target: str
     server: Tree | None
-    gateway: Server
+    gateway: Process
     gateway_port: int
     labels: list[str]
     size: Target
-    peers: list[tuple[str, Server, int]] = field(default_factory=list)
+    peers: list[tuple[str, Process, int]] = field(default_factory=list)
     start_seconds: dict[str, float] = field(default_factory=dict)
+    openvino: tuple[Process, Process, int] | None = None
+    """Model server with OpenVINO, the gateway in front of it, and its port."""
 
 
 @contextmanager
@@ -88,26 +100,38 @@ def started(
     """
     seconds: dict[str, float] = {}
     with ExitStack() as running:
-        tree = Tree(target_pid) if target_pid is not None else None
+        tree, target_is_ours = Tree(target_pid) if target_pid is not None else None, target is None
         if target is None:
             assert base_path is not None
             port = free_port()
             address = target = f"{LOOPBACK}:{port}"
-            server = Server("modelserver", modelserver_arguments(base_path, model, port), {}, logs / "modelserver.log")
+            server = Process("modelserver", modelserver_arguments(base_path, model, port), {}, logs / "modelserver.log")
             running.callback(server.stop)
             seconds["modelserver"] = server.wait_until(lambda: available(address, model))
             tree = server.tree
         gateway_port = free_port()
-        front = Server("gateway", gateway, gateway_environment(target, model, gateway_port), logs / "gateway.log")
+        front = Process("gateway", gateway, gateway_environment(target, model, gateway_port), logs / "gateway.log")
         running.callback(front.stop)
         seconds["gateway"] = front.wait_until(lambda: answers(gateway_port, GATEWAY_PATH, photo))
         found = Started(target, tree, front, gateway_port, *describe(gateway_port, model), start_seconds=seconds)
+        if target_is_ours and base_path is not None and has_network(base_path):
+            port, behind = free_port(), free_port()
+            environment = gateway_environment(f"{LOOPBACK}:{behind}", model, port)
+            arguments = modelserver_arguments(base_path, model, behind, engine="openvino")
+            server = Process("modelserver, OpenVINO", arguments, {}, logs / "modelserver-openvino.log")
+            running.callback(server.stop)
+            seconds[server.name] = server.wait_until(lambda: available(f"{LOOPBACK}:{behind}", model))
+            front = Process(OPENVINO, gateway, environment, logs / "gateway-openvino.log")
+            running.callback(front.stop)
+            seconds[front.name] = front.wait_until(lambda: answers(port, GATEWAY_PATH, photo))
+            found.openvino = server, front, port
         for number, peer in enumerate(peers):
             assert base_path is not None
             port = free_port()
             card = newest_version(base_path) / "assets.extra" / "card.json"
             arguments = ["bench.peer", str(peer.saved_model.resolve()), str(card.resolve()), "--port", str(port)]
-            inside = Server(peer.name, arguments, {}, logs / f"peer-{number}.log")
+            arguments += ["--engine", peer.engine]
+            inside = Process(peer.name, arguments, {}, logs / f"peer-{number}.log")
             running.callback(inside.stop)
             seconds[peer.name] = inside.wait_until(partial(answers, port, PEER_PATH, photo))
             found.peers.append((peer.name, inside, port))
@@ -126,16 +150,24 @@ def newest_version(base_path: Path) -> Path:
     return max(versions, key=lambda path: int(path.name))
 
 
+def has_network(base_path: Path) -> bool:
+    """Whether OpenVINO is installed and the newest version of a model carries a network for it."""
+    return find_spec("openvino") is not None and (newest_version(base_path) / NETWORK).is_file()
+
+
 def input_size(base_path: Path) -> tuple[int, int]:
     """Height and width of a model's input, from the model card of its newest version."""
     card = json.loads((newest_version(base_path) / "assets.extra" / "card.json").read_text())
     return card["input"]["height"], card["input"]["width"]
 
 
-def modelserver_arguments(base_path: Path, model: str, port: int, batching: Path | None = None) -> list[str]:
-    """What follows ``python -m`` to serve one model as `scripts/run` does."""
+def modelserver_arguments(
+    base_path: Path, model: str, port: int, batching: Path | None = None, engine: Engine = "tensorflow"
+) -> list[str]:
+    """What follows ``python -m`` to serve one model as `scripts/run` does, by the engine given."""
     return [
-        *("modelserver", f"--host={LOOPBACK}", f"--port={port}"),
+        *("modelserver", f"--engine={engine}"),
+        *(f"--host={LOOPBACK}", f"--port={port}"),
         *(f"--model_name={model}", f"--model_base_path={base_path.resolve()}"),
         *("--enable_batching=true", f"--batching_parameters_file={batching or ROOT / 'serving' / 'batching.config'}"),
     ]
@@ -218,6 +250,10 @@ def systems(running: Started, model: str, photos: Sequence[bytes]) -> list[Syste
             same_ranks("gateway"),
         ),
     ]
+    if running.openvino is not None:
+        server_process, front, port = running.openvino
+        trees = {"gateway": front.tree, "model server": server_process.tree}
+        found.append(System(OPENVINO, posting(port, GATEWAY_PATH, photos), trees, same_ranks(OPENVINO)))
     for name, peer, port in running.peers:
         found.append(System(name, posting(port, PEER_PATH, photos), {"peer": peer.tree}, same_ranks(name)))
     return found

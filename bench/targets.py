@@ -9,8 +9,10 @@ import numpy as np
 
 from bench.compare import CLIENT, Comparison
 from bench.decoding import Decoding
+from bench.systems import OPENVINO
 
 READY, UNAVOIDABLE, GATEWAY = "direct", "decode + direct", "gateway"
+PEER_OPENVINO = "OpenVINO inside"
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,10 @@ def judge(
             comparison, load
         )
         found.append(_at_most(f"gateway's CPU beside decoding, {load}", beside, 1.0, "ms"))
-    for peer in [name for name in comparison.memory if "inside" in name]:
+    for peer in [name for name in comparison.memory if name.endswith("inside") and name != PEER_OPENVINO]:
         found += _against(comparison, peer)
+    if OPENVINO in comparison.memory:
+        found += _with_openvino(comparison)
     ratio = float(np.median([one / two for one, two in zip(batches, singles, strict=True)]))
     found.append(_at_least("batches of 64 over singles from 8 callers", ratio, 1.1))
     found.append(
@@ -76,8 +80,31 @@ def _against(comparison: Comparison, peer: str) -> list[Target]:
     return found
 
 
-def _rate(comparison: Comparison, load: str, other: str) -> float:
-    return comparison.ratio(load, GATEWAY, other, lambda run: run.rate).median
+def _with_openvino(comparison: Comparison) -> list[Target]:
+    found = []
+    wanted = {
+        "model inside": (1.5, 1.7),
+        "our export inside": (1.5, 1.7),
+        GATEWAY: (None, 1.6),
+        PEER_OPENVINO: (None, 0.95),
+    }
+    for other, (alone, together) in wanted.items():
+        if other not in comparison.memory:
+            continue
+        for load, limit in (("1 caller", alone), ("8 callers", together), ("32 callers", together)):
+            if limit is not None:
+                ratio = _rate(comparison, load, other, OPENVINO)
+                found.append(_at_least(f"{OPENVINO}: throughput of {other}, {load}", ratio, limit))
+        if alone is not None:
+            p99 = comparison.ratio("32 callers", OPENVINO, other, lambda run: run.percentile(99)).median
+            found.append(_at_most(f"{OPENVINO}: p99 of {other}, 32 callers", p99, 0.5))
+    memory = sum(comparison.memory[OPENVINO].values())
+    found.append(_at_most(f"{OPENVINO}: memory of gateway and model server", memory, 400, "MB"))
+    return found
+
+
+def _rate(comparison: Comparison, load: str, other: str, system: str = GATEWAY) -> float:
+    return comparison.ratio(load, system, other, lambda run: run.rate).median
 
 
 def _at_least(what: str, value: float, limit: float) -> Target:

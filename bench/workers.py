@@ -29,8 +29,8 @@ from bench.compare import Spread
 from bench.idle_server import MODEL
 from bench.load import Run, closed_loop
 from bench.photos import draw_photos, read_photos
-from bench.processes import LOOPBACK, Server, free_port
 from bench.systems import GATEWAY_PATH, answers, available, gateway_environment, posting
+from testing.processes import LOOPBACK, Process, free_port
 
 CALLERS = 16
 PHONE_PIXELS = (1632, 1224)
@@ -58,11 +58,11 @@ def main() -> int:
 @contextmanager
 def gateways(
     photos: list[bytes], folder: Path, *workers: int, threads: int = 0
-) -> Iterator[list[tuple[Server, int, Server]]]:
+) -> Iterator[list[tuple[Process, int, Process]]]:
     """One gateway for each number of workers, its port, and the model server of all, which computes nothing."""
     with ExitStack() as running:
         port = free_port()
-        idle = Server("idle", ["bench.idle_server", "--port", str(port)], {}, folder / "idle.log")
+        idle = Process("idle", ["bench.idle_server", "--port", str(port)], {}, folder / "idle.log")
         running.callback(idle.stop)
         target = f"{LOOPBACK}:{port}"
         idle.wait_until(lambda: available(target, MODEL))
@@ -70,7 +70,7 @@ def gateways(
         for count in workers:
             port = free_port()
             settings = gateway_environment(target, MODEL, port, workers=str(count), decode_workers=str(threads))
-            gateway = Server(f"gateway of {count}", ["gateway"], settings, folder / f"gateway-{count}.log")
+            gateway = Process(f"gateway of {count}", ["gateway"], settings, folder / f"gateway-{count}.log")
             running.callback(gateway.stop)
             gateway.wait_until(partial(answers, port, GATEWAY_PATH, photos[0]))
             found.append((gateway, port, idle))
@@ -104,7 +104,7 @@ def _scale(console: Console, photos: list[bytes], rounds: int, seconds: float, f
     )
 
 
-def _give_cores(gateway: Server) -> None:
+def _give_cores(gateway: Process) -> None:
     """Binds each worker of a gateway to a core of its own (on Linux)."""
     root = psutil.Process(gateway.pid)
     workers = [child for child in root.children() if "spawn_main" in " ".join(child.cmdline())] or [root]
@@ -132,7 +132,7 @@ def _soak(console: Console, photos: list[bytes], requests: int, folder: Path) ->
             )
 
 
-def _meter(gateway: Server, idle: Server) -> Callable[[], dict[str, float]]:
+def _meter(gateway: Process, idle: Process) -> Callable[[], dict[str, float]]:
     return lambda: {
         "gateway": gateway.tree.cpu_seconds(),
         "server": idle.tree.cpu_seconds(),

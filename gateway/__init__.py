@@ -1,3 +1,3 @@
 """An HTTP gateway for image classifiers on TensorFlow Serving."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

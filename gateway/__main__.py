@@ -1,4 +1,4 @@
-"""``python -m gateway``: serve, configured by the environment."""
+"""``python -m gateway``: serve until told to stop."""
 
 from __future__ import annotations
 
@@ -8,61 +8,67 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
-from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from gateway.app import create_app
+from gateway.command_line import SettingsError, fail, load_settings, parse_options
 from gateway.http.server.listening import listen
 from gateway.http.server.protocol import HttpProtocol
 from gateway.observability import logs
 from gateway.observability.metrics import shared_between
-from gateway.settings import PREFIX, Settings, rename_variables, unknown_variables
+from gateway.settings import Settings, rename_variables, unknown_variables
 
 logger = logging.getLogger(__name__)
 
 MAX_OPEN_FILES = 65_536
-"""As many as are asked for where the system allows more."""
+"""Limit on open files to request; each connection is an open file."""
 
 KEEP_ALIVE_SECONDS = 75
-"""For how long an idle connection is kept: longer than balancers do, which is 60 seconds by habit.
+"""How long to keep an idle connection: longer than load balancers do, typically 60 seconds.
 
-Where the server is the first to close it, a caller that has just sent its next request loses it."""
+If the server closed it first, a request that the balancer has just sent would be lost."""
 
 
 def app_from_environment() -> FastAPI:
-    """The app as the environment configures it; every worker process calls this."""
+    """Create the app from the environment; every gateway process calls this."""
     settings = Settings()
     logs.configure(settings)
     app = create_app(settings)
-    # What is there now stays for good, so the collector need not look at it again: a full collection visits some
-    # 80,000 objects of imported code, and holds up every thread for as long.
+    # The imported code stays for the life of the process. Freezing its 80,000 objects keeps full collections, which
+    # pause every thread, from visiting them.
     gc.collect()
     gc.freeze()
     return app
 
 
-def main() -> int:
-    """Serve until SIGTERM or Ctrl-C; returns the exit status."""
+def main(arguments: Sequence[str] | None = None, prog: str = "breed-gateway") -> int:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Args:
+        arguments: The command line; None for that of this process.
+        prog: Name of the program in messages.
+
+    Returns:
+        The exit status: 0 after a clean stop, 2 if the command line or the settings are not valid.
+    """
     renamed = rename_variables(os.environ)
+    parse_options(prog, arguments, os.environ)
     try:
-        settings = Settings()
-    except ValidationError as error:
-        for one in error.errors():
-            setting, *inside = map(str, one["loc"] or ("",))
-            where = ": ".join([f"{PREFIX}{setting.upper()}", *inside]) if setting else "settings"
-            print(f"gateway: {where}: {one['msg'].removeprefix('Value error, ')}", file=sys.stderr)  # noqa: T201
-        return 2
+        settings = load_settings()
+    except SettingsError as error:
+        return fail(prog, error)
     logs.configure(settings)
     for sentence in renamed:
         logger.warning(sentence)
     if unknown := unknown_variables(os.environ):
-        logger.warning("the environment has what is no setting: %s", ", ".join(unknown))
+        logger.warning("ignoring unknown environment variables: %s", ", ".join(unknown))
     raise_open_files_limit()
     with shared_between(settings.workers):
         return _serve(settings)
@@ -100,7 +106,7 @@ def _serve(settings: Settings) -> int:
 
 
 class _Server(uvicorn.Server):
-    """Ends with status 0 after SIGTERM; uvicorn raises the signal again when it has stopped, and dies of it."""
+    """Exits with status 0 after SIGTERM; uvicorn would raise the signal again after stopping, and die of it."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
@@ -109,7 +115,7 @@ class _Server(uvicorn.Server):
 
 
 class _Workers(Multiprocess):
-    """Lets go of the listening socket when its processes are told to stop: or the system would go on accepting."""
+    """Closes the listening socket when its processes stop; otherwise the system would go on accepting connections."""
 
     def terminate_all(self) -> None:
         for listening in self.sockets:
@@ -118,7 +124,7 @@ class _Workers(Multiprocess):
 
 
 def raise_open_files_limit() -> None:
-    """Each connection is an open file, and the usual limit of 1,024 is soft."""
+    """Raise the soft limit on open files, usually 1,024, towards `MAX_OPEN_FILES`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
     if soft < wanted:

@@ -28,9 +28,11 @@ from gateway.inference.admission import Admission
 from gateway.inference.classifier import Classifier
 from gateway.inference.explainer import Explainer
 from gateway.inference.predictor import Predictor
+from gateway.inference.readiness import Readiness
 from gateway.inference.shadowing import Shadows
 from gateway.inference.traffic_split import TrafficSplit
 from gateway.inference.worker_pools import WorkerPools
+from gateway.memory import trim_when_idle
 from gateway.observability.metrics import Metrics
 from gateway.security.rate_limits import RateLimits
 from gateway.serving.backend import Backend
@@ -78,9 +80,10 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
             settings.max_body_bytes,
         )
         classifier = Classifier(server, resolver, workers.images, settings)
+        readiness = Readiness(resolver, classifier)
         shadows = Shadows(settings, classifier, admission, metrics)
         shutdown = Shutdown(settings.shutdown_delay_seconds)
-        warming_up = asyncio.create_task(workers.warm_up())
+        tasks = [asyncio.create_task(workers.warm_up()), asyncio.create_task(trim_when_idle(admission))]
         try:
             with shutdown.on_sigterm():
                 yield {
@@ -88,6 +91,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
                         settings=settings,
                         backend=server,
                         resolver=resolver,
+                        readiness=readiness,
                         classifier=classifier,
                         explainer=Explainer(server, resolver, workers.images),
                         image_workers=workers.images,
@@ -101,8 +105,11 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
                     "connections": ConnectionOptions(settings.header_timeout_seconds, settings.cors_origins, shutdown),
                 }
         finally:
-            await asyncio.wait([warming_up])
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
             await shadows.close()
+            await readiness.close()
             await workers.close()
             if fork_server is None:
                 await asyncio.to_thread(forks.close)
@@ -119,6 +126,9 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
         version=__version__,
         description=openapi.DESCRIPTION,
         openapi_tags=openapi.TAGS,
+        license_info=openapi.LICENCE,
+        contact=openapi.CONTACT,
+        servers=openapi.SERVERS,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a redirect would lead to whatever the Host header says
@@ -176,5 +186,7 @@ def _tracing() -> Tracing:
     try:
         from gateway.observability.tracing import Tracing
     except ImportError as error:
-        raise SystemExit("gateway: GATEWAY_TRACING needs the extra: .venv/bin/pip install '.[tracing]'") from error
+        raise SystemExit(
+            "breed-gateway: GATEWAY_TRACING requires OpenTelemetry: pip install 'breed-gateway[tracing]'"
+        ) from error
     return Tracing()

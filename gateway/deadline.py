@@ -27,5 +27,5 @@ class Deadline:
         """
         left = self.at - time.monotonic()
         if left <= 0:
-            raise DeadlineExceeded("The answer was not ready within the request's deadline.")
+            raise DeadlineExceeded("The answer was not ready before the deadline of the request.")
         return left

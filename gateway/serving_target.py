@@ -24,7 +24,7 @@ def check_target(target: str) -> None:
     """
     if target.startswith(("unix:", "unix-abstract:", "xds:")):
         if not target.partition(":")[2].strip("/"):
-            raise ValueError(f"{target!r} names nothing after its scheme")
+            raise ValueError(f"{target!r} has nothing after its scheme")
         return
     if target.startswith(SCHEMES):
         scheme, _, rest = target.partition(":")
@@ -46,7 +46,7 @@ def _check_host(host: str, prefix: str = "") -> None:
     if match is not None and 0 < int(match[2]) < 2**16:
         return
     if match is not None:
-        raise ValueError(f"{host!r}: a port is a number from 1 to 65535")
+        raise ValueError(f"{host!r}: the port must be a number from 1 to 65535")
     scheme, mark, rest = host.partition("://")
     plain = (rest if mark else host).split("/")[0]
     if HOST_AND_PORT.fullmatch(plain):

@@ -1,6 +1,7 @@
-"""Every setting of the gateway, each a name, a default and one sentence.
+"""Every setting of the gateway: its name, default and description.
 
-The environment variable of a setting is its name in upper case after ``GATEWAY_``; lists are separated by commas.
+Values come from the command line, then from environment variables (``GATEWAY_`` and the name in upper case), then from
+the TOML file that ``--config`` or ``GATEWAY_CONFIG`` names.
 """
 
 from __future__ import annotations
@@ -15,15 +16,26 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from limits import parse_many
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from gateway.images import DEFAULT_MAX_PIXELS, FitMode, Interpolation
+from gateway.images.pixel_format import Channels, Layout, Normalization
+from gateway.labels_file import read_labels
 from gateway.security.api_keys import ApiKeys, read_entries
 from gateway.serving_target import check_target
 
 PREFIX = "GATEWAY_"
-"""Of environment variables."""
+"""Prefix of environment variables."""
+
+CONFIG = "GATEWAY_CONFIG"
+"""Environment variable with the path of a TOML file of settings."""
 
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
 
@@ -34,158 +46,216 @@ DEFAULT_TOP_K = 5
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 
+def _class_names(value: object) -> object:
+    """Replace the path of a file by the class names in it."""
+    return read_labels(Path(value)) if isinstance(value, str | Path) else value
+
+
 class ModelOptions(BaseModel):
-    """What a served model that carries no model card does not say of itself."""
+    """Options for a served model that has no model card."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    labels: Path | None = None
-    """File of class names in output order: one a line, or a JSON list."""
+    labels: Annotated[tuple[str, ...], BeforeValidator(_class_names)] = ()
+    """Class names in the order of the outputs: a list, or the path of a file."""
+    signature: str | None = None
+    """Signature that classifies, if it is neither `serving_default` nor the only one."""
+    output: str | None = None
+    """Output with the scores, if several outputs are floats."""
+    encoded_image: bool | None = None
+    """Whether a string input takes encoded images, if its name does not tell."""
     height: int | None = Field(None, ge=1, le=4096)
-    """Input height in pixels, where the signature leaves it open."""
+    """Input height in pixels, if the signature does not fix it."""
     width: int | None = Field(None, ge=1, le=4096)
-    """Input width in pixels, where the signature leaves it open."""
+    """Input width in pixels, if the signature does not fix it."""
     fit: FitMode = "crop"
-    """How a photo becomes that size."""
+    """How to fit a photo to that size: `crop`, `pad` or `squash`."""
     interpolation: Interpolation = "bilinear"
-    """How pixels are resampled."""
+    """Resampling filter: `nearest`, `bilinear`, `bicubic` or `lanczos`."""
+    channels: Channels | None = None
+    """Channels and their order: `rgb`, `bgr` or `grey`. By default, the signature decides."""
+    layout: Layout | None = None
+    """Order of dimensions, if the signature does not tell: `nhwc`, `nchw` or `nhw`."""
     pixel_range: tuple[float, float] = (0.0, 255.0)
-    """What black and white are for a float input, such as [0, 1] or [-1, 1]."""
+    """Values of black and white for a float input, for example [0, 1] or [-1, 1]."""
+    normalize: Normalization | None = None
+    """Mode of Keras' `preprocess_input` for a float input: `caffe` (ResNet50, VGG16), `torch` or `tf`."""
+    multi_label: bool = False
+    """Whether an image can have several labels, so that the scores are independent."""
     unknown_threshold: float | None = Field(None, ge=0, le=1)
-    """A best score under this is answered as unknown."""
+    """Answer "unknown" if the best score is below this."""
+
+    @model_validator(mode="after")
+    def _one_normalization(self) -> ModelOptions:
+        if self.normalize is not None and self.pixel_range != (0.0, 255.0):
+            raise ValueError("set either normalize or pixel_range, not both")
+        if self.normalize in ("caffe", "torch") and self.channels == "grey":
+            raise ValueError(f"normalize {self.normalize!r} needs colour, not channels 'grey'")
+        if self.normalize == "caffe" and self.channels == "rgb":
+            raise ValueError("normalize 'caffe' implies channels 'bgr'; remove channels")
+        return self
 
 
 class ShadowOptions(BaseModel):
-    """Where copies of a model's requests go."""
+    """Where to send copies of the requests for a model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     percent: float = Field(gt=0, le=100)
-    """Share of the requests that are copied."""
+    """Percentage of requests to copy."""
     model: str | None = Field(None, pattern=MODEL_NAME)
-    """Another model; the same one unless given."""
+    """Another model; by default the same one."""
     version: int | None = Field(None, ge=0)
-    """A version of it."""
+    """Version to send them to."""
     version_label: str | None = Field(None, min_length=1, max_length=128)
-    """Or a version label of it."""
+    """Version label to send them to, instead of a version."""
 
     @model_validator(mode="after")
     def _is_another(self) -> ShadowOptions:
         if self.version is not None and self.version_label is not None:
-            raise ValueError("give version or version_label, not both")
+            raise ValueError("set either version or version_label, not both")
         if (self.model, self.version, self.version_label) == (None, None, None):
-            raise ValueError("give model, version or version_label")
+            raise ValueError("set model, version or version_label")
         return self
 
     @property
     def name(self) -> str:
-        """The target as metrics name it, such as ``canary`` or ``other_model/3``."""
+        """Name of the target in metrics, such as ``canary`` or ``other_model/3``."""
         which = str(self.version) if self.version is not None else self.version_label
         return "/".join(part for part in (self.model, which) if part)
 
 
 class Settings(BaseSettings):
-    """All settings; see the module's docstring for their environment variables."""
+    """All settings; the module's docstring says where their values come from."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then the file."""
+        file = os.environ.get(CONFIG)
+        files = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
+        return init_settings, env_settings, *files
+
     host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    workers: int = Field(1, ge=1, le=64, description="Processes that answer requests.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0 picks a free port.")
+    workers: int = Field(1, ge=1, le=64, description="Number of gateway processes.")
 
     serving_target: str = Field(
         "127.0.0.1:8500",
-        description="gRPC address of the model server: host:port, several separated by commas, or dns:///name:port.",
+        description=(
+            "gRPC address of the model server: host:port, a comma-separated list of host:port, or dns:///name:port."
+        ),
     )
-    serving_tls: bool = Field(False, description="Whether the connection to the model server is encrypted.")
+    serving_tls: bool = Field(False, description="Use TLS for the connection to the model server.")
     serving_tls_ca: Path | None = Field(
-        None, description="PEM file of the authorities that the model server's certificate may come from."
+        None, description="PEM file with the certificate authorities trusted to sign the model server's certificate."
     )
     serving_tls_certificate: Path | None = Field(
-        None, description="PEM file of the certificate that the gateway shows to the model server (mutual TLS)."
+        None, description="PEM file with the client certificate presented to the model server (mutual TLS)."
     )
-    serving_tls_key: Path | None = Field(None, description="PEM file of the private key of that certificate.")
+    serving_tls_key: Path | None = Field(None, description="PEM file with the private key of the client certificate.")
     serving_tls_server_name: str = Field(
-        "", description="Name in the model server's certificate, where it is not the one in its address."
+        "", description="Name expected in the model server's certificate, if it differs from the host name."
     )
-    default_model: str = Field("dog_breed", pattern=MODEL_NAME, description="The model behind /api/v1/predict_breed.")
+    default_model: str = Field("dog_breed", pattern=MODEL_NAME, description="Model used by /api/v1/predict_breed.")
     models: CommaSeparated = Field(
         (),
-        description="Models that are listed, and must be available to be ready; the default model always is one.",
+        description=(
+            "Models to list and to require for readiness, separated by commas. The default model is always included."
+        ),
     )
     model_options: Annotated[dict[str, ModelOptions], NoDecode] = Field(
         default_factory=dict,
         description=(
-            "For models without a model card, as JSON by model name: labels (a file), height, width, fit, "
-            "interpolation, pixel_range, unknown_threshold."
+            "Options for models without a model card, as a JSON object keyed by model name: labels (a file or a list), "
+            "signature, output, encoded_image, height, width, fit, interpolation, channels, layout, pixel_range, "
+            "normalize, multi_label, unknown_threshold."
         ),
     )
     model_refresh_seconds: float = Field(
-        1.0, gt=0, le=3600, description="How old may be what is known of a model's current version, in seconds."
+        1.0, gt=0, le=3600, description="Maximum age of cached model-version metadata, in seconds."
     )
 
     traffic_split: Annotated[dict[str, dict[str, float]], NoDecode] = Field(
         default_factory=dict,
         description=(
-            "Shares of the traffic that names no version, as JSON by model name: version labels or numbers and their "
-            'weights, such as {"dog_breed": "stable=95,canary=5"}; sticky by the header X-Routing-Key.'
+            "How to split requests that name no version, as a JSON object keyed by model name. Each value weights "
+            'version labels or numbers, for example {"dog_breed": "stable=95,canary=5"}. Requests with the same '
+            "X-Routing-Key header always get the same version."
         ),
     )
     shadows: Annotated[dict[str, ShadowOptions], NoDecode] = Field(
         default_factory=dict,
         description=(
-            "Where copies of a model's requests go to be compared, as JSON by model name: percent, and model, version "
-            'or version_label, such as {"dog_breed": {"percent": 10, "version_label": "canary"}}.'
+            "Where to send copies of requests for comparison, as a JSON object keyed by model name. Each value has "
+            'percent and a model, version or version_label, for example {"dog_breed": {"percent": 10, '
+            '"version_label": "canary"}}.'
         ),
     )
 
     request_timeout_seconds: float = Field(
-        10.0, gt=0, le=600, description="Deadline of a request once its upload is complete, in seconds."
+        10.0, gt=0, le=600, description="Time limit for answering a request after its upload is complete, in seconds."
     )
-    upload_timeout_seconds: float = Field(30.0, gt=0, le=3600, description="Time for an upload to arrive, in seconds.")
+    upload_timeout_seconds: float = Field(30.0, gt=0, le=3600, description="Time limit for an upload, in seconds.")
     min_upload_bytes_per_second: int = Field(
-        1000, ge=0, description="Least rate of an upload, after 5 seconds of patience; 0: any."
+        1000,
+        ge=0,
+        description="Minimum average upload rate, enforced after a 5-second grace period. 0 disables the check.",
     )
     header_timeout_seconds: float = Field(
-        10.0, gt=0, le=600, description="Time for the headers of a request to arrive, in seconds."
+        10.0, gt=0, le=600, description="Time limit for receiving the request headers, in seconds."
     )
     shutdown_timeout_seconds: int = Field(
-        20, ge=0, le=600, description="Time for requests in flight to finish after SIGTERM, in seconds."
+        20, ge=0, le=600, description="Time limit for requests in flight to finish after SIGTERM, in seconds."
     )
     shutdown_delay_seconds: float = Field(
         0.0,
         ge=0,
         le=600,
-        description="Time after SIGTERM in which /readyz says no and requests are still accepted, in seconds.",
+        description=(
+            "Time between SIGTERM and the start of the shutdown, in seconds. /readyz fails during this time, but "
+            "requests are still accepted."
+        ),
     )
 
-    max_upload_bytes: int = Field(
-        25 * 2**20, ge=1, description="Largest image file, in bytes, checked before the form is parsed."
+    max_upload_bytes: int = Field(25 * 2**20, ge=1, description="Maximum size of an image file, in bytes.")
+    max_batch_upload_bytes: int = Field(
+        128 * 2**20, ge=1, description="Maximum size of the body of a batch request, in bytes."
     )
-    max_batch_upload_bytes: int = Field(128 * 2**20, ge=1, description="Largest body of a batch request, in bytes.")
-    max_batch_images: int = Field(64, ge=1, le=4096, description="Most images in one batch request.")
+    max_batch_images: int = Field(64, ge=1, le=4096, description="Maximum number of images in a batch request.")
     max_tensor_body_bytes: int = Field(
-        32 * 2**20, ge=1, description="Largest body of a tensor request (/v1 and /v2), in bytes."
+        32 * 2**20, ge=1, description="Maximum size of the body of a tensor request (/v1 and /v2), in bytes."
     )
     max_image_pixels: int = Field(
         DEFAULT_MAX_PIXELS,
         ge=1,
         description=(
-            "Most pixels of an image in the costliest format, WebP, checked before it is decoded. PNG, GIF and BMP may "
-            "have twice as many, HEIC three times, baseline JPEG 15 times."
+            "Maximum number of pixels in a WebP image, the most expensive format to decode. PNG, GIF and BMP images "
+            "may have twice as many, HEIC images three times, and baseline JPEG images 15 times."
         ),
     )
-    max_top_k: int = Field(1000, ge=1, description="Largest top_k.")
+    max_top_k: int = Field(1000, ge=1, description="Maximum value of the top_k parameter.")
     max_predict_batch_size: int = Field(
-        32, ge=1, le=4096, description="Most images in one PredictRequest; no more than the server's max_batch_size."
+        32,
+        ge=1,
+        le=4096,
+        description="Maximum number of images in one PredictRequest. Must not exceed the server's max_batch_size.",
     )
     max_cross_request_batch_size: int = Field(
         4,
         ge=1,
         le=128,
         description=(
-            "Most images of different requests in one PredictRequest; 1: each has its own, as with tracing. No more "
-            "than the server's max_batch_size."
+            "Maximum number of images from different requests in one PredictRequest. 1 disables cross-request "
+            "batching, as does tracing. Must not exceed the server's max_batch_size."
         ),
     )
     max_images_per_server: int = Field(
@@ -193,72 +263,90 @@ class Settings(BaseSettings):
         ge=1,
         le=4096,
         description=(
-            "Most images that one model server works on at once; further ones wait in the gateway, in turns between "
-            "callers. Raise it for a GPU or many cores."
+            "Maximum number of images sent to one model server at a time. Further images wait in the gateway, and "
+            "callers take turns. Raise it for a GPU or many cores."
         ),
     )
     max_images_in_flight: int = Field(
-        256, ge=1, description="Most images in work at once; a request beyond it is answered 429 at once."
+        256, ge=1, description="Maximum number of images in progress. Requests beyond it get status 429."
     )
     max_uploads: int = Field(
-        1000, ge=1, description="Most bodies received at once; a request beyond it is answered 429 at once."
+        1000, ge=1, description="Maximum number of concurrent uploads. Requests beyond it get status 429."
     )
     max_upload_memory_bytes: int = Field(
-        512 * 2**20, ge=1, description="Most bytes of bodies held at once; a request beyond it is answered 429 at once."
+        512 * 2**20,
+        ge=1,
+        description="Maximum memory for request bodies, in bytes. Requests beyond it get status 429.",
     )
     decode_workers: int = Field(
-        0, ge=0, le=256, description="Processes that decode images; 0: one for each core, shared by all workers."
+        0,
+        ge=0,
+        le=256,
+        description=(
+            "Number of processes that decode images, for each gateway process. 0 divides the available cores between "
+            "the gateway processes."
+        ),
     )
     worker_memory_bytes: int = Field(
         448 * 2**20,
         ge=64 * 2**20,
         description=(
-            "Address space that a process may add to decode one large image or one tensor request. 448 MiB suffice for "
-            "every image that max_image_pixels accepts; the gateway needs room for two such processes."
+            "Maximum additional address space of a process that decodes one large image or one tensor request, in "
+            "bytes. 448 MiB is enough for every image that max_image_pixels accepts. Plan memory for two such "
+            "processes."
         ),
     )
     worker_cpu_seconds: int = Field(
-        10, ge=1, le=600, description="CPU time that one image or one tensor request may take, in seconds."
+        10, ge=1, le=600, description="Maximum CPU time for one image or one tensor request, in seconds."
     )
 
     cors_origins: CommaSeparated = Field(
-        (), description="Origins whose pages may call the API from a browser, such as https://example.org; none: off."
+        (),
+        description=(
+            "Origins whose pages may call the API from a browser, separated by commas, for example "
+            "https://example.org. Empty disables CORS."
+        ),
     )
     api_keys: CommaSeparated = Field(
         (),
         description=(
-            "SHA-256 of each API key, or name:SHA-256, as python -m gateway.security.api_keys makes them; none: off."
+            "SHA-256 hashes of the accepted API keys, as HASH or NAME:HASH, separated by commas; `breed api-key` "
+            "creates them. Without keys, everyone may call the API."
         ),
     )
-    api_keys_file: Path | None = Field(None, description="File of the same, one a line.")
+    api_keys_file: Path | None = Field(None, description="File with more API key hashes, one per line.")
     rate_limit: str = Field(
         "",
         description=(
-            "Most requests of one key, or without keys of one address, for each worker, such as 60/minute or "
-            "10/second;1000/hour; empty: any."
+            "Request limit for each API key, or for each client address if there are no keys, counted by each gateway "
+            "process: for example 60/minute or 10/second;1000/hour. Empty disables it."
         ),
     )
     image_rate_limit: str = Field(
         "",
         description=(
-            "Most images of one key, or without keys of one address, for each worker, such as 600/minute; at least "
-            "max_batch_images; empty: any."
+            "The same for images, for example 600/minute. Must be at least max_batch_images. Empty disables it."
         ),
     )
     trusted_proxies: CommaSeparated = Field(
         (),
-        description="Addresses or networks of proxies whose X-Forwarded-For and -Proto are believed; none: no one's.",
+        description=(
+            "Addresses or networks of the proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted, "
+            "separated by commas."
+        ),
     )
-    docs: bool = Field(True, description="Whether /docs and /openapi.json are served.")
+    docs: bool = Field(True, description="Serve /docs and /openapi.json.")
     metrics: Literal["open", "key", "off"] = Field(
-        "open", description="Whether /metrics is open to all, wants an API key, or is off."
+        "open", description="Access to /metrics: open to everyone, only with an API key, or off."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
-
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Minimum log level.")
+    log_format: Literal["console", "json"] = Field(
+        "console", description="Log format: console for people, json for machines."
+    )
     tracing: bool = Field(
-        False, description="Send OpenTelemetry traces; needs the extra `tracing`, and takes OTEL_... variables."
+        False,
+        description="Export OpenTelemetry traces, configured by OTEL_... variables. Requires the extra `tracing`.",
     )
-    log_format: Literal["console", "json"] = Field("console", description="Log lines for people, or JSON for machines.")
 
     @field_validator("models", "cors_origins", "api_keys", "trusted_proxies", mode="before")
     @classmethod
@@ -280,7 +368,7 @@ class Settings(BaseSettings):
     def _positive(cls, value: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
         for model, weights in value.items():
             if not weights or min(weights.values()) < 0 or not 0 < sum(weights.values()) < float("inf"):
-                raise ValueError(f"the weights of {model!r} must not be negative, and one must be over zero")
+                raise ValueError(f"the weights of {model!r} must not be negative, and at least one must be positive")
         return value
 
     @field_validator("model_options", "shadows", mode="before")
@@ -291,19 +379,28 @@ class Settings(BaseSettings):
         try:
             return json.loads(value)
         except ValueError as error:
-            raise ValueError("not JSON") from error
+            raise ValueError(f"not valid JSON: {error}") from error
 
     @model_validator(mode="after")
     def _batch_limits_agree(self) -> Settings:
         if self.max_images_in_flight < self.max_batch_images:
-            raise ValueError("max_images_in_flight must be at least max_batch_images, or no full batch is ever taken")
+            raise ValueError("max_images_in_flight must be at least max_batch_images")
         if self.max_upload_memory_bytes < self.max_body_bytes:
-            raise ValueError("max_upload_memory_bytes must be at least as large as any body may be")
+            raise ValueError("max_upload_memory_bytes must be at least as large as the largest accepted body")
         if (
             self.image_rate_limit
             and min(one.amount for one in parse_many(self.image_rate_limit)) < self.max_batch_images
         ):
-            raise ValueError("image_rate_limit must be at least max_batch_images, or no full batch is ever taken")
+            raise ValueError("image_rate_limit must be at least max_batch_images")
+        return self
+
+    @model_validator(mode="after")
+    def _options_are_of_models(self) -> Settings:
+        for name in self.model_options:
+            if name not in self.served_models:
+                near = get_close_matches(name, self.served_models, n=1)
+                meant = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"model_options names {name!r}, which is neither default_model nor in models{meant}")
         return self
 
     @field_validator("serving_target")
@@ -317,7 +414,7 @@ class Settings(BaseSettings):
     def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for one in value:
             if not ORIGIN.fullmatch(one):
-                raise ValueError(f"{one!r} is no origin such as https://example.org, nor * for all")
+                raise ValueError(f"{one!r} is not an origin such as https://example.org, or * for all origins")
         return value
 
     @field_validator("rate_limit", "image_rate_limit")
@@ -339,48 +436,48 @@ class Settings(BaseSettings):
         try:
             keys = self.known_keys
         except OSError as error:
-            raise ValueError(f"api_keys_file cannot be read: {error.strerror}") from error
+            raise ValueError(f"cannot read api_keys_file: {error.strerror}") from error
         if self.metrics == "key" and not keys:
-            raise ValueError("metrics wants a key, and neither api_keys nor api_keys_file has one")
+            raise ValueError("metrics = key requires a key in api_keys or api_keys_file")
         return self
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Settings:
         parts = (self.serving_tls_ca, self.serving_tls_certificate, self.serving_tls_key, self.serving_tls_server_name)
         if any(parts) and not self.serving_tls:
-            raise ValueError("serving_tls must be on for its certificates and name to be used")
+            raise ValueError("the other serving_tls_... settings require serving_tls")
         if (self.serving_tls_certificate is None) != (self.serving_tls_key is None):
-            raise ValueError("serving_tls_certificate and serving_tls_key go together")
+            raise ValueError("serving_tls_certificate and serving_tls_key must be set together")
         if self.serving_tls and "," in self.serving_target and not self.serving_tls_server_name:
-            raise ValueError("serving_tls_server_name must be given for a list of model servers")
+            raise ValueError("serving_tls_server_name is required if serving_target is a list")
         for file in (self.serving_tls_ca, self.serving_tls_certificate, self.serving_tls_key):
             if file is not None and not file.is_file():
-                raise ValueError(f"there is no file {str(file)!r}")
+                raise ValueError(f"file not found: {str(file)!r}")
         return self
 
     @property
     def max_body_bytes(self) -> int:
-        """The most bytes that any route takes as a body, but for what a form adds."""
+        """Largest body that any route accepts, in bytes, without the overhead of a form."""
         return max(self.max_upload_bytes, self.max_batch_upload_bytes, self.max_tensor_body_bytes)
 
     @property
     def default_top_k(self) -> int:
-        """Labels given to a request that does not say how many it wants."""
+        """Number of predictions in an answer if the request sets no top_k."""
         return min(DEFAULT_TOP_K, self.max_top_k)
 
     @property
     def served_models(self) -> tuple[str, ...]:
-        """The default model and the configured ones, each once."""
+        """The default model and the configured ones, without duplicates."""
         return tuple(dict.fromkeys((self.default_model, *self.models)))
 
     @property
     def known_keys(self) -> ApiKeys:
-        """The keys of the setting and of the file."""
+        """The keys from the setting and from the file."""
         return ApiKeys([*self.api_keys, *(read_entries(self.api_keys_file) if self.api_keys_file else ())])
 
     @property
     def image_workers(self) -> int:
-        """Processes that decode images in each gateway process, never zero."""
+        """Number of image-decoding processes for each gateway process, at least 1."""
         return self.decode_workers or max(1, available_cores() // self.workers)
 
 
@@ -389,48 +486,48 @@ RENAMED = {
     "DECODE_THREADS": "DECODE_WORKERS",
     "MAX_JOINED_PHOTOS": "MAX_CROSS_REQUEST_BATCH_SIZE",
 }
-"""Names that settings had in the last release, without the prefix, and the names that they have now."""
+"""Old names of settings and their current names, both without the prefix."""
 
 
 def rename_variables(environment: MutableMapping[str, str]) -> list[str]:
-    """Give settings that are set by their old names the new ones.
+    """Replace old names of settings by their current names.
 
     Returns:
-        A sentence for each, for the log.
+        A warning for each, for the log.
     """
     renamed = []
     for old, new in RENAMED.items():
         if (value := environment.pop(PREFIX + old, None)) is not None:
             environment.setdefault(PREFIX + new, value)
-            renamed.append(f"{PREFIX}{old} is now called {PREFIX}{new}; the old name will go in the next release")
+            renamed.append(f"{PREFIX}{old} is deprecated and will be removed in the next release; use {PREFIX}{new}")
     return renamed
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Variables named like settings that are none, each with the setting it may have been meant for, if any."""
-    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    """Variables with the prefix that are not settings, each with the most similar setting if there is one."""
+    known = [CONFIG, *(PREFIX + name.upper() for name in Settings.model_fields)]
     found = []
     for name in sorted(environment):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             meant = get_close_matches(name.upper(), known, n=1, cutoff=0.85)
-            found.append(f"{name} (not {meant[0]}?)" if meant else name)
+            found.append(f"{name} (did you mean {meant[0]}?)" if meant else name)
     return found
 
 
 def _weights(text: str) -> dict[str, float]:
-    """The shares in ``stable=95,canary=5``."""
+    """Parse weights such as ``stable=95,canary=5``."""
     weights: dict[str, float] = {}
     for part in text.split(","):
         name, _, weight = part.partition("=")
         try:
             weights[name.strip()] = float(weight)
         except ValueError as error:
-            raise ValueError(f"not of the form label=weight: {part.strip()!r}") from error
+            raise ValueError(f"expected label=weight, not {part.strip()!r}") from error
     return weights
 
 
 def available_cores() -> int:
-    """Cores that this process may run on: by taskset and cpusets; a container's CPU quota does not count."""
+    """Number of cores that this process may run on, by CPU affinity; a container's CPU quota is not considered."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

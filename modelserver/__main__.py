@@ -9,19 +9,17 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from modelserver.flags import Flags, parse
-from modelserver.light import skip_public_api
 from modelserver.memory import share_arenas
-from modelserver.quiet import stderr_held_back
 
 _LOG = logging.getLogger("modelserver")
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
+def main(arguments: Sequence[str] | None = None, prog: str = "breed-modelserver") -> NoReturn:
     """Runs the server until it is told to stop, and ends the process.
 
     The exit status is 0 after SIGTERM or SIGINT, 1 if it could not start, 2 for a wrong command line.
     """
-    flags = parse(arguments)
+    flags = parse(arguments, prog)
     _start_logging(flags)
     try:
         status = _run(flags)
@@ -35,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _start_logging(flags: Flags) -> None:
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(
+        # A descriptor of its own: what libraries write to descriptor 2 while they start is held back (quiet.py).
+        stream=os.fdopen(os.dup(2), "w"),
         level=logging.WARNING,
         format="%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s",
         datefmt="%Y-%m-%dT%H:%M:%S",
@@ -48,11 +48,10 @@ def _start_logging(flags: Flags) -> None:
 def _run(flags: Flags) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     share_arenas()
-    # Only now: it takes seconds, and a mistake on the command line should not.
-    with stderr_held_back():
-        skip_public_api()
-        from modelserver.errors import ConfigError, ServingError
-        from modelserver.server import run
+    # Only now: gRPC takes a while to import, and a mistake on the command line should not.
+    from modelserver.errors import ConfigError, ServingError
+    from modelserver.server import run
+
     try:
         run(flags)
     except (ConfigError, ServingError, OSError) as error:

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from google.protobuf import text_format
-from tensorflow_serving.config import model_server_config_pb2
 
 from modelserver.errors import ConfigError
-from modelserver.pb import batching_pb2
+from modelserver.pb import batching_pb2, management_pb2
 
 
 class Policy(enum.Enum):
@@ -69,7 +68,7 @@ def parse_models(text: str) -> dict[str, ModelConfig]:
     Raises:
         ConfigError: It is not one, or says something that cannot be served.
     """
-    message = model_server_config_pb2.ModelServerConfig()
+    message = management_pb2.ModelServerConfig()
     try:
         text_format.Parse(text, message)
     except text_format.ParseError as error:
@@ -77,7 +76,7 @@ def parse_models(text: str) -> dict[str, ModelConfig]:
     return models_from(message)
 
 
-def models_from(message: model_server_config_pb2.ModelServerConfig) -> dict[str, ModelConfig]:
+def models_from(message: management_pb2.ModelServerConfig) -> dict[str, ModelConfig]:
     """The models of a ``ModelServerConfig`` message by name.
 
     Raises:
@@ -101,7 +100,7 @@ def models_from(message: model_server_config_pb2.ModelServerConfig) -> dict[str,
     return models
 
 
-def _model(entry: model_server_config_pb2.ModelConfig) -> ModelConfig:
+def _model(entry: management_pb2.ModelConfig) -> ModelConfig:
     policy = entry.model_version_policy
     choice = policy.WhichOneof("policy_choice") or "latest"
     if choice == "specific" and not policy.specific.versions:

@@ -4,9 +4,12 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
-# Flags of tensorflow_model_server that have no meaning here. A command line written for it must still start this
-# server; each one given is named in the log.
+from modelserver import __version__
+
+# Flags of tensorflow_model_server without effect here. They are accepted, so that a command line for it also starts
+# this server, and named in the log.
 WITHOUT_EFFECT = (
     "enable_cors_support",
     "enable_grpc_healthcheck_service",
@@ -34,6 +37,9 @@ WITHOUT_EFFECT = (
 )
 
 
+Engine = Literal["auto", "tensorflow", "openvino"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
     """The command line; the names and defaults of `tensorflow_model_server`'s flags where it has them."""
@@ -59,21 +65,22 @@ class Flags:
     tensorflow_intra_op_parallelism: int
     tensorflow_inter_op_parallelism: int
     saved_model_tags: str
+    engine: Engine
     drain_seconds: float
     log_level: str
     ignored: tuple[str, ...] = field(default=())
 
 
-def parse(arguments: Sequence[str] | None = None) -> Flags:
-    """Reads the command line; on a mistake says it in one line and exits with status 2."""
-    parser = _parser()
+def parse(arguments: Sequence[str] | None = None, prog: str = "breed-modelserver") -> Flags:
+    """Reads the command line; a mistake is one line on standard error and exit status 2."""
+    parser = _parser(prog)
     values = vars(parser.parse_args(arguments))
     ignored = tuple(name for name in WITHOUT_EFFECT if values.pop(name) is not None)
     flags = Flags(**values, ignored=ignored)
     if (flags.model_base_path is None) == (flags.model_config_file is None):
-        parser.error("exactly one of --model_base_path and --model_config_file must be given")
+        parser.error("exactly one of --model_base_path and --model_config_file is required")
     if flags.batching_parameters_file is not None and not flags.enable_batching:
-        parser.error("--batching_parameters_file needs --enable_batching")
+        parser.error("--batching_parameters_file requires --enable_batching")
     return flags
 
 
@@ -83,7 +90,7 @@ def _boolean(text: str) -> bool:
             return True
         case "false" | "0" | "f":
             return False
-    raise argparse.ArgumentTypeError(f"not true or false: {text}")
+    raise argparse.ArgumentTypeError(f"expected true or false, not {text!r}")
 
 
 def _path(text: str) -> Path | None:
@@ -92,13 +99,13 @@ def _path(text: str) -> Path | None:
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"not a whole number from 0 up: {text}")
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, not {text!r}")
     return int(text)
 
 
 def _port(text: str) -> int:
     if _count(text) > 65_535:
-        raise argparse.ArgumentTypeError(f"not a port, which is 65535 at most: {text}")
+        raise argparse.ArgumentTypeError(f"expected a port up to 65535, not {text!r}")
     return int(text)
 
 
@@ -111,16 +118,17 @@ def _threads(text: str) -> int:
 def _channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
     pairs = [part.partition("=") for part in text.split(",")]
     if not all(name and equals for name, equals, _ in pairs):
-        raise argparse.ArgumentTypeError(f"not key=value, separated by commas: {text}")
+        raise argparse.ArgumentTypeError(f"expected key=value, separated by commas, not {text!r}")
     return tuple((name, int(value) if value.lstrip("-").isdecimal() else value) for name, _, value in pairs)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="tensorflow_model_server",
-        description="Serves SavedModels over gRPC as TensorFlow Serving does, where its container cannot run.",
+        prog=prog,
+        description="Serve SavedModels over gRPC, with the services, flags and status codes of TensorFlow Serving.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
 
     def flag(name: str, default: object, meaning: str, kind: object = str) -> None:
         shown = "" if default in (None, "", ()) else f" (default: {default})"
@@ -133,34 +141,54 @@ def _parser() -> argparse.ArgumentParser:
             parser.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=meaning + shown)  # type: ignore[arg-type]
 
     flag("host", "0.0.0.0", "address to listen on; not a flag of TensorFlow Serving")  # noqa: S104 - as upstream
-    flag("port", 8500, "gRPC port; 0 takes a free one and logs it", _port)
+    flag("port", 8500, "gRPC port; 0 picks a free port and logs it", _port)
     flag("grpc_socket_path", "", "also listen on this Unix socket")
-    flag("grpc_max_threads", 128, "calls answered at once; more are refused with RESOURCE_EXHAUSTED", _threads)
-    flag("grpc_channel_arguments", (), "key=value for the gRPC server, separated by commas", _channel_arguments)
+    flag("grpc_max_threads", 128, "maximum number of concurrent calls; others fail with RESOURCE_EXHAUSTED", _threads)
+    flag(
+        "grpc_channel_arguments", (), "arguments of the gRPC server: key=value, separated by commas", _channel_arguments
+    )
     flag("model_name", "default", "name of the model in --model_base_path")
     flag("model_base_path", None, "folder with the versions of one model", _path)
-    flag("model_config_file", None, "text ModelServerConfig with several models", _path)
-    flag("model_config_file_poll_wait_seconds", 0.0, "look at it again this often; 0: read it once", float)
-    flag("file_system_poll_wait_seconds", 1.0, "look for versions this often; 0: once", float)
-    flag("allow_version_labels_for_unavailable_models", False, "let a new label name a version not loaded yet")
-    flag("max_num_load_retries", 5, "how often a version that failed to load is tried again", _count)
-    flag("load_retry_interval_micros", 60_000_000, "time between two tries", _count)
-    flag("enable_model_warmup", True, "replay assets.extra/tf_serving_warmup_requests before serving")
-    flag("enable_batching", False, "join concurrent requests")
-    flag("batching_parameters_file", None, "text BatchingParameters", _path)
-    flag("enable_serialization_as_tensor_content", False, "answer with raw bytes in place of typed lists")
-    flag("tensorflow_session_parallelism", 0, "threads within and between operations; 0: one per core", _count)
-    flag("tensorflow_intra_op_parallelism", 0, "threads within one operation; 0: one per core", _count)
-    flag("tensorflow_inter_op_parallelism", 0, "operations that run at once; 0: one per core", _count)
+    flag("model_config_file", None, "file with a ModelServerConfig in text format, for several models", _path)
+    flag("model_config_file_poll_wait_seconds", 0.0, "seconds between two checks of that file; 0: read it once", float)
+    flag("file_system_poll_wait_seconds", 1.0, "seconds between two checks for versions; 0: check once", float)
+    flag("allow_version_labels_for_unavailable_models", False, "allow a new label for a version that is not loaded yet")
+    flag("max_num_load_retries", 5, "number of retries for a version that failed to load", _count)
+    flag("load_retry_interval_micros", 60_000_000, "time between two attempts, in microseconds", _count)
+    flag("enable_model_warmup", True, "replay assets.extra/tf_serving_warmup_requests before serving a version")
+    flag("enable_batching", False, "batch concurrent requests")
+    flag("batching_parameters_file", None, "file with BatchingParameters in text format", _path)
+    flag("enable_serialization_as_tensor_content", False, "return tensors as raw bytes instead of typed lists")
+    flag("tensorflow_session_parallelism", 0, "threads within and between operations; 0: one for each core", _count)
+    flag("tensorflow_intra_op_parallelism", 0, "threads within one operation; 0: one for each core", _count)
+    flag("tensorflow_inter_op_parallelism", 0, "concurrent operations; 0: one for each core", _count)
     flag("saved_model_tags", "serve", "comma-separated tags of the graph to load")
-    flag("drain_seconds", 8.0, "on SIGTERM, time for requests in flight; not a flag of TensorFlow Serving", float)
-    flag("log_level", "info", "debug, info, warning or error; not a flag of TensorFlow Serving", _level)
+    flag(
+        "engine",
+        "auto",
+        "auto, tensorflow or openvino; auto: OpenVINO, if it is installed and the version contains a network for it; "
+        "not a flag of TensorFlow Serving",
+        _engine,
+    )
+    flag("drain_seconds", 8.0, "seconds for requests in flight after SIGTERM; not a flag of TensorFlow Serving", float)
+    flag(
+        "log_level",
+        "info",
+        "minimum log level: debug, info, warning or error; not a flag of TensorFlow Serving",
+        _level,
+    )
     for name in WITHOUT_EFFECT:
         parser.add_argument(f"--{name}", nargs="?", const="true", default=None, help=argparse.SUPPRESS)
     return parser
 
 
+def _engine(text: str) -> str:
+    if text not in get_args(Engine):
+        raise argparse.ArgumentTypeError(f"expected auto, tensorflow or openvino, not {text!r}")
+    return text
+
+
 def _level(text: str) -> str:
     if text not in ("debug", "info", "warning", "error"):
-        raise argparse.ArgumentTypeError(f"not debug, info, warning or error: {text}")
+        raise argparse.ArgumentTypeError(f"expected debug, info, warning or error, not {text!r}")
     return text

@@ -63,7 +63,7 @@ class Lifecycle:
         threading.Thread(target=target, args=(model, version), name=target.__name__, daemon=True).start()
 
     def _bring_up(self, model: Model, version: Version) -> None:
-        path = model.config.base_path / str(version.number)
+        path = model.folder(version.number)
         for attempt in range(self._retries + 1):
             with self._one_load:
                 if not self._enter(model, version, State.LOADING):
@@ -101,7 +101,7 @@ class Lifecycle:
         version.servable = servable
         version.error = None
         if self._enter(model, version, State.AVAILABLE):
-            _LOG.info("available: model %s version %d", model.config.name, version.number)
+            _LOG.info("available: model %s version %d, on %s", model.config.name, version.number, servable.engine)
             with self.changed:
                 self.follow(model)
                 self.changed.notify_all()

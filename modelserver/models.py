@@ -4,12 +4,13 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from modelserver.config import ModelConfig
 from modelserver.errors import ConfigError, ServingError, invalid, not_found
 from modelserver.lifecycle import Lifecycle
 from modelserver.servable import Servable
-from modelserver.versions import Model, State, Version, versions_in
+from modelserver.versions import Model, State, Version, misplaced, versions_in
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class Models:
         self._models: dict[str, Model] = {}
         self._one_scan = threading.Lock()
         self._configured: frozenset[str] = frozenset()
+        self._given_up: set[str] = set()
 
     # Configuration and folders
 
@@ -45,7 +47,7 @@ class Models:
             for name in self._models.keys() | configs.keys():
                 if name not in configs:
                     model = self._models[name]
-                    model.config, model.on_disk = ModelConfig(name, model.config.base_path), frozenset()
+                    model.config, model.on_disk = ModelConfig(name, model.config.base_path), {}
                 elif name in self._models:
                     self._models[name].config = configs[name]
                 else:
@@ -84,16 +86,16 @@ class Models:
                     self._lifecycle.follow(model)
                 self._changed.notify_all()
 
-    def _note(self, model: Model, found: frozenset[int] | OSError) -> None:
+    def _note(self, model: Model, found: Mapping[int, str] | OSError) -> None:
         path = model.config.base_path
         if not found and not model.waiting:
-            _LOG.warning("model %s: no version in %s, waiting", model.config.name, path)
+            _LOG.warning("model %s: %s, waiting", model.config.name, _without_versions(path))
         elif isinstance(found, OSError) and not model.waiting:
             _LOG.warning("model %s: cannot read %s (%s), waiting", model.config.name, path, found.strerror)
         model.waiting = not found or isinstance(found, OSError)
         if isinstance(found, OSError):
             return  # it says nothing about the versions: what is loaded stays
-        for number in found - model.on_disk:
+        for number in found.keys() - model.on_disk.keys():
             # Published again under the same number: a new chance.
             if (version := model.versions.get(number)) is not None and version.state is State.END:
                 version.error = None
@@ -154,13 +156,15 @@ class Models:
     # Start and end
 
     def wait_until_loaded(self, timeout: float | None = None) -> bool:
-        """Waits until every configured model serves all the versions that its policy asks for.
+        """Waits until every configured model serves all the versions that its policy asks for, or has only broken ones.
+
+        TensorFlow Serving ends where a model has only broken versions; here that ends no server with other models.
 
         Returns:
             False if it was closed first, or the time ran out.
 
         Raises:
-            ServingError: A model has versions, and all of them are broken.
+            ServingError: Every model has versions, and all of them are broken.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._lifecycle.closed or self._loaded(), timeout)
@@ -168,16 +172,25 @@ class Models:
 
     def _loaded(self) -> bool:
         done = True
-        for name in self._configured:
+        broken: dict[str, ServingError] = {}
+        for name in sorted(self._configured):
             model = self._models[name]
             wanted = [version for version in model.versions.values() if version.wanted]
             coming = [version for version in wanted if version.state in (State.START, State.LOADING)]
             errors = [version.error for version in wanted if version.error is not None]
             if model.newest() is None:
                 if errors and not coming:
-                    raise ServingError(errors[0].code, f"model {name} cannot be loaded: {errors[0].message}")
+                    broken[name] = errors[0]
+                    continue
                 done = False
             done = done and all(version.error is not None for version in coming)
+        if broken and len(broken) == len(self._configured):
+            name, error = next(iter(broken.items()))
+            raise ServingError(error.code, f"model {name} cannot be loaded: {error.message}")
+        for name, error in broken.items() if done else ():
+            if name not in self._given_up:
+                self._given_up.add(name)
+                _LOG.error("model %s is not served, others are: %s", name, error.message)
         return done
 
     def close(self) -> None:
@@ -185,3 +198,12 @@ class Models:
         with self._changed:
             self._lifecycle.closed = True
             self._changed.notify_all()
+
+
+def _without_versions(path: Path) -> str:
+    """What to say of a model's folder that has no version."""
+    if (path / "saved_model.pb").is_file():
+        return f"{path} holds a SavedModel itself: move it into {path / '1'}, a folder for its version"
+    if (wrong := misplaced(path)) is not None:
+        return wrong
+    return f"no version in {path}"

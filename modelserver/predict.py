@@ -7,9 +7,7 @@ a dimension that the signature fixes (a wrong height, say), which it computes in
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from tensorflow.core.framework import tensor_pb2
-from tensorflow_serving.apis import predict_pb2
-
+from gateway.pb import serving_pb2 as pb
 from modelserver.errors import invalid
 from modelserver.servable import Servable, Signature, TensorSpec
 from modelserver.tensors import Array, dtype_name, is_listed, shape_of, to_array, to_proto
@@ -17,9 +15,7 @@ from modelserver.tensors import Array, dtype_name, is_listed, shape_of, to_array
 DEFAULT_SIGNATURE = "serving_default"
 
 
-def predict(
-    servable: Servable, request: predict_pb2.PredictRequest, response: predict_pb2.PredictResponse, *, as_content: bool
-) -> None:
+def predict(servable: Servable, request: pb.PredictRequest, response: pb.PredictResponse, *, as_content: bool) -> None:
     """Fills the outputs of ``response``.
 
     Args:
@@ -30,7 +26,7 @@ def predict(
 
     Raises:
         ServingError: The request does not fit the signature, or the batching queue is full.
-        OpError: The model refused it.
+        Exception: What the engine raises when the model refuses it.
     """
     signature = servable.signature(request.model_spec.signature_name or DEFAULT_SIGNATURE)
     wanted = _wanted(signature, request.output_filter)
@@ -53,7 +49,7 @@ def _wanted(signature: Signature, output_filter: Iterable[str]) -> Sequence[str]
     return wanted or list(signature.outputs)
 
 
-def _inputs(signature: Signature, sent: Mapping[str, tensor_pb2.TensorProto]) -> dict[str, Array]:
+def _inputs(signature: Signature, sent: Mapping[str, pb.Tensor]) -> dict[str, Array]:
     expected = signature.inputs
     if len(sent) != len(expected):
         raise invalid(

@@ -8,21 +8,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tensorflow.core.protobuf import config_pb2
-from tensorflow.python.client.session import Session
-from tensorflow.python.framework.constant_op import constant
-from tensorflow.python.framework.ops import Graph
-
-from modelserver.batching import Scheduler
-from modelserver.config import ModelConfig, parse_batching, parse_models
+from modelserver.config import Batching, ModelConfig, parse_batching, parse_models
+from modelserver.engines import Engines
 from modelserver.errors import ConfigError
 from modelserver.flags import Flags
 from modelserver.lifecycle import Lifecycle
 from modelserver.memory import give_back
 from modelserver.models import Models
-from modelserver.quiet import stderr_held_back
 from modelserver.servable import Servable
 from modelserver.service import Service, make_server
+from modelserver.versions import misplaced
 from modelserver.warmup import warm_up
 
 _LOG = logging.getLogger(__name__)
@@ -94,11 +89,11 @@ def _one_model(flags: Flags) -> dict[str, ModelConfig]:
     return {flags.model_name: ModelConfig(flags.model_name, flags.model_base_path)}
 
 
-def _scheduler(flags: Flags) -> Scheduler | None:
+def _batching(flags: Flags) -> Batching | None:
     if not flags.enable_batching:
         return None
     path = flags.batching_parameters_file
-    return Scheduler(parse_batching("" if path is None else _read(path)))
+    return parse_batching("" if path is None else _read(path))
 
 
 def _read(path: Path) -> str:
@@ -111,21 +106,13 @@ def _read(path: Path) -> str:
 
 class _Loader:
     def __init__(self, flags: Flags) -> None:
-        self._scheduler = _scheduler(flags)
-        self._tags = flags.saved_model_tags.split(",")
+        self._engines = Engines(flags, _batching(flags))
         self._warm_up = flags.enable_model_warmup
-        both = flags.tensorflow_session_parallelism
-        self._config = config_pb2.ConfigProto(
-            intra_op_parallelism_threads=flags.tensorflow_intra_op_parallelism or both,
-            inter_op_parallelism_threads=flags.tensorflow_inter_op_parallelism or both,
-        )
-        self._config.gpu_options.allow_growth = True
-        # The first session finds the devices, and prints what it finds.
-        with stderr_held_back(), Graph().as_default(), Session(config=self._config) as session:
-            session.run(constant(0))
 
     def __call__(self, name: str, path: Path) -> Servable:
-        servable = Servable(path, self._tags, self._scheduler, self._config)
+        if (wrong := misplaced(path)) is not None:
+            raise OSError(wrong)
+        servable = self._engines.load(path)
         if self._warm_up:
             started = time.perf_counter()
             try:

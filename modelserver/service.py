@@ -5,20 +5,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import grpc
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_management_pb2,
-    model_pb2,
-    predict_pb2,
-)
 
+from gateway.pb import serving_pb2 as pb
 from modelserver.config import ModelConfig, models_from
 from modelserver.errors import ConfigError, from_exception, invalid, shortened
 from modelserver.models import Models
+from modelserver.pb import management_pb2
 from modelserver.predict import DEFAULT_SIGNATURE, predict
 from modelserver.servable import Servable
 from modelserver.versions import State
@@ -53,27 +48,25 @@ class Service:
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """What a `grpc.Server` needs to answer for this service; any other method is UNIMPLEMENTED."""
-        prediction = {
-            "Predict": _unary(self.predict, predict_pb2.PredictRequest),
-            "GetModelMetadata": _unary(self.get_model_metadata, get_model_metadata_pb2.GetModelMetadataRequest),
+        prediction: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            "Predict": _unary(self.predict, pb.PredictRequest),
+            "GetModelMetadata": _unary(self.get_model_metadata, pb.ModelMetadataRequest),
         }
-        model = {
-            "GetModelStatus": _unary(self.get_model_status, get_model_status_pb2.GetModelStatusRequest),
-            "HandleReloadConfigRequest": _unary(self.reload_config, model_management_pb2.ReloadConfigRequest),
+        model: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            "GetModelStatus": _unary(self.get_model_status, pb.ModelStatusRequest),
+            "HandleReloadConfigRequest": _unary(self.reload_config, management_pb2.ReloadConfigRequest),
         }
         return [
             grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", prediction),
             grpc.method_handlers_generic_handler("tensorflow.serving.ModelService", model),
         ]
 
-    def predict(
-        self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
-    ) -> predict_pb2.PredictResponse:
+    def predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:
         """PredictionService/Predict."""
         started = time.perf_counter()
         asked = _spec(request)
         signature_name = asked.signature_name or DEFAULT_SIGNATURE
-        response = predict_pb2.PredictResponse()
+        response = pb.PredictResponse()
         with self._version(asked) as (number, servable):
             predict(servable, request, response, as_content=self._as_content)
         response.model_spec.name = asked.name
@@ -86,8 +79,8 @@ class Service:
         return response
 
     def get_model_metadata(
-        self, request: get_model_metadata_pb2.GetModelMetadataRequest, _context: grpc.ServicerContext
-    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        self, request: pb.ModelMetadataRequest, _context: grpc.ServicerContext
+    ) -> pb.ModelMetadataResponse:
         """PredictionService/GetModelMetadata."""
         asked = _spec(request)
         if not request.metadata_field:
@@ -95,27 +88,30 @@ class Service:
         for name in request.metadata_field:
             if name != "signature_def":
                 raise invalid(f"Metadata field {name} is not supported")
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
-        definitions = get_model_metadata_pb2.SignatureDefMap()
+        response = pb.ModelMetadataResponse()
+        definitions = pb.SignatureDefMap()
         with self._version(asked) as (number, servable):
             for name, definition in servable.signature_defs.items():
                 definitions.signature_def[name].CopyFrom(definition)
-        response.metadata["signature_def"].Pack(definitions)
+        # Not Pack, which would write the name that this message has here.
+        packed = response.metadata["signature_def"]
+        packed.type_url = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
+        packed.value = definitions.SerializeToString()
         response.model_spec.name = asked.name
         response.model_spec.version.value = number
         return response
 
     def get_model_status(
-        self, request: get_model_status_pb2.GetModelStatusRequest, _context: grpc.ServicerContext
-    ) -> get_model_status_pb2.GetModelStatusResponse:
+        self, request: pb.ModelStatusRequest, _context: grpc.ServicerContext
+    ) -> pb.ModelStatusResponse:
         """ModelService/GetModelStatus; a label in the request is ignored, as TensorFlow Serving does."""
         asked = _spec(request)
-        response = get_model_status_pb2.GetModelStatusResponse()
+        response = pb.ModelStatusResponse()
         wanted = asked.version.value if asked.HasField("version") else None
         for number, state, error in self._models.status(asked.name, wanted):
             entry = response.model_version_status.add()
             entry.version = number
-            entry.state = state.value
+            entry.state = state.value  # type: ignore[assignment]
             entry.status.SetInParent()
             if error is not None and state is not State.AVAILABLE:
                 entry.status.error_code = error.code.value[0]
@@ -123,8 +119,8 @@ class Service:
         return response
 
     def reload_config(
-        self, request: model_management_pb2.ReloadConfigRequest, context: grpc.ServicerContext
-    ) -> model_management_pb2.ReloadConfigResponse:
+        self, request: management_pb2.ReloadConfigRequest, context: grpc.ServicerContext
+    ) -> management_pb2.ReloadConfigResponse:
         """ModelService/HandleReloadConfigRequest: answers when the models of the new configuration are loaded."""
         try:
             configs = models_from(request.config)
@@ -133,11 +129,11 @@ class Service:
             self._configure(configs, context.time_remaining())
         except ConfigError as error:
             raise invalid(str(error)) from error
-        response = model_management_pb2.ReloadConfigResponse()
-        response.status.SetInParent()
+        response = management_pb2.ReloadConfigResponse()
+        response.status = b""  # set, and OK
         return response
 
-    def _version(self, asked: model_pb2.ModelSpec) -> AbstractContextManager[tuple[int, Servable]]:
+    def _version(self, asked: pb.ModelSpec) -> AbstractContextManager[tuple[int, Servable]]:
         match asked.WhichOneof("version_choice"):
             case "version":
                 return self._models.use(asked.name, number=asked.version.value)
@@ -147,7 +143,7 @@ class Service:
                 return self._models.use(asked.name)
 
 
-def _spec(request: predict_pb2.PredictRequest) -> model_pb2.ModelSpec:
+def _spec(request: pb.PredictRequest | pb.ModelMetadataRequest | pb.ModelStatusRequest) -> pb.ModelSpec:
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
     if not request.model_spec.name:
@@ -190,7 +186,7 @@ def make_server(
 ) -> grpc.Server:
     """A gRPC server that answers at most ``most_calls`` calls at once and refuses more with RESOURCE_EXHAUSTED.
 
-    A call holds a thread while it waits for its batch; TensorFlow computes outside Python's lock, so threads that wait
+    A call holds a thread while it waits for its batch; engines compute outside Python's lock, so threads that wait
     cost nothing but their stacks.
     """
     options = [

@@ -5,8 +5,13 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
-from tensorflow.core.framework import tensor_pb2, types_pb2
-from tensorflow.python.framework import dtypes
+
+from gateway.pb import serving_pb2 as pb
+
+try:
+    from ml_dtypes import bfloat16
+except ModuleNotFoundError:  # it comes with TensorFlow, which is what computes in it
+    bfloat16 = None
 
 Array = npt.NDArray[np.generic]
 
@@ -15,36 +20,56 @@ _MOST_BYTES = 2**31 - 1
 
 # The typed list of tensor.proto that carries each dtype, and the dtype that its numbers have there.
 _LISTS: Mapping[int, tuple[str, type[np.generic] | None]] = {
-    types_pb2.DT_FLOAT: ("float_val", np.float32),
-    types_pb2.DT_DOUBLE: ("double_val", np.float64),
-    types_pb2.DT_INT32: ("int_val", np.int32),
-    types_pb2.DT_UINT8: ("int_val", np.int32),
-    types_pb2.DT_INT16: ("int_val", np.int32),
-    types_pb2.DT_INT8: ("int_val", np.int32),
-    types_pb2.DT_UINT16: ("int_val", np.int32),
-    types_pb2.DT_STRING: ("string_val", None),
-    types_pb2.DT_INT64: ("int64_val", np.int64),
-    types_pb2.DT_BOOL: ("bool_val", np.bool_),
-    types_pb2.DT_HALF: ("half_val", np.int32),
-    types_pb2.DT_BFLOAT16: ("half_val", np.int32),
-    types_pb2.DT_UINT32: ("uint32_val", np.uint32),
-    types_pb2.DT_UINT64: ("uint64_val", np.uint64),
+    pb.DT_FLOAT: ("float_val", np.float32),
+    pb.DT_DOUBLE: ("double_val", np.float64),
+    pb.DT_INT32: ("int_val", np.int32),
+    pb.DT_UINT8: ("int_val", np.int32),
+    pb.DT_INT16: ("int_val", np.int32),
+    pb.DT_INT8: ("int_val", np.int32),
+    pb.DT_UINT16: ("int_val", np.int32),
+    pb.DT_STRING: ("string_val", None),
+    pb.DT_INT64: ("int64_val", np.int64),
+    pb.DT_BOOL: ("bool_val", np.bool_),
+    pb.DT_HALF: ("half_val", np.int32),
+    pb.DT_BFLOAT16: ("half_val", np.int32),
+    pb.DT_UINT32: ("uint32_val", np.uint32),
+    pb.DT_UINT64: ("uint64_val", np.uint64),
 }
-_AS_BITS = frozenset({types_pb2.DT_HALF, types_pb2.DT_BFLOAT16})
+_AS_BITS = frozenset({pb.DT_HALF, pb.DT_BFLOAT16})
 _NUMPY: Mapping[int, np.dtype[np.generic]] = {
-    number: np.dtype(dtypes.as_dtype(number).as_numpy_dtype) for number in _LISTS
+    number: np.dtype(np.float16 if number == pb.DT_HALF else np.object_ if listed_as is None else listed_as)
+    for number, (_, listed_as) in _LISTS.items()
+    if number != pb.DT_BFLOAT16
+} | {
+    pb.DT_UINT8: np.dtype(np.uint8),
+    pb.DT_INT16: np.dtype(np.int16),
+    pb.DT_INT8: np.dtype(np.int8),
+    pb.DT_UINT16: np.dtype(np.uint16),
+    **({} if bfloat16 is None else {pb.DT_BFLOAT16: np.dtype(bfloat16)}),
+}
+_NAMES: Mapping[int, str] = {
+    **{number: dtype.name for number, dtype in _NUMPY.items()},
+    pb.DT_STRING: "string",
+    pb.DT_BFLOAT16: "bfloat16",
+    # Those that types.proto has besides; a client may send them by mistake.
+    8: "complex64",
+    11: "qint8",
+    12: "quint8",
+    13: "qint32",
+    15: "qint16",
+    16: "quint16",
+    18: "complex128",
+    20: "resource",
+    21: "variant",
 }
 
 
 def dtype_name(number: int) -> str:
-    """The name that TensorFlow's messages use, such as ``uint8``; ``dtype 99`` for a number it does not know."""
-    try:
-        return str(dtypes.as_dtype(number).name)
-    except TypeError:
-        return f"dtype {number}"
+    """The name that TensorFlow's messages use, such as ``uint8``; ``dtype 99`` for a number without one."""
+    return _NAMES.get(number, f"dtype {number}")
 
 
-def shape_of(proto: tensor_pb2.TensorProto) -> tuple[int, ...]:
+def shape_of(proto: pb.Tensor) -> tuple[int, ...]:
     """The shape that a message claims.
 
     Raises:
@@ -56,7 +81,7 @@ def shape_of(proto: tensor_pb2.TensorProto) -> tuple[int, ...]:
     return shape
 
 
-def to_array(proto: tensor_pb2.TensorProto) -> Array:
+def to_array(proto: pb.Tensor) -> Array:
     """Reads a message into an array, which may be read-only and may share the message's memory.
 
     The values come from ``tensor_content`` or from the typed list of the dtype, where the last value repeats to fill
@@ -65,14 +90,14 @@ def to_array(proto: tensor_pb2.TensorProto) -> Array:
     Raises:
         ValueError: The message does not describe a tensor of a dtype that can be served.
     """
-    if proto.dtype not in _LISTS:
+    if not is_listed(proto.dtype):
         raise ValueError(f"{dtype_name(proto.dtype)} is not supported")
     shape, dtype = shape_of(proto), _NUMPY[proto.dtype]
     count = math.prod(shape)
     if count * dtype.itemsize > _MOST_BYTES:
         raise ValueError(f"a tensor of shape {list(shape)} is too large")
     if content := proto.tensor_content:
-        if proto.dtype == types_pb2.DT_STRING:
+        if proto.dtype == pb.DT_STRING:
             return _strings_from_content(content, count).reshape(shape)
         if len(content) != count * dtype.itemsize:
             raise ValueError(f"{len(content)} bytes do not make a tensor of shape {list(shape)}")
@@ -88,7 +113,7 @@ def to_array(proto: tensor_pb2.TensorProto) -> Array:
     return filled.reshape(shape)
 
 
-def _listed(proto: tensor_pb2.TensorProto, dtype: np.dtype[np.generic]) -> Array:
+def _listed(proto: pb.Tensor, dtype: np.dtype[np.generic]) -> Array:
     name, listed_as = _LISTS[proto.dtype]
     values = getattr(proto, name)
     if listed_as is None:
@@ -124,13 +149,13 @@ def _strings_from_content(content: bytes, count: int) -> Array:
     return array
 
 
-def to_proto(array: Array, dtype: int, target: tensor_pb2.TensorProto, *, as_content: bool) -> None:
+def to_proto(array: Array, dtype: pb.DataType, target: pb.Tensor, *, as_content: bool) -> None:
     """Writes an array into ``target``: a typed list, or raw bytes if ``as_content`` (strings are always listed)."""
     target.dtype = dtype
     dims = target.tensor_shape.dim
     for size in array.shape:
         dims.add().size = size
-    if as_content and dtype != types_pb2.DT_STRING:
+    if as_content and dtype != pb.DT_STRING:
         target.tensor_content = array.tobytes()
         return
     name, listed_as = _LISTS[dtype]
@@ -145,4 +170,4 @@ def to_proto(array: Array, dtype: int, target: tensor_pb2.TensorProto, *, as_con
 
 def is_listed(dtype: int) -> bool:
     """Whether tensors of this dtype can be read and written here."""
-    return dtype in _LISTS
+    return dtype in _NUMPY

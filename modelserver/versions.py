@@ -2,6 +2,7 @@
 
 import enum
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from modelserver.config import ModelConfig, Policy
 from modelserver.errors import ServingError
 from modelserver.servable import Servable
 
-_VERSION_NAME = re.compile(r"0|[1-9][0-9]{0,18}")
+_VERSION_NAME = re.compile(r"0*[0-9]{1,19}")
+"""With leading zeros, too: TensorFlow Serving reads "007" as version 7."""
 _LARGEST_VERSION = 2**63 - 1
 
 
@@ -23,13 +25,35 @@ class State(enum.IntEnum):
     END = 50
 
 
-def versions_in(path: Path) -> frozenset[int] | OSError:
-    """The numbers of the versions in a folder, or why it cannot be read."""
+def versions_in(path: Path) -> Mapping[int, str] | OSError:
+    """The versions in a folder, each with the name of its own folder, or why it cannot be read.
+
+    Of two folders with the same number, the one with fewer leading zeros counts.
+    """
     try:
         names = [entry.name for entry in path.iterdir() if _VERSION_NAME.fullmatch(entry.name) and entry.is_dir()]
     except OSError as error:
         return error
-    return frozenset(int(name) for name in names if int(name) <= _LARGEST_VERSION)
+    return {int(name): name for name in sorted(names, key=len, reverse=True) if int(name) <= _LARGEST_VERSION}
+
+
+def misplaced(path: Path) -> str | None:
+    """What is wrong with the folder of a version, or of a model without versions, and what to do; None: nothing known.
+
+    Only for what people put there by mistake; whether it can be loaded is another question.
+    """
+    if (path / "saved_model.pb").is_file():
+        return None
+    nested = next(path.glob("*/saved_model.pb"), None)
+    if nested is not None:
+        return f"{path} holds a SavedModel one folder too deep: move what is in {nested.parent} to {path}"
+    other = next((one for kind in ("*.keras", "*.h5", "*.hdf5") for one in path.glob(kind)), None)
+    if other is not None:
+        return (
+            f"{path} holds {other.name}, which is not a SavedModel: export it by model.export(FOLDER) with Keras, then "
+            "python -m trainer publish FOLDER --name NAME"
+        )
+    return None
 
 
 @dataclass(slots=True)
@@ -58,9 +82,13 @@ class Model:
     """A configured model and every version of it that was ever seen."""
 
     config: ModelConfig
-    on_disk: frozenset[int] = frozenset()
+    on_disk: Mapping[int, str] = field(default_factory=dict)
     versions: dict[int, Version] = field(default_factory=dict)
     waiting: bool = False
+
+    def folder(self, number: int) -> Path:
+        """Where a version is."""
+        return self.config.base_path / self.on_disk.get(number, str(number))
 
     def newest(self) -> Version | None:
         """The highest AVAILABLE version."""
@@ -74,7 +102,7 @@ class Model:
         if config.policy is Policy.ALL:
             return set(self.on_disk)
         if config.policy is Policy.SPECIFIC:
-            return set(self.on_disk & config.specific)
+            return self.on_disk.keys() & config.specific
         sound = [number for number in self.on_disk if not self._broken(number)]
         return set(sorted(sound, reverse=True)[: config.latest])
 

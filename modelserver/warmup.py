@@ -3,39 +3,65 @@
 The first call of a graph is slow (memory is planned, kernels are chosen); with warm-up no client pays for it.
 """
 
+import struct
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from tensorflow.python.lib.io.tf_record import tf_record_iterator
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+from google.protobuf.message import DecodeError
 
+from gateway.pb import serving_pb2 as pb
 from modelserver.errors import failed_precondition
+from modelserver.pb import saved_model_pb2
 from modelserver.predict import predict
 from modelserver.servable import Servable
 
 _RECORDS = Path("assets.extra") / "tf_serving_warmup_requests"
 # The same bound as TensorFlow Serving's (WarmupConsts::kMaxNumRecords): more is a mistake, not a warm-up.
 _MOST_RECORDS = 1000
+_MOST_BYTES = 2**31 - 1
 
 
 def warm_up(servable: Servable, path: Path) -> int:
     """Replays the records of the version at ``path``; says how many there were (0 if it brings none).
 
+    Of a signature that is computed row by row, only the first is replayed: the rest would warm up nothing more.
+
     Raises:
         ServingError: A record is not a PredictionLog with a PredictRequest, or there are too many.
-        OpError: A record failed.
+        Exception: What the engine raises when a record fails.
     """
     if not (path / _RECORDS).is_file():
         return 0
     count = 0
-    for record in tf_record_iterator(str(path / _RECORDS)):
-        count += 1
-        if count > _MOST_RECORDS:
-            raise failed_precondition(f"more than {_MOST_RECORDS} warm-up records")
-        try:
-            log = prediction_log_pb2.PredictionLog.FromString(record)
-        except ValueError as error:
-            raise failed_precondition(f"warm-up record {count} is not a PredictionLog") from error
-        if log.WhichOneof("log_type") != "predict_log":
-            raise failed_precondition(f"warm-up record {count} holds no PredictRequest")
-        predict(servable, log.predict_log.request, predict_pb2.PredictResponse(), as_content=False)
+    warm: set[str] = set()
+    with (path / _RECORDS).open("rb") as file:
+        for record in _records(file):
+            count += 1
+            if count > _MOST_RECORDS:
+                raise failed_precondition(f"more than {_MOST_RECORDS} warm-up records")
+            try:
+                log = saved_model_pb2.PredictionLog.FromString(record)
+                request = pb.PredictRequest.FromString(log.predict_log.request)
+            except DecodeError as error:
+                raise failed_precondition(f"warm-up record {count} is not a PredictionLog") from error
+            if not log.HasField("predict_log"):
+                raise failed_precondition(f"warm-up record {count} holds no PredictRequest")
+            if servable.row_by_row and request.model_spec.signature_name in warm:
+                continue
+            predict(servable, request, pb.PredictResponse(), as_content=False)
+            warm.add(request.model_spec.signature_name)
     return count
+
+
+def _records(file: BinaryIO) -> Iterator[bytes]:
+    """The records of a TFRecord file: length, checksum of the length, data, checksum of the data, each little-endian.
+
+    The checksums are not verified: a file whose bytes were changed is caught by what is read from them.
+    """
+    while head := file.read(12):
+        length = struct.unpack("<Q", head[:8])[0] if len(head) == 12 else 0
+        data = file.read(length) if length <= _MOST_BYTES else b""
+        if len(head) < 12 or len(data) != length or len(file.read(4)) < 4:
+            raise failed_precondition("the file of warm-up records is damaged")
+        yield data

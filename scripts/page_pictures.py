@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.browser.chromium import Page, eventually, prefers, running_browser, screen
+from testing.chromium import Page, eventually, prefers, running_browser, screen
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image
 
-from tests.browser.chromium import prefers, running_browser, screen
+from testing.chromium import prefers, running_browser, screen
 from trainer.cli import main as trainer
 
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "report.png"

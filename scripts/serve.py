@@ -4,18 +4,20 @@ import asyncio
 import errno
 import http
 import http.client
+import json
 import os
 import socket
 import sys
 import time
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.first_model import make_first_model
 from scripts.supervise import Program, ProgramEnded, supervise
 from trainer.errors import TrainerError
 from trainer.registry import server_config
-from trainer.registry.versions import model_names
+from trainer.registry.versions import misplaced_models, model_names
 
 LOOPBACK = "127.0.0.1"
 SERVING_PORT = 8500
@@ -27,6 +29,9 @@ READY_SECONDS = 120.0
 """TensorFlow starts in about 5 s; the rest is for slow disks and many models."""
 
 POLL_SECONDS = 0.2
+
+SETTLED_SECONDS = 5.0
+"""After which models that are still missing are named, and the others announced."""
 
 
 class CannotStartError(Exception):
@@ -54,6 +59,8 @@ def main(caller: Path) -> int:
 
 
 async def _make_and_serve(host: str, port: int, models_dir: Path, caller: Path) -> None:
+    for sentence in misplaced_models(models_dir):
+        print(f"scripts/run: {sentence}", file=sys.stderr)
     if not await make_first_model(models_dir):
         return
     models = model_names(models_dir)
@@ -82,7 +89,7 @@ async def _make_and_serve(host: str, port: int, models_dir: Path, caller: Path) 
                 directory=caller,
             ),
         ],
-        beside=lambda: _announce_when_ready(_reachable(host), port, serving_port),
+        beside=lambda: _announce_when_ready(_reachable(host), port, serving_port, default),
     )
 
 
@@ -138,30 +145,52 @@ def _bind(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-async def _announce_when_ready(host: str, port: int, serving_port: int) -> None:
+async def _announce_when_ready(host: str, port: int, serving_port: int, default: str) -> None:
     deadline = time.monotonic() + READY_SECONDS
-    while (reason := await asyncio.to_thread(_unready, host, port, serving_port)) is not None:
+    known: dict[str, str] = {}
+    settled = deadline
+    while (unready := await asyncio.to_thread(_unready, host, port, serving_port)) is not None:
         if time.monotonic() > deadline:
-            raise CannotStartError(f"not ready after {READY_SECONDS:.0f} s: {reason}")
+            raise CannotStartError(f"not ready after {READY_SECONDS:.0f} s: {unready.reason}")
+        if unready.models.keys() != known.keys():
+            known, settled = unready.models, time.monotonic() + SETTLED_SECONDS
+        if known and default not in known and time.monotonic() > settled:
+            break
         await asyncio.sleep(POLL_SECONDS)
+    else:
+        known = {}
+    for name, reason in known.items():
+        print(f"scripts/run: the model {name} cannot answer, the others can: {reason}", file=sys.stderr)
     print(_addresses(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"), flush=True)
 
 
-def _unready(host: str, port: int, serving_port: int) -> str | None:
+@dataclass(frozen=True)
+class _Unready:
+    """Why the gateway cannot answer with every model yet."""
+
+    reason: str
+    models: dict[str, str] = field(default_factory=dict)
+    """The models that cannot answer while others can, each with its reason."""
+
+
+def _unready(host: str, port: int, serving_port: int) -> _Unready | None:
     """Returns why the gateway cannot answer with every model yet, or None when it can."""
     try:
         # The gateway would log each question to a model server that is still loading, and then wait before the next.
         socket.create_connection((LOOPBACK, serving_port), timeout=5).close()
     except OSError as error:
-        return f"the model server does not listen: {error}"
+        return _Unready(f"the model server does not listen: {error}")
     gateway = http.client.HTTPConnection(host, port, timeout=5)  # which takes no proxy from the environment
     with closing(gateway):
         try:
             gateway.request("GET", "/readyz")
             answer = gateway.getresponse()
-            return None if answer.status == http.HTTPStatus.OK else answer.read().decode(errors="replace")
-        except (OSError, http.client.HTTPException) as error:
-            return f"the gateway does not answer: {error}"
+            body = answer.read().decode(errors="replace")
+            if answer.status == http.HTTPStatus.OK:
+                return None
+            return _Unready(body, json.loads(body).get("missing", {}))
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            return _Unready(f"the gateway does not answer: {error}")
 
 
 def _addresses(url: str) -> str:

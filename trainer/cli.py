@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Final
 
+from trainer import __version__
 from trainer.errors import TrainerError
 
 COMMANDS: Final = {
@@ -15,15 +16,23 @@ COMMANDS: Final = {
     "imagenet-dogs": (
         "trainer.training.imagenet_dogs",
         "",
-        "publish a model of 118 dog breeds from ImageNet weights, untrained",
+        "publish a model of 118 dog breeds from ImageNet weights, without training",
     ),
-    "evaluate": ("trainer.evaluation.evaluate", "", "measure a published model on a folder of photos, with a report"),
-    "benchmark": ("trainer.evaluation.benchmark", "", "time a published model by signature and batch size"),
-    "publish": ("trainer.registry.publish", "", "copy a SavedModel in as the next version of a model"),
-    "list": ("trainer.registry.versions", "list", "show models, versions and labels"),
-    "promote": ("trainer.registry.promote", "promote", "point a version label at another version"),
-    "rollback": ("trainer.registry.promote", "rollback", "point a version label back at the version before"),
-    "prune": ("trainer.registry.versions", "prune", "delete old versions that no label names"),
+    "evaluate": (
+        "trainer.evaluation.evaluate",
+        "",
+        "evaluate a published model on a folder of photos and write a report",
+    ),
+    "benchmark": (
+        "trainer.evaluation.benchmark",
+        "",
+        "measure the speed of a published model by signature and batch size",
+    ),
+    "publish": ("trainer.registry.publish", "", "publish a SavedModel as the next version of a model"),
+    "list": ("trainer.registry.versions", "list", "list models, versions and labels"),
+    "promote": ("trainer.registry.promote", "promote", "move a version label to another version"),
+    "rollback": ("trainer.registry.promote", "rollback", "move a version label back to its previous version"),
+    "prune": ("trainer.registry.versions", "prune", "delete old versions that have no label"),
 }
 """Name: module, the part of its functions' names that says which command, and what it does.
 
@@ -32,20 +41,20 @@ A module has `add_arguments(parser)` and `run(args) -> exit status`, or `add_lis
 
 EPILOG: Final = """\
 examples:
-  python -m trainer train photos --name dog_breed --recipe dog-breeds
-  python -m trainer train photos --name dog_breed --backbone mobilenet_v2 --weights mobilenet_v2.weights.h5
-  python -m trainer train --config runs/dog_breed/3f9a2c1b07/config.toml --dropout 0.4
-  python -m trainer train cats_and_dogs --name cats_dogs --recipe cats-dogs
-  python -m trainer imagenet-dogs
-  python -m trainer evaluate models/dog_breed photos/test --unknown photos_of_other_things
-  python -m trainer promote dog_breed 3 stable
+  breed train photos --name dog_breed --recipe dog-breeds
+  breed train photos --name dog_breed --backbone mobilenet_v2 --weights mobilenet_v2.weights.h5
+  breed train --config runs/dog_breed/3f9a2c1b07/config.toml --dropout 0.4
+  breed train cats_and_dogs --name cats_dogs --recipe cats-dogs
+  breed imagenet-dogs
+  breed evaluate models/dog_breed photos/test --unknown photos_of_other_things
+  breed promote dog_breed 3 stable
 
-Training that was stopped (Ctrl-C) goes on where it was when the same command is given again.
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 weights or class names not available, 130 stopped."""
+To resume training that was stopped, run the same command again.
+Exit status: 0 success, 1 failure, 2 usage error, 3 weights or class names not available, 130 stopped."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status."""
+def main(arguments: Sequence[str] | None = None, prog: str = "breed-trainer") -> int:
+    """Runs the command line, with `prog` as the name of the program in messages; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     interrupted = False
 
@@ -58,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if before is signal.default_int_handler:  # else it is ignored, or somebody else's
         signal.signal(signal.SIGINT, interrupt)
     try:
-        return _run(arguments)
+        return _run(arguments, prog)
     except BaseException as error:
         command = " ".join(arguments[:1])
         notes: list[str] = getattr(error, "__notes__", [])
@@ -75,14 +84,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGINT, before)
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(arguments: Sequence[str], prog: str) -> int:
     # A module is imported when its command is given, so that `--help` answers at once.
     parser = argparse.ArgumentParser(
-        prog="python -m trainer",
-        description="Makes versioned models of images: from photos, or from ImageNet weights.",
+        prog=prog,
+        description="Train, evaluate and publish image classifiers.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module_name, part, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")

@@ -14,6 +14,8 @@ from typing import Final, Literal, TypeVar
 import tomli_w
 
 from gateway.images import FitMode, Interpolation
+from trainer.data.class_names import Numbers
+from trainer.data.duplicates import Duplicates
 from trainer.errors import TrainerError
 from trainer.export.precision import HELP, Precision
 
@@ -39,6 +41,14 @@ class Config:
     valid_share: float = _option(0.15, "data", "share of photos for validation, where DATA has no valid folder")
     test_share: float = _option(0.0, "data", "share of photos for a test, where DATA has no train folder")
     limit: int = _option(0, "data", "at most so many photos of a class folder, to try things out; 0: all")
+    class_numbers: Numbers = _option(
+        "auto", "data", "numbers in front of class folders: auto takes them off where they count the folders"
+    )
+    duplicates: Duplicates = _option(
+        "near",
+        "data",
+        "photos that validation and test may not share with training: near counts those that look the same",
+    )
     seed: int = _option(0, "data", "decides the split, the order of photos and the first weights")
 
     backbone: str = _option(

@@ -22,10 +22,12 @@ class Dialect:
     Attributes:
         prefix: Of all paths of the interface.
         status: The HTTP status of an error.
+        detail: Its words.
     """
 
     prefix: str
     status: Callable[[errors.GatewayError], int]
+    detail: Callable[[errors.GatewayError], str]
 
     def owns(self, path: str) -> bool:
         """Whether a path belongs to the interface."""
@@ -41,8 +43,13 @@ def _tensorflow_serving_status(error: errors.GatewayError) -> int:
     return error.status
 
 
-TENSORFLOW_SERVING = Dialect("/v1", _tensorflow_serving_status)
-OPEN_INFERENCE = Dialect("/v2", lambda error: error.status)
+def _tensorflow_serving_detail(error: errors.GatewayError) -> str:
+    """The model server's own words where it has said what is wrong with a request."""
+    return (error.said if isinstance(error, errors.ModelServerFailed) else "") or error.detail
+
+
+TENSORFLOW_SERVING = Dialect("/v1", _tensorflow_serving_status, _tensorflow_serving_detail)
+OPEN_INFERENCE = Dialect("/v2", lambda error: error.status, lambda error: error.detail)
 DIALECTS = (TENSORFLOW_SERVING, OPEN_INFERENCE)
 
 
@@ -56,7 +63,7 @@ def error_response(path: str, error: errors.GatewayError, headers: Mapping[str, 
                 for name, value in response.headers.items()
                 if name not in ("content-length", "content-type")
             }
-            return JSONResponse({"error": error.detail}, dialect.status(error), kept)
+            return JSONResponse({"error": dialect.detail(error)}, dialect.status(error), kept)
     return response
 
 

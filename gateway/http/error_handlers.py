@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gateway import errors
-from gateway.http.dialects import error_response
+from gateway.http.dialects import TENSORFLOW_SERVING, error_response
 
 
 def install(app: FastAPI) -> None:
@@ -29,6 +29,8 @@ async def _gateway_error(request: Request, error: Exception) -> Response:
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    if all(one["loc"][0] == "path" for one in error.errors()) and TENSORFLOW_SERVING.owns(request.scope["path"]):
+        return _answer(request, _malformed(request))
     wrong = [{"location": [str(part) for part in one["loc"]], "message": str(one["msg"])} for one in error.errors()]
     first = f"{'.'.join(wrong[0]['location'])}: {wrong[0]['message']}" if wrong else "unreadable"
     return _answer(request, errors.InvalidParameter(f"A parameter is not valid: {first}.", errors=wrong))
@@ -36,19 +38,31 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code in (404, 405) and TENSORFLOW_SERVING.owns(request.scope["path"]):
+        return _answer(request, _malformed(request))
     if error.status_code == 404:
-        return _answer(request, errors.NotFound(f"There is nothing at {json.dumps(request.scope['path'][:200])}."))
+        return _answer(request, errors.NotFound(f"The path {json.dumps(request.scope['path'][:200])} does not exist."))
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
         detail = f"{request.method[:20]} is not offered here; {allowed or 'another method'} is."
         return _answer(request, errors.MethodNotAllowed(detail), error.headers)
     if error.status_code < 500:
-        return _answer(request, errors.BadRequest("The request cannot be read."), error.headers)
-    return _answer(request, errors.InternalError("The gateway failed; the log has the reason under this request id."))
+        return _answer(request, errors.BadRequest("The request cannot be parsed."), error.headers)
+    return _answer(
+        request, errors.InternalError("Internal error. The gateway's log has the reason under this request ID.")
+    )
 
 
 async def _unexpected(request: Request, _: Exception) -> Response:
-    return _answer(request, errors.InternalError("The gateway failed; the log has the reason under this request id."))
+    return _answer(
+        request, errors.InternalError("Internal error. The gateway's log has the reason under this request ID.")
+    )
+
+
+def _malformed(request: Request) -> errors.BadRequest:
+    """What TensorFlow Serving says of an address or a method that it does not know."""
+    path = request.scope["raw_path"].decode("ascii", "replace")
+    return errors.BadRequest(f"Malformed request: {request.method[:20]} {path[:200]}")
 
 
 def _answer(request: Request, error: errors.GatewayError, headers: Mapping[str, str] | None = None) -> Response:

@@ -6,6 +6,7 @@ is complete, and so that nothing is ever written to disk.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,13 +18,19 @@ from starlette.requests import Request
 from gateway.errors import BadRequest, GatewayError, UnsupportedRequest, UploadTooLarge
 
 SINGLE_FIELDS = ("dog_image", "image", "file")
-"""Names under which one image may be sent."""
+"""Accepted field names of a form with one image."""
 
 BATCH_FIELDS = (*SINGLE_FIELDS, "dog_images", "images", "files")
-"""Names under which each of many images may be sent."""
+"""Names under which each of many images may be sent, and one as well."""
+
+INDEX = re.compile(r"\[\d*\]$")
+"""What PHP, axios and Dropzone put behind the name of each of several files: ``images[]``, ``images[0]``."""
+
+RAW_TYPES = ("application/octet-stream", "application/json")
+"""Media types of a body that is one image, beside image/*."""
 
 FORM_OVERHEAD_BYTES = 64 * 2**10
-"""What a form may add to its files: boundaries, part headers, small fields."""
+"""Bytes that a form may add to its files: boundaries, part headers and small fields."""
 
 MAX_PARTS_BESIDE_FILES = 16
 """Parts of other names that are skipped before the form is taken for nonsense."""
@@ -34,18 +41,18 @@ MAX_PARAMETERS = 100
 A thousand take the event loop 0.7 ms, and a form may have many headers."""
 
 MAX_FILENAME_CHARACTERS = 255
-"""Longest file name that is given back in an answer."""
+"""Maximum length of a file name in an answer."""
 
 
 @dataclass(slots=True)
 class Upload:
-    """One image file as it was sent, or another body.
+    """An uploaded file, or the body of a request.
 
     Attributes:
-        filename: The name the client gave, without its folders; None where it gave none.
-        data: Encoded bytes, in the pieces in which they came: a worker process joins them.
-        size: Bytes in all pieces.
-        error: Set where this file went over its limit; `data` is then empty.
+        filename: File name that the client sent, without folders; None if it sent none.
+        data: The bytes, in the pieces in which they arrived. A worker process joins them.
+        size: Number of bytes.
+        error: Set if the file is over its limit; `data` is then empty.
     """
 
     filename: str | None = None
@@ -54,13 +61,13 @@ class Upload:
     error: GatewayError | None = None
 
     def append(self, piece: bytes) -> None:
-        """Take the next bytes."""
+        """Add the next bytes."""
         self.size += len(piece)
         self.data.append(piece)
 
     @property
     def content(self) -> list[bytes] | GatewayError:
-        """The pieces, or why there are none."""
+        """The pieces, or the error."""
         return self.data if self.error is None else self.error
 
 
@@ -75,21 +82,22 @@ async def read_upload(request: Request, *, max_bytes: int) -> Upload:
     """
     media_type, boundary = _content_type(request)
     if media_type == "multipart/form-data":
-        with closing(_Form(boundary, SINGLE_FIELDS, max_files=1, max_file_bytes=max_bytes)) as form:
+        with closing(_Form(boundary, BATCH_FIELDS, max_files=1, max_file_bytes=max_bytes)) as form:
             await _receive(request, form.feed, max_bytes + FORM_OVERHEAD_BYTES, max_bytes)
             [upload] = form.finish()
         if upload.error is not None:
             raise upload.error
         return upload
-    if media_type and not media_type.startswith("image/") and media_type != "application/octet-stream":
+    if media_type and not media_type.startswith("image/") and media_type not in RAW_TYPES:
         raise UnsupportedRequest(
-            f"A body of type {media_type[:80]!r} is not accepted: send a multipart form with one file named "
-            f"{_listed(SINGLE_FIELDS)}, or the image itself as image/* or application/octet-stream."
+            f"A body of type {media_type[:80]!r} is not accepted. Send a multipart form with one file named "
+            f"{_listed(SINGLE_FIELDS)}, or the image itself as image/* or application/octet-stream, or JSON such as "
+            '{"inputs": "<the image in base64>"}.'
         )
     upload = Upload()
     await _receive(request, upload.append, max_bytes, max_bytes)
     if not upload.size:
-        raise BadRequest("The body is empty: send a multipart form with one file, or the image itself.")
+        raise BadRequest("The body is empty. Send a multipart form with one file, or the image itself.")
     return upload
 
 
@@ -104,27 +112,48 @@ async def read_uploads(request: Request, *, max_files: int, max_file_bytes: int,
     """
     media_type, boundary = _content_type(request)
     if media_type != "multipart/form-data":
-        raise UnsupportedRequest("A batch is sent as a multipart form with one file part for each image.")
+        raise UnsupportedRequest("Send a batch as a multipart form with one file for each image.")
     with closing(_Form(boundary, BATCH_FIELDS, max_files=max_files, max_file_bytes=max_file_bytes)) as form:
         await _receive(request, form.feed, max_bytes, max_bytes)
         return form.finish()
 
 
 async def read_body(request: Request, *, max_bytes: int) -> Upload:
-    """The whole body, of any type.
+    """The whole body, of any type, still compressed where it is; see `compression`.
 
     Raises:
-        UnsupportedRequest: It is compressed.
         UploadTooLarge: More than `max_bytes`.
     """
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise UnsupportedRequest("A compressed body is not accepted.")
     upload = Upload()
     await _receive(request, upload.append, max_bytes, max_bytes)
     return upload
 
 
+def compression(request: Request, max_bytes: int) -> dict[str, object]:
+    """Arguments for a job of `gateway.workers.jobs` that inflates a body that is compressed; none for one that is not.
+
+    Raises:
+        UnsupportedRequest: It is compressed in a way that is not taken.
+    """
+    encoding = _content_encoding(request)
+    if not encoding:
+        return {}
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise UnsupportedRequest(f"The content encoding {encoding[:40]!r} is not accepted; gzip and deflate are.")
+    return {"compressed": True, "max_bytes": max_bytes}
+
+
+def _content_encoding(request: Request) -> str:
+    """How a body is compressed, in lower case; empty where it is not."""
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    return "" if encoding == "identity" else encoding
+
+
 def _content_type(request: Request) -> tuple[str, bytes]:
+    if encoding := _content_encoding(request):
+        raise UnsupportedRequest(
+            f"A body with Content-Encoding {encoding[:40]!r} is not accepted: images are compressed already."
+        )
     media_type, options = _parameters(request.headers.get("content-type", ""))
     return media_type.decode("latin-1").lower(), options.get(b"boundary", b"")
 
@@ -147,7 +176,7 @@ async def _receive(request: Request, feed: Callable[[bytes], None], max_body: in
         request: Whose body.
         feed: Takes each piece.
         max_body: Bytes after which it is too large.
-        max_said: The limit as the caller is told.
+        max_said: The limit that the error message states.
     """
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > max_body:
@@ -156,7 +185,7 @@ async def _receive(request: Request, feed: Callable[[bytes], None], max_body: in
     while more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
-            raise BadRequest("The upload was cut off.")
+            raise BadRequest("The upload is incomplete.")
         piece = message.get("body", b"")
         received += len(piece)
         if received > max_body:
@@ -167,7 +196,7 @@ async def _receive(request: Request, feed: Callable[[bytes], None], max_body: in
 
 
 def _too_large(limit: int) -> UploadTooLarge:
-    return UploadTooLarge(f"The upload is larger than the {limit:,} bytes that are accepted.", limit=limit)
+    return UploadTooLarge(f"The upload is larger than the limit of {limit:,} bytes.", limit=limit)
 
 
 class _Form:
@@ -181,12 +210,13 @@ class _Form:
         self._others: list[str] = []
         self._skipped = 0
         self._current: Upload | None = None
+        self._is_counted = False
         self._disposition = bytearray()
         self._header_name = bytearray()
         self._header_value = bytearray()
         self._complete = False
         if not boundary:
-            raise BadRequest("The multipart form names no boundary in its Content-Type.")
+            raise BadRequest("The Content-Type of the multipart form has no boundary.")
         try:
             self._parser = MultipartParser(
                 boundary,
@@ -201,7 +231,7 @@ class _Form:
                 },
             )
         except FormParserError as error:
-            raise BadRequest("The multipart form's boundary cannot be used.") from error
+            raise BadRequest("The boundary of the multipart form is not valid.") from error
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes of the body."""
@@ -248,33 +278,46 @@ class _Form:
         _, options = _parameters(self._disposition.decode("latin-1"))
         name = options.get(b"name", b"").decode("utf-8", "replace")
         filename = options.get(b"filename")
-        empty = filename == b""  # what a browser sends for a file input in which nothing was chosen
-        if empty or name not in self._fields:
-            self._skipped += 1
-            if self._skipped > MAX_PARTS_BESIDE_FILES:
-                raise BadRequest("The form has too many parts that are not images.")
-            if not empty:
-                self._others.append(name)
+        if INDEX.sub("", name) not in self._fields:
+            self._skip()
+            self._others.append(name)
             return
+        self._current = Upload(_basename(filename))
+        # A browser sends an empty file name and no content for a file input in which nothing was chosen.
+        self._is_counted = filename != b""
+        if self._is_counted:
+            self._count(self._current)
+        else:
+            self._skip()
+
+    def _skip(self) -> None:
+        self._skipped += 1
+        if self._skipped > MAX_PARTS_BESIDE_FILES:
+            raise BadRequest("The form has too many parts that are not images.")
+
+    def _count(self, upload: Upload) -> None:
         if len(self._uploads) == self._max_files:
             if self._max_files == 1:
-                raise BadRequest("The form has more than one image; send many to the batch address.")
+                raise BadRequest("The form has more than one image. Use the batch endpoint for several images.")
             raise UploadTooLarge(
-                f"The form has more than the {self._max_files} images that are accepted at once.",
+                f"The form has more than {self._max_files} images, the limit for one request.",
                 limit=self._max_files,
             )
-        self._current = Upload(_basename(filename))
-        self._uploads.append(self._current)
+        self._uploads.append(upload)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         upload = self._current
         if upload is None or upload.error is not None:
             return
+        if not self._is_counted and end > start:
+            self._is_counted = True
+            self._skipped -= 1
+            self._count(upload)
         if upload.size + end - start > self._max_file_bytes:
             upload.data.clear()
             upload.size = 0
             upload.error = UploadTooLarge(
-                f"The file is larger than the {self._max_file_bytes:,} bytes that are accepted.",
+                f"The file is larger than the limit of {self._max_file_bytes:,} bytes.",
                 limit=self._max_file_bytes,
             )
             return
@@ -285,7 +328,7 @@ class _Form:
 
 
 def _basename(filename: bytes | None) -> str | None:
-    if filename is None:
+    if not filename:
         return None
     text = filename.decode("utf-8", "replace").replace("\\", "/").rsplit("/", 1)[-1]
     if not text.isprintable():

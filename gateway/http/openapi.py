@@ -1,4 +1,4 @@
-"""The OpenAPI description: what FastAPI does not know of this API."""
+"""The OpenAPI description: what FastAPI does not know about this API."""
 
 from __future__ import annotations
 
@@ -13,21 +13,27 @@ DESCRIPTION = """Send a photo, get a breed:
 
     curl -F dog_image=@photo.jpg http://localhost:8000/api/v1/predict_breed
 
-The gateway decodes and checks uploads, asks a TensorFlow model server over gRPC, and answers with class labels.
+The gateway decodes and checks uploads, calls a TensorFlow model server over gRPC, and answers with class labels.
 
 ## Errors
 
-Each has the same body, problem details (RFC 9457, `application/problem+json`), with a `code` that does not change;
-every operation lists its own. Where the same request may succeed later, `retryable` is true and the header
-`Retry-After` says when. Under `/v1` and `/v2` errors are as clients of those interfaces expect them.
+Every error has the same body, problem details (RFC 9457, `application/problem+json`), with a stable `code`; each
+operation lists its codes. If the same request may succeed later, `retryable` is true and the header `Retry-After` says
+when. Under `/v1` and `/v2`, errors have the form that clients of those interfaces expect.
 """
 
+LICENCE = {"name": "MIT", "identifier": "MIT"}
+
+CONTACT = {"name": "Breed gateway"}
+
+SERVERS = [{"url": "/", "description": "The gateway that serves this description."}]
+
 TAGS = [
-    {"name": "predictions", "description": "Photos in, labels out."},
-    {"name": "models", "description": "What is served."},
+    {"name": "predictions", "description": "Send images, get labels."},
+    {"name": "models", "description": "List the served models."},
     {"name": "tensorflow serving", "description": "TensorFlow Serving's REST interface."},
-    {"name": "open inference protocol", "description": "What clients of KServe and Triton speak."},
-    {"name": "health", "description": "For orchestrators and people on call."},
+    {"name": "open inference protocol", "description": "The protocol of KServe and Triton."},
+    {"name": "health", "description": "Probes and metrics."},
 ]
 
 

@@ -21,14 +21,14 @@ MIN_TIMEOUT_SECONDS = 0.001
 async def selector(
     version: Annotated[
         int | None,
-        Query(ge=0, le=MAX_VERSION, description="Answer with this version of the model.", examples=[1]),
+        Query(ge=0, le=MAX_VERSION, description="Version of the model to use.", examples=[1]),
     ] = None,
     version_label: Annotated[
         str | None,
         Query(
             min_length=1,
             max_length=128,
-            description="Answer with the version that this label stands for.",
+            description="Label of the version to use.",
             examples=["stable"],
         ),
     ] = None,
@@ -39,13 +39,13 @@ async def selector(
         InvalidParameter: It names both.
     """
     if version is not None and version_label is not None:
-        raise InvalidParameter("Give version or version_label, not both.")
+        raise InvalidParameter("Use either version or version_label, not both.")
     return Selector(version, version_label)
 
 
 async def top_k(
     request: Request,
-    top_k: Annotated[int | None, Query(ge=1, description="How many of the best labels to give.", examples=[1])] = None,
+    top_k: Annotated[int | None, Query(ge=1, description="Number of labels to return.", examples=[1])] = None,
 ) -> int | None:
     """How many labels a request wants; None: as many as `Settings.default_top_k` says.
 
@@ -54,7 +54,7 @@ async def top_k(
     """
     limit = services_of(request).settings.max_top_k
     if top_k is not None and top_k > limit:
-        raise InvalidParameter(f"top_k is at most {limit}.", limit=limit)
+        raise InvalidParameter(f"top_k must be at most {limit}.", limit=limit)
     return top_k
 
 
@@ -65,7 +65,7 @@ async def time_limit(
         Header(
             ge=MIN_TIMEOUT_SECONDS,
             allow_inf_nan=False,
-            description="The same as `timeout_seconds`, as a header.",
+            description="The same as `timeout_seconds`.",
             examples=[2.5],
         ),
     ] = None,
@@ -75,8 +75,7 @@ async def time_limit(
             ge=MIN_TIMEOUT_SECONDS,
             allow_inf_nan=False,
             description=(
-                "Seconds that the answer may take once the upload is complete, waiting, decoding and the model "
-                "included. The gateway's own limit stays; of several the least counts."
+                "Time limit for the answer after the upload is complete, in seconds. The gateway's limit still applies."
             ),
             examples=[2.5],
         ),
@@ -89,6 +88,4 @@ async def time_limit(
 
 SelectorDep = Annotated[Selector, Depends(selector)]
 TopKDep = Annotated[int | None, Depends(top_k)]
-ModelName = Annotated[
-    str, Path(pattern=MODEL_NAME, description="Name of a model on the model server.", examples=["dog_breed"])
-]
+ModelName = Annotated[str, Path(pattern=MODEL_NAME, description="Name of the model.", examples=["dog_breed"])]

@@ -9,16 +9,16 @@ from typing_extensions import TypedDict
 
 # The first model's answer to a photo of a boxer, as it came.
 _PREDICTIONS = [
-    {"label": "Boxer", "score": 0.462972},
-    {"label": "Saint Bernard", "score": 0.044408},
-    {"label": "American Staffordshire Terrier", "score": 0.02585},
-    {"label": "Greater Swiss Mountain Dog", "score": 0.020531},
-    {"label": "English Foxhound", "score": 0.015499},
+    {"label": "Boxer", "score": 0.949887},
+    {"label": "Saint Bernard", "score": 0.019092},
+    {"label": "American Staffordshire Terrier", "score": 0.007748},
+    {"label": "Greater Swiss Mountain Dog", "score": 0.005277},
+    {"label": "English Foxhound", "score": 0.003303},
 ]
 _VERSION = 1
 
 
-Filename = Annotated[str | None, Field(description="Name of the file as it was sent.", examples=["boxer.jpg"])]
+Filename = Annotated[str | None, Field(description="File name that the client sent.", examples=["boxer.jpg"])]
 
 
 # What is sent with every prediction is typed dictionaries: to make models of it, and to check what was made here, costs
@@ -29,34 +29,34 @@ class Prediction(TypedDict):
     """One label and its score."""
 
     label: Annotated[str, Field(description="Class name.", examples=["Boxer"])]
-    score: Annotated[float, Field(description="Score of this class, 0 to 1.", examples=[0.462972])]
+    score: Annotated[float, Field(description="Score of the class, from 0 to 1.", examples=[0.949887])]
 
 
 class ModelVersion(TypedDict):
-    """Which model answered."""
+    """The model that answered."""
 
     name: Annotated[str, Field(description="Name of the model.", examples=["dog_breed"])]
-    version: Annotated[int, Field(description="Version of it that answered.", examples=[_VERSION])]
+    version: Annotated[int, Field(description="Version that answered.", examples=[_VERSION])]
 
 
 BestLabel = Annotated[
     str | None,
     Field(
-        description="Best label; null where the scores are under the model's threshold for unknown.",
+        description="Best label, or null if the image is unknown to the model.",
         examples=["Boxer"],
     ),
 ]
 LooksLike = Annotated[
     str | None,
     Field(
-        description=(
-            "What the image shows instead, where the best label is null and the model has a name for it; else null."
-        ),
+        description=("What an unknown image shows, if the model has a name for it; otherwise null."),
         examples=[None],
     ),
 ]
-BestScore = Annotated[float, Field(description="Score of the best label.", examples=[0.462972])]
-Predictions = Annotated[list[Prediction], Field(description="The best labels, best first.", examples=[_PREDICTIONS])]
+BestScore = Annotated[float, Field(description="Score of the best label.", examples=[0.949887])]
+Predictions = Annotated[
+    list[Prediction], Field(description="The best labels and their scores, best first.", examples=[_PREDICTIONS])
+]
 
 
 class BreedResult(TypedDict):
@@ -78,19 +78,19 @@ class LabelResult(TypedDict):
 
 
 class BreedAnswer(BreedResult):
-    """The breed in one photo, and who says so."""
+    """The breed in one photo, and the model that answered."""
 
     model: ModelVersion
 
 
 class LabelAnswer(LabelResult):
-    """The label of one image, and who says so."""
+    """The label of one image, and the model that answered."""
 
     model: ModelVersion
 
 
 class Box(TypedDict):
-    """Edges in fractions of the upright photo: 0 is its left or top, 1 its right or bottom."""
+    """Edges as fractions of the upright photo: 0 is its left or top edge, 1 its right or bottom edge."""
 
     left: Annotated[float, Field(examples=[0.125])]
     top: Annotated[float, Field(examples=[0.0])]
@@ -99,12 +99,12 @@ class Box(TypedDict):
 
 
 class HeatMap(TypedDict):
-    """What in the photo speaks for the best label."""
+    """How much each part of the photo contributes to the best label."""
 
     values: Annotated[
         list[list[float]],
         Field(
-            description="Rows from top to bottom, 0 to 1: how much that place speaks for the label.",
+            description="Rows from top to bottom. Each value, from 0 to 1, says how much its place contributes.",
             examples=[[[0.0, 0.12, 0.05], [0.1, 1.0, 0.46], [0.02, 0.61, 0.3]]],
         ),
     ]
@@ -112,57 +112,58 @@ class HeatMap(TypedDict):
         Box,
         Field(
             description=(
-                "The part of the photo that the map covers. It lies inside for a model that crops; where a model "
-                "pads, it is larger than the photo."
+                "Area that the map covers: part of the photo if the model crops, larger than the photo if it pads."
             )
         ),
     ]
 
 
 class ExplainedBreed(BreedAnswer):
-    """The breed in one photo, and where it shows."""
+    """The breed in one photo, with a heat map."""
 
     heatmap: HeatMap
 
 
 class ExplainedLabel(LabelAnswer):
-    """The label of one image, and where it shows."""
+    """The label of one image, with a heat map."""
 
     heatmap: HeatMap
 
 
 class Problem(BaseModel):
-    """What went wrong: problem details as of RFC 9457."""
+    """An error: problem details as in RFC 9457."""
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field("about:blank", description="Always about:blank: `code` says what it is.")
+    type: str = Field("about:blank", description="Always about:blank. Use `code` instead.")
     title: str = Field(description="Kind of error, for people.", examples=["Invalid image"])
-    status: int = Field(description="The HTTP status again.", examples=[422])
+    status: int = Field(description="HTTP status.", examples=[422])
     detail: str = Field(
         description="What was wrong and what is accepted.",
         examples=["The JPEG image is truncated or corrupt and cannot be decoded."],
     )
-    code: str = Field(description="Kind of error, for programs; does not change.", examples=["invalid_image"])
+    code: str = Field(description="Kind of error, for programs. Stable.", examples=["invalid_image"])
     retryable: bool = Field(description="Whether the same request may succeed later.", examples=[False])
-    request_id: str | None = Field(None, description="Id of the request, also in the X-Request-ID header and the logs.")
+    request_id: str | None = Field(
+        None, description="ID of the request, also in the header X-Request-ID and in the log."
+    )
 
 
 class FailedItem(TypedDict):
-    """An image of a batch that could not be answered; the others were."""
+    """An image of a batch that failed. The others are not affected."""
 
     filename: Filename
     error: Problem
 
 
 class BreedItem(BreedResult):
-    """An answered photo of a batch."""
+    """A photo of a batch with its breed."""
 
     filename: Filename
 
 
 class LabelItem(LabelResult):
-    """An answered image of a batch."""
+    """An image of a batch with its label."""
 
     filename: Filename
 
@@ -186,41 +187,46 @@ class VersionState(BaseModel):
 
     version: int = Field(description="Version number.", examples=[_VERSION])
     state: Literal["unknown", "start", "loading", "available", "unloading", "end"] = Field(
-        description="Where it is in its life; `available` ones answer.", examples=["available"]
+        description="State of the version. Only `available` versions answer.", examples=["available"]
     )
 
 
 class InputSize(BaseModel):
-    """What a photo is brought to before the model sees it."""
+    """The size to which photos are scaled for the model."""
 
-    height: int = Field(description="Pixels.", examples=[260])
-    width: int = Field(description="Pixels.", examples=[260])
-    fit: str = Field(description="crop, pad or squash.", examples=["crop"])
+    height: int = Field(description="Height in pixels.", examples=[260])
+    width: int = Field(description="Width in pixels.", examples=[260])
+    fit: str = Field(description="How a photo is fitted to the size: crop, pad or squash.", examples=["crop"])
 
 
 class ModelSummary(BaseModel):
     """A model in the list."""
 
     name: str = Field(description="Name of the model.", examples=["dog_breed"])
-    available: bool = Field(description="Whether a version of it answers now.", examples=[True])
+    available: bool = Field(description="Whether the model is ready.", examples=[True])
+    reason: str | None = Field(description="Why the model is not ready; otherwise null.", examples=[None])
     versions: list[VersionState] = Field(description="All known versions, newest first.")
     default: bool = Field(description="Whether it is the model behind /api/v1/predict_breed.", examples=[True])
 
 
 class ModelDetail(ModelSummary):
-    """All that is known of a model."""
+    """A model in detail."""
 
-    version: int = Field(description="The version that this describes.", examples=[_VERSION])
+    version: int = Field(description="Version that the following fields describe.", examples=[_VERSION])
     input: InputSize
     labels: list[str] = Field(
-        description="Class names in the model's order.", examples=[["Chihuahua", "Japanese Chin"]]
+        description="Class names in the order of the model's outputs.", examples=[["Chihuahua", "Japanese Chin"]]
     )
     unknown_threshold: float | None = Field(
-        description="A best score under this is answered as unknown.", examples=[0.935]
+        description="An image is unknown if its score is below this. The model contract has the exact rule.",
+        examples=[0.935],
     )
-    explains: bool = Field(description="Whether it can say where in the photo it looked.", examples=[True])
+    multi_label: bool = Field(
+        description="Whether an image can have several labels, so that the scores are independent.", examples=[False]
+    )
+    explains: bool = Field(description="Whether the model can return heat maps.", examples=[True])
     card: dict[str, object] | None = Field(
-        description="The model card as it travels in the model; null without one.",
+        description="The model card; null if the model has none.",
         examples=[{"schema": 1, "name": "dog_breed", "labels": ["Chihuahua", "Japanese Chin"]}],
     )
 
@@ -232,13 +238,13 @@ class ModelList(BaseModel):
 
 
 class Health(BaseModel):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["ok"] = "ok"
 
 
 class Readiness(BaseModel):
-    """Every configured model has an available version."""
+    """Every configured model is ready."""
 
     status: Literal["ready"] = "ready"
     models: dict[str, list[int]] = Field(

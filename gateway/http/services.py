@@ -1,4 +1,4 @@
-"""What routes ask for: the parts of the running app, and what is noted of the request."""
+"""What routes depend on: the services of the running app, and the record of the request."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from gateway.inference.admission import Admission
 from gateway.inference.classifier import Classifier
 from gateway.inference.explainer import Explainer
 from gateway.inference.predictor import Predictor
+from gateway.inference.readiness import Readiness
 from gateway.inference.shadowing import Shadows
 from gateway.inference.traffic_split import ROUTING_KEY, TrafficSplit
 from gateway.inference.worker_pools import ImageWorkers
@@ -34,11 +35,12 @@ MIN_TIMEOUT_SECONDS = 0.001
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts of one running app."""
+    """The services of one running app."""
 
     settings: Settings
     backend: Backend
     resolver: ContractResolver
+    readiness: Readiness
     classifier: Classifier
     predictor: Predictor
     explainer: Explainer
@@ -51,7 +53,7 @@ class Services:
 
     @asynccontextmanager
     async def admit(self, request: Request, images: int) -> AsyncIterator[None]:
-        """Count that many images of a request against its caller's limit, and hold permits for them.
+        """Count images against the rate limit of the caller, and hold permits for them.
 
         Raises:
             RateLimited, Overloaded: As `count_images` and `Admission.admit` raise them.
@@ -70,33 +72,33 @@ class Services:
 
 
 def services_of(request: Request) -> Services:
-    """The parts of the app that a request came to; the lifespan puts them there."""
+    """The services of the app that handles a request; the lifespan stores them."""
     found = request.scope["state"]["services"]
     assert isinstance(found, Services)
     return found
 
 
 def record_of(request: Request) -> RequestRecord:
-    """What is noted of this request."""
+    """The record of a request."""
     noted = request.scope["gateway.request_record"]
     assert isinstance(noted, RequestRecord)
     return noted
 
 
 async def services(request: Request) -> Services:
-    """`services_of` as a parameter of a route."""
+    """`services_of` as a dependency."""
     return services_of(request)
 
 
 async def record(request: Request) -> RequestRecord:
-    """`record_of` as a parameter of a route."""
+    """`record_of` as a dependency."""
     return record_of(request)
 
 
 def deadline_of(request: Request) -> Deadline:
-    """The deadline of a request whose upload is complete now: the setting's, or less where the caller asked for less.
+    """The deadline of a request whose upload is now complete: the setting, or less if the caller asks for less.
 
-    Works below a router that depends on `time_limit`.
+    The router must depend on `time_limit`.
     """
     seconds = getattr(request.state, "time_limit", services_of(request).settings.request_timeout_seconds)
     assert isinstance(seconds, float)

@@ -24,5 +24,5 @@ def open_bmp(data: bytes, max_pixels: int, bytes_per_pixel: float) -> PillowPict
     file = BmpImagePlugin.BmpImageFile(io.BytesIO(data))
     check_pixels(file.size, max_pixels, bytes_per_pixel)
     if any(tile.codec_name != "raw" for tile in file.tile):
-        raise UnsupportedImage("Run-length encoded BMP images are not accepted: send it as PNG.")
+        raise UnsupportedImage("Run-length encoded BMP images are not accepted. Send a PNG instead.")
     return PillowPicture(file)

@@ -58,6 +58,6 @@ def decoder_errors(name: str) -> Iterator[None]:
     except ImageError:
         raise
     except MemoryError as error:
-        raise InvalidImage(f"The {name} image takes far more memory to decode than its size justifies.") from error
+        raise InvalidImage(f"The {name} image needs far more memory than its size justifies.") from error
     except Exception as error:
         raise InvalidImage(f"The {name} image is truncated or corrupt and cannot be decoded.") from error

@@ -86,9 +86,16 @@ def open_image(data: bytes, max_pixels: int) -> tuple[str, Picture]:
         return found.name, found.open(data, max_pixels, found.bytes_per_pixel)
 
 
+def is_image(data: bytes) -> bool:
+    """Whether bytes begin like a file of one of the formats; nothing else of them is looked at."""
+    if data[:2] == b"BM":  # two letters that texts may begin with, too; bytes 6 to 10 of a bitmap are zero
+        return data[6:10] == bytes(4)
+    return any(one.signature.match(data) for one in FORMATS)
+
+
 def _recognise(data: bytes) -> Format:
     if not data:
-        raise InvalidImage("The image is empty: it has no bytes.")
+        raise InvalidImage("The image is empty.")
     accepted = f"Accepted are {', '.join(ACCEPTED_FORMATS[:-1])} and {ACCEPTED_FORMATS[-1]}."
     for one in FORMATS:
         if one.signature.match(data):

@@ -80,7 +80,7 @@ class _HeicPicture:
         pixels: memoryview = self._image.data
         mode, stride, (width, height) = self._image.mode, self._image.stride, self._image.size
         if (width, height) != self.size:
-            raise InvalidImage("The HEIC image is not of the size that it says.")
+            raise InvalidImage("The HEIC image does not have the size that its header states.")
         factor = max(1, int(shrink / 2))
 
         def rows(top: int, bottom: int) -> Image.Image:
@@ -105,10 +105,10 @@ def open_heic(data: bytes, max_pixels: int, bytes_per_pixel: float) -> _HeicPict
     """
     meta = _read_meta(data)
     if meta.primary not in meta.types:
-        raise InvalidImage("The HEIC image names no primary image.")
+        raise InvalidImage("The HEIC image has no primary image.")
     images = _coded(meta, meta.primary)
     if any(meta.types.get(item) not in _HEVC for item in images):
-        raise UnsupportedImage("A HEIF image that is not coded with HEVC is not accepted: send it as JPEG.")
+        raise UnsupportedImage("HEIF images are accepted only with HEVC coding. Send a JPEG instead.")
 
     size = _size(data, meta, meta.primary)
     masks = [
@@ -120,7 +120,7 @@ def open_heic(data: bytes, max_pixels: int, bytes_per_pixel: float) -> _HeicPict
     pixels = sum(width * height for width, height in (_size(data, meta, item) for item in coded))
     if pixels > _MAX_OVERLAP * size[0] * size[1] + _SMALL_PIXELS:
         raise InvalidImage(
-            f"The HEIC image of {size[0]} x {size[1]} pixels is made of parts with {pixels / 1e6:.1f} megapixels."
+            f"The HEIC image of {size[0]} x {size[1]} pixels has tiles with {pixels / 1e6:.1f} megapixels."
         )
     return _HeicPicture(data)
 
@@ -131,12 +131,12 @@ def _coded(meta: _Meta, item: int) -> list[int]:
         parts = meta.parts.get(item, [])
         if meta.types.get(item) == b"grid":
             if any(meta.types.get(part) in _DERIVED for part in parts):
-                raise UnsupportedImage("A HEIF image whose tiles are made of tiles is not accepted: send it as JPEG.")
+                raise UnsupportedImage("HEIF images with nested tiles are not accepted. Send a JPEG instead.")
             return parts
         if meta.types.get(item) != b"iden" or not parts:
             return [item]
         item = parts[0]
-    raise InvalidImage("The HEIC image is derived from others in too many steps.")
+    raise InvalidImage("The HEIC image has too many levels of derived images.")
 
 
 def _size(data: bytes, meta: _Meta, item: int) -> tuple[int, int]:
@@ -189,7 +189,7 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
 def _read_meta(data: bytes) -> _Meta:
     found = next(((start, end) for kind, start, end in _boxes(data, 0, len(data)) if kind == b"meta"), None)
     if found is None:
-        raise InvalidImage("The HEIC image names no primary image.")
+        raise InvalidImage("The HEIC image has no primary image.")
     meta = _Meta()
     start, end = found
     for kind, at, stop in _boxes(data, start + 4, end):
@@ -275,9 +275,9 @@ def _check_extents(data: bytes, start: int, end: int) -> None:
         box.number((4 if version == 2 else 2) + (2 if version else 0) + 2 + base_size)
         extents = box.number(2)
         if extents > _MAX_EXTENTS:
-            raise InvalidImage("The HEIC image has an item in too many pieces.")
+            raise InvalidImage("The HEIC image has an item with too many extents.")
         for _ in range(extents):
             box.number(index_size + offset_size)
             total += box.number(length_size)
     if total > len(data):
-        raise InvalidImage("The HEIC image has items that together are longer than the file.")
+        raise InvalidImage("The HEIC image has items that exceed the size of the file.")

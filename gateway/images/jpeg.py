@@ -164,7 +164,7 @@ def _read_header(data: bytes) -> _Header:
         if marker in _KEPT:
             kept += data[position:end]
             if len(kept) > _MAX_KEPT_BYTES:
-                raise InvalidImage("The JPEG image has too large tables.")
+                raise InvalidImage("The tables of the JPEG image are too large.")
         elif marker == _APP1 and not exif and data.startswith(EXIF_PREFIX, position + 4):
             exif = data[position + 4 : end]
         position = end

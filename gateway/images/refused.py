@@ -45,7 +45,11 @@ _KINDS: Final = tuple(
         ("XML", _OTHER, rb"(?:\xef\xbb\xbf)?\s*<\?xml\b"),
         ("a URL", _POINTER, rb"\s*(?:https?|file|s3|gs)://"),
         ("a multipart form without its header Content-Type", _POINTER, rb"--[^\r\n]{1,70}\r?\nContent-"),
-        ("JSON", _OTHER, rb"(?:\xef\xbb\xbf)?\s*(?:\{\s*[\"}]|\[\s*[\[{\"\d\]-])"),
+        (
+            "JSON",
+            'This is {}, not an image: send the bytes of the image, or {{"inputs": "<the image in base64>"}}.',
+            rb"(?:\xef\xbb\xbf)?\s*(?:\{\s*[\"}]|\[\s*[\[{\"\d\]-])",
+        ),
         (
             "a file name",
             "This is {}, not the file: send its content (with curl: -F image=@photo.jpg, not -F image=photo.jpg).",

@@ -1,11 +1,11 @@
-"""Images of several requests in one PredictRequest, in turns between callers.
+"""Cross-request batching: images of several callers in one PredictRequest.
 
-A model server gets only as many requests at once as keep it busy. Further images wait here, in turns, and are sent
-together when a request returns. So a lone image is sent at once, nobody waits for others on purpose, and batches form
-by themselves under load. Each caller keeps its own deadline, its own answer and its own error.
+A model server gets only as many concurrent requests as keep it busy. Further images wait here, in turns, and are sent
+together when a request returns. So a single image is sent at once, no image waits on purpose, and batches form only
+under load. Each caller keeps its own deadline, answer and error.
 
-Images of requests that hold several ("bulk") are sent apart from single ones, and always leave one request of a server
-to those: a photo never waits for the end of somebody's batch.
+Images of batch requests ("bulk") are sent apart from single images and always leave them one request of each server, so
+a photo never waits for somebody's batch.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from gateway.workers.turns import Turn, TurnQueue
 logger = logging.getLogger(__name__)
 
 MIN_REQUESTS = 2
-"""Requests that a model server has at least: while it answers one, the next is on its way."""
+"""Minimum number of concurrent requests to a model server: while it answers one, the next is on its way."""
 
 ALONE_SECONDS = 60.0
-"""How long each image has its own request after a batch was refused."""
+"""How long images are sent one by one after the server refused a batch."""
 
-Send = Callable[[Contract, Sequence[bytes], Deadline], Awaitable[Scores]]
+Send = Callable[[Contract, Sequence[bytes], Deadline], Awaitable[Sequence[Scores]]]
 Version: TypeAlias = tuple[str, int]
 
 
@@ -43,12 +43,12 @@ class _Image:
     """An image that waits for its scores.
 
     Attributes:
-        content: As the model takes it.
-        bulk: Whether its request holds others.
-        deadline: Of its request.
-        request_id: Of its request.
-        scores: What its caller waits for.
-        batch: What it was sent with.
+        content: The image in the form that the model takes.
+        bulk: Whether its request has other images.
+        deadline: Deadline of its request.
+        request_id: ID of its request.
+        scores: The future that its caller awaits.
+        batch: The batch in which it was sent.
     """
 
     content: bytes
@@ -61,7 +61,7 @@ class _Image:
 
 @dataclass(slots=True, eq=False)
 class _Batch:
-    """A request under way, and how many of its callers still wait."""
+    """A request in progress, and the number of its callers that still wait."""
 
     task: asyncio.Task[None]
     callers: int
@@ -72,12 +72,12 @@ class _Lane:
     """The traffic to one version of a model.
 
     Attributes:
-        contract: Of the version.
-        single: Images that are yet to be sent, each the only one of its request.
-        bulk: Images that are yet to be sent, of requests that hold several.
-        requests: Requests under way.
-        bulk_requests: How many of them are bulk.
-        alone_until: Until when images are not sent together, on the monotonic clock.
+        contract: Contract of the version.
+        single: Waiting images of requests with one image.
+        bulk: Waiting images of requests with several images.
+        requests: Number of requests in progress.
+        bulk_requests: Number of bulk requests among them.
+        alone_until: Until when images are sent one by one, on the monotonic clock.
     """
 
     contract: Contract
@@ -93,18 +93,18 @@ class _Lane:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is under way or waits."""
+        """Whether nothing is in progress or waiting."""
         return not (self.requests or self.single or self.bulk)
 
 
 class RequestBatcher:
-    """Sends images, together where several wait.
+    """Sends images to the model server, together if several wait.
 
     Args:
-        send: Sends images to one version in one request, and returns scores (n, classes).
-        max_batch_size: Most images in a request.
-        max_images: Most images that one model server has at once, as far as `MIN_REQUESTS` requests allow it.
-        servers: Returns how many model servers there are.
+        send: Sends images to one version in one request, and returns the scores of each.
+        max_batch_size: Maximum number of images in a request.
+        max_images: Maximum number of images on one model server; at least `MIN_REQUESTS` requests are allowed.
+        servers: Returns the number of model servers.
     """
 
     def __init__(self, send: Send, max_batch_size: int, max_images: int, servers: Callable[[], int]) -> None:
@@ -117,18 +117,18 @@ class RequestBatcher:
     async def scores(
         self, contract: Contract, content: bytes, turn: Turn, deadline: Deadline, *, bulk: bool = False
     ) -> Scores:
-        """Scores (classes) of one image.
+        """Scores of one image.
 
         Args:
             contract: The version that answers.
-            content: The image as the model takes it.
-            turn: Whose image it is.
-            deadline: Of its request.
-            bulk: Whether its request holds other images.
+            content: The image in the form that the model takes.
+            turn: Caller and request, for taking turns.
+            deadline: Deadline of its request.
+            bulk: Whether its request has other images.
 
         Raises:
-            DeadlineExceeded: Too late for this caller.
-            Exception: What sending it raises.
+            DeadlineExceeded: The deadline of this caller has passed.
+            Exception: As `send` raises it.
         """
         lane = self._lane(contract)
         if not bulk and not lane.single and self._has_room(lane, bulk):
@@ -141,7 +141,7 @@ class RequestBatcher:
             async with asyncio.timeout(deadline.remaining()):
                 return await image.scores
         except TimeoutError:
-            raise DeadlineExceeded("The model server did not answer within the request's deadline.") from None
+            raise DeadlineExceeded("The model server did not answer before the deadline of the request.") from None
         finally:
             image.scores.cancel()
             self._leave(lane, turn, image)
@@ -166,8 +166,9 @@ class RequestBatcher:
             self._send_next(lane, lane.single)
 
     def _send_next(self, lane: _Lane, queue: TurnQueue[_Image]) -> None:
-        """Send as many images of a queue as go together."""
-        most = 1 if lane.alone_until > time.monotonic() else self._max_batch_size
+        """Send as many images of a queue as fit into one request."""
+        alone = lane.contract.batch != "any" or lane.alone_until > time.monotonic()
+        most = 1 if alone else self._max_batch_size
         images: list[_Image] = []
         size = 0
         while queue and len(images) < most and size < MAX_MESSAGE_BYTES:
@@ -196,8 +197,7 @@ class RequestBatcher:
     async def _send_alone(self, lane: _Lane, content: bytes, deadline: Deadline) -> Scores:
         lane.requests += 1
         try:
-            scores: Scores = (await self._send(lane.contract, [content], deadline))[0]
-            return scores
+            return (await self._send(lane.contract, [content], deadline))[0]
         finally:
             self._ended(lane)
 
@@ -214,12 +214,14 @@ class RequestBatcher:
             if len(images) == 1:
                 _fail(images, error)
                 return
-            logger.warning("%d images that were sent together are sent one by one: %s", len(images), error.detail)
+            logger.warning(
+                "the model server refused a batch of %d images, sending them one by one: %s", len(images), error.detail
+            )
             lane.alone_until = time.monotonic() + ALONE_SECONDS
             for image in images:
                 await self._send_batch(lane, [image])
         except asyncio.CancelledError:  # by its callers, who are gone, or because the connection was closed
-            _fail(images, ModelServerUnavailable("The model server cannot be reached at the moment."))
+            _fail(images, ModelServerUnavailable("The model server is not reachable."))
             raise
         except Exception as error:
             _fail(images, error)
@@ -227,7 +229,7 @@ class RequestBatcher:
             images.clear()  # an error refers to this frame: in a cycle the images would stay until the next collection
 
     def _leave(self, lane: _Lane, turn: Turn, image: _Image) -> None:
-        """Forget an image; a request whose callers have all gone is cancelled."""
+        """Remove an image. A request without remaining callers is cancelled."""
         batch, image.batch = image.batch, None
         if batch is None:
             lane.queue(image.bulk).discard(turn, image)

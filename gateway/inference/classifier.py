@@ -1,8 +1,9 @@
-"""Images in, ranked labels out."""
+"""Classify images."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,8 +11,8 @@ from functools import partial
 from gateway import errors
 from gateway.deadline import Deadline
 from gateway.inference.batching import RequestBatcher
-from gateway.inference.preprocessing import StageTimes, input_tensor, preparation, prepare
-from gateway.inference.scores import Ranked, Scores, checked_scores, rank_labels
+from gateway.inference.preprocessing import StageTimes, input_tensors, preparation, prepare
+from gateway.inference.scores import Ranked, Scores, checked_scores, independent, rank_labels
 from gateway.inference.worker_pools import ImageWorkers
 from gateway.observability.request_record import RequestRecord
 from gateway.serving.backend import Backend, Selector, read_outputs, together
@@ -20,11 +21,13 @@ from gateway.serving.resolver import ContractResolver, ServedVersion
 from gateway.settings import Settings
 from gateway.workers.messages import Buffer
 
+logger = logging.getLogger(__name__)
+
 Prepared = bytes | errors.GatewayError
-"""An image as a model takes it, or what is wrong with it."""
+"""An image in the form that the model takes, or its error."""
 
 RANKED_AT_ONCE = 8
-"""Images whose scores are sorted on the event loop; those of a larger batch are in a thread: 64 of 1,000 take 4 ms."""
+"""Up to this many images are ranked on the event loop, more in a thread: 64 images with 1,000 classes take 4 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +35,9 @@ class Classification:
     """The answers to several images, in their order.
 
     Attributes:
-        contract: Of the version that answered.
-        results: A ranking, or the error of just that image.
-        prepared: What was made of each upload and sent, or the same error.
+        contract: Contract of the version that answered.
+        results: The ranking of each image, or its error.
+        prepared: Each image in the form that was sent, or its error.
     """
 
     contract: Contract
@@ -43,13 +46,13 @@ class Classification:
 
 
 class Classifier:
-    """Prepares, sends and ranks.
+    """Decodes images, sends them to the model server and ranks the scores.
 
     Args:
         backend: The model server.
-        resolver: Finds the version and its contract.
+        resolver: Finds versions and their contracts.
         workers: Decode images.
-        settings: Limits.
+        settings: Limits on batches.
     """
 
     def __init__(self, backend: Backend, resolver: ContractResolver, workers: ImageWorkers, settings: Settings) -> None:
@@ -60,7 +63,8 @@ class Classifier:
         batch_size = (
             1 if settings.tracing else min(settings.max_cross_request_batch_size, settings.max_predict_batch_size)
         )
-        self._batcher = RequestBatcher(self._predict, batch_size, settings.max_images_per_server, backend.servers)
+        self._independent: set[tuple[str, int]] = set()
+        self._batcher = RequestBatcher(self.predict, batch_size, settings.max_images_per_server, backend.servers)
 
     async def classify(
         self,
@@ -76,16 +80,16 @@ class Classifier:
         """Classify images with one version of a model.
 
         Args:
-            model: Its name.
-            selector: Which version.
-            uploads: Encoded images; one that is an error already keeps its place.
-            top_k: Labels wanted for each image; fewer where the model has fewer.
-            deadline: For all of it.
-            record: Takes note of version, failed images and times.
-            ready: An answer to the same uploads, whose prepared images are used again where they fit.
+            model: Name of the model.
+            selector: The version.
+            uploads: Encoded images, or errors, which keep their place in the results.
+            top_k: Number of labels for each image; fewer if the model has fewer.
+            deadline: Deadline of the whole call.
+            record: Receives the version, failures and times.
+            ready: An answer to the same uploads. Its prepared images are reused if they fit.
 
         Raises:
-            GatewayError: What fails for all images alike; what is wrong with one image is in its place of the result.
+            GatewayError: An error that concerns all images. The error of one image is in its place in the results.
         """
         prepared: list[Prepared | None] = list(ready.prepared) if ready is not None else [None] * len(uploads)
         prepared_for = ready.contract if ready is not None else None
@@ -119,17 +123,31 @@ class Classifier:
 
         return await self._resolver.answered(model, selector, deadline, ask)
 
-    async def _predict(self, contract: Contract, images: Sequence[bytes], deadline: Deadline) -> Scores:
-        """Scores (n, classes) of one PredictRequest."""
+    async def predict(self, contract: Contract, images: Sequence[bytes], deadline: Deadline) -> list[Scores]:
+        """Scores of each image that `prepare` returned, by one PredictRequest.
+
+        Raises:
+            GatewayError: As `Backend.predict` and `checked_scores` raise them.
+        """
         answer = await self._backend.predict(
             contract.model,
             contract.version,
             contract.signature,
-            {contract.input_name: input_tensor(contract, images)},
-            [contract.output_name],
+            input_tensors(contract, images),
+            contract.outputs,
             deadline,
         )
-        return checked_scores(contract, read_outputs(answer).get(contract.output_name), len(images))
+        scores = checked_scores(contract, read_outputs(answer), len(images))
+        version = contract.model, contract.version
+        if version not in self._independent and independent(contract, scores):
+            self._independent.add(version)
+            logger.warning(
+                "model %s version %d: its scores do not sum to 1, so they seem to be independent of each other "
+                "(multi-label); its best one is answered as the label. Set its option multi_label to say that this is "
+                "meant",
+                *version,
+            )
+        return scores
 
 
 def _ranked(

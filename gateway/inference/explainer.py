@@ -1,4 +1,4 @@
-"""Images in, labels and heat maps out: where in a photo a model saw what it answers."""
+"""Classify images and return heat maps: where in a photo the model looked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gateway import errors, images
 from gateway.deadline import Deadline
 from gateway.images.overlay import Box
-from gateway.inference.preprocessing import StageTimes, input_tensor, preparation
+from gateway.inference.preprocessing import StageTimes, input_tensors, preparation
 from gateway.inference.scores import Ranked, checked_scores, rank_labels
 from gateway.inference.worker_pools import ImageWorkers
 from gateway.observability.request_record import RequestRecord
@@ -33,7 +33,7 @@ OVERLAY_SIDE = 768
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One image's answer and what speaks for it.
+    """The answer to one image, with its heat map.
 
     Attributes:
         contract: The version that answered.
@@ -49,7 +49,7 @@ class Explanation:
 
 
 class Explainer:
-    """Decodes, asks the `explain` signature, and maps its answer back onto the photo.
+    """Decodes an image, calls the signature `explain`, and maps the heat map back onto the photo.
 
     Args:
         backend: The model server.
@@ -65,19 +65,19 @@ class Explainer:
     async def explain(
         self, model: str, selector: Selector, upload: Buffer, top_k: int, deadline: Deadline, record: RequestRecord
     ) -> Explanation:
-        """Classify one image and say what speaks for the best label.
+        """Classify one image and return the heat map of the best label.
 
         Args:
             model: Name of the model.
-            selector: Which version.
+            selector: The version.
             upload: The encoded image.
-            top_k: Labels wanted.
-            deadline: For all of it.
-            record: Takes note of version, failure and times.
+            top_k: Number of labels.
+            deadline: Deadline of the whole call.
+            record: Receives the version, failure and times.
 
         Raises:
-            SignatureMissing: This version of the model gives no heat maps.
-            GatewayError: As in `Classifier.classify`, and what is wrong with the image.
+            SignatureMissing: The version has no heat maps.
+            GatewayError: As in `Classifier.classify`, or the error of the image.
         """
 
         async def ask(served: ServedVersion) -> Explanation:
@@ -99,7 +99,7 @@ class Explainer:
                     model,
                     contract.version,
                     EXPLAIN,
-                    {"images": input_tensor(contract, [prepared.buffers[0]])},
+                    input_tensors(contract, [prepared.buffers[0]]),
                     ["probabilities", "heatmap"],
                     deadline,
                 )
@@ -109,7 +109,7 @@ class Explainer:
             finally:
                 times.report(record)
             outputs = read_outputs(answer)
-            [scores] = checked_scores(contract, outputs.get("probabilities"), 1)
+            [scores] = checked_scores(contract, outputs, 1)
             heatmap = _checked_map(contract, outputs.get("heatmap"))
             width, height = cast(tuple[int, int], prepared.header["size"])
             box = covered((width, height), contract.target)
@@ -158,18 +158,18 @@ def _checked_map(contract: Contract, tensor: Tensor | None) -> HeatMap:
     """Heat map (h, w) of one image.
 
     Raises:
-        ModelServerFailed: There is none, or it is of another shape, or not finite.
+        ModelServerFailed: It is missing, has the wrong shape or is not finite.
     """
     name = f"The model {contract.model!r} version {contract.version}"
     if tensor is None:
-        raise errors.ModelServerFailed(f"{name} left out its heat map.")
+        raise errors.ModelServerFailed(f"{name} returned no heat map.")
     try:
         maps = np.asarray(number_array(tensor, max_elements=MAX_MAP_SIDE**2), np.float32)
     except TensorError as error:
-        raise errors.ModelServerFailed(f"{name} gave a heat map that cannot be read.") from error
+        raise errors.ModelServerFailed(f"{name} returned a heat map that cannot be parsed.") from error
     if maps.ndim != 3 or len(maps) != 1 or not maps.size:
-        raise errors.ModelServerFailed(f"{name} gave a heat map of shape {maps.shape} for one image.")
+        raise errors.ModelServerFailed(f"{name} returned a heat map of shape {maps.shape} for one image.")
     if not np.isfinite(maps).all():
-        raise errors.ModelServerFailed(f"{name} gave a heat map that is not numbers.")
+        raise errors.ModelServerFailed(f"{name} returned a heat map that is not numbers.")
     clipped: HeatMap = np.clip(maps[0], 0, 1)
     return clipped

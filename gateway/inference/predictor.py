@@ -1,4 +1,4 @@
-"""Tensors in, tensors out: any signature of any served model, checked before anything is sent."""
+"""Run any signature of any model, after checking the inputs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TensorRequest:
         job: Name of a job of `gateway.workers.jobs` that takes a body and signatures.
         body: The body in pieces.
         arguments: Further arguments of the job.
-        count_rows: Counts rows after the first against the limit of the caller; raises where they are too many.
+        count_rows: Counts rows after the first against the rate limit of the caller.
     """
 
     job: str
@@ -47,7 +47,7 @@ class Predicted:
         request: What the job read beside the tensors.
         answers: A serialised PredictResponse for each message that was sent.
         rows: Rows in each message.
-        images: In place of answers, encoded images that the caller wants to have classified.
+        images: Instead of answers, encoded images to be classified.
     """
 
     served: ServedVersion
@@ -93,10 +93,10 @@ class Predictor:
 
         Args:
             model: Name of the model.
-            selector: Which version.
-            request: The body. It is read again where the version changes meanwhile.
-            deadline: For all of it.
-            record: Takes note of version, rows and times.
+            selector: The version.
+            request: The body. It is parsed again if the version changes meanwhile.
+            deadline: Deadline of the whole call.
+            record: Receives the version, rows and times.
 
         Raises:
             SignatureMissing: The version has no such signature.
@@ -116,11 +116,12 @@ class Predictor:
                     return Predicted(served, read.header, images=read.buffers)
                 if record.images > 1:
                     await request.count_rows(record.images - 1)
-                if inputs["images"]:
-                    images = await self._rewritten(read.buffers, deadline, record)
-                    tensors: list[Wire] = [strings(images, tuple(inputs["shape"]))]
+                if inputs["images"] is None:
+                    tensors: list[Wire] = [[tensor] for tensor in read.buffers]
                 else:
-                    tensors = [[tensor] for tensor in read.buffers]
+                    others = len(names) - 1
+                    images = await self._rewritten(read.buffers[others:], inputs["images"], deadline, record)
+                    tensors = [*([tensor] for tensor in read.buffers[:others]), strings(images, tuple(inputs["shape"]))]
             key = str(read.header["signature"])
             with self._admission.admit(record.caller, record.images - 1), record.stage("predict"):
                 answers = await together(
@@ -156,14 +157,18 @@ class Predictor:
         buffers: list[Buffer] = [request.body, [served.signature_map]]
         return await self._tensor_workers.run(request.job, arguments, buffers, record.turn, deadline)
 
-    async def _rewritten(self, images: Sequence[bytes], deadline: Deadline, record: RequestRecord) -> list[bytes]:
-        """The images as files that the gateway wrote: one that a model server cannot decode fails its whole batch."""
+    async def _rewritten(
+        self, strings: Sequence[bytes], are_images: Sequence[bool], deadline: Deadline, record: RequestRecord
+    ) -> list[bytes]:
+        """Images as files that the gateway wrote: one that a model server cannot decode fails its whole batch."""
 
-        async def rewritten(image: bytes) -> bytes:
+        async def rewritten(image: bytes, is_image: bool) -> bytes:
+            if not is_image:
+                return image
             reply = await self._image_workers.run("image_file", {}, [[image]], record.turn, deadline)
             return reply.buffers[0]
 
-        return await together([rewritten(image) for image in images])
+        return await together([rewritten(*one) for one in zip(strings, are_images, strict=True)])
 
     async def _send(
         self, served: ServedVersion, key: str, inputs: Mapping[str, Wire], deadline: Deadline, record: RequestRecord
@@ -173,32 +178,32 @@ class Predictor:
 
 
 def _rules(served: ServedVersion, max_rows: int) -> SignatureRules:
-    """What is known of a version beside its signatures."""
+    """What the gateway knows of a version beyond its signatures."""
     contract = served.contract
     if contract is None:
         return SignatureRules(max_rows)
     has_card = contract.card is not None
     pixel_keys = []
-    if contract.input_kind == "pixels":
+    if contract.input_kind == "pixels" and contract.batch == "any":
         pixel_keys = [contract.signature, *([EXPLAIN] if contract.explains else [])]
-    shape = (contract.target.height, contract.target.width, 3)
     return SignatureRules(
         max_rows,
-        image_keys=[key for key in _image_keys(served) if key in served.signatures],
-        pixel_shapes=dict.fromkeys(pixel_keys, shape),
+        image_inputs=_image_inputs(served),
+        certain_images=contract.certain_image,
+        pixel_shapes=dict.fromkeys(pixel_keys, contract.row_shape),
         row_keys=[PIXELS, DEFAULT_SIGNATURE, EXPLAIN] if has_card else [],
     )
 
 
-def _image_keys(served: ServedVersion) -> Sequence[str]:
-    """Signatures whose inputs are known to be encoded images."""
+def _image_inputs(served: ServedVersion) -> Mapping[str, str]:
+    """By signature, the input of encoded images."""
     contract = served.contract
     if contract is None:
-        return ()
-    key = DEFAULT_SIGNATURE if contract.card is not None else contract.signature
-    if contract.card is None and contract.input_kind != "encoded":
-        return ()
-    signature = served.signatures.get(key)
-    if signature is None or any(info.dtype != DataType.DT_STRING for info in signature.inputs.values()):
-        return ()
-    return (key,)
+        return {}
+    if contract.card is None:
+        return {contract.signature: contract.input_name} if contract.input_kind == "encoded" else {}
+    signature = served.signatures.get(DEFAULT_SIGNATURE)
+    if signature is None or len(signature.inputs) != 1:
+        return {}
+    [(name, info)] = signature.inputs.items()
+    return {DEFAULT_SIGNATURE: name} if info.dtype == DataType.DT_STRING else {}

@@ -1,4 +1,4 @@
-"""Uploads to what a model takes, in worker processes."""
+"""Convert uploads into the form that a model takes, in worker processes."""
 
 from __future__ import annotations
 
@@ -6,34 +6,31 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-import numpy as np
-
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
 from gateway.inference.worker_pools import ImageWorkers
 from gateway.observability.request_record import RequestRecord
-from gateway.pb.serving_pb2 import DataType
 from gateway.serving.contract import Contract
-from gateway.tensors.wire import Wire, stacked, strings
+from gateway.tensors.wire import Wire, joined, strings
 from gateway.workers.messages import Buffer
 from gateway.workers.turns import Turn
 
 
 @dataclass(slots=True)
 class StageTimes:
-    """When the images of one request were worked on, by `time.perf_counter`."""
+    """When workers processed the images of one request, by `time.perf_counter`."""
 
     submitted: float = field(default_factory=time.perf_counter)
     first_started: float | None = None
     last_done: float | None = None
 
     def started(self) -> None:
-        """A worker began one of them."""
+        """A worker started an image."""
         if self.first_started is None:
             self.first_started = time.perf_counter()
 
     def done(self) -> None:
-        """One of them is done."""
+        """A worker finished an image."""
         self.last_done = time.perf_counter()
 
     def report(self, record: RequestRecord) -> None:
@@ -56,21 +53,21 @@ async def prepare(
     deadline: Deadline,
     times: StageTimes,
 ) -> bytes | GatewayError:
-    """Make of an upload what a model is sent.
+    """Convert an upload into the form that a model takes.
 
     Args:
-        upload: The encoded image in pieces; an error stays one.
-        contract: What the model takes.
-        workers: Decode it.
-        turn: Whose image it is.
-        deadline: Of the request.
-        times: Takes note of when the work begins and ends.
+        upload: The encoded image in pieces. An error is returned unchanged.
+        contract: The contract of the model.
+        workers: Decode the image.
+        turn: Caller and request, for taking turns.
+        deadline: Deadline of the request.
+        times: Receives the start and the end of the work.
 
     Returns:
-        Pixels (height, width, 3) in the dtype of the model, or an encoded image; or what is wrong with this image.
+        Pixels or an encoded image, or the error of this image.
 
     Raises:
-        DeadlineExceeded, Overloaded: As of `WorkerPool.run`; they concern the whole request.
+        DeadlineExceeded, Overloaded: As `WorkerPool.run` raises them; they concern the whole request.
     """
     if isinstance(upload, GatewayError):
         return upload
@@ -87,24 +84,23 @@ async def prepare(
 
 
 def preparation(contract: Contract) -> tuple[str, dict[str, object]]:
-    """The job that prepares images for a model, and its arguments: equal ones make equal images."""
+    """The job that prepares images for a model, and its arguments. Equal results give equal images."""
     if contract.input_kind == "encoded":
         return "image_file", {}
     return "image_pixels", {
         "target": asdict(contract.target),
-        "dtype": str(input_dtype(contract)),
-        "pixel_range": list(contract.pixel_range),
+        "pixel_format": asdict(contract.pixel_format),
     }
 
 
-def input_dtype(contract: Contract) -> np.dtype[np.generic]:
-    """Dtype of the pixels that a model takes."""
-    return np.dtype(np.uint8 if contract.input_dtype == DataType.DT_UINT8 else "<f4")
-
-
-def input_tensor(contract: Contract, images: Sequence[bytes]) -> Wire:
-    """Serialised input of a model, of images that `prepare` returned."""
+def input_tensors(contract: Contract, images: Sequence[bytes]) -> dict[str, Wire]:
+    """Serialised inputs of a model, of images that `prepare` returned; just one where it takes no more at once."""
+    shape = contract.row_shape if contract.batch == "none" else (len(images), *contract.row_shape)
     if contract.input_kind == "encoded":
-        return strings(images, (len(images),))
-    shape = (contract.target.height, contract.target.width, 3)
-    return stacked(shape, input_dtype(contract), images)
+        inputs = {contract.input_name: strings(images, shape)}
+    else:
+        inputs = {contract.input_name: joined(shape, contract.input_dtype, images)}
+    if contract.key_input is not None:
+        keys = [str(index).encode() for index in range(len(images))]
+        inputs[contract.key_input] = strings(keys, (len(images),))
+    return inputs

@@ -1,8 +1,9 @@
-"""Scores of a model to ranked labels."""
+"""Check the scores of a model and rank its labels."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +12,7 @@ import numpy.typing as npt
 from gateway import errors
 from gateway.pb.serving_pb2 import Tensor
 from gateway.serving.contract import Contract
-from gateway.tensors.wire import TensorError, number_array
-
-Scores = npt.NDArray[np.float32]
+from gateway.tensors.wire import TensorError, array_of, number_array
 
 SCORE_DECIMALS = 6
 """Digits of a score that mean something: padding a batch already moves the seventh."""
@@ -21,18 +20,34 @@ SCORE_DECIMALS = 6
 ROUNDING = 0.01
 """How far scores may be outside of 0 to 1: the next number after 1 is 1.008 in bfloat16."""
 
+SUM_TOLERANCE = 0.05
+"""How far from 1 the scores of a softmax may sum: those of half precision are off by as much as 0.01."""
+
 MAX_CLASSES = 1_000_000
 """Most scores of one image that are read."""
 
 
 @dataclass(frozen=True, slots=True)
+class Scores:
+    """The scores of one image.
+
+    Attributes:
+        values: float32 (classes), 0 to 1.
+        labels: A name beside each, where the model gave them; else positions are classes.
+    """
+
+    values: npt.NDArray[np.float32]
+    labels: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ranked:
-    """One image's answer.
+    """The answer to one image.
 
     Attributes:
         predictions: Labels and scores, best first.
-        unknown: Whether the scores are under the model's threshold.
-        looks_like: What an unknown image shows instead, where the model has a name for it.
+        unknown: Whether the image is unknown to the model.
+        looks_like: What an unknown image shows, if the model has a name for it.
     """
 
     predictions: tuple[tuple[str, float], ...]
@@ -40,51 +55,98 @@ class Ranked:
     looks_like: str | None = None
 
 
-def checked_scores(contract: Contract, tensor: Tensor | None, images_sent: int) -> Scores:
-    """Scores (n, classes), 0 to 1, out of an answer; a sigmoid becomes two classes.
+def checked_scores(contract: Contract, outputs: Mapping[str, Tensor], images_sent: int) -> list[Scores]:
+    """Extract the scores of each image from an answer. A sigmoid becomes two classes.
 
     Raises:
-        ModelServerFailed: The answer is of another shape, or not finite.
+        ModelServerFailed: The answer has the wrong shape or is not finite.
         UnsupportedModel: The scores are not probabilities.
     """
     name = f"The model {contract.model!r} version {contract.version}"
+    tensor = outputs.get(contract.output_name)
     if tensor is None:
-        raise errors.ModelServerFailed(f"{name} left out its scores.")
+        raise errors.ModelServerFailed(f"{name} returned no scores.")
     try:
-        scores = np.asarray(number_array(tensor, max_elements=images_sent * MAX_CLASSES), np.float32)
+        given = np.asarray(number_array(tensor, max_elements=images_sent * MAX_CLASSES), np.float32)
     except TensorError as error:
-        raise errors.ModelServerFailed(f"{name} gave scores that cannot be read.") from error
-    if scores.ndim != 2 or len(scores) != images_sent or scores.shape[1] < 1:
-        raise errors.ModelServerFailed(f"{name} gave scores of shape {scores.shape} for {images_sent} images.")
+        raise errors.ModelServerFailed(f"{name} returned scores that cannot be parsed.") from error
+    scores = _rows(given, images_sent, contract.batch)
+    if scores is None:
+        raise errors.ModelServerFailed(f"{name} returned scores of shape {given.shape} for {images_sent} images.")
     lowest, highest = float(scores.min()), float(scores.max())  # NaN where one is
     if not math.isfinite(lowest) or not math.isfinite(highest):
-        raise errors.ModelServerFailed(f"{name} gave scores that are not numbers.")
+        raise errors.ModelServerFailed(f"{name} returned scores that are not numbers.")
     if lowest < 0 or highest > 1:
         if lowest < -ROUNDING or highest > 1 + ROUNDING:
             raise errors.UnsupportedModel(
-                f"{name} gave scores from {lowest:.3g} to {highest:.3g}, which are not probabilities: it must end in a "
-                "softmax or a sigmoid."
+                f"{name} returned scores from {lowest:.3g} to {highest:.3g}, which are not probabilities. It must end "
+                "in a softmax or a sigmoid."
             )
         scores = scores.clip(0, 1)
+    if contract.label_output is not None:
+        names = _given_labels(contract, outputs.get(contract.label_output), scores.shape)
+        return [Scores(values, labels) for values, labels in zip(scores, names, strict=True)]
     if contract.sigmoid or (scores.shape[1] == 1 and len(contract.labels) in (0, 2)):
         scores = np.concatenate([1 - scores, scores], axis=1)
     labels = len(contract.labels) + len(contract.other_labels)
     if labels and scores.shape[1] != labels:
-        raise errors.ModelServerFailed(f"{name} gave {scores.shape[1]} scores for {labels} labels.")
-    return scores
+        raise errors.ModelServerFailed(f"{name} returned {scores.shape[1]} scores for {labels} labels.")
+    return [Scores(values) for values in scores]
 
 
 def rank_labels(contract: Contract, scores: Scores, top_k: int) -> Ranked:
-    """The best labels of one image, given its scores (labels + other labels)."""
-    others = scores[len(scores) - len(contract.other_labels) :]
-    scores = scores[: len(scores) - len(others)]
-    best = (-scores).argsort(kind="stable")[:top_k]
+    """Rank the labels of one image by its scores (labels + other labels)."""
+    values, labels = scores.values, scores.labels or contract.labels
+    others = values[len(values) - len(contract.other_labels) :]
+    values = values[: len(values) - len(others)]
+    best = (-values).argsort(kind="stable")[:top_k]
     predictions = tuple(
-        (contract.labels[index] if contract.labels else str(index), round(float(scores[index]), SCORE_DECIMALS))
+        (labels[index] if labels else str(index), round(float(values[index]), SCORE_DECIMALS))
         for index in best.tolist()
     )
     threshold = contract.unknown_threshold
-    known = float(scores.sum() if len(others) else scores[best[0]])
+    known = float(values.sum() if len(others) else values[best[0]])
     if threshold is None or known >= threshold:
         return Ranked(predictions, unknown=False)
     return Ranked(predictions, True, contract.other_labels[int(others.argmax())] if len(others) else None)
+
+
+def independent(contract: Contract, scores: Sequence[Scores]) -> bool:
+    """Whether scores do not sum to 1, unlike those of a softmax, although the model is not declared multi-label."""
+    if contract.card is not None or contract.multi_label or contract.label_output is not None:
+        return False
+    return any(abs(float(one.values.sum()) - 1) > SUM_TOLERANCE for one in scores)
+
+
+def _rows(given: npt.NDArray[np.float32], images: int, batch: str) -> npt.NDArray[np.float32] | None:
+    """Scores (n, classes) of an array (n, classes), (n, 1, 1, classes) or (n); of one image also without n."""
+    if batch == "none" and given.ndim <= 1:
+        given = given.reshape(1, -1)
+    if given.ndim == 1:
+        given = given[:, np.newaxis]
+    if given.ndim < 2 or len(given) != images or not given.size or math.prod(given.shape[1:-1]) != 1:
+        return None
+    return given.reshape(images, given.shape[-1])
+
+
+def _given_labels(contract: Contract, tensor: Tensor | None, shape: tuple[int, ...]) -> list[list[str]]:
+    """The labels that an answer names beside its scores (n, k)."""
+    name = f"The model {contract.model!r} version {contract.version}"
+    if tensor is None:
+        raise errors.ModelServerFailed(f"{name} returned no labels.")
+    try:
+        array = array_of(tensor, max_elements=math.prod(shape))
+    except TensorError as error:
+        raise errors.ModelServerFailed(f"{name} returned labels that cannot be parsed.") from error
+    if array.size != math.prod(shape):
+        raise errors.ModelServerFailed(f"{name} returned labels of shape {array.shape} for scores of shape {shape}.")
+    rows = array.reshape(shape).tolist()
+    if array.dtype == object:
+        return [[label.decode("utf-8", "replace") for label in row] for row in rows]
+    if not contract.labels:
+        return [[str(index) for index in row] for row in rows]
+    if array.min() < 0 or array.max() >= len(contract.labels):
+        raise errors.ModelServerFailed(
+            f"{name} returned the index of a class that its {len(contract.labels)} labels lack."
+        )
+    return [[contract.labels[index] for index in row] for row in rows]

@@ -1,4 +1,4 @@
-"""Copies of answered requests, sent to another version or model to compare the answers."""
+"""Send copies of answered requests to another version or model, and compare the answers."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from gateway.workers.messages import Buffer
 logger = logging.getLogger(__name__)
 
 MAX_SHADOWS = 8
-"""Copies under way at once; a further one is dropped, so that a slow shadow cannot pile up memory."""
+"""Limit on copies in progress. Further copies are dropped, so that a slow shadow cannot use up memory."""
 
 SHADOW_CALLER = "shadow"
-"""Whose turn copies wait for."""
+"""The caller to which copies are attributed."""
 
 
 class Shadows:
     """Sends copies of answered requests to another version or model, and compares the answers.
 
-    A copy starts when the caller's answer is there, and takes permits and room for its bytes like a request; it is
-    dropped where more than half of either would be taken then, so that a slow shadow leaves callers the other half.
+    A copy starts after the caller has been answered. It holds permits and memory like a request, and is dropped if more
+    than half of either would be in use. So a slow shadow always leaves callers the other half.
     """
 
     def __init__(self, settings: Settings, classifier: Classifier, admission: Admission, metrics: Metrics) -> None:
@@ -44,10 +44,10 @@ class Shadows:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def copy(self, answer: Classification, uploads: Sequence[Buffer | GatewayError], record: RequestRecord) -> None:
-        """Send a copy in the background, if this request is drawn for one.
+        """Send a copy in the background, if this request is selected for one.
 
         Args:
-            answer: What the caller got.
+            answer: The answer to the caller.
             uploads: The images.
             record: The times of the caller's request.
         """
@@ -69,17 +69,17 @@ class Shadows:
 
     @contextmanager
     def _room(self, uploads: Sequence[Buffer | GatewayError]) -> Iterator[None]:
-        """Hold permits and bytes for as long as a copy lives; the request it is of gives its own back.
+        """Hold permits and memory for the life of a copy, apart from those of the original request.
 
         Raises:
-            Overloaded: More than half would be taken.
+            Overloaded: More than half would be in use.
         """
         admission = self._admission
         size = sum(len(piece) for one in uploads if not isinstance(one, GatewayError) for piece in one)
         if (admission.in_flight + len(uploads)) * 2 > admission.max_images or (
             admission.upload_bytes + size
         ) * 2 > admission.max_upload_bytes:
-            raise Overloaded("The gateway is too busy for a copy.")
+            raise Overloaded("The gateway is too busy for a shadow copy.")
         with admission.admit(SHADOW_CALLER, len(uploads)):
             admission.hold(SHADOW_CALLER, size)
             try:

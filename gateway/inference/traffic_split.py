@@ -1,4 +1,4 @@
-"""Which version answers when the caller does not say: shares of the traffic."""
+"""Choose a version for requests that name none, by configured shares."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.serving.resolver import ContractResolver
 logger = logging.getLogger(__name__)
 
 ROUTING_KEY = "x-routing-key"
-"""Header whose value keeps a caller with one version: a user or session id."""
+"""Header that keeps requests with the same value, such as a user or session ID, on one version."""
 
 
 class TrafficSplit:
@@ -23,7 +23,7 @@ class TrafficSplit:
 
     Args:
         routes: For each model, version labels (or numbers) and their weights.
-        resolver: Tells whether a version is there.
+        resolver: Checks whether a version is loaded.
     """
 
     def __init__(self, routes: Mapping[str, Mapping[str, float]], resolver: ContractResolver) -> None:
@@ -35,14 +35,15 @@ class TrafficSplit:
         self._missing: set[tuple[str, Selector]] = set()
 
     async def choose(self, model: str, asked: Selector, key: str | None, deadline: Deadline) -> Selector:
-        """The version that answers a request.
+        """Choose the version for a request.
+
+        If the chosen version is not loaded, the next larger share is used, and if none is loaded, the newest version.
 
         Args:
-            model: Its model.
-            asked: What the caller wants: a version or label wins over every share.
-            key: What the choice sticks to; without one every request is drawn anew.
-            deadline: For looking whether the version is there: where it is not, the next larger share answers, and
-                where none is, the newest version.
+            model: Name of the model.
+            asked: What the caller asks for. A version or label takes precedence over the shares.
+            key: Requests with the same key get the same version. None chooses at random.
+            deadline: Deadline of the lookups.
         """
         if asked != Selector() or model not in self._routes:
             return asked
@@ -51,7 +52,7 @@ class TrafficSplit:
                 await self._resolver.served(model, candidate, deadline)
             except UnknownVersion:
                 if (model, candidate) not in self._missing:
-                    logger.warning("%s: the %s has a share of the traffic, but is not served", model, candidate)
+                    logger.warning("model %s: %s has a traffic share but is not loaded", model, candidate)
                     self._missing.add((model, candidate))
                 continue
             self._missing.discard((model, candidate))

@@ -1,8 +1,8 @@
-"""What Prometheus reads at ``/metrics``.
+"""Prometheus metrics.
 
-With several workers every process writes its values to files in one folder, which `shared_between` provides, and any
-of them answers a scrape for all. Label values are bounded: models and versions are those that the model server really
-has, routes are templates, and whatever else a caller may choose is folded into ``other``.
+With several gateway processes, each writes its values to files in a shared folder (`shared_between`), and any of them
+answers a scrape for all. The number of label values is bounded: models and versions exist on the model server, routes
+are templates, and anything else that a caller can choose becomes ``other``.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from gateway.observability.request_record import RequestRecord
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""Variable in which prometheus-client looks, when it is imported, for the folder that processes share."""
+"""Environment variable with the shared folder; prometheus-client reads it on import."""
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds of the histograms, in seconds: from a decoded thumbnail to the default deadline."""
+"""Upper bounds of the histograms, in seconds: from decoding a thumbnail to the default deadline."""
 
 METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 
@@ -56,54 +56,62 @@ class Metrics:
             ProcessCollector(registry=registry)
         self._requests = Counter(
             "gateway_requests",
-            "Requests answered, by route template and status; model and version where one answered.",
+            "Number of requests, by route template and status, and by the model and version that answered.",
             ["method", "route", "status", "model", "version"],
             registry=registry,
         )
         self._request_seconds = Histogram(
             "gateway_request_seconds",
-            "Time from the request's first byte to the end of its answer.",
+            "Time from the first byte of the request to the end of the response, in seconds.",
             ["route"],
             buckets=BUCKETS,
             registry=registry,
         )
         self._stage_seconds = Histogram(
             "gateway_stage_seconds",
-            "Time of one stage of a prediction: upload, queue, decode, predict; paint for a heat map over its photo.",
+            "Time of each stage of a prediction, in seconds: upload, queue, decode, predict; paint for heat maps.",
             ["stage", "model"],
             buckets=BUCKETS,
             registry=registry,
         )
         self.requests_in_flight = Gauge(
-            "gateway_requests_in_flight", "Requests being answered.", multiprocess_mode="livesum", registry=registry
+            "gateway_requests_in_flight",
+            "Number of requests in progress.",
+            multiprocess_mode="livesum",
+            registry=registry,
         )
         self.images_in_flight = Gauge(
-            "gateway_images_in_flight", "Images (or rows) in work.", multiprocess_mode="livesum", registry=registry
+            "gateway_images_in_flight",
+            "Number of images (or rows of tensors) in progress.",
+            multiprocess_mode="livesum",
+            registry=registry,
         )
-        self._images = Counter("gateway_images", "Images (or rows) taken in.", ["model"], registry=registry)
+        self._images = Counter(
+            "gateway_images", "Number of images (or rows of tensors) received.", ["model"], registry=registry
+        )
         self._image_bytes = Counter(
-            "gateway_image_bytes", "Bytes of images (or tensors) taken in.", ["model"], registry=registry
+            "gateway_image_bytes", "Bytes of images (or tensors) received.", ["model"], registry=registry
         )
         self._decode_failures = Counter(
-            "gateway_decode_failures", "Images that could not be decoded, by the error's code.", ["reason"],
+            "gateway_decode_failures", "Number of images that could not be decoded, by error code.", ["reason"],
             registry=registry,
         )  # fmt: skip
         self._version_seen = Gauge(
             "gateway_model_version_last_answer_timestamp_seconds",
-            "When a version last answered, in seconds since 1970.",
+            "Unix time of the last answer of each version.",
             ["model", "version"],
             multiprocess_mode="max",
             registry=registry,
         )
         self.shadow_images = Counter(
             "gateway_shadow_images",
-            "Images copied to the shadow: agree or disagree on the best label, failed, or dropped when busy.",
+            "Number of images copied to a shadow, by outcome: agree, disagree, failed, or dropped under load.",
             ["model", "target", "outcome"],
             registry=registry,
         )
         self.shadow_seconds = Histogram(
             "gateway_shadow_seconds",
-            "Time of the predict stage for the same images: of the version that answered (primary) and the shadow.",
+            "Time of the predict stage for the same images, in seconds, by role: primary or shadow.",
             ["model", "target", "role"],
             buckets=BUCKETS,
             registry=registry,
@@ -114,9 +122,9 @@ class Metrics:
 
         Args:
             method: Its HTTP method.
-            status: Of its answer; 0 where the caller went away before there was one.
-            seconds: From its arrival to the end of its answer.
-            record: What was noted of it.
+            status: Status of the response; 0 if the caller disconnected before there was one.
+            seconds: Time from its arrival to the end of the response.
+            record: The record of the request.
         """
         known = method if method in METHODS else "other"
         version = str(record.version) if record.version is not None else ""
@@ -134,7 +142,7 @@ class Metrics:
             self._child(self._version_seen, record.model, version).set(time.time())
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """The text for a scrape and its media type, in the form that the scraper accepts."""
+        """The response to a scrape and its media type, in a format that the scraper accepts."""
         registry = self.registry
         if FOLDER in os.environ:
             _bury_the_dead(Path(os.environ[FOLDER]))
@@ -146,9 +154,9 @@ class Metrics:
 
 @contextmanager
 def shared_between(workers: int) -> Iterator[None]:
-    """Provide the folder in which several worker processes keep their values; a folder from outside is kept.
+    """Provide the folder that gateway processes share, unless the environment names one.
 
-    It must be entered before the workers start.
+    Enter it before the processes start.
     """
     if workers == 1 or FOLDER in os.environ:
         yield
@@ -162,7 +170,7 @@ def shared_between(workers: int) -> Iterator[None]:
 
 
 def _bury_the_dead(folder: Path) -> None:
-    """Forget the gauges of processes that ended; what they counted stays."""
+    """Remove the gauges of processes that ended. Their counters stay."""
     for file in folder.glob("gauge_live*_*.db"):
         pid = int(file.stem.rsplit("_", 1)[1])
         try:

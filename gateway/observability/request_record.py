@@ -1,4 +1,4 @@
-"""What is noted of a request while it runs: for its log line, its metrics and its Server-Timing header."""
+"""The record of one request, for its log line, metrics and Server-Timing header."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Stage = Literal["upload", "queue", "decode", "predict", "paint"]
-"""Where the time goes: the body arrives; images wait for a thread; they are decoded (or tensors are read); the model
-server answers, the wait for others who go along included; a heat map is laid over its photo."""
+"""Stages of a request: receive the body; wait for a worker process; decode images or parse tensors; wait for the model
+server and its answer; paint a heat map over the photo."""
 
 
 @dataclass(slots=True)
@@ -16,7 +16,7 @@ class RequestRecord:
     """One request.
 
     Attributes:
-        caller: Who asks: the name of an API key, or an address.
+        caller: Name of the API key, or the client address.
         route: Template of its path, such as ``/api/v1/models/{model}/predict``.
         model: Name of the model that answers; set only once it is known to exist.
         version: Its version.
@@ -48,7 +48,7 @@ class RequestRecord:
         return self.caller, id(self)
 
     def answered_by(self, model: str, version: int) -> None:
-        """Note which version answers."""
+        """Set the version that answers."""
         self.model, self.version = model, version
 
     def server_timing(self) -> str:

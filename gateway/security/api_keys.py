@@ -1,30 +1,34 @@
-"""API keys: several at once, so that they can be rotated; only their hashes are ever stored."""
+"""API keys. Several can be valid at once, so that they can be rotated, and only their hashes are stored."""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from starlette.datastructures import Headers
 
-ENTRY = re.compile(r"(?:(?P<name>[A-Za-z0-9._-]{1,64}):)?(?P<hash>[0-9a-f]{64})")
-"""``name:hash`` or just the hash: SHA-256 of the key, in lower-case hexadecimal.
+NAME = "[A-Za-z0-9._-]{1,64}"
 
-A plain hash is enough: a key is 256 random bits, which nobody finds by trying, and it must cost no time to check."""
+ENTRY = re.compile(rf"(?:(?P<name>{NAME}):)?(?P<hash>[0-9a-f]{{64}})")
+"""``name:hash`` or only the hash: SHA-256 of the key, in lower-case hexadecimal.
+
+A fast hash is safe here: a key has 256 random bits, so it cannot be guessed."""
 
 
 class ApiKeys:
-    """The keys that open the API.
+    """The accepted API keys.
 
     Args:
-        entries: See `ENTRY`.
+        entries: Hashes of the keys in the form of `ENTRY`.
 
     Raises:
-        ValueError: An entry is not of that form.
+        ValueError: An entry does not have that form.
     """
 
     def __init__(self, entries: Iterable[str]) -> None:
@@ -32,14 +36,14 @@ class ApiKeys:
         for number, entry in enumerate(entries, 1):
             match = ENTRY.fullmatch(entry.strip())
             if match is None:
-                raise ValueError(f"API key {number} is not the SHA-256 of a key, or name:SHA-256")
+                raise ValueError(f"API key {number} is not a SHA-256 hash or NAME:HASH; `breed api-key` creates one")
             self._owners.append((bytes.fromhex(match["hash"]), match["name"] or f"key {number}"))
 
     def __bool__(self) -> bool:
         return bool(self._owners)
 
     def owner(self, key: str) -> str | None:
-        """Name of the key; None for a wrong one. Takes the same time for any."""
+        """Name of the key; None if the key is not accepted. Takes the same time for every key."""
         given = hashlib.sha256(key.encode()).digest()
         found = None
         for wanted, name in self._owners:
@@ -49,7 +53,7 @@ class ApiKeys:
 
 
 def given_key(headers: Headers) -> str | None:
-    """The key that a request carries as ``Authorization: Bearer`` or ``X-API-Key``."""
+    """The key that a request sends as ``Authorization: Bearer`` or ``X-API-Key``."""
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()
@@ -57,17 +61,28 @@ def given_key(headers: Headers) -> str | None:
 
 
 def read_entries(file: Path) -> list[str]:
-    """Entries of a file, one a line; empty lines and those that begin with # are passed over."""
+    """Entries of a file, one per line; empty lines and lines that begin with # are skipped."""
     lines = (line.strip() for line in file.read_text().splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def main() -> None:
-    """Make a key: ``python -m gateway.security.api_keys``."""
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m gateway.security.api_keys") -> int:
+    """Create an API key, and print it with the entry for the settings; returns the exit status."""
+    parser = argparse.ArgumentParser(prog=prog, description="Create an API key and the hash that the gateway stores.")
+    parser.add_argument("--name", type=_name, help="name of the key in logs and rate limits")
+    name = parser.parse_args(arguments).name
     key = secrets.token_urlsafe(32)
-    print(f"key, for the caller:          {key}")  # noqa: T201
-    print(f"hash, for GATEWAY_API_KEYS:   {hashlib.sha256(key.encode()).hexdigest()}")  # noqa: T201
+    entry = hashlib.sha256(key.encode()).hexdigest()
+    print(f"key, for the caller:           {key}")  # noqa: T201
+    print(f"entry, for GATEWAY_API_KEYS:   {f'{name}:{entry}' if name else entry}")  # noqa: T201
+    return 0
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(NAME, text):
+        raise argparse.ArgumentTypeError(f"expected 1 to 64 letters, digits, dots, underscores or hyphens: {text!r}")
+    return text
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Limits on how often one caller may ask."""
+"""Rate limits for each caller."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class RateLimits:
-    """Counts requests, or images, by caller, in the memory of this process: each worker counts for itself.
+    """Counts the requests or images of each caller, in the memory of this process.
 
     Args:
-        limits: Such as ``60/minute`` or ``10/second;1000/hour``; empty: no limit.
+        limits: Limits such as ``60/minute`` or ``10/second;1000/hour``; empty for none.
         unit: What is counted.
 
     Raises:
-        ValueError: It cannot be read.
+        ValueError: The limits cannot be parsed.
     """
 
     def __init__(self, limits: str, unit: Literal["requests", "images"] = "requests") -> None:
@@ -45,15 +45,14 @@ class RateLimits:
         """Count a request, or its images.
 
         Args:
-            caller: Who asks.
-            cost: How many are counted; all of them or, where they are more than is left, none.
+            caller: The caller.
+            cost: How many to count. If they exceed the limit, none is counted.
 
         Returns:
-            Headers for the answer that say what is left: RateLimit and RateLimit-Policy, as
-            draft-ietf-httpapi-ratelimit-headers-10 has them.
+            The response headers RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10).
 
         Raises:
-            RateLimited: Nothing is left; the error carries the same headers and Retry-After.
+            RateLimited: The limit is exceeded. The error has the same headers and Retry-After.
         """
         states, wait = [], 0
         for limit in self._limits:
@@ -64,7 +63,7 @@ class RateLimits:
             wait = wait if admitted else max(wait, seconds)
         headers = [("RateLimit-Policy", self._policy), ("RateLimit", ", ".join(states))]
         if wait:
-            raise RateLimited(f"There were too many {self._unit} from you.", wait, dict(headers))
+            raise RateLimited(f"You have exceeded your limit of {self._unit}.", wait, dict(headers))
         return headers
 
     def _name(self, limit: RateLimitItem) -> str:

@@ -1,4 +1,4 @@
-"""The seam to a model server: what the rest of the gateway asks of one."""
+"""The interface to a model server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Which version of a model is meant: a number, a label, or neither for the newest."""
+    """A version of a model: a number, a label, or neither for the newest."""
 
     version: int | None = None
     label: str | None = None
@@ -31,7 +31,7 @@ class Selector:
 
 
 class ServableNotFound(Exception):
-    """The model server serves no such model, version or label; it does not say which of them is missing."""
+    """The model server does not have the model, version or label. It does not say which of them is missing."""
 
 
 class Backend(Protocol):
@@ -50,35 +50,35 @@ class Backend(Protocol):
 
         Args:
             model: Name of the model.
-            version: Its version; the answer is of just this one.
+            version: Version that answers.
             signature: Key of the signature.
             inputs: Serialised tensors by input name.
-            outputs: Names of the outputs that are wanted.
-            deadline: When the answer is no longer of use.
+            outputs: Names of the outputs to return.
+            deadline: Deadline of the call.
 
         Returns:
-            A serialised PredictResponse: small ones are read by `read_outputs`, others in a worker process.
+            A serialised PredictResponse. `read_outputs` parses small ones; others are parsed in a worker process.
 
         Raises:
-            ServableNotFound: No such model or version.
-            ModelServerUnavailable: Not reachable, or too busy.
+            ServableNotFound: The model or version does not exist.
+            ModelServerUnavailable: The server is not reachable or overloaded.
             ModelServerFailed: The request was refused or failed.
-            DeadlineExceeded: Too late.
+            DeadlineExceeded: The deadline has passed.
         """
         ...
 
     async def signatures(
         self, model: str, selector: Selector, deadline: Deadline
     ) -> tuple[int, Mapping[str, SignatureDef]]:
-        """The version that a selector stands for at this moment, and its signatures; errors as in `predict`."""
+        """The version that a selector currently stands for, and its signatures. Raises the same errors as `predict`."""
         ...
 
     async def status(self, model: str, deadline: Deadline) -> Sequence[ModelVersionStatus]:
-        """States of all known versions of a model; errors as in `predict`."""
+        """States of all known versions of a model. Raises the same errors as `predict`."""
         ...
 
     def servers(self) -> int:
-        """How many model servers share the calls."""
+        """Number of model servers that share the calls."""
         ...
 
     async def close(self) -> None:
@@ -90,20 +90,20 @@ def read_outputs(answer: bytes) -> Mapping[str, Tensor]:
     """The outputs of a serialised PredictResponse, by name.
 
     Raises:
-        ModelServerFailed: It cannot be read.
+        ModelServerFailed: It cannot be parsed.
     """
     try:
         return PredictResponse.FromString(answer).outputs
     except DecodeError as error:
-        raise ModelServerFailed("The model server's answer cannot be read.") from error
+        raise ModelServerFailed("The model server's answer cannot be parsed.") from error
 
 
 async def together(calls: Sequence[Coroutine[None, None, T]]) -> list[T]:
-    """The answers of calls to a model server, in their order; none is left behind when it fails.
+    """Await calls to a model server and return their answers in order. All calls end, even if one fails.
 
     Raises:
-        ServableNotFound: One of them has: the version is gone, and all can be asked of the next.
-        GatewayError: Else that of the first that has failed.
+        ServableNotFound: One of the calls raised it. The version is gone, and all calls can be repeated with the next.
+        GatewayError: Otherwise, the error of the first call that failed.
     """
     if len(calls) == 1:
         return [await calls[0]]

@@ -1,4 +1,4 @@
-"""The connection to the model server, or to all of several: addresses, retries, keepalive, TLS."""
+"""The gRPC channel to the model servers: addresses, retries, keepalive, TLS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gateway.settings import Settings
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 256 * 2**20
-"""Largest answer taken; gRPC's own default of 4 MiB is less than the heat maps of one full batch."""
+"""Largest message. gRPC's default of 4 MiB is less than the heat maps of one full batch."""
 
 SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
@@ -59,50 +59,49 @@ CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.dns_min_time_between_resolutions_ms", 2_000),
     ("grpc.keepalive_permit_without_calls", 0),
-    # A proxy in the environment is for the outside world.
+    # Proxies in the environment are for other hosts.
     ("grpc.enable_http_proxy", 0),
 )
 
 LONE_SERVER_OPTIONS: tuple[tuple[str, int | str], ...] = (
-    # Nobody else could answer, so it is not pinged. The timeout works without pings: on Linux gRPC makes it
-    # TCP_USER_TIMEOUT, by which the kernel drops a connection whose peer (pulled cable, frozen host) acknowledges
-    # nothing for that long.
+    # No other server could answer, so pings are useless. The timeout works without them: on Linux, gRPC sets
+    # TCP_USER_TIMEOUT, and the kernel drops a connection whose peer acknowledges nothing for that long.
     ("grpc.keepalive_time_ms", 310_000),
     ("grpc.keepalive_timeout_ms", 5_000),
 )
 
 PING_SHARE = 1 / 3
-"""Of the time that a request has: how long a server of several may be silent until it is pinged, and the ping too.
+"""Share of the time limit of a request after which a silent server is pinged, and after which the ping fails.
 
-One that stalls (stopped, out of memory, gone from the network) is found out while its calls can still be sent to
-another. Servers count a fourth ping without data between them as abuse (ENHANCE_YOUR_CALM); gRPC's client does not get
-that far: after two it waits a minute."""
+So a server that hangs (stopped, out of memory, unreachable) is detected while its calls can still go to another one.
+Servers treat a fourth ping without data in between as abuse (ENHANCE_YOUR_CALM). gRPC's client sends no more than two,
+and then waits a minute."""
 
 MIN_PING_SECONDS = 2.0
 """With one second, 32 of 1,077 calls failed with 503 in one of two runs on a machine six times too busy."""
 
 DNS_NAME = re.compile(r"(dns:(///)?)?[^:/,\[\]]+:\d+")
-"""A target whose name this process may look up as well; what other schemes mean, and whom they ask, gRPC knows."""
+"""Targets whose name this process resolves as well. Only gRPC can resolve other schemes."""
 
 RESOLVE_SECONDS = 30.0
-"""How long the addresses of a list of names are used before the names are looked up again."""
+"""How long resolved addresses of a list of names are used."""
 
 RESOLVE_AGAIN_SECONDS = 2.0
-"""The same once a call has failed: a container that was replaced has a new address under its old name."""
+"""The same after a failed call: a replaced container has a new address under its old name."""
 
 OLD_CALLS_SECONDS = 60.0
-"""How long calls on replaced connections may still run."""
+"""Time for calls on replaced connections to finish."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How the model server is told from an impostor, and the gateway from one.
+    """TLS options of the connection to the model server.
 
     Attributes:
-        roots: PEM of the authorities that are trusted; None: those that gRPC brings.
-        certificate: PEM of the certificate that the gateway shows (mutual TLS), with its chain.
-        key: PEM of the private key of that.
-        server_name: Name in the server's certificate where it is not the one in the address.
+        roots: PEM of the trusted authorities; None for gRPC's own.
+        certificate: PEM of the client certificate with its chain (mutual TLS).
+        key: PEM of the private key of the client certificate.
+        server_name: Name in the server's certificate, if it differs from the host name.
     """
 
     roots: bytes | None = None
@@ -112,7 +111,7 @@ class Tls:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Tls | None:
-        """What the settings say; None where the connection is not encrypted.
+        """The options that the settings give; None if TLS is off.
 
         Raises:
             OSError: A file cannot be read.
@@ -151,9 +150,9 @@ class ModelServerChannel:
         self._hosts = [part.strip() for part in target.split(",") if part.strip()]
         listed = len(self._hosts) > 1
         self.replicated = listed or not (target.startswith("unix:") or _is_address(_split(self._hosts[0])[0]))
-        """Whether there may be several servers, and so a difference between them."""
+        """Whether there may be several servers."""
         self.servers = 1
-        """How many there are, as far as is known: names are looked up with the first calls."""
+        """Number of known servers. Names are resolved with the first calls."""
         self._options = (*CHANNEL_OPTIONS, *(_pings(request_seconds) if self.replicated else LONE_SERVER_OPTIONS))
         self._names = listed and not all(_is_address(_split(host)[0]) for host in self._hosts)
         self._looks_up = self._names or (self.replicated and DNS_NAME.fullmatch(target.strip()) is not None)
@@ -176,11 +175,11 @@ class ModelServerChannel:
             if self._channel is None and self._lookup is not None:
                 await asyncio.wait({self._lookup}, timeout=deadline.remaining())
         if self._channel is None:
-            raise ModelServerUnavailable("The model server's name cannot be looked up at the moment.")
+            raise ModelServerUnavailable("The host name of the model server cannot be resolved.")
         return self._channel
 
     def failed(self) -> None:
-        """Take note that a call found nobody there: the addresses may have changed."""
+        """Report that a call did not reach a server, so that the names are resolved again."""
         if self._names and time.monotonic() - self._looked_up > RESOLVE_AGAIN_SECONDS:
             self._look_up()
 
@@ -215,7 +214,7 @@ class ModelServerChannel:
     def _looked_up_now(self, done: asyncio.Task[None]) -> None:
         self._lookup = None
         if not done.cancelled() and (error := done.exception()) is not None:
-            logger.error("looking up the model servers failed", exc_info=error)
+            logger.error("resolving the model servers failed", exc_info=error)
 
     async def _replace(self) -> None:
         """Look all names up, and open another channel where the addresses of a list of them have changed."""

@@ -38,13 +38,16 @@ STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 """The real paths of the services: the messages here are of a package of their own."""
 
 NOT_FOUND_PAUSES = (0.0, 0.0, 0.01, 0.01, 0.02)
-"""Seconds before a version that was not found is asked for again, where there may be several model servers.
+"""Pauses in seconds before a call that found no such version is repeated, if there may be several model servers.
 
 During a rollout they do not all have the same versions. Each call goes to the next one, but among the calls of others
 that is any: of two servers, of which one has the version, one request in 64 meets the other one six times."""
 
 BROKEN_STREAM = ("RST_STREAM", "Stream removed", "GOAWAY", "Connection reset", "Socket closed", "Broken pipe")
 """In gRPC's own details of INTERNAL and UNKNOWN: the connection broke. A model that fails gives other words."""
+
+BOOKKEEPING_PREFIX = "__saved_model_"
+"""Prefix of names such as `__saved_model_init_op`, which TensorFlow Serving lists as signatures but cannot run."""
 
 NO_HTTP_2 = "Failed parsing HTTP/2"
 """In gRPC's own details of UNAVAILABLE: such as those of a REST port."""
@@ -58,7 +61,7 @@ class GrpcBackend:
     """A TensorFlow model server (or several behind one target) over gRPC.
 
     Args:
-        connection: Where it is, or they are.
+        connection: The channel to the model servers.
     """
 
     def __init__(self, connection: ModelServerChannel) -> None:
@@ -95,8 +98,11 @@ class GrpcBackend:
             # Not Any.Unpack: it compares the message's full name, and ours is of another package.
             signatures = SignatureDefMap.FromString(packed.value)
         except DecodeError as error:
-            raise ModelServerFailed("The model server's signatures cannot be read.") from error
-        return response.model_spec.version.value, signatures.signature_def
+            raise ModelServerFailed("The model server's signatures cannot be parsed.") from error
+        callable_ = {
+            key: one for key, one in signatures.signature_def.items() if not key.startswith(BOOKKEEPING_PREFIX)
+        }
+        return response.model_spec.version.value, callable_
 
     async def status(self, model: str, deadline: Deadline) -> Sequence[ModelVersionStatus]:
         """See `Backend.status`."""
@@ -144,7 +150,7 @@ def _parsed(kind: type[ResponseT], answer: bytes) -> ResponseT:
     try:
         return kind.FromString(answer)
     except DecodeError as error:
-        raise ModelServerFailed("The model server's answer cannot be read.") from error
+        raise ModelServerFailed("The model server's answer cannot be parsed.") from error
 
 
 @lru_cache(256)
@@ -165,7 +171,7 @@ def _spec(model: str, selector: Selector) -> ModelSpec:
 
 
 def _translated(error: grpc.aio.AioRpcError) -> Exception:
-    """What a gRPC status means here; the server's own words go to the log, never to a caller."""
+    """What a gRPC status means here; the server's own words go to the log, and what it says of a request to `said`."""
     code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.NOT_FOUND:
         return ServableNotFound(details)
@@ -173,19 +179,26 @@ def _translated(error: grpc.aio.AioRpcError) -> Exception:
     if code is grpc.StatusCode.INVALID_ARGUMENT and details.startswith("Unrecognized servable version label"):
         return ServableNotFound(details)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineExceeded("The model server did not answer within the request's deadline.")
+        return DeadlineExceeded("The model server did not answer before the deadline of the request.")
     logger.warning("model server: %s: %s", code.name, details, extra={"grpc_code": code.name})
     if NO_HTTP_2 in details:
         return ModelServerUnavailable(
-            "What answers at the model server's address does not speak gRPC. GATEWAY_SERVING_TARGET must be its gRPC "
-            "port (by default 8500), not its REST port (8501)."
+            "The server at GATEWAY_SERVING_TARGET does not speak gRPC. Use the gRPC port of the model server (by "
+            "default 8500), not its REST port (8501)."
         )
     broken = code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN) and any(
         word in details for word in BROKEN_STREAM
     )
     if broken or code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-        return ModelServerUnavailable("The model server cannot be reached at the moment.")
+        return ModelServerUnavailable("The model server is not reachable.")
     # The same code for a server that is busy and for a message that no server takes: only the first is worth a retry.
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" not in details:
-        return ModelServerUnavailable("The model server takes no more work at the moment.")
-    return ModelServerFailed("The model server could not answer this request.")
+        return ModelServerUnavailable("The model server is overloaded.")
+    said = details if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION) else ""
+    return ModelServerFailed("The model server could not answer this request.", said=_first_line(said))
+
+
+def _first_line(text: str) -> str:
+    """The first line that is not blank, with control characters escaped."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)

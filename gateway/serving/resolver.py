@@ -1,12 +1,13 @@
-"""Which version of a model answers now, and by which contract."""
+"""Find the version of a model that answers, and its contract."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -27,41 +28,38 @@ from gateway.errors import (
 )
 from gateway.pb.serving_pb2 import ModelVersionStatus, SignatureDef, SignatureDefMap
 from gateway.serving.backend import Backend, Selector, ServableNotFound, read_outputs
-from gateway.serving.contract import DESCRIBE, Contract, carries_card, contract_from_card, contract_from_signatures
+from gateway.serving.contract import DESCRIBE, Contract, carries_card, contract_from_card
+from gateway.serving.signature_contract import contract_from_signatures
 from gateway.settings import ModelOptions
 from gateway.tensors.wire import TensorError, string_values, wire_of
 
+logger = logging.getLogger(__name__)
+
 MAX_CACHED = 256
-"""Versions kept at once. Only what the model server really serves is ever kept, so this bounds memory, not use."""
+"""Limit on cached versions. Only versions that exist on the model server are cached."""
 
 STALE_FACTOR = 5
-"""After that many refresh intervals a look-up is waited for, for half of the request's time at most; and then not again
-for as long, or a request that asks several times would have no time left for the model."""
+"""Refresh intervals after which a request waits for a lookup, for at most half of its remaining time. After a wait in
+vain, requests do not wait again for as long; otherwise they would have no time left for the model."""
 
 LOOKUP_SECONDS = 5.0
-"""Deadline of a look-up, which several requests share and none of them owns."""
+"""Time limit of a lookup, which several requests share."""
 
 PATIENCE = (0.1, 0.1, 0.2)
-"""Shares of its remaining time after which a look-up is begun again: the next of several model servers gets it then,
-and one that stalls does not hold up those who wait for the look-up. It only reads, so this does no harm."""
+"""Shares of the remaining time after which a lookup is repeated. The repeated call goes to the next model server, so a
+server that hangs does not delay the requests that wait. Lookups only read, so repeating them is safe."""
 
 LOOKUP_ATTEMPTS = 3
-"""Times a look-up starts over because the version went away between its two calls."""
+"""Attempts of a lookup whose version went away between its two calls."""
 
 SWITCH_ATTEMPTS = 8
-"""Times a request starts over because its version went away; with replicas that change one after the other it may
-meet old and new ones in turn. The deadline bounds it in any case."""
+"""Attempts of a request whose version went away. While replicas change one after the other, a request can meet old and
+new ones in turn. The deadline applies in any case."""
 
 RELOAD_SECONDS = 1.0
-"""Least time in which a model server puts another model under the number of a version.
+"""Minimum time in which a model server can load another model under the same version number.
 
-It polls its folder once a second, and must have seen the old version gone before it loads the new one."""
-
-READINESS_SECONDS = 1.0
-"""How long the result of a readiness check is kept."""
-
-PROBE_SECONDS = 2.0
-"""Deadline of a readiness check: under the timeout that orchestrators give a probe by default."""
+It polls its folder once a second, and must have noticed that the old version is gone before it loads the new one."""
 
 T = TypeVar("T")
 
@@ -74,9 +72,9 @@ class ServedVersion:
         model: Name of the model.
         version: Its version.
         signatures: All of its signatures by key.
-        contract: How images are classified with it; None where it is no image classifier that can be spoken to.
+        contract: How to classify images with it; None if it is not a supported image classifier.
         unsupported: Why there is no contract.
-        read_at: When the model server was asked for all this, by `time.monotonic`.
+        read_at: When this was read from the model server, by `time.monotonic`.
     """
 
     model: str
@@ -107,25 +105,24 @@ class _Entry:
     served: ServedVersion
     read_at: float
     missed_at: float = -math.inf
-    """When a look-up was last waited for in vain."""
+    """When a request last waited for a lookup in vain."""
 
 
 class ContractResolver:
-    """Finds versions with their contracts and keeps them for a moment; a look-up is shared by all who wait for it.
+    """Finds versions and their contracts, and caches them briefly. Concurrent requests share one lookup.
 
-    A contract belongs to one version, and a request is sent to just that version: labels and scores of two versions
-    cannot mix, and a request of the wrong shape cannot reach a version that has another.
+    A contract belongs to one version, and a request is sent to exactly that version. So labels and scores of two
+    versions cannot mix, and a version never receives a request of the wrong shape.
 
-    The number of a version may be used again for another model. So an answer counts only if the contract it rests on
-    was read again, and found the same, at most `RELOAD_SECONDS` before the answer came or at any time after. There are
-    limits: model servers behind one target that hold different models under one number are not told apart; the labels
-    file of `options` is read by the gateway and says nothing of the model; and where look-ups fail although requests
-    are answered, an answer may rest on what was read a few refresh intervals ago.
+    A version number may be reused for another model. So an answer is used only if the contract was read again, and had
+    not changed, no earlier than `RELOAD_SECONDS` before the answer. Three cases are not detected: model servers behind
+    one target that hold different models under one number; a changed labels file of `options`; and, if lookups fail
+    while requests succeed, a change within the last few refresh intervals.
 
     Args:
         backend: The model server.
-        options: What models without a card do not say of themselves, by model name.
-        refresh_seconds: How long what is known is used without looking it up again.
+        options: Options of models without a model card, by model name.
+        refresh_seconds: How long a cached version is used without another lookup.
     """
 
     def __init__(self, backend: Backend, options: Mapping[str, ModelOptions], refresh_seconds: float) -> None:
@@ -134,31 +131,30 @@ class ContractResolver:
         self._refresh_seconds = refresh_seconds
         self._entries: OrderedDict[tuple[str, Selector], _Entry] = OrderedDict()
         self._lookups: dict[tuple[str, Selector], asyncio.Task[ServedVersion]] = {}
-        self._readiness: tuple[float, dict[str, list[int] | str]] = (-math.inf, {})
-        self._checking: asyncio.Task[dict[str, list[int] | str]] | None = None
+        self._warned: dict[tuple[str, int], str] = {}
 
     async def resolve(self, model: str, selector: Selector, deadline: Deadline) -> Contract:
         """The contract of the version that a selector stands for.
 
         Raises:
-            UnsupportedModel: It is no image classifier of a known form.
-            GatewayError: Else as `served`.
+            UnsupportedModel: The version is not a supported image classifier.
+            GatewayError: As `served` raises them.
         """
         return (await self.served(model, selector, deadline)).checked_contract()
 
     async def answered(
         self, model: str, selector: Selector, deadline: Deadline, ask: Callable[[ServedVersion], Awaitable[T]]
     ) -> T:
-        """The answer of the version that a selector stands for; where that goes away meanwhile, of the next one.
+        """Call `ask` with the version that a selector stands for, and again with the next one if that goes away.
 
         Args:
             model: Name of the model.
-            selector: Which version.
-            deadline: For all of it.
-            ask: Asks one version; it raises `ServableNotFound` where that is gone.
+            selector: The version.
+            deadline: Deadline of the whole call.
+            ask: Gets the answer of one version. Raises `ServableNotFound` if the version is gone.
 
         Raises:
-            NotReady: Version after version goes away, or becomes another model.
+            NotReady: Versions keep going away or changing.
             GatewayError: As `served` and `ask` raise them.
         """
         served = await self.served(model, selector, deadline)
@@ -180,10 +176,10 @@ class ContractResolver:
         raise NotReady(f"The {selector} of model {model!r} keeps changing.")
 
     async def _is_unchanged(self, served: ServedVersion, selector: Selector, deadline: Deadline) -> bool:
-        """Whether the model behind a version that has just answered is still the one whose contract was used.
+        """Whether a version that has just answered still holds the model whose contract was used.
 
         Raises:
-            ModelServerUnavailable, NotReady, DeadlineExceeded: That cannot be found out, and what is known is too old.
+            ModelServerUnavailable, NotReady, DeadlineExceeded: The lookup failed and the cached version is too old.
         """
         if served.contract is None:
             return True  # no labels that could be another model's
@@ -251,7 +247,7 @@ class ContractResolver:
         try:
             found = await _patiently(lambda part: self._backend.status(model, part), deadline)
         except ServableNotFound as error:
-            raise UnknownModel(f"There is no model {model!r}.") from error
+            raise UnknownModel(f"The model {model!r} does not exist.") from error
         return sorted(found, key=lambda status: -status.version)
 
     async def available(self, model: str, deadline: Deadline) -> list[int]:
@@ -259,41 +255,9 @@ class ContractResolver:
         versions = await self.versions(model, deadline)
         return [one.version for one in versions if one.state == ModelVersionStatus.State.AVAILABLE]
 
-    async def readiness(self, models: Sequence[str]) -> dict[str, list[int] | str]:
-        """The available versions of each model, newest first, or why there are none.
-
-        All who ask share one check, and its result is kept for `READINESS_SECONDS`: whoever asks often costs the model
-        server no more than one call a model and second.
-
-        Args:
-            models: The same at every call.
-        """
-        checked_at, found = self._readiness
-        if time.monotonic() - checked_at <= READINESS_SECONDS:
-            return found
-        if self._checking is None:
-            self._checking = asyncio.create_task(self._check(models))
-        return await asyncio.shield(self._checking)
-
-    async def _check(self, models: Sequence[str]) -> dict[str, list[int] | str]:
-        deadline = Deadline.after(PROBE_SECONDS)
-
-        async def available(model: str) -> list[int] | str:
-            try:
-                return await self.available(model, deadline) or f"The model {model!r} has no available version."
-            except GatewayError as error:
-                return error.detail
-
-        try:
-            found = dict(zip(models, await asyncio.gather(*map(available, models)), strict=True))
-            self._readiness = (time.monotonic(), found)
-            return found
-        finally:
-            self._checking = None
-
     async def close(self) -> None:
         """Cancel look-ups under way."""
-        tasks = [*self._lookups.values(), *([self._checking] if self._checking is not None else [])]
+        tasks = list(self._lookups.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -335,7 +299,7 @@ class ContractResolver:
         # Unlike wait_for this leaves the look-up alone, whoever of those who share it goes.
         done, _ = await asyncio.wait({task}, timeout=deadline.remaining())
         if not done:
-            raise DeadlineExceeded("The model server did not answer within the request's deadline.")
+            raise DeadlineExceeded("The model server did not answer before the deadline of the request.")
         return task.result()
 
     async def _read(self, model: str, selector: Selector, deadline: Deadline) -> ServedVersion:
@@ -354,9 +318,15 @@ class ContractResolver:
             except ServableNotFound:
                 continue
             except UnsupportedModel as error:
+                self._warn_once(model, version, error.detail)
                 return ServedVersion(model, version, signatures, None, error.detail, read_at)
             return ServedVersion(model, version, signatures, contract, read_at=read_at)
         raise NotReady(f"The {selector} of model {model!r} keeps changing.")
+
+    def _warn_once(self, model: str, version: int, reason: str) -> None:
+        if self._warned.get((model, version)) != reason:
+            self._warned[model, version] = reason
+            logger.warning("model %s version %d is not served to photos: %s", model, version, reason)
 
     async def _described(
         self, model: str, version: int, signatures: Mapping[str, SignatureDef], deadline: Deadline
@@ -366,7 +336,7 @@ class ContractResolver:
         try:
             [card] = string_values(outputs["card"], max_elements=1)
         except (KeyError, TensorError, ValueError) as error:
-            raise ModelServerFailed(f"The model {model!r} version {version} did not describe itself.") from error
+            raise ModelServerFailed(f"The model {model!r} version {version} returned no model card.") from error
         return contract_from_card(model, version, signatures, card)
 
     async def _missing(self, model: str, selector: Selector, deadline: Deadline) -> GatewayError:
@@ -376,7 +346,7 @@ class ContractResolver:
         except UnknownModel as unknown:
             return unknown
         if not available:
-            return NotReady(f"The model {model!r} has no available version at the moment.")
+            return NotReady(f"The model {model!r} has no available version.")
         if selector == Selector():
             return NotReady(f"The model {model!r} is changing versions.")
         return UnknownVersion(f"The model {model!r} has no {selector}; available versions are {', '.join(available)}.")

@@ -122,6 +122,25 @@ def decoded_base64(text: str) -> bytes:
         return binascii.a2b_base64(plain + "=" * (-len(plain) % 4), strict_mode=True)
 
 
+def image_in_json(data: bytes) -> bytes:
+    """The image of ``{"inputs": "<base64>"}``; other bytes as they are.
+
+    The value may be a data URL, ``{"b64": "<base64>"}``, or a list of one of these.
+    """
+    if not data[:64].lstrip().startswith(b"{"):
+        return data
+    try:
+        value = read_json(data)
+        inputs = value["inputs"] if isinstance(value, dict) and "inputs" in value else None
+        if isinstance(inputs, list) and len(inputs) == 1:
+            [inputs] = inputs
+        if isinstance(inputs, dict):
+            inputs = inputs.get("b64")
+        return decoded_base64(inputs) if isinstance(inputs, str) else data
+    except (BadRequest, ValueError):
+        return data
+
+
 def is_binary(value: object) -> bool:
     """Whether a JSON value is bytes in base64."""
     return isinstance(value, dict) and value.keys() == {"b64"}
@@ -133,7 +152,7 @@ def _flat(value: object, name: str) -> tuple[tuple[int, ...], list[object]]:
     level = [value]
     while list in (kinds := set(map(type, level))):
         if kinds != {list}:
-            raise InvalidTensor(f"The input {name!r} mixes lists and values.")
+            raise InvalidTensor(f"The input {name!r} mixes lists and values at the same level.")
         if len(shape) == MAX_RANK:
             raise InvalidTensor(f"The input {name!r} is nested more than {MAX_RANK} lists deep.")
         lists: list[list[object]] = level  # type: ignore[assignment]
@@ -168,7 +187,7 @@ def _string(value: object, name: str) -> bytes:
         except (ValueError, TypeError, AttributeError) as error:
             raise InvalidTensor(f"The input {name!r} has a value that is not base64.") from error
     kind = _JSON_NAMES.get(type(value), "value")
-    raise InvalidTensor(f'The input {name!r} takes strings or {{"b64": "..."}}, not a {kind}.')
+    raise InvalidTensor(f'The input {name!r} accepts strings or {{"b64": "..."}}, not a {kind}.')
 
 
 def _finite(value: object) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -27,7 +27,8 @@ class SignatureRules:
 
     Attributes:
         max_rows: Most rows in a request.
-        image_keys: Signatures whose only input is encoded images.
+        image_inputs: By signature, its input of encoded images.
+        certain_images: Whether those inputs are known to take images; where not, other strings pass as they are.
         pixel_shapes: By signature, the shape of one image, where the signature itself leaves height and width open.
             Images of another size would fail the whole batch that they share with other callers.
         row_keys: Signatures that answer each row by itself, so that a large request may be split.
@@ -35,7 +36,8 @@ class SignatureRules:
     """
 
     max_rows: int
-    image_keys: Sequence[str] = ()
+    image_inputs: Mapping[str, str] = field(default_factory=dict)
+    certain_images: bool = True
     pixel_shapes: Mapping[str, Sequence[int]] | None = None
     row_keys: Sequence[str] = ()
     max_message_bytes: int = MAX_MESSAGE_BYTES
@@ -48,9 +50,10 @@ class Inputs:
     Attributes:
         rows: Rows in each message.
         names: Names of the inputs.
-        tensors: For each message, and in it for each name, a serialised tensor.
-        images: Where the input is encoded images, the images in place of `tensors`: they are yet to be decoded.
+        tensors: For each message, and in it for each name but that of `images`, a serialised tensor.
+        images: Where the last input is encoded images, these, which are yet to be decoded.
         shape: Shape of the input of encoded images.
+        certain_images: Whether all of them must be images.
     """
 
     rows: Sequence[int]
@@ -58,6 +61,7 @@ class Inputs:
     tensors: Sequence[Wire] = ()
     images: Sequence[bytes] | None = None
     shape: Sequence[int] = ()
+    certain_images: bool = True
 
 
 def find_signature(signatures: SignatureDefMap, key: str) -> SignatureDef:
@@ -83,10 +87,19 @@ def checked_inputs(signature: SignatureDef, key: str, arrays: Mapping[str, Array
     if expected is not None:
         _check_size(arrays, tuple(expected))
     names = list(arrays)
-    if key in rules.image_keys:
-        [array] = arrays.values()
-        return Inputs([rows], names, images=array.ravel().tolist(), shape=array.shape)
+    image_input = rules.image_inputs.get(key)
     try:
+        if image_input is not None:
+            array = arrays[image_input]
+            others = [name for name in names if name != image_input]
+            return Inputs(
+                [rows],
+                [*others, image_input],
+                [wire_of(arrays[name]) for name in others],
+                images=array.ravel().tolist(),
+                shape=array.shape,
+                certain_images=rules.certain_images,
+            )
         if key in rules.row_keys and len(names) == 1 and arrays[names[0]].shape[:1] == (rows,):
             parts = _parts(arrays[names[0]], rules.max_message_bytes)
             return Inputs(list(map(len, parts)), names, [wire_of(part) for part in parts])
@@ -114,14 +127,14 @@ def read_outputs(answers: Sequence[bytes], rows: Sequence[int]) -> dict[str, Arr
             for answer in answers
         ]
     except (DecodeError, TensorError) as error:
-        raise ModelServerFailed("The model gave outputs that cannot be read.") from error
+        raise ModelServerFailed("The model returned outputs that cannot be parsed.") from error
     if len(parts) == 1:
         return parts[0]
     for part, count in zip(parts, rows, strict=True):
         forms = {name: (array.shape[1:], array.dtype) for name, array in part.items()}
         first = {name: (array.shape[1:], array.dtype) for name, array in parts[0].items()}
         if forms != first or any(array.shape[:1] != (count,) for array in part.values()):
-            raise ModelServerFailed("The model gave outputs that are not a row for each image.")
+            raise ModelServerFailed("The model returned outputs that are not a row for each image.")
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -128,7 +128,7 @@ def read_request(
     arrays: dict[str, Array] = {}
     for tensor in tensors:
         if tensor.name in arrays:
-            raise BadRequest(f"The input {tensor.name!r} is given twice.")
+            raise BadRequest(f"The input {tensor.name!r} occurs twice.")
         size = tensor.parameters.get("binary_data_size")
         if size is None:
             arrays[tensor.name] = _from_json(tensor)
@@ -216,9 +216,9 @@ def _tensor(value: object, where: str) -> _Tensor:
         raise _unreadable(f"{where}.shape", f"at most {MAX_RANK} whole numbers are accepted")
     sizes = cast(list[int], shape)
     if min(sizes, default=0) < 0:
-        raise InvalidTensor(f"The input {name!r} has a size under zero.")
+        raise InvalidTensor(f"The input {name!r} has a negative dimension.")
     if math.prod(max(size, 1) for size in sizes) >= _MAX_ELEMENTS:
-        raise InvalidTensor(f"The input {name!r} has a shape of more elements than can be sent.")
+        raise InvalidTensor(f"The input {name!r} has too many elements.")
     return _Tensor(
         name=name,
         shape=tuple(sizes),
@@ -255,7 +255,7 @@ def _images(tensor: _Tensor, array: Array, max_images: int) -> Inputs:
     if array.ndim not in (1, 2) or array.size == 0 or array.size != len(array):
         raise InvalidTensor(f"The input {tensor.name!r} must be of shape [n] or [n, 1], one image an element.")
     if array.size > max_images:
-        raise InvalidTensor(f"{array.size} images are more than the {max_images} that are taken at once.")
+        raise InvalidTensor(f"{array.size} images exceed the limit of {max_images} images per request.")
     return Inputs([array.size], [tensor.name], images=array.ravel().tolist(), shape=array.shape)
 
 

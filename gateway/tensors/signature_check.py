@@ -37,7 +37,7 @@ def check_inputs(signature: SignatureDef, arrays: Mapping[str, Array], max_rows:
         raise InvalidTensor(f"The inputs have different numbers of rows: {_listed(rows)}.")
     count = next(iter(rows.values()), 1)
     if count > max_rows:
-        raise InvalidTensor(f"{count} rows are more than the {max_rows} that are taken at once.", limit=max_rows)
+        raise InvalidTensor(f"{count} rows exceed the limit of {max_rows} rows per request.", limit=max_rows)
     return count
 
 
@@ -49,7 +49,7 @@ def check_names(signature: SignatureDef, given: Iterable[str]) -> None:
     """
     wanted, names = set(signature.inputs), set(given)
     if names != wanted:
-        raise InvalidTensor(f"The inputs must be {_names(wanted)}; given are {_names(names)}.")
+        raise InvalidTensor(f"The inputs must be {_names(wanted)}, not {_names(names)}.")
 
 
 def _check_dtype(name: str, info: TensorInfo, array: Array) -> None:
@@ -64,8 +64,8 @@ def _check_shape(name: str, info: TensorInfo, shape: tuple[int, ...]) -> None:
         # A string cannot reach a convolution; numbers of a rank that nobody vouches for might.
         if info.dtype != DataType.DT_STRING:
             raise InvalidTensor(
-                f"The model does not say the rank of its input {name!r}; a wrong one can end a model server, so it is "
-                "not sent. Export the model with an input signature."
+                f"The signature leaves the rank of the input {name!r} open, and a wrong rank can crash a model server. "
+                "Export the model with an input signature."
             )
         sizes: list[int] = [-1]
     else:

@@ -69,7 +69,7 @@ def write_response(outputs: Mapping[str, Array], *, by_row: bool) -> bytes:
     if len({array.shape[:1] or None for array in outputs.values()}) != 1 or not all(
         array.ndim for array in outputs.values()
     ):
-        raise BadRequest("The outputs do not have one row for each instance: ask with inputs, not instances.")
+        raise BadRequest("The outputs do not have one row for each instance: use inputs instead of instances.")
     if len(named) == 1:
         return write_json({"predictions": next(iter(named.values()))})
     rows = zip(*named.values(), strict=True)

@@ -26,7 +26,7 @@ _NUMBERS: dict[int, tuple[np.dtype[np.generic], str]] = {
     DataType.DT_HALF: (np.dtype("<f2"), "half_val"),
 }
 _STRING = DataType.DT_STRING
-_HALF = DataType.DT_HALF
+_HALF, _BFLOAT16 = DataType.DT_HALF, DataType.DT_BFLOAT16
 _NUMBER_TYPES = {dtype: number for number, (dtype, _) in _NUMBERS.items()}
 
 
@@ -66,18 +66,15 @@ def number_tensor(array: npt.NDArray[np.generic]) -> Tensor:
     return Tensor.FromString(b"".join(_numbers(array)))
 
 
-def stacked(shape: Sequence[int], dtype: np.dtype[np.generic], rows: Sequence[bytes]) -> Wire:
-    """Serialised tensor of rows of one shape and dtype.
+def joined(shape: tuple[int, ...], dtype: int, rows: Sequence[bytes]) -> Wire:
+    """Serialised tensor of rows of numbers.
 
     Args:
-        shape: Of one row.
-        dtype: Of its values.
+        shape: Of the whole tensor.
+        dtype: Wire dtype.
         rows: The values of each row, little-endian and in row-major order.
     """
-    return [
-        _head(_NUMBER_TYPES[dtype], (len(rows), *shape)),
-        *length_delimited(Tensor.TENSOR_CONTENT_FIELD_NUMBER, rows),
-    ]
+    return [_head(dtype, shape), *length_delimited(Tensor.TENSOR_CONTENT_FIELD_NUMBER, rows)]
 
 
 def wire_of(array: Array) -> Wire:
@@ -148,15 +145,22 @@ def number_array(tensor: Tensor, *, max_elements: int) -> npt.NDArray[np.generic
     """Array of a numeric wire tensor, from either of its two forms.
 
     Args:
-        tensor: As it came; in the typed list a short list repeats its last value and an empty one is zeros.
+        tensor: As it came; in the typed list a short list repeats its last value and an empty one is zeros. Of
+            bfloat16, which NumPy lacks, float32 is made.
         max_elements: Refuse a larger shape before any memory is taken for it.
 
     Raises:
         TensorError: Another kind of dtype, a shape over the limit, or values that do not fit the shape.
     """
+    if tensor.dtype == _BFLOAT16:  # the upper half of a float32
+        return (_values(tensor, np.dtype("<u2"), "half_val", max_elements).astype("<u4") << 16).view("<f4")
     if tensor.dtype not in _NUMBERS:
         raise TensorError(f"not numbers: {dtype_name(tensor.dtype)}")
     dtype, field = _NUMBERS[tensor.dtype]
+    return _values(tensor, dtype, field, max_elements)
+
+
+def _values(tensor: Tensor, dtype: np.dtype[np.generic], field: str, max_elements: int) -> npt.NDArray[np.generic]:
     shape = shape_of(tensor)
     count = _count(shape, max_elements)
     if tensor.tensor_content:

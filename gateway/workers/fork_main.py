@@ -1,8 +1,8 @@
 """``python -m gateway.workers.fork_main FD``: the process that workers are forked from.
 
-It loads the decoders once, has one thread, and does nothing but fork and kill, so that a new worker is ready within
-milliseconds and shares the memory of the libraries with the others. When the gateway is gone, however it went, this
-process kills every worker and ends.
+It loads the decoders once, has one thread, and only forks and kills. So a new worker is ready within milliseconds and
+shares the memory of the libraries with the others. If the gateway ends for any reason, this process kills every worker
+and ends too.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from gateway.workers.limits import Limits
 with suppress(ImportError):
     import pillow_heif  # noqa: F401 - loaded once, for all workers; the decoders import it on first use
 
-FORK, KILL, WAIT = "fork", "kill", "wait"
+FORK, KILL = "fork", "kill"
 
 
 def main(control: socket.socket) -> None:
-    """Obey the gateway until it closes its end of the control socket."""
+    """Execute the gateway's commands until it closes its end of the control socket."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)  # the gateway decides when its workers end
     gc.freeze()
@@ -45,8 +45,7 @@ def main(control: socket.socket) -> None:
             control.sendall(b"%d\n" % pid)
         elif command["pid"] in children:
             pid = command["pid"]
-            if command["do"] == KILL:
-                os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)  # without effect on one that has ended
             _, status = os.waitpid(pid, 0)
             children.discard(pid)
             control.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
@@ -57,7 +56,7 @@ def main(control: socket.socket) -> None:
 
 
 def _work(connection: socket.socket, limits: Limits) -> None:
-    """Be a worker; never returns."""
+    """Run as a worker; never returns."""
     status = 1
     try:
         for default in (signal.SIGTERM, signal.SIGHUP):

@@ -1,4 +1,4 @@
-"""The gateway's side of the process that workers are forked from."""
+"""The gateway's side of the fork server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from gateway.workers.fork_main import FORK, KILL, WAIT
+from gateway.workers.fork_main import FORK, KILL
 from gateway.workers.limits import Limits
 
 ENVIRONMENT = {
@@ -50,10 +50,10 @@ class ForkServer:
         """Start a worker.
 
         Returns:
-            Its process id, and the socket over which it takes jobs.
+            Its process ID, and the socket over which it receives jobs.
 
         Raises:
-            OSError: No further process or socket can be had.
+            OSError: The system has no more processes or sockets.
             ForkServerGone: The fork server ended.
         """
         with self._lock:
@@ -69,21 +69,20 @@ class ForkServer:
             ours.setblocking(False)
             return pid, ours
 
-    def end(self, pid: int, *, kill: bool) -> int | None:
-        """End a worker, or learn how one ended.
+    def end(self, pid: int) -> int | None:
+        """Kill a worker, unless it has ended by itself.
 
         Args:
             pid: Its process id, as `fork` gave it. It stays reserved until this call.
-            kill: Kill it; else wait for it to end by itself.
 
         Returns:
-            Its exit status, negative for a signal; None where the fork server is gone, which took the worker along.
+            How it ended: its exit status, negative for a signal; None where the fork server is gone.
         """
         with self._lock:
             if self._control is None:
                 return None
             try:
-                return self._ask(self._control, json.dumps({"do": KILL if kill else WAIT, "pid": pid}).encode(), [])
+                return self._ask(self._control, json.dumps({"do": KILL, "pid": pid}).encode(), [])
             except ForkServerGone:
                 return None
 

@@ -1,4 +1,4 @@
-"""The jobs that a worker can do, by name: each takes arguments that JSON can hold and buffers, and returns the same."""
+"""The jobs that a worker can run, by name. Each takes JSON arguments and buffers, and returns the same."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ import numpy.typing as npt
 from PIL import Image
 
 from gateway.images.decode import decode_image, upright_size
+from gateway.images.formats import is_image
 from gateway.images.overlay import Box, paint_heat
+from gateway.images.pixel_format import PixelFormat
 from gateway.images.rewrite import rewrite_image
 from gateway.images.target import Target
 from gateway.pb.serving_pb2 import SignatureDefMap
 from gateway.tensors import open_inference, tensorflow_serving
+from gateway.tensors.inflate import inflate
+from gateway.tensors.json_values import image_in_json
 from gateway.tensors.messages import Inputs, SignatureRules, read_outputs
 from gateway.tensors.wire import Array
 from gateway.workers.messages import Buffer
@@ -29,7 +33,7 @@ Request = Sequence[bytes]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a job returns: a header that JSON can hold, and buffers in pieces."""
+    """The result of a job: a JSON header, and buffers in pieces."""
 
     header: Mapping[str, object]
     buffers: Sequence[Buffer] = ()
@@ -39,28 +43,26 @@ Job = Callable[[Arguments, Request], Reply]
 
 
 def image_pixels(arguments: Arguments, request: Request) -> Reply:
-    """Decode an image to what a model takes.
+    """Decode an image into the form that a model takes.
 
     Args:
-        arguments: `target` (attributes of `Target`), `dtype` ("uint8" or "float32"), `pixel_range` (what black
-            and white are in a float), `max_pixels`, and `with_size` for the size of the upright image.
+        arguments: `target` and `pixel_format` (attributes of `Target` and `PixelFormat`), `max_pixels`, and `with_size`
+            for the size of the upright image.
         request: The encoded image.
 
     Returns:
-        Buffer (height, width, 3) of the dtype; `size`: width and height of the upright image, if asked for.
+        Buffer in that form; `size`: width and height of the upright image, if requested.
     """
-    [data] = request
+    data = image_in_json(request[0])
     max_pixels = arguments["max_pixels"]
-    pixels: Array = decode_image(data, Target(**arguments["target"]), max_pixels=max_pixels)
-    if arguments["dtype"] == "float32":
-        low, high = arguments["pixel_range"]
-        pixels = pixels.astype(np.float32) * np.float32((high - low) / 255) + np.float32(low)
+    decoded = decode_image(data, Target(**arguments["target"]), max_pixels=max_pixels)
+    pixels: Array = PixelFormat(**arguments["pixel_format"]).convert(decoded)
     header = {"size": upright_size(data, max_pixels)} if arguments.get("with_size") else {}
-    return Reply(header, [[np.ascontiguousarray(pixels).reshape(-1).view(np.uint8).data]])
+    return Reply(header, [[pixels.reshape(-1).view(np.uint8).data]])
 
 
 def image_file(arguments: Arguments, request: Request) -> Reply:
-    """Decode an image, and write it as a file that every model server reads.
+    """Decode an image and encode it as a file that every model server can read.
 
     Args:
         arguments: `max_pixels`.
@@ -69,7 +71,7 @@ def image_file(arguments: Arguments, request: Request) -> Reply:
     Returns:
         Buffer: the file.
     """
-    [data] = request
+    data = image_in_json(request[0])
     return Reply({}, [[rewrite_image(data, max_pixels=arguments["max_pixels"])]])
 
 
@@ -100,7 +102,7 @@ def heat_overlay(arguments: Arguments, request: Request) -> Reply:
     Returns:
         Buffer: a PNG file.
     """
-    data, heat = request
+    data, heat = image_in_json(request[0]), request[1]
     max_pixels = arguments["max_pixels"]
     photo = _whole(data, arguments["max_side"], max_pixels)
     heatmap = np.frombuffer(heat, np.float32).reshape(arguments["shape"])
@@ -109,7 +111,7 @@ def heat_overlay(arguments: Arguments, request: Request) -> Reply:
 
 def tensorflow_serving_request(arguments: Arguments, request: Request) -> Reply:
     """Read the body of a predict request; see `tensorflow_serving.read_request`."""
-    body, signatures = request
+    body, signatures = _inflated(arguments, request)
     read = tensorflow_serving.read_request(
         body,
         SignatureDefMap.FromString(signatures),
@@ -120,14 +122,14 @@ def tensorflow_serving_request(arguments: Arguments, request: Request) -> Reply:
 
 
 def tensorflow_serving_response(arguments: Arguments, request: Request) -> Reply:
-    """Write the body of a predict answer, given serialised PredictResponses and the `rows` in each."""
+    """Write the body of a predict answer from serialised PredictResponses and the `rows` in each."""
     outputs = read_outputs(request, arguments["rows"])
     return Reply({}, [[tensorflow_serving.write_response(outputs, by_row=arguments["by_row"])]])
 
 
 def open_inference_request(arguments: Arguments, request: Request) -> Reply:
     """Read the body of an infer request; see `open_inference.read_request`."""
-    body, signatures = request
+    body, signatures = _inflated(arguments, request)
     read = open_inference.read_request(
         body,
         arguments["header_length"],
@@ -170,9 +172,20 @@ def _whole(data: bytes, max_side: int, max_pixels: int) -> npt.NDArray[np.uint8]
     return decode_image(data, target, max_pixels=max_pixels)
 
 
+def _inflated(arguments: Arguments, request: Request) -> Request:
+    """A request whose body is not compressed."""
+    if not arguments.get("compressed"):
+        return request
+    body, *others = request
+    return [inflate(body, arguments["max_bytes"]), *others]
+
+
 def _inputs(header: Mapping[str, object], inputs: Inputs) -> Reply:
-    described = {"rows": inputs.rows, "names": inputs.names, "shape": inputs.shape, "images": inputs.images is not None}
-    buffers: Sequence[Buffer] = inputs.tensors if inputs.images is None else [[image] for image in inputs.images]
+    described: dict[str, object] = {"rows": inputs.rows, "names": inputs.names, "shape": inputs.shape, "images": None}
+    buffers: list[Buffer] = list(inputs.tensors)
+    if inputs.images is not None:
+        buffers += [[image] for image in inputs.images]
+        described["images"] = [inputs.certain_images or is_image(image) for image in inputs.images]
     return Reply({**header, "inputs": described}, buffers)
 
 

@@ -1,4 +1,4 @@
-"""What the operating system lets a worker process use."""
+"""Limits that the operating system enforces on a worker process."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Messages between the gateway and its workers: a JSON header, then raw buffers.
 
-A message is never more than data: the gateway does not unpickle what a worker sends, so a worker that a hostile file
-has taken over cannot run anything in the gateway.
+A message is only data. The gateway does not unpickle it, so a worker that a malicious file has taken over cannot run
+code in the gateway.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ Buffer = Sequence[Piece]
 HEADER_LENGTH = struct.Struct("<I")
 
 MAX_HEADER_BYTES = 16 * 2**20
-"""A header names files, tensors and signatures; more than this is a worker that has lost its mind."""
+"""A header names tensors and signatures, and holds the labels of a batch."""
+
+MAX_BUFFER_BYTES = 512 * 2**20
+"""All buffers of a message together; JSON may become eight times as long as tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ def header_length(prefix: bytes) -> int:
     """Bytes of the header that follows a prefix of `HEADER_LENGTH.size` bytes.
 
     Raises:
-        ValueError: More than a header ever has.
+        ValueError: It is larger than `MAX_HEADER_BYTES`.
     """
     (length,) = HEADER_LENGTH.unpack(prefix)
     if length > MAX_HEADER_BYTES:
@@ -58,10 +61,12 @@ def unpack_header(text: bytes) -> tuple[Mapping[str, object], list[int]]:
     """The header of a message and the sizes of the buffers that follow it.
 
     Raises:
-        ValueError: It is not a header.
+        ValueError: It is not a header, or announces more than `MAX_BUFFER_BYTES`.
     """
     content = orjson.loads(text)
     sizes = content["sizes"] if isinstance(content, dict) else None
     if not isinstance(sizes, list) or not all(isinstance(size, int) and size >= 0 for size in sizes):
         raise ValueError("not a header")
+    if sum(sizes) > MAX_BUFFER_BYTES:
+        raise ValueError(f"buffers of {sum(sizes)} bytes")
     return content["header"], sizes

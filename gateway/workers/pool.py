@@ -1,4 +1,4 @@
-"""Worker processes that run one job each at a time, in turns between callers."""
+"""A pool of worker processes that callers use in turns."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from gateway.deadline import Deadline
 from gateway.errors import (
@@ -34,17 +35,17 @@ from gateway.workers.worker import CRASHED, OUT_OF_MEMORY
 logger = logging.getLogger(__name__)
 
 SLICE_SECONDS = 0.05
-"""CPU time after which a job makes room for those that wait: a photo from a phone takes half of it."""
+"""CPU time after which a job makes room for waiting jobs. A photo from a phone takes half of it."""
 
 IDLE_SECONDS = 10.0
-"""How long a worker waits for its next job where no idle one is to be kept."""
+"""How long a surplus worker stays idle before it ends."""
 
 READ_LIMIT = 2**20
 """Bytes of a reply that are buffered before the worker has to wait."""
 
 
 class WorkerEnded(Exception):
-    """A worker process ended in the middle of a job."""
+    """A worker process ended during a job, or sent an invalid reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,10 @@ class Capacity:
     """How many jobs a pool runs at once.
 
     Attributes:
-        slots: Jobs that run at the priority of the pool.
-        overtime: Jobs that may go on beside them after their time slice.
-        patience_seconds: CPU time after which a job may be killed for others that wait.
-        kept: Idle workers that are kept; further ones end after `IDLE_SECONDS`.
+        slots: Number of jobs that run at the normal priority of the pool.
+        overtime: Number of jobs that may continue beside them after their time slice.
+        patience_seconds: CPU time after which a job may be killed in favour of waiting jobs.
+        kept: Number of idle workers to keep. Others end after `IDLE_SECONDS`.
     """
 
     slots: int
@@ -66,13 +67,13 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What the jobs of a pool are about, for error messages.
+    """How a pool reports failures to callers.
 
     Attributes:
         subject: What callers send, such as "image".
-        out_of_memory: Raised where a job asks for more memory than a worker has.
-        killed: Raised where the system ended a worker over its limits.
-        crashed: Raised where a worker ended by itself.
+        out_of_memory: Raised if a job needs more memory than a worker may use.
+        killed: Raised if the system killed a worker that exceeded its limits.
+        crashed: Raised if a worker crashed.
     """
 
     subject: str
@@ -82,7 +83,7 @@ class Work:
 
 
 SMALL_IMAGES = Work("image", ImageTooLarge, InvalidImage, InvalidImage)
-"""One that is out of memory may have another try with more; one that kills its worker has not."""
+"""An image that runs out of memory is tried again in a large worker; one that kills its worker is not."""
 
 LARGE_IMAGES = Work("image", ImageTooLarge, ImageTooLarge, InvalidImage)
 TENSORS = Work("request", UploadTooLarge, UploadTooLarge, InvalidTensor)
@@ -96,49 +97,52 @@ class _Worker:
         pid: Its process id.
         reader: Replies.
         writer: Jobs.
+        cpu_seconds: CPU time that it had used at the end of its last job.
     """
 
     pid: int
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    cpu_seconds: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
 class _Running:
-    """A job that a worker is at.
+    """A job in progress.
 
     Attributes:
         worker: The worker.
-        cpu_before: CPU seconds that the worker had used then.
-        in_overtime: Whether it has given its slot to those that wait.
-        timer: Looks at it next.
+        started: When it began, on the monotonic clock.
+        in_overtime: Whether it has given up its slot.
+        timer: The next check of its CPU time.
         displaced: Whether it was killed to make room.
     """
 
     worker: _Worker
-    cpu_before: float = 0.0
+    started: float = field(default_factory=time.monotonic)
     in_overtime: bool = False
     timer: asyncio.TimerHandle | None = None
     displaced: bool = False
 
     def cpu_seconds(self) -> float:
-        """CPU time that the job has used."""
-        return cpu_seconds(self.worker.pid) - self.cpu_before
+        """CPU time that the job has used; where the system does not tell, the time since it began."""
+        used = cpu_seconds(self.worker.pid)
+        return time.monotonic() - self.started if used is None else used - self.worker.cpu_seconds
 
 
 class WorkerPool:
-    """A number of workers, started as they are needed and replaced when they die.
+    """A pool of workers, started on demand and replaced when they end.
 
-    A job runs until it is done, its deadline passes or its caller hangs up; in the last two cases its worker is killed.
-    A job that has used `SLICE_SECONDS` of CPU time while others wait goes into overtime: it gives up its slot, for
-    which another worker is started, and goes on at a lower priority. Where no further job may be in overtime, the one
-    that has used the most CPU time is killed, if that is more than `Capacity.patience_seconds`.
+    A job runs until it is done, its deadline passes or its caller hangs up. In the last two cases its worker is killed.
+    A job that has used `SLICE_SECONDS` of CPU time while others wait goes into overtime: it gives up its slot to
+    another job and continues at a lower priority. If no more jobs may be in overtime, the one that has used the most
+    CPU time is killed, provided that it has used more than `Capacity.patience_seconds`.
 
     Args:
-        fork_server: Where workers are forked.
-        capacity: How many jobs run at once.
-        limits: Of each worker.
-        work: How callers are told of a job that cannot be done.
+        fork_server: Forks the workers.
+        capacity: How many jobs run at a time.
+        limits: Limits of each worker.
+        work: How failures are reported.
     """
 
     def __init__(self, fork_server: ForkServer, capacity: Capacity, limits: Limits, work: Work) -> None:
@@ -164,17 +168,17 @@ class WorkerPool:
         """Run a job.
 
         Args:
-            job: Its name in `gateway.workers.jobs.JOBS`.
-            arguments: What it takes beside bytes.
-            buffers: The bytes, each in the pieces in which they lie.
-            turn: Whose turn it waits for.
+            job: Name of the job in `gateway.workers.jobs.JOBS`.
+            arguments: JSON arguments of the job.
+            buffers: Buffers of the job, each in pieces.
+            turn: Caller and request, for taking turns.
             deadline: When the worker is killed.
-            on_start: Called when a worker begins.
+            on_start: Called when a worker starts the job.
 
         Raises:
-            GatewayError: As the job raises it, or `Work` says.
-            DeadlineExceeded: It was not done in time.
-            Overloaded: It took long, and others waited.
+            GatewayError: As the job raises it, or as `Work` says.
+            DeadlineExceeded: The job was not done in time.
+            Overloaded: The job took too long while others were waiting.
         """
         try:
             async with asyncio.timeout(deadline.remaining()):
@@ -189,15 +193,15 @@ class WorkerPool:
                     if running is None or not running.in_overtime:
                         self._turns.release()
         except TimeoutError:
-            raise DeadlineExceeded("The upload was not processed within the request's deadline.") from None
+            raise DeadlineExceeded("The upload was not processed before the deadline of the request.") from None
 
     async def warm_up(self) -> None:
-        """Start the workers that are kept, so that the first jobs find them ready."""
+        """Start the workers that are kept, so that they are ready for the first jobs."""
         with suppress(OSError, ForkServerGone):
             self._idle += [await self._start() for _ in range(self._capacity.kept - len(self._idle))]
 
     async def close(self) -> None:
-        """Kill all workers that are idle; jobs under way must have been cancelled."""
+        """Kill all idle workers. Jobs in progress must have been cancelled."""
         self._closed = True
         while self._idle or self._background:
             while self._idle:
@@ -208,12 +212,12 @@ class WorkerPool:
         self, running: _Running, job: str, arguments: Mapping[str, object], buffers: Sequence[Buffer]
     ) -> Message:
         worker = running.worker
-        running.cpu_before = cpu_seconds(worker.pid)
         self._watch(running)
         survives = False
         try:
             reply = await _exchange(worker, pack({"job": job, "arguments": arguments}, buffers))
-            survives = not reply.header.get("ends")
+            survives = reply.header.get("ends") is False
+            worker.cpu_seconds = cast(float, reply.header.get("cpu_seconds", 0.0))
         except (WorkerEnded, ConnectionError) as error:
             raise await self._cause_of_death(running) from error
         finally:
@@ -261,8 +265,8 @@ class WorkerPool:
         try:
             pid, connection = await asyncio.to_thread(self._fork_server.fork, self._limits)
         except (OSError, ForkServerGone):
-            logger.exception("no worker process could be started")
-            raise Overloaded("The gateway cannot start a process for this request at the moment.") from None
+            logger.exception("cannot start a worker process")
+            raise Overloaded("The gateway cannot start another worker process. Try again later.") from None
         reader, writer = await asyncio.open_connection(sock=connection, limit=READ_LIMIT)
         return _Worker(pid, reader, writer)
 
@@ -270,7 +274,7 @@ class WorkerPool:
         running.timer = asyncio.get_running_loop().call_later(SLICE_SECONDS, self._look_at, running)
 
     def _look_at(self, running: _Running) -> None:
-        """Have a job that has used its slice make room for those that wait."""
+        """Make room for waiting jobs if a job has used its time slice."""
         if not self._turns.waiting or running.cpu_seconds() < SLICE_SECONDS:
             self._watch(running)
         elif len(self._overtime) < self._capacity.overtime:
@@ -296,23 +300,25 @@ class WorkerPool:
     def _end(self, worker: _Worker) -> None:
         """Kill a worker in the background."""
         worker.writer.close()
-        task = asyncio.create_task(asyncio.to_thread(self._fork_server.end, worker.pid, kill=True))
+        task = asyncio.create_task(asyncio.to_thread(self._fork_server.end, worker.pid))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
     async def _cause_of_death(self, running: _Running) -> GatewayError:
-        """Why a worker ended in the middle of its job, as its caller is told."""
+        """The error for a job whose worker has ended."""
         subject = self._work.subject
         if running.displaced:
-            return Overloaded(f"This {subject} takes long to process, and others are waiting. Send it again later.")
+            return Overloaded(f"This {subject} takes too long to process while others are waiting. Try again later.")
         running.displaced = True  # its end is waited for here
         running.worker.writer.close()
-        status = await asyncio.to_thread(self._fork_server.end, running.worker.pid, kill=False)
-        logger.warning("a worker process ended with status %s in the middle of a job", status)
+        status = await asyncio.to_thread(self._fork_server.end, running.worker.pid)
+        logger.warning("a worker process ended with status %s during a job", status)
         if status == -signal.SIGXCPU:
-            return self._work.killed(f"The {subject} takes more than {self._limits.cpu_seconds} s of CPU time.")
+            return self._work.killed(
+                f"Processing the {subject} takes more than {self._limits.cpu_seconds} s of CPU time."
+            )
         if status == -signal.SIGKILL:
-            return self._work.killed(f"The {subject} takes more memory to process than there is.")
+            return self._work.killed(f"The {subject} needs more memory to process than a request may use.")
         return self._work.crashed(f"The {subject} is corrupt and cannot be processed.")
 
     def _result(self, reply: Message) -> Message:
@@ -323,10 +329,12 @@ class WorkerPool:
             assert isinstance(result, dict)
             return Message(result, reply.buffers)
         if code == OUT_OF_MEMORY:
-            raise self._work.out_of_memory(f"The {self._work.subject} takes more memory to process than there is.")
+            raise self._work.out_of_memory(
+                f"The {self._work.subject} needs more memory to process than a request may use."
+            )
         if code == CRASHED:
             logger.error("a job failed: %s", header.get("traceback"))
-            raise InternalError("The gateway failed; the log has the reason under this request id.")
+            raise InternalError("Internal error. The gateway's log has the reason under this request ID.")
         extra = header.get("extra")
         raise error_from_code(str(code), str(header.get("detail", "")), extra if isinstance(extra, dict) else {})
 
@@ -343,14 +351,14 @@ async def _exchange(worker: _Worker, request: Sequence[bytes | bytearray | memor
         length = header_length(await worker.reader.readexactly(HEADER_LENGTH.size))
         header, sizes = unpack_header(await worker.reader.readexactly(length))
         return Message(header, [await worker.reader.readexactly(size) for size in sizes])
-    except asyncio.IncompleteReadError as error:
+    except (asyncio.IncompleteReadError, ValueError, KeyError) as error:  # the last two: it does not speak as it should
         raise WorkerEnded from error
 
 
-def cpu_seconds(pid: int) -> float:
-    """CPU time that a process has used; where the system does not tell, the time of the monotonic clock."""
+def cpu_seconds(pid: int) -> float | None:
+    """CPU time that a process has used; None where the system does not tell."""
     if not sys.platform.startswith("linux"):
-        return time.monotonic()
+        return None
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rsplit(")", 1)[1].split()
     except (OSError, IndexError):

@@ -1,8 +1,8 @@
 """Slots that callers take in turns.
 
-First come, first served lets one caller with a long queue keep everybody else waiting. Here each free slot goes to the
-next caller who waits, within a caller to the next of its requests, and within a request to its oldest piece of work. So
-a single photo waits for at most one image of every other request, however many images those have.
+With a plain queue, one caller with a lot of work would delay everyone else. Here each free slot goes to the next
+caller, then to the next request of that caller, then to the oldest item of that request. So a single photo waits for at
+most one image of every other request.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ one caller apart."""
 
 
 class TurnQueue(Generic[T]):
-    """Items that are taken out in turns."""
+    """A queue whose items are taken in turns between callers and requests."""
 
     def __init__(self) -> None:
         self._callers: OrderedDict[str, OrderedDict[Hashable, deque[T]]] = OrderedDict()
@@ -86,7 +86,7 @@ class Turns:
 
     @property
     def waiting(self) -> int:
-        """How many wait for a slot."""
+        """Number of waiters."""
         return len(self._waiting)
 
     async def acquire(self, turn: Turn) -> None:
@@ -119,13 +119,13 @@ class Turns:
         """Hold a slot for the time of a block.
 
         Raises:
-            DeadlineExceeded: None was free in time.
+            DeadlineExceeded: No slot was free in time.
         """
         try:
             async with asyncio.timeout(deadline.remaining()):
                 await self.acquire(turn)
         except TimeoutError:
-            raise DeadlineExceeded("The request waited for its turn until its deadline.") from None
+            raise DeadlineExceeded("The request was still waiting in the queue at its deadline.") from None
         try:
             yield
         finally:

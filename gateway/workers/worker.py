@@ -1,10 +1,11 @@
-"""What runs in a worker process: one job after the other, until the socket closes."""
+"""The main loop of a worker process: one job after the other, until the socket closes."""
 
 from __future__ import annotations
 
 import resource
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ from gateway.workers.limits import Limits
 from gateway.workers.messages import HEADER_LENGTH, Buffer, Message, header_length, pack, unpack_header
 
 RECYCLE_BYTES = 96 * 2**20
-"""A worker whose peak memory grew past this ends after its reply, so that the memory is not held while idle."""
+"""A worker whose peak memory has grown by more than this ends after its reply, instead of holding it while idle."""
 
 OUT_OF_MEMORY, CRASHED = "out_of_memory", "crashed"
 """Codes of failures that are no `GatewayError`: the job went over the memory limit, or the code of the job is wrong."""
@@ -30,7 +31,7 @@ def serve(connection: socket.socket, limits: Limits) -> None:
         header, buffers = _run(request)
         del request
         ends = _peak_bytes() - at_start > RECYCLE_BYTES
-        for piece in pack({**header, "ends": ends}, buffers):
+        for piece in pack({**header, "ends": ends, "cpu_seconds": time.process_time()}, buffers):
             connection.sendall(piece)
         if ends:
             return

@@ -14,10 +14,11 @@ from bench.agreement import Disagreement
 from bench.compare import Comparison, compare
 from bench.idle_server import MODEL
 from bench.photos import draw_photos, read_photos
-from bench.processes import LOOPBACK, ROOT, Server, free_port
 from bench.systems import System, available, check_agreement, input_size, started, systems
 from bench.targets import Target
 from modelserver.config import parse_batching
+from testing import ROOT
+from testing.processes import LOOPBACK, Process, free_port
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_a_model_on_a_running_server_may_have_the_name_of_a_folder_that_is_here(
 def test_a_second_of_everything_ends_in_tables_json_and_a_plot(tmp_path: Path, photos: list[bytes]) -> None:
     port = free_port()
     target = f"{LOOPBACK}:{port}"
-    server = Server("idle", ["bench.idle_server", "--port", str(port)], {}, tmp_path / "idle.log")
+    server = Process("idle", ["bench.idle_server", "--port", str(port)], {}, tmp_path / "idle.log")
     try:
         server.wait_until(lambda: available(target, MODEL))
         with started(None, MODEL, photos[0], tmp_path, target=target, target_pid=server.pid) as running:

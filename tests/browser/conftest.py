@@ -8,8 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.browser.chromium import Browser, Page, installed, mistakes, prefers, running_browser, screen
-from tests.gateway.conftest import gateway, model_server, photo, start
+from testing.chromium import Browser, Page, installed, mistakes, prefers, running_browser, screen
+from testing.photos import photo
+from tests.gateway.conftest import gateway, model_server, start
 
 __all__ = ["gateway", "model_server", "start"]
 

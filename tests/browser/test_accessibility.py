@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 from selenium.webdriver.common.by import By
 
-from tests.browser.chromium import Page, eventually, prefers, screen
+from testing.chromium import Page, eventually, prefers, screen
 
 Files = Callable[..., list[Path]]
 

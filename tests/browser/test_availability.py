@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from tests.browser.chromium import Page
+from testing.chromium import Page
 
 SCRIPT = """const [failing, done] = arguments;
 (async () => {

@@ -13,7 +13,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from tests.browser.chromium import Browser, eventually, mistakes, screen
+from testing.chromium import Browser, eventually, mistakes, screen
 
 
 @pytest.fixture

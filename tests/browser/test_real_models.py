@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.chromium import Browser, Page, eventually, mistakes, screen
-from tests.conftest import ROOT
-from tests.gateway.conftest import photo
+from testing import ROOT, TESTDATA
+from testing.chromium import Browser, Page, eventually, mistakes, screen
+from testing.photos import photo
 
 STARTED_SECONDS = 180.0
 PHOTOS_OF_A_BREED = 2
@@ -28,12 +27,10 @@ ServedVersion = tuple[str, dict[Path, str]]
 @contextmanager
 def serving(models_dir: Path, **environment: str) -> Iterator[str]:
     """`scripts/run` past its first line; gives the address of the page."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, "-m", "scripts.serve"],
         cwd=ROOT,
-        env={**os.environ, "MODELS_DIR": str(models_dir), "PORT": str(port), **environment},
+        env={**os.environ, "MODELS_DIR": str(models_dir), "PORT": "0", **environment},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -48,11 +45,10 @@ def serving(models_dir: Path, **environment: str) -> Iterator[str]:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[ServedVersion]:
     """The page's address, and pictures with their breeds: photos where there are some, colours otherwise."""
-    testdata = Path(os.environ.get("TESTDATA", ROOT.parent / "shared" / "testdata"))
-    if testdata.is_dir():
-        truth = dict(photos(testdata / "dogs_natural"))
+    if TESTDATA.is_dir():
+        truth = dict(photos(TESTDATA / "dogs_natural"))
     else:
-        command = [sys.executable, "-m", "tests.colour_model", str(tmp_path / "models")]
+        command = [sys.executable, "-m", "testing.colour_model", str(tmp_path / "models")]
         subprocess.run(command, cwd=ROOT, check=True, timeout=STARTED_SECONDS)
         truth = {tmp_path / f"{colour}.png": colour for colour in ("red", "green", "blue")}
         for path, colour in truth.items():
@@ -75,7 +71,7 @@ def test_known_pictures_get_their_breeds(browser: Browser, served: ServedVersion
     screen(browser, 1280, 900)
     page = Page(browser, url).open()
     page.choose(list(truth))
-    tiles = page.settled(len(truth), seconds=60)
+    tiles = page.settled(len(truth))
     right = [path for path, breed in truth.items() if tiles[path.name].bars[0][0].lower() == breed]
     assert len(right) >= 0.85 * len(truth)
     page.click(".why")

@@ -2,10 +2,9 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +12,10 @@ import httpx
 import pytest
 
 from bench.photos import draw_photos
+from testing import ROOT
+from testing.polling import until
+from testing.processes import free_port
 
-ROOT = Path(__file__).parents[2]
 STAND_IN = "breed-modelserver"
 PROMETHEUS_STAND_IN = "breed-test-prometheus"
 BUILD_SECONDS = 1800
@@ -28,13 +29,6 @@ def run(*command: str, environment: dict[str, str] | None = None, seconds: float
     )
     assert ended.returncode == 0, f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stdout}{ended.stderr}"
     return ended.stdout.strip()
-
-
-def wait_until(holds: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"not so after {seconds:.0f} s"
-        time.sleep(0.2)
 
 
 @dataclass(frozen=True)
@@ -91,8 +85,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     command = compose_command()
     models_dir = tmp_path_factory.mktemp("models")
     models_dir.chmod(0o755)  # as a clone makes it, for every user to read
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {
         "COMPOSE_PROJECT_NAME": f"breed-test-{os.getpid()}",
         "PORT": str(port),
@@ -107,7 +100,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     built = time.monotonic()
     try:
         stack.compose("up", "-d", seconds=START_SECONDS)
-        wait_until(stack.is_ready, 60)
+        until(stack.is_ready, "the stack is ready")
         stands_in = ", which stands in for tensorflow/serving" if environment["SERVING_IMAGE"] == STAND_IN else ""
         with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
             request.config.get_terminal_writer().line(

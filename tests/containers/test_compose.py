@@ -11,6 +11,7 @@ import pillow_heif
 import pytest
 from PIL import Image
 
+from testing.polling import until
 from tests.containers.conftest import (
     BUILD_SECONDS,
     PROMETHEUS_STAND_IN,
@@ -18,7 +19,6 @@ from tests.containers.conftest import (
     START_SECONDS,
     Stack,
     run,
-    wait_until,
 )
 
 pytestmark = pytest.mark.containers
@@ -91,8 +91,8 @@ def test_a_model_server_that_was_killed_comes_back_by_itself(stack: Stack) -> No
     serving = stack.container("serving")
     started = run("docker", "inspect", "-f", "{{.State.StartedAt}}", serving)
     run("docker", "exec", serving, "bash", "-c", "kill -KILL -1 || true")
-    wait_until(lambda: run("docker", "inspect", "-f", "{{.State.StartedAt}}", serving) != started, 60)
-    wait_until(stack.is_ready, 120)
+    until(lambda: run("docker", "inspect", "-f", "{{.State.StartedAt}}", serving) != started)
+    until(stack.is_ready)
     assert predict(stack).status_code == 200
 
 
@@ -117,19 +117,19 @@ def test_three_model_servers_share_the_load_and_one_that_goes_and_one_that_comes
     stack.compose(*scale, seconds=START_SECONDS)
     three = stack.containers("serving")
     assert len(three) == 3
-    wait_until(lambda: min(shares(stack, three, 30)) > 0.2, 180)
+    until(lambda: min(shares(stack, three, 30)) > 0.2)
     assert shares(stack, three, 300) == pytest.approx([1 / 3] * 3, abs=0.07)
 
     with ThreadPoolExecutor(8) as pool:
         pending = [pool.submit(predict, stack) for _ in range(300)]
-        wait_until(lambda: sum(one.done() for one in pending) > 50, 60)
+        until(lambda: sum(one.done() for one in pending) > 50)
         run("docker", "rm", "-f", three[0])
     assert {one.result().status_code for one in pending} == {200}
     assert shares(stack, three[1:], 100) == pytest.approx([1 / 2] * 2, abs=0.1)
 
     stack.compose(*scale, seconds=START_SECONDS)
     [added] = set(stack.containers("serving")) - set(three)
-    wait_until(lambda: shares(stack, [*three[1:], added], 30)[2] > 0.2, 180)
+    until(lambda: shares(stack, [*three[1:], added], 30)[2] > 0.2)
 
 
 DEBIANS_PROMETHEUS = """FROM python:3.11-slim-bookworm
@@ -163,7 +163,7 @@ def test_prometheus_of_the_monitoring_profile_finds_the_gateway_and_the_model_se
         # The stand-in for TensorFlow Serving has no metrics: it is found, and does not answer.
         answers = "0" if stack.environment["SERVING_IMAGE"] == STAND_IN else "1"
         servers = [answers] * len(stack.containers("serving"))
-        wait_until(lambda: up() == {"gateway": ["1"], "serving": servers}, 60)
+        until(lambda: up() == {"gateway": ["1"], "serving": servers})
     finally:
         stack.compose(*profile, "rm", "-sf", "prometheus")
 

@@ -12,6 +12,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+import gateway
+import modelserver
+import trainer
 from gateway.settings import Settings
 from modelserver import flags
 from modelserver.config import parse_batching
@@ -43,7 +46,8 @@ BASE = PROJECT["project"]["dependencies"]
     ("name", "requirements"),
     [
         ("gateway", asked(BASE, EXTRAS["heic"])),
-        ("trainer", asked(BASE, EXTRAS["modelserver"], EXTRAS["trainer"], EXTRAS["weights"])),
+        ("trainer", asked(BASE, EXTRAS["modelserver"], EXTRAS["openvino"], EXTRAS["trainer"], EXTRAS["weights"])),
+        ("modelserver", asked(PROJECT["dependency-groups"]["modelserver-image"])),
         (
             "dev",
             asked(
@@ -58,12 +62,14 @@ def test_the_pins_are_what_the_project_asks_for(name: str, requirements: list[Re
         assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), requirement
 
 
-def test_one_environment_serves_all_three_requirement_files() -> None:
+def test_one_environment_serves_all_requirement_files() -> None:
     assert pins("gateway").items() <= pins("trainer").items() <= pins("dev").items()
+    assert pins("modelserver").items() <= pins("trainer").items()
 
 
-def test_the_gateway_is_installed_without_tensorflow() -> None:
-    assert not {"tensorflow", "keras", "tensorflow-serving-api"} & pins("gateway").keys()
+@pytest.mark.parametrize("name", ["gateway", "modelserver"])
+def test_the_gateway_and_the_image_of_modelserver_are_installed_without_tensorflow(name: str) -> None:
+    assert not {"tensorflow", "keras", "tensorflow-serving-api"} & pins(name).keys()
 
 
 def test_tensorflow_its_serving_messages_and_both_images_share_one_minor_version() -> None:
@@ -78,10 +84,36 @@ def test_tensorflow_its_serving_messages_and_both_images_share_one_minor_version
         assert version.startswith(f"{minor}.")
 
 
+def test_packages_images_and_changelog_have_the_version_of_the_project() -> None:
+    version = PROJECT["project"]["version"]
+    assert {package.__version__ for package in (gateway, modelserver, trainer)} == {version}
+    for name in ("gateway", "modelserver", "trainer"):
+        label = re.search(r'image\.version="([^"]+)"', (ROOT / name / "Dockerfile").read_text())
+        assert label is not None
+        assert label[1] == version
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_workflows_run_what_a_change_must_pass() -> None:
+    for name in ("check", "release"):
+        workflow = yaml.safe_load((ROOT / f".github/workflows/{name}.yml").read_text())
+        assert ".ci/run" in [step.get("run") for step in workflow["jobs"]["check"]["steps"]]
+    dependent = {name: job.get("needs") for name, job in workflow["jobs"].items()}
+    assert dependent == {"check": None, "wheel": "check", "images": "check"}
+
+
 def test_every_setting_of_the_gateway_can_be_given_to_its_container() -> None:
     told = set(re.findall(r"^      GATEWAY_([A-Z_]+):", COMPOSE, re.MULTILINE))
     # Inside the container these two are the image's, and what is published is the compose file's.
     assert told == {name.upper() for name in Settings.model_fields} - {"HOST", "PORT"}
+
+
+def test_onednn_is_on_wherever_tensorflow_serves() -> None:
+    compose = yaml.safe_load(re.sub(r"\$\{[A-Z0-9_]+:-([^}]*)\}", r"\1", COMPOSE))["services"]["serving"]
+    assert str(compose["environment"]["TF_ENABLE_ONEDNN_OPTS"]) == "1"
+    kubernetes = next(yaml.safe_load_all((ROOT / "deploy/kubernetes/base/serving.yaml").read_text()))
+    container = kubernetes["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "TF_ENABLE_ONEDNN_OPTS", "value": "1"} in container["env"]
 
 
 def test_no_container_may_take_all_memory_of_the_machine() -> None:

@@ -21,7 +21,7 @@ from gateway.inference.worker_pools import most_memory_bytes
 from gateway.settings import Settings, unknown_variables
 from modelserver import flags
 from modelserver.config import parse_batching
-from tests.conftest import ROOT
+from testing import ROOT
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 VERSIONS = ("1.30", "1.37")

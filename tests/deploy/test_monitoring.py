@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from gateway.settings import Settings
-from tests.colour_server import ColourModel, ColourServer
-from tests.conftest import ROOT
-from tests.gateway.conftest import photo, running_gateway
-from tests.gateway.processes import until
+from testing import ROOT
+from testing.colour_server import ColourModel, ColourServer
+from testing.gateway import running_gateway
+from testing.photos import photo
+from testing.polling import until
 
 MONITORING = ROOT / "deploy" / "monitoring"
 DASHBOARD = json.loads((MONITORING / "grafana/dashboards/breed-gateway.json").read_text())

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -22,10 +21,12 @@ import pytest
 import yaml
 
 from gateway.settings import Settings
-from tests.colour_server import ColourModel, ColourServer
+from testing.colour_server import ColourModel, ColourServer
+from testing.gateway import gateway_process, running_gateway
+from testing.photos import photo
+from testing.polling import until
+from testing.processes import LOOPBACK, free_port
 from tests.deploy.test_monitoring import DASHBOARD, MONITORING, RULES
-from tests.gateway.conftest import photo, running_gateway
-from tests.gateway.processes import gateway_process, until
 
 SHOWN = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
 SCRAPE_INTERVAL, RATE_INTERVAL = "250ms", "2s"
@@ -71,9 +72,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clien
         addresses = {"gateway": gateway.base_url.netloc.decode(), "serving": stack.enter_context(serving_metrics())}
         folder = tmp_path_factory.mktemp("prometheus")
         (folder / "prometheus.yml").write_text(yaml.safe_dump(local(addresses)))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        address = f"{LOOPBACK}:{free_port()}"
         process = subprocess.Popen(
             [
                 *(command, f"--config.file={folder / 'prometheus.yml'}", f"--web.listen-address={address}"),
@@ -175,7 +174,7 @@ def value(prometheus: httpx.Client, query: str) -> float:
 def test_a_query_of_the_dashboard_gives_numbers(query: str, prometheus: httpx.Client) -> None:
     asked = query.replace("$__rate_interval", RATE_INTERVAL)
     assert "$" not in asked
-    until(lambda: math.isfinite(value(prometheus, asked)), 20)
+    until(lambda: math.isfinite(value(prometheus, asked)))
 
 
 def test_every_rule_is_evaluated_and_a_failing_model_server_is_noticed(prometheus: httpx.Client) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import ROOT
-from tests.gateway.conftest import photo
-from tests.gateway.test_inference_clients import client as client
+from testing import ROOT
+from testing.photos import photo
+from tests.gateway.http.routes.test_open_inference_clients import client as client
 
 pytestmark = pytest.mark.clients
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from testing import ROOT
 
 GATEWAY = ROOT / "gateway"
 
@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "inference": frozenset({"serving", "workers", "tensors", "images", "pb", "settings", "observability"}) | FOUNDATION,
     "http": frozenset({"inference", "serving", "tensors", "pb", "images", "security", "settings", "observability"})
     | FOUNDATION,
-    "settings": frozenset({"images", "security", "serving_target"}),
+    "settings": frozenset({"images", "labels_file", "security", "serving_target"}),
 }
 
 FORBIDDEN_LIBRARIES = {
@@ -83,6 +83,13 @@ def test_the_trainer_imports_nothing_of_the_gateway_but_its_images() -> None:
     for file in (ROOT / "trainer").rglob("*.py"):
         for name in imported(file):
             assert not name.startswith("gateway") or name.startswith("gateway.images"), f"{file.name} imports {name}"
+
+
+def test_the_modelserver_imports_nothing_of_the_gateway_but_its_images_and_messages() -> None:
+    for file in (ROOT / "modelserver").rglob("*.py"):
+        for name in imported(file):
+            shared = name.startswith(("gateway.images", "gateway.pb"))
+            assert not name.startswith("gateway") or shared, f"{file.name} imports {name}"
 
 
 def test_the_gateway_imports_neither_trainer_nor_modelserver() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from .server import Server
+from testing.modelserver import Server
 
 Publish = Callable[[Path, int], Path]
 

@@ -15,9 +15,9 @@ from tensorflow_serving.apis import predict_pb2
 from modelserver.batching import Scheduler
 from modelserver.config import Batching
 from modelserver.errors import ServingError
-
-from .server import DEADLINE_SECONDS, Array, Server, request
-from .test_requests import jpeg
+from testing.modelserver import Array, Server, request
+from testing.polling import DEADLINE_SECONDS
+from tests.modelserver.test_requests import jpeg
 
 
 @pytest.fixture

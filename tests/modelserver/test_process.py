@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 
 from modelserver import flags
-
-from .conftest import Publish, publish_broken
-from .server import DEADLINE_SECONDS, ROOT, Server, request, wait_for
+from testing import ROOT
+from testing.modelserver import Server, request
+from testing.polling import DEADLINE_SECONDS, until
+from tests.modelserver.conftest import Publish, publish_broken
 
 Serve = Callable[..., Server]
 
@@ -51,10 +53,13 @@ def test_flags_of_the_real_server_without_a_meaning_here_are_accepted() -> None:
     ("given", "said"),
     [
         (["--model_base_path=m", "--no_such_flag=1"], "no_such_flag"),
-        (["--model_base_path=m", "--enable_batching=perhaps"], "not true or false: perhaps"),
-        (["--model_base_path=m", "--max_num_load_retries=-1"], "not a whole number from 0 up"),
+        (["--model_base_path=m", "--enable_batching=perhaps"], "expected true or false, not 'perhaps'"),
+        (["--model_base_path=m", "--max_num_load_retries=-1"], "expected a whole number of at least 0"),
         ([], "exactly one of --model_base_path and --model_config_file"),
-        (["--model_base_path=m", "--batching_parameters_file=f"], "--batching_parameters_file needs --enable_batching"),
+        (
+            ["--model_base_path=m", "--batching_parameters_file=f"],
+            "--batching_parameters_file requires --enable_batching",
+        ),
     ],
 )
 def test_a_wrong_command_line_ends_with_status_2(
@@ -73,7 +78,7 @@ def test_the_port_stays_closed_until_there_is_a_model_and_sigterm_finishes_what_
     server = serve(
         f"--model_base_path={base}", "--model_name=demo", "--rest_api_port=8501", f"--grpc_socket_path={address}"
     )
-    wait_for(lambda: f"cannot read {base}" in server.log)
+    until(lambda: f"cannot read {base}" in server.output)
     assert not server.is_open()
     publish(base, 1)
     client = server.client
@@ -86,12 +91,12 @@ def test_the_port_stays_closed_until_there_is_a_model_and_sigterm_finishes_what_
     assert not call.done()
     assert server.stop(signal.SIGTERM) == 0
     assert call.code() is grpc.StatusCode.OK
-    assert [line.split(" ", 1)[1] for line in server.lines] == [
+    assert [line.split(" ", 1)[1] for line in server.output.splitlines()] == [
         "WARNING --rest_api_port has no effect on this server",
         f"WARNING model demo: cannot read {base} (No such file or directory), waiting",
         f"INFO loading model demo version 1 from {base / '1'}",
-        "INFO available: model demo version 1",
-        next(line for line in server.lines if "listening on" in line).split(" ", 1)[1],
+        "INFO available: model demo version 1, on TensorFlow",
+        next(line for line in server.output.splitlines() if "listening on" in line).split(" ", 1)[1],
         "INFO stopping: no new requests, up to 8 s for those in flight",
         "INFO stopped",
     ]
@@ -104,11 +109,50 @@ def test_a_lone_broken_version_ends_the_server_and_an_interrupt_ends_one_that_wa
     broken = serve(f"--model_base_path={tmp_path / 'demo'}", "--max_num_load_retries=1")
     waiting = serve(f"--model_base_path={tmp_path / 'nothing'}")
     assert broken.wait() == 1
-    assert "failed to load (try 2 of 2)" in broken.log
-    assert "model default cannot be loaded" in broken.log
-    wait_for(lambda: "waiting" in waiting.log)
+    assert "failed to load (try 2 of 2)" in broken.output
+    assert "model default cannot be loaded" in broken.output
+    until(lambda: "waiting" in waiting.output)
     assert waiting.stop(signal.SIGINT) == 0
-    assert "Traceback" not in waiting.log + broken.log
+    assert "Traceback" not in waiting.output + broken.output
+
+
+def test_a_model_that_cannot_be_loaded_is_named_with_what_to_do_and_the_others_serve(
+    serve: Serve, publish: Publish, tmp_path: Path
+) -> None:
+    publish(tmp_path / "demo", 1)
+    publish(tmp_path / "flat", 1)
+    shutil.copytree(tmp_path / "flat" / "1", tmp_path / "deep" / "1" / "model")
+    shutil.move(tmp_path / "flat" / "1" / "saved_model.pb", tmp_path / "flat")
+    shutil.rmtree(tmp_path / "flat" / "1")
+    (tmp_path / "keras" / "1").mkdir(parents=True)
+    (tmp_path / "keras" / "1" / "model.keras").write_bytes(b"PK")
+    publish_broken(tmp_path / "broken", 1)
+
+    def config(*names: str) -> Path:
+        path = tmp_path / f"{'_'.join(names)}.config"
+        entries = "".join(f'config {{ name: "{name}" base_path: "{tmp_path / name}" }}' for name in names)
+        path.write_text(f"model_config_list {{ {entries} }}")
+        return path
+
+    server = serve(f"--model_config_file={config('demo', 'keras', 'deep', 'broken')}", "--max_num_load_retries=0")
+    assert server.client.version_that_answers("demo") == 1
+    assert server.client.states("keras") == {1: "END"}
+    assert "model keras is not served, others are:" in server.output
+    assert "model.keras, which is not a SavedModel: export it by model.export(FOLDER)" in server.output
+    assert f"one folder too deep: move what is in {tmp_path / 'deep' / '1' / 'model'} to" in server.output
+    assert "model broken is not served, others are:" in server.output
+    waiting = serve(f"--model_config_file={config('flat')}")
+    until(lambda: f"move it into {tmp_path / 'flat' / '1'}, a folder for its version, waiting" in waiting.output)
+
+
+def test_folders_with_leading_zeros_are_versions(serve: Serve, publish: Publish, tmp_path: Path) -> None:
+    base = tmp_path / "demo"
+    publish(base, 2).rename(base / "0002")
+    server = serve(f"--model_base_path={base}", "--model_name=demo")
+    assert server.client.version_that_answers("demo") == 2
+    assert server.client.states("demo") == {2: "AVAILABLE"}
+    shutil.copytree(base / "0002", base / ".hidden").rename(base / "00003")
+    until(lambda: server.client.states("demo") == {3: "AVAILABLE", 2: "END"})
 
 
 def test_what_cannot_be_served_is_said_in_one_line_with_status_1(
@@ -134,7 +178,7 @@ def test_what_cannot_be_served_is_said_in_one_line_with_status_1(
             ),
             "nothing.config": (f"--model_config_file={tmp_path / 'nothing.config'}",),
         }
-        command = [sys.executable, "-m", "modelserver", "--host=127.0.0.1"]
+        command = [sys.executable, "-m", "modelserver", "--host=127.0.0.1", "--port=0"]
         running = {
             said: subprocess.Popen([*command, *given], cwd=ROOT, stderr=subprocess.PIPE, text=True)
             for said, given in cases.items()

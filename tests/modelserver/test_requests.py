@@ -18,7 +18,7 @@ from tensorflow_serving.apis import (
     predict_pb2,
 )
 
-from .server import Client, Server, request
+from testing.modelserver import Client, Server, request
 
 IMAGES = np.arange(2 * 4 * 6 * 3, dtype=np.uint8).reshape(2, 4, 6, 3)
 INVALID = grpc.StatusCode.INVALID_ARGUMENT

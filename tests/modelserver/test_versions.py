@@ -19,9 +19,9 @@ from modelserver.lifecycle import Lifecycle
 from modelserver.models import Models
 from modelserver.servable import Servable
 from modelserver.server import Follower
-
-from .conftest import Publish, publish_broken
-from .server import DEADLINE_SECONDS, Client, Server, request, wait_for
+from testing.modelserver import Client, Server, request
+from testing.polling import DEADLINE_SECONDS, until
+from tests.modelserver.conftest import Publish, publish_broken
 
 Serve = Callable[..., Server]
 
@@ -60,7 +60,7 @@ def write(config: Path, *entries: str) -> None:
 
 
 def wait_for_states(client: Client, name: str, states: dict[int, str]) -> None:
-    wait_for(lambda: client.states(name) == states, f"never {states}")
+    until(lambda: client.states(name) == states, f"never {states}")
 
 
 def test_a_switch_under_load_fails_no_request_and_the_old_version_ends(
@@ -86,7 +86,7 @@ def test_a_switch_under_load_fails_no_request_and_the_old_version_ends(
         caller.start()
     for version in (2, 3):
         publish(base, version)
-        wait_for(partial(lambda wanted: wanted in seen or errors, version))
+        until(partial(lambda wanted: wanted in seen or errors, version))
     stop.set()
     for caller in callers:
         caller.join()
@@ -122,7 +122,7 @@ def test_a_base_path_that_cannot_be_read_takes_nothing_down(shared: tuple[Server
     write(config, entry(base))
     wait_for_states(server.client, "moved", {1: "AVAILABLE"})
     base.rename(base.with_name("elsewhere"))
-    wait_for(lambda: f"cannot read {base}" in server.log)
+    until(lambda: f"cannot read {base}" in server.output)
     assert server.client.version_that_answers("moved") == 1
 
 
@@ -152,7 +152,7 @@ def test_a_version_published_again_gets_a_new_chance(shared: tuple[Server, Path]
     write(config, entry(base))
     wait_for_states(server.client, "again", {2: "END", 1: "AVAILABLE"})
     shutil.rmtree(base / "2")
-    wait_for(lambda: not (base / "2").exists())
+    until(lambda: not (base / "2").exists())
     server.client.version_that_answers("again")
     wait_for_polls(server, config)
     publish(base, 2)
@@ -161,9 +161,9 @@ def test_a_version_published_again_gets_a_new_chance(shared: tuple[Server, Path]
 
 def wait_for_polls(server: Server, config: Path) -> None:
     """Waits until the folders were looked at once more: a new configuration makes the server look."""
-    before = server.log.count("configuration read")
+    before = server.output.count("configuration read")
     config.write_text(config.read_text() + "# looked at again\n")
-    wait_for(lambda: server.log.count("configuration read") > before)
+    until(lambda: server.output.count("configuration read") > before)
 
 
 def test_policies_choose_versions(shared: tuple[Server, Path], publish: Publish) -> None:
@@ -172,7 +172,7 @@ def test_policies_choose_versions(shared: tuple[Server, Path], publish: Publish)
     for version in (1, 2, 3):
         publish(base, version)
     (base / "notes").mkdir()
-    (base / "04").mkdir()
+    (base / "4b").mkdir()
     write(config, entry(base, "latest { num_versions: 2 }"))
     wait_for_states(server.client, "policy", {3: "AVAILABLE", 2: "AVAILABLE"})
     write(config, entry(base, "specific { versions: 1 }"))
@@ -191,14 +191,14 @@ def test_a_label_may_only_name_an_available_version_and_moves_with_the_configura
     write(config, entry(base, "all {}"))
     wait_for_states(server.client, "labels", dict.fromkeys((2, 1), "AVAILABLE"))
     write(config, entry(base, "all {}", {"stable": 1, "canary": 2}))
-    wait_for(lambda: "canary" not in refusal(server.client, "labels", "canary"))
+    until(lambda: "canary" not in refusal(server.client, "labels", "canary"))
     assert server.client.version_that_answers("labels", label="stable") == 1
     assert server.client.version_that_answers("labels", label="canary") == 2
     write(config, entry(base, "all {}", {"stable": 3}))
-    wait_for(lambda: "Request to assign label stable to version 3 of model labels" in server.log)
+    until(lambda: "Request to assign label stable to version 3 of model labels" in server.output)
     assert server.client.version_that_answers("labels", label="stable") == 1
     publish(base, 3)
-    wait_for(lambda: server.client.version_that_answers("labels", label="stable") == 3)
+    until(lambda: server.client.version_that_answers("labels", label="stable") == 3)
     assert "Unrecognized servable version label: canary" in refusal(server.client, "labels", "canary")
 
 
@@ -213,7 +213,7 @@ def refusal(client: Client, name: str, label: str) -> str:
 def test_a_configuration_that_cannot_be_read_is_said_once_and_changes_nothing(shared: tuple[Server, Path]) -> None:
     server, config = shared
     write(config, "this is no configuration")
-    wait_for(lambda: "not a text ModelServerConfig" in server.log)
+    until(lambda: "not a text ModelServerConfig" in server.output)
     assert server.client.version_that_answers("first") == 1
     write(config)
 
@@ -268,7 +268,7 @@ def test_warm_up_records_are_replayed_and_a_bad_one_fails_the_version(
     (tmp_path / "1").rename(base / "1")
     write(config, entry(base))
     wait_for_states(server.client, "warm", {1: "AVAILABLE"})
-    assert "model warm: 2 warm-up requests in" in server.log
+    assert "model warm: 2 warm-up requests in" in server.output
     (tmp_path / "2").rename(base / "2")
     wait_for_states(server.client, "warm", {2: "END", 1: "AVAILABLE"})
     assert "must have rank 1" in server.client.status("warm", 2).model_version_status[0].status.error_message

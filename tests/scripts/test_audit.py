@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from scripts import audit
-from tests.conftest import ROOT
+from testing import ROOT
 
 GOOD = {"name": "good", "version": "1.0", "vulns": []}
 BAD = {"name": "bad", "version": "2.0", "vulns": [{"id": "CVE-1", "fix_versions": ["2.1"], "aliases": []}]}

@@ -4,16 +4,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from scripts.first_model import check_served
+from testing import ROOT
+from testing.polling import DEADLINE_SECONDS, until
 from trainer.registry import server_config
-
-ROOT = Path(__file__).parents[2]
 
 
 def begun(process: subprocess.Popen[str], command: str) -> bool:
@@ -30,7 +29,7 @@ def first_model(models_dir: Path, **environment: str) -> subprocess.CompletedPro
         env={**os.environ, "MODELS_DIR": str(models_dir), **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLINE_SECONDS,
     )
 
 
@@ -78,12 +77,9 @@ def test_a_stop_while_the_first_model_is_made_leaves_nothing(tmp_path: Path) -> 
     environment = {**os.environ, "MODELS_DIR": str(tmp_path / "models")}
     command = [sys.executable, "-m", "scripts.first_model"]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 60
-        while not begun(process, "imagenet-dogs"):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        until(lambda: begun(process, "imagenet-dogs") or process.poll() is not None)
+        assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 1
     assert not list((tmp_path / "models").rglob("*.pb"))

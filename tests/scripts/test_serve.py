@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,24 +16,23 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.gateway.conftest import photo
-
-ROOT = Path(__file__).parents[2]
-DEADLINE_SECONDS = 120.0
+from testing import ROOT
+from testing.photos import photo
+from testing.polling import DEADLINE_SECONDS
+from testing.processes import free_port
 
 
 @pytest.fixture(scope="module")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("models")
-    command = [sys.executable, "-m", "tests.colour_model", str(directory)]
+    command = [sys.executable, "-m", "testing.colour_model", str(directory)]
     subprocess.run(command, cwd=ROOT, check=True, timeout=DEADLINE_SECONDS)
     return directory
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @contextmanager
@@ -78,11 +78,11 @@ def children(process: subprocess.Popen[str]) -> dict[str, int]:
 def test_what_it_prints_when_it_is_ready_works_and_ctrl_c_ends_it_cleanly(models_dir: Path) -> None:
     with serving(models_dir, port=0) as process:
         addresses = announced(process)
-        assert httpx.get(addresses["docs"]).status_code == 200
+        assert httpx.get(addresses["docs"], timeout=DEADLINE_SECONDS).status_code == 200
 
         command = shlex.split(addresses["try"])
         name, file = command[2].split("=@")
-        answer = httpx.post(command[3], files={name: photo("green")})
+        answer = httpx.post(command[3], files={name: photo("green")}, timeout=DEADLINE_SECONDS)
         assert (command[:2], file) == (["curl", "-F"], "dog.jpg")
         assert answer.status_code == 200, answer.text
         assert answer.json()["model"]["name"] == "dog_breed"
@@ -94,6 +94,29 @@ def test_what_it_prints_when_it_is_ready_works_and_ctrl_c_ends_it_cleanly(models
         assert "Traceback" not in errors
         with pytest.raises(httpx.ConnectError):
             httpx.get(addresses["page"])
+
+
+def test_a_model_that_cannot_be_loaded_is_named_with_what_to_do_and_the_others_serve(
+    models_dir: Path, tmp_path: Path
+) -> None:
+    models = shutil.copytree(models_dir, tmp_path / "models")
+    (models / "flowers" / "1").mkdir(parents=True)
+    (models / "flowers" / "1" / "model.keras").write_bytes(b"PK")
+    (models / "flat").mkdir()
+    (models / "flat" / "saved_model.pb").write_bytes(b"")
+    with serving(models, port=0) as process:
+        page = announced(process)["page"]
+        listed = {one["name"]: one for one in httpx.get(f"{page}api/v1/models").json()["models"]}
+        answer = httpx.post(f"{page}api/v1/models/dog_breed/predict", files={"image": photo("green")})
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=DEADLINE_SECONDS)
+    assert answer.json()["label"] == "green"
+    assert {name: one["available"] for name, one in listed.items()} == {"dog_breed": True, "flowers": False}
+    assert "has no available version" in listed["flowers"]["reason"]
+    assert "holds model.keras, which is not a SavedModel" in errors
+    assert "trainer publish" in errors
+    assert "the model flowers cannot answer, the others can" in errors
+    assert f"move it into {models / 'flat' / '1'}" in errors
 
 
 def test_when_the_model_server_is_killed_the_gateway_stops_and_the_status_says_so(models_dir: Path, port: int) -> None:
@@ -154,8 +177,9 @@ def test_paths_in_the_gateways_settings_are_relative_to_the_caller(models_dir: P
     (tmp_path / "json.py").write_text("raise AssertionError('imported from the folder of the caller')")
     with serving(models_dir, port, tmp_path, GATEWAY_API_KEYS_FILE="keys.txt", GATEWAY_WORKERS="2") as process:
         models = f"{announced(process)['page']}api/v1/models"
-        assert httpx.get(models).status_code == 401
-        assert httpx.get(models, headers={"X-API-Key": "secret"}).status_code == 200
+        assert httpx.get(models, timeout=DEADLINE_SECONDS).status_code == 401
+        key = {"X-API-Key": "secret"}
+        assert httpx.get(models, headers=key, timeout=DEADLINE_SECONDS).status_code == 200
 
 
 def test_every_model_in_the_folder_is_served_and_the_configured_labels_stay(models_dir: Path, port: int) -> None:
@@ -174,10 +198,11 @@ def test_every_model_in_the_folder_is_served_and_the_configured_labels_stay(mode
     try:
         with serving(models_dir, port) as process:
             page = announced(process)["page"]
-            names = [model["name"] for model in httpx.get(f"{page}api/v1/models").json()["models"]]
+            models = httpx.get(f"{page}api/v1/models", timeout=DEADLINE_SECONDS).json()["models"]
+            names = [model["name"] for model in models]
             assert sorted(names) == ["dog_breed", "other"]
             url = f"{page}api/v1/models/other/predict?version_label=stable"
-            answer = httpx.post(url, files={"image": photo("red")})
+            answer = httpx.post(url, files={"image": photo("red")}, timeout=DEADLINE_SECONDS)
             assert answer.status_code == 200, answer.text
     finally:
         other.unlink()

@@ -4,14 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-DEADLINE_SECONDS = 20.0
+from testing import ROOT
+from testing.polling import DEADLINE_SECONDS, until
+from testing.processes import has_ended
 
 # Runs the programs that its arguments give as NAME=PYTHON_CODE, and prints how it ended.
 DRIVER = """
@@ -58,7 +58,7 @@ def supervised(*programs: str, beside: str = "nothing") -> Iterator[subprocess.P
         [sys.executable, "-c", DRIVER, beside, *programs],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         start_new_session=True,
         preexec_fn=_heed_hangup,
     )
@@ -83,22 +83,6 @@ def started(process: subprocess.Popen[str], count: int) -> dict[str, int]:
 
 def rest(process: subprocess.Popen[str]) -> list[str]:
     return process.communicate(timeout=DEADLINE_SECONDS)[0].splitlines()
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    # An orphan whose new parent does not collect it stays a zombie, which is as gone as can be.
-    return Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -151,7 +135,7 @@ def test_a_program_that_cannot_be_started_stops_those_that_were() -> None:
         [sys.executable, "-c", driver, "nothing", server("first"), "second=pass"],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         timeout=DEADLINE_SECONDS,
         check=True,
     )
@@ -168,4 +152,4 @@ def test_no_program_outlives_a_supervisor_that_was_killed() -> None:
     with supervised(server("first"), server("second")) as process:
         pids = started(process, 2)
         process.kill()
-        wait_until(lambda: all(is_gone(pid) for pid in pids.values()))
+        until(lambda: all(has_ended(pid) for pid in pids.values()))

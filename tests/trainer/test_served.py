@@ -22,8 +22,8 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from gateway.images import decode_image
 from gateway.settings import Settings
-from tests.gateway.conftest import running_gateway
-from tests.modelserver.server import Server
+from testing.gateway import running_gateway
+from testing.modelserver import Server
 from trainer.cli import main
 from trainer.export.saved_classifier import SavedClassifier
 from trainer.export.saved_model import export_model

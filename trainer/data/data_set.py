@@ -1,13 +1,15 @@
 """Folder data sets: which photos there are, of what class, in which split, and what is wrong with them."""
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainer.data.duplicates import find_twins
-from trainer.data.folders import SPLITS, Split, label_of, list_data_set
+from trainer.data.class_names import Numbers, class_labels
+from trainer.data.duplicates import Duplicates, find_twins
+from trainer.data.folders import SPLITS, Split, list_data_set
 from trainer.data.photos import Photo, content_key, read_looks
 from trainer.errors import TrainerError
 
@@ -54,8 +56,10 @@ def open_folder(
     seed: int,
     workers: int,
     limit: int = 0,
+    class_numbers: Numbers = "auto",
+    duplicates: Duplicates = "near",
 ) -> DataSet:
-    """Reads a data set from `data/{train,valid,test}/<class>/` or `data/<class>/`.
+    """Reads a data set from `data/{train,valid,test}/<class>/`, `data/<class>/` or a CSV file of labels.
 
     The latter is split class by class; a photo's place follows from the seed and its content, not from its name.
     Without a `valid` folder, validation photos are taken from `train` in the same way. Photos that cannot be decoded
@@ -69,22 +73,19 @@ def open_folder(
         seed: Decides the split.
         workers: Threads that read and decode.
         limit: At most so many files of each class folder are looked at; 0: all.
+        class_numbers: What becomes of numbers in front of the names of class folders: see `class_labels`.
+        duplicates: Which photos count as copies of others.
 
     Raises:
-        TrainerError: There are not two classes with photos, or a class has no readable photo to train on.
+        TrainerError: There are not two classes with photos, a class has no readable photo to train on, or none is left
+            to validate on.
     """
-    found = list_data_set(data, limit)
+    listing = list_data_set(data, limit)
+    found = listing.files
     names = sorted({folder for _, folder, _ in found})
-    labels = tuple(label_of(name) for name in names)
-    if len(names) < 2:
-        raise TrainerError(
-            f"{data} has {len(names)} class folders with files in them; at least 2 are needed, "
-            "as DATA/<class>/ or DATA/{train,valid,test}/<class>/"
-        )
-    if len(set(labels)) < len(labels):
-        twice = next(label for label in labels if labels.count(label) > 1)
-        raise TrainerError(f"{data}: two class folders are both called {twice!r} once their numbers are taken off")
-    result = DataSet(labels, {split: [] for split in SPLITS})
+    labels, said = class_labels(names, class_numbers)
+    result = DataSet(tuple(labels[name] for name in names), {split: [] for split in SPLITS})
+    result.warnings += listing.warnings + ([said] if said else [])
     unsplit: list[Photo] = []
     for (split, folder, path), look in zip(
         found, read_looks([path for *_, path in found], cache, workers), strict=True
@@ -99,8 +100,10 @@ def open_folder(
     elif not result.photos["valid"]:
         everything, result.photos["train"] = result.photos["train"], []
         _divide(result, everything, {"valid": valid_share, "test": 0.0}, seed)
-    _drop_duplicates(result)
-    _check_classes(result, data)
+    to_validate = len(result.photos["valid"])
+    if duplicates != "off":
+        _drop_duplicates(result, duplicates)
+    _check_classes(result, data, to_validate)
     return result
 
 
@@ -117,16 +120,27 @@ def _divide(result: DataSet, photos: Sequence[Photo], shares: dict[Split, float]
         result.photos["train"] += mine
 
 
-def _drop_duplicates(result: DataSet) -> None:
-    """Takes out of validation what training has, and out of test what either has; repeats within a split as well."""
+def _drop_duplicates(result: DataSet, duplicates: Duplicates) -> None:
+    """Takes out of validation what training has, and out of test what either has; repeats within a split as well.
+
+    Photos that only look alike and are in different classes are kept and named: the difference may be what counts.
+    """
     kept: list[Photo] = []
     for split in SPLITS:
-        twins = find_twins(result.photos[split], kept)
+        twins = find_twins(result.photos[split], kept, near=duplicates == "near")
         seen: dict[bytes, Photo] = {}
         remaining = []
         for photo in result.photos[split]:
             twin = twins.get(photo.path) or seen.get(photo.key)
             if twin is None:
+                seen[photo.key] = photo
+                remaining.append(photo)
+                continue
+            if twin.label != photo.label and twin.key != photo.key:
+                one, other = result.labels[photo.label], result.labels[twin.label]
+                result.warnings.append(
+                    f"{photo.path} in {one!r} and {twin.path} in {other!r} look alike; both are kept"
+                )
                 seen[photo.key] = photo
                 remaining.append(photo)
                 continue
@@ -138,17 +152,25 @@ def _drop_duplicates(result: DataSet) -> None:
         kept += remaining
 
 
-def _check_classes(result: DataSet, data: Path) -> None:
+def _check_classes(result: DataSet, data: Path, to_validate: int) -> None:
     numbers: dict[Split, dict[int, int]] = {split: defaultdict(int) for split in SPLITS}
     for split, photos in result.photos.items():
         for photo in photos:
             numbers[split][photo.label] += 1
     for at, label in enumerate(result.labels):
         if not numbers["train"][at]:
-            raise TrainerError(f"{data}: class {label!r} has no readable photo to train on")
+            copies = [line for line in result.duplicates if f"{os.sep}{label}{os.sep}" in line]
+            why = f", {len(copies)} of its photos are copies of others: {copies[0]}" if copies else ""
+            raise TrainerError(f"{data}: class {label!r} has no readable photo to train on{why}")
         if numbers["train"][at] < FEW_PHOTOS:
             result.warnings.append(f"class {label!r} has only {numbers['train'][at]} photos to train on")
         if not numbers["valid"][at]:
             result.warnings.append(f"class {label!r} has no photo to validate on")
+    if not result.photos["valid"] and to_validate:
+        raise TrainerError(
+            f"{data}: all {to_validate} photos for validation are copies of photos for training or look like them, so "
+            f"none is left: {result.duplicates[0]}. Where photos come in series, such as frames of one video, give a "
+            "valid folder with other series; --duplicates exact leaves out copies only, --duplicates off none"
+        )
     if not result.photos["valid"]:
         raise TrainerError(f"{data}: there are too few photos to keep some for validation; add photos or --valid-share")

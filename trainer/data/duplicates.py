@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gateway.images import Target, decode_image
 from trainer.data.photos import Photo
@@ -11,12 +13,25 @@ from trainer.data.photos import Photo
 HASH_BITS_APART = 6
 """Of the 64 bits of a difference hash, how many may differ for two photos to be compared pixel by pixel."""
 
-SAME_PICTURE = 6.0
-"""Mean difference of two 32x32 copies (0 to 255) under which photos are the same picture at two sizes or qualities."""
+SIDE, BLOCK = 128, 16
+"""Pixels of the copies that are compared, and of the blocks in them."""
+
+SAME_PICTURE, SAME_BLOCK = 8.0, 15.0
+"""Mean difference (0 to 255) of two copies, and of the blocks that differ most, under which photos are the same picture
+at two sizes or qualities: a thumbnail alone takes a scratched part for a whole one, and a frame for the next one."""
+
+Duplicates = Literal["near", "exact", "off"]
+"""Which photos count as copies: those that look the same as well, those with the same content, or none."""
 
 
-def find_twins(photos: Sequence[Photo], others: Sequence[Photo]) -> dict[Path, Photo]:
-    """Returns for each photo that is the same picture as one of the others: that one."""
+def find_twins(photos: Sequence[Photo], others: Sequence[Photo], *, near: bool = True) -> dict[Path, Photo]:
+    """Returns for each photo that is the same picture as one of the others: that one.
+
+    Args:
+        photos: Each of these is looked for.
+        others: Among these.
+        near: Count the same picture at another size or quality as well, not only the same content.
+    """
     if not photos or not others:
         return {}
     by_key = {photo.key: photo for photo in others}
@@ -26,8 +41,10 @@ def find_twins(photos: Sequence[Photo], others: Sequence[Photo]) -> dict[Path, P
         if photo.key in by_key:
             twins[photo.path] = by_key[photo.key]
             continue
-        near = np.flatnonzero(np.bitwise_count(looks ^ np.uint64(photo.look)) <= HASH_BITS_APART)
-        for at in near[:20]:
+        if not near:
+            continue
+        alike = np.flatnonzero(np.bitwise_count(looks ^ np.uint64(photo.look)) <= HASH_BITS_APART)
+        for at in alike[:20]:
             if _same_picture(photo.path, others[at].path):
                 twins[photo.path] = others[at]
                 break
@@ -35,6 +52,16 @@ def find_twins(photos: Sequence[Photo], others: Sequence[Photo]) -> dict[Path, P
 
 
 def _same_picture(one: Path, other: Path) -> bool:
-    small = Target(32, 32, "squash")
-    pair = [decode_image(path.read_bytes(), small).astype(np.float32) for path in (one, other)]
-    return float(np.abs(pair[0] - pair[1]).mean()) < SAME_PICTURE
+    mean, worst = picture_difference(_small(one), _small(other))
+    return mean < SAME_PICTURE and worst < SAME_BLOCK
+
+
+def picture_difference(one: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[float, float]:
+    """Mean difference of two copies (SIDE, SIDE, 3), and that of the block that differs most."""
+    difference = np.abs(one - other).mean(axis=2)
+    blocks = difference.reshape(SIDE // BLOCK, BLOCK, SIDE // BLOCK, BLOCK).mean(axis=(1, 3))
+    return float(difference.mean()), float(blocks.max())
+
+
+def _small(path: Path) -> NDArray[np.float32]:
+    return decode_image(path.read_bytes(), Target(SIDE, SIDE, "squash")).astype(np.float32)

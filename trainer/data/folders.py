@@ -1,10 +1,17 @@
-"""Folders of photos: the ways in which classes and splits are laid out in them."""
+"""Folders of photos: the ways in which classes and splits are laid out in them.
 
-import re
+One rule says what a split is, for training and for evaluation: a folder with the name of a split that holds folders and
+no photos. So `DATA/train/cat/1.jpg` is divided, and `DATA/train/1.jpg` beside `DATA/bus/1.jpg` is a class of trains.
+"""
+
+import difflib
+import unicodedata
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from trainer.data.label_table import find_table, read_table
 from trainer.errors import TrainerError
 
 Split = Literal["train", "valid", "test"]
@@ -15,35 +22,52 @@ SPLIT_FOLDERS: Final[dict[str, Split]] = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 
-_NUMBERED = re.compile(r"(?:\d+[._\- ]+|n\d{8}-)(?=\S)")
 
+@dataclass
+class Listing:
+    """The files of a data set, and what was odd about how they lie.
 
-def label_of(folder: str) -> str:
-    """Returns the label of a class folder: its name, without the number that some data sets put in front.
-
-    `001.Affenpinscher` is `Affenpinscher`, `n02085620-Chihuahua` is `Chihuahua`, `saint_bernard` stays as it is.
+    `files` are (split, class folder, path) in a fixed order; the split is None for all where there are none.
     """
-    return _NUMBERED.sub("", folder, count=1) if _NUMBERED.match(folder) else folder
+
+    files: list[tuple[Split | None, str, Path]]
+    warnings: list[str] = field(default_factory=list)
 
 
-def list_data_set(data: Path, limit: int = 0) -> list[tuple[Split | None, str, Path]]:
-    """Returns every file of a data set as (split, class folder, path), in a fixed order.
+def list_data_set(data: Path, limit: int = 0) -> Listing:
+    """Returns every file of a data set, from `data/<class>/`, `data/{train,valid,test}/<class>/` or a table of labels.
 
-    The split is None for all when the folder is not divided. With a limit, only so many files of each class folder.
+    Args:
+        data: The folder.
+        limit: At most so many files of each class folder; 0: all.
 
     Raises:
-        TrainerError: There is no such folder.
+        TrainerError: There is no such folder, or classes are not found where they are looked for; the message says
+            which folder may have been meant.
     """
-    if not data.is_dir():
-        raise TrainerError(f"{data} is not a folder: give one with photos in DATA/<class>/ or DATA/train/<class>/")
-    folders = _folders(data)
-    splits = [(SPLIT_FOLDERS[one.name.lower()], one) for one in folders if one.name.lower() in SPLIT_FOLDERS]
-    classes: list[tuple[Split | None, Path]]
-    if "train" in {split for split, _ in splits}:
-        classes = [(split, one) for split, folder in splits for one in _folders(folder)]
-    else:
-        classes = [(None, one) for one in folders]
-    return [(split, folder.name, path) for split, folder in classes for path in list_files(folder)[: limit or None]]
+    _check_folder(data)
+    splits = _splits(data)
+    if splits and "train" not in splits:
+        raise TrainerError(f"{data} is divided into {', '.join(sorted(splits))} and has no train folder")
+    if not splits and _looks_flat(data) and (table := find_table(data)) is not None:
+        rows, warnings = read_table(table, list_files(data))
+        return Listing([(None, label, path) for label, path in _limited(rows, limit)], warnings)
+    listing = Listing([])
+    classes: list[tuple[Split | None, Path]] = [(None, folder) for folder in _folders(data)]
+    if splits:
+        classes = [(split, folder) for split, root in splits.items() for folder in _folders(root)]
+        spare = [one.name for one in _folders(data) if one not in splits.values()]
+        if spare:
+            listing.warnings.append(f"{data} is divided into splits: {_some(spare)} beside them is left out")
+    names = _one_spelling(classes, listing.warnings)
+    for (split, folder), name in zip(classes, names, strict=True):
+        files = list_files(folder)
+        if not files:
+            listing.warnings.append(f"the class folder {folder} is empty and left out")
+        listing.files += [(split, name, path) for path in files[: limit or None]]
+    if len({name for _, name, _ in listing.files}) < 2:
+        raise TrainerError(_too_few(data, {name for _, name, _ in listing.files}))
+    return listing
 
 
 def list_classes(data: Path, split: str | None = None) -> dict[str, list[Path]]:
@@ -59,6 +83,12 @@ def list_classes(data: Path, split: str | None = None) -> dict[str, list[Path]]:
     Raises:
         TrainerError: There is no such folder or split, or no photo in it.
     """
+    _check_folder(data)
+    if not _splits(data) and _looks_flat(data) and (table := find_table(data)) is not None:
+        labelled: dict[str, list[Path]] = {}
+        for label, path in read_table(table, list_files(data))[0]:
+            labelled.setdefault(label, []).append(path)
+        return labelled
     root = _split_folder(data, split)
     folders = {folder.name: list_files(folder) for folder in _folders(root)}
     found = {name: files for name, files in folders.items() if files}
@@ -70,7 +100,7 @@ def list_classes(data: Path, split: str | None = None) -> dict[str, list[Path]]:
 def list_files(folder: Path) -> list[Path]:
     """Returns the files in a folder and below, sorted; hidden ones are left out."""
     if not folder.is_dir():
-        raise TrainerError(f"there is no folder {folder}")
+        raise TrainerError(f"there is no folder {folder}{_meant(folder)}")
     return sorted(_walk(folder, set()))
 
 
@@ -89,16 +119,103 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
             yield entry
 
 
+def _splits(data: Path) -> dict[Split, Path]:
+    """The split folders of a data set; none where it is not divided, by the rule of this module."""
+    folders = _folders(data)
+    named = [one for one in folders if one.name.lower() in SPLIT_FOLDERS]
+    splits = {SPLIT_FOLDERS[one.name.lower()]: one for one in named}
+    holds_classes = all(_folders(one) and not _has_files(one) for one in named)
+    if not holds_classes or ("train" not in splits and len(named) < len(folders)):
+        return {}
+    return splits
+
+
 def _split_folder(data: Path, split: str | None) -> Path:
-    if not data.is_dir():
-        raise TrainerError(f"there is no folder {data}")
-    splits = {SPLIT_FOLDERS[one.name.lower()]: one for one in _folders(data) if one.name.lower() in SPLIT_FOLDERS}
+    splits = _splits(data)
     if not splits and split is None:
         return data
     for wanted in [split] if split else ["test", "valid", "train"]:
-        if wanted in splits:
-            return splits[wanted]
+        for found, folder in splits.items():
+            if found == wanted:
+                return folder
     raise TrainerError(f"{data} has no split {split!r}; there: {', '.join(sorted(splits)) or 'none'}")
+
+
+def _one_spelling(classes: list[tuple[Split | None, Path]], warnings: list[str]) -> list[str]:
+    """The name of each class folder, the same in all splits: NFC, in the case in which the first split has it.
+
+    Folders of one split that differ by no more than their case stay classes of their own.
+    """
+    names = [unicodedata.normalize("NFC", folder.name) for _, folder in classes]
+    first: dict[str, str] = {}
+    twice = set()
+    for (split, _), name in zip(classes, names, strict=True):
+        key = name.casefold()
+        alike = {other for (beside, _), other in zip(classes, names, strict=True) if beside == split}
+        if len({one for one in alike if one.casefold() == key}) > 1:
+            twice.add(key)
+        first.setdefault(key, name)
+    chosen = [name if name.casefold() in twice else first[name.casefold()] for name in names]
+    for (_, folder), name, one in zip(classes, names, chosen, strict=True):
+        if name != one:
+            warnings.append(f"the class folder {folder} is taken for {one!r}, as the other splits spell it")
+    return chosen
+
+
+def _limited(rows: list[tuple[str, Path]], limit: int) -> Iterator[tuple[str, Path]]:
+    taken: dict[str, int] = {}
+    for label, path in rows:
+        taken[label] = taken.get(label, 0) + 1
+        if not limit or taken[label] <= limit:
+            yield label, path
+
+
+def _looks_flat(data: Path) -> bool:
+    """Whether no folder can be a class: there is one at most that is not named like a split, or none with photos."""
+    folders = [one for one in _folders(data) if _holds_files(one)]
+    return len([one for one in folders if one.name.lower() not in SPLIT_FOLDERS]) < 2
+
+
+def _check_folder(data: Path) -> None:
+    if not data.is_dir():
+        raise TrainerError(
+            f"{data} is not a folder{_meant(data)}: give one with photos in DATA/<class>/ or DATA/train/<class>/"
+        )
+
+
+def _meant(path: Path) -> str:
+    beside = [one.name for one in _folders(path.parent)] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, beside, 1)
+    return f" (did you mean {path.parent / near[0]}?)" if near else ""
+
+
+def _too_few(data: Path, found: set[str]) -> str:
+    """What to say of a folder with fewer than two classes."""
+    folders = _folders(data)
+    if len(folders) == 1 and len(inside := _folders(folders[0])) >= 2:
+        return f"{data} holds one folder {folders[0].name!r} with {len(inside)} folders in it: give that one"
+    beside = [one for one in _folders(data.resolve().parent) if _holds_files(one)]
+    if not folders and _has_files(data) and len(beside) >= 2:
+        return (
+            f"{data} holds photos and no class folders; did you mean {data.resolve().parent}, which has {len(beside)} "
+            "folders of photos?"
+        )
+    return (
+        f"{data} has {len(found)} class folders with files in them; at least 2 are needed, as DATA/<class>/ or "
+        "DATA/{train,valid,test}/<class>/, or a CSV file in DATA with a column of files and one of labels"
+    )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _holds_files(folder: Path) -> bool:
+    return next(_walk(folder, set()), None) is not None
+
+
+def _has_files(folder: Path) -> bool:
+    return any(one.is_file() and not one.name.startswith(".") for one in folder.iterdir())
 
 
 def _folders(path: Path) -> list[Path]:

@@ -101,7 +101,7 @@ def score_histogram(known: Sequence[int], unknown: Sequence[int], threshold: flo
             f'<path d="M{x:.1f} {plot.y.low}V{plot.y.high}" stroke="var(--text)" stroke-dasharray="5 4"/>'
         )
     plot.legend([("known classes", "var(--good)"), ("other things", "var(--bad)")])
-    return plot.svg("Best scores of known classes and of other things", "best score", "share of photos")
+    return plot.svg("Scores of known classes and of other things", "score", "share of photos")
 
 
 def curves(title: str, lines: Sequence[Line], borders: Mapping[str, int]) -> str:

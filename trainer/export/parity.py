@@ -32,7 +32,9 @@ class Parity:
     `pixels_same_top1` is the share of photos that get the same best class; in float32 all but ties.
     `serving_default` decodes by TensorFlow rather than by gateway.images, so its difference is stated, with the share
     of photos that get the same best class; a photo that TensorFlow cannot decode (WebP) is left out of both. `h5` is
-    None where HDF5 cannot hold the network. `drawn`: the photos are patterns, because no photo was given.
+    None where HDF5 cannot hold the network. `openvino` and `openvino_heatmap` are those of the network for OpenVINO,
+    the latter against `explain`; None where there is no such network. `drawn`: the photos are patterns, because no
+    photo was given.
     """
 
     photos: int
@@ -42,6 +44,8 @@ class Parity:
     h5: float | None
     serving_default: float
     serving_default_same_top1: float
+    openvino: float | None = None
+    openvino_heatmap: float | None = None
 
     def to_json(self) -> dict[str, JSON]:
         """Returns the `parity` of a model card."""

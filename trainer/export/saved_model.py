@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from trainer.errors import TrainerError
-from trainer.export import parity, signatures
+from trainer.export import openvino_network, parity, signatures
 from trainer.export.precision import Precision, in_bfloat16
 from trainer.export.saved_classifier import SavedClassifier
 from trainer.export.tf_logging import quiet
@@ -33,13 +33,15 @@ Floats = NDArray[np.float32]
 class Exported:
     """What an export came to: the card as written (with its parity), whether the weights are constants, the file read.
 
-    `written`: the SavedModel as it was read back from the directory, which may have moved since.
+    `written`: the SavedModel as it was read back from the directory, which may have moved since. `without_openvino`:
+    why there is no network for OpenVINO, None where there is one.
     """
 
     card: Card
     parity: parity.Parity
     frozen: bool
     written: SavedClassifier
+    without_openvino: str | None
 
     def summary(self) -> str:
         """Returns what the export came to as lines of text."""
@@ -53,6 +55,10 @@ class Exported:
         lines = [line]
         if self.card.precision == "bfloat16":
             lines.append("a server on a processor without AVX-512 cannot load this model")
+        if found.openvino is not None:
+            lines.append(f"OpenVINO: largest difference of a probability from Keras {found.openvino:.1g}")
+        if self.without_openvino is not None:
+            lines.append(f"without a network for OpenVINO: {self.without_openvino}")
         if found.h5 is None:
             lines.append("model.h5 is left out: Keras cannot read this network back from HDF5")
         if not self.frozen:
@@ -74,8 +80,8 @@ def export_model(
 ) -> Exported:
     """Writes a complete SavedModel with the signatures of docs/model-contract.md.
 
-    Beside it, in `assets.extra/`: `model.keras` and `model.h5` (the same model, logits out), `card.json`, and the
-    warm-up records.
+    Beside it, in `assets.extra/`: `model.keras` and `model.h5` (the same model, logits out), `card.json`, the warm-up
+    records, and where OpenVINO is installed, `openvino/`: the network for it.
 
     Args:
         model: Functional Keras model in float32: pixel values 0 to 255, RGB, float32 (n, height, width, 3) -> logits
@@ -114,6 +120,15 @@ def export_model(
     if found.h5 is not None:
         parity.check(found.h5, "model.h5")
 
+    without_openvino: str | None = "its weights are too large for constants"
+    if frozen:
+        with quiet():
+            in_float32 = (core, heatmap) if precision == "float32" else _frozen(split, tail, card, "float32")
+            exact = signatures.build(*in_float32, card)
+            without_openvino = openvino_network.write_network(exact, extra)
+    if without_openvino is None:
+        found = _with_openvino(found, expected, exact["explain"], extra, pixels, len(card.labels))
+
     card = dataclasses.replace(card, parity=found.to_json(), precision=precision)
     endpoints = signatures.build(core, heatmap, card)
     with quiet():
@@ -121,7 +136,28 @@ def export_model(
     write_warmup(directory, card, list(endpoints), batch_sizes)
     (extra / "card.json").write_text(card.to_json(), encoding="utf-8")
     written = _check_written(directory, card, runners.pixels(pixels[:8]), pixels[:8])
-    return Exported(card, found, frozen, written)
+    return Exported(card, found, frozen, written, without_openvino)
+
+
+def _with_openvino(
+    found: parity.Parity,
+    expected: Callable[[Pixels], Floats],
+    explain: tf.types.experimental.GenericFunction,
+    extra: Path,
+    pixels: Pixels,
+    labels: int,
+) -> parity.Parity:
+    """Holds the network for OpenVINO to Keras's probabilities and to the heat maps of the SavedModel."""
+    network = openvino_network.runner(extra)
+    ours, theirs = network(pixels), explain(images=tf.constant(pixels))
+    probabilities = float(np.abs(expected(pixels) - ours["probabilities"]).max())
+    parity.check(probabilities, "the network for OpenVINO")
+    # Where two labels are as likely as each other, a heat map may be that of either.
+    best = np.sort(ours["probabilities"][:, :labels], axis=1)
+    clear = best[:, -1] - best[:, -2] > parity.LIMIT if labels > 1 else np.ones(len(pixels), bool)
+    heatmap = float(np.abs(theirs["heatmap"].numpy() - ours["heatmap"])[clear].max(initial=0.0))
+    parity.check(heatmap, "the heat map of the network for OpenVINO")
+    return dataclasses.replace(found, openvino=probabilities, openvino_heatmap=heatmap)
 
 
 def _save_keras(model: keras.Model, extra: Path) -> keras.Model | None:

@@ -9,20 +9,25 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import grpc
+import tensorflow as tf
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_service_pb2_grpc,
+    predict_pb2,
     prediction_service_pb2_grpc,
 )
 
 from trainer.console import say
 from trainer.errors import TrainerError
 from trainer.registry import server_config
-from trainer.registry.publish import add_models_dir, check_name, is_version, published_versions
+from trainer.registry.publish import add_models_dir, add_untried, check_name, is_version, published_versions
+from trainer.registry.trial import Arrays, TrialError, reason, try_signatures
 
 POLL_SECONDS = 0.2
 CALL_SECONDS = 5.0
+FIRST_CALL_SECONDS = 60.0
+"""For the first call of a version, in which TensorFlow may optimise its graph or compile for a GPU."""
 
 _Answer = TypeVar("_Answer")
 _State = get_model_status_pb2.ModelVersionStatus.State
@@ -83,13 +88,51 @@ class ModelServer:
             raise
         return int(answer.model_spec.version.value)
 
+    def try_out(self, name: str, version: int) -> str:
+        """Runs one image through a version; returns what came of it, for people.
+
+        Raises:
+            TrialError: It failed, or gave another number of scores than it has labels.
+            grpc.RpcError: The server did not answer.
+        """
+        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        request.model_spec.name = name
+        request.model_spec.version.value = version
+        packed = self._predictions.GetModelMetadata(request, timeout=CALL_SECONDS).metadata["signature_def"]
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        packed.Unpack(signatures)
+        return try_signatures(signatures.signature_def, lambda key, inputs: self._call(name, version, key, inputs))
+
+    def _call(self, name: str, version: int, key: str, inputs: Arrays) -> Arrays:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = name
+        request.model_spec.version.value = version
+        request.model_spec.signature_name = key
+        for alias, array in inputs.items():
+            request.inputs[alias].CopyFrom(tf.make_tensor_proto(array))
+        try:
+            answer = self._predictions.Predict(request, timeout=FIRST_CALL_SECONDS)
+        except grpc.RpcError as error:
+            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):
+                raise
+            raise TrialError(f"loads, and fails when it is called: {reason(error.details() or '')}") from error
+        return {alias: tf.make_ndarray(tensor) for alias, tensor in answer.outputs.items()}
+
 
 def promote(
-    name: str, version: int, label: str, *, config: Path, models_dir: Path, server: str, timeout_seconds: float
+    name: str,
+    version: int,
+    label: str,
+    *,
+    config: Path,
+    models_dir: Path,
+    server: str,
+    timeout_seconds: float,
+    untried: bool = False,
 ) -> int | None:
-    """Points a label at a version in two steps: the server loads the version, then the label moves.
+    """Points a label at a version in three steps: the server loads the version, answers an image, the label moves.
 
-    When the server does not get the version loaded, the file is put back as it was.
+    When the server does not get the version loaded, or it does not answer, the file is put back as it was.
 
     Returns:
         The version that the label named before, or None.
@@ -103,7 +146,8 @@ def promote(
     entry = server_config.find(server_config.read(config), name)
     before = entry.version_labels.get(label) if entry else None
     with ModelServer(server) as client:
-        _move(client, name, version, label, config=config, timeout_seconds=timeout_seconds, back=False)
+        trial = not untried
+        _move(client, name, version, label, config=config, timeout_seconds=timeout_seconds, back=False, trial=trial)
     return before
 
 
@@ -125,7 +169,15 @@ def rollback(name: str, label: str, *, config: Path, server: str, timeout_second
 
 
 def _move(
-    client: ModelServer, name: str, version: int, label: str, *, config: Path, timeout_seconds: float, back: bool
+    client: ModelServer,
+    name: str,
+    version: int,
+    label: str,
+    *,
+    config: Path,
+    timeout_seconds: float,
+    back: bool,
+    trial: bool = False,
 ) -> None:
     deadline = time.monotonic() + timeout_seconds
     ended_before = _ask(client, lambda: client.version_status(name, version), deadline)[0] == "END"
@@ -136,6 +188,8 @@ def _move(
         server_config.serve_version(server_config.find_or_add(edited, name), version)
     try:
         _wait_until_available(client, name, version, deadline, ended_before=ended_before)
+        if trial:
+            _try_out(client, name, version, deadline)
     except BaseException:
         with server_config.edit(config) as edited:
             server_config.withdraw(edited, name, before)
@@ -167,6 +221,15 @@ def _wait_until_available(client: ModelServer, name: str, version: int, deadline
         f"{client.target} has {name} version {version} in state {state}, not AVAILABLE, and the time is up; no label "
         f"was moved ({message or hint})"
     )
+
+
+def _try_out(client: ModelServer, name: str, version: int, deadline: float) -> None:
+    try:
+        _ask(client, lambda: client.try_out(name, version), deadline)
+    except TrialError as error:
+        raise TrainerError(
+            f"no label was moved: {name} version {version} on {client.target} {error}; --untried moves it all the same"
+        ) from error
 
 
 def _wait_for_label(client: ModelServer, name: str, version: int, label: str, deadline: float) -> None:
@@ -201,6 +264,7 @@ def add_promote_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("version", metavar="VERSION", help="the version that the label is to name")
     _add_label_argument(parser)
     _add_shared_arguments(parser)
+    add_untried(parser)
 
 
 def add_rollback_arguments(parser: argparse.ArgumentParser) -> None:
@@ -244,6 +308,7 @@ def run_promote(args: argparse.Namespace) -> int:
         models_dir=args.models_dir,
         server=args.server,
         timeout_seconds=args.timeout_seconds,
+        untried=args.untried,
     )
     was = "new" if before is None else f"was {before}"
     say(f"{args.name}: {args.label} is version {args.version} ({was}), and {args.server} answers with it")

@@ -167,18 +167,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="a SavedModel: the folder of saved_model.pb")
     parser.add_argument("--name", required=True, help="the model's name, such as dog_breed")
     add_models_dir(parser)
+    add_untried(parser)
+
+
+def add_untried(parser: argparse.ArgumentParser) -> None:
+    """Adds `--untried`, for models whose calls cannot be made up here."""
+    parser.add_argument("--untried", action="store_true", help="do not run an image through the model before")
 
 
 def run(args: argparse.Namespace) -> int:
     """Copies a SavedModel that was made elsewhere in as the next version of a model."""
     signatures = saved_model_signatures(args.directory)
     check_files(args.directory)
+    check_name(args.name)
+    came_of_it = "not tried" if args.untried else _tried(args.directory)
     with new_version(args.models_dir, args.name) as draft:
         mode = draft.directory.stat().st_mode
         shutil.copytree(args.directory, draft.directory, dirs_exist_ok=True)
         draft.directory.chmod(mode)  # a folder made by mkdtemp is its owner's alone, the version must not be
-    say(f"{args.name} version {draft.version}: {draft.path} ({', '.join(signatures)})")
+    say(f"{args.name} version {draft.version}: {draft.path} ({', '.join(signatures)}); {came_of_it}")
     return 0
+
+
+def _tried(directory: Path) -> str:
+    from trainer.export.tf_logging import quiet
+    from trainer.registry.trial import TrialError, try_saved_model
+
+    try:
+        with quiet():
+            return try_saved_model(directory)
+    except TrialError as error:
+        raise TrainerError(
+            f"{directory} is not published: it {error}. A Keras model is exported with model.export(FOLDER); "
+            "--untried publishes it all the same"
+        ) from error
 
 
 def check_files(directory: Path) -> None:

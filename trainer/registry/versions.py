@@ -1,6 +1,7 @@
 """`list` and `prune`: what is published, which version each label names, and how old versions go."""
 
 import argparse
+import re
 import secrets
 import shutil
 import time
@@ -25,7 +26,20 @@ def model_names(models_dir: Path) -> list[str]:
         raise TrainerError(f"there is no directory {models_dir}")
     names = (entry.name for entry in models_dir.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     # Others may lie there too, such as the lost+found of a volume.
-    return sorted(name for name in names if is_name(name) and published_versions(models_dir, name))
+    return sorted(name for name in names if is_name(name) and _has_version(models_dir / name))
+
+
+def misplaced_models(models_dir: Path) -> list[str]:
+    """Returns a sentence for each folder of models that holds a SavedModel where a server does not look for it."""
+    flat = sorted(path.parent for path in models_dir.glob("*/saved_model.pb"))
+    return [
+        f"{folder} holds a SavedModel itself: move it into {folder / '1'}, a folder for its version" for folder in flat
+    ]
+
+
+def _has_version(directory: Path) -> bool:
+    # Servers read "007" as version 7, though nothing here writes it so.
+    return any(entry.is_dir() and re.fullmatch(r"[0-9]+", entry.name) for entry in directory.iterdir())
 
 
 def prune(models_dir: Path, name: str, *, keep: int, config: Path) -> list[int]:

@@ -67,6 +67,8 @@ def train(config: Config, args: argparse.Namespace) -> Path:
         test_share=config.test_share,
         seed=config.seed,
         limit=config.limit,
+        class_numbers=config.class_numbers,
+        duplicates=config.duplicates,
         workers=args.workers,
     )
     if config.output == "sigmoid" and len(data.labels) != 2:
@@ -209,7 +211,7 @@ def _linked(photos: list[Photo], folder: Path) -> Path:
     """A folder of links to photos by class, so that the evaluation sees those of one split and no others."""
     shutil.rmtree(folder, ignore_errors=True)
     for number, photo in enumerate(photos):
-        link = folder / photo.folder / f"{number}-{photo.path.name}"
+        link = folder / photo.folder.replace("/", "_") / f"{number}-{photo.path.name}"
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(photo.path.resolve())
     return folder

@@ -1,4 +1,4 @@
-"""Who may ask, and how often."""
+"""API keys and rate limits."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from gateway.http.problems import responses
 from gateway.security.api_keys import ApiKeys, given_key
 from gateway.security.rate_limits import RateLimits
 
-OPEN_PATHS = frozenset({"/", "/favicon.ico", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
-"""Never closed and never counted: probes have no keys, and the page holds nothing but itself."""
+OPEN_PATHS = frozenset({"/", "/favicon.ico", "/healthz", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
+"""Paths without access control: probes have no keys, and the page contains no data."""
 OPEN_FOLDERS = ("/web/",)
 
 DOCS_PATHS = frozenset({"/docs", "/openapi.json"})
@@ -28,13 +28,13 @@ _COUNT_IMAGES = "gateway.count_images"
 
 
 def has_access(scope: Scope) -> bool:
-    """Whether a request to an open path would be let into the closed ones: always, where no API keys are set."""
+    """Whether the caller of an open path could also use the others: it sent a valid key, or none is required."""
     found: bool = scope.get(_HAS_ACCESS, True)
     return found
 
 
 async def count_images(scope: Scope, images: int) -> None:
-    """Count the images of a request against the limit of its caller; routes call it once they know how many there are.
+    """Count the images of a request against the limit of its caller. Routes call it once they know the number.
 
     Args:
         scope: Of the request.
@@ -49,15 +49,15 @@ async def count_images(scope: Scope, images: int) -> None:
 
 
 class Access:
-    """Asks for an API key and counts requests; what is not expressly open is closed.
+    """Checks API keys and rate limits on all paths that are not explicitly open.
 
     Args:
-        app: What it guards.
-        keys: Keys that are admitted; none: everybody is.
-        limits: How often each key, or without keys each address, may ask.
-        image_limits: How many images each may send; see `count_images`.
-        docs: Whether the API's description is there, for everybody.
-        metrics: Whether metrics are ``open`` to all, want a ``key``, or are ``off``.
+        app: The wrapped app.
+        keys: Accepted keys. Without any, everyone may call the API.
+        limits: Limit on the requests of each key, or of each address if there are no keys.
+        image_limits: Limit on images; see `count_images`.
+        docs: Serve the API documentation, to everyone.
+        metrics: Access to the metrics: ``open``, ``key`` or ``off``.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Access:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer it here."""
+        """Pass the request on, or refuse it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -100,7 +100,7 @@ class Access:
         await self.app(scope, receive, send_counted)
 
     def _owner(self, scope: Scope) -> str | None:
-        """Name of the API key that a request carries; None without one, or with a wrong one."""
+        """Name of the API key of a request; None if the key is missing or wrong."""
         key = given_key(Headers(scope=scope)) if self._keys else None
         return self._keys.owner(key) if key is not None else None
 
@@ -112,16 +112,16 @@ class Access:
         return path == METRICS_PATH and self._metrics == "open"
 
     async def _admitted(self, scope: Scope) -> list[tuple[str, str]]:
-        """Note who asks, and give the headers for the answer.
+        """Identify the caller, count the request and return the rate limit headers.
 
         Raises:
-            NotFound: It is switched off.
+            NotFound: The path is turned off.
             Unauthorized: The key is missing or wrong.
-            RateLimited: Too often.
+            RateLimited: The limit is exceeded.
         """
         path = scope["path"]
         if path in DOCS_PATHS or path.startswith(DOCS_FOLDERS) or (path == METRICS_PATH and self._metrics == "off"):
-            raise NotFound("There is nothing here.")
+            raise NotFound("This path does not exist.")
         owner = self._owner(scope)
         if owner is not None:
             scope["gateway.request_record"].caller = f"key {owner}"
@@ -137,19 +137,26 @@ class Access:
 
 
 def describe(schema: dict[str, Any], *, keys: bool, limits: bool) -> None:
-    """Write into an OpenAPI description what is asked of callers."""
-    if keys:
-        schema["components"]["securitySchemes"] = {
-            "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
-            "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same API key."},
-        }
+    """Describe API keys and rate limits in an OpenAPI description.
+
+    Args:
+        schema: Is changed.
+        keys: Whether a key is required. The scheme is described in any case, so that a generated client can send one.
+        limits: Whether requests or images are limited.
+    """
+    schema["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same API key."},
+    }
+    security: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}]
+    if not keys:
+        security.append({})  # or none of them
     kinds = [*([Unauthorized] if keys else []), *([RateLimited] if limits else [])]
     for path, operations in schema["paths"].items():
         if path in OPEN_PATHS:
             continue
         for operation in operations.values():
-            if keys:
-                operation["security"] = [{"bearer": []}, {"header": []}]
+            operation["security"] = security
             for status, described in responses(*kinds).items():
                 known = operation["responses"].setdefault(str(status), described)
                 if known is not described:

@@ -1,4 +1,4 @@
-"""Bounds on request bodies while they arrive: how many, how large together, and how slowly."""
+"""Limits on request bodies while they arrive: their number, total size and speed."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from gateway.http.server.connection import connection_of
 from gateway.http.services import Services
 
 RATE_GRACE_SECONDS = 5.0
-"""How far an upload may fall behind the least rate: a phone that changes cells is silent for a few seconds."""
+"""How far an upload may fall behind the minimum rate: a phone that changes cells is silent for a few seconds."""
 
 
 MAX_READ_OVER_BYTES = 2**20
-"""A body that is no longer than this is read to its end even when its answer is out, and the connection goes on."""
+"""A body up to this size is read to its end even after the answer, so that the connection can be reused."""
 
 
 class BodyLimits:
-    """Meters every body on its way to whatever endpoint reads it.
+    """Applies the limits to every body, whichever endpoint reads it.
 
-    The limits hold for all routes alike, a JSON body included, and cost a request without a body nothing. What goes
-    over one of them is raised out of the endpoint's own read.
+    An endpoint that reads a body over a limit gets the error from `receive`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -57,10 +56,10 @@ def _has_body(scope: Scope) -> bool:
 
 
 def _must_close(scope: Scope) -> bool:
-    """Whether the connection cannot go on after an answer that came before the end of the body.
+    """Whether the connection must be closed after an answer that was sent before the end of the body.
 
-    A short rest is read over; of a long one the caller is told that there is no use in sending it. One that waits for
-    "100 Continue" and gets its answer instead may or may not send the body, so nothing can follow it.
+    A short rest of the body is read and discarded. For a long one, closing tells the client to stop sending. A client
+    that waits for "100 Continue" and gets the answer instead may or may not send the body, so no request can follow.
     """
     headers = dict(scope["headers"])
     length = headers.get(b"content-length", b"")
@@ -71,9 +70,9 @@ class _Body:
     """The body of one request.
 
     Raises, from `receive`:
-        Overloaded: As many bodies, or as many bytes, are held as may be.
-        UploadTimeout: It takes too long, or comes too slowly.
-        UploadTooLarge: It is larger than any route takes.
+        Overloaded: The limit on uploads or on their memory is reached.
+        UploadTimeout: The body takes too long or arrives too slowly.
+        UploadTooLarge: The body is larger than any route accepts.
     """
 
     def __init__(self, services: Services, scope: Scope, receive: Receive) -> None:
@@ -91,7 +90,7 @@ class _Body:
         self._has_permit = False
 
     async def receive(self) -> Message:
-        """The next piece of the body, or of what comes after it."""
+        """The next message of the request."""
         if self.complete:
             return await self._receive()
         if not self._started:
@@ -101,11 +100,13 @@ class _Body:
         else:
             message = await self._received_in_time()
         count = len(message.get("body", b""))
-        if count and not self._has_permit:  # not before: who announces a body and sends none takes no room from others
+        if (
+            count and not self._has_permit
+        ):  # not before, so that a client that announces a body and sends none holds no permit
             self._admission.begin_upload()
             self._has_permit = True
         if self._held + count > self._max_bytes:
-            raise UploadTooLarge(f"A body has at most {self._max_bytes:,} bytes.", limit=self._max_bytes)
+            raise UploadTooLarge(f"The body is larger than {self._max_bytes:,} bytes.", limit=self._max_bytes)
         self._admission.hold(self._caller, count)
         self._held += count
         if not message.get("more_body", False):
@@ -114,7 +115,7 @@ class _Body:
         return message
 
     def close(self) -> None:
-        """Give back what this body took; its request is over."""
+        """Release the permit and the memory of this body."""
         self._end_upload()
         self._admission.release(self._caller, self._held)
 
@@ -129,12 +130,12 @@ class _Body:
                 return await self._receive()
         except TimeoutError:
             raise UploadTimeout(
-                f"The upload was not complete within {self._seconds:g} seconds, or came more slowly than "
-                f"{self._rate} bytes a second."
+                f"The upload took longer than {self._seconds:g} seconds or was slower than "
+                f"{self._rate} bytes per second."
             ) from None
 
     def _due(self) -> float:
-        """When the next piece must be there, on the event loop's clock."""
+        """When the next piece must have arrived, on the event loop's clock."""
         end = self._started + self._seconds
         if self._rate:
             end = min(end, self._started + RATE_GRACE_SECONDS + self._held / self._rate)

@@ -1,4 +1,4 @@
-"""A caller that hangs up takes its work along."""
+"""Stop working for a client that has disconnected."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from gateway.http.server.connection import connection_of
 
 
 class CancelOnDisconnect:
-    """Cancels a request when its caller closes the connection before the answer.
+    """Cancels a request when its client closes the connection before the answer.
 
-    Neither Starlette nor the server does: an endpoint that has read its body would finish its work, and hold its
-    permits and its place on the model server, for nobody. The watch begins when the body is complete; before that the
-    endpoint meets the disconnect itself.
+    Neither Starlette nor uvicorn does this. The endpoint would finish its work and hold its permits for nobody. The
+    watch starts when the body is complete; before that, the endpoint itself notices the disconnect.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and watch its connection meanwhile."""
+        """Pass the request on and watch its connection."""
         connection = connection_of(scope)
         request = asyncio.current_task()
         if connection is None or request is None:

@@ -1,4 +1,4 @@
-"""What happens around every request: its id, and headers that every answer carries."""
+"""The request ID, and headers that every response has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.observability.request_id import request_id
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-"""Ids that are taken over from a caller: what is safe in a header, a log line and gRPC metadata."""
+"""IDs that are accepted from callers: they are safe in headers, log lines and gRPC metadata."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -22,17 +22,17 @@ SECURITY_HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
 ]
-"""On every answer: nothing runs but what this process serves, and nobody frames it. The pages narrow it further."""
+"""On every response: only this server's scripts may run, and no page may frame it. The pages restrict it further."""
 
 
 NO_STORE = [(b"cache-control", b"no-store")]
-"""On every answer of the interfaces for clients: no cache keeps what was said about a photo."""
+"""On every API response, so that no cache stores answers about photos."""
 
 API_PATHS = ("/api/", "/v1/", "/v2/")
 
 
 class RequestContext:
-    """Gives every request an id, taken from X-Request-ID where the caller sent one, and every answer its headers."""
+    """Sets the request ID, from X-Request-ID if the caller sent a valid one, and adds headers to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -61,5 +61,5 @@ class RequestContext:
 
 
 def _new_id() -> str:
-    """32 hexadecimal digits; not from the system's own source of chance, for it guards nothing."""
+    """32 hexadecimal digits. They protect nothing, so a fast generator is enough."""
     return f"{random.getrandbits(128):032x}"

@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 access = logging.getLogger("gateway.http.middleware.access")
 
-QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
-"""Asked every few seconds by machines; logged at debug level only, unless they fail."""
+QUIET_ROUTES = frozenset({"/healthz", "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
+"""Routes that machines poll. Successful requests are logged only at debug level."""
 
 MAX_LOGGED_PATH = 1000
-"""Characters of an address that are logged; callers may send 8 KiB of it."""
+"""Maximum length of a path in the log; callers may send 8 KiB."""
 
 
 class Telemetry:
-    """Gives every request a `RequestRecord` to be filled in, and reports it at its end.
+    """Gives every request a `RequestRecord`, and reports it in metrics, logs and traces when the request ends.
 
     Args:
-        app: What is observed.
-        metrics: Where it is counted.
-        tracing: Where spans are made, if they are.
+        app: The wrapped app.
+        metrics: Receives the metrics.
+        tracing: Creates spans; None if tracing is off.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None = None) -> None:

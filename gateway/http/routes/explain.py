@@ -1,4 +1,4 @@
-"""Where in a photo a model saw what it answers."""
+"""Labels with heat maps: where in a photo the model looked."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FormatParameter = Annotated[
     Literal["json", "png"],
     Query(
         alias="format",
-        description="`json` for the answer and its heat map, `png` for a picture of both.",
+        description="`json` returns the label and the heat map, `png` the photo with the heat map painted over it.",
         examples=["json"],
     ),
 ]
@@ -44,7 +44,7 @@ FormatParameter = Annotated[
 
 @router.post(
     "/predict_breed/explain",
-    summary="The breed of a dog in a photo, and where it shows",
+    summary="Explain the breed of a dog in a photo",
     response_model=ExplainedBreed,
     responses=RESPONSES,
     openapi_extra=SINGLE_BODY,
@@ -57,7 +57,7 @@ async def explain_breed(
     top_k: TopKDep,
     form: FormatParameter = "json",
 ) -> Response:
-    """Answer with the breed that the default model sees in one photo, and what in it speaks for that breed."""
+    """Classify one photo with the default model, and return a heat map of where the model looked."""
     found, picture = await _explained(request, services, record, services.settings.default_model, selector, top_k, form)
     if picture is not None:
         return _sent(found, record, picture, PNG)
@@ -78,7 +78,7 @@ async def explain_breed(
 
 @router.post(
     "/models/{model}/explain",
-    summary="The label of an image, and where it shows, by any served model",
+    summary="Explain the label of an image",
     response_model=ExplainedLabel,
     responses=RESPONSES,
     openapi_extra=SINGLE_BODY,
@@ -92,7 +92,7 @@ async def explain(
     top_k: TopKDep,
     form: FormatParameter = "json",
 ) -> Response:
-    """Answer with the label that a model gives one image, and what in it speaks for that label."""
+    """Classify one image with a model, and return a heat map of where the model looked."""
     found, picture = await _explained(request, services, record, model, selector, top_k, form)
     if picture is not None:
         return _sent(found, record, picture, PNG)

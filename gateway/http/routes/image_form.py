@@ -32,9 +32,9 @@ SINGLE_BODY: dict[str, object] = {
     "requestBody": {
         "required": True,
         "description": (
-            f"A form with one file, named {', '.join(f'`{name}`' for name in SINGLE_FIELDS)}; or the image itself as "
-            "the body. JPEG, PNG, GIF, BMP, WebP, and HEIC where the gateway has the extra `heic`; of an animation the "
-            "first frame."
+            f"A form with one file named {', '.join(f'`{name}`' for name in SINGLE_FIELDS)}, or the image itself. "
+            "Accepted are JPEG, PNG, GIF, BMP, WebP and, if the gateway has the extra `heic`, HEIC. Of an animation, "
+            "the first frame is used."
         ),
         "content": {
             "multipart/form-data": {
@@ -51,7 +51,7 @@ SINGLE_BODY: dict[str, object] = {
 BATCH_BODY: dict[str, object] = {
     "requestBody": {
         "required": True,
-        "description": "A form with one file part for each photo, all of the same name.",
+        "description": "A form with one file for each photo, all with the same field name.",
         "content": {
             "multipart/form-data": {
                 "schema": {

@@ -1,4 +1,4 @@
-"""What is served."""
+"""List and describe models."""
 
 from __future__ import annotations
 
@@ -22,22 +22,27 @@ AVAILABLE = ModelVersionStatus.State.AVAILABLE
 
 @router.get(
     "",
-    summary="The configured models",
+    summary="List the models",
     response_description="The models, the default one first.",
     responses=responses(
         errors.InvalidParameter, errors.ModelServerUnavailable, errors.ModelServerFailed, errors.DeadlineExceeded
     ),
 )
 async def list_models(request: Request, services: ServicesDep) -> ModelList:
-    """List the configured models and the states of their versions; one that is not there has none."""
+    """List the configured models: whether each is ready, and the states of its versions."""
     names, deadline = services.settings.served_models, deadline_of(request)
     found = await asyncio.gather(*(_versions(services, name, deadline) for name in names))
-    return ModelList(models=[_summary(services, name, versions) for name, versions in zip(names, found, strict=True)])
+    ready = await services.readiness.check(names)
+    return ModelList(
+        models=[
+            _summary(services, name, versions, ready[name].reason) for name, versions in zip(names, found, strict=True)
+        ]
+    )
 
 
 @router.get(
     "/{model}",
-    summary="All that is known of a model",
+    summary="Describe a model",
     response_description="The model.",
     responses=responses(
         errors.UnknownModel,
@@ -51,20 +56,25 @@ async def list_models(request: Request, services: ServicesDep) -> ModelList:
     ),
 )
 async def model_detail(request: Request, services: ServicesDep, model: ModelName, selector: SelectorDep) -> ModelDetail:
-    """Describe one model: its versions and states, input size, labels and model card."""
+    """Describe a model: versions and states, input size, labels and model card."""
     deadline = deadline_of(request)
     contract = await services.resolver.resolve(model, selector, deadline)
     versions = await services.resolver.versions(model, deadline)
-    summary = _summary(services, model, versions)
+    reason = ""
+    if model in services.settings.served_models:
+        reason = (await services.readiness.check(services.settings.served_models))[model].reason
+    summary = _summary(services, model, versions, reason)
     return ModelDetail(
         name=summary.name,
         available=summary.available,
+        reason=summary.reason,
         versions=summary.versions,
         default=summary.default,
         version=contract.version,
         input=InputSize(height=contract.target.height, width=contract.target.width, fit=contract.target.fit),
         labels=list(contract.labels),
         unknown_threshold=contract.unknown_threshold,
+        multi_label=contract.multi_label,
         explains=contract.explains,
         card=dict(contract.card) if contract.card is not None else None,
     )
@@ -77,10 +87,11 @@ async def _versions(services: Services, name: str, deadline: Deadline) -> list[M
         return []
 
 
-def _summary(services: Services, name: str, versions: list[ModelVersionStatus]) -> ModelSummary:
+def _summary(services: Services, name: str, versions: list[ModelVersionStatus], reason: str) -> ModelSummary:
     return ModelSummary(
         name=name,
-        available=any(one.state == AVAILABLE for one in versions),
+        available=not reason and any(one.state == AVAILABLE for one in versions),
+        reason=reason or None,
         versions=[VersionState(version=one.version, state=_state(one)) for one in versions],
         default=name == services.settings.default_model,
     )

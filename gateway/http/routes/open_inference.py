@@ -1,4 +1,4 @@
-"""The Open Inference Protocol (V2): what clients of KServe, Triton and Seldon speak."""
+"""The Open Inference Protocol (V2) of KServe, Triton and Seldon."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from gateway import errors
 from gateway.deadline import Deadline
 from gateway.http.dialects import OPEN_INFERENCE, error_objects
 from gateway.http.middleware.access import count_images
-from gateway.http.multipart import read_body
+from gateway.http.multipart import compression, read_body
 from gateway.http.parameters import MAX_VERSION, ModelName, time_limit
 from gateway.http.routes import health
 from gateway.http.services import RecordDep, Services, ServicesDep, deadline_of
 from gateway.inference.classifier import Classification
 from gateway.inference.predictor import Predicted, TensorRequest
+from gateway.inference.readiness import PROBE_SECONDS
 from gateway.inference.scores import Ranked
 from gateway.observability.request_record import RequestRecord
 from gateway.pb.serving_pb2 import ModelVersionStatus, TensorInfo
@@ -71,16 +72,16 @@ INFER: dict[str, object] = {
 
 
 @router.head("/health/live", include_in_schema=False)
-@router.get("/health/live", summary="The server answers")
+@router.get("/health/live", summary="Check that the server is alive")
 async def server_live() -> dict[str, bool]:
-    """Say that the process is alive."""
+    """Answer while the process runs."""
     return {"live": True}
 
 
 @router.head("/health/ready", include_in_schema=False)
-@router.get("/health/ready", summary="Every configured model can answer", responses={503: ERRORS[503]})
+@router.get("/health/ready", summary="Check that every model is ready", responses={503: ERRORS[503]})
 async def server_ready(services: ServicesDep) -> Response:
-    """Say whether every configured model has an available version."""
+    """Answer 200 if every configured model is ready."""
     try:
         await health.readyz(services)
     except errors.NotReady:
@@ -88,53 +89,53 @@ async def server_ready(services: ServicesDep) -> Response:
     return JSONResponse({"ready": True})
 
 
-@router.get("", summary="Name and extensions of the server")
+@router.get("", summary="Describe the server")
 async def server_metadata(request: Request) -> dict[str, object]:
-    """Say what this server is."""
+    """Return the name, version and extensions of the server."""
     return {"name": "breed-gateway", "version": request.app.version, "extensions": ["binary_tensor_data"]}
 
 
-@router.get("/models/{model}", summary="Inputs and outputs of the newest version", responses=ERRORS)
+@router.get("/models/{model}", summary="Describe a model", responses=ERRORS)
 async def model_metadata(services: ServicesDep, model: ModelName) -> Response:
-    """Describe a model."""
+    """Return the inputs and outputs of the newest version."""
     return await _metadata(services, model, Selector())
 
 
-@router.get("/models/{model}/versions/{version}", summary="Inputs and outputs of a version", responses=ERRORS)
+@router.get("/models/{model}/versions/{version}", summary="Describe a version", responses=ERRORS)
 async def version_metadata(services: ServicesDep, model: ModelName, version: Version) -> Response:
-    """Describe a version of a model."""
+    """Return the inputs and outputs of a version."""
     return await _metadata(services, model, Selector(version=version))
 
 
-@router.get("/models/{model}/ready", summary="The model can answer", responses=ERRORS)
+@router.get("/models/{model}/ready", summary="Check that a model is ready", responses=ERRORS)
 async def model_ready(services: ServicesDep, model: ModelName) -> Response:
-    """Say whether a version of a model is available."""
+    """Answer whether the model can answer requests."""
     return await _ready(services, model, Selector())
 
 
-@router.get("/models/{model}/versions/{version}/ready", summary="The version can answer", responses=ERRORS)
+@router.get("/models/{model}/versions/{version}/ready", summary="Check that a version is ready", responses=ERRORS)
 async def version_ready(services: ServicesDep, model: ModelName, version: Version) -> Response:
-    """Say whether a version of a model is available."""
+    """Answer whether the model can answer requests."""
     return await _ready(services, model, Selector(version=version))
 
 
 @router.post("/models/{model}/infer", dependencies=TIMED, summary="Infer", responses=ERRORS, openapi_extra=INFER)
 async def infer(request: Request, services: ServicesDep, record: RecordDep, model: ModelName) -> Response:
-    """Infer with the newest version, or with the one that the configured routes choose."""
+    """Infer with the newest version, or with the one that the traffic split chooses."""
     return await _infer(request, services, record, model, Selector())
 
 
 @router.post(
     "/models/{model}/versions/{version}/infer",
     dependencies=TIMED,
-    summary="Infer with a version",
+    summary="Infer with one version",
     responses=ERRORS,
     openapi_extra=INFER,
 )
 async def infer_version(
     request: Request, services: ServicesDep, record: RecordDep, model: ModelName, version: Version
 ) -> Response:
-    """Infer with just this version."""
+    """Infer with this version."""
     return await _infer(request, services, record, model, Selector(version=version))
 
 
@@ -154,7 +155,8 @@ async def _infer(
             {
                 "header_length": request.headers.get(HEADER_LENGTH),
                 "default_signature": _default_signature(served),
-                "max_images": services.settings.max_batch_images if served.contract is not None else 0,
+                **compression(request, services.settings.max_tensor_body_bytes),
+                "max_images": services.settings.max_batch_images if _takes_images(served) else 0,
             },
             partial(count_images, request.scope),
         )
@@ -212,6 +214,10 @@ def _top_k(services: Services, wanted: object) -> int:
     return wanted
 
 
+def _takes_images(served: ServedVersion) -> bool:
+    return served.contract is not None and served.contract.certain_image
+
+
 def _default_signature(served: ServedVersion) -> str:
     return served.contract.signature if served.contract is not None else DEFAULT_SIGNATURE
 
@@ -219,7 +225,7 @@ def _default_signature(served: ServedVersion) -> str:
 async def _ready(services: Services, model: str, selector: Selector) -> Response:
     # Of the server itself: what is known of a version outlives it.
     try:
-        versions = await services.resolver.versions(model, Deadline.after(health.PROBE_SECONDS))
+        versions = await services.resolver.versions(model, Deadline.after(PROBE_SECONDS))
     except (errors.ModelServerUnavailable, errors.DeadlineExceeded):
         versions = []
     wanted = [one for one in versions if selector.version in (None, one.version)]
@@ -233,16 +239,17 @@ async def _metadata(services: Services, model: str, selector: Selector) -> Respo
     deadline = Deadline.after(services.settings.request_timeout_seconds)
     served = await services.resolver.served(model, selector, deadline)
     available = sorted(await services.resolver.available(model, deadline))
-    if served.contract is not None:
+    if _takes_images(served):
         inputs: list[dict[str, object]] = [{"name": "image_bytes", "datatype": "BYTES", "shape": [-1]}]
         outputs: list[dict[str, object]] = [
             {"name": "classes", "datatype": "BYTES", "shape": [-1, -1]},
             {"name": "scores", "datatype": "FP32", "shape": [-1, -1]},
         ]
     else:
-        signature = served.signatures.get(DEFAULT_SIGNATURE)
+        key = _default_signature(served)
+        signature = served.signatures.get(key)
         if signature is None:
-            raise errors.SignatureMissing(f"The model {model!r} has no signature {DEFAULT_SIGNATURE!r}.")
+            raise errors.SignatureMissing(f"The model {model!r} has no signature {key!r}.")
         inputs, outputs = _tensors(signature.inputs), _tensors(signature.outputs)
     return JSONResponse(
         {

@@ -1,4 +1,4 @@
-"""Photos in, labels out."""
+"""Classify images."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ NEWEST = Selector()
 
 @router.post(
     "/predict_breed",
-    summary="The breed of a dog in a photo",
+    summary="Classify a photo of a dog",
     response_model=BreedAnswer,
-    response_description="The breed, or null for unknown.",
+    response_description="The breed, or null if the photo is unknown.",
     responses=SINGLE_RESPONSES,
     openapi_extra=SINGLE_BODY,
 )
 async def predict_breed(request: Request, selector: SelectorDep = NEWEST, top_k: TopKDep = None) -> Response:
-    """Answer with the breed that the default model sees in one photo."""
+    """Classify one photo with the default model."""
     ranked, answer = await _one(request, services_of(request).settings.default_model, selector, top_k)
     breed, looks_like, confidence, predictions = ranked_fields(ranked)
     body = BreedAnswer(
@@ -52,14 +52,14 @@ async def predict_breed(request: Request, selector: SelectorDep = NEWEST, top_k:
 
 @router.post(
     "/predict_breed/batch",
-    summary="The breeds in many photos",
+    summary="Classify several photos of dogs",
     response_model=BreedBatch,
     response_description="A breed or an error for each photo.",
     responses=BATCH_RESPONSES,
     openapi_extra=BATCH_BODY,
 )
 async def predict_breed_batch(request: Request, selector: SelectorDep = NEWEST, top_k: TopKDep = None) -> Response:
-    """Answer for each photo in turn: a breed, or what is wrong with just that photo."""
+    """Classify several photos with the default model. A photo that fails does not affect the others."""
     uploads, answer = await _many(request, services_of(request).settings.default_model, selector, top_k)
     results: list[BreedItem | FailedItem] = []
     for upload, result in zip(uploads, answer.results, strict=True):
@@ -81,16 +81,16 @@ async def predict_breed_batch(request: Request, selector: SelectorDep = NEWEST, 
 
 @router.post(
     "/models/{model}/predict",
-    summary="The label of an image, by any served model",
+    summary="Classify an image",
     response_model=LabelAnswer,
-    response_description="The label, or null for unknown.",
+    response_description="The label, or null if the image is unknown.",
     responses=SINGLE_RESPONSES,
     openapi_extra=SINGLE_BODY,
 )
 async def predict(
     request: Request, model: ModelName, selector: SelectorDep = NEWEST, top_k: TopKDep = None
 ) -> Response:
-    """Answer with the label that a model gives one image."""
+    """Classify one image with any model."""
     ranked, answer = await _one(request, model, selector, top_k)
     label, looks_like, confidence, predictions = ranked_fields(ranked)
     body = LabelAnswer(
@@ -101,7 +101,7 @@ async def predict(
 
 @router.post(
     "/models/{model}/predict_batch",
-    summary="The labels of many images, by any served model",
+    summary="Classify several images",
     response_model=LabelBatch,
     response_description="A label or an error for each image.",
     responses=BATCH_RESPONSES,
@@ -110,7 +110,7 @@ async def predict(
 async def predict_batch(
     request: Request, model: ModelName, selector: SelectorDep = NEWEST, top_k: TopKDep = None
 ) -> Response:
-    """Answer for each image in turn: a label, or what is wrong with just that image."""
+    """Classify several images with any model. An image that fails does not affect the others."""
     uploads, answer = await _many(request, model, selector, top_k)
     results: list[LabelItem | FailedItem] = []
     for upload, result in zip(uploads, answer.results, strict=True):

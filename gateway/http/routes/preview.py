@@ -41,7 +41,7 @@ RESPONSES: dict[int | str, dict[str, object]] = {
 
 @router.post(
     "/preview",
-    summary="A small JPEG of an image",
+    summary="Convert an image to a small JPEG",
     response_class=Response,
     responses=RESPONSES,
     openapi_extra=SINGLE_BODY,
@@ -55,12 +55,12 @@ async def preview(
         Query(
             ge=MIN_SIDE,
             le=MAX_SIDE,
-            description="Pixels of the longer side, at most. A smaller image keeps its size.",
+            description="Maximum length of the longer side, in pixels. Smaller images keep their size.",
             examples=[DEFAULT_MAX_SIDE],
         ),
     ] = DEFAULT_MAX_SIDE,
 ) -> Response:
-    """Answer with one image as a JPEG file that every browser shows; no model is asked."""
+    """Convert an image to a JPEG that every browser can show. No model is used."""
     with record.stage("upload"):
         upload = await read_upload(request, max_bytes=services.settings.max_upload_bytes)
     record.images, record.image_bytes = 1, upload.size

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST interface: its clients only change the host.
+"""TensorFlow Serving's REST API, so that its clients only change the host.
 
 The requests and answers are those of the real server; beyond it, shapes and dtypes are checked against the signature,
 and the gateway's limits, admission and deadline hold.
@@ -7,20 +7,20 @@ and the gateway's limits, admission and deadline hold.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Annotated
 
 import grpc
 from fastapi import APIRouter, Depends, Path, Request
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gateway import errors
 from gateway.deadline import Deadline
 from gateway.http.dialects import TENSORFLOW_SERVING, error_objects
 from gateway.http.middleware.access import count_images
-from gateway.http.multipart import read_body
+from gateway.http.multipart import compression, read_body
 from gateway.http.parameters import MAX_VERSION, ModelName, time_limit
 from gateway.http.services import RecordDep, Services, ServicesDep, deadline_of
 from gateway.inference.predictor import TensorRequest
@@ -72,7 +72,7 @@ PREDICT: dict[str, object] = {
 
 @router.post("/{model}:predict", dependencies=TIMED, summary="Run a signature", responses=ERRORS, openapi_extra=PREDICT)
 async def predict_tensors(request: Request, services: ServicesDep, record: RecordDep, model: ModelName) -> Response:
-    """Run a signature of the newest version, or of the one that the configured routes choose."""
+    """Run a signature of the newest version, or of the one that the traffic split chooses."""
     return await _predict(request, services, record, model, Selector())
 
 
@@ -86,7 +86,7 @@ async def predict_tensors(request: Request, services: ServicesDep, record: Recor
 async def predict_tensors_of_version(
     request: Request, services: ServicesDep, record: RecordDep, model: ModelName, version: Version
 ) -> Response:
-    """Run a signature of just this version."""
+    """Run a signature of this version."""
     return await _predict(request, services, record, model, Selector(version=version))
 
 
@@ -100,54 +100,52 @@ async def predict_tensors_of_version(
 async def predict_tensors_of_label(
     request: Request, services: ServicesDep, record: RecordDep, model: ModelName, label: Label
 ) -> Response:
-    """Run a signature of the version that a label stands for."""
+    """Run a signature of the version with this label."""
     return await _predict(request, services, record, model, Selector(label=label))
 
 
-@router.get("/{target:path}:predict", include_in_schema=False)
-async def predict_by_get() -> Response:
-    """Refuse it as any other method; the address would else be taken for the name of a model."""
-    raise HTTPException(405, headers={"Allow": "POST"})
-
-
-@router.get("/{model}", summary="States of all versions", responses=ERRORS)
+@router.get("/{model}", summary="Get the states of all versions", responses=ERRORS)
 async def model_status(services: ServicesDep, model: ModelName) -> Response:
-    """Say which versions there are, and in what state."""
+    """Return all versions and their states."""
     return _status(await _versions(services, model))
 
 
-@router.get("/{model}/versions/{version}", summary="State of one version", responses=ERRORS)
+@router.get("/{model}/versions/{version}", summary="Get the state of one version", responses=ERRORS)
 async def version_status(services: ServicesDep, model: ModelName, version: Version) -> Response:
-    """Say in what state a version is."""
+    """Return the state of a version."""
     found = [one for one in await _versions(services, model) if one.version == version]
     if not found:
         raise errors.UnknownVersion(f"Could not find version {version} of model {model}")
     return _status(found)
 
 
-@router.get("/{model}/labels/{label}", summary="State of a labelled version", responses=ERRORS)
+@router.get("/{model}/labels/{label}", summary="Get the state of a labelled version", responses=ERRORS)
 async def label_status(services: ServicesDep, model: ModelName, label: Label) -> Response:
-    """Say in what state the version is that a label stands for."""
+    """Return the state of the version with this label; for an unknown label, the states of all versions."""
     deadline = Deadline.after(services.settings.request_timeout_seconds)
-    served = await services.resolver.served(model, Selector(label=label), deadline)
-    return _status([one for one in await _versions(services, model) if one.version == served.version])
+    versions = await _versions(services, model)
+    try:
+        labelled = (await services.resolver.served(model, Selector(label=label), deadline)).version
+    except errors.UnknownVersion:
+        return _status(versions)
+    return _status([one for one in versions if one.version == labelled])
 
 
-@router.get("/{model}/metadata", summary="Signatures of the newest version", responses=ERRORS)
+@router.get("/{model}/metadata", summary="Get the signatures of the newest version", responses=ERRORS)
 async def model_signatures(services: ServicesDep, model: ModelName) -> Response:
-    """Describe every signature."""
+    """Return every signature."""
     return await _metadata(services, model, Selector())
 
 
-@router.get("/{model}/versions/{version}/metadata", summary="Signatures of one version", responses=ERRORS)
+@router.get("/{model}/versions/{version}/metadata", summary="Get the signatures of one version", responses=ERRORS)
 async def version_signatures(services: ServicesDep, model: ModelName, version: Version) -> Response:
-    """Describe every signature of a version."""
+    """Return every signature of a version."""
     return await _metadata(services, model, Selector(version=version))
 
 
-@router.get("/{model}/labels/{label}/metadata", summary="Signatures of a labelled version", responses=ERRORS)
+@router.get("/{model}/labels/{label}/metadata", summary="Get the signatures of a labelled version", responses=ERRORS)
 async def label_signatures(services: ServicesDep, model: ModelName, label: Label) -> Response:
-    """Describe every signature of the version that a label stands for."""
+    """Return every signature of the version with this label."""
     return await _metadata(services, model, Selector(label=label))
 
 
@@ -166,15 +164,34 @@ async def _predict(
     record.image_bytes = upload.size
     deadline = deadline_of(request)
     async with services.admit(request, 1):
-        selector = await services.route(request, model, selector, deadline)
-        body = TensorRequest("tensorflow_serving_request", upload.data, {}, partial(count_images, request.scope))
-        answer = await services.predictor.predict(model, selector, body, deadline, record)
+        with _real_words(model, selector):
+            selector = await services.route(request, model, selector, deadline)
+        body = TensorRequest(
+            "tensorflow_serving_request",
+            upload.data,
+            compression(request, services.settings.max_tensor_body_bytes),
+            partial(count_images, request.scope),
+        )
+        with _real_words(model, selector):
+            answer = await services.predictor.predict(model, selector, body, deadline, record)
         arguments = {"rows": answer.rows, "by_row": answer.request["by_row"]}
         written = await services.predictor.write(
             "tensorflow_serving_response", arguments, answer.answers, deadline, record
         )
     headers = {"X-Model-Version": str(answer.served.version), "Server-Timing": record.server_timing()}
     return Response(written.buffers[0], media_type="application/json", headers=headers)
+
+
+@contextmanager
+def _real_words(model: str, selector: Selector) -> Iterator[None]:
+    """Say what is not served in the words of the real server, by which clients tell one case from another."""
+    try:
+        yield
+    except (errors.UnknownModel, errors.UnknownVersion) as error:
+        if selector.label is not None:
+            raise errors.BadRequest(f"Unrecognized servable version label: {selector.label}") from error
+        which = f"Latest({model})" if selector.version is None else f"Specific({model}, {selector.version})"
+        raise type(error)(f"Servable not found for request: {which}") from error
 
 
 async def _versions(services: Services, model: str) -> list[ModelVersionStatus]:
@@ -208,8 +225,9 @@ def _status(versions: list[ModelVersionStatus]) -> Response:
 
 async def _metadata(services: Services, model: str, selector: Selector) -> Response:
     deadline = Deadline.after(services.settings.request_timeout_seconds)
-    await services.resolver.versions(model, deadline)  # what is known of a version outlives its server
-    served = await services.resolver.served(model, selector, deadline)
+    await _versions(services, model)  # what is known of a version outlives its server
+    with _real_words(model, selector):
+        served = await services.resolver.served(model, selector, deadline)
     signatures = {
         key: {
             "inputs": _tensors(signature.inputs),

@@ -166,7 +166,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._count_field(len(url))
         super().on_url(url)
         if len(self.url) > MAX_ADDRESS_BYTES:
-            raise errors.UriTooLong(f"The address is longer than {MAX_ADDRESS_BYTES:,} bytes.")
+            raise errors.UriTooLong(f"The path and query are longer than {MAX_ADDRESS_BYTES:,} bytes.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; discard a trailer, which must not pass for one (RFC 9110, section 6.5.1)."""
@@ -179,7 +179,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         if len(self.pipeline) == MAX_PIPELINED:
-            raise errors.BadRequest(f"More than {MAX_PIPELINED} requests wait on this connection.")
+            raise errors.BadRequest(f"More than {MAX_PIPELINED} pipelined requests are waiting on this connection.")
         framing.check_head(self.parser.get_http_version(), self.headers)
         self._stop_awaiting_headers()
         if not self.url.startswith(b"/") and httptools.parse_url(self.url).path is None:
@@ -200,7 +200,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._body_bytes += len(body)
         if self._body_pieces > FREE_BODY_PIECES + self._body_bytes // BYTES_PER_BODY_PIECE:
             raise errors.BadRequest(
-                f"The body comes in too many small pieces: {FREE_BODY_PIECES:,} are accepted, and one more for each "
+                f"The body arrives in too many small pieces. The limit is {FREE_BODY_PIECES:,}, plus one for each "
                 f"{BYTES_PER_BODY_PIECE} bytes. Send larger chunks."
             )
         super().on_body(body)
@@ -305,7 +305,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self._await_headers()  # of a request that follows one still in work
         elif self._in_headers:
-            self._refuse(errors.UploadTimeout("The headers of the request did not arrive in time."))
+            self._refuse(errors.UploadTimeout("The request headers did not arrive in time."))
         else:
             self.transport.close()
 

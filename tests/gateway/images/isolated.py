@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import ROOT
+from testing import ROOT
 
 CODE = """
 import io, resource, sys, time

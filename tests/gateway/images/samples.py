@@ -1,11 +1,9 @@
 """Files that the tests of image decoding generate."""
 
 import io
-import os
 import struct
 import zlib
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +13,6 @@ from gateway.images import (
     Target,
     decode_image,
 )
-
-TESTDATA = Path(os.environ.get("TESTDATA", Path(__file__).parents[4] / "shared" / "testdata"))
-
 
 WHITE, RED, BLUE = (255, 255, 255), (255, 0, 0), (0, 0, 255)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gateway.images import ImageError, ImageTooLarge, InvalidImage, Target, UnsupportedImage, decode_image, formats
-from tests.gateway.images.samples import TESTDATA
+from testing import TESTDATA
 
 pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra `heic`")
 
@@ -45,6 +45,10 @@ def test_a_heic_photo_is_decoded() -> None:
     assert pixels.shape == (32, 48, 3)
     assert colours(pixels) == ("red", "blue")
     assert np.allclose(pixels[16, 4], (220, 20, 20), atol=12)
+
+
+ABSURD_CPU_SECONDS = 10
+"""Two hundred times what the costliest of these files takes: enough for a slow processor."""
 
 
 @pytest.mark.parametrize(
@@ -157,16 +161,16 @@ def iloc(items: int, extents: int, length: int) -> bytes:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (container(), "names no primary image"),
-        (container(PITM), "names no primary image"),
+        (container(), "has no primary image"),
+        (container(PITM), "has no primary image"),
         (container(PITM, iinf((1, b"hvc1"))), "lacks the property ispe"),
         (container(PITM, iinf((1, b"iden")), box(b"iref", bytes(4), references(b"dimg", 1, 1))), "too many steps"),
         (container(PITM, *[box(b"free")] * 1001), "too many boxes"),
-        (container(PITM, iloc(1, 33, 1)), "too many pieces"),
-        (container(PITM, iloc(30, 32, 4096)), "longer than the file"),
+        (container(PITM, iloc(1, 33, 1)), "too many extents"),
+        (container(PITM, iloc(30, 32, 4096)), "exceed the size of the file"),
         (container(PITM, iloc(30, 32, 1)[:-1]), "truncated or corrupt"),
         (container(struct.pack(">I4s", 0x68766343, b"\0\0\0\0"), bytes(100_000)), "truncated or corrupt"),
-        (container(PITM) + b"\0\0\0\4free", "names no primary image"),
+        (container(PITM) + b"\0\0\0\4free", "has no primary image"),
         (box(b"ftyp", b"heic\0\0\0\0mif1heic") + b"\0\0\0\4free", "truncated or corrupt"),
     ],
 )
@@ -174,7 +178,7 @@ def test_boxes_that_make_no_sense_are_refused_at_once(data: bytes, message: str)
     started = time.process_time()
     with pytest.raises(InvalidImage, match=message):
         decode_image(data, TARGET)
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < ABSURD_CPU_SECONDS
 
 
 def test_transparency_with_far_more_pixels_than_the_image_is_refused() -> None:
@@ -198,13 +202,13 @@ def test_grids_of_grids_do_not_multiply() -> None:
     started = time.process_time()
     with pytest.raises((InvalidImage, UnsupportedImage)):
         decode_image(container(PITM, iinf((1, b"grid"), (2, b"grid"), (3, b"hvc1")), grid), TARGET)
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < ABSURD_CPU_SECONDS
 
 
 FILES = [heic_file(picture()), heic_file(picture().convert("RGBA")), heic_file(noise(100, 80), tile_size=64)]
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@settings(max_examples=300)
 @given(st.sampled_from(FILES), st.lists(st.tuples(st.integers(0, 900), st.integers(0, 255)), min_size=1, max_size=6))
 def test_mutated_files_give_pixels_or_an_image_error(data: bytes, changes: list[tuple[int, int]]) -> None:
     mutated = bytearray(data)

@@ -10,9 +10,9 @@ from gateway.images import (
     UnsupportedImage,
     decode_image,
 )
+from testing import TESTDATA
 from tests.gateway.images.samples import (
     ORDINARY,
-    TESTDATA,
     difference,
     encoded,
     photo,

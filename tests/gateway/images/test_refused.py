@@ -42,8 +42,14 @@ SENT = [
     (b"https://example.com/dog.jpg", "This is a URL, not an image:"),
     (b"photo.jpg", "This is a file name, not the file:"),
     (b"@C:\\Users\\me\\dog 1.JPEG\n", "This is a file name, not the file:"),
-    (b'{"instances": [{"b64": "/9j/4AAQ"}]}', "This is JSON, not an image."),
-    (b"[[0.1, 0.2]]", "This is JSON, not an image."),
+    (
+        b'{"instances": [{"b64": "/9j/4AAQ"}]}',
+        'This is JSON, not an image: send the bytes of the image, or {"inputs": "<the image in base64>"}.',
+    ),
+    (
+        b"[[0.1, 0.2]]",
+        'This is JSON, not an image: send the bytes of the image, or {"inputs": "<the image in base64>"}.',
+    ),
     (b'--boundary\r\nContent-Disposition: form-data; name="image"', "This is a multipart form without"),
     *((base64.b64encode(data), "This is base64 text, not the bytes of an image:") for data in ORDINARY.values()),
     (base64.b64encode(b"\0\0\0\x18ftypheic"), "This is base64 text, not the bytes of an image:"),

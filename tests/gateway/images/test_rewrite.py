@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from gateway.images import ImageError, Target, UnsupportedImage, decode_image, rewrite_image
-from tests.conftest import ROOT
-from tests.gateway.images.samples import ORDINARY, TESTDATA, encoded, exif_of, photo, png, png_chunk
+from testing import ROOT, TESTDATA
+from tests.gateway.images.samples import ORDINARY, encoded, exif_of, photo, png, png_chunk
 
 RED_ROW = b"\0\xff\0\0"
 REFUSED_BY_TENSORFLOW = {

@@ -29,9 +29,7 @@ CONTRACT = Contract(
     input_kind="pixels",
     input_dtype=DataType.DT_UINT8,
     target=Target(1, 1, "crop", "bilinear"),
-    pixel_range=(0.0, 255.0),
     output_name="probabilities",
-    sigmoid=False,
     labels=("a",),
     unknown_threshold=None,
     explains=False,
@@ -48,7 +46,7 @@ class Server:
         self.cancelled: list[int] = []
         self._answers: list[asyncio.Future[None]] = []
 
-    async def send(self, contract: Contract, images: Sequence[bytes], deadline: Deadline) -> Scores:
+    async def send(self, contract: Contract, images: Sequence[bytes], deadline: Deadline) -> list[Scores]:
         del contract, deadline
         values = [image[0] for image in images]
         number = len(self.sent)
@@ -60,7 +58,7 @@ class Server:
         except asyncio.CancelledError:
             self.cancelled.append(number)
             raise
-        return np.array(values, np.float32)[:, None]
+        return [Scores(np.array([value], np.float32)) for value in values]
 
     def answer(self, number: int) -> None:
         self._answers[number].set_result(None)
@@ -84,7 +82,7 @@ class Callers:
             request_id.set(f"id{value}")
             turn = (caller, request if request is not None else value)
             scores = await self.batcher.scores(CONTRACT, bytes([value]), turn, Deadline.after(seconds), bulk=bulk)
-            return float(scores[0])
+            return float(scores.values[0])
 
         tasks = [asyncio.create_task(one(value)) for value in values]
         self.tasks += tasks
@@ -286,7 +284,7 @@ async def test_nothing_of_an_image_is_left_when_it_is_answered() -> None:
         some.server.answer(0)
         await settled()
         some.server.answer(2)
-        assert (await task).tolist() == [3]
+        assert (await task).values.tolist() == [3]
         del task
         assert kept() is None
     finally:

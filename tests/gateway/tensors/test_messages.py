@@ -11,7 +11,7 @@ from gateway.errors import InvalidTensor, ModelServerFailed, SignatureMissing
 from gateway.pb.serving_pb2 import DataType, PredictResponse, SignatureDefMap, Tensor
 from gateway.tensors.messages import SignatureRules, checked_inputs, find_signature, read_outputs
 from gateway.tensors.wire import array_of, number_tensor
-from tests.colour_server import signature
+from testing.colour_server import signature
 
 PIXELS = signature({"images": (DataType.DT_UINT8, (-1, 8, 8, 3))}, {"probabilities": (DataType.DT_FLOAT, (-1, 3))})
 OPEN = signature({"x": (DataType.DT_FLOAT, (-1, -1, -1, 3))}, {"y": (DataType.DT_FLOAT, (-1, 3))})
@@ -48,8 +48,8 @@ def test_pixels_are_held_to_the_size_that_the_gateway_sends() -> None:
 def test_encoded_images_are_handed_over_to_be_decoded() -> None:
     array = np.empty(2, np.object_)
     array[:] = [b"one", b"two"]
-    inputs = checked_inputs(ENCODED, "key", {"images": array}, replace(RULES, image_keys=["key"]))
-    assert (inputs.images, inputs.shape, inputs.tensors) == ([b"one", b"two"], (2,), ())
+    inputs = checked_inputs(ENCODED, "key", {"images": array}, replace(RULES, image_inputs={"key": "images"}))
+    assert (inputs.images, inputs.shape, inputs.tensors) == ([b"one", b"two"], (2,), [])
 
 
 def test_a_missing_signature_is_named_with_those_there_are() -> None:

@@ -1,0 +1,116 @@
+"""The command line: every setting as an option, ``--config`` and ``--version``.
+
+An option is passed on as an environment variable, because the gateway processes that uvicorn starts read their settings
+from the environment. So both have the same syntax, and an option takes precedence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tomllib
+import typing
+from collections.abc import MutableMapping, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from gateway import __version__
+from gateway.settings import CONFIG, PREFIX, Settings
+
+EPILOG = (
+    "Each option can also be set by an environment variable: GATEWAY_ and its name in upper case, for example "
+    "GATEWAY_LOG_LEVEL for --log-level. Options take precedence over environment variables, and environment variables "
+    "over the configuration file."
+)
+
+
+class SettingsError(Exception):
+    """The settings are not valid; the message has one line for each mistake."""
+
+
+def parse_options(prog: str, arguments: Sequence[str] | None, environment: MutableMapping[str, str]) -> None:
+    """Parse the command line into environment variables; exits for ``--help``, ``--version`` and mistakes.
+
+    Args:
+        prog: Name of the program in messages.
+        arguments: The command line without the program; None for that of this process.
+        environment: Receives a variable for each option.
+    """
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        usage="%(prog)s [OPTION ...]",
+        description="Serve image classifiers on a TensorFlow model server over HTTP.",
+        epilog=EPILOG,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--config", metavar="FILE", help="TOML file of settings. Its keys are the names of settings.")
+    for name, field in Settings.model_fields.items():
+        _add_option(parser, name, field)
+    for name, value in vars(parser.parse_args(arguments)).items():
+        environment[PREFIX + name.upper()] = str(value).lower() if isinstance(value, bool) else value
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment and the configuration file.
+
+    Raises:
+        SettingsError: They are not valid, or the file cannot be read.
+    """
+    file = os.environ.get(CONFIG)
+    if file:
+        try:
+            tomllib.loads(Path(file).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError(f"cannot read {file}: {error.strerror}") from error
+        except ValueError as error:
+            raise SettingsError(f"{file} is not valid TOML: {error}") from error
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(_line(one, file) for one in error.errors())) from error
+
+
+def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
+    option = _option(name)
+    text = (field.description or "").replace("%", "%%")
+    default = field.get_default(call_default_factory=True)
+    if field.annotation is bool:
+        text += f" Default: {'on' if default else 'off'}."
+        parser.add_argument(option, action=argparse.BooleanOptionalAction, help=text)
+        return
+    if default not in (None, "", (), {}):
+        text += f" Default: {default}."
+    choices = typing.get_args(field.annotation) if typing.get_origin(field.annotation) is typing.Literal else None
+    parser.add_argument(option, choices=choices, metavar=None if choices else _metavar(name, field), help=text)
+
+
+def _metavar(name: str, field: FieldInfo) -> str:
+    if field.annotation in (int, float):
+        return "N"
+    return "FILE" if field.annotation == Path | None else name.rpartition("_")[2].upper()
+
+
+def _line(error: ErrorDetails, file: str | None) -> str:
+    setting, *inside = map(str, error["loc"] or ("",))
+    message = error["msg"].removeprefix("Value error, ")
+    if setting and setting not in Settings.model_fields:
+        return f"{setting!r} in {file} is not a setting"
+    where = f"{PREFIX}{setting.upper()} ({_option(setting)})" if setting else "settings"
+    return ": ".join([where, *inside, message])
+
+
+def _option(setting: str) -> str:
+    return f"--{setting.replace('_', '-')}"
+
+
+def fail(prog: str, error: SettingsError) -> int:
+    """Print what is wrong with the settings, one line each; returns the exit status."""
+    for line in str(error).splitlines():
+        print(f"{prog}: {line}", file=sys.stderr)  # noqa: T201
+    return 2

@@ -1,0 +1,129 @@
+"""Check whether models are ready, by sending each a test image."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from gateway.deadline import Deadline
+from gateway.errors import BadUpstream, GatewayError
+from gateway.inference.classifier import Classifier
+from gateway.pb.serving_pb2 import ModelVersionStatus
+from gateway.serving.backend import Selector, ServableNotFound
+from gateway.serving.contract import Contract
+from gateway.serving.resolver import ContractResolver
+
+logger = logging.getLogger(__name__)
+
+READINESS_SECONDS = 1.0
+"""How long the result of a check is cached."""
+
+PROBE_SECONDS = 2.0
+"""Time limit of a check: less than the default timeout of orchestrators' probes."""
+
+GREY = 128
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReadiness:
+    """One model.
+
+    Attributes:
+        versions: Its available versions, newest first.
+        reason: Why the model is not ready; empty if it is.
+    """
+
+    versions: tuple[int, ...]
+    reason: str = ""
+
+
+class Readiness:
+    """Checks models.
+
+    A model is ready if it has an available version that the gateway supports, and that version has answered one grey
+    image with scores that fit its labels. A version is tried until it has answered once, and again when its contract
+    changes. Concurrent callers share one check, and its result is cached for `READINESS_SECONDS`.
+
+    Args:
+        resolver: Finds versions and their contracts.
+        classifier: Sends the test images.
+    """
+
+    def __init__(self, resolver: ContractResolver, classifier: Classifier) -> None:
+        self._resolver = resolver
+        self._classifier = classifier
+        self._known: tuple[float, dict[str, ModelReadiness]] = (-math.inf, {})
+        self._checking: asyncio.Task[dict[str, ModelReadiness]] | None = None
+        self._answered: dict[str, Contract] = {}
+        self._warned: dict[str, str] = {}
+
+    async def check(self, models: Sequence[str]) -> dict[str, ModelReadiness]:
+        """The readiness of each model.
+
+        Args:
+            models: Names of the models; the same in every call.
+        """
+        checked_at, known = self._known
+        if time.monotonic() - checked_at <= READINESS_SECONDS:
+            return known
+        if self._checking is None:
+            self._checking = asyncio.create_task(self._check(models))
+        return await asyncio.shield(self._checking)
+
+    async def close(self) -> None:
+        """Cancel a check under way."""
+        if self._checking is not None:
+            self._checking.cancel()
+            await asyncio.gather(self._checking, return_exceptions=True)
+
+    async def _check(self, models: Sequence[str]) -> dict[str, ModelReadiness]:
+        deadline = Deadline.after(PROBE_SECONDS)
+        try:
+            found = await asyncio.gather(*(self._model(model, deadline) for model in models))
+            self._known = (time.monotonic(), dict(zip(models, found, strict=True)))
+            return self._known[1]
+        finally:
+            self._checking = None
+
+    async def _model(self, model: str, deadline: Deadline) -> ModelReadiness:
+        versions: tuple[int, ...] = ()
+        try:
+            states = await self._resolver.versions(model, deadline)
+            versions = tuple(one.version for one in states if one.state == ModelVersionStatus.State.AVAILABLE)
+            if not versions:
+                failed = [str(one.version) for one in states if one.status.error_message]
+                why = f"; the log of the model server says why not version {', '.join(failed)}" if failed else ""
+                return ModelReadiness((), f"The model {model!r} has no available version{why}.")
+            served = await self._resolver.served(model, Selector(), deadline)
+            contract = served.contract
+            if contract is None:  # which the resolver has logged
+                return ModelReadiness(versions, served.unsupported)
+            if self._answered.get(model) != contract:
+                await self._classifier.predict(contract, [_grey_image(contract)], deadline)
+                self._answered[model] = contract
+            return ModelReadiness(versions)
+        except ServableNotFound:
+            return ModelReadiness(versions, f"The model {model!r} is changing versions.")
+        except GatewayError as error:
+            if isinstance(error, BadUpstream) and self._warned.get(model) != error.detail:
+                self._warned[model] = error.detail
+                logger.warning("model %s is not ready: %s", model, error.detail)
+            return ModelReadiness(versions, error.detail)
+
+
+def _grey_image(contract: Contract) -> bytes:
+    """A grey image as the model takes it."""
+    size = contract.target.height, contract.target.width
+    if contract.input_kind == "pixels":
+        return contract.pixel_format.convert(np.full((*size, 3), GREY, np.uint8)).tobytes()
+    file = io.BytesIO()
+    Image.new("RGB", size[::-1], (GREY, GREY, GREY)).save(file, "PNG")
+    return file.getvalue()

@@ -1,0 +1,314 @@
+"""How to speak to a model that carries no model card: from the names, shapes and dtypes of its signatures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from gateway.errors import UnsupportedModel
+from gateway.images import Target
+from gateway.images.pixel_format import Layout, PixelFormat
+from gateway.pb.serving_pb2 import DataType, SignatureDef, TensorInfo
+from gateway.serving.contract import DEFAULT_SIGNATURE, Contract, described, rank
+from gateway.settings import ModelOptions
+from gateway.tensors.wire import number_dtype
+
+UNKNOWN_SIZE: Final = 224
+"""Pixels a side where neither signature nor options say: what most ImageNet backbones take."""
+
+PIXEL_DTYPES: Final = (
+    DataType.DT_UINT8,
+    DataType.DT_INT32,
+    DataType.DT_HALF,
+    DataType.DT_FLOAT,
+    DataType.DT_DOUBLE,
+)
+SCORE_DTYPES: Final = (DataType.DT_FLOAT, DataType.DT_HALF, DataType.DT_BFLOAT16, DataType.DT_DOUBLE)
+INDEX_DTYPES: Final = (DataType.DT_INT32, DataType.DT_INT64)
+
+WANTED_INPUT: Final = (
+    "a string input (n) of encoded images; or pixels (n, height, width, 3), also with channels first or grey, "
+    "of uint8, int32, half, float or double"
+)
+WANTED_OUTPUT: Final = "scores (n, classes), or (n) or (n, 1) of a sigmoid, of float, half, bfloat16 or double"
+
+NAMED_LIKE_IMAGES: Final = re.compile(r"image|img|photo|picture|jpe?g|png", re.IGNORECASE)
+NOT_NAMED_LIKE_IMAGES: Final = re.compile(
+    r"b64|base64|ur[il]|path|file_?name|text|sentence|question|quer(?:y|ies)|example|token|word|prompt|document|title",
+    re.IGNORECASE,
+)
+NAMED_LIKE_SCORES: Final = re.compile(r"prob|softmax|sigmoid|score", re.IGNORECASE)
+KEY: Final = re.compile(r"keys?", re.IGNORECASE)
+
+
+def contract_from_signatures(
+    model: str, version: int, signatures: Mapping[str, SignatureDef], options: ModelOptions
+) -> Contract:
+    """Contract of a model without a card.
+
+    Raises:
+        UnsupportedModel: Nothing of its signatures fits, or several do; the message says what was found, and which
+            option decides.
+    """
+    name = f"The model {model!r} version {version}"
+    if not signatures:
+        raise UnsupportedModel(f"{name} has no signature.")
+    listed = ", ".join(map(repr, sorted(signatures)))
+    if options.signature is not None:
+        if options.signature not in signatures:
+            raise UnsupportedModel(
+                f"{name} has no signature {options.signature!r}, as its options say; it has {listed}."
+            )
+        return _Reading(model, version, options.signature, signatures[options.signature], options).contract()
+    if DEFAULT_SIGNATURE in signatures or len(signatures) == 1:
+        key = DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in signatures else next(iter(signatures))
+        return _Reading(model, version, key, signatures[key], options).contract()
+    fitting = []
+    for key in sorted(signatures):
+        try:
+            fitting.append(_Reading(model, version, key, signatures[key], options).contract())
+        except UnsupportedModel:
+            continue
+    if len(fitting) == 1:
+        return fitting[0]
+    several = "several of which classify images" if fitting else "none of which classifies images"
+    raise UnsupportedModel(f"{name} has the signatures {listed}, {several}: name one by the option signature.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    name: str
+    kind: Literal["pixels", "encoded"]
+    batch: Literal["any", "one", "none"]
+    row_shape: tuple[int, ...]
+    target: Target
+    pixel_format: PixelFormat
+    certain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One signature of one version, and what its owner says of it."""
+
+    model: str
+    version: int
+    key: str
+    signature: SignatureDef
+    options: ModelOptions
+
+    def contract(self) -> Contract:
+        key_input = self._key_input()
+        image = self._image([name for name in self.signature.inputs if name != key_input])
+        output_name, classes = self._scores(image.batch)
+        label_output = self._label_output(output_name, image.batch) if classes != 1 else None
+        sigmoid = classes == 1
+        return Contract(
+            model=self.model,
+            version=self.version,
+            signature=self.key,
+            input_name=image.name,
+            input_kind=image.kind,
+            input_dtype=self.signature.inputs[image.name].dtype,
+            target=image.target,
+            output_name=output_name,
+            labels=self._labels(2 if sigmoid else classes, label_output),
+            unknown_threshold=self.options.unknown_threshold,
+            explains=False,
+            card=None,
+            sigmoid=sigmoid,
+            pixel_format=image.pixel_format,
+            row_shape=image.row_shape,
+            batch=image.batch,
+            label_output=label_output,
+            key_input=key_input,
+            certain_image=image.certain,
+            multi_label=self.options.multi_label,
+        )
+
+    def _unsupported(self, wanted: str) -> UnsupportedModel:
+        return UnsupportedModel(
+            f"The model {self.model!r} version {self.version} cannot be served as an image classifier: its signature "
+            f"{self.key!r} has {described(self.signature)}; wanted is {wanted}."
+        )
+
+    def _key_input(self) -> str | None:
+        """A string input beside the images whose values only come back, as in AutoML's exports."""
+        if len(self.signature.inputs) != 2:
+            return None
+        for name, info in self.signature.inputs.items():
+            if KEY.fullmatch(name) and info.dtype == DataType.DT_STRING and _sizes(info) in (None, (-1,)):
+                return name
+        return None
+
+    def _image(self, names: list[str]) -> _Input:
+        if len(names) != 1:
+            raise self._unsupported(f"one input, {WANTED_INPUT}")
+        [name] = names
+        info = self.signature.inputs[name]
+        if info.dtype == DataType.DT_STRING:
+            return self._encoded(name, info)
+        sizes = _sizes(info)
+        if info.dtype not in PIXEL_DTYPES or sizes is None:
+            raise self._unsupported(WANTED_INPUT)
+        batch, row = _batch(sizes)
+        if batch is None or any(size == 0 for size in row):
+            raise self._unsupported(f"{WANTED_INPUT}, with any number of images in a call, or one")
+        return self._pixels(name, info, batch, row)
+
+    def _encoded(self, name: str, info: TensorInfo) -> _Input:
+        sizes = _sizes(info)
+        shapes: dict[tuple[int, ...] | None, tuple[Literal["any", "one", "none"], tuple[int, ...]]] = {
+            None: ("any", ()),
+            (-1,): ("any", ()),
+            (-1, 1): ("any", (1,)),
+            (1,): ("one", ()),
+            (1, 1): ("one", (1,)),
+            (): ("none", ()),
+        }
+        if sizes not in shapes:
+            raise self._unsupported(WANTED_INPUT)
+        says = self.options.encoded_image
+        unlike = NOT_NAMED_LIKE_IMAGES.search(name) is not None
+        if says is False or (unlike and says is None):
+            raise self._unsupported(
+                f"{WANTED_INPUT}. The string input {name!r} is not taken for images"
+                + (" by the option encoded_image" if says is False else "; if it is, set the option encoded_image")
+            )
+        batch, row_shape = shapes[sizes]
+        certain = says is True or NAMED_LIKE_IMAGES.search(name) is not None
+        return _Input(name, "encoded", batch, row_shape, self._target(-1, -1), PixelFormat(), certain)
+
+    def _pixels(
+        self, name: str, info: TensorInfo, batch: Literal["any", "one", "none"], row: tuple[int, ...]
+    ) -> _Input:
+        options = self.options
+        layout = options.layout or _layout(row)
+        if len(row) != (2 if layout == "nhw" else 3):
+            raise self._unsupported(WANTED_INPUT)
+        height, width = {"nhwc": row[:2], "nchw": row[1:], "nhw": row}[layout]
+        depth = {"nhwc": row[-1], "nchw": row[0], "nhw": 1}[layout]
+        channels = options.channels or ("grey" if depth == 1 else "rgb")
+        if depth not in (-1, 1 if channels == "grey" else 3):
+            said = f", not {options.channels} as its options say" if options.channels and depth in (1, 3) else ""
+            raise self._unsupported(f"{WANTED_INPUT}{said}")
+        dtype = number_dtype(info.dtype)
+        assert dtype is not None
+        if dtype.kind != "f" and options.normalize is not None:
+            raise self._unsupported(f"a float input for the option normalize {options.normalize!r}")
+        if channels == "grey" and options.normalize in ("caffe", "torch"):
+            raise self._unsupported(f"an input of three channels for the option normalize {options.normalize!r}")
+        target = self._target(height, width)
+        form = PixelFormat(dtype.name, channels, layout, options.normalize, options.pixel_range)
+        return _Input(name, "pixels", batch, form.shape(target.height, target.width), target, form, certain=True)
+
+    def _target(self, height: int, width: int) -> Target:
+        options = self.options
+        return Target(
+            height if height > 0 else options.height or UNKNOWN_SIZE,
+            width if width > 0 else options.width or UNKNOWN_SIZE,
+            options.fit,
+            options.interpolation,
+        )
+
+    def _scores(self, batch: str) -> tuple[str, int]:
+        """Name of the output of scores, and its number of classes; -1: any."""
+        found = {
+            name: classes
+            for name, info in self.signature.outputs.items()
+            if info.dtype in SCORE_DTYPES and (classes := _classes(info, batch)) is not None
+        }
+        if self.options.output is not None:
+            if self.options.output not in found:
+                raise self._unsupported(
+                    f"{WANTED_OUTPUT}, which the output {self.options.output!r} of its options is not"
+                )
+            return self.options.output, found[self.options.output]
+        for narrower in (
+            {name: classes for name, classes in found.items() if classes != 1},
+            {name: classes for name, classes in found.items() if NAMED_LIKE_SCORES.search(name)},
+        ):
+            if len(found) > 1 and narrower:
+                found = {name: classes for name, classes in found.items() if name in narrower}
+        if len(found) != 1:
+            one = "; name the one of the scores by the option output" if found else ""
+            raise self._unsupported(f"one output, {WANTED_OUTPUT}{one}")
+        return next(iter(found.items()))
+
+    def _label_output(self, output_name: str, batch: str) -> str | None:
+        """The output that names a class beside each score: best first, so that positions say nothing."""
+        shape = _sizes(self.signature.outputs[output_name])
+        beside = {
+            name: info.dtype
+            for name, info in self.signature.outputs.items()
+            if info.dtype in (DataType.DT_STRING, *INDEX_DTYPES)
+            and (_classes(info, batch) or 1) != 1
+            and _agree(_sizes(info), shape)
+        }
+        strings = [name for name, dtype in beside.items() if dtype == DataType.DT_STRING]
+        chosen = strings or list(beside)
+        if len(chosen) > 1:
+            raise self._unsupported("one output of class names beside the scores")
+        return chosen[0] if chosen else None
+
+    def _labels(self, classes: int, label_output: str | None) -> tuple[str, ...]:
+        labels = self.options.labels
+        if label_output is not None:
+            if labels and self.signature.outputs[label_output].dtype == DataType.DT_STRING:
+                raise UnsupportedModel(
+                    f"The model {self.model!r} version {self.version} names its classes itself, in its output "
+                    f"{label_output!r}: leave out the option labels, or name another output by the option output."
+                )
+            return labels
+        if labels and classes > 0 and len(labels) != classes:
+            raise UnsupportedModel(
+                f"The model {self.model!r} version {self.version} has {classes} classes, its option labels has "
+                f"{len(labels)} names."
+            )
+        return labels or tuple(str(index) for index in range(max(classes, 0)))
+
+
+def _sizes(info: TensorInfo) -> tuple[int, ...] | None:
+    return None if rank(info) is None else tuple(dim.size for dim in info.tensor_shape.dim)
+
+
+def _batch(sizes: tuple[int, ...]) -> tuple[Literal["any", "one", "none"] | None, tuple[int, ...]]:
+    """How many images a call takes, and the sizes of one; None for a batch of several that is fixed."""
+    if len(sizes) == 4:
+        known: dict[int, Literal["any", "one"]] = {-1: "any", 1: "one"}
+        return known.get(sizes[0]), sizes[1:]
+    if len(sizes) == 3 and sizes[-1] != 3 and sizes[0] in (-1, 1):  # grey, without an axis of channels
+        return ("any" if sizes[0] < 0 else "one"), sizes[1:]
+    if len(sizes) == 3:
+        return "none", sizes
+    return None, sizes
+
+
+def _layout(row: tuple[int, ...]) -> Layout:
+    if len(row) == 2:
+        return "nhw"
+    return "nchw" if row[0] in (1, 3) and row[-1] not in (1, 3) else "nhwc"
+
+
+def _classes(info: TensorInfo, batch: str) -> int | None:
+    """Number of classes in an output, -1 where that is open; None where its shape is not one of scores."""
+    sizes = _sizes(info)
+    if sizes is None:
+        return -1
+    if batch == "none" and len(sizes) <= 1:
+        return sizes[0] if sizes else 1
+    first = (-1,) if batch == "any" else (-1, 1)
+    if not sizes or sizes[0] not in first or any(size == 0 for size in sizes):
+        return None
+    if len(sizes) == 1:
+        return 1
+    between_are_one = all(size == 1 for size in sizes[1:-1])
+    return sizes[-1] if len(sizes) == 2 or (len(sizes) == 4 and between_are_one) else None
+
+
+def _agree(one: tuple[int, ...] | None, other: tuple[int, ...] | None) -> bool:
+    """Whether two shapes may be the same."""
+    if one is None or other is None:
+        return True
+    return len(one) == len(other) and all(a == b or -1 in (a, b) for a, b in zip(one, other, strict=True))

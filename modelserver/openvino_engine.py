@@ -1,0 +1,188 @@
+"""OpenVINO: runs the network that the trainer writes beside a SavedModel, on a CPU, without TensorFlow.
+
+A version that carries ``assets.extra/openvino/network.xml`` can be served by it. The network takes ``images``, and each
+of its outputs has the name that signatures use: a signature whose outputs it has is computed by it. The two other
+signatures of docs/model-contract.md need no network of their own: ``describe`` is answered from the card, and
+``serving_default`` is `gateway.images`, then ``pixels``. The signatures themselves are read from ``saved_model.pb``, so
+that a client sees no difference between the engines.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+import openvino as ov
+
+from gateway.images import ImageError, Target, decode_image
+from gateway.pb import serving_pb2 as pb
+from modelserver.batching import Run, Scheduler
+from modelserver.config import Batching
+from modelserver.errors import failed_precondition, invalid
+from modelserver.pb import saved_model_pb2
+from modelserver.servable import NETWORK, Declared, Servable, Signature, declared
+from modelserver.tensors import Array
+
+CARD = Path("assets.extra") / "card.json"
+
+
+class OpenVinoEngine:
+    """Loads the versions that carry a network.
+
+    Args:
+        tags: Of the graph whose signatures are read.
+        batching: How much may wait, and how many images are computed at once; None: nothing waits in a queue.
+        threads: Threads of a model; 0: one per core.
+    """
+
+    def __init__(self, tags: Sequence[str], batching: Batching | None, *, threads: int) -> None:
+        self._tags = frozenset(tags)
+        self._streams = (batching or Batching()).threads
+        if threads:
+            self._streams = min(self._streams, threads)
+        self._scheduler = Scheduler(_row_by_row(batching, self._streams)) if batching is not None else None
+        self._core = ov.Core()
+        # One stream, of one thread, for each image that is computed at once: on CPUs that takes a quarter less time of
+        # processors than all threads on one image, and less than a batch on each thread, which takes 70 MB more as
+        # well. Threads move freely, since the gateway's workers want the same cores.
+        self._core.set_property("CPU", {"NUM_STREAMS": self._streams, "ENABLE_CPU_PINNING": False})
+        if threads:
+            self._core.set_property("CPU", {"INFERENCE_NUM_THREADS": threads})
+
+    def load(self, path: Path) -> Servable:
+        """Loads the network of the version at ``path``.
+
+        Raises:
+            OSError: A file is missing or cannot be read.
+            ServingError: A signature of the version cannot be computed by it.
+            RuntimeError: OpenVINO refused the network.
+        """
+        definitions = _signature_defs((path / "saved_model.pb").read_bytes(), self._tags)
+        version = _Version(self._core, path, self._streams)
+        signatures = {
+            name: Signature(one, version.runner(name, one), self._scheduler)
+            for name, one in declared(definitions).items()
+        }
+        return Servable("OpenVINO", signatures, definitions, version.release, row_by_row=True)
+
+
+def _row_by_row(batching: Batching, streams: int) -> Batching:
+    """The same limits in images, with batches of one image."""
+    return dataclasses.replace(
+        batching,
+        execution_size=1,
+        timeout_micros=0,
+        max_enqueued_batches=batching.max_enqueued_batches * batching.execution_size,
+        threads=streams,
+        allowed_sizes=(),
+    )
+
+
+def _signature_defs(saved_model: bytes, tags: frozenset[str]) -> dict[str, pb.SignatureDef]:
+    for graph in saved_model_pb2.SavedModel.FromString(saved_model).meta_graphs:
+        if set(graph.meta_info_def.tags) == tags:
+            return {name: pb.SignatureDef.FromString(one) for name, one in graph.signature_def.items()}
+    raise failed_precondition(f"no graph in saved_model.pb has the tags {', '.join(sorted(tags))}")
+
+
+class _Version:
+    """The network of one version, compiled once for each set of outputs that some signature has."""
+
+    def __init__(self, core: ov.Core, path: Path, streams: int) -> None:
+        self._core = core
+        self._streams = streams
+        self._card_text = (path / CARD).read_text(encoding="utf-8")
+        card = json.loads(self._card_text)
+        size = card["input"]
+        self._target = Target(size["height"], size["width"], size["fit"], size["interpolation"])
+        self._labels = np.array([label.encode() for label in card["labels"]], np.object_)
+        # What a model answers must not depend on the processor, which by default chooses bfloat16 where it has it.
+        self._precision = "bf16" if card.get("precision") == "bfloat16" else "f32"
+        if not (path / NETWORK).is_file():
+            raise FileNotFoundError(f"there is no {NETWORK} in {path}: the model was exported without it")
+        self._network = core.read_model(path / NETWORK)
+        self._outputs = frozenset(output.any_name for output in self._network.outputs)
+        self._compiled: dict[frozenset[str], _Compiled] = {}
+
+    def runner(self, name: str, signature: Declared) -> Callable[[tuple[str, ...]], Run]:
+        """What makes the runs of a signature, compiled now.
+
+        Raises:
+            ServingError: FAILED_PRECONDITION, nothing here computes that signature.
+        """
+        inputs, outputs = set(signature.inputs), set(signature.outputs)
+        if inputs == {"images"} and outputs <= self._outputs:
+            return self._compile(frozenset(outputs)).run_of
+        if (inputs, outputs) == ({"request"}, {"card"}):
+            return self._describe
+        if (inputs, outputs) == ({"image_bytes"}, {"classes", "scores"}):
+            shape = signature.outputs["scores"].shape or ()
+            top_k = shape[1] if len(shape) == 2 and shape[1] is not None else len(self._labels)
+            return partial(self._classify, self._compile(frozenset({"probabilities"})), top_k)
+        raise failed_precondition(f"OpenVINO cannot answer signature {name} of this model; --engine=tensorflow can")
+
+    def _compile(self, outputs: frozenset[str]) -> "_Compiled":
+        if outputs not in self._compiled:
+            results = [one for one in self._network.outputs if one.any_name in outputs]
+            part = ov.Model(results, self._network.get_parameters(), "_".join(sorted(outputs))).clone()
+            part.reshape([1, *part.inputs[0].partial_shape[1:]])
+            model = self._core.compile_model(part, "CPU", {"INFERENCE_PRECISION_HINT": self._precision})
+            self._compiled[outputs] = _Compiled(model, self._streams)
+        return self._compiled[outputs]
+
+    def _describe(self, _wanted: tuple[str, ...]) -> Run:
+        text = self._card_text.encode()
+        return lambda request: [np.full(request.shape, text, np.object_)]
+
+    def _classify(self, compiled: "_Compiled", top_k: int, wanted: tuple[str, ...]) -> Run:
+        pixels = compiled.run_of(("probabilities",))
+
+        def run(image_bytes: Array) -> list[Array]:
+            images = np.stack([self._decode(data) for data in image_bytes])
+            [probabilities] = pixels(images)
+            scores = probabilities[:, : len(self._labels)]
+            best = np.argsort(np.negative(scores), axis=1, kind="stable")[:, :top_k]
+            found: Mapping[str, Array] = {
+                "classes": self._labels[best],
+                "scores": np.take_along_axis(scores, best, axis=1),
+            }
+            return [found[alias] for alias in wanted]
+
+        return run
+
+    def _decode(self, data: bytes) -> Array:
+        try:
+            return decode_image(data, self._target)
+        except ImageError as error:
+            raise invalid(str(error)) from error
+
+    def release(self) -> None:
+        self._compiled.clear()
+        del self._network
+
+
+class _Compiled:
+    """A network compiled for one image, and its inference requests: as many as run at once, each used by one call."""
+
+    def __init__(self, model: ov.CompiledModel, streams: int) -> None:
+        self._free: SimpleQueue[ov.InferRequest] = SimpleQueue()
+        for _ in range(streams):
+            self._free.put(model.create_infer_request())
+        self._ports = {name: output for output in model.outputs for name in output.names}
+
+    def run_of(self, wanted: tuple[str, ...]) -> Run:
+        """What computes the outputs of those names for ``images``."""
+        ports = [self._ports[alias] for alias in wanted]
+
+        def run(images: Array) -> list[Array]:
+            request = self._free.get()
+            try:
+                rows = [request.infer(image[np.newaxis]) for image in images]  # copies, which outlive the next use
+            finally:
+                self._free.put(request)
+            return [np.concatenate([row[port] for row in rows]) for port in ports]
+
+        return run

@@ -1,0 +1,92 @@
+"""TensorFlow: runs any SavedModel, each version in a session of its own.
+
+A session rather than ``tf.saved_model.load``: a call costs 0.1 ms of Python less, the graph is optimised as TensorFlow
+Serving does it, and closing the session gives back everything that the version held.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from tensorflow.core.protobuf import config_pb2
+from tensorflow.python.client.pywrap_tf_session import TF_GraphRemoveFunction
+from tensorflow.python.client.session import Session
+from tensorflow.python.framework.constant_op import constant
+from tensorflow.python.framework.ops import Graph
+from tensorflow.python.saved_model import loader
+
+from gateway.pb import serving_pb2 as pb
+from modelserver.batching import Run, Scheduler
+from modelserver.quiet import stderr_held_back
+from modelserver.servable import Declared, Servable, Signature, declared
+
+
+class TensorFlowEngine:
+    """Loads SavedModels.
+
+    Args:
+        tags: Of the graph to load.
+        scheduler: Joins requests; without one each runs alone.
+        intra_op_threads: Threads within one operation; 0: one per core.
+        inter_op_threads: Operations that run at once; 0: one per core.
+    """
+
+    def __init__(
+        self, tags: Sequence[str], scheduler: Scheduler | None, *, intra_op_threads: int, inter_op_threads: int
+    ) -> None:
+        self._tags = list(tags)
+        self._scheduler = scheduler
+        self._config = config_pb2.ConfigProto(
+            intra_op_parallelism_threads=intra_op_threads, inter_op_parallelism_threads=inter_op_threads
+        )
+        self._config.gpu_options.allow_growth = True
+        # The first session finds the devices, and prints what it finds.
+        with stderr_held_back(), Graph().as_default(), Session(config=self._config) as session:
+            session.run(constant(0))
+
+    def load(self, path: Path) -> Servable:
+        """Loads ``path``, which holds a ``saved_model.pb`` with a graph of the tags.
+
+        Raises:
+            OSError: There is no SavedModel, or it cannot be read.
+            RuntimeError: It has no graph for serving.
+            OpError: TensorFlow refused it.
+        """
+        graph = Graph()
+        session = Session(graph=graph, config=self._config)
+        try:
+            with graph.as_default():
+                found = loader.load(session, self._tags, str(path)).signature_def
+            # Copies: a message keeps the one that it is part of, with all weights that are constants.
+            copies = {name: pb.SignatureDef.FromString(one.SerializeToString()) for name, one in found.items()}
+            signatures = {
+                name: Signature(one, partial(_callable, session, one), self._scheduler)
+                for name, one in declared(copies).items()
+            }
+            graph.finalize()
+            session._extend_graph()  # a model without variables has run nothing yet, and would come after that
+            _forget_functions(graph)
+        except BaseException:
+            session.close()
+            raise
+        return Servable("TensorFlow", signatures, copies, session.close)
+
+
+def _callable(session: Session, signature: Declared, wanted: tuple[str, ...]) -> Run:
+    options = config_pb2.CallableOptions()
+    options.feed.extend(spec.tensor for spec in signature.inputs.values())
+    options.fetch.extend(signature.outputs[alias].tensor for alias in wanted)
+    # What Session.make_callable ends in, minus its handling of nested fetches on every call.
+    run: Run = session._make_callable_from_options(options)
+    return run
+
+
+def _forget_functions(graph: Graph) -> None:
+    """Drops the graph's copies of functions, weights included: only to extend the session's graph would they be used.
+
+    That saves 26 to 47 MB a version of MobileNetV2, of about 110 (measured with TensorFlow 2.20).
+    """
+    with graph._c_graph.get() as c_graph:
+        for name in graph._functions:
+            TF_GraphRemoveFunction(c_graph, name)
+    graph._functions.clear()

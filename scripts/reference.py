@@ -1,0 +1,113 @@
+"""Writes the tables of docs/reference that are generated from code: `python -m scripts.reference`.
+
+A page marks where its table goes with `<!-- generated: NAME -->` and `<!-- end -->`.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from gateway import errors
+from gateway.observability.metrics import Metrics
+from gateway.settings import PREFIX, ModelOptions, Settings
+
+REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
+
+SECTIONS = {
+    "host": "Server",
+    "serving_target": "Model server",
+    "default_model": "Models",
+    "traffic_split": "Rollouts",
+    "request_timeout_seconds": "Time limits",
+    "max_upload_bytes": "Request limits",
+    "max_predict_batch_size": "Batching and capacity",
+    "decode_workers": "Worker processes",
+    "cors_origins": "Access",
+    "docs": "Operations",
+}
+"""The first setting of each section, and its heading."""
+
+PLACE = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def settings() -> str:
+    """One table of settings for each section."""
+    lines: list[str] = []
+    for name, field in Settings.model_fields.items():
+        if name in SECTIONS:
+            lines += ["", f"### {SECTIONS[name]}", "", "| variable | default | description |", "|---|---|---|"]
+        default = field.get_default(call_default_factory=True)
+        shown = json.dumps(default) if isinstance(default, bool | int | float) else str(default or "")
+        lines.append(_row(f"`{PREFIX}{name.upper()}`", f"`{shown}`" if shown and default != {} else "", _text(field)))
+    return "\n".join([*lines[1:], ""])
+
+
+def model_options() -> str:
+    """The options of `GATEWAY_MODEL_OPTIONS`; their descriptions follow the fields in the code."""
+    lines = ["| option | default | description |", "|---|---|---|"]
+    for name, field in ModelOptions.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = json.dumps(list(default) if isinstance(default, tuple) else default)
+        lines.append(_row(f"`{name}`", "" if default is None else f"`{shown}`", _text(field)))
+    return "\n".join([*lines, ""])
+
+
+def error_codes() -> str:
+    """A table of all codes in the order of their statuses."""
+    lines = ["| status | code | retry | meaning |", "|---|---|---|---|"]
+    for kind in sorted(raised_errors(errors.GatewayError), key=lambda one: one.status):
+        meaning = (kind.__doc__ or "").splitlines()[0]
+        lines.append(_row(str(kind.status), f"`{kind.code}`", "yes" if kind.retry_after_seconds else "", meaning))
+    return "\n".join([*lines, ""])
+
+
+def metrics() -> str:
+    """A table of the gateway's own metrics."""
+    lines = ["| metric | type | labels | description |", "|---|---|---|---|"]
+    for metric in vars(Metrics()).values():
+        if not hasattr(metric, "_labelnames"):
+            continue
+        [family] = metric.describe()
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+        lines.append(_row(f"`{name}`", family.type, labels, family.documentation))
+    return "\n".join([*lines, ""])
+
+
+def raised_errors(kind: type[errors.GatewayError]) -> Iterator[type[errors.GatewayError]]:
+    """The errors that callers see: those without subclasses, and the bases that are raised as well."""
+    below = kind.__subclasses__()
+    if not below or kind in (errors.BadRequest, errors.NotFound):
+        yield kind
+    for one in below:
+        yield from raised_errors(one)
+
+
+GENERATORS: dict[str, Callable[[], str]] = {
+    generate.__name__: generate for generate in (settings, model_options, error_codes, metrics)
+}
+
+
+def current(text: str) -> str:
+    """A page with its generated tables brought up to date."""
+    return PLACE.sub(lambda place: f"{place[1]}\n{GENERATORS[place[2]]()}\n{place[3]}", text)
+
+
+def pages() -> list[Path]:
+    """The pages that have a generated table."""
+    return [page for page in sorted(REFERENCE.glob("*.md")) if PLACE.search(page.read_text("utf-8"))]
+
+
+def _text(field: object) -> str:
+    return str(getattr(field, "description", "") or "")
+
+
+def _row(*cells: str) -> str:
+    escaped = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
+    return f"| {' | '.join(escaped)} |".replace("|  |", "| |")
+
+
+if __name__ == "__main__":
+    for page in pages():
+        page.write_text(current(page.read_text("utf-8")), "utf-8")

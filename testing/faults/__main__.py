@@ -1,0 +1,63 @@
+"""``python -m testing.faults [WORD ...]``: lets everything go wrong under load, and prints what callers saw of it.
+
+Two model servers and a gateway on loopback, 32 callers; with words, only the faults whose names hold one. Ends by
+itself after a few minutes, with status 1 where something happened that must not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from testing.faults.load import CALLERS
+from testing.faults.rows import ROWS, Outcome, play
+from testing.faults.stage import Stage
+
+
+def main(words: list[str]) -> int:
+    rows = [row for row in ROWS if not words or any(word in row.name for word in words)]
+    console, outcomes = Console(width=160), list[Outcome]()
+    with tempfile.TemporaryDirectory() as folder:
+        stage = Stage(Path(folder), request_timeout_seconds=6)
+        with stage.running():
+            for number, row in enumerate(rows, 1):
+                console.print(f"{number}/{len(rows)} {row.name}", style="dim")
+                outcomes.append(asyncio.run(play(row, stage)))
+    console.print(table(outcomes))
+    for outcome in outcomes:
+        for fault in outcome.faults:
+            console.print(f"{outcome.row.name}: {fault}", style="red")
+    return 1 if any(outcome.faults for outcome in outcomes) else 0
+
+
+def table(outcomes: list[Outcome]) -> Table:
+    shown = Table(title=f"{CALLERS} callers, two model servers")
+    for name in ("fault", "answers", "not 200", "others", "worst", "median before > during", "memory MB", "recovery"):
+        shown.add_column(name, justify="left" if name in ("fault", "not 200", "others") else "right")
+    for one in outcomes:
+        failed = Counter({status: count for status, count in one.statuses.items() if status != 200})
+        shown.add_row(
+            one.row.name,
+            str(one.statuses.total()),
+            counted(failed) or "none",
+            counted(one.others),
+            f"{one.worst_seconds:.2f} s",
+            " > ".join(f"{median * 1000:.0f} ms" for median in one.medians),
+            " / ".join(f"{memory:.0f}" for memory in one.memory_mb),
+            f"{one.recovery_seconds:.1f} s",
+        )
+    return shown
+
+
+def counted(statuses: Counter[int]) -> str:
+    return ", ".join(f"{count} x {status or 'gone'}" for status, count in sorted(statuses.items()))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

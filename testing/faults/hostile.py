@@ -1,0 +1,222 @@
+"""Callers that mean harm, or just have a bad connection: ``python -m testing.faults.hostile WHAT URL``.
+
+A process of its own, so that the honest callers do not have to wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import random
+import selectors
+import socket
+import struct
+import sys
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from urllib.parse import urlsplit
+
+import httpx
+from PIL import Image
+
+from gateway.__main__ import raise_open_files_limit
+from testing import TESTDATA
+from testing.faults.load import BREED
+from testing.photos import noisy_photo, slow_png
+
+MEGABYTE = 2**20
+
+
+async def raw_post(url: str, pieces: Iterable[bytes], length: int, pause: float = 0.0, *, hang_up: bool = False) -> int:
+    """Post a body piece by piece over a socket of its own.
+
+    Returns:
+        The status; 0 where the connection ended without one.
+    """
+    place = urlsplit(url)
+    reader, writer = await asyncio.open_connection(place.hostname, place.port)
+    try:
+        head = f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {length}\r\n\r\n"
+        writer.write(head.encode())
+        answer = asyncio.create_task(reader.readline())
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(pause)
+            if answer.done():
+                break
+        if hang_up and not answer.done():
+            answer.cancel()
+            return 0
+        line = await asyncio.wait_for(answer, 60)
+        return int(line.split()[1]) if line else 0
+    except (ConnectionError, TimeoutError):
+        return 0
+    finally:
+        writer.close()
+
+
+async def slow_uploads(url: str, count: int) -> Counter[int]:
+    """Uploads that drip: ten bytes a second."""
+    return await asyncio.to_thread(_drip, url, count)
+
+
+def _drip(url: str, count: int) -> Counter[int]:
+    """Without a task and a timer for each, which would take the processor from those who are measured."""
+    place = urlsplit(url)
+    head = (
+        f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {MEGABYTE}\r\n\r\n".encode()
+    )
+    seen: Counter[int] = Counter()
+    with contextlib.ExitStack() as life, selectors.DefaultSelector() as answers:
+        for _ in range(count):
+            connection = life.enter_context(socket.create_connection((place.hostname or "", place.port or 80)))
+            connection.sendall(head)
+            answers.register(connection, selectors.EVENT_READ)
+        due, end = time.monotonic(), time.monotonic() + 60
+        while (dripping := answers.get_map()) and due < end:
+            for key in list(dripping.values()):
+                with contextlib.suppress(ConnectionError):
+                    key.fileobj.send(b"x")  # type: ignore[union-attr]
+            due += 0.1
+            while (left := due - time.monotonic()) > 0:
+                for key, _ in answers.select(left):
+                    answers.unregister(key.fileobj)
+                    seen[_status(key.fileobj)] += 1  # type: ignore[arg-type]
+        seen[0] += len(dripping)
+    return +seen
+
+
+def _status(connection: socket.socket) -> int:
+    with contextlib.suppress(ConnectionError):
+        line = connection.recv(64).split()
+        return int(line[1]) if line else 0
+    return 0
+
+
+async def hang_ups(url: str, count: int) -> Counter[int]:
+    """Callers that are gone, some in the middle of their upload and some right after it."""
+    body = noisy_photo("red")
+    seen: Counter[int] = Counter()
+    for start in range(0, count, 20):
+        half = ([body[: len(body) // 2]] if number % 2 else [body] for number in range(start, start + 20))
+        seen.update(await asyncio.gather(*(raw_post(url, part, len(body), 0.01, hang_up=True) for part in half)))
+    return seen
+
+
+async def huge_uploads(url: str, count: int) -> Counter[int]:
+    """A hundred megabytes each, six at a time."""
+    gate = asyncio.Semaphore(6)
+
+    async def one() -> int:
+        async with gate:
+            return await raw_post(url, (b"x" * MEGABYTE for _ in range(100)), 100 * MEGABYTE)
+
+    return Counter(await asyncio.gather(*(one() for _ in range(count))))
+
+
+async def posted(url: str, bodies: Iterable[bytes], at_once: int, address: str | None = None) -> Counter[int]:
+    """Post whole bodies, several at a time, from an address of this machine; any by default."""
+    gate = asyncio.Semaphore(at_once)
+    transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=None), local_address=address)
+    async with httpx.AsyncClient(base_url=url, timeout=60, transport=transport) as client:
+
+        async def one(body: bytes) -> int:
+            async with gate:
+                try:
+                    return (await client.post(BREED, content=body)).status_code
+                except httpx.TransportError:
+                    return 0
+
+        return Counter(await asyncio.gather(*(one(body) for body in bodies)))
+
+
+def corrupt_files(count: int) -> Iterator[bytes]:
+    """Photos cut off, with flipped bits, with their parts mixed, and plain noise; always the same ones."""
+    chance = random.Random(7)  # noqa: S311, not for secrets
+    good = [noisy_photo("green", size=(200, 150), encoding=kind) for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP")]
+    for number in range(count):
+        body = bytearray(good[number % len(good)])
+        match number % 4:
+            case 0:
+                del body[chance.randrange(len(body)) :]
+            case 1:
+                for _ in range(20):
+                    body[chance.randrange(len(body))] ^= 1 << chance.randrange(8)
+            case 2:
+                middle = chance.randrange(len(body))
+                body = body[:12] + body[middle:] + body[12:middle]
+            case _:
+                body[chance.randrange(16) :] = chance.randbytes(500)
+        yield bytes(body)
+
+
+def hostile_files() -> list[bytes]:
+    """Small files that cost much: those of the test data where it is there, otherwise one that takes seconds."""
+    files = [path.read_bytes() for path in sorted((TESTDATA / "hostile").glob("*.*"))]
+    return files or [slow_png(5_000)]
+
+
+def bombs() -> list[bytes]:
+    """Small files that are large images: far over the limit, and just under it."""
+    return [png(30_000, 30_000), png(5_400, 5_400), webp(5_400), gif(60_000)]
+
+
+def png(width: int, height: int) -> bytes:
+    """A black PNG; its size is that of the zeros it is made of, compressed."""
+    squeeze = zlib.compressobj(9)
+    row = bytes(1 + width * 3)
+    rows = height if width * height < 30_000_000 else 100  # nobody gets to the end of a larger one
+    data = b"".join(squeeze.compress(row) for _ in range(rows)) + squeeze.flush()
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def webp(side: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (side, side)).save(stream, "WEBP", lossless=True, quality=0, method=0)
+    return stream.getvalue()
+
+
+def gif(side: int) -> bytes:
+    return b"GIF89a" + struct.pack("<HHBBB", side, side, 0, 0, 0) + b"," + struct.pack("<HHHHB", 0, 0, side, side, 0)
+
+
+def burst(count: int) -> Iterator[bytes]:
+    content = noisy_photo("blue", size=(200, 150))
+    return (content for _ in range(count))
+
+
+WORK = {
+    "hang-ups": lambda url: hang_ups(url, 300),
+    "slow uploads": lambda url: slow_uploads(url, 200),
+    "corrupt files": lambda url: posted(url, corrupt_files(1000), 16),
+    "huge uploads": lambda url: huge_uploads(url, 30),
+    "bombs": lambda url: posted(url, bombs() * 6, 12),
+    "burst": lambda url: posted(url, burst(2560), 2560),
+}
+
+
+async def apart(what: str, url: str, begin: Callable[[], None]) -> Counter[int]:
+    """Do one of these in another process; gives the statuses that it was answered, and calls `begin` when it starts."""
+    command = [sys.executable, "-m", "testing.faults.hostile", what, url]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    await process.stdout.readline()
+    begin()
+    out, _ = await process.communicate()
+    return Counter({int(status): count for status, count in json.loads(out).items()})
+
+
+if __name__ == "__main__":
+    raise_open_files_limit()
+    print(flush=True)  # noqa: T201 - all is imported: the cost of that is no part of the fault
+    sys.stdout.write(json.dumps(asyncio.run(WORK[sys.argv[1]](sys.argv[2]))))

@@ -1,0 +1,84 @@
+"""Callers that check every answer against the photo it belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+
+from testing.photos import noisy_photo
+
+COLOURS = ("red", "green", "blue")
+BREED = "/api/v1/predict_breed"
+LABELLED = "/api/v1/models/labelled/predict?version_label=stable"
+CALLERS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    at: float
+    """When it came, on the monotonic clock."""
+    seconds: float
+    status: int
+    """0: the connection broke without an answer."""
+    right: bool
+    """Whether it is of the photo that was sent."""
+    version: int
+
+
+class Load:
+    """Callers that ask as fast as they are answered, and wait a little where they are told to come back."""
+
+    def __init__(self, url: str, path: str = BREED, callers: int = CALLERS) -> None:
+        self._url = url
+        self._path = path
+        self._callers = callers
+        self._photos = [(colour, noisy_photo(colour, seed)) for seed in range(4) for colour in COLOURS]
+        self.answers: list[Answer] = []
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Load]:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=self._url, timeout=60, limits=limits) as client:
+            callers = [asyncio.create_task(self._call(client, number)) for number in range(self._callers)]
+            try:
+                yield self
+            finally:
+                for caller in callers:
+                    caller.cancel()
+                await asyncio.gather(*callers, return_exceptions=True)
+
+    async def _call(self, client: httpx.AsyncClient, number: int) -> None:
+        turn = number
+        while True:
+            turn += 1
+            colour, content = self._photos[turn % len(self._photos)]
+            started = time.monotonic()
+            status, right, version = 0, False, 0
+            try:
+                answer = await client.post(self._path, content=content, headers={"content-type": "image/jpeg"})
+                status = answer.status_code
+                if status == 200:
+                    body = answer.json()
+                    right = body.get("breed", body.get("label")) == colour
+                    version = body["model"]["version"]
+            except httpx.TransportError:
+                pass
+            now = time.monotonic()
+            self.answers.append(Answer(now, now - started, status, right, version))
+            if status != 200:
+                await asyncio.sleep(0.05)
+
+    def since(self, moment: float) -> list[Answer]:
+        return [answer for answer in self.answers if answer.at >= moment]
+
+    def statuses(self) -> Counter[int]:
+        return Counter(answer.status for answer in self.answers)
+
+    def wrong(self) -> int:
+        return sum(answer.status == 200 and not answer.right for answer in self.answers)

@@ -1,0 +1,95 @@
+"""The gateway: in a thread of this process, or as a process of its own as people start it."""
+
+from __future__ import annotations
+
+import atexit
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import uvicorn
+from starlette.types import ASGIApp
+
+from gateway.app import create_app
+from gateway.http.server.protocol import HttpProtocol
+from gateway.settings import Settings
+from gateway.workers.fork_server import ForkServer
+from testing.polling import DEADLINE_SECONDS, until
+from testing.processes import LOOPBACK, Process, free_port
+
+FORK_SERVER = ForkServer()
+"""Shared by all gateways in threads of this process: starting one costs 0.3 s of CPU time."""
+atexit.register(FORK_SERVER.close)
+
+
+@contextmanager
+def running_gateway(settings: Settings, app: ASGIApp | None = None, port: int = 0) -> Iterator[httpx.Client]:
+    """Run a gateway in a thread.
+
+    Args:
+        settings: Of the gateway.
+        app: Served in its place; it may be the gateway's app with something around it.
+        port: Where to listen; 0 takes a free port.
+
+    Yields:
+        A client of it.
+    """
+    config = uvicorn.Config(
+        app or create_app(settings, fork_server=FORK_SERVER),
+        port=port,
+        http=HttpProtocol,
+        ws="none",
+        log_level="error",
+        timeout_graceful_shutdown=2,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until(lambda: server.started or not thread.is_alive(), "the gateway is up")
+    assert server.started, "the gateway ended"
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        with httpx.Client(base_url=f"http://{LOOPBACK}:{port}", timeout=DEADLINE_SECONDS) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(DEADLINE_SECONDS)
+
+
+@contextmanager
+def gateway_process(target: str, log: Path | None = None, **settings: str) -> Iterator[tuple[httpx.Client, Process]]:
+    """Run ``python -m gateway`` before a model server with a model ``colours``.
+
+    Args:
+        target: Address of the model server.
+        log: File for its output.
+        settings: Upper-case names of settings, without their prefix.
+
+    Yields:
+        A client and the process. The client opens a connection for each request, whose worker the kernel chooses.
+    """
+    port = free_port()
+    # A busy machine is slow: only a test that sets the timeout may run into it.
+    values = {"PORT": str(port), "SERVING_TARGET": target, "DEFAULT_MODEL": "colours", "REQUEST_TIMEOUT_SECONDS": "60"}
+    environment = {f"GATEWAY_{name}": value for name, value in (values | settings).items()}
+    with tempfile.TemporaryDirectory() as folder:
+        process = Process("gateway", ["gateway"], environment, log or Path(folder, "gateway.log"))
+        limits = httpx.Limits(max_keepalive_connections=0)
+        try:
+            url = f"http://{LOOPBACK}:{port}"
+            with httpx.Client(base_url=url, limits=limits, timeout=DEADLINE_SECONDS) as client:
+                process.wait_until(lambda: is_live(client))
+                yield client, process
+        finally:
+            process.stop()
+
+
+def is_live(client: httpx.Client) -> bool:
+    """Whether the gateway answers."""
+    try:
+        return client.get("/healthz").status_code == 200
+    except httpx.TransportError:
+        return False

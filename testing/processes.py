@@ -1,0 +1,155 @@
+"""Programs as processes: start and end them, send them signals, and read what they and their children cost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from testing import ROOT
+from testing.polling import DEADLINE_SECONDS, until
+
+LOOPBACK = "127.0.0.1"
+
+
+def free_port(host: str = LOOPBACK) -> int:
+    """A TCP port of an address of this machine that is free now."""
+    with socket.create_server((host, 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def accepts(address: str) -> bool:
+    """Whether something listens on ``host:port``."""
+    host, port = address.rsplit(":", 1)
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
+
+
+def has_ended(pid: int) -> bool:
+    """Whether no process of that number runs; one that nobody has collected yet has ended too."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+class Tree:
+    """A process and all that it started."""
+
+    def __init__(self, pid: int) -> None:
+        self._root = psutil.Process(pid)
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the processes that run now, and of those of their children that have ended."""
+        total = 0.0
+        for process in self.members():
+            try:
+                times = process.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            total += times.user + times.system
+            total += getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+        return total
+
+    def memory_bytes(self) -> int:
+        """Proportional set size, which counts shared pages once, where the system tells it; otherwise resident size."""
+        total = 0
+        for process in self.members():
+            try:
+                total += getattr(process.memory_full_info(), "pss", 0) or process.memory_info().rss
+            except psutil.NoSuchProcess:
+                continue
+        return total
+
+    def members(self) -> list[psutil.Process]:
+        """The process and its descendants, as far as they still run."""
+        try:
+            return [self._root, *self._root.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+
+class Process:
+    """A Python program of this project in a process of its own.
+
+    Args:
+        name: For messages.
+        arguments: What follows ``python -m``.
+        environment: Added to the environment of this process.
+        log: File that its output is appended to.
+    """
+
+    def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._command = [sys.executable, "-m", *arguments]
+        self._environment = {**os.environ, **environment}
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or start it again after its end."""
+        self.started = time.monotonic()
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command, cwd=ROOT, env=self._environment, stdout=output, stderr=subprocess.STDOUT
+            )
+        self.tree = Tree(self._process.pid)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def output(self) -> str:
+        """All that it has printed so far."""
+        return self.log.read_text(errors="replace")
+
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def wait_until(self, ready: Callable[[], object], seconds: float = DEADLINE_SECONDS) -> float:
+        """Wait until it is ready.
+
+        Returns:
+            Seconds since it was started.
+
+        Raises:
+            ChildProcessError: It ended.
+            TimeoutError: It was not ready in time.
+        """
+
+        def ready_or_ended() -> bool:
+            return bool(ready()) or not self.is_running()
+
+        until(ready_or_ended, f"{self.name} is ready (see {self.log})", seconds)
+        if not self.is_running():
+            raise ChildProcessError(f"{self.name} ended with {self._process.returncode}: {self.output[-2000:]}")
+        return time.monotonic() - self.started
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float = DEADLINE_SECONDS) -> int:
+        """Wait for its end; returns its exit status."""
+        return self._process.wait(seconds)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = DEADLINE_SECONDS) -> int:
+        """End it by a signal, and by SIGKILL where that does not help; returns its exit status."""
+        if self.is_running():
+            self.send(number)
+        try:
+            return self.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return self.kill()
+
+    def kill(self) -> int:
+        """End it by SIGKILL; returns its exit status."""
+        self._process.kill()
+        return self.wait()

@@ -1,0 +1,133 @@
+"""``python -m testing.soak --minutes 10``: mixed load for a while, and what becomes of the gateway's memory.
+
+Two model servers and a gateway on loopback; honest callers check every answer, while others upload corrupt files and
+bombs, hang up and drip, and versions come and go; with ``--hostile``, a file that costs much comes every second. Memory
+is that of the gateway and its workers. Ends by itself, with status 1 where an answer was wrong or
+undocumented, or memory grew in the second half by more than a tenth and 20 MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+
+from testing.faults.hostile import bombs, corrupt_files, hang_ups, hostile_files, posted, slow_uploads
+from testing.faults.load import Load
+from testing.faults.stage import Stage
+
+HONEST = frozenset({200, 503})
+"""503 for the moment in which a deleted version was the only one that a server had."""
+OTHERS = frozenset({0, 200, 400, 408, 415, 422, 429, 504})
+SAMPLE_SECONDS = 5.0
+
+HOSTILE_ADDRESS = "127.0.0.2" if sys.platform == "linux" else None
+"""Callers are told apart by their address; other systems have no second one on loopback."""
+
+
+async def trouble(stage: Stage, end: float, seen: Counter[int]) -> None:
+    """All that is not honest load, in turns, until the end."""
+    while time.monotonic() < end:
+        for work in (
+            posted(stage.url, corrupt_files(100), 4),
+            hang_ups(stage.url, 40),
+            posted(stage.url, bombs()[:2], 2),
+            slow_uploads(stage.url, 10),
+        ):
+            seen.update(await work)
+            await asyncio.sleep(1)
+
+
+async def hostile(stage: Stage, end: float, seen: Counter[int]) -> None:
+    """Send a hostile file every second from an address of its own, until the end."""
+    files, started = itertools.cycle(hostile_files()), time.monotonic()
+    async with asyncio.TaskGroup() as group:
+
+        async def send(file: bytes) -> None:
+            seen.update(await posted(stage.url, [file], 1, HOSTILE_ADDRESS))
+
+        for number in itertools.count(1):
+            group.create_task(send(next(files)))
+            due = started + number
+            if due > end:
+                break
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+
+async def versions(stage: Stage, end: float) -> None:
+    """Publish version 2 and take it away again, until the end."""
+    while time.monotonic() < end:
+        await asyncio.to_thread(stage.publish, 2)
+        await asyncio.sleep(10)
+        await asyncio.to_thread(stage.delete, 2)
+        await asyncio.sleep(10)
+
+
+async def soak(stage: Stage, minutes: float, console: Console, *, with_hostile_files: bool = False) -> int:
+    """Run it.
+
+    Args:
+        stage: Model servers and gateway, running.
+        minutes: How long.
+        console: Where to say what happens.
+        with_hostile_files: Send a hostile file every second beside all else.
+
+    Returns:
+        The exit status.
+    """
+    end = time.monotonic() + minutes * 60
+    seen: Counter[int] = Counter()
+    statuses: Counter[int] = Counter()
+    wrong, worst, memory = 0, 0.0, list[float]()
+    load = Load(stage.url, callers=8)
+    async with load.running(), asyncio.TaskGroup() as group:
+        group.create_task(trouble(stage, end, seen))
+        group.create_task(versions(stage, end))
+        if with_hostile_files:
+            group.create_task(hostile(stage, end, seen))
+        while time.monotonic() < end:
+            await asyncio.sleep(SAMPLE_SECONDS)
+            memory.append(stage.gateway_memory_mb())
+            statuses += load.statuses()
+            wrong += load.wrong()
+            worst = max([worst, *(answer.seconds for answer in load.answers)])
+            load.answers.clear()
+            if len(memory) % 6 == 0:
+                console.print(f"{len(memory) * SAMPLE_SECONDS:5.0f} s  {memory[-1]:4.0f} MB  {dict(statuses)}")
+    quarter = len(memory) // 4
+    middle, last = (sorted(part)[len(part) // 2] for part in (memory[quarter : 2 * quarter], memory[-quarter:]))
+    console.print(f"honest callers: {dict(statuses)}, {wrong} wrong, worst {worst:.2f} s")
+    console.print(f"others: {dict(seen)}")
+    console.print(
+        f"memory: {memory[0]:.0f} MB at first, {max(memory):.0f} at most, median {middle:.0f} in the second quarter "
+        f"and {last:.0f} in the last"
+    )
+    grown = last > middle * 1.1 and last > middle + 20
+    undocumented = {*statuses} - HONEST | {*seen} - OTHERS
+    if undocumented:
+        console.print(f"not documented: {undocumented}", style="red")
+    return 1 if wrong or grown or undocumented else 0
+
+
+def main() -> int:
+    """Parse the arguments and run."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[2])
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--hostile", action="store_true", help="send a hostile file every second")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        stage = Stage(Path(folder), request_timeout_seconds=5)
+        with stage.running():
+            console = Console(width=160)
+            return asyncio.run(soak(stage, options.minutes, console, with_hostile_files=options.hostile))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,361 @@
+from __future__ import annotations
+
+import base64
+import itertools
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+import grpc
+import httpx
+import pytest
+
+from gateway.inference.classifier import RANKED_AT_ONCE
+from gateway.pb import serving_pb2 as pb
+from testing.colour_server import COLOURS, ColourModel, ColourServer, ForeignModel, colour_scores
+from testing.photos import photo
+
+Start = Callable[..., httpx.Client]
+
+
+@pytest.mark.parametrize("field", ["dog_image", "image", "file"])
+@pytest.mark.parametrize("colour", ["red", "green", "blue"])
+def test_a_photo_in_a_form_is_answered_with_its_label(gateway: httpx.Client, field: str, colour: str) -> None:
+    answer = gateway.post("/api/v1/predict_breed", files={field: ("a.png", photo(colour), "image/png")})
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert body["breed"] == colour
+    assert body["confidence"] == body["predictions"][0]["score"] > 0.5
+    assert body["model"] == {"name": "colours", "version": 1}
+    assert answer.headers["x-model-version"] == "1"
+
+
+@pytest.mark.parametrize("media_type", ["image/png", "application/octet-stream", None])
+def test_the_image_itself_may_be_the_body(gateway: httpx.Client, media_type: str | None) -> None:
+    headers = {"content-type": media_type} if media_type else {}
+    answer = gateway.post("/api/v1/predict_breed", content=photo("blue"), headers=headers)
+    assert answer.json()["breed"] == "blue"
+
+
+def test_any_served_model_answers_under_its_name_with_a_label(
+    gateway: httpx.Client, model_server: ColourServer
+) -> None:
+    model_server.models["others"] = {4: ColourModel(("green", "blue", "red"))}
+    answer = gateway.post("/api/v1/models/others/predict", files={"image": photo("green")}).json()
+    assert answer["label"] == "green"
+    assert answer["model"] == {"name": "others", "version": 4}
+    assert "breed" not in answer
+
+
+def test_top_k_limits_the_predictions_and_they_come_best_first(gateway: httpx.Client) -> None:
+    everything = gateway.post("/api/v1/predict_breed", content=photo("green")).json()["predictions"]
+    scores = [one["score"] for one in everything]
+    assert len(everything) == 3
+    assert scores == sorted(scores, reverse=True)
+    two = gateway.post("/api/v1/predict_breed?top_k=2", content=photo("green")).json()["predictions"]
+    assert two == everything[:2]
+
+
+def test_a_limit_of_top_k_under_its_default_holds_however_a_request_is_read(start: Start) -> None:
+    gateway = start(max_top_k=2)
+    for path in ("/api/v1/predict_breed", "/api/v1/models/colours/predict", "/api/v1/predict_breed/explain"):
+        # Without any parameter the first two are not read by FastAPI.
+        for query in ("", "?version=1", "?version=1&top_k=2"):
+            answer = gateway.post(f"{path}{query}", content=photo())
+            assert answer.status_code == 200, answer.text
+            assert len(answer.json()["predictions"]) == 2, f"{path}{query}"
+    encoded = base64.b64encode(photo()).decode()
+    body = {"inputs": [{"name": "image_bytes", "datatype": "BYTES", "shape": [1], "data": [encoded]}]}
+    assert gateway.post("/v2/models/colours/infer", json=body).json()["outputs"][0]["shape"] == [1, 2]
+    described = gateway.get("/openapi.json").json()["paths"]["/api/v1/predict_breed"]["post"]["parameters"]
+    [limits] = [one["schema"] for one in described if one["name"] == "top_k"]
+    assert (limits["default"], limits["maximum"]) == (2, 2)
+
+
+def test_a_score_under_the_threshold_is_no_breed_but_still_has_predictions(
+    gateway: httpx.Client, model_server: ColourServer
+) -> None:
+    model_server.models["colours"] = {2: ColourModel(threshold=0.6)}
+    answer = gateway.post("/api/v1/predict_breed", content=photo("grey")).json()
+    assert answer["breed"] is None
+    assert len(answer["predictions"]) == 3
+    assert gateway.post("/api/v1/predict_breed", content=photo("red")).json()["breed"] == "red"
+
+
+def test_what_is_no_label_is_unknown_and_named_by_what_it_looks_like(
+    gateway: httpx.Client, model_server: ColourServer
+) -> None:
+    model_server.models["colours"] = {2: ColourModel(("red", "green"), threshold=0.5, other_labels=("blue",))}
+    files = [("images", ("a.png", photo(colour), "image/png")) for colour in ("blue", "green")]
+    blue, green = gateway.post("/api/v1/predict_breed/batch", files=files).json()["results"]
+    assert (blue["breed"], blue["looks_like"]) == (None, "blue")
+    assert {one["label"] for one in blue["predictions"]} == {"red", "green"}
+    assert (green["breed"], green["looks_like"]) == ("green", None)
+    for path, name in (
+        ("predict_breed/explain", "breed"),
+        ("models/colours/explain", "label"),
+        ("models/colours/predict", "label"),
+    ):
+        answer = gateway.post(f"/api/v1/{path}", content=photo("blue")).json()
+        assert (answer[name], answer["looks_like"]) == (None, "blue")
+    # Neither red nor green has half of the light, and both together have two thirds.
+    assert gateway.post("/api/v1/predict_breed", content=photo("grey")).json()["breed"] in {"red", "green"}
+
+
+def test_a_version_can_be_asked_for_by_number_and_by_label(gateway: httpx.Client, model_server: ColourServer) -> None:
+    model_server.models["colours"] = {1: ColourModel(), 2: ColourModel(("blue", "red", "green"))}
+    model_server.labels["colours", "stable"] = 1
+    for query, version in (("", 2), ("?version=1", 1), ("?version=2", 2), ("?version_label=stable", 1)):
+        answer = gateway.post(f"/api/v1/predict_breed{query}", content=photo("green")).json()
+        assert (answer["breed"], answer["model"]["version"]) == ("green", version), query
+
+
+def test_a_label_that_moves_is_followed(start: Start, model_server: ColourServer) -> None:
+    model_server.models["colours"] = {1: ColourModel(), 2: ColourModel(("blue", "red", "green"))}
+    model_server.labels["colours", "canary"] = 1
+    gateway = start()
+
+    def asked() -> object:
+        answer = gateway.post("/api/v1/predict_breed?version_label=canary", content=photo("red")).json()
+        assert answer["breed"] == "red"
+        return answer["model"]["version"]
+
+    assert asked() == 1
+    model_server.labels["colours", "canary"] = 2
+    for _ in range(1000):
+        if asked() == 2:
+            return
+    pytest.fail("the label's new version was never used")
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/api/v1/models/nope/predict", "unknown_model"),
+        ("/api/v1/models/nope/predict?version=1", "unknown_model"),
+        ("/api/v1/models/nope/predict?version_label=stable", "unknown_model"),
+        ("/api/v1/predict_breed?version=77", "unknown_version"),
+        ("/api/v1/predict_breed?version_label=nope", "unknown_version"),
+        ("/api/v1/nowhere", "not_found"),
+    ],
+)
+def test_what_is_not_served_is_404_and_says_what_is_missing(gateway: httpx.Client, path: str, code: str) -> None:
+    answer = gateway.post(path, content=photo())
+    assert (answer.status_code, answer.json()["code"]) == (404, code)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("top_k=0", "top_k=-1", "top_k=x", "top_k=1001"),
+        *("version=-1", "version=x", f"version={2**63}", "version_label=", "version=1&version_label=stable"),
+    ],
+)
+def test_a_parameter_out_of_range_is_422_with_the_one_body(gateway: httpx.Client, query: str) -> None:
+    answer = gateway.post(f"/api/v1/predict_breed?{query}", content=photo())
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_parameter")
+
+
+@pytest.mark.parametrize("name", [".hidden", "a%20b", "a%0A", "x" * 129])
+def test_a_model_of_a_name_that_no_model_has_is_422_without_any_parameter(gateway: httpx.Client, name: str) -> None:
+    answer = gateway.post(f"/api/v1/models/{name}/predict", content=photo())
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_parameter")
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"hello", 415, "unsupported_image"),
+        (b"%PDF-1.7 ...", 415, "unsupported_image"),
+        (photo()[:-40], 422, "invalid_image"),
+        (photo(size=(300, 200), encoding="JPEG")[:500], 422, "invalid_image"),
+    ],
+)
+def test_what_is_no_good_image_never_reaches_the_model_server(
+    gateway: httpx.Client, model_server: ColourServer, content: bytes, status: int, code: str
+) -> None:
+    answer = gateway.post("/api/v1/predict_breed", files={"image": content})
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert model_server.batch_sizes == []
+
+
+def test_an_image_with_too_many_pixels_is_refused(start: Start) -> None:
+    answer = start(max_image_pixels=700).post("/api/v1/predict_breed", content=photo(size=(40, 40)))
+    assert (answer.status_code, answer.json()["code"]) == (422, "image_too_large")
+
+
+def test_files_of_a_batch_are_answered_in_order_and_a_bad_one_fails_alone(
+    gateway: httpx.Client, model_server: ColourServer
+) -> None:
+    contents = {"a.png": photo("red"), "b.png": b"no image", "c.png": photo("blue"), "d.png": photo("green")}
+    files = [("images", (name, content)) for name, content in contents.items()]
+    answer = gateway.post("/api/v1/predict_breed/batch", files=files)
+    assert answer.status_code == 200, answer.text
+    results = answer.json()["results"]
+    assert [one["filename"] for one in results] == list(contents)
+    assert [one.get("breed") for one in results] == ["red", None, "blue", "green"]
+    assert results[1]["error"]["code"] == "unsupported_image"
+    assert "predictions" not in results[1]
+    assert sum(model_server.batch_sizes) == 3
+
+
+def test_a_batch_goes_out_in_requests_of_a_bounded_size(start: Start, model_server: ColourServer) -> None:
+    gateway = start(max_predict_batch_size=4)
+    colours = ["red", "green", "blue"] * 3 + ["red"]
+    files = [("files", (f"{index}.png", photo(colour))) for index, colour in enumerate(colours)]
+    answer = gateway.post("/api/v1/models/colours/predict_batch", files=files).json()
+    assert [one["label"] for one in answer["results"]] == colours
+    assert sum(model_server.batch_sizes) == 10
+    assert max(model_server.batch_sizes) <= 4
+
+
+def test_photos_that_are_large_as_tensors_go_out_in_requests_of_a_bounded_size(
+    gateway: httpx.Client, model_server: ColourServer
+) -> None:
+    side = 400  # 1.9 MB as float32; this server takes messages of 4 MiB
+    shape = (-1, side, side, 3)
+    model_server.models["large"] = {
+        1: ForeignModel({"x": (pb.DataType.DT_FLOAT, shape)}, {"y": (pb.DataType.DT_FLOAT, (-1, 3))}, colour_scores)
+    }
+    colours = ["red", "green", "blue", "green", "red"]
+    files = [("files", (f"{index}.png", photo(colour))) for index, colour in enumerate(colours)]
+    answer = gateway.post("/api/v1/models/large/predict_batch", files=files).json()
+    assert [COLOURS[int(one["label"])] for one in answer["results"]] == colours
+    assert sum(model_server.batch_sizes) == 5
+
+
+def test_every_image_of_a_large_batch_has_its_own_answer_in_its_place(gateway: httpx.Client) -> None:
+    colours = [COLOURS[index * 7 % 3] for index in range(RANKED_AT_ONCE * 3)]
+    contents = [photo(colour) for colour in colours]
+    contents[5] = b"no image"
+    files = [("files", (f"{index}.png", content)) for index, content in enumerate(contents)]
+    results = gateway.post("/api/v1/models/colours/predict_batch", files=files).json()["results"]
+    assert results[5]["error"]["code"] == "unsupported_image"
+    assert [one.get("label") for one in results] == [*colours[:5], None, *colours[6:]]
+
+
+def test_a_batch_of_bad_files_only_is_answered_without_asking_the_model(
+    gateway: httpx.Client, model_server: ColourServer
+) -> None:
+    answer = gateway.post("/api/v1/predict_breed/batch", files=[("images", ("x", b"x")), ("images", ("y", b""))])
+    assert answer.status_code == 200
+    assert [one["error"]["status"] for one in answer.json()["results"]] == [415, 422]
+    assert model_server.batch_sizes == []
+
+
+def test_more_images_than_a_batch_may_have_are_refused(start: Start) -> None:
+    files = [("images", (f"{index}.png", photo())) for index in range(3)]
+    answer = start(max_batch_images=2).post("/api/v1/predict_breed/batch", files=files)
+    assert (answer.status_code, answer.json()["code"]) == (413, "upload_too_large")
+
+
+def test_the_request_id_goes_through_to_the_model_server(gateway: httpx.Client, model_server: ColourServer) -> None:
+    answer = gateway.post("/api/v1/predict_breed", content=photo(), headers={"x-request-id": "abc-123"})
+    assert answer.headers["x-request-id"] == "abc-123"
+    assert "abc-123" in model_server.request_ids
+    strange = gateway.get("/healthz", headers={"x-request-id": "a b\tc"}).headers["x-request-id"]
+    assert strange != "a b\tc"
+
+
+def test_a_version_switch_under_load_fails_no_request_and_mixes_no_labels(
+    start: Start, model_server: ColourServer
+) -> None:
+    gateway = start()
+    colours = ["red", "green", "blue"]
+    orders = [("red", "green", "blue"), ("blue", "red", "green"), ("green", "blue", "red")]
+    answered = itertools.count(1)
+
+    def ask(index: int) -> tuple[str, object, int]:
+        colour = colours[index % 3]
+        answer = gateway.post("/api/v1/predict_breed", content=photo(colour))
+        # By answers and not by time: a switch every few milliseconds would outrun a gateway on a busy machine.
+        switches, rest = divmod(next(answered), 20)
+        if rest == 0:
+            size = 8 + 4 * (switches % 2)
+            model_server.models["colours"] = {1 + switches: ColourModel(orders[switches % 3], size, size)}
+        return colour, answer.json().get("breed"), answer.status_code
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(ask, range(400)))
+    assert {status for *_, status in answers} == {200}
+    assert all(asked == said for asked, said, _ in answers)
+
+
+def test_a_server_that_is_down_is_503_with_retry_after_and_comes_back_by_itself(start: Start) -> None:
+    other = ColourServer(models={"colours": {1: ColourModel()}})
+    with other.serving() as address:
+        gateway = start(serving_target=address)
+        assert gateway.post("/api/v1/predict_breed", content=photo()).status_code == 200
+    down = gateway.post("/api/v1/predict_breed", content=photo())
+    assert (down.status_code, down.json()["code"]) == (503, "model_server_unavailable")
+    assert int(down.headers["retry-after"]) > 0
+    assert gateway.get("/readyz").status_code == 503
+    assert gateway.get("/healthz").status_code == 200
+    with other.serving(address):
+        for _ in range(500):
+            answer = gateway.post("/api/v1/predict_breed", content=photo())
+            if answer.status_code == 200:
+                break
+            assert answer.status_code == 503
+        assert answer.json()["breed"] == "red"
+
+
+def test_a_server_that_never_answers_is_504_at_the_deadline(gateway: httpx.Client, model_server: ColourServer) -> None:
+    assert gateway.post("/api/v1/predict_breed", content=photo()).status_code == 200
+    model_server.stalled.set()
+    answer = gateway.post("/api/v1/predict_breed", content=photo(), headers={"x-request-timeout": "0.3"})
+    assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
+    model_server.stalled.clear()
+    assert gateway.post("/api/v1/predict_breed", content=photo()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "stable"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, 503, "model_server_unavailable"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, 503, "model_server_unavailable"),
+        (grpc.StatusCode.INVALID_ARGUMENT, 502, "model_server_failed"),
+        (grpc.StatusCode.FAILED_PRECONDITION, 502, "model_server_failed"),
+        (grpc.StatusCode.INTERNAL, 502, "model_server_failed"),
+        (grpc.StatusCode.UNIMPLEMENTED, 502, "model_server_failed"),
+    ],
+)
+def test_what_the_model_server_says_never_reaches_the_caller(
+    gateway: httpx.Client, model_server: ColourServer, code: grpc.StatusCode, status: int, stable: str
+) -> None:
+    model_server.refusal = (code, "secret /var/models: assertion failed at line 3")
+    answer = gateway.post("/api/v1/predict_breed", content=photo())
+    assert (answer.status_code, answer.json()["code"]) == (status, stable)
+    assert "secret" not in answer.text
+
+
+def test_more_images_than_the_gateway_takes_are_429_at_once(start: Start, model_server: ColourServer) -> None:
+    gateway = start(max_images_in_flight=4, max_batch_images=4)
+    assert gateway.post("/api/v1/predict_breed", content=photo()).status_code == 200
+    model_server.stalled.set()
+    with ThreadPoolExecutor(12) as pool:
+        pending = [pool.submit(gateway.post, "/api/v1/predict_breed", content=photo()) for _ in range(12)]
+        refused = [one for one in pending if _settled(one)]
+        model_server.stalled.clear()
+        statuses = [one.result().status_code for one in pending]
+    assert len(refused) == statuses.count(429) == 8
+    assert statuses.count(200) == 4
+    assert all("retry-after" in one.result().headers for one in refused)
+    assert gateway.post("/api/v1/predict_breed", content=photo()).status_code == 200
+
+
+def _settled(future: Future[httpx.Response]) -> bool:
+    wait([future], timeout=0.5)
+    return future.done()
+
+
+def test_a_request_larger_than_grpc_keeps_by_default_is_tried_again_too(
+    start: Start, model_server: ColourServer
+) -> None:
+    model_server.models["colours"] = {1: ColourModel(height=400, width=400)}
+    gateway = start(model_refresh_seconds=60)
+    assert gateway.post("/api/v1/predict_breed", content=photo()).status_code == 200
+    model_server.busy = 2
+    answer = gateway.post("/api/v1/predict_breed", content=photo("blue"))
+    assert (answer.status_code, answer.json()["breed"]) == (200, "blue")

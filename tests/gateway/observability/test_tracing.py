@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import pytest
+
+from testing import ROOT
+from testing.photos import photo
+from testing.polling import until
+
+pytest.importorskip("opentelemetry.sdk", reason="needs the extra `tracing`")
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+Start = Callable[..., httpx.Client]
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Span]]:
+    """Spans that reach a collector, which is a real one but for keeping them."""
+    collected: list[Span] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                for scope in resource.scope_spans:
+                    collected.extend(scope.spans)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    yield collected
+    server.shutdown()
+    server.server_close()
+    thread.join(10)
+
+
+def attributes(span: Span) -> dict[str, object]:
+    return {one.key: getattr(one.value, one.value.WhichOneof("value") or "") for one in span.attributes}
+
+
+def test_a_request_is_followed_from_the_caller_to_the_model_server(start: Start, spans: list[Span]) -> None:
+    gateway = start(tracing=True)
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    headers = {"traceparent": f"00-{trace}-{parent}-01", "x-request-id": "follow-me"}
+    assert gateway.post("/api/v1/predict_breed", content=photo(), headers=headers).status_code == 200
+    until(lambda: any(span.name == "POST /api/v1/predict_breed" for span in spans))
+    [server] = [span for span in spans if span.name == "POST /api/v1/predict_breed"]
+    assert (server.trace_id.hex(), server.parent_span_id.hex()) == (trace, parent)
+    told = attributes(server)
+    assert told["breed_gateway.request_id"] == "follow-me"
+    assert (told["breed_gateway.model"], told["breed_gateway.version"]) == ("colours", 1)
+    assert told["http.response.status_code"] == 200
+    calls = [span for span in spans if span.kind == Span.SPAN_KIND_CLIENT and span.name.endswith("Predict")]
+    assert server.span_id in {span.parent_span_id for span in calls}
+    assert {span.trace_id.hex() for span in calls} == {trace}
+
+
+def test_without_the_setting_nothing_that_makes_or_sends_spans_is_loaded() -> None:
+    code = "import sys, gateway.app; from gateway.settings import Settings; gateway.app.create_app(Settings())"
+    code += (
+        "; print([name for name in sys.modules if name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"

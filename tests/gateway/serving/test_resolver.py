@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from gateway.deadline import Deadline
+from gateway.errors import NotReady
+from gateway.serving.backend import Selector, ServableNotFound
+from gateway.serving.channel import ModelServerChannel
+from gateway.serving.grpc_backend import GrpcBackend
+from gateway.serving.resolver import RELOAD_SECONDS, SWITCH_ATTEMPTS, ContractResolver, ServedVersion
+from testing.colour_server import ColourModel, ColourServer
+from testing.photos import photo
+from testing.polling import until, until_async
+
+NEWEST = Selector()
+
+
+@asynccontextmanager
+async def resolving(server: ColourServer, refresh_seconds: float) -> AsyncIterator[ContractResolver]:
+    backend = GrpcBackend(ModelServerChannel(server.address))
+    resolver = ContractResolver(backend, {}, refresh_seconds)
+    try:
+        yield resolver
+    finally:
+        await resolver.close()
+        await backend.close()
+
+
+def test_a_stalled_look_up_takes_half_of_a_requests_time_however_often_it_asks(model_server: ColourServer) -> None:
+    async def left() -> float:
+        async with resolving(model_server, refresh_seconds=0.02) as resolver:
+            known = await resolver.served("colours", NEWEST, Deadline.after(10))
+            read = time.monotonic()
+            await until_async(lambda: time.monotonic() - read > 0.15)  # too old to be used unasked
+            model_server.stalled.set()
+            deadline = Deadline.after(4)
+            for _ in range(3):
+                assert await resolver.served("colours", NEWEST, deadline) is known
+            return deadline.remaining()
+
+    assert 0.5 < asyncio.run(left()) <= 2
+
+
+def test_a_version_that_is_always_gone_is_looked_up_once_for_each_time_it_is_asked(model_server: ColourServer) -> None:
+    asked = 0
+
+    async def ask(_: ServedVersion) -> None:
+        nonlocal asked
+        asked += 1
+        raise ServableNotFound
+
+    async def answered() -> None:
+        async with resolving(model_server, refresh_seconds=60) as resolver:
+            with pytest.raises(NotReady):
+                await resolver.answered("colours", NEWEST, Deadline.after(20), ask)
+
+    asyncio.run(answered())
+    assert asked == SWITCH_ATTEMPTS
+    assert model_server.calls == 2 * asked  # a look-up is two calls
+
+
+def test_no_answer_has_the_labels_of_the_model_that_had_its_number_before(model_server: ColourServer) -> None:
+    orders = list(itertools.permutations(("red", "green", "blue")))
+
+    async def ask(served: ServedVersion) -> tuple[tuple[str, ...], int]:
+        """The labels that the gateway would use, and the place of the best score for a red image."""
+        contract = served.checked_contract()
+        [model] = model_server.models["colours"].values()
+        assert isinstance(model, ColourModel)
+        return contract.labels, model.labels.index("red")
+
+    async def answers() -> None:
+        async with resolving(model_server, refresh_seconds=1) as resolver:
+            for turn in range(60):
+                model_server.models["colours"] = {1: ColourModel(orders[turn % len(orders)])}
+                asked = (resolver.answered("colours", NEWEST, Deadline.after(20), ask) for _ in range(4))
+                for labels, best in await asyncio.gather(*asked):
+                    assert labels[best] == "red"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "gateway.serving.resolver.RELOAD_SECONDS", 0.0
+        )  # the model server of this test needs no time for it
+        asyncio.run(answers())
+
+
+def test_an_idle_gateway_does_not_answer_with_what_it_read_before_the_number_was_used_again(
+    start: Callable[..., httpx.Client], model_server: ColourServer
+) -> None:
+    gateway = start(model_refresh_seconds=60)
+    assert gateway.post("/api/v1/predict_breed", content=photo()).json()["breed"] == "red"
+    model_server.models["colours"] = {1: ColourModel(("blue", "red", "green"))}
+    read = time.monotonic()
+    until(lambda: time.monotonic() - read > RELOAD_SECONDS)
+    assert gateway.post("/api/v1/predict_breed", content=photo()).json()["breed"] == "red"
+    model_server.models["colours"] = {1: ColourModel(("blue", "green"))}
+    until(lambda: time.monotonic() - read > 3 * RELOAD_SECONDS)
+    assert gateway.post("/api/v1/predict_breed", content=photo("blue")).json()["breed"] == "blue"
+
+
+def test_an_answer_is_given_although_nothing_can_be_looked_up_for_a_moment(model_server: ColourServer) -> None:
+    async def ask(_: ServedVersion) -> str:
+        model_server.stalled.set()
+        return "answer"
+
+    async def answered() -> str:
+        async with resolving(model_server, refresh_seconds=60) as resolver:
+            return await resolver.answered("colours", NEWEST, Deadline.after(1), ask)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gateway.serving.resolver.RELOAD_SECONDS", 0.0)
+        assert asyncio.run(answered()) == "answer"

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from gateway.labels_file import read_labels
+from gateway.settings import ModelOptions, Settings
+
+READ: dict[str, tuple[bytes, tuple[str, ...]]] = {
+    "one a line": (b"cat\ndog\n", ("cat", "dog")),
+    "Windows line ends, a byte order mark and blank lines": ("\ufeffcat\r\n\r\ndog\r\n\r\n".encode(), ("cat", "dog")),
+    "a JSON list": (b'["cat", "dog"]', ("cat", "dog")),
+    "Keras' class_indices": (b'{"dog": 1, "cat": 0}', ("cat", "dog")),
+    "indexes to names": (b'{"1": "dog", "0": "cat"}', ("cat", "dog")),
+    "names that are numbers": (b'{"7": 1, "3": 0}', ("3", "7")),
+    "imagenet_class_index.json": (
+        b'{"0": ["n01440764", "tench"], "1": ["n01443537", "goldfish"]}',
+        ("tench", "goldfish"),
+    ),
+    "UTF-16 of Windows' Notepad": ("café\r\nthé\r\n".encode("utf-16"), ("café", "thé")),
+    "UTF-16 without a byte order mark": ("cat\ndog".encode("utf-16-le"), ("cat", "dog")),
+    "UTF-16, high byte first": ("cat\ndog".encode("utf-16-be"), ("cat", "dog")),
+    "Latin-1": ("café\nthé\n".encode("latin-1"), ("café", "thé")),
+    "Teachable Machine": (b"0 Class A\n1 Class B\n2 background noise\n", ("Class A", "Class B", "background noise")),
+    "indexes with a colon": (b"0: cat\n1: dog", ("cat", "dog")),
+    "names that begin with numbers": (b"1 euro\n2 euro", ("1 euro", "2 euro")),
+    "digits": (b"0\n1\n2", ("0", "1", "2")),
+}
+
+REFUSED: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"\n \n", "holds no names"),
+    "a null": (b'["cat", null]', "has null in place of the name with the index 1"),
+    "a number": (b'["cat", 3]', "has 3 in place of the name with the index 1"),
+    "an empty name": (b'["cat", ""]', 'has "" in place of the name with the index 1'),
+    "broken JSON": (b'["cat"', "starts like JSON"),
+    "an index twice": (b'{"cat": 0, "dog": 0}', "gives the index 0 to 'cat' and to 'dog'"),
+    "an index left out": (b'{"cat": 0, "dog": 2}', "2 names and none for the index 1"),
+    "indexes from 1": (b'{"cat": 1, "dog": 2}', "none for the index 0"),
+    "another object": (b'{"labels": ["cat", "dog"]}', "must hold one name a line"),
+    "NUL characters": (b"cat" * 30 + b"\0\n", "NUL characters"),
+    "an odd number of bytes of UTF-16": ("cat".encode("utf-16") + b"x", "is not valid UTF-16"),
+    "bytes of no encoding": (b"cat\x81\xff", "neither UTF-8 nor Windows-1252"),
+    "a label map": (b"item {\n  id: 1\n  name: 'cat'\n}\n", "Object Detection API"),
+}
+
+
+@pytest.mark.parametrize("form", READ)
+def test_the_forms_in_which_people_have_class_names_are_read(tmp_path: Path, form: str) -> None:
+    data, names = READ[form]
+    path = tmp_path / "labels.txt"
+    path.write_bytes(data)
+    assert read_labels(path) == names
+
+
+@pytest.mark.parametrize("form", REFUSED)
+def test_what_are_no_class_names_is_one_clear_error(tmp_path: Path, form: str) -> None:
+    data, words = REFUSED[form]
+    path = tmp_path / "labels.txt"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="the labels file") as raised:
+        read_labels(path)
+    assert words in str(raised.value)
+    assert str(tmp_path) not in str(raised.value)
+
+
+def test_the_thousand_names_of_imagenet_are_read_from_keras_own_file(testdata: Path) -> None:
+    labels = read_labels(testdata / "weights" / "imagenet_class_index.json")
+    assert len(labels) == 1000
+    assert labels[207] == "golden_retriever"
+
+
+def test_a_labels_file_inside_a_saved_model_is_read_by_its_path(tmp_path: Path) -> None:
+    assets = tmp_path / "flowers" / "1" / "assets"
+    assets.mkdir(parents=True)
+    (assets / "labels.txt").write_text("daisy\nrose\n")
+    assert ModelOptions.model_validate({"labels": str(assets / "labels.txt")}).labels == ("daisy", "rose")
+
+
+def test_labels_may_be_given_as_a_list() -> None:
+    assert ModelOptions.model_validate({"labels": ["cat", "dog"]}).labels == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"dog_breed": {"labels": "/nowhere/labels.txt"}}, "'labels.txt' cannot be read: No such file"),
+        ({"dog_breeds": {"height": 96}}, "did you mean 'dog_breed'?"),
+        ({"dog_breed": {"normalize": "caffe", "pixel_range": [0, 1]}}, "normalize or pixel_range, not both"),
+        ({"dog_breed": {"normalize": "torch", "channels": "grey"}}, "is for colour"),
+        ({"dog_breed": {"normalize": "imagenet"}}, "'caffe', 'torch' or 'tf'"),
+    ],
+)
+def test_options_that_cannot_be_right_are_an_error_at_start(options: object, words: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        Settings.model_validate({"model_options": json.dumps(options)})
+    assert words in str(raised.value)

@@ -1,0 +1,161 @@
+"""The program as a process: signals and exit status."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import psutil
+import pytest
+
+from testing import ROOT
+from testing.colour_server import ColourServer
+from testing.gateway import gateway_process, is_live
+from testing.photos import photo, slow_png
+from testing.polling import DEADLINE_SECONDS, until
+from testing.processes import has_ended
+
+BREED = "/api/v1/predict_breed"
+
+
+def is_stopping(client: httpx.Client) -> bool:
+    try:
+        answer = client.get("/readyz", timeout=1)  # until it stops, it asks the stalled server
+    except httpx.TimeoutException:
+        return False
+    return (
+        answer.status_code == 503 and "stopping" in answer.json()["detail"] and answer.headers["connection"] == "close"
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_turns_readiness_off_lets_requests_finish_and_exits_0(model_server: ColourServer, workers: int) -> None:
+    with gateway_process(
+        model_server.address, WORKERS=str(workers), SHUTDOWN_DELAY_SECONDS="5", MODEL_REFRESH_SECONDS="60"
+    ) as (client, running):
+        # A worker that has not answered before would have to look the model up while its server is stalled.
+        for _ in range(10 * workers):
+            assert client.post(BREED, content=photo()).status_code == 200
+            assert client.get("/readyz").status_code == 200
+        answers: list[httpx.Response] = []
+        model_server.stalled.set()
+        caller = threading.Thread(target=lambda: answers.append(client.post(BREED, content=photo("blue"))))
+        caller.start()
+        until(lambda: bool(model_server.waiting))
+        running.send(signal.SIGTERM)
+        until(lambda: is_stopping(client))
+        assert client.get("/healthz").status_code == 200
+        until(lambda: not is_live(client))
+        assert running.is_running()
+        model_server.stalled.clear()
+        caller.join(DEADLINE_SECONDS)
+        assert answers[0].json()["breed"] == "blue"
+        assert running.wait() == 0
+
+
+def test_a_request_that_does_not_finish_holds_up_the_end_for_a_bounded_time(model_server: ColourServer) -> None:
+    settings = {"SHUTDOWN_TIMEOUT_SECONDS": "1", "MODEL_REFRESH_SECONDS": "60", "REQUEST_TIMEOUT_SECONDS": "600"}
+    with gateway_process(model_server.address, None, **settings) as (client, running):
+        assert client.post(BREED, content=photo()).status_code == 200
+        model_server.stalled.set()
+        body = photo()
+        with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as caller:
+            caller.sendall(f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            until(lambda: bool(model_server.waiting))
+            running.send(signal.SIGTERM)
+            assert running.wait() == 0
+
+
+def test_sigterm_while_slow_files_are_decoded_ends_every_process(model_server: ColourServer) -> None:
+    files = [("images", ("slow.png", slow_png(5_500)))] * 24  # half a minute of CPU time
+    settings = {"SHUTDOWN_TIMEOUT_SECONDS": "1", "REQUEST_TIMEOUT_SECONDS": "600", "DECODE_WORKERS": "2"}
+    with gateway_process(model_server.address, None, **settings) as (client, running), ThreadPoolExecutor(1) as pool:
+
+        def status() -> int:
+            try:
+                return client.post(f"{BREED}/batch", files=files).status_code
+            except httpx.TransportError:
+                return 0
+
+        before = running.tree.cpu_seconds()
+        caller = pool.submit(status)
+        until(lambda: running.tree.cpu_seconds() > before + 1, "the files are decoded")
+        processes = running.tree.members()
+        assert len(processes) > 2  # the gateway, the fork server and a worker
+        running.send(signal.SIGTERM)
+        assert running.wait() == 0
+        assert caller.result() != 200  # the work was not finished first
+        until(lambda: all(has_ended(process.pid) for process in processes), "every process has ended")
+
+
+def test_ctrl_c_ends_it_with_status_0(model_server: ColourServer) -> None:
+    with gateway_process(model_server.address) as (_, running):
+        running.send(signal.SIGINT)
+        assert running.wait() == 0
+
+
+def test_a_port_in_use_is_an_exit_status_of_its_own(model_server: ColourServer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway"],
+            cwd=ROOT,
+            env={"GATEWAY_PORT": str(taken.getsockname()[1]), "GATEWAY_SERVING_TARGET": model_server.address},
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_SECONDS,
+            check=False,
+        )
+    assert done.returncode != 0
+    assert "Address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 on loopback")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_address_of_all_networks_takes_both_families_and_tells_them_apart(
+    model_server: ColourServer, workers: str
+) -> None:
+    with gateway_process(
+        model_server.address, HOST="::", WORKERS=workers, TRUSTED_PROXIES="127.0.0.0/8", RATE_LIMIT="1/hour"
+    ) as (client, _):
+        port = client.base_url.port
+        assert httpx.get(f"http://[::1]:{port}/healthz").status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+        # A proxy on IPv4 is believed although it comes to a socket of IPv6: each of its clients has a limit of its own.
+        for number in range(4):
+            forwarded = {"x-forwarded-for": f"192.0.2.{number}"}
+            assert httpx.get(f"http://127.0.0.1:{port}/api/v1/models", headers=forwarded).status_code == 200
+
+
+def test_workers_whose_parent_is_killed_stop_so_that_the_address_can_be_used_again(model_server: ColourServer) -> None:
+    with gateway_process(model_server.address, WORKERS="2", SHUTDOWN_DELAY_SECONDS="30") as (client, running):
+        workers = psutil.Process(running.pid).children(recursive=True)
+        running.kill()
+        running.wait()
+        _, left = psutil.wait_procs(workers, timeout=DEADLINE_SECONDS)
+        assert left == []
+        with socket.create_server((client.base_url.host, client.base_url.port or 80)):
+            pass
+
+
+@pytest.mark.parametrize(("trusted", "last"), [("127.0.0.0/8", 200), ("", 429)], ids=["trusted", "not trusted"])
+def test_only_a_trusted_proxy_says_who_the_caller_is(model_server: ColourServer, trusted: str, last: int) -> None:
+    with gateway_process(model_server.address, TRUSTED_PROXIES=trusted, RATE_LIMIT="1/hour") as (client, _):
+        answers = [
+            client.get("/api/v1/models", headers={"x-forwarded-for": caller}).status_code
+            for caller in ("192.0.2.1", "192.0.2.2")
+        ]
+        assert answers == [200, last]

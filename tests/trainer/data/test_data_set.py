@@ -1,0 +1,329 @@
+"""Folder data sets: splits, labels, duplicates, unreadable photos."""
+
+import shutil
+import unicodedata
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trainer.data.class_names import class_labels, match_folders
+from trainer.data.data_set import DataSet, open_folder
+from trainer.data.duplicates import Duplicates
+from trainer.data.folders import Split, list_classes
+from trainer.data.record_store import RecordStore
+from trainer.errors import TrainerError
+
+MODES: tuple[Duplicates, ...] = ("near", "exact", "off")
+
+
+class WriteFolder(Protocol):
+    def __call__(self, folder: Path, classes: dict[str, int], *, first: int = 0) -> Path: ...
+
+
+def opened(
+    data: Path, *, seed: int = 0, valid: float = 0.2, test: float = 0.1, duplicates: Duplicates = "near"
+) -> DataSet:
+    cache = data.parent / "cache"
+    return open_folder(data, cache, valid_share=valid, test_share=test, seed=seed, workers=2, duplicates=duplicates)
+
+
+def names(data: DataSet, split: Split) -> set[str]:
+    return {f"{photo.folder}/{photo.path.name}" for photo in data.photos[split]}
+
+
+@pytest.mark.parametrize(
+    ("folders", "labels"),
+    [
+        (["001.Affenpinscher", "002.Afghan_hound"], ["Affenpinscher", "Afghan_hound"]),
+        (["0_cat", "1_dog"], ["cat", "dog"]),
+        (["n02085620-Chihuahua", "n02085782-Japanese_spaniel"], ["Chihuahua", "Japanese_spaniel"]),
+        (["0-2", "4-6", "8-12", "60-100"], None),
+        (["0-2", "1-3", "2-4"], None),
+        (["1 euro", "2 euro"], None),
+        (["1 cent", "2 euro", "20 cent"], None),
+        (["2012 BMW", "2013 Audi"], None),
+        (["001.cat", "dog"], None),
+        (["1.cat", "3.dog"], None),
+        (["2001", "3d_prints", "saint_bernard"], None),
+    ],
+)
+def test_numbers_are_taken_off_class_folders_only_where_they_count_them(
+    folders: list[str], labels: list[str] | None
+) -> None:
+    found, said = class_labels(folders)
+    assert list(found.values()) == (labels or folders)
+    assert bool(said) == bool(labels)
+    assert list(class_labels(folders, "keep")[0].values()) == folders
+
+
+def test_numbers_are_taken_off_where_that_is_asked_for_and_names_stay_different() -> None:
+    assert list(class_labels(["2012 BMW", "2013 Audi"], "strip")[0].values()) == ["BMW", "Audi"]
+    with pytest.raises(TrainerError, match=r"'1 euro' and '2 euro' are both called 'euro'.*--class-numbers keep"):
+        class_labels(["1 euro", "2 euro"], "strip")
+
+
+def test_plain_class_folders_are_split_class_by_class_and_the_same_way_each_time(
+    tmp_path: Path, write_photos: WriteFolder
+) -> None:
+    data = write_photos(tmp_path / "data", {"cat": 20, "dog": 10})
+    first = opened(data)
+    assert first.counts() == {
+        "train": {"cat": 14, "dog": 7},
+        "valid": {"cat": 4, "dog": 2},
+        "test": {"cat": 2, "dog": 1},
+    }
+    moved = tmp_path / "elsewhere" / "data"
+    shutil.copytree(data, moved)
+    again = opened(moved)
+    assert again.fingerprint == first.fingerprint
+    assert all(names(first, split) == names(again, split) for split in ("train", "valid", "test"))
+    assert names(opened(data, seed=1), "valid") != names(first, "valid")
+
+
+def test_split_folders_are_taken_as_they_are(tmp_path: Path, write_photos: WriteFolder) -> None:
+    data = tmp_path / "data"
+    for first, (split, count) in enumerate({"train": 5, "Validation": 2, "test": 1}.items()):
+        write_photos(data / split, {"001.cat": count, "002.dog": count}, first=100 * first)
+    (data / "train" / ".DS_Store").write_bytes(b"x")
+    found = opened(data)
+    assert found.labels == ("cat", "dog")
+    assert {split: len(photos) for split, photos in found.photos.items()} == {"train": 10, "valid": 4, "test": 2}
+    assert "'001.cat' is called 'cat'; --class-numbers keep leaves them" in found.warnings[0]
+
+
+def test_validation_photos_are_taken_from_training_where_there_is_no_folder_of_them(
+    tmp_path: Path, write_photos: WriteFolder
+) -> None:
+    write_photos(tmp_path / "data" / "train", {"cat": 10, "dog": 10})
+    write_photos(tmp_path / "data" / "test", {"cat": 3, "dog": 3}, first=500)
+    found = opened(tmp_path / "data")
+    assert {split: len(photos) for split, photos in found.photos.items()} == {"train": 16, "valid": 4, "test": 6}
+
+
+def test_unreadable_photos_are_listed_and_left_out(tmp_path: Path, write_photos: WriteFolder) -> None:
+    data = write_photos(tmp_path / "data", {"cat": 12, "dog": 12})
+    (data / "cat" / "notes.txt").write_text("not a photo")
+    whole = (data / "dog" / "0.png").read_bytes()
+    (data / "dog" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (data / "dog" / "empty.jpg").touch()
+    found = opened(data)
+    assert sorted(line.split(":")[0].rsplit("/", 1)[1] for line in found.unreadable) == [
+        "cut.png",
+        "empty.jpg",
+        "notes.txt",
+    ]
+    assert sum(len(photos) for photos in found.photos.values()) == 24
+
+
+def test_a_class_without_a_readable_photo_is_an_error(tmp_path: Path, write_photos: WriteFolder) -> None:
+    data = write_photos(tmp_path / "data", {"cat": 12})
+    (data / "dog").mkdir()
+    (data / "dog" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(TrainerError, match="class 'dog' has no readable photo to train on"):
+        opened(data)
+
+
+def test_duplicates_are_kept_out_of_validation_and_test(tmp_path: Path, write_photos: WriteFolder) -> None:
+    data = tmp_path / "data"
+    write_photos(data / "train", {"cat": 12, "dog": 12})
+    write_photos(data / "valid", {"cat": 3, "dog": 3}, first=100)
+    write_photos(data / "test", {"cat": 3, "dog": 3}, first=200)
+    shutil.copy(data / "train" / "cat" / "0.png", data / "valid" / "cat" / "same.png")
+    with Image.open(data / "train" / "dog" / "1.png") as photo:
+        photo.resize((150, 150), Image.Resampling.BICUBIC).save(data / "test" / "dog" / "larger.jpg", quality=80)
+    shutil.copy(data / "valid" / "dog" / "100.png", data / "test" / "dog" / "of-valid.png")
+    shutil.copy(data / "train" / "cat" / "2.png", data / "train" / "dog" / "mislabelled.png")
+    found = opened(data)
+    left_out = {line.split(" is the same picture")[0].rsplit("/", 1)[1] for line in found.duplicates}
+    assert left_out == {"same.png", "larger.jpg", "of-valid.png", "mislabelled.png"}
+    assert {split: len(photos) for split, photos in found.photos.items()} == {"train": 24, "valid": 6, "test": 6}
+    assert any("mislabelled.png is in 'dog' and" in line for line in found.warnings)
+
+
+def test_classes_with_few_photos_are_named(tmp_path: Path, write_photos: WriteFolder) -> None:
+    data = write_photos(tmp_path / "data", {"cat": 30, "dog": 4})
+    assert "class 'dog' has only 3 photos to train on" in opened(data, test=0.0).warnings
+
+
+@pytest.mark.parametrize("classes", [{}, {"cat": 3}])
+def test_fewer_than_two_classes_are_an_error_that_says_what_is_needed(
+    classes: dict[str, int], tmp_path: Path, write_photos: WriteFolder
+) -> None:
+    (tmp_path / "data").mkdir()
+    with pytest.raises(TrainerError, match="at least 2 are needed"):
+        opened(write_photos(tmp_path / "data", classes))
+
+
+def test_records_survive_a_write_that_was_cut_off(tmp_path: Path) -> None:
+    keys = [bytes([at]) * 16 for at in range(3)]
+    with RecordStore[np.float32](tmp_path / "store", np.float32, (4,)) as store:
+        store.add(keys[:2], np.arange(8, dtype=np.float32).reshape(2, 4))
+        with pytest.raises(TrainerError, match="in use by another run"):
+            RecordStore[np.float32](tmp_path / "store", np.float32, (4,))
+    with (tmp_path / "store").open("ab") as file:
+        file.write(b"half a record")
+    with RecordStore[np.float32](tmp_path / "store", np.float32, (4,)) as store:
+        assert keys[2] not in store
+        store.add(keys[1:], np.ones((2, 4), np.float32))
+        assert store.rows(keys[::-1]).tolist() == [[1, 1, 1, 1], [4, 5, 6, 7], [0, 1, 2, 3]]
+
+
+def test_classes_that_are_named_like_splits_are_classes_in_training_and_in_evaluation(
+    tmp_path: Path, write_photos: WriteFolder
+) -> None:
+    data = write_photos(tmp_path / "data", {"train": 10, "test": 10, "valid": 10, "bus": 10})
+    assert opened(data).labels == ("bus", "test", "train", "valid")
+    assert sorted(list_classes(data)) == ["bus", "test", "train", "valid"]
+
+
+def test_a_folder_divided_without_training_photos_is_refused_and_not_taken_for_classes(
+    tmp_path: Path, write_photos: WriteFolder
+) -> None:
+    for split in ("valid", "test"):
+        write_photos(tmp_path / "data" / split, {"cat": 3, "dog": 3})
+    with pytest.raises(TrainerError, match="is divided into test, valid and has no train folder"):
+        opened(tmp_path / "data")
+    assert sorted(list_classes(tmp_path / "data")) == ["cat", "dog"]
+
+
+def test_a_folder_beside_the_splits_is_named_and_left_out(tmp_path: Path, write_photos: WriteFolder) -> None:
+    write_photos(tmp_path / "data" / "train", {"cat": 10, "dog": 10})
+    write_photos(tmp_path / "data", {"extra": 3})
+    found = opened(tmp_path / "data")
+    assert found.labels == ("cat", "dog")
+    assert any("extra beside them is left out" in line for line in found.warnings)
+
+
+def series(folder: Path, count: int, *, negative: bool = False) -> None:
+    """Frames that look alike: one picture, a little brighter each time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = np.asarray(Image.effect_mandelbrot((96, 96), (-2, -1.5, 1, 1.5), 40).convert("RGB")) // 2
+    frame = 127 - frame if negative else frame
+    for number in range(count):
+        Image.fromarray((frame + number).astype(np.uint8)).save(folder / f"{number}.png")
+
+
+def test_a_validation_that_near_duplicates_empty_is_explained_and_an_option_keeps_it(tmp_path: Path) -> None:
+    series(tmp_path / "data" / "cat", 8)
+    series(tmp_path / "data" / "dog", 8, negative=True)
+    with pytest.raises(TrainerError, match=r"all \d+ photos for validation are copies .* --duplicates exact"):
+        opened(tmp_path / "data", test=0.0)
+    found = opened(tmp_path / "data", test=0.0, duplicates="off")
+    assert len(found.photos["valid"]) == 4
+    assert found.duplicates == []
+
+
+def test_exact_leaves_out_equal_contents_only(tmp_path: Path, write_photos: WriteFolder) -> None:
+    write_photos(tmp_path / "data" / "train", {"cat": 10, "dog": 10})
+    valid = write_photos(tmp_path / "data" / "valid", {"cat": 3, "dog": 3}, first=100)
+    shutil.copy(tmp_path / "data" / "train" / "cat" / "0.png", valid / "cat" / "same.png")
+    with Image.open(tmp_path / "data" / "train" / "dog" / "1.png") as photo:
+        photo.resize((150, 150), Image.Resampling.BICUBIC).save(valid / "dog" / "larger.jpg", quality=80)
+    left_out = [len(opened(tmp_path / "data", duplicates=one).duplicates) for one in MODES]
+    assert left_out == [2, 1, 0]
+
+
+def test_photos_that_differ_in_one_place_are_no_duplicates(tmp_path: Path, write_photos: WriteFolder) -> None:
+    write_photos(tmp_path / "data" / "train", {"good": 10, "scratched": 10})
+    valid = write_photos(tmp_path / "data" / "valid", {"good": 3, "scratched": 3}, first=100)
+    with Image.open(tmp_path / "data" / "train" / "good" / "3.png") as photo:
+        photo.paste((255, 255, 255), (20, 20, 26, 26))
+        photo.save(valid / "good" / "other.png")
+    assert opened(tmp_path / "data").duplicates == []
+
+
+def test_photos_of_two_classes_that_look_alike_are_both_kept_and_named(
+    tmp_path: Path, write_photos: WriteFolder
+) -> None:
+    write_photos(tmp_path / "data" / "train", {"good": 10, "scratched": 10})
+    valid = write_photos(tmp_path / "data" / "valid", {"good": 3, "scratched": 3}, first=100)
+    with Image.open(tmp_path / "data" / "train" / "good" / "3.png") as photo:
+        photo.save(valid / "scratched" / "alike.jpg", quality=85)
+    found = opened(tmp_path / "data")
+    assert found.duplicates == []
+    assert len(found.photos["valid"]) == 7
+    [line] = [line for line in found.warnings if "look alike" in line]
+    assert "alike.jpg in 'scratched' and" in line
+    assert "3.png in 'good' look alike; both are kept" in line
+
+
+def test_names_that_unicode_or_case_spells_two_ways_in_two_splits_are_one_class(
+    tmp_path: Path, write_photos: WriteFolder
+) -> None:
+    write_photos(tmp_path / "data" / "train", {unicodedata.normalize("NFC", "café"): 10, "Pug": 10})
+    write_photos(tmp_path / "data" / "valid", {unicodedata.normalize("NFD", "café"): 3, "pug": 3}, first=100)
+    found = opened(tmp_path / "data")
+    assert found.labels == ("Pug", unicodedata.normalize("NFC", "café"))
+    assert len(found.photos["valid"]) == 6
+    assert any("is taken for 'Pug'" in line for line in found.warnings)
+    assert set(match_folders(list(list_classes(tmp_path / "data")), found.labels, {}).values()) == {0, 1}
+
+
+def test_an_empty_class_folder_is_named_and_left_out(tmp_path: Path, write_photos: WriteFolder) -> None:
+    data = write_photos(tmp_path / "data", {"cat": 10, "dog": 10})
+    (data / "fox").mkdir()
+    found = opened(data)
+    assert found.labels == ("cat", "dog")
+    assert f"the class folder {data / 'fox'} is empty and left out" in found.warnings
+
+
+def test_a_folder_too_high_or_too_deep_or_misspelled_is_told_which_was_meant(
+    tmp_path: Path, write_photos: WriteFolder
+) -> None:
+    data = write_photos(tmp_path / "data" / "dogs", {"pug": 3, "boxer": 3})
+    with pytest.raises(TrainerError, match="holds one folder 'dogs' with 2 folders in it: give that one"):
+        opened(tmp_path / "data")
+    with pytest.raises(TrainerError, match=r"holds photos and no class folders; did you mean .*dogs, which has 2"):
+        opened(data / "pug")
+    with pytest.raises(TrainerError, match=r"did you mean .*dogs\?"):
+        opened(tmp_path / "data" / "dgos")
+
+
+@pytest.mark.parametrize(
+    ("table", "header", "row"),
+    [
+        ("labels.csv", "id,breed", "{stem},{label}"),
+        ("train.csv", "\ufeffFilename,Label", "train/{stem}.png,{label}"),
+        ("anything.csv", "label,source,image", '{label},web,"{stem}.png"'),
+    ],
+)
+def test_photos_in_one_folder_are_read_with_a_table_of_labels(
+    tmp_path: Path, write_photos: WriteFolder, table: str, header: str, row: str
+) -> None:
+    written = write_photos(tmp_path / "written", {"cat": 10, "dog": 10})
+    data = tmp_path / "data"
+    (data / "train").mkdir(parents=True)
+    (data / "test").mkdir()
+    rows = [header]
+    for path in sorted(written.rglob("*.png")):
+        stem = f"{path.parent.name}{path.stem}"
+        shutil.copy(path, data / "train" / f"{stem}.png")
+        rows.append(row.format(stem=stem, label=path.parent.name))
+    shutil.copy(written / "cat" / "0.png", data / "test" / "unlabelled.png")
+    (data / table).write_text("\n".join([*rows, row.format(stem="gone", label="cat")]), encoding="utf-8")
+    found = opened(data)
+    assert found.labels == ("cat", "dog")
+    assert sum(len(photos) for photos in found.photos.values()) == 20
+    assert any(f"classes are read from {data / table}" in line for line in found.warnings)
+    assert any("names 1 files that are not there" in line for line in found.warnings)
+    assert any("1 files are not in" in line for line in found.warnings)
+    assert {name: len(files) for name, files in list_classes(data).items()} == {"cat": 10, "dog": 10}
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("id,breed\nx,cat", "names no file that is there, such as 'x'"),
+        ("id,breed\n0,cat\n0,dog", "is in 'cat' and in 'dog'"),
+        ("id,breed\n0,", "row 2: a file or a label is missing"),
+        ("id,breed\n", "has no rows"),
+    ],
+)
+def test_a_table_that_cannot_be_right_is_told(tmp_path: Path, write_photos: WriteFolder, rows: str, words: str) -> None:
+    data = write_photos(tmp_path / "data", {"photos": 3})
+    (data / "labels.csv").write_text(rows)
+    with pytest.raises(TrainerError, match=words):
+        opened(data)

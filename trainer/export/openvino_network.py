@@ -1,0 +1,82 @@
+"""The network of an export for OpenVINO, which `modelserver` runs on CPUs without TensorFlow.
+
+It is one graph, `images` to all outputs of the signatures that take images, so that the weights are stored once; the
+server compiles the part that a signature needs. OpenVINO is optional: without it the export is the SavedModel alone.
+"""
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+NETWORK = Path("openvino") / "network.xml"
+"""Under `assets.extra`; the weights lie beside it, in `network.bin`."""
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+def write_network(endpoints: Mapping[str, tf.types.experimental.GenericFunction], extra: Path) -> str | None:
+    """Converts the signatures that take images, and writes them as `NETWORK`.
+
+    Args:
+        endpoints: The signatures of `signatures.build`, made of frozen functions in float32.
+        extra: The folder `assets.extra` of the export.
+
+    Returns:
+        None, or why OpenVINO cannot have this network: then nothing is written.
+    """
+    if importlib.util.find_spec("openvino") is None:
+        return "the Python package openvino is not installed"
+    import openvino as ov
+    from openvino.frontend import FrontEndManager
+
+    functions = [one for one in endpoints.values() if one.input_signature[0].name == "images"]
+    spec = functions[0].input_signature[0]
+
+    def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {name: value for one in functions for name, value in one(images).items()}
+
+    joined = tf.function(run, input_signature=[spec], autograph=False, jit_compile=False)
+    concrete = joined.get_concrete_function()
+    names = sorted(concrete.structured_outputs)  # the order in which a function of a mapping gives its outputs
+    frozen = convert_variables_to_constants_v2(concrete)
+    path = extra / NETWORK
+    path.parent.mkdir()
+    graph = path.with_suffix(".pb")
+    try:
+        graph.write_bytes(frozen.graph.as_graph_def().SerializeToString())
+        # Not openvino.convert_model, which does the same and also sends usage data to Intel where the user agreed once.
+        front_end = FrontEndManager().load_by_framework("tf")
+        model = front_end.convert(front_end.load(str(graph)))
+        model.inputs[0].get_tensor().set_names({"images"})
+        for output, name in zip(model.outputs, names, strict=True):
+            output.get_tensor().set_names({name})
+        ov.save_model(model, path, compress_to_fp16=False)
+    except RuntimeError as error:  # an operation that OpenVINO does not have
+        for written in path.parent.iterdir():
+            written.unlink()
+        path.parent.rmdir()
+        return str(error).strip().splitlines()[-1]
+    finally:
+        graph.unlink(missing_ok=True)
+    return None
+
+
+def runner(extra: Path) -> Callable[[Pixels], dict[str, Floats]]:
+    """Loads what `write_network` wrote; returns what takes images and gives all outputs by name, in float32."""
+    import openvino as ov
+
+    # Processors that have bfloat16 would otherwise compute in it.
+    compiled = ov.Core().compile_model(extra / NETWORK, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def run(images: Pixels) -> dict[str, Floats]:
+        found: Any = compiled(images)
+        return {output.any_name: found[output] for output in compiled.outputs}
+
+    return run
