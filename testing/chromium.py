@@ -128,6 +128,11 @@ class Page:
         eventually(lambda: self.one("#show-card").is_enabled())
         return self
 
+    def ready(self) -> Page:
+        """Wait until the page has loaded all that photos need, which it does once it has nothing else to do."""
+        eventually(lambda: self.browser.execute_script("return document.body.dataset.ready"))
+        return self
+
     def one(self, selector: str) -> WebElement:
         """The first element of a CSS selector."""
         return self.browser.find_element(By.CSS_SELECTOR, selector)
@@ -157,10 +162,10 @@ class Page:
             name: tile.querySelector('.name').textContent,
             state: tile.dataset.state,
             heading: tile.querySelector('h3').textContent,
-            detail: tile.querySelector('.detail').textContent,
-            bars: [...tile.querySelectorAll('.bars:not([hidden]) li')].map(bar =>
-                [...bar.querySelectorAll('span')].map(span => span.textContent)),
-            thumbnail: tile.querySelector('img').naturalWidth > 0,
+            detail: tile.querySelector('.detail').textContent.replaceAll('\\u00a0', ' '),
+            bars: [...tile.querySelectorAll('.bars li')].map(bar =>
+                [...bar.querySelectorAll('span')].map(span => span.textContent.replaceAll('\\u00a0', ' '))),
+            thumbnail: tile.querySelector('.front').naturalWidth > 0,
         }))"""
         return [Tile(**one) for one in self.browser.execute_script(script)]
 
@@ -177,8 +182,13 @@ class Page:
 
     def count(self) -> str:
         """The line over the tiles."""
-        return self.one("#count").text
+        return str(self.one("#count").get_attribute("textContent"))
 
     def announced(self) -> str:
         """What a screen reader was told last."""
-        return str(self.one("#announce").get_attribute("textContent"))
+        return str(self.one("#announce").get_attribute("textContent")).replace("\u00a0", " ")
+
+    def message(self) -> str:
+        """What the toast says."""
+        script = "return document.querySelector('#toast[data-shown] p')?.textContent ?? ''"
+        return str(self.browser.execute_script(script))

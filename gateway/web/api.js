@@ -49,6 +49,9 @@ export function keyHeaders() {
   return key ? { "X-API-Key": key } : {};
 }
 
+/** Takes a key for all calls from now on, until the tab is closed. */
+export const useKey = (key) => sessionStorage.setItem(KEY, key);
+
 /**
  * Calls the API and answers with its JSON, or with a Blob where `blob` is true; asks for a key when one is needed.
  * @param {string} path
@@ -108,7 +111,7 @@ async function keyInstead(refused) {
   asking ??= askForKey(refused !== null).finally(() => (asking = null));
   const key = await asking;
   if (!key) return false;
-  sessionStorage.setItem(KEY, key);
+  useKey(key);
   return true;
 }
 

@@ -17,8 +17,11 @@ let session = null;
 
 /** The part of the page that deals with photos. */
 function photos() {
-  session ??= import("./session.js").then(
-    ({ Session }) => new Session({ service, models, availability }),
+  session ??= Promise.all([import("./session.js"), import("./collect.js")]).then(
+    ([{ Session }]) => {
+      document.body.dataset.ready = "yes";
+      return new Session({ service, models, availability });
+    },
     (error) => {
       session = null; // the service is away: tried again with the next photo
       throw error;
@@ -30,16 +33,19 @@ function photos() {
 const toast = (text) => import("./toast.js").then((module) => module.toast(text));
 
 async function take(collecting) {
-  try {
-    const [session, found] = await Promise.all([photos(), collecting]);
-    session.take(found);
-  } catch (error) {
-    const unloaded = "The page could not load what it needs. Try again once the service can be reached.";
-    await toast(session ? `These files cannot be read: ${error.message}` : unloaded).catch(() => service.check());
+  for (;;) {
+    try {
+      const [session, found] = await Promise.all([photos(), collecting()]);
+      return session.take(found);
+    } catch (error) {
+      if (session) return toast(`These files cannot be read: ${error.message}`);
+      await service.check(); // not loaded, since the service is away: the files wait for it
+      await new Promise((resolve) => availability.addEventListener("change", resolve, { once: true }));
+    }
   }
 }
 
-const collected = (how, files) => import("./collect.js").then((module) => module[how](files));
+const collected = (how, files) => () => import("./collect.js").then((module) => module[how](files));
 
 // -- where photos come from ---------------------------------------------------------------------------------------------
 
@@ -84,7 +90,7 @@ function transferred(transfer) {
   const entries = Array.from(transfer.items ?? [], (item) => item.webkitGetAsEntry?.()).filter(Boolean);
   const files = Array.from(transfer.files);
   const text = files.length ? "" : transfer.getData("text/plain");
-  return import("./collect.js").then(({ fromTransfer }) => fromTransfer({ entries, files, text }));
+  return () => import("./collect.js").then(({ fromTransfer }) => fromTransfer({ entries, files, text }));
 }
 
 // -- the service and its models -----------------------------------------------------------------------------------------
@@ -122,7 +128,7 @@ for (const id of ["show-card", "show-all"]) {
 byId("live").hidden = !navigator.mediaDevices?.getUserMedia;
 byId("live").addEventListener("click", async () => {
   const { openCamera } = await import("./camera.js");
-  openCamera({ models, take: (file) => take({ found: [{ file, path: file.name }], skipped: 0 }) });
+  openCamera({ models, take: (file) => take(() => ({ found: [{ file, path: file.name }], skipped: 0 })) });
 });
 
 service.check();

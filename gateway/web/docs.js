@@ -1,19 +1,152 @@
-// Starts Swagger UI; a file of its own, so that the page needs no inline script.
-SwaggerUIBundle({
-  url: "/openapi.json",
-  dom_id: "#swagger-ui",
-  deepLinking: true,
-  displayRequestDuration: true,
-  filter: true,
-  tryItOutEnabled: true,
-  defaultModelsExpandDepth: 0,
-  validatorUrl: null,
+// The page for developers: one request to try and to copy; below it Swagger UI with every operation.
+
+import { call, keyHeaders, modelPath, onKeyNeeded, useKey } from "./api.js";
+import { codeTabs } from "./code.js";
+import { byId } from "./dom.js";
+
+const FOLDED = ["tensorflow serving", "open inference protocol", "health"];
+const STATIC = "/docs/static";
+const EXAMPLE = { model: "dog_breed", version: 1 }; // what openapi.json has in its examples
+
+let file = null;
+let description = null;
+
+// -- one request to try -------------------------------------------------------------------------------------------------
+
+const model = () => byId("which").value;
+const path = () => `${model() ? modelPath(model()) : "/api/v1/models/dog_breed"}/predict`;
+const keyed = () => Boolean(description?.components?.securitySchemes);
+
+function showRequest() {
+  byId("request").replaceChildren(codeTabs({ path: path(), file: file?.name ?? "photo.jpg", keyed: keyed() }));
+}
+
+async function send() {
+  if (!file) return;
+  byId("status").textContent = `Sending ${file.name}.`;
+  const started = performance.now();
+  try {
+    const type = file.type.startsWith("image/") ? file.type : "application/octet-stream";
+    const answer = await call(path(), { body: file, type });
+    byId("status").textContent = `200, after ${Math.round(performance.now() - started)} ms.`;
+    byId("answer").textContent = JSON.stringify(answer, null, 2);
+  } catch (error) {
+    byId("status").textContent = `${error.status || "No answer"}: ${error.title}`;
+    byId("answer").textContent = JSON.stringify({ code: error.code, detail: error.message }, null, 2);
+  }
+}
+
+function take(files) {
+  if (!files.length) return;
+  [file] = files;
+  showRequest();
+  send();
+}
+
+byId("choose").addEventListener("click", () => byId("photo").click());
+byId("photo").addEventListener("change", ({ target }) => take(Array.from(target.files)));
+byId("which").addEventListener("change", () => (showRequest(), send()));
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  take(Array.from(event.dataTransfer.files));
+});
+addEventListener("paste", (event) => {
+  if (event.clipboardData.files.length) take(Array.from(event.clipboardData.files));
+});
+onKeyNeeded(async () => {
+  byId("key-form").hidden = false;
+  return null; // the answer says that a key is needed; the form takes it
+});
+byId("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  useKey(byId("key-value").value);
+  byId("key-value").value = "";
+  readModels();
+  send();
 });
 
-// Swagger UI leaves these without a name for screen readers.
-const NAMES = { 'input[type="file"]': "Photo", ".examples-select-element": "Example", ".content-type": "Media type" };
-new MutationObserver(() => {
-  for (const [selector, name] of Object.entries(NAMES)) {
-    for (const control of document.querySelectorAll(`${selector}:not([aria-label])`)) control.ariaLabel = name;
+async function readModels() {
+  try {
+    const { models } = await call("/api/v1/models");
+    const options = models.map(({ name, default: first }) => new Option(name, name, first, first));
+    byId("which").replaceChildren(...options);
+    byId("which").disabled = models.length < 2;
+    showRequest();
+    return models.find((one) => one.default) ?? models[0];
+  } catch {
+    return null;
   }
-}).observe(document.getElementById("swagger-ui"), { childList: true, subtree: true });
+}
+
+// -- every operation ----------------------------------------------------------------------------------------------------
+
+/** The description with examples that the served model answers. */
+function fitted(described, served) {
+  const version = served?.versions.find(({ state }) => state === "available")?.version;
+  if (!version) return described;
+  const renamed = JSON.stringify(described)
+    .replaceAll(JSON.stringify(EXAMPLE.model), JSON.stringify(served.name))
+    .replaceAll(`"examples":[${EXAMPLE.version}]`, `"examples":[${version}]`);
+  return JSON.parse(renamed);
+}
+
+function load(tag, properties) {
+  return new Promise((resolve, reject) => {
+    document.head.prepend(Object.assign(document.createElement(tag), properties, { onload: resolve, onerror: reject }));
+  });
+}
+
+async function showOperations(served) {
+  await Promise.all([
+    load("link", { rel: "stylesheet", href: `${STATIC}/swagger-ui.css` }),
+    load("script", { src: `${STATIC}/swagger-ui-bundle.js` }),
+  ]);
+  const ui = SwaggerUIBundle({
+    spec: fitted(description, served),
+    dom_id: "#swagger-ui",
+    deepLinking: false,
+    displayRequestDuration: true,
+    tryItOutEnabled: true,
+    defaultModelsExpandDepth: -1,
+    validatorUrl: null,
+    requestInterceptor: (request) => Object.assign(request, { headers: { ...request.headers, ...keyHeaders() } }),
+    showMutatedRequest: false, // the key is sent, and not printed
+    onComplete: () => FOLDED.forEach((tag) => ui.layoutActions.show(["operations-tag", tag], false)),
+  });
+}
+
+// Swagger UI leaves these without what screen readers need.
+const NAMES = {
+  'input[type="file"]': "Photo",
+  ".examples-select-element": "Example",
+  ".content-type": "Media type",
+  ".body-param__text": "Body",
+  ".parameters input[type=text]": "Value",
+  ".parameters select": "Value",
+};
+const REGIONS = ".highlight-code pre, .highlight-code > div, .curl, .microlight";
+
+function mend() {
+  const root = byId("swagger-ui");
+  for (const [selector, name] of Object.entries(NAMES)) {
+    for (const control of root.querySelectorAll(`${selector}:not([aria-label])`)) control.ariaLabel = name;
+  }
+  for (const label of root.querySelectorAll("label[id]")) label.removeAttribute("id"); // it is its control's, too
+  for (const table of root.querySelectorAll(".responses-table[role=region]:not([aria-label])")) {
+    table.ariaLabel = `Responses of ${table.closest(".opblock").querySelector(".opblock-summary").innerText.replaceAll("\n", " ")}`;
+  }
+  for (const region of root.querySelectorAll(REGIONS)) if (!region.hasAttribute("tabindex")) region.tabIndex = 0;
+}
+
+showRequest();
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", follow);
+follow();
+new MutationObserver(mend).observe(byId("swagger-ui"), { childList: true, subtree: true });
+const served = readModels();
+description = await (await fetch("/openapi.json")).json();
+byId("key-form").hidden = !keyed();
+showRequest();
+showOperations(await served);

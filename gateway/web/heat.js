@@ -24,6 +24,7 @@ export function showHeat(canvas, { values, box }, width, height) {
   canvas.height = Math.max(1, Math.round(height * scale));
   const context = canvas.getContext("2d");
   const pixels = context.createImageData(canvas.width, canvas.height);
+  const gain = gainOf(values);
   let sum = 0, across = 0, down = 0, at = 0;
   for (let y = 0; y < canvas.height; y++) {
     const v = ((y + 0.5) / canvas.height - box.top) / (box.bottom - box.top);
@@ -34,7 +35,7 @@ export function showHeat(canvas, { values, box }, width, height) {
         at += 4;
         continue;
       }
-      const heat = sample(values, u, v);
+      const heat = Math.min(1, gain * sample(values, u, v));
       for (let channel = 0; channel < 3; channel++) {
         pixels.data[at++] = COLD[channel] + (HOT[channel] - COLD[channel]) * heat;
       }
@@ -64,7 +65,19 @@ function sample(values, u, v) {
   for (const [row, down] of rows) {
     for (const [column, across] of columns) sum += values[row][column] * down * across;
   }
-  return Math.min(1, Math.max(0, sum));
+  return sum;
+}
+
+/** What a smoothed map is multiplied with, so that its highest place stays as high as it was. */
+function gainOf(values) {
+  let [highest, smoothed] = [0, 0];
+  values.forEach((row, y) =>
+    row.forEach((value, x) => {
+      highest = Math.max(highest, value);
+      smoothed = Math.max(smoothed, sample(values, (x + 0.5) / row.length, (y + 0.5) / values.length));
+    }),
+  );
+  return smoothed ? highest / smoothed : 1;
 }
 
 /** The four cells around a place, and what each counts for (uniform cubic B-spline). */

@@ -31,13 +31,13 @@ export class Models extends EventTarget {
   /** How the chosen model is spoken of. */
   get words() {
     const noun = this.detail?.card?.noun || "";
-    const classes = this.detail ? counted(this.detail.labels.length, noun || "answer") : "";
+    const classes = this.detail ? counted(this.detail.labels.length, noun || "thing") : "";
     return {
       noun,
       dogs: /\bdogs?\b/i.test(noun),
       question: this.detail?.card?.question || (noun ? `Which ${noun} is it?` : "What is in the photo?"),
       classes,
-      picks: classes && this.detail.labels.length > 1 ? `The model picks from ${classes} and says how sure it is.` : "The model says what it sees and how sure it is.",
+      picks: classes && this.detail.labels.length > 1 ? `The model names one of ${classes} and says how sure it is.` : "The model says what it sees and how sure it is.",
     };
   }
 

@@ -2,11 +2,12 @@
 
 import { byId, element } from "./dom.js";
 import { asCsv, asJson, save } from "./download.js";
-import { dropTile, updateTile } from "./tile.js";
+import { dropTile, unfold, updateTile } from "./tile.js";
 import { byHeading, counted, heading } from "./words.js";
 
 const DIFFER = " differ"; // no label starts with a space
 const TOOLS_FROM = 4; // photos; fewer need no filter
+const WIDE = matchMedia("(min-width: 46rem)");
 const REDRAW_MS = 120; // hundreds of answers a second change the counts no more often than this
 
 /** All photos of the page, in the order in which they came. */
@@ -82,7 +83,10 @@ export class Results {
     clearTimeout(this.#timer);
     this.#timer = null;
     this.#drawn = performance.now();
-    for (const photo of this.#changed) updateTile(photo);
+    for (const photo of this.#changed) {
+      updateTile(photo);
+      if (this.photos.length === 1 && WIDE.matches) unfold(photo, true);
+    }
     this.#changed.clear();
     const many = this.photos.length;
     document.body.dataset.photos = many >= TOOLS_FROM ? "many" : many > 1 ? "few" : many ? "one" : "none";

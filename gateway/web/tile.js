@@ -55,6 +55,7 @@ export function updateTile(photo) {
   const { tile, state, answer, error } = photo;
   const part = (selector) => tile.querySelector(selector);
   tile.dataset.state = state === "done" && answer.label === null ? "unsure" : state;
+  tile.dataset.answers = photo.answers.size;
   tell(photo);
   part(".retry").hidden = state !== "stopped" && !(error && !error.final && !["waiting", "working"].includes(state));
   const shown = !part(".front").hidden;
@@ -66,7 +67,6 @@ export function updateTile(photo) {
   part(".code").hidden = !answer;
   part(".differ").hidden = !photo.differs;
   const answers = [...photo.answers.values()];
-  tile.dataset.answers = answers.length;
   const key = JSON.stringify(answers);
   if (part(".answers").dataset.key === key) return;
   part(".answers").dataset.key = key;
@@ -96,10 +96,12 @@ function column(photo, answer, several) {
   const small = predictions.filter(({ score }, at) => at > 0 && score < FOLDED);
   bars.append(...predictions.filter((one) => !small.includes(one)).map(bar));
   const parts = [];
-  if (several) parts.push(element("p", { className: "verdict", dir: "auto" }, element("strong", {}, said(answer)[0]), " ", element("span", {}, percent(answer.confidence))));
+  if (several) {
+    const verdict = photo.differs ? [element("strong", {}, answer.label ?? "not sure"), " "] : [];
+    parts.push(element("p", { className: "verdict", dir: "auto" }, ...verdict, element("span", {}, percent(answer.confidence))));
+  }
   const guesses = element("details", { className: "guesses" }, element("summary", {}, "All guesses"), bars);
   if (small.length) guesses.append(element("p", { className: "small" }, "Under 1 %: ", small.map((one) => one.label).join(", ")));
-  guesses.open = matchMedia("(min-width: 46rem)").matches;
   parts.push(guesses, element("p", { className: "by" }, by));
   return element("section", {}, ...parts);
 }
@@ -122,6 +124,11 @@ export function showWhy(photo, heatmap) {
   const cut = left > 0.01 || top > 0.01 || right < 0.99 || bottom < 0.99;
   const spoken = place ? `Yellow speaks for ${best}, mostly ${place}; blue does not.` : `Nothing in particular speaks for ${best}.`;
   say(photo, cut ? `${spoken} Hatched: not seen by the model.` : spoken);
+}
+
+/** Unfolds what the models guessed, or folds it up. */
+export function unfold(photo, open) {
+  for (const guesses of photo.tile.querySelectorAll(".guesses")) guesses.open = open;
 }
 
 /** Says something about the photo, below its answer. */

@@ -1,6 +1,7 @@
 // One photo, large, with everything said about it; the next by arrow keys or a swipe.
 
 import { byId } from "./dom.js";
+import { unfold } from "./tile.js";
 
 const SWIPE_PIXELS = 48;
 
@@ -69,6 +70,7 @@ export class Viewer {
     photo.tile.replaceWith(this.#place);
     this.#dialog.querySelector(".stage").replaceChildren(photo.tile);
     photo.tile.querySelector(".photo").setAttribute("aria-label", `Close ${photo.name}`);
+    unfold(photo, true);
     this.#sharpen(photo);
   }
 
@@ -91,6 +93,7 @@ export class Viewer {
     const photo = this.#photo;
     if (!photo) return;
     this.#photo = null;
+    unfold(photo, false);
     const front = photo.tile.querySelector(".front");
     if (this.#full) front.src = photo.tile.querySelector(".back").src;
     URL.revokeObjectURL(this.#full);

@@ -7,10 +7,10 @@ const RIVAL = 0.4; // of the best score: a second label with so much of it is na
 /** A score as people read it: `93 %`, but never a rounded-up 100 or a rounded-down 0. */
 export function percent(score) {
   const value = score * 100;
-  if (value > 99.9 && value < 100) return "> 99.9 %";
-  if (value > 99 && value < 100) return `${(Math.floor(value * 10) / 10).toFixed(1)} %`;
-  if (value > 0 && value < 1) return "< 1 %";
-  return `${Math.round(value)} %`;
+  if (value > 99.9 && value < 100) return ">\u00a099.9\u00a0%"; // no line ends inside of a number
+  if (value > 99 && value < 100) return `${(Math.floor(value * 10) / 10).toFixed(1)}\u00a0%`;
+  if (value > 0 && value < 1) return "<\u00a01\u00a0%";
+  return `${Math.round(value)}\u00a0%`;
 }
 
 /** `1 photo`, `2 photos`. */

@@ -10,7 +10,7 @@ from testing.chromium import Page
 
 SCRIPT = """const [failing, done] = arguments;
 (async () => {
-    const {Availability} = await import('/web/availability.js');
+    const {Availability} = await import('/web/service.js');
     const timers = new Map(), set = window.setTimeout, clear = window.clearTimeout;
     let last = 0, reads = 0;
     window.setTimeout = (what, delay) => { timers.set(++last, {what, delay}); return last; };
