@@ -28,9 +28,8 @@ def is_stopping(client: httpx.Client) -> bool:
         answer = client.get("/readyz", timeout=1)  # until it stops, it asks the stalled server
     except httpx.TimeoutException:
         return False
-    return (
-        answer.status_code == 503 and "stopping" in answer.json()["detail"] and answer.headers["connection"] == "close"
-    )
+    draining = answer.status_code == 503 and "shutting down" in answer.json()["detail"]
+    return draining and answer.headers["connection"] == "close"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
