@@ -95,6 +95,20 @@ def test_a_folder_of_photos_becomes_a_published_version_that_can_be_made_again_f
     assert card_of(version.parent / "2").metrics == card.metrics
 
 
+@pytest.mark.parametrize("classes", [("train", "test", "valid"), ("1 euro", "2 euro"), ("0-2", "4-6", "60-100")])
+def test_classes_of_any_name_are_trained_evaluated_and_evaluated_again(
+    trainer: Trainer, tmp_path: Path, write_photos: WriteFolder, classes: tuple[str, ...]
+) -> None:
+    photos = write_photos(tmp_path / "photos", dict.fromkeys(classes, 12))
+    status, out, error = trainer("train", photos, "--name", "any", *TINY, "--epochs", "1", "--views", "1")
+    assert status == 0, out + error
+    version = tmp_path / "models" / "any" / "1"
+    assert card_of(version).labels == tuple(sorted(classes))
+    status, out, error = trainer("evaluate", version, photos, "--output", tmp_path / "evaluation")
+    assert status == 0, out + error
+    assert out.startswith(f"{12 * len(classes)} photos: accuracy")
+
+
 @pytest.mark.parametrize("stage", ["features", "head", "fine-tuning"])
 def test_a_run_that_was_stopped_goes_on_where_it_was(
     stage: str, trainer: Trainer, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
