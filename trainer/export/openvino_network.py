@@ -52,7 +52,7 @@ def write_network(endpoints: Mapping[str, tf.types.experimental.GenericFunction]
     path.parent.mkdir()
     graph = path.with_suffix(".pb")
     try:
-        graph.write_bytes(frozen.graph.as_graph_def().SerializeToString())
+        graph.write_bytes(_without_relu_grad(frozen.graph.as_graph_def()).SerializeToString())
         # Not openvino.convert_model, which does the same and also sends usage data to Intel where the user agreed once.
         front_end = FrontEndManager().load_by_framework("tf")
         model = front_end.convert(front_end.load(str(graph)))
@@ -67,6 +67,29 @@ def write_network(endpoints: Mapping[str, tf.types.experimental.GenericFunction]
     finally:
         graph.unlink(missing_ok=True)  # gone with its folder where the conversion failed
     return None
+
+
+def _without_relu_grad(graph: Any) -> Any:
+    """Writes the gradient of ReLU, which OpenVINO does not have, as what it is: the gradient where the input is over 0.
+
+    Heat maps of networks with a hidden layer contain it.
+    """
+    for node in [one for one in graph.node if one.op == "ReluGrad"]:
+        gradients, features = node.input
+        zero, positive, mask = (graph.node.add(name=f"{node.name}/{name}") for name in ("zero", "positive", "mask"))
+        zero.op = "Const"
+        zero.attr["dtype"].type = node.attr["T"].type
+        zero.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(0.0, tf.float32))
+        positive.op = "Greater"
+        positive.input.extend([features, zero.name])
+        positive.attr["T"].CopyFrom(node.attr["T"])
+        mask.op = "Cast"
+        mask.input.append(positive.name)
+        mask.attr["SrcT"].type, mask.attr["DstT"].type = tf.bool.as_datatype_enum, node.attr["T"].type
+        node.op = "Mul"
+        del node.input[:]
+        node.input.extend([gradients, mask.name])
+    return graph
 
 
 def runner(extra: Path) -> Callable[[Pixels], dict[str, Floats]]:

@@ -49,10 +49,13 @@ def saliency(tail: keras.Model) -> Saliency:
         with tf.GradientTape() as tape:
             tape.watch(features)
             logits = tail(features, training=False)
-            if logits.shape[1] == 1:  # One sigmoid: what speaks for class 0 is what lowers the logit.
-                logits = tf.concat([-logits, logits], axis=1)
-            chosen = tf.gather(logits, classes, batch_dims=1)
-        weights = tf.reduce_mean(tape.gradient(chosen, features), axis=(1, 2), keepdims=True)
+        if logits.shape[1] == 1:  # One sigmoid: what speaks for class 0 is what lowers the logit.
+            chosen = tf.cast(2 * classes - 1, tf.float32)[:, tf.newaxis]
+        else:
+            chosen = tf.one_hot(classes, logits.shape[1])
+        # The gradient of the chosen logit, without an operation to choose it, whose gradient OpenVINO would not have.
+        gradients = tape.gradient(logits, features, output_gradients=chosen)
+        weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
         evidence = tf.nn.relu(tf.reduce_sum(weights * features, axis=3))
         return tf.math.divide_no_nan(evidence, tf.reduce_max(evidence, axis=(1, 2), keepdims=True))
 

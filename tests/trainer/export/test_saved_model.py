@@ -311,3 +311,15 @@ def test_the_graph_decodes_and_fits_as_the_gateway_does(fit: str, interpolation:
     apart = np.abs(in_graph - by_gateway)
     # Pillow rounds its weights to 8 bits and may shrink by whole numbers first.
     assert apart.mean() < (6.0 if interpolation == "nearest" else 1.0)
+
+
+@pytest.mark.parametrize(("outputs", "labels"), [(1, ("cat", "dog")), (3, ("a", "b", "c"))])
+def test_a_network_with_a_hidden_layer_can_be_had_by_openvino_heat_maps_included(
+    tmp_path: Path, small_model: Build, make_card: MakeCard, outputs: int, labels: tuple[str, ...]
+) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    exported = export_model(small_model(outputs, flatten=True), make_card(labels), tmp_path)
+    assert exported.without_openvino is None
+    assert exported.card.parity["openvino"] == exported.parity.openvino
+    assert max(exported.parity.openvino or 1, exported.parity.openvino_heatmap or 1) < 1e-4
+    assert {path.name for path in (tmp_path / "assets.extra" / "openvino").iterdir()} == {"network.xml", "network.bin"}
