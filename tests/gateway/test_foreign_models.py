@@ -344,7 +344,7 @@ def test_a_model_of_another_number_of_classes_than_labels_is_not_ready(
     open_classes: Tensors = {"y": (FLOAT, (-1, -1))}
     model_server.models["m"] = {1: Export(IMAGES, open_classes, plain())}  # type: ignore[dict-item]
     gateway = start(default_model="m", model_options={"m": {"labels": ["cat", "dog"]}})
-    assert "gave 3 scores for 2 labels" in gateway.get("/readyz").json()["missing"]["m"]
+    assert "returned 3 scores for 2 labels" in gateway.get("/readyz").json()["missing"]["m"]
 
 
 def test_a_model_is_tried_once_and_not_at_each_check(start: Start, model_server: ColourServer) -> None:

@@ -89,7 +89,7 @@ def test_labels_may_be_given_as_a_list() -> None:
         ({"dog_breed": {"labels": "/nowhere/labels.txt"}}, "'labels.txt' cannot be read: No such file"),
         ({"dog_breeds": {"height": 96}}, "did you mean 'dog_breed'?"),
         ({"dog_breed": {"normalize": "caffe", "pixel_range": [0, 1]}}, "normalize or pixel_range, not both"),
-        ({"dog_breed": {"normalize": "torch", "channels": "grey"}}, "is for colour"),
+        ({"dog_breed": {"normalize": "torch", "channels": "grey"}}, "needs colour"),
         ({"dog_breed": {"normalize": "imagenet"}}, "'caffe', 'torch' or 'tf'"),
     ],
 )

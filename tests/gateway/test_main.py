@@ -29,7 +29,9 @@ def is_stopping(client: httpx.Client) -> bool:
     except httpx.TimeoutException:
         return False
     return (
-        answer.status_code == 503 and "stopping" in answer.json()["detail"] and answer.headers["connection"] == "close"
+        answer.status_code == 503
+        and "shutting down" in answer.json()["detail"]
+        and answer.headers["connection"] == "close"
     )
 
 

@@ -121,7 +121,7 @@ def test_tiles_with_far_more_pixels_than_the_image_are_refused() -> None:
     data = heic_file(noise(500, 300), tile_size=128)
     lying = data.replace(ispe(128, 128), ispe(4096, 4096))
     assert lying != data
-    with pytest.raises(InvalidImage, match=r"500 x 300 pixels is made of parts with [\d.]+ megapixels"):
+    with pytest.raises(InvalidImage, match=r"500 x 300 pixels has tiles with [\d.]+ megapixels"):
         decode_image(lying, TARGET)
 
 
@@ -164,7 +164,7 @@ def iloc(items: int, extents: int, length: int) -> bytes:
         (container(), "has no primary image"),
         (container(PITM), "has no primary image"),
         (container(PITM, iinf((1, b"hvc1"))), "lacks the property ispe"),
-        (container(PITM, iinf((1, b"iden")), box(b"iref", bytes(4), references(b"dimg", 1, 1))), "too many steps"),
+        (container(PITM, iinf((1, b"iden")), box(b"iref", bytes(4), references(b"dimg", 1, 1))), "too many levels"),
         (container(PITM, *[box(b"free")] * 1001), "too many boxes"),
         (container(PITM, iloc(1, 33, 1)), "too many extents"),
         (container(PITM, iloc(30, 32, 4096)), "exceed the size of the file"),
@@ -189,7 +189,7 @@ def test_transparency_with_far_more_pixels_than_the_image_is_refused() -> None:
     owned = box(b"ipma", bytes(4), struct.pack(">I", 2), b"\0\1\2\1\2", b"\0\2\3\1\3\4")
     beside = box(b"iref", bytes(4), references(b"auxl", 2, 1))
     data = container(PITM, iinf((1, b"hvc1"), (2, b"hvc1")), box(b"iprp", properties, owned), beside)
-    with pytest.raises(InvalidImage, match=r"64 x 64 pixels is made of parts with 81\.0 megapixels"):
+    with pytest.raises(InvalidImage, match=r"64 x 64 pixels has tiles with 81\.0 megapixels"):
         decode_image(data, TARGET)
 
 

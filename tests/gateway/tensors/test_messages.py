@@ -34,7 +34,7 @@ def test_rows_of_a_signature_that_nobody_vouches_for_go_in_one_message() -> None
 
 
 def test_more_rows_than_the_limit_are_refused() -> None:
-    with pytest.raises(InvalidTensor, match="65 rows are more than the 64"):
+    with pytest.raises(InvalidTensor, match="65 rows exceed the limit of 64"):
         checked_inputs(PIXELS, "pixels", {"images": np.zeros((65, 8, 8, 3), np.uint8)}, RULES)
 
 
