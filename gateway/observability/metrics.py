@@ -60,9 +60,16 @@ class Metrics:
             ["method", "route", "status", "model", "version"],
             registry=registry,
         )
+        self._request_duration = Histogram(
+            "gateway_request_duration_seconds",
+            "Time from the first byte of the request to the end of the response, in seconds.",
+            ["route"],
+            buckets=BUCKETS,
+            registry=registry,
+        )
         self._request_seconds = Histogram(
             "gateway_request_seconds",
-            "Time from the first byte of the request to the end of the response, in seconds.",
+            "Old name of gateway_request_duration_seconds; it will be removed in the next release.",
             ["route"],
             buckets=BUCKETS,
             registry=registry,
@@ -130,6 +137,7 @@ class Metrics:
         version = str(record.version) if record.version is not None else ""
         answer = str(status) if status else "aborted"
         self._child(self._requests, known, record.route, answer, record.model, version).inc()
+        self._child(self._request_duration, record.route).observe(seconds)
         self._child(self._request_seconds, record.route).observe(seconds)
         for stage, spent in record.seconds.items():
             self._child(self._stage_seconds, stage, record.model).observe(spent)
