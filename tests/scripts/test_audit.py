@@ -15,18 +15,17 @@ BAD = {"name": "bad", "version": "2.0", "vulns": [{"id": "CVE-1", "fix_versions"
 SKIPPED = {"name": "odd", "skip_reason": "not found"}
 
 
+LOCK_FILES = [f"requirements/{name}.txt" for name in ("dev", "gateway", "modelserver", "trainer")]
+
+
 def test_every_lock_file_is_audited() -> None:
-    assert [file.relative_to(ROOT).as_posix() for file in audit.lock_files()] == [
-        "requirements/dev.txt",
-        "requirements/gateway.txt",
-        "requirements/trainer.txt",
-    ]
+    assert [file.relative_to(ROOT).as_posix() for file in audit.lock_files()] == LOCK_FILES
 
 
 @pytest.mark.parametrize(
     ("packages", "status", "said"),
     [
-        ([GOOD], 0, "1 packages of requirements/dev.txt requirements/gateway.txt requirements/trainer.txt"),
+        ([GOOD], 0, f"1 packages of {' '.join(LOCK_FILES)}"),
         ([GOOD, BAD, BAD], 1, "bad 2.0: CVE-1, fixed in 2.1\n"),
         ([GOOD, SKIPPED], 0, "NOT AUDITED: no advisories could be read for odd"),
         ([SKIPPED], 0, "NOT AUDITED: no advisories could be reached from here"),

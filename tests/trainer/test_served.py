@@ -82,6 +82,7 @@ def served(
     (folder / "models.config").write_text(str(config))
     server = Server(
         f"--model_config_file={folder / 'models.config'}",
+        "--engine=tensorflow",  # whose `serving_default` decodes by itself, as TensorFlow Serving does
         "--enable_batching",
         f"--batching_parameters_file={BATCHING}",
     )
