@@ -32,6 +32,15 @@ RAW_TYPES = ("application/octet-stream", "application/json")
 FORM_OVERHEAD_BYTES = 64 * 2**10
 """Bytes that a form may add to its files: boundaries, part headers and small fields."""
 
+FRAMING_BYTES_PER_FILE = 1024
+"""Bytes that each file of a batch may add to that: its boundary and headers."""
+
+MAX_BOUNDARIES = 1024
+"""Boundaries of a form, and what looks like the beginning of one, beside those of its files."""
+
+SLICE_BYTES = 16 * 2**10
+"""Bytes that are parsed at once: at most 12 ms of framing before it is found to be too much."""
+
 MAX_PARTS_BESIDE_FILES = 16
 """Parts of other names that are skipped before the form is taken for nonsense."""
 
@@ -209,6 +218,11 @@ class _Form:
         self._uploads: list[Upload] = []
         self._others: list[str] = []
         self._skipped = 0
+        self._boundaries = 0
+        self._max_boundaries = MAX_BOUNDARIES + max_files
+        self._content_bytes = 0
+        self._framing_bytes = 0
+        self._max_framing_bytes = FORM_OVERHEAD_BYTES + FRAMING_BYTES_PER_FILE * max_files
         self._current: Upload | None = None
         self._is_counted = False
         self._disposition = bytearray()
@@ -234,13 +248,26 @@ class _Form:
             raise BadRequest("The boundary of the multipart form is not valid.") from error
 
     def feed(self, piece: bytes) -> None:
-        """Take the next bytes of the body."""
+        """Take the next bytes of the body.
+
+        The parser goes byte by byte through everything but the content of files, and through what resembles a boundary
+        there. Both are bounded, or a form made of nothing else would hold up the event loop for seconds.
+        """
         if self._complete:
             return
-        try:
-            self._parser.write(piece)
-        except FormParserError as error:
-            raise BadRequest("The multipart form is malformed.") from error
+        self._boundaries += piece.count(b"\r\n--")
+        if self._boundaries > self._max_boundaries:
+            raise BadRequest("The multipart form has too many boundaries.")
+        for start in range(0, len(piece), SLICE_BYTES):
+            part = piece[start : start + SLICE_BYTES]
+            before = self._content_bytes
+            try:
+                self._parser.write(part)
+            except FormParserError as error:
+                raise BadRequest("The multipart form is malformed.") from error
+            self._framing_bytes += len(part) - (self._content_bytes - before)
+            if self._framing_bytes > self._max_framing_bytes:
+                raise BadRequest(f"The multipart form has over {self._max_framing_bytes:,} bytes beside its files.")
 
     def finish(self) -> list[Upload]:
         """The files, when the body is at its end."""
@@ -306,6 +333,7 @@ class _Form:
         self._uploads.append(upload)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
+        self._content_bytes += end - start
         upload = self._current
         if upload is None or upload.error is not None:
             return

@@ -26,12 +26,6 @@ from gateway.serving.backend import Backend, Selector
 from gateway.serving.resolver import ContractResolver
 from gateway.settings import Settings
 
-MAX_VERSION = 2**63 - 1
-"""Versions are signed 64-bit numbers on the wire."""
-
-MIN_TIMEOUT_SECONDS = 0.001
-"""Less is taken for a mistake."""
-
 
 @dataclass(frozen=True, slots=True)
 class Services:

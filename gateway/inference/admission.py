@@ -11,6 +11,9 @@ from gateway.errors import Overloaded
 CALLER_SHARE = 4
 """One caller may hold one part in so many of a limit, while others hold any of it."""
 
+RESERVED_SHARE = 8
+"""One part in so many of a limit is kept from a caller who is alone, so that the next one finds room."""
+
 BATCH_SHARE = 0.75
 """Share of the images that batch requests may hold together. The rest is for requests with one image."""
 
@@ -30,8 +33,9 @@ class Admission:
         self.max_images = max_images
         self.max_uploads = max_uploads
         self.max_upload_bytes = max_upload_bytes
-        self._max_caller_bytes = max(max_upload_bytes // CALLER_SHARE, max_body_bytes)
+        self._max_body_bytes = max_body_bytes
         self._images: Counter[str] = Counter()
+        self._uploads: Counter[str] = Counter()
         self._upload_bytes: Counter[str] = Counter()
         self.in_flight = 0
         """Number of images in progress."""
@@ -59,7 +63,7 @@ class Admission:
             raise Overloaded("The gateway is at capacity. Try again later.")
         if images > 1 and self.in_flight and self.in_flight + images > self.max_images * BATCH_SHARE:
             raise Overloaded("The gateway is at its capacity for batches. Try again later.")
-        if held and self.in_flight > held and held + images > self.max_images // CALLER_SHARE:
+        if held and held + images > _share(self.max_images, others=self.in_flight > held):
             raise Overloaded("You have the maximum number of images in progress for one caller. Try again later.")
         self.in_flight += images
         self._images[caller] += images
@@ -78,20 +82,25 @@ class Admission:
         if self.in_flight >= self.max_images * BATCH_SHARE:
             raise Overloaded("The gateway is at its capacity for batches. Try again later.")
 
-    def begin_upload(self) -> None:
-        """Take the permit for one body to be received; `end_upload` gives it back.
+    def begin_upload(self, caller: str) -> None:
+        """Take the permit for one body of a caller to be received; `end_upload` gives it back.
 
         Raises:
-            Overloaded: The limit on uploads is reached.
+            Overloaded: The limit on uploads is reached, or the caller would exceed its share.
         """
         # If no image could be admitted, refuse before the body is read.
         if self.uploads >= self.max_uploads or self.in_flight >= self.max_images:
             raise Overloaded("The gateway is receiving the maximum number of uploads. Try again later.")
+        held = self._uploads[caller]
+        if held and held + 1 > _share(self.max_uploads, others=self.uploads > held):
+            raise Overloaded("You have the maximum number of uploads for one caller. Try again later.")
         self.uploads += 1
+        self._uploads[caller] += 1
 
-    def end_upload(self) -> None:
+    def end_upload(self, caller: str) -> None:
         """Give back the permit for a body."""
         self.uploads -= 1
+        _subtract(self._uploads, caller, 1)
 
     def hold(self, caller: str, count: int) -> None:
         """Count bytes of a caller's body that have arrived; `release` gives them back.
@@ -102,7 +111,8 @@ class Admission:
         held = self._upload_bytes[caller]
         if self.upload_bytes + count > self.max_upload_bytes:
             raise Overloaded("The gateway has no memory left for further uploads. Try again later.")
-        if self.upload_bytes > held and held + count > self._max_caller_bytes:
+        share = max(_share(self.max_upload_bytes, others=self.upload_bytes > held), self._max_body_bytes)
+        if held + count > share:
             raise Overloaded("Your uploads in progress use all the memory for one caller. Try again later.")
         self.upload_bytes += count
         self.received_bytes += count
@@ -112,6 +122,11 @@ class Admission:
         """Give back bytes."""
         self.upload_bytes -= count
         _subtract(self._upload_bytes, caller, count)
+
+
+def _share(limit: int, *, others: bool) -> int:
+    """How much of a limit one caller may hold, while others hold any of it or none do."""
+    return limit // CALLER_SHARE if others else limit - limit // RESERVED_SHARE
 
 
 def _subtract(counts: Counter[str], caller: str, count: int) -> None:

@@ -108,8 +108,10 @@ class Predictor:
             UnsupportedImage, InvalidImage, ImageTooLarge: An encoded image among them cannot be decoded.
             GatewayError: As `ContractResolver.served` and `Backend.predict` raise them.
         """
+        counted = False
 
         async def ask(served: ServedVersion) -> Predicted:
+            nonlocal counted
             record.answered_by(served.model, served.version)
             with record.stage("decode"):
                 read = await self._read(served, request, deadline, record)
@@ -118,8 +120,9 @@ class Predictor:
                 record.images = sum(rows)
                 if read.header["signature"] is None:
                     return Predicted(served, read.header, images=read.buffers)
-                if record.images > 1:
+                if record.images > 1 and not counted:  # and not again where the version changes meanwhile
                     await request.count_rows(record.images - 1)
+                    counted = True
                 if inputs["images"] is None:
                     tensors: list[Wire] = [[tensor] for tensor in read.buffers]
                 else:

@@ -24,7 +24,7 @@ SMALL_REQUEST_BYTES = 2 * 2**20
 SMALL_LIMITS = Limits(memory_bytes=128 * 2**20, cpu_seconds=3)
 """Limits of a small worker. Most photos take a hundredth of either."""
 
-SMALL_PATIENCE_SECONDS, LARGE_PATIENCE_SECONDS = 1.0, 5.0
+SMALL_PATIENCE_SECONDS, LARGE_PATIENCE_SECONDS = 1.0, 3.0
 """CPU time that ordinary and large work may take while others wait. The slowest files that are accepted take some 0.3 s
 (a HEIC of 12 megapixels) and 1.8 s (a HEIC of 48)."""
 

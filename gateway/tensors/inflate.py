@@ -10,7 +10,10 @@ _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 """zlib tells the two apart by their headers."""
 
 MAX_MEMBERS = 1000
-"""Parts of one body; pigz and bgzip write one for each 64 to 128 KB."""
+"""Parts of one body; bgzip writes one for each 64 KB."""
+
+STEP_BYTES = 128 * 2**10
+"""Compressed bytes that are decompressed at once."""
 
 
 def inflate(body: bytes | bytearray | memoryview, max_bytes: int) -> bytes:
@@ -24,19 +27,23 @@ def inflate(body: bytes | bytearray | memoryview, max_bytes: int) -> bytes:
         UploadTooLarge: The content is larger.
         BadRequest: It is not compressed like this, or truncated.
     """
-    content = b""
-    rest = bytes(body)
+    pieces: list[bytes] = []
+    size = start = 0
     for _ in range(MAX_MEMBERS):
-        if not rest:
-            return content
+        if start == len(body):
+            return b"".join(pieces)
         member = zlib.decompressobj(_GZIP_OR_ZLIB)
-        try:
-            content += member.decompress(rest, max_bytes + 1 - len(content))
-        except zlib.error as error:
-            raise BadRequest("The body is not compressed as its Content-Encoding says.") from error
-        if len(content) > max_bytes:
+        # A step at a time, since zlib copies all that it is given beyond the end of a member.
+        while not member.eof and start < len(body) and size <= max_bytes:
+            given = body[start : start + STEP_BYTES]
+            try:
+                pieces.append(member.decompress(given, max_bytes + 1 - size))
+            except zlib.error as error:
+                raise BadRequest("The body is not compressed as its Content-Encoding says.") from error
+            size += len(pieces[-1])
+            start += len(given) - len(member.unused_data)
+        if size > max_bytes:
             raise UploadTooLarge(f"The body has more than the {max_bytes:,} bytes that are accepted.", limit=max_bytes)
         if not member.eof:
             raise BadRequest("The compressed body is cut off.")
-        rest = member.unused_data
     raise BadRequest(f"The compressed body has more than {MAX_MEMBERS} parts.")

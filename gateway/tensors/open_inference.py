@@ -22,6 +22,7 @@ from gateway.tensors.wire import Array, number_dtype
 
 HEADER_LENGTH = "inference-header-content-length"
 
+
 DATATYPES: dict[int, str] = {
     DataType.DT_BOOL: "BOOL",
     DataType.DT_UINT8: "UINT8",
@@ -121,8 +122,7 @@ def read_request(
         InvalidTensor: A tensor contradicts its shape or datatype, or does not match the signature.
     """
     text, rest = _split(memoryview(body), header_length)
-    head, tensors = _head(read_json(text))
-    key = head.parameters.get("signature_name")
+    head, tensors, key = _head(read_json(text))
     if not isinstance(key, str | None):
         raise BadRequest("The parameter signature_name must be a string.")
     arrays: dict[str, Array] = {}
@@ -157,9 +157,6 @@ def write_response(head: Head, model: str, version: int, outputs: Mapping[str, A
     for name, parameters in head.outputs or [(name, {}) for name in outputs]:
         if name not in outputs:
             raise InvalidTensor(f"There is no output {name!r}; there is {', '.join(map(repr, outputs))}.")
-        unknown = set(parameters) - {"binary_data"}
-        if unknown:
-            raise InvalidTensor(f"The output parameter {min(unknown)!r} is not offered.")
         array = outputs[name]
         datatype = "BYTES" if array.dtype == object else _NAMES[str(array.dtype)]
         entry: dict[str, object] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
@@ -190,7 +187,7 @@ def _split(body: memoryview, header_length: str | None) -> tuple[memoryview, mem
     return body[: int(header_length)], body[int(header_length) :]
 
 
-def _head(value: object) -> tuple[Head, list[_Tensor]]:
+def _head(value: object) -> tuple[Head, list[_Tensor], object]:
     request = _checked(value, dict, "the top", "an object")
     inputs = _checked(request.get("inputs"), list, "inputs", "a list")
     outputs = _checked(request.get("outputs", []), list, "outputs", "a list")
@@ -199,13 +196,36 @@ def _head(value: object) -> tuple[Head, list[_Tensor]]:
     identity = request.get("id")
     head = Head(
         id=None if identity is None else _name(identity, "id"),
-        parameters=_parameters(request, "parameters"),
+        # Only what is read later: the rest would go back and forth between the processes.
+        parameters=_request_parameters(_parameters(request, "parameters")),
         outputs=[
-            (_name(one.get("name"), f"outputs.{index}.name"), _parameters(one, f"outputs.{index}.parameters"))
+            (_name(one.get("name"), f"outputs.{index}.name"), _output(_parameters(one, f"outputs.{index}.parameters")))
             for index, one in enumerate(_checked(one, dict, "outputs", "a list of objects") for one in outputs)
         ],
     )
-    return head, [_tensor(one, f"inputs.{index}") for index, one in enumerate(inputs)]
+    tensors = [_tensor(one, f"inputs.{index}") for index, one in enumerate(inputs)]
+    return head, tensors, _parameters(request, "parameters").get("signature_name")
+
+
+def _request_parameters(parameters: Mapping[str, object]) -> Mapping[str, object]:
+    """The parameters that are used once the tensors are read; a top_k that is not a number stays invalid."""
+    kept: dict[str, object] = {"binary_data_output": parameters.get("binary_data_output") is True}
+    if "top_k" in parameters:
+        top_k = parameters["top_k"]
+        kept["top_k"] = top_k if isinstance(top_k, int) else "not a number"
+    return kept
+
+
+def _output(parameters: Mapping[str, object]) -> Mapping[str, object]:
+    """The parameters of a requested output.
+
+    Raises:
+        InvalidTensor: One is not offered.
+    """
+    unknown = set(parameters) - {"binary_data"}
+    if unknown:
+        raise InvalidTensor(f"The output parameter {min(unknown)[:80]!r} is not offered.")
+    return {name: value is True for name, value in parameters.items()}
 
 
 def _tensor(value: object, where: str) -> _Tensor:

@@ -7,6 +7,7 @@ and ends too.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
@@ -23,6 +24,9 @@ with suppress(ImportError):
 
 FORK, KILL = "fork", "kill"
 
+PR_SET_PDEATHSIG = 1
+"""Option of prctl(2)."""
+
 
 def main(control: socket.socket) -> None:
     """Execute the gateway's commands until it closes its end of the control socket."""
@@ -37,32 +41,52 @@ def main(control: socket.socket) -> None:
         command = json.loads(request)
         if command["do"] == FORK:
             with socket.socket(fileno=descriptors[0]) as connection:
-                pid = os.fork()
+                pid = _fork()
                 if not pid:
                     control.close()
                     _work(connection, Limits(**command["limits"]))
-            children.add(pid)
+            if pid > 0:
+                children.add(pid)
             control.sendall(b"%d\n" % pid)
-        elif command["pid"] in children:
-            pid = command["pid"]
+            continue
+        pid, status = command["pid"], 0
+        if pid in children:  # not one of a fork server before this one
             os.kill(pid, signal.SIGKILL)  # without effect on one that has ended
             _, status = os.waitpid(pid, 0)
             children.discard(pid)
-            control.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+        control.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
     for pid in children:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
 
 
+def _fork() -> int:
+    """Fork; -1 where the system allows no further process."""
+    try:
+        return os.fork()
+    except OSError:
+        return -1
+
+
+def _end_with_parent() -> None:
+    """Have the kernel kill this process when the fork server ends, whatever ends it. Linux only."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _work(connection: socket.socket, limits: Limits) -> None:
     """Run as a worker; never returns."""
     status = 1
     try:
+        _end_with_parent()
         for default in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(default, signal.SIG_DFL)
-        # Libraries print what a file holds to standard error; a reply carries what is worth a log line.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        # Libraries print what a file holds; a reply carries what is worth a log line.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, sys.stderr.fileno())
         worker.serve(connection, limits)
         status = 0
     finally:

@@ -26,6 +26,10 @@ STOP_SECONDS = 5.0
 """How long the fork server may take to kill its workers and end."""
 
 
+REPLY_SECONDS = 30.0
+"""How long a reply may take; the first waits for the libraries to be loaded."""
+
+
 class ForkServerGone(Exception):
     """The fork server ended; nothing can be forked until it is started again."""
 
@@ -63,6 +67,8 @@ class ForkServer:
                 with theirs:
                     command = json.dumps({"do": FORK, "limits": limits.as_json()}).encode()
                     pid = self._ask(control, command, [theirs.fileno()])
+                if pid < 0:
+                    raise OSError("the system allows no further process")
             except BaseException:
                 ours.close()
                 raise
@@ -97,14 +103,17 @@ class ForkServer:
         ours, theirs = socket.socketpair()
         package_folder = str(Path(__file__).parents[2])
         search_path = os.pathsep.join(filter(None, [package_folder, os.environ.get("PYTHONPATH")]))
+        # Not the gateway's own settings: a worker that a file has taken over is to find no API keys.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - this very interpreter
                 [sys.executable, "-P", "-m", "gateway.workers.fork_main", str(theirs.fileno())],
-                env={**os.environ, **ENVIRONMENT, "PYTHONPATH": search_path},
+                env={**environment, **ENVIRONMENT, "PYTHONPATH": search_path},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C in a terminal is for the gateway, which ends its workers itself
             )
+        ours.settimeout(REPLY_SECONDS)
         self._control = ours
         return ours
 

@@ -18,8 +18,8 @@ Buffer = Sequence[Piece]
 
 HEADER_LENGTH = struct.Struct("<I")
 
-MAX_HEADER_BYTES = 16 * 2**20
-"""A header names tensors and signatures, and holds the labels of a batch."""
+MAX_REPLY_HEADER_BYTES = 2**20
+"""The header of a reply names tensors; the event loop parses it."""
 
 MAX_BUFFER_BYTES = 512 * 2**20
 """All buffers of a message together; JSON may become eight times as long as tensors."""
@@ -46,15 +46,21 @@ def pack(header: Mapping[str, object], buffers: Sequence[Buffer] = ()) -> list[P
 
 
 def header_length(prefix: bytes) -> int:
-    """Bytes of the header that follows a prefix of `HEADER_LENGTH.size` bytes.
+    """Bytes of the header that follows a prefix of `HEADER_LENGTH.size` bytes."""
+    (length,) = HEADER_LENGTH.unpack(prefix)
+    return int(length)
+
+
+def reply_header_length(prefix: bytes) -> int:
+    """The same for a reply.
 
     Raises:
-        ValueError: It is larger than `MAX_HEADER_BYTES`.
+        ValueError: It is larger than `MAX_REPLY_HEADER_BYTES`.
     """
-    (length,) = HEADER_LENGTH.unpack(prefix)
-    if length > MAX_HEADER_BYTES:
+    length = header_length(prefix)
+    if length > MAX_REPLY_HEADER_BYTES:
         raise ValueError(f"a header of {length} bytes")
-    return int(length)
+    return length
 
 
 def unpack_header(text: bytes) -> tuple[Mapping[str, object], list[int]]:

@@ -28,7 +28,7 @@ from gateway.errors import (
 )
 from gateway.workers.fork_server import ForkServer, ForkServerGone
 from gateway.workers.limits import OVERTIME_NICENESS, Limits
-from gateway.workers.messages import HEADER_LENGTH, Buffer, Message, header_length, pack, unpack_header
+from gateway.workers.messages import HEADER_LENGTH, Buffer, Message, pack, reply_header_length, unpack_header
 from gateway.workers.turns import Turn, Turns
 from gateway.workers.worker import CRASHED, OUT_OF_MEMORY
 
@@ -104,6 +104,7 @@ class _Worker:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     cpu_seconds: float = 0.0
+    idle_since: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -154,6 +155,7 @@ class WorkerPool:
         self._idle: list[_Worker] = []
         self._overtime: list[_Running] = []
         self._background: set[asyncio.Task[_Worker] | asyncio.Task[int | None]] = set()
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._closed = False
 
     async def run(
@@ -197,12 +199,15 @@ class WorkerPool:
 
     async def warm_up(self) -> None:
         """Start the workers that are kept, so that they are ready for the first jobs."""
-        with suppress(OSError, ForkServerGone):
-            self._idle += [await self._start() for _ in range(self._capacity.kept - len(self._idle))]
+        with suppress(Overloaded):
+            for worker in [await self._fresh() for _ in range(self._capacity.kept - len(self._idle))]:
+                self._rest(worker)
 
     async def close(self) -> None:
         """Kill all idle workers. Jobs in progress must have been cancelled."""
         self._closed = True
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         while self._idle or self._background:
             while self._idle:
                 self._end(self._idle.pop())
@@ -225,7 +230,7 @@ class WorkerPool:
                 running.timer.cancel()
             if running.in_overtime:
                 self._overtime.remove(running)
-            if survives and not running.in_overtime and not self._closed:
+            if survives and not (running.in_overtime or running.displaced or self._closed):
                 self._rest(worker)
             elif not running.displaced:
                 self._end(worker)
@@ -234,13 +239,19 @@ class WorkerPool:
     def _rest(self, worker: _Worker) -> None:
         """Keep a worker for the next job."""
         self._idle.append(worker)
-        if len(self._idle) > self._capacity.kept:
-            asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_idle, worker)
+        worker.idle_since = time.monotonic()
+        if len(self._idle) > self._capacity.kept and self._idle_timer is None:
+            self._idle_timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_idle)
 
-    def _end_idle(self, worker: _Worker) -> None:
-        if worker in self._idle and len(self._idle) > self._capacity.kept:
-            self._idle.remove(worker)
-            self._end(worker)
+    def _end_idle(self) -> None:
+        """End surplus workers that have been idle for a while; the one used last is at the end of the list."""
+        self._idle_timer = None
+        while len(self._idle) > self._capacity.kept and not self._closed:
+            left = IDLE_SECONDS - (time.monotonic() - self._idle[0].idle_since)
+            if left > 0:
+                self._idle_timer = asyncio.get_running_loop().call_later(left, self._end_idle)
+                return
+            self._end(self._idle.pop(0))
 
     async def _worker(self) -> _Worker:
         while self._idle:
@@ -248,6 +259,10 @@ class WorkerPool:
             if not worker.reader.at_eof():
                 return worker
             self._end(worker)  # it was killed while it was idle
+        return await self._fresh()
+
+    async def _fresh(self) -> _Worker:
+        """A new worker; one that nobody waits for any more is kept for the next job."""
         start = asyncio.create_task(self._start())
         self._background.add(start)
         start.add_done_callback(self._background.discard)
@@ -281,14 +296,13 @@ class WorkerPool:
             self._put_into_overtime(running)
         else:
             longest = max([running, *self._overtime], key=_Running.cpu_seconds)
-            if longest.cpu_seconds() < self._capacity.patience_seconds:
+            if longest.displaced or longest.cpu_seconds() < self._capacity.patience_seconds:
                 self._watch(running)
                 return
-            if not longest.displaced:
-                longest.displaced = True
-                self._end(longest.worker)
+            longest.displaced = True
+            self._end(longest.worker)
             if longest is not running:
-                self._put_into_overtime(running)
+                self._watch(running)  # there is room for it in overtime when that one is gone
 
     def _put_into_overtime(self, running: _Running) -> None:
         running.in_overtime = True
@@ -313,6 +327,8 @@ class WorkerPool:
         running.worker.writer.close()
         status = await asyncio.to_thread(self._fork_server.end, running.worker.pid)
         logger.warning("a worker process ended with status %s during a job", status)
+        if status is None:
+            return Overloaded(f"The process that worked on this {subject} was ended. Send it again.")
         if status == -signal.SIGXCPU:
             return self._work.killed(
                 f"Processing the {subject} takes more than {self._limits.cpu_seconds} s of CPU time."
@@ -348,7 +364,7 @@ async def _exchange(worker: _Worker, request: Sequence[bytes | bytearray | memor
     worker.writer.writelines(request)
     try:
         await worker.writer.drain()
-        length = header_length(await worker.reader.readexactly(HEADER_LENGTH.size))
+        length = reply_header_length(await worker.reader.readexactly(HEADER_LENGTH.size))
         header, sizes = unpack_header(await worker.reader.readexactly(length))
         return Message(header, [await worker.reader.readexactly(size) for size in sizes])
     except (asyncio.IncompleteReadError, ValueError, KeyError) as error:  # the last two: it does not speak as it should

@@ -100,10 +100,9 @@ class _Body:
         else:
             message = await self._received_in_time()
         count = len(message.get("body", b""))
-        if (
-            count and not self._has_permit
-        ):  # not before, so that a client that announces a body and sends none holds no permit
-            self._admission.begin_upload()
+        # Not before: a client that announces a body and sends none holds no permit.
+        if count and not self._has_permit:
+            self._admission.begin_upload(self._caller)
             self._has_permit = True
         if self._held + count > self._max_bytes:
             raise UploadTooLarge(f"The body is larger than {self._max_bytes:,} bytes.", limit=self._max_bytes)
@@ -122,7 +121,7 @@ class _Body:
     def _end_upload(self) -> None:
         if self._has_permit:
             self._has_permit = False
-            self._admission.end_upload()
+            self._admission.end_upload(self._caller)
 
     async def _received_in_time(self) -> Message:
         try:

@@ -266,3 +266,12 @@ def test_a_caller_that_hangs_up_in_the_middle_disturbs_nobody(gateway: httpx.Cli
         with socket.create_connection((host, port or 80), timeout=DEADLINE_SECONDS) as connection:
             connection.sendall(UNFINISHED)
     assert gateway.post(BREED, content=photo()).status_code == 200
+
+
+@pytest.mark.parametrize("filler", [b" ", b"\r\n--a-", b"\r\n--ax"], ids=["padding", "dashes", "boundaries"])
+def test_a_form_that_is_all_boundaries_is_refused_before_it_is_parsed(gateway: httpx.Client, filler: bytes) -> None:
+    begin = b'--a\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nx\r\n--a'
+    body = begin + filler * (2**20 // len(filler))
+    answer = gateway.post(BREED, content=body, headers={"content-type": "multipart/form-data; boundary=a"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+    assert "form" in answer.json()["detail"]

@@ -208,11 +208,13 @@ async def test_a_fork_server_that_was_killed_is_started_again() -> None:
     try:
         await decode(pool, [photo()])
         assert server.pid is not None
+        [worker] = children_of(server.pid)
         os.kill(server.pid, signal.SIGKILL)
-        with pytest.raises(DeadlineExceeded):
-            await decode(pool, [slow_png()], seconds=0.2)
-        with suppress(Overloaded):  # for whoever finds that it is gone
-            await decode(pool, [photo()])
+        if sys.platform.startswith("linux"):
+            await until_async(lambda: has_ended(worker))
+        for _ in range(2):  # whoever finds that the worker, or the fork server, is gone is told to try again
+            with suppress(Overloaded):
+                await decode(pool, [photo()])
         assert await decode(pool, [photo()])
     finally:
         await pool.close()
@@ -246,8 +248,21 @@ def test_a_gateway_that_is_killed_takes_its_workers_along() -> None:
         until(partial(has_ended, pid), f"process {pid} has ended")
 
 
+def framed(header: bytes) -> bytes:
+    return len(header).to_bytes(4, "little") + header
+
+
 @pytest.mark.parametrize(
-    "reply", [b"\xff\xff\xff\xff", b"\x02\0\0\0{}", b"\x02\0\0\0[]", b'\x1d\0\0\0{"header":{},"sizes":[1e15]}'], ids=str
+    "reply",
+    [
+        b"\xff\xff\xff\xff",
+        framed(b"{}"),
+        framed(b"[]"),
+        framed(b"{"),
+        framed(b'{"header":{},"sizes":[1e15]}'),
+        framed(b'{"header":{},"sizes":[1000000000000]}'),
+    ],
+    ids=str,
 )
 async def test_a_worker_that_answers_nonsense_is_replaced(make: Make, reply: bytes) -> None:
     pool = make()
