@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from gateway.deadline import Deadline
-from gateway.errors import BadUpstream, GatewayError
+from gateway.errors import BadUpstream, DeadlineExceeded, GatewayError
 from gateway.inference.classifier import Classifier
 from gateway.pb.serving_pb2 import ModelVersionStatus
 from gateway.serving.backend import Selector, ServableNotFound
@@ -28,6 +28,9 @@ READINESS_SECONDS = 1.0
 
 PROBE_SECONDS = 2.0
 """Time limit of a check: less than the default timeout of orchestrators' probes."""
+
+FIRST_TRY = 0.4
+"""Share of the time left after which the test image is sent again: the next of several model servers gets it then."""
 
 GREY = 128
 
@@ -107,7 +110,7 @@ class Readiness:
             if contract is None:  # which the resolver has logged
                 return ModelReadiness(versions, served.unsupported)
             if self._answered.get(model) != contract:
-                await self._classifier.predict(contract, [_grey_image(contract)], deadline)
+                await self._try(contract, deadline)
                 self._answered[model] = contract
             return ModelReadiness(versions)
         except ServableNotFound:
@@ -117,6 +120,14 @@ class Readiness:
                 self._warned[model] = error.detail
                 logger.warning("model %s is not ready: %s", model, error.detail)
             return ModelReadiness(versions, error.detail)
+
+    async def _try(self, contract: Contract, deadline: Deadline) -> None:
+        """Send the test image, and send it again in time if one of several model servers does not answer."""
+        image = [_grey_image(contract)]
+        try:
+            await self._classifier.predict(contract, image, Deadline.after(deadline.remaining() * FIRST_TRY))
+        except DeadlineExceeded:
+            await self._classifier.predict(contract, image, deadline)
 
 
 def _grey_image(contract: Contract) -> bytes:

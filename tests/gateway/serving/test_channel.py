@@ -110,6 +110,7 @@ def test_a_server_of_two_that_is_stuck_fails_its_own_requests_alone(
     gateway = start(serving_target=target, model_refresh_seconds=0.2)
     for _ in range(4):
         assert gateway.post(BREED, content=photo()).status_code == 200
+    assert gateway.get("/readyz").status_code == 200
     stuck.stalled.set()
     began, late = time.monotonic(), Counter[int]()
 

@@ -269,7 +269,7 @@ def test_an_upload_slower_than_the_least_rate_is_408(start: Start, monkeypatch: 
 
 def test_bytes_of_uploads_are_bounded_together_and_given_back(start: Start) -> None:
     limits = dict.fromkeys(("max_upload_bytes", "max_batch_upload_bytes", "max_tensor_body_bytes"), 300_000)
-    client = start(**limits, max_upload_memory_bytes=500_000)
+    client = start(**limits, max_upload_memory_bytes=600_000)
     held = []
     for _ in range(2):
         connection = connect(client)
