@@ -26,11 +26,11 @@ from gateway.errors import (
     UnknownVersion,
     UnsupportedModel,
 )
+from gateway.model_options import ModelOptions
 from gateway.pb.serving_pb2 import ModelVersionStatus, SignatureDef, SignatureDefMap
 from gateway.serving.backend import Backend, Selector, ServableNotFound, read_outputs
 from gateway.serving.contract import DESCRIBE, Contract, carries_card, contract_from_card
 from gateway.serving.signature_contract import contract_from_signatures
-from gateway.settings import ModelOptions
 from gateway.tensors.wire import TensorError, string_values, wire_of
 
 logger = logging.getLogger(__name__)
