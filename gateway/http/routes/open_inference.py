@@ -13,8 +13,8 @@ from gateway import errors
 from gateway.deadline import Deadline
 from gateway.http.dialects import OPEN_INFERENCE, error_objects
 from gateway.http.middleware.access import count_images
-from gateway.http.multipart import compression, read_body
 from gateway.http.parameters import MAX_VERSION, ModelName, time_limit
+from gateway.http.request_body import compression, read_body
 from gateway.http.routes import health
 from gateway.http.services import RecordDep, Services, ServicesDep, deadline_of
 from gateway.inference.classifier import Classification
