@@ -196,7 +196,7 @@ def _real_words(model: str, selector: Selector) -> Iterator[None]:
 
 async def _versions(services: Services, model: str) -> list[ModelVersionStatus]:
     try:
-        return await services.resolver.versions(model, Deadline.after(services.settings.request_timeout_seconds))
+        return await services.resolver.lookup.versions(model, Deadline.after(services.settings.request_timeout_seconds))
     except errors.UnknownModel:
         raise errors.UnknownModel(f"Could not find any versions of model {model}") from None
 
