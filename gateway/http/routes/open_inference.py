@@ -26,7 +26,8 @@ from gateway.pb.serving_pb2 import ModelVersionStatus, TensorInfo
 from gateway.serving.backend import Selector
 from gateway.serving.contract import DEFAULT_SIGNATURE
 from gateway.serving.version_lookup import ServedVersion
-from gateway.tensors.open_inference import DATATYPES, HEADER_LENGTH
+from gateway.tensors.open_inference import HEADER_LENGTH
+from gateway.tensors.open_inference_data import DATATYPES
 
 TIMED = [Depends(time_limit)]
 router = APIRouter(
