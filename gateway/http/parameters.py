@@ -8,8 +8,8 @@ from fastapi import Depends, Header, Path, Query, Request
 
 from gateway.errors import InvalidParameter
 from gateway.http.services import services_of
+from gateway.model_options import MODEL_NAME
 from gateway.serving.backend import Selector
-from gateway.settings import MODEL_NAME
 
 MAX_VERSION = 2**63 - 1
 """Versions are signed 64-bit integers in the protocol."""

@@ -99,7 +99,7 @@ class Readiness:
     async def _model(self, model: str, deadline: Deadline) -> ModelReadiness:
         versions: tuple[int, ...] = ()
         try:
-            states = await self._resolver.versions(model, deadline)
+            states = await self._resolver.lookup.versions(model, deadline)
             versions = tuple(one.version for one in states if one.state == ModelVersionStatus.State.AVAILABLE)
             if not versions:
                 failed = [str(one.version) for one in states if one.status.error_message]

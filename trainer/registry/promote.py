@@ -4,119 +4,22 @@ import argparse
 import copy
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import grpc
-import tensorflow as tf
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
 
 from trainer.console import say
 from trainer.errors import TrainerError
 from trainer.registry import server_config
+from trainer.registry.model_server import CALL_SECONDS, ModelServer
 from trainer.registry.publish import add_models_dir, add_untried, check_name, is_version, published_versions
-from trainer.registry.trial import Arrays, TrialError, reason, try_signatures
+from trainer.registry.trial import TrialError
 
 POLL_SECONDS = 0.2
-CALL_SECONDS = 5.0
-FIRST_CALL_SECONDS = 60.0
-"""For the first call of a version, in which TensorFlow may optimise its graph or compile for a GPU."""
 
 _Answer = TypeVar("_Answer")
-_State = get_model_status_pb2.ModelVersionStatus.State
-
-
-class ModelServer:
-    """What promotion asks a model server over gRPC: the state of a version, and the version behind a label."""
-
-    def __init__(self, target: str) -> None:
-        self.target = target
-        self._channel = grpc.insecure_channel(target)
-        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
-        self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._channel.close()
-
-    def version_status(self, name: str, version: int) -> tuple[str, str]:
-        """Returns the state of a version and its error message; `UNKNOWN` when the server has not heard of it.
-
-        Raises:
-            grpc.RpcError: The server did not answer.
-        """
-        request = get_model_status_pb2.GetModelStatusRequest()
-        request.model_spec.name = name
-        request.model_spec.version.value = version
-        try:
-            answer = self._models.GetModelStatus(request, timeout=CALL_SECONDS)
-        except grpc.RpcError as error:
-            if error.code() == grpc.StatusCode.NOT_FOUND:
-                return "UNKNOWN", ""
-            raise
-        # A version that failed and is tried again is listed more than once; the newest entry counts.
-        for status in answer.model_version_status:
-            if status.version == version:
-                return _State.Name(status.state), status.status.error_message
-        return "UNKNOWN", ""
-
-    def labelled_version(self, name: str, label: str) -> int | None:
-        """Returns the version that answers under a label, or None when the server does not know the label.
-
-        Raises:
-            grpc.RpcError: The server did not answer.
-        """
-        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        request.model_spec.name = name
-        request.model_spec.version_label = label
-        try:
-            answer = self._predictions.GetModelMetadata(request, timeout=CALL_SECONDS)
-        except grpc.RpcError as error:
-            if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
-                return None
-            raise
-        return int(answer.model_spec.version.value)
-
-    def try_out(self, name: str, version: int) -> str:
-        """Runs one image through a version; returns what came of it, for people.
-
-        Raises:
-            TrialError: It failed, or gave another number of scores than it has labels.
-            grpc.RpcError: The server did not answer.
-        """
-        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        request.model_spec.name = name
-        request.model_spec.version.value = version
-        packed = self._predictions.GetModelMetadata(request, timeout=CALL_SECONDS).metadata["signature_def"]
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        packed.Unpack(signatures)
-        return try_signatures(signatures.signature_def, lambda key, inputs: self._call(name, version, key, inputs))
-
-    def _call(self, name: str, version: int, key: str, inputs: Arrays) -> Arrays:
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = name
-        request.model_spec.version.value = version
-        request.model_spec.signature_name = key
-        for alias, array in inputs.items():
-            request.inputs[alias].CopyFrom(tf.make_tensor_proto(array))
-        try:
-            answer = self._predictions.Predict(request, timeout=FIRST_CALL_SECONDS)
-        except grpc.RpcError as error:
-            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):
-                raise
-            raise TrialError(f"loads, and fails when it is called: {reason(error.details() or '')}") from error
-        return {alias: tf.make_ndarray(tensor) for alias, tensor in answer.outputs.items()}
 
 
 def promote(
@@ -145,7 +48,7 @@ def promote(
         raise TrainerError(f"{models_dir / name} has no version {version}; there: {present}")
     entry = server_config.find(server_config.read(config), name)
     before = entry.version_labels.get(label) if entry else None
-    with ModelServer(server) as client:
+    with closing(ModelServer(server)) as client:
         trial = not untried
         _move(client, name, version, label, config=config, timeout_seconds=timeout_seconds, back=False, trial=trial)
     return before
@@ -163,7 +66,7 @@ def rollback(name: str, label: str, *, config: Path, server: str, timeout_second
         raise TrainerError(
             f"{config} remembers no earlier version for label {label!r} of {name}: nothing to go back to"
         )
-    with ModelServer(server) as client:
+    with closing(ModelServer(server)) as client:
         _move(client, name, previous, label, config=config, timeout_seconds=timeout_seconds, back=True)
     return int(previous)
 

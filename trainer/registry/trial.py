@@ -51,7 +51,7 @@ def try_saved_model(directory: Path) -> str:
             try:
                 outputs: Arrays = session.run(fetches, feeds)
             except Exception as error:
-                raise TrialError(f"loads, and fails when it is called: {reason(str(error))}") from error
+                raise TrialError(f"loads, but fails when it is called: {reason(str(error))}") from error
             return outputs
 
         return try_signatures(signatures, call)

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic_core import to_json
 
 from gateway import errors
-from gateway.http.multipart import read_upload
 from gateway.http.parameters import ModelName, SelectorDep, TopKDep, time_limit
 from gateway.http.problems import responses
+from gateway.http.request_body import read_upload
 from gateway.http.routes.image_form import SINGLE_BODY, SINGLE_RESPONSES, ranked_fields
 from gateway.http.schemas import Box, ExplainedBreed, ExplainedLabel, HeatMap, ModelVersion
 from gateway.http.services import RecordDep, Services, ServicesDep, deadline_of

@@ -59,7 +59,7 @@ async def model_detail(request: Request, services: ServicesDep, model: ModelName
     """Describe a model: versions and states, input size, labels and model card."""
     deadline = deadline_of(request)
     contract = await services.resolver.resolve(model, selector, deadline)
-    versions = await services.resolver.versions(model, deadline)
+    versions = await services.resolver.lookup.versions(model, deadline)
     reason = ""
     if model in services.settings.served_models:
         reason = (await services.readiness.check(services.settings.served_models))[model].reason
@@ -82,7 +82,7 @@ async def model_detail(request: Request, services: ServicesDep, model: ModelName
 
 async def _versions(services: Services, name: str, deadline: Deadline) -> list[ModelVersionStatus]:
     try:
-        return await services.resolver.versions(name, deadline)
+        return await services.resolver.lookup.versions(name, deadline)
     except errors.UnknownModel:
         return []
 

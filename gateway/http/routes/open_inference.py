@@ -13,8 +13,8 @@ from gateway import errors
 from gateway.deadline import Deadline
 from gateway.http.dialects import OPEN_INFERENCE, error_objects
 from gateway.http.middleware.access import count_images
-from gateway.http.multipart import compression, read_body
 from gateway.http.parameters import MAX_VERSION, ModelName, time_limit
+from gateway.http.request_body import compression, read_body
 from gateway.http.routes import health
 from gateway.http.services import RecordDep, Services, ServicesDep, deadline_of
 from gateway.inference.classifier import Classification
@@ -25,8 +25,9 @@ from gateway.observability.request_record import RequestRecord
 from gateway.pb.serving_pb2 import ModelVersionStatus, TensorInfo
 from gateway.serving.backend import Selector
 from gateway.serving.contract import DEFAULT_SIGNATURE
-from gateway.serving.resolver import ServedVersion
-from gateway.tensors.open_inference import DATATYPES, HEADER_LENGTH
+from gateway.serving.version_lookup import ServedVersion
+from gateway.tensors.open_inference import HEADER_LENGTH
+from gateway.tensors.open_inference_data import DATATYPES
 
 TIMED = [Depends(time_limit)]
 router = APIRouter(
@@ -225,7 +226,7 @@ def _default_signature(served: ServedVersion) -> str:
 async def _ready(services: Services, model: str, selector: Selector) -> Response:
     # Of the server itself: what is known of a version outlives it.
     try:
-        versions = await services.resolver.versions(model, Deadline.after(PROBE_SECONDS))
+        versions = await services.resolver.lookup.versions(model, Deadline.after(PROBE_SECONDS))
     except (errors.ModelServerUnavailable, errors.DeadlineExceeded):
         versions = []
     wanted = [one for one in versions if selector.version in (None, one.version)]
@@ -238,7 +239,7 @@ async def _ready(services: Services, model: str, selector: Selector) -> Response
 async def _metadata(services: Services, model: str, selector: Selector) -> Response:
     deadline = Deadline.after(services.settings.request_timeout_seconds)
     served = await services.resolver.served(model, selector, deadline)
-    available = sorted(await services.resolver.available(model, deadline))
+    available = sorted(await services.resolver.lookup.available(model, deadline))
     if _takes_images(served):
         inputs: list[dict[str, object]] = [{"name": "image_bytes", "datatype": "BYTES", "shape": [-1]}]
         outputs: list[dict[str, object]] = [

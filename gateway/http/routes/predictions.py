@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic_core import to_json
 
 from gateway import errors
-from gateway.http.multipart import Upload, read_upload, read_uploads
 from gateway.http.parameters import ModelName, SelectorDep, TopKDep, time_limit
 from gateway.http.problems import problem
+from gateway.http.request_body import read_upload, read_uploads
 from gateway.http.routes.image_form import BATCH_BODY, BATCH_RESPONSES, SINGLE_BODY, SINGLE_RESPONSES, ranked_fields
 from gateway.http.schemas import (
     BreedAnswer,
@@ -23,6 +23,7 @@ from gateway.http.schemas import (
     ModelVersion,
 )
 from gateway.http.services import deadline_of, record_of, services_of
+from gateway.http.upload import Upload
 from gateway.inference.classifier import Classification
 from gateway.inference.scores import Ranked
 from gateway.serving.backend import Selector

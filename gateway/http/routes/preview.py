@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from gateway import errors
-from gateway.http.multipart import read_upload
 from gateway.http.parameters import time_limit
 from gateway.http.problems import responses
+from gateway.http.request_body import read_upload
 from gateway.http.routes.image_form import SINGLE_BODY
 from gateway.http.services import RecordDep, ServicesDep, deadline_of
 

@@ -20,8 +20,8 @@ from gateway import errors
 from gateway.deadline import Deadline
 from gateway.http.dialects import TENSORFLOW_SERVING, error_objects
 from gateway.http.middleware.access import count_images
-from gateway.http.multipart import compression, read_body
 from gateway.http.parameters import MAX_VERSION, ModelName, time_limit
+from gateway.http.request_body import compression, read_body
 from gateway.http.services import RecordDep, Services, ServicesDep, deadline_of
 from gateway.inference.predictor import TensorRequest
 from gateway.observability.request_record import RequestRecord
@@ -196,7 +196,7 @@ def _real_words(model: str, selector: Selector) -> Iterator[None]:
 
 async def _versions(services: Services, model: str) -> list[ModelVersionStatus]:
     try:
-        return await services.resolver.versions(model, Deadline.after(services.settings.request_timeout_seconds))
+        return await services.resolver.lookup.versions(model, Deadline.after(services.settings.request_timeout_seconds))
     except errors.UnknownModel:
         raise errors.UnknownModel(f"Could not find any versions of model {model}") from None
 
