@@ -169,6 +169,26 @@ class Settings(BaseSettings):
     trusted_proxies: CommaSeparated = ()
     """Addresses or networks of the proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted,
     separated by commas."""
+    prediction_log: str | None = None
+    """Where to keep records of answers and feedback: a folder, or an fsspec address such as s3://bucket/folder. Unset,
+    nothing is kept."""
+    prediction_log_photos: Literal["none", "uncertain", "sampled", "all"] = "none"
+    """Which photos the prediction log keeps: none; uncertain, which are unknown or have a small margin; sampled, a
+    random share; or all. They are scaled down and kept without metadata."""
+    prediction_log_margin: float = Field(0.2, ge=0, le=1)
+    """A photo is uncertain if the scores of its two best labels differ by less than this."""
+    prediction_log_sample_rate: float = Field(0.01, ge=0, le=1)
+    """Share of photos to keep with prediction_log_photos=sampled."""
+    prediction_log_photo_side: int = Field(512, ge=32, le=2048)
+    """Maximum length of the longer side of kept photos, in pixels."""
+    prediction_log_segment_bytes: int = Field(16 * 2**20, ge=1024)
+    """Size at which a file of records is closed, in bytes."""
+    prediction_log_segment_seconds: float = Field(300.0, ge=1)
+    """Age at which a file of records is closed, in seconds."""
+    prediction_log_max_days: float = Field(90.0, ge=0)
+    """Age at which records and photos are deleted, in days. 0 keeps them."""
+    prediction_log_max_bytes: int = Field(10 * 2**30, ge=0)
+    """Maximum size of the prediction log, in bytes; the oldest files are deleted. 0 disables the limit."""
     docs: bool = True
     """Serve /docs and /openapi.json."""
     metrics: Literal["open", "key", "off"] = "open"
@@ -224,6 +244,12 @@ class Settings(BaseSettings):
             and min(one.amount for one in parse_many(self.image_rate_limit)) < self.max_batch_images
         ):
             raise ValueError("image_rate_limit must be at least max_batch_images")
+        return self
+
+    @model_validator(mode="after")
+    def _photos_have_a_log(self) -> Settings:
+        if self.prediction_log is None and self.prediction_log_photos != "none":
+            raise ValueError("prediction_log_photos keeps photos in the prediction log, but prediction_log is not set")
         return self
 
     @model_validator(mode="after")

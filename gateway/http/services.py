@@ -22,6 +22,7 @@ from gateway.inference.traffic_split import ROUTING_KEY, TrafficSplit
 from gateway.inference.worker_pools import ImageWorkers
 from gateway.observability.metrics import Metrics
 from gateway.observability.request_record import RequestRecord
+from gateway.prediction_log.prediction_log import PredictionLog
 from gateway.serving.backend import Backend, Selector
 from gateway.serving.resolver import ContractResolver
 from gateway.settings import Settings
@@ -43,6 +44,7 @@ class Services:
     metrics: Metrics
     traffic_split: TrafficSplit
     shadows: Shadows
+    prediction_log: PredictionLog | None
     shutdown: Shutdown
 
     @asynccontextmanager

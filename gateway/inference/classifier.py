@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from gateway import errors
@@ -44,6 +44,14 @@ class Classification:
     contract: Contract
     results: tuple[Ranked | errors.GatewayError, ...]
     prepared: tuple[Prepared, ...]
+
+    def best(self, top_k: int) -> Classification:
+        """The same with at most `top_k` labels for each image."""
+        results = (
+            replace(one, predictions=one.predictions[:top_k]) if isinstance(one, Ranked) else one
+            for one in self.results
+        )
+        return replace(self, results=tuple(results))
 
 
 class Classifier:

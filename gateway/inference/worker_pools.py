@@ -34,6 +34,9 @@ IMAGE_OVERTIME, TENSOR_OVERTIME = 4, 1
 TENSOR_NICENESS = 5
 """Tensor requests have a lower priority than photos."""
 
+BACKGROUND_NICENESS = 19
+"""Work that no caller waits for gets the CPU time that others leave."""
+
 
 class ImageWorkers:
     """Runs jobs on images: ordinary ones in many small workers, large ones one at a time with more memory.
@@ -117,7 +120,9 @@ class WorkerPools:
             WorkerPool(fork_server, Capacity(1, TENSOR_OVERTIME, SMALL_PATIENCE_SECONDS), small_tensor, TENSORS),
             WorkerPool(fork_server, Capacity(1, 0, LARGE_PATIENCE_SECONDS), large_tensor, TENSORS),
         ]
-        self._all = [self._first, *rest]
+        background = Limits(settings.worker_memory_bytes, settings.worker_cpu_seconds, BACKGROUND_NICENESS)
+        self.background = WorkerPool(fork_server, Capacity(1, 0, LARGE_PATIENCE_SECONDS), background, LARGE_IMAGES)
+        self._all = [self._first, *rest, self.background]
         self.images = ImageWorkers(self._first, rest[0], settings.max_image_pixels)
         self.tensors = TensorWorkers(rest[1], rest[2])
 
@@ -133,4 +138,5 @@ class WorkerPools:
 def most_memory_bytes(settings: Settings) -> int:
     """Maximum memory of all workers of a gateway process, without the libraries that they share."""
     small = settings.image_workers + IMAGE_OVERTIME + 1 + TENSOR_OVERTIME
-    return small * SMALL_LIMITS.memory_bytes + 2 * settings.worker_memory_bytes
+    large = 2 + (settings.prediction_log_photos != "none")
+    return small * SMALL_LIMITS.memory_bytes + large * settings.worker_memory_bytes

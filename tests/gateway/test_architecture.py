@@ -28,7 +28,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "inference": frozenset({"serving", "workers", "tensors", "images", "pb", "observability"})
     | CONFIGURATION
     | FOUNDATION,
-    "http": frozenset({"inference", "serving", "tensors", "pb", "images", "security", "observability"})
+    "prediction_log": frozenset({"inference", "workers", "settings", "observability"}) | FOUNDATION,
+    "http": frozenset(
+        {"prediction_log", "inference", "serving", "tensors", "pb", "images", "security", "observability"}
+    )
     | CONFIGURATION
     | FOUNDATION,
     "model_options": frozenset({"images", "labels_file"}),

@@ -26,6 +26,8 @@ from gateway.http.services import deadline_of, record_of, services_of
 from gateway.http.upload import Upload
 from gateway.inference.classifier import Classification
 from gateway.inference.scores import Ranked
+from gateway.inference.traffic_split import ROUTING_KEY
+from gateway.prediction_log.records import BEST
 from gateway.serving.backend import Selector
 
 router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)])
@@ -165,9 +167,12 @@ async def _classified(
         contents = [one.content for one in uploads]
         wanted = top_k or services.settings.default_top_k
         selector = await services.route(request, model, selector, deadline)
-        answer = await services.classifier.classify(model, selector, contents, wanted, deadline, record)
+        ranked = wanted if services.prediction_log is None else max(wanted, BEST)
+        answer = await services.classifier.classify(model, selector, contents, ranked, deadline, record)
     services.shadows.copy(answer, contents, record)
-    return answer
+    if services.prediction_log is not None:
+        services.prediction_log.answered(answer, contents, record, request.headers.get(ROUTING_KEY))
+    return answer.best(wanted) if ranked > wanted else answer
 
 
 def _response(
