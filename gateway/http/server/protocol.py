@@ -9,7 +9,8 @@
 * If a request is answered before its body has arrived, the connection is closed for writing only and the rest of the
   body is discarded for a while. Closing it at once would make the kernel reset it, and the client could lose the answer
   (RFC 9112, section 9.6).
-* A client that stops reading its answer loses the connection.
+* A client that reads nothing for 30 to 60 seconds loses the connection while a part of its answer is still here: what
+  the buffers of the operating system do not hold.
 * What is not HTTP gets the same error body as any other error.
 * A request to switch to HTTP/2 or WebSocket is ignored and the request answered over HTTP/1.1. uvicorn would lose its
   body; Java's HTTP client and ``curl --http2`` send such requests first.
