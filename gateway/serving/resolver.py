@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -30,6 +30,7 @@ from gateway.pb.serving_pb2 import ModelVersionStatus, SignatureDef, SignatureDe
 from gateway.serving.backend import Backend, Selector, ServableNotFound, read_outputs
 from gateway.serving.contract import DESCRIBE, Contract, carries_card, contract_from_card
 from gateway.serving.signature_contract import contract_from_signatures
+from gateway.serving.single_flight import SingleFlight, joined
 from gateway.settings import ModelOptions
 from gateway.tensors.wire import TensorError, string_values, wire_of
 
@@ -48,6 +49,9 @@ LOOKUP_SECONDS = 5.0
 PATIENCE = (0.1, 0.1, 0.2)
 """Shares of the remaining time after which a lookup is repeated. The repeated call goes to the next model server, so a
 server that hangs does not delay the requests that wait. Lookups only read, so repeating them is safe."""
+
+DESCRIPTION_SECONDS = 1.0
+"""How old an answer about a model may be: the states of its versions, and the signatures of one."""
 
 LOOKUP_ATTEMPTS = 3
 """Attempts of a lookup whose version went away between its two calls."""
@@ -130,17 +134,10 @@ class ContractResolver:
         self._options = options
         self._refresh_seconds = refresh_seconds
         self._entries: OrderedDict[tuple[str, Selector], _Entry] = OrderedDict()
-        self._lookups: dict[tuple[str, Selector], asyncio.Task[ServedVersion]] = {}
+        self._lookups: SingleFlight[tuple[str, Selector], ServedVersion] = SingleFlight()
+        self._states: SingleFlight[str, list[ModelVersionStatus]] = SingleFlight(DESCRIPTION_SECONDS)
+        self._descriptions: SingleFlight[tuple[str, Selector], ServedVersion] = SingleFlight(DESCRIPTION_SECONDS)
         self._warned: dict[tuple[str, int], str] = {}
-
-    async def resolve(self, model: str, selector: Selector, deadline: Deadline) -> Contract:
-        """The contract of the version that a selector stands for.
-
-        Raises:
-            UnsupportedModel: The version is not a supported image classifier.
-            GatewayError: As `served` raises them.
-        """
-        return (await self.served(model, selector, deadline)).checked_contract()
 
     async def answered(
         self, model: str, selector: Selector, deadline: Deadline, ask: Callable[[ServedVersion], Awaitable[T]]
@@ -189,7 +186,7 @@ class ContractResolver:
         for asked in (None, selector, exactly, exactly):
             if asked is not None:
                 try:
-                    await self._joined(self._lookup(served.model, asked), deadline)
+                    await joined(self._lookup(served.model, asked), deadline)
                 except (Unavailable, DeadlineExceeded):
                     if self._last_read(served).read_at < since - self._refresh_seconds * STALE_FACTOR:
                         raise
@@ -230,77 +227,66 @@ class ContractResolver:
                 self._lookup(model, selector)
                 return entry.served
         if entry is None:
-            return await self._joined(self._lookup(model, selector), deadline)
+            return await joined(self._lookup(model, selector), deadline)
         try:
-            return await self._joined(self._lookup(model, selector), Deadline.after(deadline.remaining() / 2))
+            return await joined(self._lookup(model, selector), Deadline.after(deadline.remaining() / 2))
         except (ModelServerUnavailable, DeadlineExceeded):
             entry.missed_at = time.monotonic()
             return entry.served  # old, but of one version: at worst that is gone, and then it is looked up again
 
+    async def described(self, model: str, selector: Selector, deadline: Deadline) -> ServedVersion:
+        """The same for answers about a model: an error, too, is kept for `DESCRIPTION_SECONDS`."""
+        return await self._descriptions.result(
+            (model, selector), lambda: self.served(model, selector, Deadline.after(LOOKUP_SECONDS)), deadline
+        )
+
     async def versions(self, model: str, deadline: Deadline) -> list[ModelVersionStatus]:
-        """States of all versions of a model, newest first.
+        """States of all versions of a model, newest first, at most `DESCRIPTION_SECONDS` old.
 
         Raises:
             UnknownModel: Not served.
             ModelServerUnavailable, ModelServerFailed, DeadlineExceeded: As the backend raises them.
         """
+        return await self._states.result(
+            model, lambda: self.versions_now(model, Deadline.after(LOOKUP_SECONDS)), deadline
+        )
+
+    async def versions_now(self, model: str, deadline: Deadline) -> list[ModelVersionStatus]:
+        """The same by a call of its own."""
         try:
             found = await _patiently(lambda part: self._backend.status(model, part), deadline)
         except ServableNotFound as error:
             raise UnknownModel(f"The model {model!r} does not exist.") from error
         return sorted(found, key=lambda status: -status.version)
 
-    async def available(self, model: str, deadline: Deadline) -> list[int]:
-        """Versions of a model that can answer now, newest first; errors as in `versions`."""
-        versions = await self.versions(model, deadline)
-        return [one.version for one in versions if one.state == ModelVersionStatus.State.AVAILABLE]
-
     async def close(self) -> None:
-        """Cancel look-ups under way."""
-        tasks = list(self._lookups.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Cancel calls under way."""
+        await asyncio.gather(self._descriptions.close(), self._lookups.close(), self._states.close())
 
     async def _renewed(self, gone: ServedVersion, selector: Selector, deadline: Deadline) -> ServedVersion:
         """The version in place of one that has just been found to be gone; errors as in `served`."""
         entry = self._entries.get((gone.model, selector))
         if entry is not None and (entry.served.version, entry.served.contract) != (gone.version, gone.contract):
             return entry.served
-        return await self._joined(self._lookup(gone.model, selector), deadline)
+        return await joined(self._lookup(gone.model, selector), deadline)
 
     def _lookup(self, model: str, selector: Selector) -> asyncio.Task[ServedVersion]:
+        return self._lookups.start((model, selector), lambda: self._looked_up(model, selector))
+
+    async def _looked_up(self, model: str, selector: Selector) -> ServedVersion:
         key = (model, selector)
-        task = self._lookups.get(key)
-        if task is None:
-            look_up = _patiently(lambda part: self._read(model, selector, part), Deadline.after(LOOKUP_SECONDS))
-            task = asyncio.create_task(look_up)
-            self._lookups[key] = task
-            task.add_done_callback(lambda done: self._keep(key, done))
-        return task
-
-    def _keep(self, key: tuple[str, Selector], task: asyncio.Task[ServedVersion]) -> None:
-        del self._lookups[key]
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is None:
-            self._entries[key] = _Entry(task.result(), time.monotonic())
-            self._entries.move_to_end(key)
-            if len(self._entries) > MAX_CACHED:
-                self._entries.popitem(last=False)
-        elif isinstance(error, Unavailable | DeadlineExceeded):
-            # The server is away, not the model: what is known stays until it is too old.
-            return
-        else:
+        try:
+            served = await _patiently(lambda part: self._read(model, selector, part), Deadline.after(LOOKUP_SECONDS))
+        except (Unavailable, DeadlineExceeded):
+            raise  # the server is away, not the model: what is known stays until it is too old
+        except Exception:
             self._entries.pop(key, None)
-
-    async def _joined(self, task: asyncio.Task[ServedVersion], deadline: Deadline) -> ServedVersion:
-        # Unlike wait_for this leaves the look-up alone, whoever of those who share it goes.
-        done, _ = await asyncio.wait({task}, timeout=deadline.remaining())
-        if not done:
-            raise DeadlineExceeded("The model server did not answer before the deadline of the request.")
-        return task.result()
+            raise
+        self._entries[key] = _Entry(served, time.monotonic())
+        self._entries.move_to_end(key)
+        if len(self._entries) > MAX_CACHED:
+            self._entries.popitem(last=False)
+        return served
 
     async def _read(self, model: str, selector: Selector, deadline: Deadline) -> ServedVersion:
         for _ in range(LOOKUP_ATTEMPTS):
@@ -342,7 +328,7 @@ class ContractResolver:
     async def _missing(self, model: str, selector: Selector, deadline: Deadline) -> GatewayError:
         """Why a servable was not found, which the server's answer leaves open."""
         try:
-            available = [str(version) for version in await self.available(model, deadline)]
+            available = [str(version) for version in available_versions(await self.versions_now(model, deadline))]
         except UnknownModel as unknown:
             return unknown
         if not available:
@@ -350,6 +336,11 @@ class ContractResolver:
         if selector == Selector():
             return NotReady(f"The model {model!r} is changing versions.")
         return UnknownVersion(f"The model {model!r} has no {selector}; available versions are {', '.join(available)}.")
+
+
+def available_versions(states: Sequence[ModelVersionStatus]) -> list[int]:
+    """The versions that can answer, in the order of the states."""
+    return [one.version for one in states if one.state == ModelVersionStatus.State.AVAILABLE]
 
 
 async def _patiently(ask: Callable[[Deadline], Awaitable[T]], deadline: Deadline) -> T:

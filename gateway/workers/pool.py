@@ -30,7 +30,7 @@ from gateway.workers.fork_server import ForkServer, ForkServerGone
 from gateway.workers.limits import OVERTIME_NICENESS, Limits
 from gateway.workers.messages import HEADER_LENGTH, Buffer, Message, pack, reply_header_length, unpack_header
 from gateway.workers.turns import Turn, Turns
-from gateway.workers.worker import CRASHED, OUT_OF_MEMORY
+from gateway.workers.worker import CRASHED, OUT_OF_MEMORY, OUT_OF_MEMORY_STATUS
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,10 @@ class Work:
 
 
 SMALL_IMAGES = Work("image", ImageTooLarge, InvalidImage, InvalidImage)
-"""An image that runs out of memory is tried again in a large worker; one that kills its worker is not."""
+"""`ImageTooLarge` is tried again in a large worker, `InvalidImage` is not.
+
+A decoder that runs out of memory raises `InvalidImage` too: the image is of an accepted size, so the file is not what
+its header says."""
 
 LARGE_IMAGES = Work("image", ImageTooLarge, ImageTooLarge, InvalidImage)
 TENSORS = Work("request", UploadTooLarge, UploadTooLarge, InvalidTensor)
@@ -333,8 +336,10 @@ class WorkerPool:
             return self._work.killed(
                 f"Processing the {subject} takes more than {self._limits.cpu_seconds} s of CPU time."
             )
+        if status == OUT_OF_MEMORY_STATUS:
+            return self._work.out_of_memory(self._needs_more_memory())
         if status == -signal.SIGKILL:
-            return self._work.killed(f"The {subject} needs more memory to process than a request may use.")
+            return self._work.killed(self._needs_more_memory())
         return self._work.crashed(f"The {subject} is corrupt and cannot be processed.")
 
     def _result(self, reply: Message) -> Message:
@@ -345,14 +350,15 @@ class WorkerPool:
             assert isinstance(result, dict)
             return Message(result, reply.buffers)
         if code == OUT_OF_MEMORY:
-            raise self._work.out_of_memory(
-                f"The {self._work.subject} needs more memory to process than a request may use."
-            )
+            raise self._work.out_of_memory(self._needs_more_memory())
         if code == CRASHED:
             logger.error("a job failed: %s", header.get("traceback"))
             raise InternalError("Internal error. The gateway's log has the reason under this request ID.")
         extra = header.get("extra")
         raise error_from_code(str(code), str(header.get("detail", "")), extra if isinstance(extra, dict) else {})
+
+    def _needs_more_memory(self) -> str:
+        return f"The {self._work.subject} needs more memory to process than a request may use."
 
 
 async def _exchange(worker: _Worker, request: Sequence[bytes | bytearray | memoryview]) -> Message:

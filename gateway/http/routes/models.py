@@ -58,7 +58,7 @@ async def list_models(request: Request, services: ServicesDep) -> ModelList:
 async def model_detail(request: Request, services: ServicesDep, model: ModelName, selector: SelectorDep) -> ModelDetail:
     """Describe a model: versions and states, input size, labels and model card."""
     deadline = deadline_of(request)
-    contract = await services.resolver.resolve(model, selector, deadline)
+    contract = (await services.resolver.described(model, selector, deadline)).checked_contract()
     versions = await services.resolver.versions(model, deadline)
     reason = ""
     if model in services.settings.served_models:

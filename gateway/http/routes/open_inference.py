@@ -25,7 +25,7 @@ from gateway.observability.request_record import RequestRecord
 from gateway.pb.serving_pb2 import ModelVersionStatus, TensorInfo
 from gateway.serving.backend import Selector
 from gateway.serving.contract import DEFAULT_SIGNATURE
-from gateway.serving.resolver import ServedVersion
+from gateway.serving.resolver import ServedVersion, available_versions
 from gateway.tensors.open_inference import DATATYPES, HEADER_LENGTH
 
 TIMED = [Depends(time_limit)]
@@ -237,8 +237,8 @@ async def _ready(services: Services, model: str, selector: Selector) -> Response
 
 async def _metadata(services: Services, model: str, selector: Selector) -> Response:
     deadline = Deadline.after(services.settings.request_timeout_seconds)
-    served = await services.resolver.served(model, selector, deadline)
-    available = sorted(await services.resolver.available(model, deadline))
+    served = await services.resolver.described(model, selector, deadline)
+    available = sorted(available_versions(await services.resolver.versions(model, deadline)))
     if _takes_images(served):
         inputs: list[dict[str, object]] = [{"name": "image_bytes", "datatype": "BYTES", "shape": [-1]}]
         outputs: list[dict[str, object]] = [

@@ -125,7 +125,7 @@ async def label_status(services: ServicesDep, model: ModelName, label: Label) ->
     deadline = Deadline.after(services.settings.request_timeout_seconds)
     versions = await _versions(services, model)
     try:
-        labelled = (await services.resolver.served(model, Selector(label=label), deadline)).version
+        labelled = (await services.resolver.described(model, Selector(label=label), deadline)).version
     except errors.UnknownVersion:
         return _status(versions)
     return _status([one for one in versions if one.version == labelled])
@@ -227,7 +227,7 @@ async def _metadata(services: Services, model: str, selector: Selector) -> Respo
     deadline = Deadline.after(services.settings.request_timeout_seconds)
     await _versions(services, model)  # what is known of a version outlives its server
     with _real_words(model, selector):
-        served = await services.resolver.served(model, selector, deadline)
+        served = await services.resolver.described(model, selector, deadline)
     signatures = {
         key: {
             "inputs": _tensors(signature.inputs),

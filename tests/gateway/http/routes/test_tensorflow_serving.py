@@ -4,6 +4,8 @@ import base64
 import gzip
 import io
 import json
+import logging
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -374,6 +376,19 @@ def test_keys_come_in_the_order_of_the_real_server(arithmetic: httpx.Client) -> 
     assert list(half) == ["inputs", "outputs", "method_name"]
     assert list(half["inputs"]["x"]) == ["dtype", "tensor_shape", "name"]
     assert list(half["inputs"]["x"]["tensor_shape"]) == ["dim", "unknown_rank"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
+def test_a_body_that_does_not_fit_into_a_worker_is_413_and_nobody_else_notices(
+    start: Start, model_server: ColourServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    model_server.models["sums"] = {1: Arithmetic()}  # type: ignore[dict-item]
+    gateway = start(worker_memory_bytes=64 * 2**20, max_tensor_body_bytes=128 * 2**20)
+    refused = gateway.post("/v1/models/sums:predict", content=b'{"inputs": [[1, 2]]}' + b" " * (100 * 2**20))
+    assert (refused.status_code, list(refused.json())) == (413, ["error"])
+    assert "more memory" in refused.json()["error"]
+    assert asked(gateway, {"inputs": [[1, 2]]}).status_code == 200
+    assert not [one for one in caplog.records if one.levelno >= logging.ERROR]
 
 
 def test_rows_take_permits_like_images(start: Start, model_server: ColourServer) -> None:
