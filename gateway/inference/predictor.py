@@ -121,21 +121,28 @@ class Predictor:
                 if record.images > 1 and not counted:  # and not again where the version changes meanwhile
                     await request.count_rows(record.images - 1)
                     counted = True
-                if inputs["images"] is None:
-                    tensors: list[Wire] = [[tensor] for tensor in read.buffers]
-                else:
-                    others = len(names) - 1
-                    images = await self._rewritten(read.buffers[others:], inputs["images"], deadline, record)
-                    tensors = [*([tensor] for tensor in read.buffers[:others]), strings(images, tuple(inputs["shape"]))]
             key = str(read.header["signature"])
-            with self._admission.admit(record.caller, record.images - 1), record.stage("predict"):
-                answers = await together(
-                    [
-                        self._send(served, key, dict(zip(names, tensors[start : start + len(names)], strict=True)),
-                                   deadline, record)
-                        for start in range(0, len(tensors), len(names))
-                    ]
-                )  # fmt: skip
+            # Before images are decoded: a gateway that is full refuses before it works.
+            with self._admission.admit(record.caller, record.images - 1):
+                tensors: list[Wire] = [[tensor] for tensor in read.buffers]
+                if inputs["images"] is not None:
+                    others = len(names) - 1
+                    with record.stage("decode"):
+                        images = await self._rewritten(read.buffers[others:], inputs["images"], deadline, record)
+                    tensors[others:] = [strings(images, tuple(inputs["shape"]))]
+                with record.stage("predict"):
+                    answers = await together(
+                        [
+                            self._send(
+                                served,
+                                key,
+                                dict(zip(names, tensors[start : start + len(names)], strict=True)),
+                                deadline,
+                                record,
+                            )
+                            for start in range(0, len(tensors), len(names))
+                        ]
+                    )
             return Predicted(served, read.header, answers, rows)
 
         return await self._resolver.answered(model, selector, deadline, ask)
