@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from gateway.pb.serving_pb2 import DataType
 from gateway.tensors.wire import Array, array_of, number_tensor, string_tensor
 from testing.colour_server import COLOURS, ColourServer, Refused, Tensors, colour_scores, signature
 from testing.photos import photo
-from testing.polling import until
+from testing.polling import DEADLINE_SECONDS, until
 
 Start = Callable[..., httpx.Client]
 FLOAT, HALF, DOUBLE, BFLOAT16 = DataType.DT_FLOAT, DataType.DT_HALF, DataType.DT_DOUBLE, DataType.DT_BFLOAT16
@@ -441,39 +441,114 @@ def test_images_are_sent_as_files_that_the_gateway_wrote_also_where_the_input_ma
     assert gateway.post("/v1/models/m:predict", content=json.dumps({"instances": [broken]})).status_code == 400
 
 
-def test_a_string_that_the_model_refuses_fails_its_own_request_only(start: Start, model_server: ColourServer) -> None:
-    lock = threading.Lock()
-    numbers = itertools.count()
-    running: dict[int, bool] = {}
+@dataclass
+class OneBatch:
+    """Joins all calls that it has at once, as a server with batching does: a bad one fails those beside it."""
+
+    answer: Callable[[Inputs], Outputs]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+    running: dict[int, bool] = field(default_factory=dict)
     """By call, whether it is bad."""
-    failed: set[int] = set()
+    failed: set[int] = field(default_factory=set)
 
-    def one_batch(given: Inputs) -> Outputs:
-        """As a server that joins all calls that it has at once: a bad one fails those beside it."""
-        with lock:
-            number = next(numbers)
-            running[number] = b"bad" in given["inputs"].ravel().tolist()
-            if any(running.values()):
-                failed.update(running)
+    def __call__(self, given: Inputs) -> Outputs:
+        with self.lock:
+            number = next(self.numbers)
+            self.running[number] = any(one in (b"bad", -1) for one in next(iter(given.values())).ravel().tolist())
+            if any(self.running.values()):
+                self.failed.update(self.running)
         time.sleep(0.02)
-        with lock:
-            del running[number]
-            if number in failed:
+        with self.lock:
+            del self.running[number]
+            if number in self.failed:
                 raise Refused("Could not parse example input")
-        return upper(given)
+        return self.answer(given)
 
-    model_server.models["m"] = {1: Export({"inputs": (STRING, (-1,))}, SCORES, one_batch)}  # type: ignore[dict-item]
+
+def first_numbers(given: Inputs) -> Outputs:
+    return {"y": number_tensor(given["tokens"][:, :3].astype(np.float32))}
+
+
+UNBATCHED_OUTPUT: Tensors = {"y": (FLOAT, ())}
+
+
+@pytest.mark.parametrize(
+    ("export", "good", "bad"),
+    [
+        (Export({"inputs": (STRING, (-1,))}, SCORES, OneBatch(upper)), "a", "bad"),
+        (Export({"inputs": (STRING, (-1,))}, UNBATCHED_OUTPUT, OneBatch(upper)), "a", "bad"),
+        (Export({"tokens": (INT64, (-1, 4))}, SCORES, OneBatch(first_numbers)), [1, 2, 3, 4], [-1, 2, 3, 4]),
+    ],
+    ids=["with a contract", "without a contract", "numbers"],
+)
+def test_a_row_that_the_model_refuses_fails_its_own_request_only(
+    start: Start, model_server: ColourServer, export: Export, good: object, bad: object
+) -> None:
+    model_server.models["m"] = {1: export}  # type: ignore[dict-item]
     gateway = start()
 
-    def ask(text: str) -> int:
-        return gateway.post("/v1/models/m:predict", content=json.dumps({"instances": [text]})).status_code
+    def ask(row: object) -> int:
+        return gateway.post("/v1/models/m:predict", content=json.dumps({"instances": [row]})).status_code
 
     with ThreadPoolExecutor(6) as pool:
-        honest = [pool.submit(ask, f"a{number}") for number in range(20)]
-        bad = [pool.submit(ask, "bad") for _ in range(5)]
-        honest += [pool.submit(ask, f"c{number}") for number in range(20)]
-    assert {one.result() for one in bad} == {400}
+        honest = [pool.submit(ask, good) for _ in range(20)]
+        hostile = [pool.submit(ask, bad) for _ in range(5)]
+        honest += [pool.submit(ask, good) for _ in range(20)]
+    assert {one.result() for one in hostile} == {400}
     assert {one.result() for one in honest} == {200}
+
+
+def test_a_photo_does_not_fail_for_a_string_beside_it(start: Start, model_server: ColourServer) -> None:
+    export = Export({"inputs": (STRING, (-1,))}, SCORES, OneBatch(plain("inputs")))
+    model_server.models["m"] = {1: export}  # type: ignore[dict-item]
+    gateway = start(models="m")
+
+    def classify(_: int) -> int:
+        return gateway.post("/api/v1/models/m/predict", content=photo()).status_code
+
+    def ask(_: int) -> int:
+        return gateway.post("/v1/models/m:predict", content=json.dumps({"instances": ["bad"]})).status_code
+
+    with ThreadPoolExecutor(4) as photos, ThreadPoolExecutor(2) as strings:
+        hostile = strings.map(ask, range(10))
+        honest = photos.map(classify, range(30))
+    assert set(hostile) == {400}
+    assert set(honest) == {200}
+
+
+def test_calls_of_other_models_do_not_wait_for_a_refused_call(start: Start, model_server: ColourServer) -> None:
+    began, slow, refused = threading.Event(), threading.Event(), threading.Event()
+
+    def answer(given: Inputs) -> Outputs:
+        [text] = given["inputs"].tolist()
+        if text == b"slow":
+            began.set()
+            assert slow.wait(DEADLINE_SECONDS)
+        if text == b"bad":
+            refused.set()
+            raise Refused("Could not parse example input")
+        return upper(given)
+
+    for name in ("m", "n"):
+        model_server.models[name] = {1: Export({"inputs": (STRING, (-1,))}, SCORES, answer)}  # type: ignore[dict-item]
+    gateway = start(max_images_per_server=3)
+
+    def ask(text: str, model: str = "m") -> int:
+        return gateway.post(f"/v1/models/{model}:predict", content=json.dumps({"instances": [text]})).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        try:
+            waits = pool.submit(ask, "slow")
+            assert began.wait(DEADLINE_SECONDS)
+            bad = [pool.submit(ask, "bad") for _ in range(5)]
+            assert refused.wait(DEADLINE_SECONDS)
+            assert ask("a", "n") == 200
+            assert not any(one.done() for one in (waits, *bad))  # each is repeated only when nothing runs beside it
+        finally:
+            slow.set()
+    assert waits.result() == 200
+    assert {one.result() for one in bad} == {400}
 
 
 def test_automl_takes_images_and_keys_in_tensorflow_servings_interface(

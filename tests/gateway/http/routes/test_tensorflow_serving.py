@@ -405,6 +405,16 @@ def encoded(colour: str, encoding: str = "PNG") -> dict[str, str]:
     return {"b64": base64.b64encode(photo(colour, encoding=encoding)).decode()}
 
 
+def test_images_are_refused_for_lack_of_permits_before_they_are_decoded(
+    start: Start, model_server: ColourServer
+) -> None:
+    model_server.models["colours"] = {1: WithDefault()}
+    gateway = start(max_images_in_flight=2, max_batch_images=2)
+    broken = {"b64": base64.b64encode(photo()[:50]).decode()}
+    assert asked(gateway, {"instances": [broken] * 2}, "/v1/models/colours:predict").status_code == 400
+    assert asked(gateway, {"instances": [broken] * 3}, "/v1/models/colours:predict").status_code == 429
+
+
 @pytest.mark.parametrize("encoding", ["PNG", "JPEG", "WebP", "GIF", "BMP"])
 def test_encoded_images_are_classified_by_the_default_signature(
     gateway: httpx.Client, model_server: ColourServer, encoding: str
