@@ -19,7 +19,7 @@ from bench.agreement import Disagreement
 from bench.compare import CLOSED, compare
 from bench.photos import draw_photos, read_photos
 from bench.systems import Peer, check_agreement, has_network, newest_version, started, systems
-from gateway.settings import MODEL_NAME
+from gateway.model_options import MODEL_NAME
 from testing import ROOT
 
 RESULTS = ROOT / "bench" / "results"

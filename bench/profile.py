@@ -35,7 +35,7 @@ WATCHED = ("bench.watched_gateway",)
 AREAS = {
     "FastAPI, Starlette": ("fastapi/", "starlette/"),
     "HTTP server": ("uvicorn/",),
-    "form": ("python_multipart/", "gateway/http/multipart.py"),
+    "form": ("python_multipart/", "gateway/http/multipart.py", "gateway/http/request_body.py"),
     "gRPC": ("grpc/", "gateway/serving/grpc_backend.py"),
     "JSON, schemas": ("pydantic/", "gateway/http/schemas.py", "json/"),
     "tensors, ranking": ("numpy/", "gateway/tensors/", "gateway/inference/"),

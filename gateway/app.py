@@ -89,7 +89,6 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
                 yield {
                     "services": Services(
                         settings=settings,
-                        backend=server,
                         resolver=resolver,
                         readiness=readiness,
                         classifier=classifier,

@@ -12,6 +12,7 @@ from modelserver.config import Batching, ModelConfig, parse_batching, parse_mode
 from modelserver.engines import Engines
 from modelserver.errors import ConfigError
 from modelserver.flags import Flags
+from modelserver.health import add_health_service
 from modelserver.lifecycle import Lifecycle
 from modelserver.memory import give_back
 from modelserver.models import Models
@@ -57,6 +58,7 @@ def _serve(flags: Flags, models: Models, stop: threading.Event) -> None:
     as_content = flags.enable_serialization_as_tensor_content
     service = Service(models, as_content=as_content, configure=configure)
     server = make_server(service, flags.grpc_max_threads, flags.grpc_channel_arguments)
+    health = add_health_service(server) if flags.enable_grpc_healthcheck_service else None
     try:
         port = server.add_insecure_port(f"{flags.host}:{flags.port}")
         if flags.grpc_socket_path:
@@ -67,6 +69,8 @@ def _serve(flags: Flags, models: Models, stop: threading.Event) -> None:
     _LOG.info("listening on %s:%d", flags.host, port)
     stop.wait()
     _LOG.info("stopping: no new requests, up to %g s for those in flight", flags.drain_seconds)
+    if health is not None:
+        health.enter_graceful_shutdown()
     # Bounded here as well: what still computes then cannot be cancelled, and gRPC would wait for it.
     server.stop(flags.drain_seconds).wait(flags.drain_seconds + 1)
     _LOG.info("stopped")

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gateway import errors
+from gateway.model_options import ModelOptions
 from gateway.observability.metrics import Metrics
-from gateway.settings import PREFIX, ModelOptions, Settings
+from gateway.settings import PREFIX, Settings
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 

@@ -101,6 +101,7 @@ def _modelserver(port: int, config: Path) -> Program:
             *(sys.executable, "-m", "modelserver", f"--host={LOOPBACK}", f"--port={port}"),
             *(f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=1"),
             *("--allow_version_labels_for_unavailable_models=true", "--grpc_max_threads=704"),
+            "--enable_grpc_healthcheck_service=true",
             *("--max_num_load_retries=3", "--load_retry_interval_micros=1000000"),
             *("--enable_batching=true", "--batching_parameters_file=serving/batching.config"),
         ],

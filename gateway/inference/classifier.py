@@ -17,7 +17,8 @@ from gateway.inference.worker_pools import ImageWorkers
 from gateway.observability.request_record import RequestRecord
 from gateway.serving.backend import Backend, Selector, read_outputs, together
 from gateway.serving.contract import Contract
-from gateway.serving.resolver import ContractResolver, ServedVersion
+from gateway.serving.resolver import ContractResolver
+from gateway.serving.version_lookup import ServedVersion
 from gateway.settings import Settings
 from gateway.workers.messages import Buffer
 

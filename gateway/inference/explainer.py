@@ -18,7 +18,8 @@ from gateway.observability.request_record import RequestRecord
 from gateway.pb.serving_pb2 import Tensor
 from gateway.serving.backend import Backend, Selector, read_outputs
 from gateway.serving.contract import EXPLAIN, Contract
-from gateway.serving.resolver import ContractResolver, ServedVersion
+from gateway.serving.resolver import ContractResolver
+from gateway.serving.version_lookup import ServedVersion
 from gateway.tensors.wire import TensorError, number_array
 from gateway.workers.messages import Buffer
 

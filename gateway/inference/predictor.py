@@ -14,7 +14,8 @@ from gateway.observability.request_record import RequestRecord
 from gateway.pb.serving_pb2 import DataType
 from gateway.serving.backend import Backend, Selector, together
 from gateway.serving.contract import DEFAULT_SIGNATURE, EXPLAIN, PIXELS
-from gateway.serving.resolver import ContractResolver, ServedVersion
+from gateway.serving.resolver import ContractResolver
+from gateway.serving.version_lookup import ServedVersion
 from gateway.settings import Settings
 from gateway.tensors.messages import SignatureRules
 from gateway.tensors.wire import Wire, strings

@@ -16,8 +16,9 @@ from gateway.errors import BadUpstream, DeadlineExceeded, GatewayError
 from gateway.inference.classifier import Classifier
 from gateway.serving.backend import Selector, ServableNotFound
 from gateway.serving.contract import Contract
-from gateway.serving.resolver import ContractResolver, available_versions
+from gateway.serving.resolver import ContractResolver
 from gateway.serving.single_flight import SingleFlight
+from gateway.serving.version_lookup import available_versions
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Readiness:
     async def _model(self, model: str, deadline: Deadline) -> ModelReadiness:
         versions: tuple[int, ...] = ()
         try:
-            states = await self._resolver.versions_now(model, deadline)
+            states = await self._resolver.lookup.versions(model, deadline)
             versions = tuple(available_versions(states))
             if not versions:
                 failed = [str(one.version) for one in states if one.status.error_message]

@@ -13,10 +13,11 @@ from gateway.errors import GatewayError, Overloaded
 from gateway.inference.admission import Admission
 from gateway.inference.classifier import Classification, Classifier
 from gateway.inference.scores import Ranked
+from gateway.model_options import ShadowOptions
 from gateway.observability.metrics import Metrics
 from gateway.observability.request_record import RequestRecord
 from gateway.serving.backend import Selector
-from gateway.settings import Settings, ShadowOptions
+from gateway.settings import Settings
 from gateway.workers.messages import Buffer
 
 logger = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from typing import Final, Literal
 from gateway.errors import UnsupportedModel
 from gateway.images import Target
 from gateway.images.pixel_format import Layout, PixelFormat
+from gateway.model_options import ModelOptions
 from gateway.pb.serving_pb2 import DataType, SignatureDef, TensorInfo
 from gateway.serving.contract import DEFAULT_SIGNATURE, Contract, described, rank
-from gateway.settings import ModelOptions
 from gateway.tensors.wire import number_dtype
 
 UNKNOWN_SIZE: Final = 224

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from gateway.labels_file import read_labels
-from gateway.settings import ModelOptions, Settings
+from gateway.model_options import ModelOptions
+from gateway.settings import Settings
 
 READ: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "one a line": (b"cat\ndog\n", ("cat", "dog")),

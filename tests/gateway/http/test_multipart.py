@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from gateway.errors import BadRequest
-from gateway.http.multipart import Upload, read_upload
+from gateway.http.request_body import read_upload
+from gateway.http.upload import Upload
 from testing.photos import photo
 from testing.polling import DEADLINE_SECONDS
 

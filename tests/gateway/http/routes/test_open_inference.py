@@ -140,7 +140,7 @@ def test_any_signature_can_be_named(client: httpx.Client) -> None:
             {"inputs": [tensor([1, 2], [1, 2])], "outputs": [{"name": "y", "parameters": {"classification": 1}}]},
             "'classification' is not offered",
         ),
-        ({"inputs": [tensor([1, 2], [1, 2]) | {"parameters": {"binary_data_size": 8}}]}, "does not hold"),
+        ({"inputs": [tensor([1, 2], [1, 2]) | {"parameters": {"binary_data_size": 8}}]}, "no valid binary_data_size"),
     ],
 )
 def test_what_is_not_of_the_protocol_is_told(client: httpx.Client, body: object, words: str) -> None:
