@@ -69,6 +69,11 @@ def card_of(version: Path) -> Card:
     return Card.from_json((version / "assets.extra" / "card.json").read_text())
 
 
+def weights_of(version: Path) -> list[np.ndarray]:
+    model = keras.models.load_model(version / "assets.extra" / "model.keras", compile=False)
+    return [np.asarray(weight) for weight in model.get_weights()]
+
+
 def test_a_folder_of_photos_becomes_a_published_version_that_can_be_made_again_from_its_file(
     trainer: Trainer, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,10 +115,11 @@ def test_classes_of_any_name_are_trained_evaluated_and_evaluated_again(
 
 
 @pytest.mark.parametrize("stage", ["features", "head", "fine-tuning"])
-def test_a_run_that_was_stopped_goes_on_where_it_was(
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
     stage: str, trainer: Trainer, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = ["train", data, "--name", "colours", *TINY, "--epochs", "4", "--views", "2", "--patience", "9"]
+    command = ["train", data, *TINY, "--epochs", "4", "--views", "2", "--patience", "9", "--dropout", "0.5"]
+    command += ["--name", "colours"]
     if stage == "fine-tuning":
         command += ["--fine-tune", "4", "--fine-tune-epochs", "3"]
     with monkeypatch.context() as patch:
@@ -154,6 +160,12 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
         assert "Fitting, head" not in error
         assert "Fitting, fine-tuning: 1/1" in error
         assert len(history["fine-tuning"]) == 3
+    status, _, error = trainer(*command, "--name", "not-stopped")
+    assert status == 0, error
+    for one, other in zip(
+        *(weights_of(tmp_path / "models" / name / "1") for name in ("colours", "not-stopped")), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_run_stopped_after_it_has_published_says_what_is_missing_and_how_to_get_it(
