@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from selenium import webdriver
+from selenium.webdriver.remote.file_detector import UselessFileDetector
 
 from testing.browser import Browser, Scheme
 from testing.marionette import MarionetteConnection
@@ -112,7 +113,8 @@ def running_firefox(language: str = "en") -> Iterator[Firefox]:
                 port = until(lambda: _port(profile, process), "Firefox listens")
                 options = webdriver.FirefoxOptions()
                 options.set_capability("unhandledPromptBehavior", "accept")
-                browser = Firefox(MarionetteConnection(port, DEADLINE_SECONDS), options=options)
+                connection = MarionetteConnection(port, DEADLINE_SECONDS)
+                browser = Firefox(connection, options=options, file_detector=UselessFileDetector())
                 yield browser
                 browser.quit()
             finally:

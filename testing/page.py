@@ -89,7 +89,7 @@ class Page:
             canvas.convertToBlob({type: 'image/png'}).then(blob => {
                 const clipboardData = new DataTransfer();
                 clipboardData.items.add(new File([blob], name, {type: blob.type}));
-                document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData, bubbles: true}));
+                document.body.dispatchEvent(Object.assign(new Event('paste', {bubbles: true}), {clipboardData}));
                 done();
             });""",
             name,

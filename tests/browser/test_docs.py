@@ -24,6 +24,7 @@ def open_docs(browser: Browser) -> Iterator[Callable[[httpx.Client], Browser]]:
     def opened(client: httpx.Client) -> Browser:
         browser.screen(1280, 1000)
         browser.get(f"{client.base_url}/docs")
+        browser.execute_script("document.getElementById('swagger-ui').scrollIntoView()")  # which is loaded then
         eventually(lambda: browser.find_elements(By.CSS_SELECTOR, ".opblock"))
         return browser
 
