@@ -205,6 +205,39 @@ def test_bfloat16_is_tried_before_the_training_and_another_precision_goes_on_wit
     assert len(list((tmp_path / "runs" / "colours").iterdir())) == 1
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:nncf")
+def test_a_model_is_trained_in_int8_and_exported_again_in_another_precision(
+    trainer: Trainer, data: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    pytest.importorskip("nncf", reason="NNCF is not installed")
+    loose = ("--precision", "int8", "--max-accuracy-loss", "100", "--min-same-top1", "0")
+    status, out, error = trainer("train", data, "--name", "colours", *TINY, "--epochs", "1", "--views", "1", *loose)
+    assert status == 0, error
+    assert "OpenVINO in int8: " in out
+    model = tmp_path / "models" / "colours"
+    quantization = card_of(model / "1").quantization
+    assert quantization is not None
+    assert (quantization["calibration_photos"], quantization["validation_photos"]) == (20, 6)
+
+    status, _, error = trainer("export", model, "--precision", "int8")
+    assert (status, error) == (
+        1,
+        "trainer export: int8 needs photos that the model knows, to quantise with and to measure on: give DATA\n",
+    )
+    places = ("--models-dir", model.parent, "--cache-dir", tmp_path / "cache")
+    status, out, error = trainer("export", model, *places)
+    assert status == 0, error
+    assert f"{model / '1'} is published as colours version 2: {model / '2'}" in out
+    again = card_of(model / "2")
+    assert again.quantization is None
+    assert (again.labels, again.metrics) == (card_of(model / "1").labels, card_of(model / "1").metrics)
+    assert (model / "2" / "assets.extra" / "config.toml").is_file()
+    status, out, error = trainer("export", model / "2", data, *places, *loose)
+    assert status == 0, error
+    assert card_of(model / "3").quantization == quantization
+
+
 def test_the_last_layers_are_fine_tuned_to_a_sigmoid_for_two_classes(
     trainer: Trainer, data: Path, tmp_path: Path
 ) -> None:
@@ -407,7 +440,7 @@ def test_help_teaches_without_loading_tensorflow() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert found.returncode == 0, found.stderr
     assert "examples:" in found.stdout
-    for command in ("train", "imagenet-dogs", "evaluate", "publish", "list", "promote", "rollback", "prune"):
+    for command in ("train", "imagenet-dogs", "evaluate", "export", "publish", "list", "promote", "rollback", "prune"):
         assert f"\n    {command}" in found.stdout
 
 
