@@ -276,7 +276,10 @@ class Settings(BaseSettings):
     max_upload_memory_bytes: int = Field(
         512 * 2**20,
         ge=1,
-        description="Maximum memory for request bodies, in bytes. Requests beyond it get status 429.",
+        description=(
+            "Maximum memory for request bodies, and for the tensors and answers that are made of them, in bytes. "
+            "Requests beyond it get status 429."
+        ),
     )
     decode_workers: int = Field(
         0,
