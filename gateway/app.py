@@ -72,13 +72,13 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
         server = backend if backend is not None else GrpcBackend(connection)
         resolver = ContractResolver(server, settings.model_options, settings.model_refresh_seconds)
         forks = fork_server or ForkServer()
-        workers = WorkerPools(settings, forks)
         admission = Admission(
             settings.max_images_in_flight,
             settings.max_uploads,
             settings.max_upload_memory_bytes,
             settings.max_body_bytes,
         )
+        workers = WorkerPools(settings, forks, admission.hold)
         classifier = Classifier(server, resolver, workers.images, settings)
         readiness = Readiness(resolver, classifier)
         shadows = Shadows(settings, classifier, admission, metrics)

@@ -143,7 +143,8 @@ class Settings(BaseSettings):
     max_uploads: int = Field(1000, ge=1)
     """Maximum number of concurrent uploads. Requests beyond it get status 429."""
     max_upload_memory_bytes: int = Field(512 * 2**20, ge=1)
-    """Maximum memory for request bodies, in bytes. Requests beyond it get status 429."""
+    """Maximum memory for request bodies, and for the tensors and answers that are made of them, in bytes. Requests
+    beyond it get status 429."""
     decode_workers: int = Field(0, ge=0, le=256)
     """Number of processes that decode images, for each gateway process. 0 divides the available cores between the
     gateway processes."""

@@ -154,6 +154,7 @@ async def _infer(request: Request, model: str, selector: Selector) -> Response:
             partial(count_images, request.scope),
         )
         answer = await services.predictor.predict(model, selector, body, deadline, record)
+        services.admission.hold(record.turn, sum(map(len, answer.answers)))
         arguments: dict[str, object] = {"rows": answer.rows, "head": answer.request["head"], "model": model}
         version = answer.served.version
         if answer.images is not None:

@@ -158,6 +158,7 @@ async def _predict(request: Request, model: str, selector: Selector) -> Response
         )
         with _messages_of_the_real_server(model, selector):
             answer = await services.predictor.predict(model, selector, body, deadline, record)
+        services.admission.hold(record.turn, sum(map(len, answer.answers)))
         arguments = {"rows": answer.rows, "by_row": answer.request["by_row"]}
         written = await services.predictor.write(
             "tensorflow_serving_response", arguments, answer.answers, deadline, record
