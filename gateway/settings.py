@@ -43,6 +43,8 @@ ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s]+")
 
 DEFAULT_TOP_K = 5
 
+Activation = Literal["softmax", "sigmoid"]
+
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -80,6 +82,8 @@ class ModelOptions(BaseModel):
     """Values of black and white for a float input, for example [0, 1] or [-1, 1]."""
     normalize: Normalization | None = None
     """Mode of Keras' `preprocess_input` for a float input: `caffe` (ResNet50, VGG16), `torch` or `tf`."""
+    activation: Activation | None = None
+    """What to apply to outputs that are logits: `softmax` or `sigmoid`. By default, they are probabilities."""
     multi_label: bool = False
     """Whether an image can have several labels, so that the scores are independent."""
     unknown_threshold: float | None = Field(None, ge=0, le=1)
@@ -177,7 +181,7 @@ class Settings(BaseSettings):
         description=(
             "Options for models without a model card, as a JSON object keyed by model name: labels (a file or a list), "
             "signature, output, encoded_image, height, width, fit, interpolation, channels, layout, pixel_range, "
-            "normalize, multi_label, unknown_threshold."
+            "normalize, activation, multi_label, unknown_threshold."
         ),
     )
     model_refresh_seconds: float = Field(
