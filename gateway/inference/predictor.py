@@ -199,7 +199,7 @@ def _rules(served: ServedVersion, max_rows: int) -> SignatureRules:
         return SignatureRules(max_rows)
     has_card = contract.card is not None
     pixel_keys = []
-    if contract.input_kind == "pixels" and contract.batch == "any":
+    if contract.input_kind == "pixels" and contract.batch_size < 0:
         pixel_keys = [contract.signature, *([EXPLAIN] if contract.explains else [])]
     return SignatureRules(
         max_rows,

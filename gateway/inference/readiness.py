@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from gateway.deadline import Deadline
-from gateway.errors import BadUpstream, DeadlineExceeded, GatewayError
+from gateway.errors import BadUpstream, DeadlineExceeded, GatewayError, ModelServerFailed, UnknownModel
 from gateway.inference.classifier import Classifier
 from gateway.serving.backend import Selector, ServableNotFound
 from gateway.serving.contract import Contract
@@ -96,6 +96,8 @@ class Readiness:
                 await self._try(contract, deadline)
                 self._answered[model] = contract
             return ModelReadiness(versions)
+        except UnknownModel:
+            return ModelReadiness((), f"The model server serves no version of {model!r}; its log may say why.")
         except ServableNotFound:
             return ModelReadiness(versions, f"The model {model!r} is changing versions.")
         except GatewayError as error:
@@ -108,9 +110,14 @@ class Readiness:
         """Send the test image, and send it again in time if one of several model servers does not answer."""
         image = [_grey_image(contract)]
         try:
-            await self._classifier.predict(contract, image, Deadline.after(deadline.remaining() * FIRST_TRY))
-        except DeadlineExceeded:
-            await self._classifier.predict(contract, image, deadline)
+            try:
+                await self._classifier.predict(contract, image, Deadline.after(deadline.remaining() * FIRST_TRY))
+            except DeadlineExceeded:
+                await self._classifier.predict(contract, image, deadline)
+        except ModelServerFailed as error:
+            if not error.said:
+                raise
+            raise ModelServerFailed(f"{error.detail} A test image failed: {error.said}") from error
 
 
 def _grey_image(contract: Contract) -> bytes:

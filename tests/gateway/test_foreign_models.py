@@ -117,6 +117,28 @@ def one_image(given: Inputs) -> Outputs:
     return {"y": number_tensor(scored(given["x"]))}
 
 
+def three_images(given: Inputs) -> Outputs:
+    assert given["x"].shape[0] == 3
+    return {"y": number_tensor(scored(given["x"]))}
+
+
+def logits(given: Inputs) -> Outputs:
+    return {"y": number_tensor(50 * scored(given["x"]) - 30)}
+
+
+def best_only(given: Inputs) -> Outputs:
+    scores = scored(given["x"])
+    return {
+        "best": string_tensor([COLOURS[index].encode() for index in scores.argmax(1)]),
+        "p": number_tensor(scores.max(1)),
+    }
+
+
+def with_features(given: Inputs) -> Outputs:
+    scores = scored(given["x"])
+    return {"y": number_tensor(scores), "features": number_tensor(np.tile(scores, (1, 3)))}
+
+
 def no_batch(given: Inputs) -> Outputs:
     assert given["x"].shape == ()
     return {"y": number_tensor(scored(given["x"].reshape(1))[0])}
@@ -199,12 +221,25 @@ SERVED: dict[str, tuple[Export, dict[str, object]]] = {
     "pixels of half precision": (Export({"x": (HALF, (-1, 8, 8, 3))}, SCORES, plain()), NAMED),
     "pixels of double precision": (Export({"x": (DOUBLE, (-1, 8, 8, 3))}, SCORES, plain()), NAMED),
     "pixels of int32": (Export({"x": (INT32, (-1, 8, 8, 3))}, SCORES, plain()), NAMED),
+    "pixels of int64": (Export({"x": (INT64, (-1, 8, 8, 3))}, SCORES, plain()), NAMED),
     "channels first": (Export({"x": (FLOAT, (-1, 3, 8, 6))}, SCORES, channels_first), NAMED),
     "channels first, by option": (
         Export({"x": (FLOAT, (-1, -1, -1, -1))}, SCORES, channels_first),
         {**NAMED, "layout": "nchw", "height": 8, "width": 6},
     ),
     "a fixed batch of one": (Export({"x": (FLOAT, (1, 8, 8, 3))}, {"y": (FLOAT, (1, 3))}, one_image), NAMED),
+    "a fixed batch of three": (Export({"x": (FLOAT, (3, 8, 8, 3))}, {"y": (FLOAT, (3, 3))}, three_images), NAMED),
+    "a fixed batch of three files": (Export({"x": (STRING, (3,))}, {"y": (FLOAT, (3, 3))}, three_images), NAMED),
+    "logits": (Export(IMAGES, SCORES, logits), {**NAMED, "activation": "softmax"}),
+    "logits, independent of each other": (
+        Export(IMAGES, SCORES, logits),
+        {**NAMED, "activation": "sigmoid", "multi_label": True},
+    ),
+    "the best class and its score": (Export(IMAGES, {"best": (STRING, (-1,)), "p": (FLOAT, (-1,))}, best_only), {}),
+    "features beside as many scores as labels": (
+        Export(IMAGES, {"y": (FLOAT, (-1, 3)), "features": (FLOAT, (-1, 9))}, with_features),
+        NAMED,
+    ),
     "one image and no batch": (
         Export(
             {"x": (UINT8, (8, 8, 3))},
@@ -281,6 +316,16 @@ REFUSED: dict[str, tuple[Export, dict[str, object], str]] = {
         {},
         "name the one of the scores by the option output",
     ),
+    "an object detector": (
+        Export(
+            {"x": (UINT8, (1, -1, -1, 3))},
+            {"detection_boxes": (FLOAT, (1, 9, 4)), "detection_scores": (FLOAT, (1, 9))},
+            plain(),
+        ),
+        {},
+        "this is an object detector",
+    ),
+    "logits that no option says are some": (Export(IMAGES, SCORES, logits), NAMED, "or set its option activation"),
     "text": (
         Export({"text": (STRING, (-1,))}, SCORES, plain("text")),
         {},
@@ -340,6 +385,18 @@ def test_a_model_that_loads_and_fails_every_call_is_not_ready(start: Start, mode
     assert gateway.get("/api/v1/models").json()["models"][0]["available"] is False
     model_server.models["m"] = {2: Export(IMAGES, SCORES, plain())}  # type: ignore[dict-item]
     until(lambda: gateway.get("/readyz").status_code == 200)
+
+
+def test_a_model_that_refuses_a_test_image_is_not_ready_with_its_words(
+    start: Start, model_server: ColourServer
+) -> None:
+    def refuse(_: Inputs) -> Outputs:
+        raise Refused("Could not parse example input")
+
+    model_server.models["m"] = {1: Export({"inputs": (STRING, (-1,))}, SCORES, refuse)}  # type: ignore[dict-item]
+    missing = start(default_model="m", models="gone").get("/readyz").json()["missing"]
+    assert missing["m"].endswith("A test image failed: Could not parse example input")
+    assert missing["gone"] == "The model server serves no version of 'gone'; its log may say why."
 
 
 def test_a_model_of_another_number_of_classes_than_labels_is_not_ready(
