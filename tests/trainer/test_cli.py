@@ -30,7 +30,6 @@ from trainer.training import fit
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 Trainer = Callable[..., tuple[int, str, str]]
-SMALL = ("--backbone", "mobilenet", "--alpha", "0.25", "--size", "32", "--weights", "none", "--force")
 TINY = ("--backbone", "tiny", "--size", "32", "--weights", "none", "--force")
 
 
@@ -260,15 +259,13 @@ def test_fine_tuning_that_ruins_the_model_is_taken_back(
     colours = ("red", "green", "blue", "yellow")  # more than a ruined network gets right by chance
     data = write_photos(tmp_path / "photos" / "train", dict.fromkeys(colours, 10)).parent
     write_photos(data / "valid", dict.fromkeys(colours, 8), first=100)
-    command = ["train", data, "--name", "colours", *TINY, "--epochs", "30", "--views", "1", "--learning-rate", "0.05"]
-    status, _, error = trainer(*command)
-    assert status == 0, error
     tuning = ["--fine-tune", "4", "--fine-tune-epochs", "2", "--fine-tune-learning-rate", "9"]
-    status, out, error = trainer(*command, *tuning)
+    head = ["--epochs", "30", "--views", "1", "--learning-rate", "0.05"]
+    status, out, error = trainer("train", data, "--name", "colours", *TINY, *head, *tuning)
     assert status == 0, error
     assert "fine-tuning made nothing better" in out
-    first, second = (card_of(tmp_path / "models" / "colours" / version) for version in ("1", "2"))
-    assert first.metrics["validation"] == second.metrics["validation"]
+    card = card_of(tmp_path / "models" / "colours" / "1")
+    assert card.metrics["validation"]["accuracy"] >= 0.75  # a ruined network gets one in four right
 
 
 def test_a_model_that_learned_nothing_is_not_published(
@@ -328,25 +325,12 @@ def test_the_vgg16_recipe_builds_the_network_it_names() -> None:
     assert built.model.output_shape == (None, 1)
 
 
-@pytest.mark.slow
 def test_mixed_precision_is_exported_in_float32(trainer: Trainer, data: Path, tmp_path: Path) -> None:
-    status, _, error = trainer(
-        "train",
-        data,
-        "--name",
-        "colours",
-        *SMALL,
-        "--epochs",
-        "1",
-        "--views",
-        "1",
-        "--training-precision",
-        "mixed_float16",
-    )
+    mixed = ("--training-precision", "mixed_float16")
+    status, _, error = trainer("train", data, "--name", "colours", *TINY, "--epochs", "1", "--views", "1", *mixed)
     assert status == 0, error
-    model = keras.models.load_model(
-        tmp_path / "models" / "colours" / "1" / "assets.extra" / "model.keras", compile=False
-    )
+    file = tmp_path / "models" / "colours" / "1" / "assets.extra" / "model.keras"
+    model = keras.models.load_model(file, compile=False)
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
 
 
