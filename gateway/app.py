@@ -75,13 +75,13 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
         server = backend if backend is not None else GrpcBackend(connection)
         resolver = ContractResolver(server, settings.model_options, settings.model_refresh_seconds)
         forks = fork_server or ForkServer()
-        workers = WorkerPools(settings, forks)
         admission = Admission(
             settings.max_images_in_flight,
             settings.max_uploads,
             settings.max_upload_memory_bytes,
             settings.max_body_bytes,
         )
+        workers = WorkerPools(settings, forks, admission.hold)
         classifier = Classifier(server, resolver, workers.images, settings)
         readiness = Readiness(resolver, classifier)
         shadows = Shadows(settings, classifier, admission, metrics)
@@ -95,7 +95,6 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
                 yield {
                     "services": Services(
                         settings=settings,
-                        backend=server,
                         resolver=resolver,
                         readiness=readiness,
                         classifier=classifier,
@@ -206,8 +205,8 @@ def _log_storage(address: str) -> Storage:
         return open_storage(address)
     except ImportError as error:
         raise SystemExit(
-            "breed-gateway: this GATEWAY_PREDICTION_LOG requires fsspec and the package for its kind of storage: "
-            f"pip install 'breed-gateway[object-storage]' ({error})"
+            "breed-gateway: this GATEWAY_PREDICTION_LOG requires fsspec and its package for that storage, for S3: "
+            f"pip install 'breed-gateway[s3]' ({error})"
         ) from error
     except (OSError, ValueError) as error:
         raise SystemExit(f"breed-gateway: the GATEWAY_PREDICTION_LOG {address} cannot be used: {error}") from error

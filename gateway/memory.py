@@ -21,9 +21,9 @@ async def trim_when_idle(admission: Admission) -> None:
     threads wait, so it is done only when nobody waits. With another C library this does nothing.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    received = 0
+    held = 0
     while trim is not None:
         await asyncio.sleep(PAUSE_SECONDS)
-        if admission.is_idle and admission.received_bytes - received > WORTHWHILE_BYTES:
-            received = admission.received_bytes
+        if admission.is_idle and admission.held_bytes - held > WORTHWHILE_BYTES:
+            held = admission.held_bytes
             await asyncio.to_thread(trim, 0)

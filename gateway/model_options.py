@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from gateway.images import FitMode, Interpolation
 from gateway.images.pixel_format import Channels, Layout, Normalization
 from gateway.labels_file import read_labels
+
+Activation = Literal["softmax", "sigmoid"]
 
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
 """Regular expression of the accepted model names."""
@@ -49,6 +51,8 @@ class ModelOptions(BaseModel):
     """Values of black and white for a float input, for example [0, 1] or [-1, 1]."""
     normalize: Normalization | None = None
     """Mode of Keras' `preprocess_input` for a float input: `caffe` (ResNet50, VGG16), `torch` or `tf`."""
+    activation: Activation | None = None
+    """What to apply to outputs that are logits: `softmax` or `sigmoid`. By default, they are probabilities."""
     multi_label: bool = False
     """Whether an image can have several labels, so that the scores are independent."""
     unknown_threshold: float | None = Field(None, ge=0, le=1)

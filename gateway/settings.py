@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     model_options: Annotated[dict[str, ModelOptions], NoDecode] = Field(default_factory=dict)
     """Options for models without a model card, as a JSON object keyed by model name: labels (a file or a list),
     signature, output, encoded_image, height, width, fit, interpolation, channels, layout, pixel_range, normalize,
-    multi_label, unknown_threshold."""
+    activation, multi_label, unknown_threshold."""
     model_refresh_seconds: float = Field(1.0, gt=0, le=3600)
     """Maximum age of cached model-version metadata, in seconds."""
 
@@ -143,7 +143,8 @@ class Settings(BaseSettings):
     max_uploads: int = Field(1000, ge=1)
     """Maximum number of concurrent uploads. Requests beyond it get status 429."""
     max_upload_memory_bytes: int = Field(512 * 2**20, ge=1)
-    """Maximum memory for request bodies, in bytes. Requests beyond it get status 429."""
+    """Maximum memory for request bodies, and for the tensors and answers that are made of them, in bytes. Requests
+    beyond it get status 429."""
     decode_workers: int = Field(0, ge=0, le=256)
     """Number of processes that decode images, for each gateway process. 0 divides the available cores between the
     gateway processes."""
@@ -169,6 +170,17 @@ class Settings(BaseSettings):
     trusted_proxies: CommaSeparated = ()
     """Addresses or networks of the proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted,
     separated by commas."""
+    docs: bool = True
+    """Serve /docs and /openapi.json."""
+    metrics: Literal["open", "key", "off"] = "open"
+    """Access to /metrics: open to everyone, only with an API key, or off."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Minimum log level."""
+    log_format: Literal["console", "json"] = "console"
+    """Log format: console for people, json for machines."""
+    tracing: bool = False
+    """Export OpenTelemetry traces, configured by OTEL_... variables. Requires the extra `tracing`."""
+
     prediction_log: str | None = None
     """Where to keep records of answers and feedback: a folder, or an fsspec address such as s3://bucket/folder. Unset,
     nothing is kept."""
@@ -189,16 +201,6 @@ class Settings(BaseSettings):
     """Age at which records and photos are deleted, in days. 0 keeps them."""
     prediction_log_max_bytes: int = Field(10 * 2**30, ge=0)
     """Maximum size of the prediction log, in bytes; the oldest files are deleted. 0 disables the limit."""
-    docs: bool = True
-    """Serve /docs and /openapi.json."""
-    metrics: Literal["open", "key", "off"] = "open"
-    """Access to /metrics: open to everyone, only with an API key, or off."""
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Minimum log level."""
-    log_format: Literal["console", "json"] = "console"
-    """Log format: console for people, json for machines."""
-    tracing: bool = False
-    """Export OpenTelemetry traces, configured by OTEL_... variables. Requires the extra `tracing`."""
 
     @field_validator("models", "cors_origins", "api_keys", "trusted_proxies", mode="before")
     @classmethod

@@ -30,7 +30,7 @@ class Models:
         self._models: dict[str, Model] = {}
         self._one_scan = threading.Lock()
         self._configured: frozenset[str] = frozenset()
-        self._given_up: set[str] = set()
+        self._named: set[str] = set()
 
     # Configuration and folders
 
@@ -156,9 +156,10 @@ class Models:
     # Start and end
 
     def wait_until_loaded(self, timeout: float | None = None) -> bool:
-        """Waits until every configured model serves all the versions that its policy asks for, or has only broken ones.
+        """Waits until a model serves, and every version that is asked for serves or has failed once.
 
-        TensorFlow Serving ends where a model has only broken versions; here that ends no server with other models.
+        A model without a version, or with broken ones only, does not hold up the others. TensorFlow Serving would wait
+        for the former, and end because of the latter.
 
         Returns:
             False if it was closed first, or the time ran out.
@@ -171,27 +172,28 @@ class Models:
             return not self._lifecycle.closed and self._loaded()
 
     def _loaded(self) -> bool:
-        done = True
-        broken: dict[str, ServingError] = {}
+        done, serves = True, False
+        missing: dict[str, ServingError] = {}
+        given_up = 0
         for name in sorted(self._configured):
             model = self._models[name]
             wanted = [version for version in model.versions.values() if version.wanted]
             coming = [version for version in wanted if version.state in (State.START, State.LOADING)]
             errors = [version.error for version in wanted if version.error is not None]
-            if model.newest() is None:
-                if errors and not coming:
-                    broken[name] = errors[0]
-                    continue
-                done = False
             done = done and all(version.error is not None for version in coming)
-        if broken and len(broken) == len(self._configured):
-            name, error = next(iter(broken.items()))
+            if model.newest() is not None:
+                serves = True
+            elif errors:
+                missing[name] = errors[0]
+                given_up += not coming
+        if given_up and given_up == len(self._configured):
+            name, error = next(iter(missing.items()))
             raise ServingError(error.code, f"model {name} cannot be loaded: {error.message}")
-        for name, error in broken.items() if done else ():
-            if name not in self._given_up:
-                self._given_up.add(name)
+        for name, error in missing.items() if done and serves else ():
+            if name not in self._named:
+                self._named.add(name)
                 _LOG.error("model %s is not served, others are: %s", name, error.message)
-        return done
+        return done and serves
 
     def close(self) -> None:
         """Stops loading and waiting; requests in flight go on."""
@@ -204,6 +206,9 @@ def _without_versions(path: Path) -> str:
     """What to say of a model's folder that has no version."""
     if (path / "saved_model.pb").is_file():
         return f"{path} holds a SavedModel itself: move it into {path / '1'}, a folder for its version"
-    if (wrong := misplaced(path)) is not None:
-        return wrong
-    return f"no version in {path}"
+    nested = next(path.glob("*/saved_model.pb"), None)
+    if nested is not None:
+        return (
+            f"{nested.parent} holds a SavedModel, but the folder of a version has a number as its name: rename it to 1"
+        )
+    return misplaced(path) or f"no version in {path}"

@@ -66,7 +66,7 @@ class OpenVinoEngine:
             name: Signature(one, version.runner(name, one), self._scheduler)
             for name, one in declared(definitions).items()
         }
-        return Servable("OpenVINO", signatures, definitions, version.release, row_by_row=True)
+        return Servable(version.engine, signatures, definitions, version.release, row_by_row=True)
 
 
 def _row_by_row(batching: Batching, streams: int) -> Batching:
@@ -101,6 +101,8 @@ class _Version:
         self._labels = np.array([label.encode() for label in card["labels"]], np.object_)
         # What a model answers must not depend on the processor, which by default chooses bfloat16 where it has it.
         self._precision = "bf16" if card.get("precision") == "bfloat16" else "f32"
+        quantization = card.get("quantization") or {}
+        self.engine = f"OpenVINO in {quantization['precision']}" if "precision" in quantization else "OpenVINO"
         if not (path / NETWORK).is_file():
             raise FileNotFoundError(f"there is no {NETWORK} in {path}: the model was exported without it")
         self._network = core.read_model(path / NETWORK)

@@ -7,10 +7,12 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from gateway import errors
 from gateway.model_options import ModelOptions
 from gateway.observability.metrics import Metrics
+from gateway.prediction_log.records import Feedback, Prediction
 from gateway.settings import PREFIX, Settings
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
@@ -26,6 +28,7 @@ SECTIONS = {
     "decode_workers": "Worker processes",
     "cors_origins": "Access",
     "docs": "Operations",
+    "prediction_log": "Prediction log",
 }
 """The first setting of each section, and its heading."""
 
@@ -76,6 +79,29 @@ def metrics() -> str:
     return "\n".join([*lines, ""])
 
 
+def records() -> str:
+    """A table of the fields of each kind of record in the prediction log."""
+    lines = []
+    for kind in (Prediction, Feedback):
+        lines += [f"### {kind.__name__}", "", "| field | type | description |", "|---|---|---|"]
+        properties = kind.model_json_schema()["properties"]
+        for name, described in properties.items():
+            lines.append(_row(f"`{name}`", _json_type(described), described["description"]))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _json_type(described: dict[str, Any]) -> str:
+    choices = described.get("anyOf", [described])
+    names = [
+        "one of " + ", ".join(one["enum"])
+        if "enum" in one
+        else str(one.get("const") or one.get("format") or one["type"])
+        for one in choices
+    ]
+    return " or ".join(names)
+
+
 def raised_errors(kind: type[errors.GatewayError]) -> Iterator[type[errors.GatewayError]]:
     """The errors that callers see: those without subclasses, and the bases that are raised as well."""
     below = kind.__subclasses__()
@@ -86,7 +112,7 @@ def raised_errors(kind: type[errors.GatewayError]) -> Iterator[type[errors.Gatew
 
 
 GENERATORS: dict[str, Callable[[], str]] = {
-    generate.__name__: generate for generate in (settings, model_options, error_codes, metrics)
+    generate.__name__: generate for generate in (settings, model_options, error_codes, metrics, records)
 }
 
 

@@ -121,10 +121,11 @@ def main() -> int:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--engine", choices=["tensorflow", "openvino"], default="tensorflow", help="of model servers")
     parser.add_argument("--hostile", action="store_true", help="send a hostile file every second")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        stage = Stage(Path(folder), request_timeout_seconds=5)
+        stage = Stage(Path(folder), options.engine, request_timeout_seconds=5)
         with stage.running():
             console = Console(width=160)
             return asyncio.run(soak(stage, options.minutes, console, with_hostile_files=options.hostile))

@@ -28,6 +28,7 @@ COMMANDS: Final = {
         "",
         "measure the speed of a published model by signature and batch size",
     ),
+    "export": ("trainer.export.reexport", "", "export a published version again, in another precision"),
     "publish": ("trainer.registry.publish", "", "publish a SavedModel as the next version of a model"),
     "list": ("trainer.registry.versions", "list", "list models, versions and labels"),
     "promote": ("trainer.registry.promote", "promote", "move a version label to another version"),
@@ -47,6 +48,7 @@ examples:
   breed train cats_and_dogs --name cats_dogs --recipe cats-dogs
   breed imagenet-dogs
   breed evaluate models/dog_breed photos/test --unknown photos_of_other_things
+  breed export models/dog_breed photos --precision int8
   breed promote dog_breed 3 stable
 
 To resume training that was stopped, run the same command again.

@@ -17,7 +17,7 @@ from gateway.images import FitMode, Interpolation
 from trainer.data.class_names import Numbers
 from trainer.data.duplicates import Duplicates
 from trainer.errors import TrainerError
-from trainer.export.precision import HELP, Precision
+from trainer.export.precision import HELP, LOSS_HELP, TOP1_HELP, Limits, Precision
 
 DEFAULT_BACKBONE: Final = "efficientnet_lite2"
 """The most accurate of those that need no download of weights: docs/training.md has the table."""
@@ -96,6 +96,8 @@ class Config:
     flip: bool = _option(True, "fine-tuning", "augmentation: mirror every second photo")
 
     precision: Precision = _option("float32", "export", HELP)
+    max_accuracy_loss: float = _option(Limits.max_accuracy_loss, "export", LOSS_HELP)
+    min_same_top1: float = _option(Limits.min_same_top1, "export", TOP1_HELP)
 
     def to_toml(self) -> str:
         """Returns the file that `train --config` reads to do the same again."""
@@ -174,7 +176,7 @@ def make(values: Mapping[str, Value]) -> Config:
         "patience": (1, 100_000), "batch_size": (1, 65536), "learning_rate": (1e-9, 10), "weight_decay": (0, 10),
         "fine_tune": (0, 10_000), "fine_tune_epochs": (1, 100_000), "fine_tune_learning_rate": (1e-9, 10),
         "fine_tune_batch_size": (1, 65536), "rotation": (0, 180), "shift": (0, 1), "shear": (0, 1.5), "zoom": (0, 0.9),
-        "seed": (0, 2**31 - 1), "limit": (0, 10**9),
+        "seed": (0, 2**31 - 1), "limit": (0, 10**9), "max_accuracy_loss": (0, 100), "min_same_top1": (0, 100),
     }  # fmt: skip
     for key, (low, high) in limits.items():
         if not low <= getattr(config, key) <= high:

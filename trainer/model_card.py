@@ -61,6 +61,7 @@ class Card:
     unknown_rule: str = ""
     parity: Mapping[str, JSON] = field(default_factory=dict)
     precision: str = "float32"
+    quantization: Mapping[str, JSON] | None = None
     libraries: Mapping[str, str] = field(
         default_factory=lambda: {
             "python": platform.python_version(),

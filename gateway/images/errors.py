@@ -31,7 +31,7 @@ class InvalidImage(ImageError):
 
 
 class ImageTooLarge(ImageError):
-    """The header declares more pixels than ``max_pixels`` allows; nothing was decoded.
+    """The image has more pixels, or a JPEG more scans, than ``max_pixels`` allows; told before its pixels are decoded.
 
     This is the only error that a higher ``max_pixels`` can cure. A decoder that runs out of memory raises
     `InvalidImage` instead: files of an accepted size fit, so the file is not what its header says.

@@ -69,7 +69,7 @@ class Shadows:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @contextmanager
-    def _room(self, uploads: Sequence[Buffer | GatewayError]) -> Iterator[None]:
+    def _room(self, uploads: Sequence[Buffer | GatewayError], record: RequestRecord) -> Iterator[None]:
         """Hold permits and memory for the life of a copy, apart from those of the original request.
 
         Raises:
@@ -81,12 +81,12 @@ class Shadows:
             admission.upload_bytes + size
         ) * 2 > admission.max_upload_bytes:
             raise Overloaded("The gateway is too busy for a shadow copy.")
-        with admission.admit(SHADOW_CALLER, len(uploads)):
-            admission.hold(SHADOW_CALLER, size)
+        with admission.admit(record.caller, len(uploads)):
+            admission.hold(record.turn, size)
             try:
                 yield
             finally:
-                admission.release(SHADOW_CALLER, size)
+                admission.release(record.turn)
 
     async def _compare(
         self,
@@ -100,7 +100,7 @@ class Shadows:
         deadline = Deadline.after(self._timeout_seconds)
         record = RequestRecord(caller=SHADOW_CALLER)
         try:
-            with self._room(uploads):
+            with self._room(uploads, record):
                 shadow = await self._classifier.classify(
                     options.model or model, selector, uploads, 1, deadline, record, ready=answer
                 )

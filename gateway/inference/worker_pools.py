@@ -31,6 +31,9 @@ SMALL_PATIENCE_SECONDS, LARGE_PATIENCE_SECONDS = 1.0, 3.0
 IMAGE_OVERTIME, TENSOR_OVERTIME = 4, 1
 """Number of jobs of small workers that may continue beside the others after their time slice."""
 
+COPIES = 2
+"""How often a reply of a tensor job is in memory: it is copied as it is read, and as it becomes a gRPC message."""
+
 TENSOR_NICENESS = 5
 """Tensor requests have a lower priority than photos."""
 
@@ -77,23 +80,36 @@ class ImageWorkers:
 class TensorWorkers:
     """Runs jobs on bodies and answers of tensor requests: ordinary ones do not wait for large ones.
 
+    A few kilobytes of a body may become hundreds of megabytes of tensors, or of an answer. So replies count as memory
+    of their request.
+
     Args:
         small: Workers for up to `SMALL_REQUEST_BYTES`.
         large: Workers for larger requests and for compressed ones.
+        hold: Counts bytes that a request holds; see `Admission.hold`.
     """
 
-    def __init__(self, small: WorkerPool, large: WorkerPool) -> None:
+    def __init__(self, small: WorkerPool, large: WorkerPool, hold: Callable[[Turn, int], None]) -> None:
         self._small = small
         self._large = large
+        self._hold = hold
 
     async def run(
         self, job: str, arguments: Mapping[str, object], buffers: Sequence[Buffer], turn: Turn, deadline: Deadline
     ) -> Message:
-        """Run a job of `gateway.workers.jobs`; see `WorkerPool.run`."""
+        """Run a job of `gateway.workers.jobs`; see `WorkerPool.run`.
+
+        Raises:
+            Overloaded: There is no memory for the reply.
+        """
+
+        def on_reply(size: int) -> None:
+            self._hold(turn, COPIES * size)
+
         size = sum(len(piece) for buffer in buffers for piece in buffer)
         small = size <= SMALL_REQUEST_BYTES and not arguments.get("compressed")
         pool = self._small if small else self._large
-        return await pool.run(job, arguments, buffers, turn, deadline)
+        return await pool.run(job, arguments, buffers, turn, deadline, on_reply=on_reply)
 
 
 class WorkerPools:
@@ -102,9 +118,10 @@ class WorkerPools:
     Args:
         settings: Number of workers, and their limits.
         fork_server: Where they are forked.
+        hold: Counts bytes that a request holds; see `Admission.hold`.
     """
 
-    def __init__(self, settings: Settings, fork_server: ForkServer) -> None:
+    def __init__(self, settings: Settings, fork_server: ForkServer, hold: Callable[[Turn, int], None]) -> None:
         large = Limits(settings.worker_memory_bytes, settings.worker_cpu_seconds)
         small_tensor = Limits(SMALL_LIMITS.memory_bytes, SMALL_LIMITS.cpu_seconds, TENSOR_NICENESS)
         large_tensor = Limits(settings.worker_memory_bytes, settings.worker_cpu_seconds, TENSOR_NICENESS)
@@ -124,7 +141,7 @@ class WorkerPools:
         self.background = WorkerPool(fork_server, Capacity(1, 0, LARGE_PATIENCE_SECONDS), background, LARGE_IMAGES)
         self._all = [self._first, *rest, self.background]
         self.images = ImageWorkers(self._first, rest[0], settings.max_image_pixels)
-        self.tensors = TensorWorkers(rest[1], rest[2])
+        self.tensors = TensorWorkers(rest[1], rest[2], hold)
 
     async def warm_up(self) -> None:
         """Start a worker, so that the first photo finds it ready."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from gateway.errors import UnsupportedModel
 from gateway.images import FitMode, Interpolation, Target
 from gateway.images.pixel_format import PixelFormat
+from gateway.model_options import Activation
 from gateway.pb.serving_pb2 import DataType, SignatureDef, TensorInfo
 from gateway.tensors.wire import dtype_name
 
@@ -63,12 +64,14 @@ class Contract:
         sigmoid: Whether there is one score, that of the second of two classes.
         pixel_format: How decoded pixels become a row of the input.
         row_shape: Shape of one image in the input: () or (1,) of encoded ones.
-        batch: ``any`` number of images in a call, just ``one``, or ``none``: one, and no dimension for it.
+        batch_size: Images in a call: -1 for any number, 0 for one without a dimension for it, otherwise the number that
+            the signature fixes, to which fewer are padded.
         label_output: Output of class names (strings) or class indexes (whole numbers), one beside each score; None
             where the position of a score is its class.
         key_input: Further string input (n) that only passes through, as that of AutoML's exports.
         certain_image: Whether `input_kind` is beyond doubt; where it is not, a tensor request may hold other strings.
         multi_label: Whether the scores are independent of each other.
+        activation: What makes probabilities of the scores, if the model does not.
     """
 
     model: str
@@ -87,11 +90,12 @@ class Contract:
     sigmoid: bool = False
     pixel_format: PixelFormat = UINT8_RGB
     row_shape: tuple[int, ...] = ()
-    batch: Literal["any", "one", "none"] = "any"
+    batch_size: int = -1
     label_output: str | None = None
     key_input: str | None = None
     certain_image: bool = True
     multi_label: bool = False
+    activation: Activation | None = None
 
     @property
     def outputs(self) -> tuple[str, ...]:

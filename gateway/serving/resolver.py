@@ -21,8 +21,9 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.model_options import ModelOptions
+from gateway.pb.serving_pb2 import ModelVersionStatus
 from gateway.serving.backend import Backend, Selector, ServableNotFound
-from gateway.serving.contract import Contract
+from gateway.serving.single_flight import SingleFlight, joined
 from gateway.serving.version_lookup import ServedVersion, VersionLookup
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,9 @@ lookup does not end in time, requests do not wait again for as long; they need t
 
 LOOKUP_SECONDS = 5.0
 """Time limit of a lookup, which several requests share."""
+
+DESCRIPTION_SECONDS = 1.0
+"""Maximum age of an answer about a model: the states of its versions, and the signatures of one."""
 
 SWITCH_ATTEMPTS = 8
 """Attempts of a request whose version went away. While replicas change one after the other, a request can meet old and
@@ -81,16 +85,9 @@ class ContractResolver:
         self.lookup = VersionLookup(backend, options)
         self._refresh_seconds = refresh_seconds
         self._entries: OrderedDict[tuple[str, Selector], _Entry] = OrderedDict()
-        self._tasks: dict[tuple[str, Selector], asyncio.Task[ServedVersion]] = {}
-
-    async def resolve(self, model: str, selector: Selector, deadline: Deadline) -> Contract:
-        """The contract of the version that a selector stands for.
-
-        Raises:
-            UnsupportedModel: The version is not a supported image classifier.
-            GatewayError: As `served` raises them.
-        """
-        return (await self.served(model, selector, deadline)).checked_contract()
+        self._lookups: SingleFlight[tuple[str, Selector], ServedVersion] = SingleFlight()
+        self._states: SingleFlight[str, list[ModelVersionStatus]] = SingleFlight(DESCRIPTION_SECONDS)
+        self._descriptions: SingleFlight[tuple[str, Selector], ServedVersion] = SingleFlight(DESCRIPTION_SECONDS)
 
     async def answered(
         self, model: str, selector: Selector, deadline: Deadline, ask: Callable[[ServedVersion], Awaitable[T]]
@@ -139,7 +136,7 @@ class ContractResolver:
         for target in (None, selector, exactly, exactly):
             if target is not None:
                 try:
-                    await self._result(self._shared_lookup(served.model, target), deadline)
+                    await joined(self._shared_lookup(served.model, target), deadline)
                 except (Unavailable, DeadlineExceeded):
                     if self._last_read(served).read_at < since - self._refresh_seconds * STALE_FACTOR:
                         raise
@@ -177,55 +174,54 @@ class ContractResolver:
                 self._shared_lookup(model, selector)
                 return entry.served
         if entry is None:
-            return await self._result(self._shared_lookup(model, selector), deadline)
+            return await joined(self._shared_lookup(model, selector), deadline)
         try:
-            return await self._result(self._shared_lookup(model, selector), Deadline.after(deadline.remaining() / 2))
+            return await joined(self._shared_lookup(model, selector), Deadline.after(deadline.remaining() / 2))
         except (ModelServerUnavailable, DeadlineExceeded):
             entry.missed_at = time.monotonic()
             return entry.served  # outdated, but consistent; if it was unloaded, the request is repeated
 
+    async def described(self, model: str, selector: Selector, deadline: Deadline) -> ServedVersion:
+        """Like `served`, for answers about a model: an error, too, is kept for `DESCRIPTION_SECONDS`."""
+        return await self._descriptions.result(
+            (model, selector), lambda: self.served(model, selector, Deadline.after(LOOKUP_SECONDS)), deadline
+        )
+
+    async def versions(self, model: str, deadline: Deadline) -> list[ModelVersionStatus]:
+        """States of all versions of a model, newest first, at most `DESCRIPTION_SECONDS` old.
+
+        Raises:
+            GatewayError: As `VersionLookup.versions` raises them.
+        """
+        return await self._states.result(
+            model, lambda: self.lookup.versions(model, Deadline.after(LOOKUP_SECONDS)), deadline
+        )
+
     async def close(self) -> None:
-        """Cancel all lookups."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Cancel the calls in progress."""
+        await asyncio.gather(self._descriptions.close(), self._lookups.close(), self._states.close())
 
     async def _renewed(self, gone: ServedVersion, selector: Selector, deadline: Deadline) -> ServedVersion:
         """The version that replaces one that was unloaded. Raises as `served` does."""
         entry = self._entries.get((gone.model, selector))
         if entry is not None and (entry.served.version, entry.served.contract) != (gone.version, gone.contract):
             return entry.served
-        return await self._result(self._shared_lookup(gone.model, selector), deadline)
+        return await joined(self._shared_lookup(gone.model, selector), deadline)
 
     def _shared_lookup(self, model: str, selector: Selector) -> asyncio.Task[ServedVersion]:
+        return self._lookups.start((model, selector), lambda: self._read(model, selector))
+
+    async def _read(self, model: str, selector: Selector) -> ServedVersion:
         key = (model, selector)
-        task = self._tasks.get(key)
-        if task is None:
-            task = asyncio.create_task(self.lookup.read(model, selector, Deadline.after(LOOKUP_SECONDS)))
-            self._tasks[key] = task
-            task.add_done_callback(lambda done: self._keep(key, done))
-        return task
-
-    def _keep(self, key: tuple[str, Selector], task: asyncio.Task[ServedVersion]) -> None:
-        del self._tasks[key]
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is None:
-            self._entries[key] = _Entry(task.result(), time.monotonic())
-            self._entries.move_to_end(key)
-            if len(self._entries) > MAX_CACHED:
-                self._entries.popitem(last=False)
-        elif isinstance(error, Unavailable | DeadlineExceeded):
-            # The server did not answer, which says nothing about the model.
-            return
-        else:
+        try:
+            served = await self.lookup.read(model, selector, Deadline.after(LOOKUP_SECONDS))
+        except (Unavailable, DeadlineExceeded):
+            raise  # the server did not answer, which says nothing about the model
+        except Exception:
             self._entries.pop(key, None)
-
-    async def _result(self, task: asyncio.Task[ServedVersion], deadline: Deadline) -> ServedVersion:
-        # Unlike wait_for, this does not cancel the lookup, which other requests may share.
-        done, _ = await asyncio.wait({task}, timeout=deadline.remaining())
-        if not done:
-            raise DeadlineExceeded("The model server did not answer before the deadline of the request.")
-        return task.result()
+            raise
+        self._entries[key] = _Entry(served, time.monotonic())
+        self._entries.move_to_end(key)
+        if len(self._entries) > MAX_CACHED:
+            self._entries.popitem(last=False)
+        return served

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -113,11 +113,6 @@ class VersionLookup:
             raise UnknownModel(f"The model {model!r} does not exist.") from error
         return sorted(found, key=lambda status: -status.version)
 
-    async def available(self, model: str, deadline: Deadline) -> list[int]:
-        """Versions of a model that can answer now, newest first. Raises as `versions` does."""
-        versions = await self.versions(model, deadline)
-        return [one.version for one in versions if one.state == ModelVersionStatus.State.AVAILABLE]
-
     async def _read(self, model: str, selector: Selector, deadline: Deadline) -> ServedVersion:
         for _ in range(LOOKUP_ATTEMPTS):
             read_at = time.monotonic()
@@ -153,7 +148,7 @@ class VersionLookup:
     async def _missing(self, model: str, selector: Selector, deadline: Deadline) -> GatewayError:
         """The error for a servable that was not found. The server does not say whether model or version is unknown."""
         try:
-            available = [str(version) for version in await self.available(model, deadline)]
+            available = [str(version) for version in available_versions(await self.versions(model, deadline))]
         except UnknownModel as unknown:
             return unknown
         if not available:
@@ -166,6 +161,11 @@ class VersionLookup:
         if self._warned.get((model, version)) != reason:
             self._warned[model, version] = reason
             logger.warning("model %s version %d cannot classify images: %s", model, version, reason)
+
+
+def available_versions(states: Sequence[ModelVersionStatus]) -> list[int]:
+    """The versions that can answer, in the order of the states."""
+    return [one.version for one in states if one.state == ModelVersionStatus.State.AVAILABLE]
 
 
 async def _patiently(call: Callable[[Deadline], Awaitable[T]], deadline: Deadline) -> T:

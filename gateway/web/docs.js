@@ -97,7 +97,19 @@ function load(tag, properties) {
   });
 }
 
+/** Waits until a person has scrolled to the operations: Swagger UI is half a megabyte, and seconds of work on a phone. */
+function wanted() {
+  return new Promise((resolve) => {
+    new IntersectionObserver(([entry], observer) => {
+      if (!entry.isIntersecting) return;
+      observer.disconnect();
+      resolve();
+    }).observe(byId("swagger-ui"));
+  });
+}
+
 async function showOperations(served) {
+  await wanted();
   await Promise.all([
     load("link", { rel: "stylesheet", href: `${STATIC}/swagger-ui.css` }),
     load("script", { src: `${STATIC}/swagger-ui-bundle.js` }),
@@ -128,6 +140,7 @@ const NAMES = {
 const REGIONS = ".highlight-code pre, .highlight-code > div, .curl, .microlight";
 
 function mend() {
+  due = 0;
   const root = byId("swagger-ui");
   for (const [selector, name] of Object.entries(NAMES)) {
     for (const control of root.querySelectorAll(`${selector}:not([aria-label])`)) control.ariaLabel = name;
@@ -144,7 +157,8 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
 dark.addEventListener("change", follow);
 follow();
-new MutationObserver(mend).observe(byId("swagger-ui"), { childList: true, subtree: true });
+let due = 0;
+new MutationObserver(() => (due ||= requestAnimationFrame(mend))).observe(byId("swagger-ui"), { childList: true, subtree: true });
 const served = readModels();
 description = await (await fetch("/openapi.json")).json();
 byId("key-form").hidden = !keyed();

@@ -28,9 +28,9 @@ from gateway.errors import (
 )
 from gateway.workers.fork_server import ForkServer, ForkServerGone
 from gateway.workers.limits import OVERTIME_NICENESS, Limits
-from gateway.workers.messages import HEADER_LENGTH, Buffer, Message, pack, reply_header_length, unpack_header
+from gateway.workers.messages import HEADER_LENGTH, Buffer, Message, Piece, pack, reply_header_length, unpack_header
 from gateway.workers.turns import Turn, Turns
-from gateway.workers.worker import CRASHED, OUT_OF_MEMORY
+from gateway.workers.worker import CRASHED, OUT_OF_MEMORY, OUT_OF_MEMORY_STATUS
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,10 @@ class Work:
 
 
 SMALL_IMAGES = Work("image", ImageTooLarge, InvalidImage, InvalidImage)
-"""An image that runs out of memory is tried again in a large worker; one that kills its worker is not."""
+"""`ImageTooLarge` is tried again in a large worker, `InvalidImage` is not.
+
+A decoder that runs out of memory raises `InvalidImage` too: the image is of an accepted size, so the file is not what
+its header says."""
 
 LARGE_IMAGES = Work("image", ImageTooLarge, ImageTooLarge, InvalidImage)
 TENSORS = Work("request", UploadTooLarge, UploadTooLarge, InvalidTensor)
@@ -166,6 +169,7 @@ class WorkerPool:
         turn: Turn,
         deadline: Deadline,
         on_start: Callable[[], None] | None = None,
+        on_reply: Callable[[int], None] | None = None,
     ) -> Message:
         """Run a job.
 
@@ -176,6 +180,8 @@ class WorkerPool:
             turn: Caller and request, for taking turns.
             deadline: When the worker is killed.
             on_start: Called when a worker starts the job.
+            on_reply: Called with the number of bytes in the buffers of the reply, before they are read. If it raises an
+                error, they are not.
 
         Raises:
             GatewayError: As the job raises it, or as `Work` says.
@@ -190,7 +196,7 @@ class WorkerPool:
                     running = _Running(await self._worker())
                     if on_start is not None:
                         on_start()
-                    return await self._run(running, job, arguments, buffers)
+                    return await self._run(running, pack({"job": job, "arguments": arguments}, buffers), on_reply)
                 finally:
                     if running is None or not running.in_overtime:
                         self._turns.release()
@@ -214,13 +220,13 @@ class WorkerPool:
             await asyncio.wait(self._background)
 
     async def _run(
-        self, running: _Running, job: str, arguments: Mapping[str, object], buffers: Sequence[Buffer]
+        self, running: _Running, request: Sequence[Piece], on_reply: Callable[[int], None] | None
     ) -> Message:
         worker = running.worker
         self._watch(running)
         survives = False
         try:
-            reply = await _exchange(worker, pack({"job": job, "arguments": arguments}, buffers))
+            reply = await _exchange(worker, request, on_reply)
             survives = reply.header.get("ends") is False
             worker.cpu_seconds = cast(float, reply.header.get("cpu_seconds", 0.0))
         except (WorkerEnded, ConnectionError) as error:
@@ -333,8 +339,10 @@ class WorkerPool:
             return self._work.killed(
                 f"Processing the {subject} takes more than {self._limits.cpu_seconds} s of CPU time."
             )
+        if status == OUT_OF_MEMORY_STATUS:
+            return self._work.out_of_memory(self._needs_more_memory())
         if status == -signal.SIGKILL:
-            return self._work.killed(f"The {subject} needs more memory to process than a request may use.")
+            return self._work.killed(self._needs_more_memory())
         return self._work.crashed(f"The {subject} is corrupt and cannot be processed.")
 
     def _result(self, reply: Message) -> Message:
@@ -345,17 +353,20 @@ class WorkerPool:
             assert isinstance(result, dict)
             return Message(result, reply.buffers)
         if code == OUT_OF_MEMORY:
-            raise self._work.out_of_memory(
-                f"The {self._work.subject} needs more memory to process than a request may use."
-            )
+            raise self._work.out_of_memory(self._needs_more_memory())
         if code == CRASHED:
             logger.error("a job failed: %s", header.get("traceback"))
             raise InternalError("Internal error. The gateway's log has the reason under this request ID.")
         extra = header.get("extra")
         raise error_from_code(str(code), str(header.get("detail", "")), extra if isinstance(extra, dict) else {})
 
+    def _needs_more_memory(self) -> str:
+        return f"The {self._work.subject} needs more memory to process than a request may use."
 
-async def _exchange(worker: _Worker, request: Sequence[bytes | bytearray | memoryview]) -> Message:
+
+async def _exchange(
+    worker: _Worker, request: Sequence[Piece], on_reply: Callable[[int], None] | None = None
+) -> Message:
     """Send a job and read the reply.
 
     Raises:
@@ -366,6 +377,8 @@ async def _exchange(worker: _Worker, request: Sequence[bytes | bytearray | memor
         await worker.writer.drain()
         length = reply_header_length(await worker.reader.readexactly(HEADER_LENGTH.size))
         header, sizes = unpack_header(await worker.reader.readexactly(length))
+        if on_reply is not None:
+            on_reply(sum(sizes))
         return Message(header, [await worker.reader.readexactly(size) for size in sizes])
     except (asyncio.IncompleteReadError, ValueError, KeyError) as error:  # the last two: it does not speak as it should
         raise WorkerEnded from error

@@ -30,11 +30,13 @@ class Stage:
 
     Args:
         folder: Where models, configuration and logs go.
+        engine: Of the model servers.
         settings: Of the gateway.
     """
 
-    def __init__(self, folder: Path, **settings: object) -> None:
+    def __init__(self, folder: Path, engine: str = "tensorflow", **settings: object) -> None:
         self.folder = folder
+        self._engine = engine
         self._config = folder / "models.config"
         self._settings = settings
         self._gateway_port = free_port()
@@ -111,6 +113,7 @@ class Stage:
         flags = [
             f"--host={LOOPBACK}",
             f"--port={port}",
+            f"--engine={self._engine}",
             f"--model_config_file={self._config}",
             "--model_config_file_poll_wait_seconds=0.2",
             "--file_system_poll_wait_seconds=0.2",

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 from selenium.webdriver.common.by import By
 
-from testing.chromium import Page, eventually, prefers, screen
+from testing.page import Page, eventually
 
 Files = Callable[..., list[Path]]
 
@@ -28,7 +28,7 @@ def findings(page: Page) -> list[str]:
 def test_axe_finds_nothing_in_any_state(
     page: Page, files: Files, tmp_path: Path, scheme: Literal["light", "dark"]
 ) -> None:
-    prefers(page.browser, scheme)
+    page.browser.prefers(scheme)
     assert findings(page) == []
     (tmp_path / "broken.png").write_bytes(b"x")
     page.choose([*files("red", "blue"), tmp_path / "broken.png"])
@@ -45,7 +45,7 @@ def test_axe_finds_nothing_in_any_state(
     eventually(lambda: page.browser.find_elements(By.CSS_SELECTOR, "dialog.tool[open]"))
     assert findings(page) == []
     page.browser.execute_script("document.querySelector('dialog.tool').close()")
-    screen(page.browser, 390, 800, phone=True)
+    page.browser.screen(390, 800, phone=True)
     assert findings(page) == []
     page.click("#show-card")
     assert findings(page) == []

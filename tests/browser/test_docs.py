@@ -13,7 +13,8 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from testing.chromium import Browser, eventually, mistakes, screen
+from testing.browser import Browser
+from testing.page import eventually
 
 
 @pytest.fixture
@@ -21,13 +22,14 @@ def open_docs(browser: Browser) -> Iterator[Callable[[httpx.Client], Browser]]:
     """Opens the documentation page of a gateway, with its operations drawn."""
 
     def opened(client: httpx.Client) -> Browser:
-        screen(browser, 1280, 1000)
+        browser.screen(1280, 1000)
         browser.get(f"{client.base_url}/docs")
+        browser.execute_script("document.getElementById('swagger-ui').scrollIntoView()")  # which is loaded then
         eventually(lambda: browser.find_elements(By.CSS_SELECTOR, ".opblock"))
         return browser
 
     yield opened
-    found = mistakes(browser)
+    found = browser.mistakes()
     browser.get("about:blank")
     assert not found
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from testing import ROOT, TESTDATA
-from testing.chromium import Browser, Page, eventually, mistakes, screen
+from testing.browser import Browser
+from testing.page import Page, eventually
 from testing.photos import photo
 
 STARTED_SECONDS = 180.0
@@ -68,7 +69,7 @@ def photos(folder: Path) -> Iterator[tuple[Path, str]]:
 @pytest.mark.slow
 def test_known_pictures_get_their_breeds(browser: Browser, served: ServedVersion) -> None:
     url, truth = served
-    screen(browser, 1280, 900)
+    browser.screen(1280, 900)
     page = Page(browser, url).open()
     page.choose(list(truth))
     tiles = page.settled(len(truth))
@@ -76,4 +77,4 @@ def test_known_pictures_get_their_breeds(browser: Browser, served: ServedVersion
     assert len(right) >= 0.85 * len(truth)
     page.click(".why")
     eventually(lambda: page.shown(".heat"))
-    assert not mistakes(browser)
+    assert not browser.mistakes()

@@ -44,6 +44,16 @@ class Colours(tf.Module):  # type: ignore[misc]
         """Says how many rows it was called with."""
         return {"sum": tf.reduce_sum(x, axis=1), "rows": tf.repeat(tf.shape(x)[:1], tf.shape(x)[0])}
 
+    @tf.function(input_signature=[tf.TensorSpec((1, 2), tf.float32, name="x")])  # type: ignore[untyped-decorator]
+    def fixed(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Takes one row and no more."""
+        return {"sum": tf.reduce_sum(x, axis=1)}
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.string, name="x")])  # type: ignore[untyped-decorator]
+    def scalar(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Takes one text that is a number."""
+        return {"number": tf.strings.to_number(x)}
+
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32, name="rounds")])  # type: ignore[untyped-decorator]
     def slow(self, rounds: tf.Tensor) -> dict[str, tf.Tensor]:
         """Multiplies matrices as often as it is told: about a millisecond a round."""
@@ -59,7 +69,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     folder = tmp_path_factory.mktemp("built")
     for version in (1, 2, 3):
         module = Colours(version)
-        signatures = {name: getattr(module, name) for name in ("pixels", "describe", "encoded", "batch", "slow")}
+        names = ("pixels", "describe", "encoded", "batch", "fixed", "scalar", "slow")
+        signatures = {name: getattr(module, name) for name in names}
         signatures["serving_default"] = module.pixels
         tf.saved_model.save(module, str(folder / str(version)), signatures=signatures)
     return {version: folder / str(version) for version in (1, 2, 3)}

@@ -54,6 +54,11 @@ def test_a_version_can_be_chosen_by_number_or_by_label(either: Server) -> None:
     assert either.client.version_that_answers("demo") == 2
 
 
+def test_a_refusal_that_quotes_bytes_is_invalid_argument(either: Server) -> None:
+    code, details = refused(lambda: either.client.predict("demo", "scalar", {"x": np.array(b"\x89PNG", object)}))
+    assert (code, details) == (INVALID, "StringToNumberOp could not correctly convert string: \ufffdPNG")
+
+
 def test_an_output_filter_chooses_outputs(either: Server) -> None:
     message = request("demo", "pixels", {"images": IMAGES})
     message.output_filter.append("brightest")

@@ -30,7 +30,6 @@ from trainer.training import fit
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 Trainer = Callable[..., tuple[int, str, str]]
-SMALL = ("--backbone", "mobilenet", "--alpha", "0.25", "--size", "32", "--weights", "none", "--force")
 TINY = ("--backbone", "tiny", "--size", "32", "--weights", "none", "--force")
 
 
@@ -67,6 +66,11 @@ def data(tmp_path: Path, write_photos: WriteFolder) -> Path:
 
 def card_of(version: Path) -> Card:
     return Card.from_json((version / "assets.extra" / "card.json").read_text())
+
+
+def weights_of(version: Path) -> list[np.ndarray]:
+    model = keras.models.load_model(version / "assets.extra" / "model.keras", compile=False)
+    return [np.asarray(weight) for weight in model.get_weights()]
 
 
 def test_a_folder_of_photos_becomes_a_published_version_that_can_be_made_again_from_its_file(
@@ -110,10 +114,11 @@ def test_classes_of_any_name_are_trained_evaluated_and_evaluated_again(
 
 
 @pytest.mark.parametrize("stage", ["features", "head", "fine-tuning"])
-def test_a_run_that_was_stopped_goes_on_where_it_was(
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
     stage: str, trainer: Trainer, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = ["train", data, "--name", "colours", *TINY, "--epochs", "4", "--views", "2", "--patience", "9"]
+    command = ["train", data, *TINY, "--epochs", "4", "--views", "2", "--patience", "9", "--dropout", "0.5"]
+    command += ["--name", "colours"]
     if stage == "fine-tuning":
         command += ["--fine-tune", "4", "--fine-tune-epochs", "3"]
     with monkeypatch.context() as patch:
@@ -154,6 +159,12 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
         assert "Fitting, head" not in error
         assert "Fitting, fine-tuning: 1/1" in error
         assert len(history["fine-tuning"]) == 3
+    status, _, error = trainer(*command, "--name", "not-stopped")
+    assert status == 0, error
+    for one, other in zip(
+        *(weights_of(tmp_path / "models" / name / "1") for name in ("colours", "not-stopped")), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_run_stopped_after_it_has_published_says_what_is_missing_and_how_to_get_it(
@@ -193,6 +204,39 @@ def test_bfloat16_is_tried_before_the_training_and_another_precision_goes_on_wit
     assert len(list((tmp_path / "runs" / "colours").iterdir())) == 1
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:nncf")
+def test_a_model_is_trained_in_int8_and_exported_again_in_another_precision(
+    trainer: Trainer, data: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    pytest.importorskip("nncf", reason="NNCF is not installed")
+    loose = ("--precision", "int8", "--max-accuracy-loss", "100", "--min-same-top1", "0")
+    status, out, error = trainer("train", data, "--name", "colours", *TINY, "--epochs", "1", "--views", "1", *loose)
+    assert status == 0, error
+    assert "OpenVINO in int8: " in out
+    model = tmp_path / "models" / "colours"
+    quantization = card_of(model / "1").quantization
+    assert quantization is not None
+    assert (quantization["calibration_photos"], quantization["validation_photos"]) == (20, 6)
+
+    status, _, error = trainer("export", model, "--precision", "int8")
+    assert (status, error) == (
+        1,
+        "trainer export: int8 needs photos that the model knows, to quantise with and to measure on: give DATA\n",
+    )
+    places = ("--models-dir", model.parent, "--cache-dir", tmp_path / "cache")
+    status, out, error = trainer("export", model, *places)
+    assert status == 0, error
+    assert f"{model / '1'} is published as colours version 2: {model / '2'}" in out
+    again = card_of(model / "2")
+    assert again.quantization is None
+    assert (again.labels, again.metrics) == (card_of(model / "1").labels, card_of(model / "1").metrics)
+    assert (model / "2" / "assets.extra" / "config.toml").is_file()
+    status, out, error = trainer("export", model / "2", data, *places, *loose)
+    assert status == 0, error
+    assert card_of(model / "3").quantization == quantization
+
+
 def test_the_last_layers_are_fine_tuned_to_a_sigmoid_for_two_classes(
     trainer: Trainer, data: Path, tmp_path: Path
 ) -> None:
@@ -215,15 +259,13 @@ def test_fine_tuning_that_ruins_the_model_is_taken_back(
     colours = ("red", "green", "blue", "yellow")  # more than a ruined network gets right by chance
     data = write_photos(tmp_path / "photos" / "train", dict.fromkeys(colours, 10)).parent
     write_photos(data / "valid", dict.fromkeys(colours, 8), first=100)
-    command = ["train", data, "--name", "colours", *TINY, "--epochs", "30", "--views", "1", "--learning-rate", "0.05"]
-    status, _, error = trainer(*command)
-    assert status == 0, error
     tuning = ["--fine-tune", "4", "--fine-tune-epochs", "2", "--fine-tune-learning-rate", "9"]
-    status, out, error = trainer(*command, *tuning)
+    head = ["--epochs", "30", "--views", "1", "--learning-rate", "0.05"]
+    status, out, error = trainer("train", data, "--name", "colours", *TINY, *head, *tuning)
     assert status == 0, error
     assert "fine-tuning made nothing better" in out
-    first, second = (card_of(tmp_path / "models" / "colours" / version) for version in ("1", "2"))
-    assert first.metrics["validation"] == second.metrics["validation"]
+    card = card_of(tmp_path / "models" / "colours" / "1")
+    assert card.metrics["validation"]["accuracy"] >= 0.75  # a ruined network gets one in four right
 
 
 def test_a_model_that_learned_nothing_is_not_published(
@@ -283,25 +325,12 @@ def test_the_vgg16_recipe_builds_the_network_it_names() -> None:
     assert built.model.output_shape == (None, 1)
 
 
-@pytest.mark.slow
 def test_mixed_precision_is_exported_in_float32(trainer: Trainer, data: Path, tmp_path: Path) -> None:
-    status, _, error = trainer(
-        "train",
-        data,
-        "--name",
-        "colours",
-        *SMALL,
-        "--epochs",
-        "1",
-        "--views",
-        "1",
-        "--training-precision",
-        "mixed_float16",
-    )
+    mixed = ("--training-precision", "mixed_float16")
+    status, _, error = trainer("train", data, "--name", "colours", *TINY, "--epochs", "1", "--views", "1", *mixed)
     assert status == 0, error
-    model = keras.models.load_model(
-        tmp_path / "models" / "colours" / "1" / "assets.extra" / "model.keras", compile=False
-    )
+    file = tmp_path / "models" / "colours" / "1" / "assets.extra" / "model.keras"
+    model = keras.models.load_model(file, compile=False)
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
 
 
@@ -395,7 +424,7 @@ def test_help_teaches_without_loading_tensorflow() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert found.returncode == 0, found.stderr
     assert "examples:" in found.stdout
-    for command in ("train", "imagenet-dogs", "evaluate", "publish", "list", "promote", "rollback", "prune"):
+    for command in ("train", "imagenet-dogs", "evaluate", "export", "publish", "list", "promote", "rollback", "prune"):
         assert f"\n    {command}" in found.stdout
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainer.data.class_names import Numbers, class_labels
-from trainer.data.duplicates import Duplicates, find_twins
+from trainer.data.duplicates import Duplicates, Pictures
 from trainer.data.folders import SPLITS, Split, list_data_set
 from trainer.data.photos import Photo, content_key, read_looks
 from trainer.errors import TrainerError
@@ -63,7 +63,8 @@ def open_folder(
 
     The latter is split class by class; a photo's place follows from the seed and its content, not from its name.
     Without a `valid` folder, validation photos are taken from `train` in the same way. Photos that cannot be decoded
-    are left out and listed, and so are copies that validation and test share with training.
+    are left out and listed. So are copies: of photos that are to be split, before the split; in folders that are split
+    already, those that validation and test share with training.
 
     Args:
         data: The folder.
@@ -95,15 +96,17 @@ def open_folder(
         else:
             photo = Photo(path, folder, names.index(folder), *look)
             (result.photos[split] if split else unsplit).append(photo)
-    if unsplit:
-        _divide(result, unsplit, {"valid": valid_share, "test": test_share}, seed)
-    elif not result.photos["valid"]:
-        everything, result.photos["train"] = result.photos["train"], []
-        _divide(result, everything, {"valid": valid_share, "test": 0.0}, seed)
-    to_validate = len(result.photos["valid"])
-    if duplicates != "off":
-        _drop_duplicates(result, duplicates)
-    _check_classes(result, data, to_validate)
+    if not unsplit and not result.photos["valid"]:
+        unsplit, result.photos["train"] = result.photos["train"], []
+        test_share = 0.0
+    # Before the split: afterwards, a class could lose all photos that it has for validation.
+    unsplit = _without_duplicates(result, unsplit, [], duplicates, inside=True)
+    kept: list[Photo] = []
+    for split in SPLITS:
+        result.photos[split] = _without_duplicates(result, result.photos[split], kept, duplicates)
+        kept += result.photos[split]
+    _divide(result, unsplit, {"valid": valid_share, "test": test_share}, seed)
+    _check_classes(result, data)
     return result
 
 
@@ -120,39 +123,44 @@ def _divide(result: DataSet, photos: Sequence[Photo], shares: dict[Split, float]
         result.photos["train"] += mine
 
 
-def _drop_duplicates(result: DataSet, duplicates: Duplicates) -> None:
-    """Takes out of validation what training has, and out of test what either has; repeats within a split as well.
+def _without_duplicates(
+    result: DataSet, photos: Sequence[Photo], kept: Sequence[Photo], duplicates: Duplicates, *, inside: bool = False
+) -> list[Photo]:
+    """Returns the photos without those that are the same picture as one of `kept`, and without repeats.
 
-    Photos that only look alike and are in different classes are kept and named: the difference may be what counts.
+    Photos that only look alike and are in different classes stay and are named: the difference may be what counts.
+
+    Args:
+        result: What is left out, and what looks odd, is added to its lists.
+        photos: Of one split, or all that are to be split.
+        kept: Photos of the splits before.
+        duplicates: Which photos count as copies.
+        inside: Compare the look of the photos with each other, too; without it, their content alone.
     """
-    kept: list[Photo] = []
-    for split in SPLITS:
-        twins = find_twins(result.photos[split], kept, near=duplicates == "near")
-        seen: dict[bytes, Photo] = {}
-        remaining = []
-        for photo in result.photos[split]:
-            twin = twins.get(photo.path) or seen.get(photo.key)
-            if twin is None:
-                seen[photo.key] = photo
-                remaining.append(photo)
-                continue
-            if twin.label != photo.label and twin.key != photo.key:
-                one, other = result.labels[photo.label], result.labels[twin.label]
-                result.warnings.append(
-                    f"{photo.path} in {one!r} and {twin.path} in {other!r} look alike; both are kept"
-                )
-                seen[photo.key] = photo
-                remaining.append(photo)
-                continue
+    if duplicates == "off":
+        return list(photos)
+    seen = Pictures(kept)
+    inside_seen: dict[bytes, Photo] = {}
+    remaining = []
+    for photo in photos:
+        twin = seen.twin(photo, near=duplicates == "near") or inside_seen.get(photo.key)
+        if twin is not None and (twin.label == photo.label or twin.key == photo.key):
             result.duplicates.append(f"{photo.path} is the same picture as {twin.path}; left out")
             if twin.label != photo.label:
                 one, other = result.labels[photo.label], result.labels[twin.label]
                 result.warnings.append(f"{photo.path} is in {one!r} and, as {twin.path}, in {other!r}")
-        result.photos[split] = remaining
-        kept += remaining
+            continue
+        if twin is not None:
+            one, other = result.labels[photo.label], result.labels[twin.label]
+            result.warnings.append(f"{photo.path} in {one!r} and {twin.path} in {other!r} look alike; both are kept")
+        inside_seen[photo.key] = photo
+        remaining.append(photo)
+        if inside:
+            seen.add(photo)
+    return remaining
 
 
-def _check_classes(result: DataSet, data: Path, to_validate: int) -> None:
+def _check_classes(result: DataSet, data: Path) -> None:
     numbers: dict[Split, dict[int, int]] = {split: defaultdict(int) for split in SPLITS}
     for split, photos in result.photos.items():
         for photo in photos:
@@ -166,11 +174,12 @@ def _check_classes(result: DataSet, data: Path, to_validate: int) -> None:
             result.warnings.append(f"class {label!r} has only {numbers['train'][at]} photos to train on")
         if not numbers["valid"][at]:
             result.warnings.append(f"class {label!r} has no photo to validate on")
-    if not result.photos["valid"] and to_validate:
+    if not result.photos["valid"] and result.duplicates:
         raise TrainerError(
-            f"{data}: all {to_validate} photos for validation are copies of photos for training or look like them, so "
-            f"none is left: {result.duplicates[0]}. Where photos come in series, such as frames of one video, give a "
-            "valid folder with other series; --duplicates exact leaves out copies only, --duplicates off none"
+            f"{data}: no photo is left to validate on; {len(result.duplicates)} were left out because they are copies "
+            f"of others or look like them: {result.duplicates[0]}. Where photos come in series, such as frames of one "
+            "video, give a valid folder with other series; --duplicates exact leaves out copies only, --duplicates off "
+            "none"
         )
     if not result.photos["valid"]:
         raise TrainerError(f"{data}: there are too few photos to keep some for validation; add photos or --valid-share")

@@ -20,35 +20,44 @@ SAME_PICTURE, SAME_BLOCK = 8.0, 15.0
 """Mean difference (0 to 255) of two copies, and of the blocks that differ most, under which photos are the same picture
 at two sizes or qualities: a thumbnail alone takes a scratched part for a whole one, and a frame for the next one."""
 
+CANDIDATES = 20
+"""How many photos with a similar hash are compared pixel by pixel, at most."""
+
 Duplicates = Literal["near", "exact", "off"]
 """Which photos count as copies: those that look the same as well, those with the same content, or none."""
 
 
-def find_twins(photos: Sequence[Photo], others: Sequence[Photo], *, near: bool = True) -> dict[Path, Photo]:
-    """Returns for each photo that is the same picture as one of the others: that one.
+class Pictures:
+    """Photos among which another one's picture is looked for."""
 
-    Args:
-        photos: Each of these is looked for.
-        others: Among these.
-        near: Count the same picture at another size or quality as well, not only the same content.
-    """
-    if not photos or not others:
-        return {}
-    by_key = {photo.key: photo for photo in others}
-    looks = np.array([photo.look for photo in others], np.uint64)
-    twins: dict[Path, Photo] = {}
-    for photo in photos:
-        if photo.key in by_key:
-            twins[photo.path] = by_key[photo.key]
-            continue
-        if not near:
-            continue
+    def __init__(self, photos: Sequence[Photo] = ()) -> None:
+        self._photos: list[Photo] = []
+        self._by_key: dict[bytes, Photo] = {}
+        self._looks = np.zeros(1024, np.uint64)
+        for photo in photos:
+            self.add(photo)
+
+    def add(self, photo: Photo) -> None:
+        """Adds a photo to those that are found."""
+        if len(self._photos) == len(self._looks):
+            self._looks = np.concatenate([self._looks, np.zeros_like(self._looks)])
+        self._looks[len(self._photos)] = photo.look
+        self._photos.append(photo)
+        self._by_key.setdefault(photo.key, photo)
+
+    def twin(self, photo: Photo, *, near: bool = True) -> Photo | None:
+        """Returns the first photo that is the same picture, or None.
+
+        Args:
+            photo: The one to look for.
+            near: Count the same picture at another size or quality as well, not only the same content.
+        """
+        if photo.key in self._by_key or not near:
+            return self._by_key.get(photo.key)
+        looks = self._looks[: len(self._photos)]
         alike = np.flatnonzero(np.bitwise_count(looks ^ np.uint64(photo.look)) <= HASH_BITS_APART)
-        for at in alike[:20]:
-            if _same_picture(photo.path, others[at].path):
-                twins[photo.path] = others[at]
-                break
-    return twins
+        candidates = (self._photos[at] for at in alike[:CANDIDATES])
+        return next((other for other in candidates if _same_picture(photo.path, other.path)), None)
 
 
 def _same_picture(one: Path, other: Path) -> bool:

@@ -27,6 +27,11 @@ class Photo:
     look: int
 
 
+def evenly(photos: Sequence[Photo], count: int) -> Sequence[Photo]:
+    """Returns at most so many of the photos, evenly chosen, so that every class has its share."""
+    return photos[:: max(1, -(-len(photos) // count))]
+
+
 def content_key(data: bytes, salt: bytes = b"") -> bytes:
     """Returns a digest of content, KEY_BYTES long; a salt (at most 16 bytes) gives another one."""
     return hashlib.blake2b(data, digest_size=KEY_BYTES, salt=salt).digest()

@@ -1,7 +1,10 @@
-"""What a served model computes in: float32, or bfloat16, which processors made for it run about twice as fast."""
+"""What a served model computes in: float32; bfloat16 where processors have it; int8 in the network for OpenVINO."""
 
 import argparse
+import importlib.util
+import sys
 import typing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from trainer.errors import TrainerError
@@ -9,12 +12,32 @@ from trainer.errors import TrainerError
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "int8"]
 
 HELP = (
     "what the exported model computes in; bfloat16: faster on CPUs that have it, with answers a little off; a server "
-    "without AVX-512 cannot load it"
+    "without AVX-512 cannot load it; int8: the network for OpenVINO in 8 bits, the SavedModel in float32"
 )
+
+PACKAGES = {"openvino": "openvino==2026.4.*", "nncf": "nncf==3.4.*"}
+"""What int8 needs, as the extra `int8` in pyproject.toml has it."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a network in int8 may lose.
+
+    Attributes:
+        max_accuracy_loss: Points of accuracy: 0.5 allows 90.0 % to become 89.5 %.
+        min_same_top1: Percentage of photos that must keep their best label.
+    """
+
+    max_accuracy_loss: float = 0.5
+    min_same_top1: float = 98.0
+
+
+LOSS_HELP = "int8: points of accuracy on validation photos that may be lost"
+TOP1_HELP = "int8: percentage of validation photos that must keep their best label"
 
 # Before the rewrite, what folds batch normalisation into weights in float32; after it, what folds casts of weights.
 # No fusing: that gives operations that only the machine of the export is sure to have.
@@ -30,11 +53,11 @@ _OPTIMIZERS = (
 )
 
 
-def add_precision(parser: argparse.ArgumentParser) -> None:
-    """Adds `--precision`."""
-    parser.add_argument(
-        "--precision", choices=typing.get_args(Precision), default="float32", help=f"{HELP} (default: %(default)s)"
-    )
+def add_precision(parser: argparse.ArgumentParser, *, default: Precision = "float32", photos: bool = True) -> None:
+    """Adds `--precision`; without `photos`, to calibrate with, int8 is no choice."""
+    choices = [one for one in typing.get_args(Precision) if photos or one != "int8"]
+    help_text = HELP if photos else f"{HELP}, which needs photos: breed export"
+    parser.add_argument("--precision", choices=choices, default=default, help=f"{help_text} (default: %(default)s)")
 
 
 def check_available(precision: Precision) -> None:
@@ -43,7 +66,15 @@ def check_available(precision: Precision) -> None:
     Raises:
         TrainerError: It cannot.
     """
-    if precision == "float32":
+    if precision == "int8":
+        missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+        if missing:
+            wanted = " ".join(f"'{PACKAGES[name]}'" for name in missing)
+            raise TrainerError(
+                f"int8 needs the Python package{'s' * (len(missing) > 1)} {' and '.join(missing)}: "
+                f"{sys.executable} -m pip install {wanted}"
+            )
+    if precision != "bfloat16":
         return
     import tensorflow as tf
 

@@ -16,7 +16,7 @@ CALL_SECONDS = 5.0
 """Time limit of a call."""
 
 FIRST_CALL_SECONDS = 60.0
-"""Time limit of the first prediction of a version. TensorFlow may optimise its graph or compile it for a GPU meanwhile."""
+"""Time limit of the first prediction of a version, in which TensorFlow may optimise or compile its graph."""
 
 _State = get_model_status_pb2.ModelVersionStatus.State
 

@@ -23,8 +23,12 @@ AHEAD = 3
 
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float32]
-Fetch = Callable[[Indices], NDArray[np.float32] | NDArray[np.uint8]]
+Inputs = NDArray[np.float32] | NDArray[np.uint8]
+Fetch = Callable[[Indices], Inputs]
 """Positions of examples -> what the model takes for them, (n, ...)."""
+
+Augment = Callable[[Inputs, np.random.Generator], Inputs]
+"""Inputs, and where chance comes from -> inputs of the same shape."""
 
 Epoch = dict[str, float]
 """Figures of one epoch: loss, accuracy, val_loss, val_accuracy."""
@@ -35,17 +39,18 @@ Step = Callable[..., dict[str, tf.Tensor]]
 
 @dataclass(frozen=True)
 class Examples:
-    """What to learn from or to validate on: how to fetch inputs, and the class of each, int (n)."""
+    """What to learn from or to validate on: how to fetch inputs and vary them, and the class of each, int (n)."""
 
     fetch: Fetch
     labels: NDArray[np.int64]
+    augment: Augment | None = None
 
 
 class Batches:
     """Batches of examples, fetched a little ahead of their use, so that memory does not grow with their number.
 
-    The order is a new one in each epoch and follows from the seed and the epoch's number alone; without a seed it is
-    the order of the examples.
+    The order is a new one in each epoch. It follows from the seed and the epoch's number alone, as augmentation does,
+    so a run that was stopped goes on as if it had not been. Without a seed it is the order of the examples.
     """
 
     def __init__(
@@ -68,15 +73,21 @@ class Batches:
             np.random.default_rng((self._seed, epoch)).shuffle(order)
         chosen = [order[at : at + self._size] for at in range(0, len(order), self._size)]
         with ThreadPoolExecutor(1) as thread:
-            ahead = deque(thread.submit(self._examples.fetch, one) for one in chosen[:AHEAD])
+            ahead = deque(thread.submit(self._inputs, one, epoch, at) for at, one in enumerate(chosen[:AHEAD]))
             try:
                 for at, one in enumerate(chosen):
                     inputs = ahead.popleft().result()
                     if at + AHEAD < len(chosen):
-                        ahead.append(thread.submit(self._examples.fetch, chosen[at + AHEAD]))
+                        ahead.append(thread.submit(self._inputs, chosen[at + AHEAD], epoch, at + AHEAD))
                     yield tuple(map(tf.constant, (inputs, self._targets[one], self._weights[one])))
             finally:
                 thread.shutdown(cancel_futures=True)
+
+    def _inputs(self, chosen: Indices, epoch: int, batch: int) -> Inputs:
+        inputs = self._examples.fetch(chosen)
+        if self._examples.augment is None:
+            return inputs
+        return self._examples.augment(inputs, np.random.default_rng((self._seed or 0, epoch, batch)))
 
 
 def fit(
@@ -125,11 +136,19 @@ def fit(
             while not checkpoints.finished(epochs):
                 epoch = len(checkpoints.history)
                 note = f"epoch {epoch + 1} of {epochs}{checkpoints.so_far()}"
+                _seed_dropout(model, config.seed, epoch)
                 figures = _run(model, learn, batches.of(epoch), partial(advance, 1, note))
                 found = _run(model, check, checks.of(epoch))
                 checkpoints.add(figures | {f"val_{name}": value for name, value in found.items()}, epochs)
     model.load_weights(checkpoints.best_weights)
     return checkpoints.history
+
+
+def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
+    """Has dropout depend on the seed and the epoch alone; Keras does not save the state of its random numbers."""
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout) and layer.rate]
+    for at, layer in enumerate(layers):
+        layer.seed_generator.state.assign(np.random.SeedSequence((seed, epoch, at)).generate_state(2))
 
 
 def _compiled(step: Callable[[tuple[tf.Tensor, ...]], dict[str, tf.Tensor]]) -> Step:

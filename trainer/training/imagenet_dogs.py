@@ -128,5 +128,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="width multiplier of a MobileNet (default: %(default)s)",
     )
-    add_precision(parser)
+    add_precision(parser, photos=False)
     add_models_dir(parser)

@@ -117,10 +117,9 @@ class Stages:
             cache_pixels(photos["valid"], views, store, self.spec, self.machine.workers)
             plain = self._examples("train", PLAIN, store)
             augmentation = Augmentation.of(config)
-            generator = np.random.default_rng(config.seed)
             history = fit(
                 network.model,
-                Examples(lambda at: augmentation.apply(np.asarray(plain.fetch(at), np.uint8), generator), plain.labels),
+                dataclasses.replace(plain, augment=lambda at, rng: augmentation.apply(np.asarray(at, np.uint8), rng)),
                 self._examples("valid", PLAIN, store),
                 config,
                 len(self.data.labels),

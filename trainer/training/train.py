@@ -19,11 +19,11 @@ from trainer.config import Config
 from trainer.console import say
 from trainer.data.data_set import DataSet, open_folder
 from trainer.data.folders import SPLITS, Split
-from trainer.data.photos import Photo
+from trainer.data.photos import Photo, evenly
 from trainer.errors import TrainerError
 from trainer.evaluation import calibrate
 from trainer.evaluation.calibration import Calibration
-from trainer.export.precision import check_available
+from trainer.export.precision import Limits, check_available
 from trainer.model_card import JSON, Backbone, Card, InputSpec
 from trainer.network.weights import check_weights_file, weights_source
 from trainer.registry.publish import check_writable, new_version
@@ -80,6 +80,7 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     # TensorFlow takes seconds to load: only now that there is something to compute.
     from trainer.evaluation.evaluate import evaluate, summary
     from trainer.export.parity import PHOTOS
+    from trainer.export.quantization import Int8
     from trainer.export.saved_model import EXTRA, export_model
     from trainer.network.assemble import with_other
     from trainer.training.stages import Machine, Stages
@@ -99,8 +100,13 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     held_out: Split = "test" if data.photos["test"] else "valid"
     links = _linked(data.photos["test"] or data.photos["valid"], folder / held_out)
     with new_version(args.models_dir, config.name) as draft:
-        photos = _some(data.photos["valid"], PHOTOS)
-        exported = export_model(model, card, draft.directory, photos=photos, precision=config.precision)
+        photos = [photo.path.read_bytes() for photo in evenly(data.photos["valid"], PHOTOS)]
+        int8 = None
+        if config.precision == "int8":
+            say("quantising: a minute for a small network, more where operations have to stay in float32")
+            limits = Limits(config.max_accuracy_loss, config.min_same_top1)
+            int8 = Int8.of(data, range(len(data.labels)), fitted.spec, limits, args.workers)
+        exported = export_model(model, card, draft.directory, photos=photos, precision=config.precision, int8=int8)
         for name in ("history.json", "config.toml"):
             shutil.copy(folder / name, draft.directory / EXTRA / name)
     published = f"published as {config.name} version {draft.version}"
@@ -180,7 +186,9 @@ def _run_folder(config: Config, data: DataSet, runs: Path) -> Path:
 
     Left out is what does not change the training, so that another export of a run that was stopped goes on from there.
     """
-    trained = dataclasses.replace(config, data="", name="", description="", precision="float32")
+    trained = dataclasses.replace(
+        config, data="", name="", description="", precision="float32", max_accuracy_loss=0.0, min_same_top1=0.0
+    )
     text = trained.to_toml() + data.fingerprint
     folder = runs / config.name / hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
@@ -201,10 +209,6 @@ def _report_data(data: DataSet, folder: Path) -> None:
         say(f"warning: {line}")
     found = {"unreadable": data.unreadable, "duplicates": data.duplicates, "warnings": data.warnings}
     (folder / "data.json").write_text(json.dumps(found | {"photos": data.counts()}, indent=1), encoding="utf-8")
-
-
-def _some(photos: list[Photo], count: int) -> list[bytes]:
-    return [photo.path.read_bytes() for photo in photos[:: max(1, -(-len(photos) // count))]]
 
 
 def _linked(photos: list[Photo], folder: Path) -> Path:

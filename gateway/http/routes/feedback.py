@@ -12,7 +12,7 @@ from gateway import errors
 from gateway.http.middleware.request_id import REQUEST_ID
 from gateway.http.parameters import time_limit
 from gateway.http.problems import responses
-from gateway.http.services import RecordDep, ServicesDep, deadline_of
+from gateway.http.services import deadline_of, record_of, services_of
 from gateway.model_options import MODEL_NAME
 from gateway.prediction_log.prediction_log import key_name
 from gateway.prediction_log.records import Digest, Feedback, Verdict
@@ -114,14 +114,13 @@ BODY: dict[str, object] = {
     ),
     openapi_extra=BODY,
 )
-async def send_feedback(
-    request: Request, services: ServicesDep, record: RecordDep, said: FeedbackDep
-) -> FeedbackAnswer:
+async def send_feedback(request: Request, said: FeedbackDep) -> FeedbackAnswer:
     """Record whether an answer was right, and if not, what the photo shows. The last word about a photo counts."""
+    services, record = services_of(request), record_of(request)
     if services.prediction_log is None:
         raise errors.NotFound("This gateway does not keep feedback: its setting prediction_log is not set.")
     model = said.model or services.settings.default_model
-    contract = await services.resolver.resolve(model, Selector(), deadline_of(request))
+    contract = (await services.resolver.served(model, Selector(), deadline_of(request))).checked_contract()
     record.answered_by(model, contract.version)
     new_label = said.label is not None and said.label not in contract.labels
     feedback = Feedback(

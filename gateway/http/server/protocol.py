@@ -9,7 +9,8 @@
 * If a request is answered before its body has arrived, the connection is closed for writing only and the rest of the
   body is discarded for a while. Closing it at once would make the kernel reset it, and the client could lose the answer
   (RFC 9112, section 9.6).
-* A client that stops reading its answer loses the connection.
+* A client that reads nothing for 30 to 60 seconds loses the connection while a part of its answer is still here: what
+  the buffers of the operating system do not hold.
 * What is not HTTP gets the same error body as any other error.
 * A request to switch to HTTP/2 or WebSocket is ignored and the request answered over HTTP/1.1. uvicorn would lose its
   body; Java's HTTP client and ``curl --http2`` send such requests first.
@@ -25,8 +26,9 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway import errors
 from gateway.http import cors
@@ -84,6 +86,8 @@ class HttpProtocol(HttpToolsProtocol):
     _end_timer: asyncio.TimerHandle | None = None
     _stalled_timer: asyncio.TimerHandle | None = None
     _written_bytes = 0
+    _running: RequestResponseCycle | None = None
+    """The request in work; `cycle` is the newest one, which may wait behind it."""
     _lost: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -106,11 +110,13 @@ class HttpProtocol(HttpToolsProtocol):
                 timer.cancel()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
-        # uvicorn does not tell the request in work from those behind it, so with any waiting it is left alone.
-        if self._lost is not None and not self.pipeline:
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True  # uvicorn says so to the newest request alone
+            self._running.message_event.set()
+        if self._lost is not None:
             self._lost()
         self.pipeline.clear()
-        self.cycle = self.scope = self._lost = None  # type: ignore[assignment]
+        self.cycle = self.scope = self._running = self._lost = None  # type: ignore[assignment]
         del self._answers
 
     def watch(self, lost: Callable[[], None] | None) -> None:
@@ -146,6 +152,8 @@ class HttpProtocol(HttpToolsProtocol):
                 self._refuse(_too_large(), data)
         if self.transport.is_closing() or self._lingering:
             return
+        if len(data) < LARGE_READ_BYTES:
+            self._read_on()
         between_requests = self.cycle is None or self.cycle.response_complete
         if between_requests and self._header_timer is None and self.timeout_keep_alive_task is None:
             # The rest of a body that was answered early, or empty lines: neither may drip in for ever.
@@ -244,12 +252,25 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self._end_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _read_on(self) -> None:
-        """Read again, unless the request in work has not taken what is there: then that resumes reading."""
-        in_work = self.cycle is not None and not self.cycle.response_complete
-        full = in_work and (self.pipeline or len(self.cycle.body) > HIGH_WATER_LIMIT)
-        if not self.transport.is_closing() and (self._lingering or not full):
+        """Read again, unless the requests here have not taken what they hold; the next one that does resumes reading.
+
+        uvicorn stops reading behind a request in work. The end of the connection, which cancels that request, would be
+        noticed only after it.
+        """
+        if not self.transport.is_closing() and (self._lingering or not self._holds_enough()):
             self.flow.resume_reading()
+
+    def _holds_enough(self) -> bool:
+        """Whether what requests have not taken yet is all that this connection may hold."""
+        held = sum(len(cycle.body) for cycle, _ in self.pipeline)
+        if self._running is not None and not self._running.response_complete:
+            held += len(self._running.body)
+        return held > HIGH_WATER_LIMIT or len(self.pipeline) == MAX_PIPELINED
 
     def _watch_reading(self) -> None:
         """Look again later whether the client has read anything, as long as there is something to read."""

@@ -54,13 +54,14 @@ def test_uploads_and_their_bytes_are_shared_in_the_same_way() -> None:
     with pytest.raises(Overloaded):
         permits.begin_upload("a")
     permits.begin_upload("b")
-    for _ in range(14):
-        permits.hold("a", 100)
+    for number in range(14):
+        permits.hold(("a", number), 100)
     with pytest.raises(Overloaded):
-        permits.hold("a", 1)
-    permits.hold("b", 100)
-    permits.release("a", 1400)
-    permits.release("b", 100)
+        permits.hold(("a", 14), 1)
+    permits.hold(("b", 1), 100)
+    for number in range(14):
+        permits.release(("a", number))
+    permits.release(("b", 1))
     for caller in ["a"] * 14 + ["b"]:
         permits.end_upload(caller)
     assert permits.is_idle

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.prediction_log.records import RECORD
+from gateway.prediction_log.records import RECORD, Prediction
 from gateway.prediction_log.storage import ObjectStorage
 from testing.photos import photo
 from testing.polling import until
@@ -34,11 +34,12 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     s3fs.S3FileSystem.clear_instance_cache()
-    s3fs.S3FileSystem().mkdir("photos-of-dogs")
+    s3fs.S3FileSystem().makedirs("photos-of-dogs", exist_ok=True)
     try:
         yield "s3://photos-of-dogs/log"
     finally:
         s3fs.S3FileSystem.clear_instance_cache()
+        httpx.post(f"http://{host}:{port}/moto-api/reset")
         server.stop()
 
 
@@ -49,7 +50,8 @@ def test_records_and_photos_end_up_in_the_bucket(start: Start, bucket: str) -> N
     [(segment, _)] = until(lambda: list(storage.files("records")))
     [(kept, _)] = until(lambda: list(storage.files("photos")))
     record = RECORD.validate_json(storage.read(segment))
-    assert kept == f"photos/{record.time:%Y-%m-%d}/{record.digest}.jpg"  # type: ignore[union-attr]
+    assert isinstance(record, Prediction)
+    assert kept == f"photos/{record.time:%Y-%m-%d}/{record.digest}.jpg"
     assert storage.read(kept).startswith(b"\xff\xd8")
     storage.delete(kept)
     storage.delete(kept)

@@ -143,14 +143,20 @@ def test_replicas_with_different_versions_answer_every_request(
     assert gateway.post(f"{BREED}?version=3", content=photo()).status_code == 404
 
 
-def test_only_unavailable_is_tried_again_and_only_within_a_budget(start: Start, model_server: ColourServer) -> None:
+def test_unavailable_is_tried_again_within_a_budget_and_a_refusal_once(
+    start: Start, model_server: ColourServer
+) -> None:
     gateway = start(model_refresh_seconds=60, request_timeout_seconds=60)
     assert gateway.post(BREED, content=photo()).status_code == 200
-    for code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL, grpc.StatusCode.FAILED_PRECONDITION):
+    for code, calls in (
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, 1),
+        (grpc.StatusCode.INTERNAL, 1),
+        (grpc.StatusCode.FAILED_PRECONDITION, 2),  # another row of its batch may be to blame
+    ):
         before = model_server.calls
         model_server.refusal = (code, "no")
         gateway.post(BREED, content=photo())
-        assert model_server.calls == before + 1, code
+        assert model_server.calls == before + calls, code
     model_server.refusal = (grpc.StatusCode.UNAVAILABLE, "The batch scheduling queue is full")
     before = model_server.calls
     assert gateway.post(BREED, content=photo()).status_code == 503

@@ -125,7 +125,7 @@ def test_what_leaves_has_the_rank_size_and_dtype_of_the_signature(
 async def classify(backend: Recorder, files: list[bytes]) -> None:
     limits = Settings.model_construct()
     resolver = ContractResolver(backend, {}, 60)
-    workers = WorkerPools(limits, FORK_SERVER)
+    workers = WorkerPools(limits, FORK_SERVER, lambda *_: None)
     try:
         classifier = Classifier(backend, resolver, workers.images, limits)
         await classifier.classify("m", Selector(), [[file] for file in files], 2, Deadline.after(60), RequestRecord())

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from gateway.deadline import Deadline
-from gateway.errors import DeadlineExceeded, InvalidImage, Overloaded, UnsupportedImage
+from gateway.errors import DeadlineExceeded, ImageTooLarge, InvalidImage, Overloaded, UnsupportedImage
 from gateway.workers.fork_server import ForkServer
 from gateway.workers.limits import Limits
 from gateway.workers.messages import Message
@@ -139,6 +139,14 @@ async def test_a_job_over_its_memory_is_told_so_and_costs_nothing_else(make: Mak
     pool = make(limits=Limits(memory_bytes=64 * 2**20, cpu_seconds=60))
     with pytest.raises(InvalidImage, match="memory"):
         await decode(pool, [slow_png()])
+    assert await decode(pool, [photo()])
+
+
+@linux
+async def test_a_request_that_does_not_fit_into_the_memory_of_a_worker_is_told_so_too(make: Make) -> None:
+    pool = make(limits=Limits(memory_bytes=64 * 2**20, cpu_seconds=60))
+    with pytest.raises(ImageTooLarge, match="memory"):
+        await decode(pool, [bytes(2**20)] * 100)
     assert await decode(pool, [photo()])
 
 

@@ -143,6 +143,20 @@ def test_duplicates_are_kept_out_of_validation_and_test(tmp_path: Path, write_ph
     assert any("mislabelled.png is in 'dog' and" in line for line in found.warnings)
 
 
+def test_copies_are_left_out_before_the_split_so_that_validation_keeps_its_share(
+    tmp_path: Path, write_photos: WriteFolder
+) -> None:
+    data = write_photos(tmp_path / "data", {"cat": 10, "dog": 10})
+    for number in range(4):
+        with Image.open(data / "dog" / f"{number}.png") as photo:
+            photo.resize((150, 150), Image.Resampling.BICUBIC).save(data / "dog" / f"{number}-larger.jpg", quality=80)
+    shutil.copy(data / "cat" / "3.png", data / "cat" / "same.png")
+    for seed in range(20):
+        found = opened(data, valid=0.2, test=0.0, seed=seed)
+        assert len(found.duplicates) == 5
+        assert found.counts() == {"train": {"cat": 8, "dog": 8}, "valid": {"cat": 2, "dog": 2}}
+
+
 def test_classes_with_few_photos_are_named(tmp_path: Path, write_photos: WriteFolder) -> None:
     data = write_photos(tmp_path / "data", {"cat": 30, "dog": 4})
     assert "class 'dog' has only 3 photos to train on" in opened(data, test=0.0).warnings
@@ -209,7 +223,7 @@ def series(folder: Path, count: int, *, negative: bool = False) -> None:
 def test_a_validation_that_near_duplicates_empty_is_explained_and_an_option_keeps_it(tmp_path: Path) -> None:
     series(tmp_path / "data" / "cat", 8)
     series(tmp_path / "data" / "dog", 8, negative=True)
-    with pytest.raises(TrainerError, match=r"all \d+ photos for validation are copies .* --duplicates exact"):
+    with pytest.raises(TrainerError, match=r"no photo is left to validate on; 14 were left out .* --duplicates exact"):
         opened(tmp_path / "data", test=0.0)
     found = opened(tmp_path / "data", test=0.0, duplicates="off")
     assert len(found.photos["valid"]) == 4

@@ -228,6 +228,17 @@ def test_frozen_weights_are_stored_once_and_nothing_asks_for_xla(
     assert not any(one.attr["_XlaMustCompile"].b for one in everything if "_XlaMustCompile" in one.attr)
 
 
+def test_a_network_with_swish_whose_gradient_cannot_be_written_is_exported(
+    tmp_path: Path, small_model: Build, make_card: MakeCard, serve: Callable[[Path], Run]
+) -> None:
+    model = small_model(activation="swish")
+    export_model(model, make_card(), tmp_path, batch_sizes=(1,))
+    expected = softmax(np.asarray(model(IMAGES.astype(np.float32)), np.float64))
+    explained = serve(tmp_path)("explain", images=IMAGES)
+    assert explained["probabilities"] == pytest.approx(expected, abs=1e-6)
+    assert explained["heatmap"].max() == pytest.approx(1.0)
+
+
 def test_every_signature_has_a_warm_up_record_of_every_batch_size(small: Small, serve: Callable[[Path], Run]) -> None:
     run = serve(small.directory)
     logs = [PredictionLog.FromString(one.numpy()) for one in tf.data.TFRecordDataset(str(small.directory / RECORDS))]

@@ -112,7 +112,7 @@ def test_where_no_version_could_be_written_is_found_out_before_and_nothing_is_le
     check_writable(tmp_path / "new" / "models", "dogs")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").touch()
-    with pytest.raises(TrainerError, match=r"cannot write to .*file/dogs: .*file is no directory"):
+    with pytest.raises(TrainerError, match=r"cannot write to .*file/dogs: .*file is not a directory"):
         check_writable(tmp_path / "file", "dogs")
     monkeypatch.setattr("trainer.registry.publish.os.access", lambda *_: False)  # root may write to any folder
     with pytest.raises(TrainerError, match="is not writable"):
@@ -167,7 +167,7 @@ def test_publish_copies_a_saved_model_in(tmp_path: Path, capsys: pytest.CaptureF
     ("change", "message"),
     [
         (lambda made: (made / "saved_model.pb").unlink(), "cannot be read"),
-        (lambda made: (made / "saved_model.pb").write_bytes(b"\xff\xff\xff"), "damaged"),
+        (lambda made: (made / "saved_model.pb").write_bytes(b"\xff\xff\xff"), "corrupt"),
     ],
 )
 def test_publish_refuses_what_is_no_saved_model(tmp_path: Path, change: object, message: str) -> None:
@@ -216,7 +216,7 @@ def test_publish_runs_an_image_through_the_model(tmp_path: Path, capsys: pytest.
 def test_publish_refuses_a_model_that_loads_and_fails_every_call(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
     tf.saved_model.save(model, str(tmp_path / "made"))  # model.export() is what Keras 3 wants
-    with pytest.raises(TrainerError, match=r"fails when it is called: Could not find variable .* --untried publishes"):
+    with pytest.raises(TrainerError, match=r"fails when it is called: Could not find variable .* --untried skips"):
         run_publish(tmp_path / "made", tmp_path / "models")
     assert not (tmp_path / "models").exists()
 
@@ -225,7 +225,7 @@ def test_publish_compares_the_scores_with_the_labels_of_the_model_card(tmp_path:
     model = Classifier(4)
     signatures = {"pixels": model.pixels, "describe": model.describe}
     tf.saved_model.save(model, str(tmp_path / "made"), signatures=signatures)
-    with pytest.raises(TrainerError, match="gives 4 scores for the 3 labels of its model card"):
+    with pytest.raises(TrainerError, match="returns 4 scores, but its model card has 3 labels"):
         run_publish(tmp_path / "made", tmp_path / "models")
 
 
@@ -246,13 +246,13 @@ def hang(made: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (link_out, r"link, assets/labels.txt, that leads out of it"),
-        (lambda made: (made / "assets").symlink_to("/etc"), "link, assets, that leads out"),
-        (lambda made: (made / "gone").symlink_to("nowhere"), "link, gone,"),
-        (link_folder, "link, assets,"),
+        (link_out, r"link assets/labels.txt, which leads out of it"),
+        (lambda made: (made / "assets").symlink_to("/etc"), "link assets, which leads out"),
+        (lambda made: (made / "gone").symlink_to("nowhere"), "link gone,"),
+        (link_folder, "link assets,"),
         (hang, "pipe, which is neither a file nor a folder"),
-        (lambda made: (made / "variables" / "variables.index").chmod(0o600), "which not everybody may read"),
-        (lambda made: (made / "variables").chmod(0o700), "which not everybody may read"),
+        (lambda made: (made / "variables" / "variables.index").chmod(0o600), "which not every user can read"),
+        (lambda made: (made / "variables").chmod(0o700), "which not every user can read"),
     ],
 )
 def test_publish_refuses_links_that_lead_out_and_files_that_are_private(
@@ -424,7 +424,7 @@ def test_no_label_moves_to_a_version_that_loads_and_fails_every_call(
     assert served(config) == [1]
     del servicer.failing[2]
     servicer.scores = 4
-    with pytest.raises(TrainerError, match="gives 4 scores for the 3 labels of its model card"):
+    with pytest.raises(TrainerError, match="returns 4 scores, but its model card has 3 labels"):
         move(target, config, models, 2)
     assert labels(config) == {"stable": 1}
 
@@ -467,7 +467,7 @@ def test_a_server_that_is_not_there_is_named_and_nothing_changes(config: Path, m
 
 
 def test_a_version_that_is_not_published_is_refused(config: Path, models: Path) -> None:
-    with pytest.raises(TrainerError, match="has no version 7; there: 1, 2, 3"):
+    with pytest.raises(TrainerError, match="has no version 7; versions: 1, 2, 3"):
         move("127.0.0.1:1", config, models, 7)
 
 
@@ -479,7 +479,7 @@ def test_rollback_goes_back_once_and_drops_the_bad_version(
     assert promote.rollback("dogs", "stable", config=config, server=server[1], timeout_seconds=30) == 1
     assert labels(config) == {"stable": 1}
     assert served(config) == [1]
-    with pytest.raises(TrainerError, match="nothing to go back to"):
+    with pytest.raises(TrainerError, match="has no previous version of label"):
         promote.rollback("dogs", "stable", config=config, server=server[1], timeout_seconds=30)
 
 
@@ -504,7 +504,7 @@ def test_prune_keeps_the_newest_and_every_version_that_a_label_names(
 
 
 def test_prune_without_the_file_that_holds_the_labels_removes_nothing(config: Path, models: Path) -> None:
-    with pytest.raises(TrainerError, match="not known which versions labels name"):
+    with pytest.raises(TrainerError, match="the labelled versions are unknown"):
         versions.prune(models, "dogs", keep=1, config=config)
     assert published_versions(models, "dogs") == [1, 2, 3]
 
@@ -553,7 +553,7 @@ def test_promote_and_rollback_say_who_gets_the_version(
     for command, last in (("promote", ("dogs", "1")), ("rollback", ("dogs",))):
         assert main([command, *last, *places]) == 0
         [_, who] = capsys.readouterr().out.splitlines()
-        assert who.startswith("callers that name no label get the newest version")
+        assert who.startswith("requests without a label get the newest loaded version")
         assert who.endswith("GATEWAY_TRAFFIC_SPLIT='" + '{"dogs": "stable=1"}' + "'")
 
 

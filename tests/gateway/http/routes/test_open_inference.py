@@ -85,15 +85,19 @@ def test_what_is_known_of_a_model_does_not_make_it_ready(start: Start) -> None:
         gateway = start(serving_target=address, model_refresh_seconds=3600)
         for path in (*ready, "/v1/models/colours/metadata"):
             assert gateway.get(path).status_code == 200
-    down = gateway.get(ready[0])
-    assert (down.status_code, down.json()) == (503, {"name": "colours", "ready": False})
-    assert gateway.get("/v1/models/colours/metadata").status_code == 503
+
+    def answers() -> list[int]:
+        return [gateway.get(path).status_code for path in ready]
+
+    until(lambda: answers() == [503, 503])
+    assert gateway.get(ready[0]).json() == {"name": "colours", "ready": False}
+    until(lambda: gateway.get("/v1/models/colours/metadata").status_code == 503)
     with other.serving(address):
-        until(lambda: [gateway.get(path).status_code for path in ready] == [200, 200])
+        until(lambda: answers() == [200, 200])
         other.models["colours"] = {}
-        assert [gateway.get(path).status_code for path in ready] == [503, 503]
+        until(lambda: answers() == [503, 503])
         other.models = {}
-        assert [gateway.get(path).status_code for path in ready] == [404, 404]
+        until(lambda: answers() == [404, 404])
 
 
 @pytest.mark.parametrize("data", [[1, 2, 3, 4], [[1, 2], [3, 4]]])

@@ -4,13 +4,18 @@ import base64
 import gzip
 import io
 import json
+import logging
+import socket
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import grpc
 import httpx
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -21,6 +26,7 @@ from gateway.tensors.wire import array_of, number_tensor, string_tensor
 from testing.colour_server import ColourModel, ColourServer, ForeignModel, colour_scores, signature
 from testing.gateway import running_gateway
 from testing.photos import photo
+from testing.polling import until
 
 Start = Callable[..., httpx.Client]
 FLOAT, INT32, INT64, UINT8 = DataType.DT_FLOAT, DataType.DT_INT32, DataType.DT_INT64, DataType.DT_UINT8
@@ -376,6 +382,71 @@ def test_keys_come_in_the_order_of_the_real_server(arithmetic: httpx.Client) -> 
     assert list(half["inputs"]["x"]["tensor_shape"]) == ["dim", "unknown_rank"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
+def test_a_body_that_does_not_fit_into_a_worker_is_413_and_nobody_else_notices(
+    start: Start, model_server: ColourServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    model_server.models["sums"] = {1: Arithmetic()}  # type: ignore[dict-item]
+    gateway = start(worker_memory_bytes=64 * 2**20, max_tensor_body_bytes=128 * 2**20)
+    refused = gateway.post("/v1/models/sums:predict", content=b'{"inputs": [[1, 2]]}' + b" " * (100 * 2**20))
+    assert (refused.status_code, list(refused.json())) == (413, ["error"])
+    assert "more memory" in refused.json()["error"]
+    assert asked(gateway, {"inputs": [[1, 2]]}).status_code == 200
+    assert not [one for one in caplog.records if one.levelno >= logging.ERROR]
+
+
+MEMORY = {
+    "max_upload_bytes": 2**20,
+    "max_batch_upload_bytes": 2**20,
+    "max_tensor_body_bytes": 4 * 2**20,
+    "max_upload_memory_bytes": 40 * 2**20,
+}
+
+
+def as_doubles(images: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    return np.full((len(images), 1), 0.5, np.float32)
+
+
+def a_long_answer(images: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    return np.full((len(images), 1_500_000), 0.123456, np.float32)  # 6 MB, and 13.5 MB of JSON
+
+
+def test_tensors_count_as_memory_of_their_caller_while_the_model_works(
+    start: Start, model_server: ColourServer
+) -> None:
+    doubles = ForeignModel({"x": (DataType.DT_DOUBLE, (-1, -1))}, {"y": (FLOAT, (-1, 1))}, as_doubles)
+    model_server.models["doubles"] = {1: doubles}
+    gateway = start(**MEMORY, model_refresh_seconds=3600)
+    path, packed = "/v1/models/doubles:predict", {"content-encoding": "gzip"}
+    body = gzip.compress(b'{"instances":[[' + b"1," * 1_000_000 + b"1]]}")  # 2 kB for 8 MB of doubles
+    assert gateway.post(path, content=body, headers=packed).status_code == 200
+    model_server.stalled.set()
+    with ThreadPoolExecutor(2) as pool:
+        held = [pool.submit(gateway.post, path, content=body, headers=packed) for _ in range(2)]
+        until(lambda: model_server.waiting == 2)
+        refused = gateway.post(path, content=body, headers={**packed, "x-request-timeout": "20"})
+        model_server.stalled.clear()
+        assert [one.result().status_code for one in held] == [200, 200]
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1"), refused.text
+    assert gateway.post(path, content=body, headers=packed).status_code == 200
+
+
+def test_an_answer_counts_as_memory_of_its_caller_until_it_is_read(start: Start, model_server: ColourServer) -> None:
+    model_server.models["long"] = {
+        1: ForeignModel({"x": (FLOAT, (-1, 1))}, {"y": (FLOAT, (-1, 1_500_000))}, a_long_answer)
+    }
+    gateway = start(**MEMORY)
+    path, body = "/v1/models/long:predict", b'{"instances":[[1]]}'
+    request = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect((gateway.base_url.host, gateway.base_url.port))
+        connection.sendall(request)
+        assert connection.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 200"
+        assert gateway.post(path, content=body).status_code == 429
+    until(lambda: gateway.post(path, content=body).status_code == 200)
+
+
 def test_rows_take_permits_like_images(start: Start, model_server: ColourServer) -> None:
     model_server.models["sums"] = {1: Arithmetic()}  # type: ignore[dict-item]
     gateway = start(max_images_in_flight=2, max_batch_images=2)
@@ -388,6 +459,16 @@ def test_rows_take_permits_like_images(start: Start, model_server: ColourServer)
 
 def encoded(colour: str, encoding: str = "PNG") -> dict[str, str]:
     return {"b64": base64.b64encode(photo(colour, encoding=encoding)).decode()}
+
+
+def test_images_are_refused_for_lack_of_permits_before_they_are_decoded(
+    start: Start, model_server: ColourServer
+) -> None:
+    model_server.models["colours"] = {1: WithDefault()}
+    gateway = start(max_images_in_flight=2, max_batch_images=2)
+    broken = {"b64": base64.b64encode(photo()[:50]).decode()}
+    assert asked(gateway, {"instances": [broken] * 2}, "/v1/models/colours:predict").status_code == 400
+    assert asked(gateway, {"instances": [broken] * 3}, "/v1/models/colours:predict").status_code == 429
 
 
 @pytest.mark.parametrize("encoding", ["PNG", "JPEG", "WebP", "GIF", "BMP"])

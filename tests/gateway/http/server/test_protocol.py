@@ -682,3 +682,33 @@ def test_a_broken_body_is_refused_in_the_words_of_its_interface(gateway: httpx.C
     assert answer.startswith(b"HTTP/1.1 400")
     assert b"application/json" in answer
     assert json.loads(body).keys() == {"error"}
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["together", "later"])
+@pytest.mark.parametrize("behind", [0, 1, 3])
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+def test_a_request_is_cancelled_when_its_caller_hangs_up_whatever_waits_behind_it(
+    start: Start,
+    model_server: ColourServer,
+    caplog: pytest.LogCaptureFixture,
+    together: bool,
+    behind: int,
+    reset: bool,
+) -> None:
+    gateway = start(request_timeout_seconds=600)
+    assert gateway.post(BREED, content=photo()).status_code == 200
+    model_server.stalled.set()
+    body = photo()
+    first = f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    others = first * behind
+    with connect(gateway) as connection:
+        connection.sendall(first + others if together else first)
+        until(lambda: model_server.waiting >= 1)
+        if not together:
+            connection.sendall(others)
+        if reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    until(lambda: model_server.given_up >= 1)
+    model_server.stalled.clear()
+    assert gateway.post(BREED, content=photo()).status_code == 200
+    assert not [one for one in caplog.records if one.levelno >= logging.ERROR]
