@@ -338,17 +338,17 @@ def test_mixed_precision_is_exported_in_float32(trainer: Trainer, data: Path, tm
     ("arguments", "status", "said"),
     [
         (("train", "no/such/folder", "--name", "x"), 1, "no/such/folder is not a folder"),
-        (("train", "{data}"), 1, "needs a name"),
+        (("train", "{data}"), 1, "no model name"),
         (("train", "{data}", "--name", "../x"), 1, "is not a model name"),
-        (("train", "{data}", "--name", "x", "--backbone", "resnet5"), 1, "there is no backbone 'resnet5'"),
-        (("train", "{data}", "--name", "x", "--weights", "no.h5"), 3, "there is no weights file no.h5"),
+        (("train", "{data}", "--name", "x", "--backbone", "resnet5"), 1, "unknown backbone 'resnet5'"),
+        (("train", "{data}", "--name", "x", "--weights", "no.h5"), 3, "the file no.h5 does not exist"),
         (("train", "{data}", "--name", "x", "--dropout", "2"), 1, "dropout must be from 0 to 0.95, not 2"),
         (("train", "{data}", "--name", "x", "--alpha", "0.5", "--backbone", "vgg16"), 1, "has no width multiplier"),
         (("train", "{data}", "--name", "x", "--config", "{data}/none.toml"), 1, "cannot read"),
         (("train", "{data}", "--name", "x", "--epochs", "many"), 2, "invalid int value: 'many'"),
         (("fly",), 2, "invalid choice: 'fly'"),
         ((), 2, "the following arguments are required: COMMAND"),
-        (("imagenet-dogs", "--weights", "no.h5"), 3, "there is no weights file no.h5"),
+        (("imagenet-dogs", "--weights", "no.h5"), 3, "the file no.h5 does not exist"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(
@@ -378,13 +378,15 @@ def silent_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 def test_a_network_that_does_not_answer_is_said_in_one_line(trainer: Trainer, data: Path) -> None:
     status, _, error = trainer("train", data, "--name", "x", "--backbone", "vgg19")
     assert status == 3
-    assert "weights of vgg19 cannot be fetched (no answer within 0.3 s); give a file" in error.splitlines()[-1]
+    assert (
+        "weights of vgg19 cannot be downloaded (no answer within 0.3 s); use --weights FILE" in error.splitlines()[-1]
+    )
 
 
 def test_the_opener_of_before_is_back_after_a_download(monkeypatch: pytest.MonkeyPatch) -> None:
     own = urllib.request.build_opener()
     monkeypatch.setattr(urllib.request, "_opener", own)
-    with downloads.impatient_downloads():
+    with downloads.downloads_with_timeout():
         assert urllib.request._opener is not own  # type: ignore[attr-defined]
     assert urllib.request._opener is own  # type: ignore[attr-defined]
 
@@ -401,7 +403,7 @@ def test_a_download_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
         connection = thread.submit(answer_in_part)
         address = f"http://127.0.0.1:{server.getsockname()[1]}/"
         with (
-            downloads.impatient_downloads(),
+            downloads.downloads_with_timeout(),
             urllib.request.urlopen(address) as answer,
             pytest.raises(TimeoutError),
         ):
@@ -435,8 +437,8 @@ def test_a_configuration_file_holds_every_setting_and_refuses_what_is_none(tmp_p
     assert make(read(path)) == config
     assert set(tomllib.loads(config.to_toml())) == set(Config.__dataclass_fields__)
     for text, said in (
-        ("droput = 0.1", "there is no setting 'droput'"),
-        ("epochs = 1.5", "epochs must be a whole number, not 1.5"),
+        ("droput = 0.1", "unknown setting 'droput'"),
+        ("epochs = 1.5", "epochs must be an integer, not 1.5"),
         ('fit = "stretch"', "fit must be 'crop' or 'pad' or 'squash', not 'stretch'"),
         ("epochs = ", "is not TOML"),
     ):

@@ -1,4 +1,4 @@
-"""CSV files that say which photo is of which class, such as Kaggle's `labels.csv`."""
+"""Read the classes of photos from a CSV file, such as Kaggle's `labels.csv`."""
 
 import csv
 from collections.abc import Sequence
@@ -23,36 +23,36 @@ LABEL_COLUMNS: Final = ("label", "labels", "class", "class_name", "category", "b
 
 
 def find_table(data: Path) -> Path | None:
-    """Returns the CSV file in a folder whose first line names a column of files and one of labels; None without one.
+    """Returns the CSV file in a folder that has a column of files and one of labels; None if there is none.
 
     Raises:
-        TrainerError: Several have such columns.
+        TrainerError: There are several such files.
     """
     found = [path for path in sorted(data.glob("*.csv")) if _columns(path) is not None]
     if len(found) > 1:
-        raise TrainerError(f"{data} has several tables of labels: {', '.join(path.name for path in found)}; keep one")
+        raise TrainerError(f"{data} has several label files: {', '.join(path.name for path in found)}; keep one")
     return found[0] if found else None
 
 
 def read_table(table: Path, files: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[str]]:
-    """Reads which file is of which class.
+    """Reads the label of each file.
 
-    A file is named by its path below the folder of the table, or by its name in any folder there, with or without its
-    ending: Kaggle names `train/000bec.jpg` by `000bec`.
+    The table refers to a file by its path relative to the table, or by its name, with or without the extension. Kaggle
+    refers to `train/000bec.jpg` as `000bec`.
 
     Args:
         table: The CSV file.
-        files: All files that there are.
+        files: All files of the data set.
 
     Returns:
-        (label, file) for each row whose file is there, in the order of the files, and warnings.
+        (label, file) for each row whose file exists, in the order of the files, and warnings.
 
     Raises:
-        TrainerError: It cannot be read, or names none of the files.
+        TrainerError: The table cannot be read, or refers to none of the files.
     """
     columns = _columns(table)
     if columns is None:
-        raise TrainerError(f"{table} has no column of files ({', '.join(FILE_COLUMNS)}) beside one of labels")
+        raise TrainerError(f"{table} has no column of files ({', '.join(FILE_COLUMNS)}) or no column of labels")
     by_name: dict[str, list[Path]] = {}
     for path in files:
         inside = path.relative_to(table.parent)
@@ -63,26 +63,26 @@ def read_table(table: Path, files: Sequence[Path]) -> tuple[list[tuple[str, Path
     for name, label in _rows(table, *columns):
         matches = by_name.get(name.removeprefix("./"), [])
         if len(matches) > 1:
-            raise TrainerError(f"{table}: {name!r} names several files: {matches[0]} and {matches[1]}")
+            raise TrainerError(f"{table}: {name!r} matches several files: {matches[0]} and {matches[1]}")
         if not matches:
             missing.append(name)
         elif labels.setdefault(matches[0], label) != label:
-            raise TrainerError(f"{table}: {name!r} is in {labels[matches[0]]!r} and in {label!r}")
+            raise TrainerError(f"{table}: {name!r} has the labels {labels[matches[0]]!r} and {label!r}")
     if not labels:
         raise TrainerError(
-            f"{table} names no file that is there, such as {missing[0]!r}" if missing else f"{table} has no rows"
+            f"{table} lists only files that do not exist, such as {missing[0]!r}" if missing else f"{table} has no rows"
         )
-    warnings = [f"classes are read from {table}, columns {columns[0]!r} and {columns[1]!r}"]
+    warnings = [f"reading classes from {table}, columns {columns[0]!r} and {columns[1]!r}"]
     if missing:
-        warnings.append(f"{table} names {len(missing)} files that are not there, such as {missing[0]!r}")
+        warnings.append(f"{table} lists {len(missing)} files that do not exist, such as {missing[0]!r}")
     others = len(files) - len(labels) - (table in files)
     if others:
-        warnings.append(f"{others} files are not in {table.name} and left out")
+        warnings.append(f"ignoring {others} files that are not in {table.name}")
     return sorted(((label, path) for path, label in labels.items()), key=lambda row: row[1]), warnings
 
 
 def _columns(table: Path) -> tuple[str, str] | None:
-    """The names of the columns of files and of labels, as the table writes them."""
+    """The names of the columns of files and labels, as spelled in the table."""
     with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         header = next(csv.reader(file), [])
     found = {name.strip().lower(): name for name in header}
@@ -98,5 +98,5 @@ def _rows(table: Path, file_column: str, label_column: str) -> list[tuple[str, s
         raise TrainerError(f"{table} cannot be read as CSV in UTF-8: {error}") from error
     for number, (name, label) in enumerate(rows, start=2):
         if not name.strip() or not label.strip():
-            raise TrainerError(f"{table}, row {number}: a file or a label is missing")
+            raise TrainerError(f"{table}, row {number}: the file or the label is missing")
     return [(name.strip(), label.strip()) for name, label in rows]

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     values = dict(configuration.RECIPES[args.recipe]) if args.recipe else {}
     if args.config:
         values |= configuration.read(args.config)
-    config = configuration.make(values | configuration.given(args))
+    config = configuration.make(values | configuration.from_arguments(args))
     train(config, args)
     return 0
 

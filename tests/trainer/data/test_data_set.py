@@ -91,7 +91,7 @@ def test_split_folders_are_taken_as_they_are(tmp_path: Path, write_photos: Write
     found = opened(data)
     assert found.labels == ("cat", "dog")
     assert {split: len(photos) for split, photos in found.photos.items()} == {"train": 10, "valid": 4, "test": 2}
-    assert "'001.cat' is called 'cat'; --class-numbers keep leaves them" in found.warnings[0]
+    assert "'001.cat' becomes 'cat'; --class-numbers keep keeps them" in found.warnings[0]
 
 
 def test_validation_photos_are_taken_from_training_where_there_is_no_folder_of_them(
@@ -137,7 +137,7 @@ def test_duplicates_are_kept_out_of_validation_and_test(tmp_path: Path, write_ph
     shutil.copy(data / "valid" / "dog" / "100.png", data / "test" / "dog" / "of-valid.png")
     shutil.copy(data / "train" / "cat" / "2.png", data / "train" / "dog" / "mislabelled.png")
     found = opened(data)
-    left_out = {line.split(" is the same picture")[0].rsplit("/", 1)[1] for line in found.duplicates}
+    left_out = {line.split(" is a duplicate of")[0].rsplit("/", 1)[1] for line in found.duplicates}
     assert left_out == {"same.png", "larger.jpg", "of-valid.png", "mislabelled.png"}
     assert {split: len(photos) for split, photos in found.photos.items()} == {"train": 24, "valid": 6, "test": 6}
     assert any("mislabelled.png is in 'dog' and" in line for line in found.warnings)
@@ -198,7 +198,7 @@ def test_a_folder_divided_without_training_photos_is_refused_and_not_taken_for_c
 ) -> None:
     for split in ("valid", "test"):
         write_photos(tmp_path / "data" / split, {"cat": 3, "dog": 3})
-    with pytest.raises(TrainerError, match="is divided into test, valid and has no train folder"):
+    with pytest.raises(TrainerError, match="is divided into test, valid but has no train folder"):
         opened(tmp_path / "data")
     assert sorted(list_classes(tmp_path / "data")) == ["cat", "dog"]
 
@@ -208,7 +208,7 @@ def test_a_folder_beside_the_splits_is_named_and_left_out(tmp_path: Path, write_
     write_photos(tmp_path / "data", {"extra": 3})
     found = opened(tmp_path / "data")
     assert found.labels == ("cat", "dog")
-    assert any("extra beside them is left out" in line for line in found.warnings)
+    assert any("ignoring the other folders: extra" in line for line in found.warnings)
 
 
 def series(folder: Path, count: int, *, negative: bool = False) -> None:
@@ -272,7 +272,7 @@ def test_names_that_unicode_or_case_spells_two_ways_in_two_splits_are_one_class(
     found = opened(tmp_path / "data")
     assert found.labels == ("Pug", unicodedata.normalize("NFC", "café"))
     assert len(found.photos["valid"]) == 6
-    assert any("is taken for 'Pug'" in line for line in found.warnings)
+    assert any("belongs to 'Pug'" in line for line in found.warnings)
     assert set(match_folders(list(list_classes(tmp_path / "data")), found.labels, {}).values()) == {0, 1}
 
 
@@ -281,16 +281,16 @@ def test_an_empty_class_folder_is_named_and_left_out(tmp_path: Path, write_photo
     (data / "fox").mkdir()
     found = opened(data)
     assert found.labels == ("cat", "dog")
-    assert f"the class folder {data / 'fox'} is empty and left out" in found.warnings
+    assert f"ignoring the empty class folder {data / 'fox'}" in found.warnings
 
 
 def test_a_folder_too_high_or_too_deep_or_misspelled_is_told_which_was_meant(
     tmp_path: Path, write_photos: WriteFolder
 ) -> None:
     data = write_photos(tmp_path / "data" / "dogs", {"pug": 3, "boxer": 3})
-    with pytest.raises(TrainerError, match="holds one folder 'dogs' with 2 folders in it: give that one"):
+    with pytest.raises(TrainerError, match="contains one folder 'dogs' with 2 folders in it; use that one"):
         opened(tmp_path / "data")
-    with pytest.raises(TrainerError, match=r"holds photos and no class folders; did you mean .*dogs, which has 2"):
+    with pytest.raises(TrainerError, match=r"contains photos but no class folders; did you mean .*dogs, which has 2"):
         opened(data / "pug")
     with pytest.raises(TrainerError, match=r"did you mean .*dogs\?"):
         opened(tmp_path / "data" / "dgos")
@@ -321,18 +321,18 @@ def test_photos_in_one_folder_are_read_with_a_table_of_labels(
     found = opened(data)
     assert found.labels == ("cat", "dog")
     assert sum(len(photos) for photos in found.photos.values()) == 20
-    assert any(f"classes are read from {data / table}" in line for line in found.warnings)
-    assert any("names 1 files that are not there" in line for line in found.warnings)
-    assert any("1 files are not in" in line for line in found.warnings)
+    assert any(f"reading classes from {data / table}" in line for line in found.warnings)
+    assert any("lists 1 files that do not exist" in line for line in found.warnings)
+    assert any("ignoring 1 files that are not in" in line for line in found.warnings)
     assert {name: len(files) for name, files in list_classes(data).items()} == {"cat": 10, "dog": 10}
 
 
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ("id,breed\nx,cat", "names no file that is there, such as 'x'"),
-        ("id,breed\n0,cat\n0,dog", "is in 'cat' and in 'dog'"),
-        ("id,breed\n0,", "row 2: a file or a label is missing"),
+        ("id,breed\nx,cat", "lists only files that do not exist, such as 'x'"),
+        ("id,breed\n0,cat\n0,dog", "has the labels 'cat' and 'dog'"),
+        ("id,breed\n0,", "row 2: the file or the label is missing"),
         ("id,breed\n", "has no rows"),
     ],
 )
