@@ -26,7 +26,7 @@ BATCH_FIELDS = (*SINGLE_FIELDS, "dog_images", "images", "files")
 INDEX = re.compile(r"\[\d*\]$")
 """What PHP, axios and Dropzone put behind the name of each of several files: ``images[]``, ``images[0]``."""
 
-RAW_TYPES = ("application/octet-stream", "application/json")
+RAW_TYPES = ("application/octet-stream", "binary/octet-stream", "application/json")
 """Media types of a body that is one image, beside image/*."""
 
 FORM_OVERHEAD_BYTES = 64 * 2**10
