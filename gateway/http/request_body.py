@@ -11,7 +11,7 @@ from gateway.errors import BadRequest, UnsupportedRequest, UploadTooLarge
 from gateway.http.multipart import FORM_OVERHEAD_BYTES, SINGLE_FIELDS, MultipartForm, header_parameters, quoted
 from gateway.http.upload import Upload
 
-RAW_TYPES = ("application/octet-stream", "application/json")
+RAW_TYPES = ("application/octet-stream", "binary/octet-stream", "application/json")
 """Media types of a body that is one image, in addition to image/*."""
 
 

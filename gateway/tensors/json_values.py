@@ -127,10 +127,11 @@ def image_in_json(data: bytes) -> bytes:
 
     The value may be a data URL, ``{"b64": "<base64>"}``, or a list of one of these.
     """
-    if not data[:64].lstrip().startswith(b"{"):
+    text = data.removeprefix(b"\xef\xbb\xbf")
+    if not text[:64].lstrip().startswith(b"{"):
         return data
     try:
-        value = read_json(data)
+        value = read_json(text)
         inputs = value["inputs"] if isinstance(value, dict) and "inputs" in value else None
         if isinstance(inputs, list) and len(inputs) == 1:
             [inputs] = inputs

@@ -176,9 +176,10 @@ def _check_classes(result: DataSet, data: Path) -> None:
             result.warnings.append(f"class {label!r} has no photo to validate on")
     if not result.photos["valid"] and result.duplicates:
         raise TrainerError(
-            f"{data}: no photo is left for validation: {len(result.duplicates)} are copies of others or look like them; "
-            f"for example, {result.duplicates[0]}. If the photos are series, such as frames of a video, put other series "
-            "into a valid folder. --duplicates exact removes only exact copies, --duplicates off removes none"
+            f"{data}: no photo is left for validation; {len(result.duplicates)} are copies of others or look like "
+            f"them; for example, {result.duplicates[0]}. If the photos are series, such as frames of a video, put "
+            "other series into a valid folder. --duplicates exact removes only exact copies, --duplicates off removes "
+            "none"
         )
     if not result.photos["valid"]:
         raise TrainerError(f"{data}: too few photos for validation; add photos or increase --valid-share")

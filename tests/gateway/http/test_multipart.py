@@ -139,6 +139,12 @@ def test_json_with_the_image_as_inputs_is_answered(gateway: httpx.Client, inputs
     assert answer.json()["breed"] == "green"
 
 
+def test_json_with_a_byte_order_mark_and_the_media_type_of_s3_are_taken(gateway: httpx.Client) -> None:
+    content = b"\xef\xbb\xbf" + json.dumps({"inputs": IMAGE_TEXT}).encode()
+    assert gateway.post(BREED, content=content, headers={"content-type": "application/json"}).status_code == 200
+    assert gateway.post(BREED, content=photo(), headers={"content-type": "binary/octet-stream"}).status_code == 200
+
+
 @pytest.mark.parametrize("encoding", ["identity", "Identity", "IDENTITY", ""])
 @pytest.mark.parametrize("path", [BREED, "/v1/models/colours:predict"])
 def test_a_content_encoding_that_says_nothing_is_nothing(gateway: httpx.Client, path: str, encoding: str) -> None:

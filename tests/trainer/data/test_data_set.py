@@ -223,7 +223,7 @@ def series(folder: Path, count: int, *, negative: bool = False) -> None:
 def test_a_validation_that_near_duplicates_empty_is_explained_and_an_option_keeps_it(tmp_path: Path) -> None:
     series(tmp_path / "data" / "cat", 8)
     series(tmp_path / "data" / "dog", 8, negative=True)
-    with pytest.raises(TrainerError, match=r"no photo is left to validate on; 14 were left out .* --duplicates exact"):
+    with pytest.raises(TrainerError, match=r"no photo is left for validation; 14 are copies .* --duplicates exact"):
         opened(tmp_path / "data", test=0.0)
     found = opened(tmp_path / "data", test=0.0, duplicates="off")
     assert len(found.photos["valid"]) == 4
