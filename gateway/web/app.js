@@ -117,6 +117,7 @@ models.addEventListener("change", () => {
   const step = Math.max(1, detail.labels.length / SAMPLE);
   const sample = Array.from({ length: Math.min(SAMPLE, detail.labels.length) }, (_, at) => detail.labels[Math.floor(at * step)]);
   document.querySelector(".knows .labels").replaceChildren(...sample.map((name) => element("li", {}, name)));
+  if (location.hash === "#known" && !document.querySelector(".known")) showKnown();
 });
 
 for (const id of ["show-card", "show-all"]) {
@@ -125,6 +126,12 @@ for (const id of ["show-card", "show-all"]) {
     if (models.detail) openCard(byId("card"), models.detail);
   });
 }
+
+async function showKnown() {
+  const { openKnown } = await import("./known.js");
+  if (models.detail) openKnown(models.detail, models.words);
+}
+byId("show-known").addEventListener("click", showKnown);
 
 byId("live").hidden = !navigator.mediaDevices?.getUserMedia;
 byId("live").addEventListener("click", async () => {

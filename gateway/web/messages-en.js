@@ -168,19 +168,17 @@ export default {
   "history.delete": "Delete history",
   "history.deleted": "History deleted.",
 
-  // The breeds
-  breeds: "All breeds",
-  "breeds.title": "What it knows: {classes}",
-  "breeds.find": "Find",
-  "breeds.none": "None of them.",
+  // What a model knows
+  known: "Everything it knows",
+  "known.find": "Find",
+  "known.none": "None of them.",
   "breed.origin": "From {place}",
-  "breed.size": "{size}",
   "breed.alike": "Looks like: {labels}",
-  "size.toy": "Toy, under 6 kg",
-  "size.small": "Small, 6 to 12 kg",
-  "size.medium": "Medium, 12 to 25 kg",
-  "size.large": "Large, 25 to 45 kg",
-  "size.giant": "Very large, over 45 kg",
+  "size.toy": "Very small",
+  "size.small": "Small",
+  "size.medium": "Medium-sized",
+  "size.large": "Large",
+  "size.giant": "Very large",
 
   // The model card
   "card.close": "Close the model card",

@@ -112,6 +112,7 @@ export class Session {
     const path = `${modelPath(this.#models.name)}/predict${this.#models.query}`;
     const answer = await upload(photo, path, { ...this.#how(), signal }).finally(() => clearTimeout(slow));
     photo.answered(answer, explains);
+    if (this.#models.words.dogs) showFacts(photo).catch(() => {}); // they are an extra
     photo.forget();
   }
 
@@ -186,6 +187,14 @@ export class Session {
     if (!photos.length) return;
     byId("announce").textContent = photos.length > FEW ? `${byId("count").textContent}.` : photos.map(spoken).join(" ");
   }
+}
+
+async function showFacts(photo) {
+  const { factsOf } = await import("./breeds.js");
+  const said = photo.answer?.label ? factsOf(photo.answer.label) : [];
+  const facts = photo.tile.querySelector(".facts");
+  facts.textContent = said.map((one) => `${one}.`).join(" ");
+  facts.hidden = !said.length;
 }
 
 function spoken({ name, answer, error }) {
