@@ -53,6 +53,8 @@ class Card:
     input: InputSpec
     backbone: Backbone
     description: str = ""
+    noun: str | None = None
+    question: str | None = None
     other_labels: Sequence[str | None] = ()
     training: Mapping[str, JSON] = field(default_factory=dict)
     metrics: Mapping[str, Mapping[str, JSON]] = field(default_factory=dict)

@@ -1,5 +1,7 @@
 // Calls of the gateway's API: the key, and errors in words.
 
+import { errorText, t } from "./i18n.js";
+
 const KEY = "gateway-api-key";
 const TIMEOUT_MS = 90_000; // over the gateway's own limits on an upload and an answer
 
@@ -71,12 +73,14 @@ export async function call(path, { body, type, signal, timeout = TIMEOUT_MS, blo
       if (answer.ok && blob) return await answer.blob();
     } catch (error) {
       if (signal?.aborted) throw error;
-      throw new CallFailed("No answer", "The service did not answer.");
+      throw new CallFailed(t("noAnswerTitle"), t("noAnswerText"));
     }
     const json = await answer.json().catch(() => ({}));
     if (answer.ok) return json;
     if (answer.status === 401 && (await keyInstead(key))) continue;
-    throw new CallFailed(json.title ?? `Error ${answer.status}`, json.detail ?? "The service failed.", {
+    const translated = errorText(json.code);
+    const title = translated ? "" : json.title ?? t("errorStatus", { status: answer.status });
+    throw new CallFailed(title, translated || (json.detail ?? t("serviceFailed")), {
       status: answer.status,
       code: json.code ?? "",
       retryAfter: Number(answer.headers.get("Retry-After")) || 1,

@@ -3,6 +3,7 @@
 
 import { onKeyNeeded } from "./api.js";
 import { byId, element } from "./dom.js";
+import { t } from "./i18n.js";
 import { Models } from "./models.js";
 import { Availability, Service, onRetry, showNotice } from "./service.js";
 
@@ -38,7 +39,7 @@ async function take(collecting) {
       const [session, found] = await Promise.all([photos(), collecting()]);
       return session.take(found);
     } catch (error) {
-      if (session) return toast(`These files cannot be read: ${error.message}`);
+      if (session) return toast(t("filesUnread", { reason: error.message }));
       await service.check(); // not loaded, since the service is away: the files wait for it
       await new Promise((resolve) => availability.addEventListener("change", resolve, { once: true }));
     }
@@ -96,9 +97,9 @@ function transferred(transfer) {
 // -- the service and its models -----------------------------------------------------------------------------------------
 
 availability.addEventListener("change", () => {
-  const waits = document.body.dataset.busy === "yes" ? " Your photos wait and go on by themselves." : "";
+  const waits = document.body.dataset.busy === "yes" ? ` ${t("photosWait")}` : "";
   const { notice } = availability;
-  if (showNotice(notice && { ...notice, text: notice.text + waits })) toast("The service answers again.");
+  if (showNotice(notice && { ...notice, text: notice.text + waits })) toast(t("answersAgain"));
 });
 onRetry(() => availability.retry());
 onKeyNeeded(async (refused) => (await import("./key.js")).askForKey(refused));
@@ -108,14 +109,15 @@ models.addEventListener("change", () => {
   byId("show-card").disabled = !detail;
   if (!detail) return;
   byId("question").textContent = document.title = words.question;
-  byId("about").textContent = `Add a photo${words.dogs ? " of a dog" : ""}, or as many as you like. ${words.picks}`;
+  byId("about").textContent = words.about;
   byId("frame").toggleAttribute("hidden", words.dogs);
   byId("dog").toggleAttribute("hidden", !words.dogs);
   document.querySelector(".knows").hidden = detail.labels.length < 2;
-  byId("knows").textContent = `It knows ${words.classes}`;
+  byId("knows").textContent = t("knows", { classes: words.classes });
   const step = Math.max(1, detail.labels.length / SAMPLE);
   const sample = Array.from({ length: Math.min(SAMPLE, detail.labels.length) }, (_, at) => detail.labels[Math.floor(at * step)]);
   document.querySelector(".knows .labels").replaceChildren(...sample.map((name) => element("li", {}, name)));
+  if (location.hash === "#known" && !document.querySelector(".known")) showKnown();
 });
 
 for (const id of ["show-card", "show-all"]) {
@@ -124,6 +126,12 @@ for (const id of ["show-card", "show-all"]) {
     if (models.detail) openCard(byId("card"), models.detail);
   });
 }
+
+async function showKnown() {
+  const { openKnown } = await import("./known.js");
+  if (models.detail) openKnown(models.detail, models.words);
+}
+byId("show-known").addEventListener("click", showKnown);
 
 byId("live").hidden = !navigator.mediaDevices?.getUserMedia;
 byId("live").addEventListener("click", async () => {

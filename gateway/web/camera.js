@@ -2,12 +2,13 @@
 
 import { call, modelPath } from "./api.js";
 import { element } from "./dom.js";
+import { t } from "./i18n.js";
 import { said } from "./words.js";
 
 const PAUSE_MS = 350; // between frames: two or three a second, fewer where the answer takes longer
 const FRAME_SIDE = 480;
 const KEEP = 0.7; // of what was said before, when the next frame is counted in
-const WORDS = { NotAllowedError: "The camera may not be used. Allow it in the browser's settings.", NotFoundError: "There is no camera." };
+const WORDS = { NotAllowedError: "cameraForbidden", NotFoundError: "cameraMissing" };
 
 /**
  * Opens the camera in a dialog and names what it sees until it is closed.
@@ -15,10 +16,10 @@ const WORDS = { NotAllowedError: "The camera may not be used. Allow it in the br
  */
 export async function openCamera({ models, take }) {
   const video = element("video", { muted: true, playsInline: true, autoplay: true });
-  const spoken = element("p", { className: "spoken" }, "Starting the camera");
-  const keep = element("button", { className: "primary", type: "button", disabled: true }, "Keep this picture");
-  const close = element("button", { className: "quiet", type: "button" }, "Close");
-  const dialog = element("dialog", { className: "tool", ariaLabel: "Live camera" });
+  const spoken = element("p", { className: "spoken" }, t("cameraStarts"));
+  const keep = element("button", { className: "primary", type: "button", disabled: true }, t("cameraKeep"));
+  const close = element("button", { className: "quiet", type: "button" }, t("close"));
+  const dialog = element("dialog", { className: "tool", ariaLabel: t("live") });
   dialog.append(element("div", { className: "frame" }, video, spoken), element("div", { className: "row" }, keep, close));
   document.body.append(dialog);
   dialog.showModal();
@@ -38,7 +39,7 @@ export async function openCamera({ models, take }) {
     stream = null;
   };
   const visibility = () => (document.hidden ? stop() : start().catch(tell));
-  const tell = (error) => (spoken.textContent = WORDS[error.name] ?? error.message);
+  const tell = (error) => (spoken.textContent = WORDS[error.name] ? t(WORDS[error.name]) : error.message);
   document.addEventListener("visibilitychange", visibility);
   keep.addEventListener("click", async () => {
     const picture = await frame(video, Infinity, 0.92);

@@ -1,6 +1,7 @@
 // "Look here": a part of a photo, turned upright, asked about as a photo of its own.
 
 import { element } from "./dom.js";
+import { t } from "./i18n.js";
 
 const VIEW_SIDE = 900; // pixels that the dialog draws
 const LEAST = 0.05; // of the photo: a smaller part is taken for a slip
@@ -13,13 +14,13 @@ const STEP = 0.02; // of the photo, by an arrow key
 export async function crop(photo) {
   let bitmap = await createImageBitmap(photo.file, { imageOrientation: "from-image" }).catch(() => createImageBitmap(photo.thumbnail));
   let part = { left: 0.1, top: 0.1, right: 0.9, bottom: 0.9 };
-  const canvas = element("canvas", { tabIndex: 0, ariaLabel: "The part to ask about: drag to mark it; arrow keys move it, with Shift they size it" });
+  const canvas = element("canvas", { tabIndex: 0, ariaLabel: t("cropLabel") });
   canvas.setAttribute("role", "application");
-  const ask = element("button", { type: "button", className: "primary" }, "Ask about this part");
-  const turn = element("button", { type: "button" }, "Turn");
-  const close = element("button", { type: "button", className: "quiet" }, "Cancel");
-  const dialog = element("dialog", { className: "tool", ariaLabel: "Crop" });
-  dialog.append(element("h2", {}, "Look here"), element("div", { className: "frame" }, canvas), element("div", { className: "row" }, ask, turn, close));
+  const ask = element("button", { type: "button", className: "primary" }, t("cropAsk"));
+  const turn = element("button", { type: "button" }, t("cropTurn"));
+  const close = element("button", { type: "button", className: "quiet" }, t("cancel"));
+  const dialog = element("dialog", { className: "tool", ariaLabel: t("crop") });
+  dialog.append(element("h2", {}, t("cropTitle")), element("div", { className: "frame" }, canvas), element("div", { className: "row" }, ask, turn, close));
   document.body.append(dialog);
 
   const draw = () => {
@@ -98,7 +99,7 @@ async function cut(bitmap, { left, top, right, bottom }, name) {
   const canvas = new OffscreenCanvas(Math.max(1, width), Math.max(1, height));
   canvas.getContext("2d").drawImage(bitmap, -left * bitmap.width, -top * bitmap.height);
   const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.92 });
-  return new File([blob], `part of ${name.replace(/\.\w+$/, "")}.jpg`, { type: blob.type });
+  return new File([blob], `${t("partOf", { name: name.replace(/\.\w+$/, "") })}.jpg`, { type: blob.type });
 }
 
 const limited = (fraction) => Math.min(1, Math.max(0, fraction));

@@ -16,7 +16,7 @@ const HATCH = 0.5; // its opacity
  *   gives it: the box is in fractions of the upright photo.
  * @param {number} width Of the photo; only its proportion to the height counts.
  * @param {number} height
- * @returns {string} Such as `in the upper left`; empty where there is no heat.
+ * @returns {string} Row and column, such as `upper.left`, each empty in the middle (`.`); empty where there is no heat.
  */
 export function showHeat(canvas, { values, box }, width, height) {
   const scale = SIDE / Math.max(width, height);
@@ -92,7 +92,5 @@ function weights(fraction, count) {
 function place(x, y) {
   const column = x < 0.4 ? "left" : x > 0.6 ? "right" : "";
   const row = y < 0.4 ? "upper" : y > 0.6 ? "lower" : "";
-  if (!row && !column) return "in the middle";
-  if (!row) return `on the ${column}`;
-  return column ? `in the ${row} ${column}` : `in the ${row} middle`;
+  return `${row}.${column}`;
 }

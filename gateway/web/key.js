@@ -1,12 +1,13 @@
 // Asks the person for an API key.
 
 import { byId } from "./dom.js";
+import { t } from "./i18n.js";
 
 /** Opens the dialog; answers with the key, or null when the person gives none. */
 export function askForKey(refused) {
   const dialog = byId("key");
   const value = byId("key-value");
-  byId("key-title").textContent = refused ? "That key was not accepted" : "An API key is needed";
+  byId("key-title").textContent = t(refused ? "key.refused" : "key.title");
   value.value = "";
   dialog.returnValue = "";
   dialog.showModal();

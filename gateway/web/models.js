@@ -2,6 +2,7 @@
 
 import { call, modelPath } from "./api.js";
 import { byId } from "./dom.js";
+import { language, t } from "./i18n.js";
 
 /** The two lists in the head of the page. Sends `change` when what is asked is another model, version or card. */
 export class Models extends EventTarget {
@@ -31,14 +32,18 @@ export class Models extends EventTarget {
   /** How the chosen model is spoken of. */
   get words() {
     const noun = this.detail?.card?.noun || "";
-    const classes = this.detail ? counted(this.detail.labels.length, noun || "thing") : "";
-    return {
-      noun,
-      dogs: /\bdogs?\b/i.test(noun),
-      question: this.detail?.card?.question || (noun ? `Which ${noun} is it?` : "What is in the photo?"),
-      classes,
-      picks: classes && this.detail.labels.length > 1 ? `The model names one of ${classes} and says how sure it is.` : "The model says what it sees and how sure it is.",
-    };
+    const dogs = /\bdogs?\b/i.test(noun);
+    const count = this.detail?.labels.length ?? 0;
+    const classes = dogs ? t("classes.dogs", { count }) : language === "en" && noun ? counted(count, noun) : t("classes.any", { count });
+    const about = count < 2 ? "about" : dogs ? "about.dogs" : "about.classes";
+    return { noun, dogs, question: this.#question(noun, dogs), classes, about: t(about, { classes }) };
+  }
+
+  /** The card's own question; a card is in English, so that other languages ask about dogs in their own words. */
+  #question(noun, dogs) {
+    const written = this.detail?.card?.question;
+    if (dogs) return (language === "en" && written) || t("question.dogs");
+    return written || (noun ? t("question.noun", { noun }) : t("question"));
   }
 
   /** Query that asks for the chosen version. */
@@ -58,7 +63,7 @@ export class Models extends EventTarget {
     const asked = this.list.some((one) => one.name === linked.get("model")) ? linked.get("model") : "";
     const chosen = this.name || asked || this.list.find((one) => one.default)?.name;
     const first = !this.name;
-    options(this.#model, this.list.map((one) => [one.name, one.available ? one.name : `${one.name} (not available)`]), chosen);
+    options(this.#model, this.list.map((one) => [one.name, one.available ? one.name : t("notAvailable", { name: one.name })]), chosen);
     this.#fillVersions(first ? linked.get("version") ?? "" : this.version);
     await this.#describe();
   }
@@ -66,9 +71,9 @@ export class Models extends EventTarget {
   #fillVersions(chosen) {
     const versions = this.list.find((one) => one.name === this.name)?.versions ?? [];
     const available = versions.filter((one) => one.state === "available").map((one) => String(one.version));
-    const newest = available.length ? `newest (${available[0]})` : "newest";
+    const newest = available.length ? t("newest", { version: available[0] }) : "";
     const each = available.length > 1 ? available.map((one) => [one, one]) : [];
-    options(this.#version, [["", each.length ? newest : available[0] ?? "none"], ...each], chosen);
+    options(this.#version, [["", each.length ? newest : available[0] ?? t("noVersion")], ...each], chosen);
   }
 
   async #chosen(model) {

@@ -2,8 +2,9 @@
 
 import { byId, element } from "./dom.js";
 import { asCsv, asJson, save } from "./download.js";
+import { t } from "./i18n.js";
 import { dropTile, unfold, updateTile } from "./tile.js";
-import { byHeading, counted, heading } from "./words.js";
+import { byHeading, heading } from "./words.js";
 
 const DIFFER = " differ"; // no label starts with a space
 const TOOLS_FROM = 4; // photos; fewer need no filter
@@ -132,14 +133,14 @@ export class Results {
       const name = heading(photo);
       headings.set(name, (headings.get(name) ?? 0) + 1);
     }
-    const unsure = headings.get("Not sure") ?? 0;
+    const unsure = headings.get(t("unsure")) ?? 0;
     const answered = this.photos.filter((photo) => photo.answer).length;
     const total = this.photos.length;
     const settled = total - states.waiting - states.working;
-    const said = [`${answered} of ${counted(total, "photo")} answered`];
-    if (unsure) said.push(`${unsure} not sure`);
-    if (states.failed) said.push(`${states.failed} failed`);
-    if (states.stopped) said.push(`${states.stopped} stopped`);
+    const said = [t("answered", { answered, count: total })];
+    if (unsure) said.push(t("unsureCount", { count: unsure }));
+    if (states.failed) said.push(t("failedCount", { count: states.failed }));
+    if (states.stopped) said.push(t("stoppedCount", { count: states.stopped }));
     byId("count").textContent = said.join(" · ");
     const progress = byId("progress");
     progress.max = Math.max(1, total);
@@ -153,9 +154,9 @@ export class Results {
 
   #options(headings, total) {
     const names = [...headings.keys()].sort(byHeading);
-    const wanted = [["", `All (${total})`], ...names.map((name) => [name, `${name} (${headings.get(name)})`])];
+    const wanted = [["", t("all", { count: total })], ...names.map((name) => [name, `${name} (${headings.get(name)})`])];
     const differ = this.photos.filter((photo) => photo.differs).length;
-    if (differ) wanted.push([DIFFER, `Models disagree (${differ})`]);
+    if (differ) wanted.push([DIFFER, t("differCount", { count: differ })]);
     const chosen = wanted.some(([value]) => value === this.#filter.value) ? this.#filter.value : "";
     const key = JSON.stringify(wanted);
     if (this.#filter.dataset.key === key) return;

@@ -2,6 +2,7 @@
 
 import { keyHeaders } from "./api.js";
 import { byId } from "./dom.js";
+import { t } from "./i18n.js";
 
 const CALM_MS = 15_000;
 const FIRST_RETRY_MS = 1_000;
@@ -92,13 +93,13 @@ export class Availability extends EventTarget {
   get notice() {
     const { reachable, missing } = this.#service;
     if (reachable === null) return null;
-    if (!reachable) return { title: "The service cannot be reached.", text: "It is tried again every few seconds.", action: "Try now" };
+    if (!reachable) return { title: t("unreachable"), text: t("unreachable.text"), action: t("tryNow") };
     const name = this.#models.name;
     const reason = name ? missing[name] : Object.values(missing)[0];
-    if (reason) return { title: "Not ready yet.", text: reason, action: "Try now" };
+    if (reason) return { title: t("notReady"), text: reason, action: t("tryNow") };
     if (!this.#trouble) return null;
-    if (this.#trouble.status === 401) return { title: "An API key is needed.", text: "Nothing can be asked without one.", action: "Enter a key" };
-    return { title: "The models cannot be read.", text: this.#trouble.message, action: "Try now" };
+    if (this.#trouble.status === 401) return { title: t("keyNeeded"), text: t("keyNeeded.text"), action: t("enterKey") };
+    return { title: t("modelsUnread"), text: this.#trouble.message, action: t("tryNow") };
   }
 
   /** Tries at once. */

@@ -2,6 +2,7 @@
 
 import { modelPath } from "./api.js";
 import { byId } from "./dom.js";
+import { t } from "./i18n.js";
 import { Pace } from "./pace.js";
 import { Photo } from "./photo.js";
 import { Queue } from "./queue.js";
@@ -11,7 +12,7 @@ import { toast } from "./toast.js";
 import { upload } from "./upload.js";
 import { Viewer } from "./viewer.js";
 import { toggleWhy } from "./why.js";
-import { counted, line } from "./words.js";
+import { line } from "./words.js";
 
 const SLOW_MS = 3000; // no photo takes so long unless something is wrong
 const AT_ONCE = 4;
@@ -62,17 +63,17 @@ export class Session {
   take({ found, skipped, text = "" }) {
     if (!found.length) {
       const address = /^https?:\/\/\S+$/.test(text.trim());
-      if (address) toast("That is an address. Save the picture and choose it, or copy the picture itself: this page asks no other server.");
-      else if (skipped) toast("There is no picture among these files.");
-      else toast(text ? "That is text. Paste a picture instead." : "There is nothing in it. Choose a folder with pictures.");
+      if (address) toast(t("address"));
+      else if (skipped) toast(t("noPicture"));
+      else toast(t(text ? "text" : "emptyFolder"));
       return;
     }
     const photos = found.map(({ file, path }) => new Photo(file, path));
     for (const photo of photos) makeTile(photo, this.#actions());
     const reset = this.#results.add(photos);
-    const said = [`${counted(photos.length, "photo")} added`];
-    if (skipped) said.push(`${counted(skipped, "file")} left out, being no pictures`);
-    if (reset) said.push("all are shown again");
+    const said = [t("added", { count: photos.length })];
+    if (skipped) said.push(t("leftOut", { count: skipped }));
+    if (reset) said.push(t("shownAgain"));
     if (skipped || reset) toast(`${said.join("; ")}.`);
     else byId("announce").textContent = `${said[0]}.`; // which anybody else sees
     for (const photo of photos) this.#depict(photo);
@@ -111,6 +112,7 @@ export class Session {
     const path = `${modelPath(this.#models.name)}/predict${this.#models.query}`;
     const answer = await upload(photo, path, { ...this.#how(), signal }).finally(() => clearTimeout(slow));
     photo.answered(answer, explains);
+    if (this.#models.words.dogs) showFacts(photo).catch(() => {}); // they are an extra
     photo.forget();
   }
 
@@ -129,12 +131,12 @@ export class Session {
     const at = tiles.indexOf(photo);
     const next = tiles[at + 1] ?? tiles[at - 1];
     this.#viewer.close();
-    this.#takeOut([photo], `${photo.name} removed.`);
+    this.#takeOut([photo], t("removed", { name: photo.name }));
     (next?.tile.querySelector(".remove") ?? document.querySelector('[data-source="photos"]')).focus();
   }
 
   #clear() {
-    this.#takeOut(this.#results.photos, "All photos removed.");
+    this.#takeOut(this.#results.photos, t("allRemoved"));
     document.querySelector('[data-source="photos"]').focus();
   }
 
@@ -149,7 +151,7 @@ export class Session {
     this.#results.remove(photos);
     this.#showAgain();
     toast(said, {
-      name: "Undo",
+      name: t("undo"),
       run: () => {
         for (const photo of photos) photo.removed = false;
         const later = this.#results.photos.filter((photo) => !order.includes(photo));
@@ -172,7 +174,7 @@ export class Session {
     document.body.dataset.busy = this.#queue.busy ? "yes" : "no";
     const unasked = this.#queue.busy ? 0 : this.#unasked().length;
     byId("again").hidden = !unasked;
-    if (unasked) byId("again").textContent = `Ask ${this.#models.name} version ${this.#models.detail.version} too (${unasked})`;
+    if (unasked) byId("again").textContent = t("askToo", { name: this.#models.name, version: String(this.#models.detail.version), count: unasked });
   }
 
   #hold() {
@@ -187,7 +189,15 @@ export class Session {
   }
 }
 
+async function showFacts(photo) {
+  const { factsOf } = await import("./breeds.js");
+  const said = photo.answer?.label ? factsOf(photo.answer.label) : [];
+  const facts = photo.tile.querySelector(".facts");
+  facts.textContent = said.map((one) => `${one}.`).join(" ");
+  facts.hidden = !said.length;
+}
+
 function spoken({ name, answer, error }) {
   if (error) return `${name}: ${error.message}`;
-  return answer ? `${name}: ${line(answer)}` : `${name}: stopped.`;
+  return `${name}: ${answer ? line(answer) : `${t("stopped")}.`}`;
 }

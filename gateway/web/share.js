@@ -1,6 +1,7 @@
 // A picture of a photo with its answer, drawn here, for the system's share sheet or as a file.
 
 import { element } from "./dom.js";
+import { t } from "./i18n.js";
 import { toast } from "./toast.js";
 import { said } from "./words.js";
 
@@ -23,7 +24,7 @@ export async function share(photo, { question }) {
   const link = element("a", { href: URL.createObjectURL(file), download: file.name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-  toast(`Saved as ${file.name}.`);
+  toast(t("savedAs", { name: file.name }));
 }
 
 /** The file as the browser shows it, else the thumbnail. */

@@ -2,6 +2,7 @@
 
 import { byId, element } from "./dom.js";
 import { clearHeat, showHeat } from "./heat.js";
+import { t } from "./i18n.js";
 import { heading, percent, said } from "./words.js";
 
 const FOLDED = 0.01; // scores under this say nothing, and are folded up
@@ -13,8 +14,8 @@ export function makeTile(photo, actions) {
   const part = (selector) => tile.querySelector(selector);
   part(".name").textContent = photo.name;
   part(".name").title = photo.path;
-  part(".remove").setAttribute("aria-label", `Remove ${photo.name}`);
-  part(".photo").setAttribute("aria-label", `Enlarge ${photo.name}`);
+  part(".remove").setAttribute("aria-label", t("removeLabel", { name: photo.name }));
+  part(".photo").setAttribute("aria-label", t("enlarge", { name: photo.name }));
   for (const [name, act] of Object.entries(actions)) part(`.${name}`).addEventListener("click", () => act(photo));
   photo.tile = tile;
   photo.onSent = () => tell(photo);
@@ -61,7 +62,7 @@ export function updateTile(photo) {
   const shown = !part(".front").hidden;
   const why = part(".why");
   why.hidden = !answer || !photo.explains || !shown; // a heat map needs its photo
-  why.setAttribute("aria-label", `Why? Show what in ${photo.name} speaks for the answer`);
+  why.setAttribute("aria-label", t("whyLabel", { name: photo.name }));
   part(".share").hidden = !answer || !shown;
   part(".crop").hidden = !shown;
   part(".code").hidden = !answer;
@@ -79,11 +80,11 @@ function tell(photo) {
   const { tile, state, answer, error, sent } = photo;
   const [title, sentence] = answer ? said(answer) : [heading(photo), ""];
   const under = [];
-  if (sent !== null && sent > 0 && sent < 1) under.push(`Sending, ${Math.round(100 * sent)} %.`);
-  else if (answer && (state === "waiting" || state === "working")) under.push("Asking again.");
+  if (sent !== null && sent > 0 && sent < 1) under.push(t("sending", { percent: percent(sent) }));
+  else if (answer && (state === "waiting" || state === "working")) under.push(t("askingAgain"));
   if (error) under.push([error.title, error.message].filter(Boolean).join(". "));
   else if (sentence && tile.dataset.answers < 2) under.push(sentence);
-  tile.querySelector("h3").textContent = photo.differs ? [...new Set(Array.from(photo.answers.values(), (one) => one.label ?? "not sure"))].join(" or ") : title;
+  tile.querySelector("h3").textContent = photo.differs ? [...new Set(Array.from(photo.answers.values(), (one) => one.label ?? t("notSure")))].join(` ${t("or")} `) : title;
   tile.querySelector(".detail").textContent = under.join(" ");
   tile.style.setProperty("--sent", sent ?? 0);
 }
@@ -91,17 +92,17 @@ function tell(photo) {
 /** What one model says: its name where there are several, and its best labels as bars. */
 function column(photo, answer, several) {
   const { model, predictions } = answer;
-  const by = `${model.name}, version ${model.version}`;
-  const bars = element("ol", { className: "bars", ariaLabel: `Best guesses for ${photo.name} by ${by}` });
+  const by = t("by", { name: model.name, version: String(model.version) });
+  const bars = element("ol", { className: "bars", ariaLabel: t("guessesBy", { name: photo.name, by }) });
   const small = predictions.filter(({ score }, at) => at > 0 && score < FOLDED);
   bars.append(...predictions.filter((one) => !small.includes(one)).map(bar));
   const parts = [];
   if (several) {
-    const verdict = photo.differs ? [element("strong", {}, answer.label ?? "not sure"), " "] : [];
+    const verdict = photo.differs ? [element("strong", {}, answer.label ?? t("notSure")), " "] : [];
     parts.push(element("p", { className: "verdict", dir: "auto" }, ...verdict, element("span", {}, percent(answer.confidence))));
   }
-  const guesses = element("details", { className: "guesses" }, element("summary", {}, "All guesses"), bars);
-  if (small.length) guesses.append(element("p", { className: "small" }, "Under 1 %: ", small.map((one) => one.label).join(", ")));
+  const guesses = element("details", { className: "guesses" }, element("summary", {}, t("guesses")), bars);
+  if (small.length) guesses.append(element("p", { className: "small" }, t("small", { labels: small.map((one) => one.label).join(", ") })));
   parts.push(guesses, element("p", { className: "by" }, by));
   return element("section", {}, ...parts);
 }
@@ -122,8 +123,8 @@ export function showWhy(photo, heatmap) {
   const best = photo.answer.predictions[0].label;
   const { left, top, right, bottom } = heatmap.box;
   const cut = left > 0.01 || top > 0.01 || right < 0.99 || bottom < 0.99;
-  const spoken = place ? `Yellow speaks for ${best}, mostly ${place}; blue does not.` : `Nothing in particular speaks for ${best}.`;
-  say(photo, cut ? `${spoken} Hatched: not seen by the model.` : spoken);
+  const spoken = place ? t("heat", { label: best, place: t(`place.${place}`) }) : t("noHeat", { label: best });
+  say(photo, cut ? `${spoken} ${t("hatched")}` : spoken);
 }
 
 /** Unfolds what the models guessed, or folds it up. */

@@ -1,6 +1,7 @@
 // One short message at the foot of the page, seen and read out, with at most one thing to do about it.
 
 import { byId, element } from "./dom.js";
+import { t } from "./i18n.js";
 
 const PLAIN_MS = 6_000;
 const UNDO_MS = 12_000;
@@ -28,7 +29,7 @@ export function toast(text, action) {
     });
     parts.push(button);
   }
-  const dismiss = element("button", { type: "button", className: "dismiss", ariaLabel: "Dismiss" }, "×");
+  const dismiss = element("button", { type: "button", className: "dismiss", ariaLabel: t("dismiss") }, "×");
   dismiss.addEventListener("click", close);
   box.replaceChildren(...parts, dismiss);
   box.showPopover?.(); // above an open dialog, too

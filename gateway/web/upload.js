@@ -1,6 +1,7 @@
 // One photo's way to the API.
 
 import { CallFailed, call } from "./api.js";
+import { t } from "./i18n.js";
 
 const LARGE_BYTES = 10_000_000;
 
@@ -35,17 +36,17 @@ export async function upload(photo, path, { input, service, pace, signal }) {
     await service.check();
     if (!service.reachable) throw error;
     const size = Math.round(body.size / 1e6);
-    throw new CallFailed("Upload cut off", `With ${size} MB this file may be larger than is accepted.`, { status: 413, code: "upload_too_large" });
+    throw new CallFailed(t("cutOff"), t("cutOff.text", { size }), { status: 413, code: "upload_too_large" });
   } finally {
     photo.sent = null;
   }
 }
 
 async function readable(file) {
-  if (!file.size) throw new CallFailed("Empty file", "There is nothing in it.", { status: 400, code: "empty_file" });
+  if (!file.size) throw new CallFailed(t("emptyFile"), t("emptyFile.text"), { status: 400, code: "empty_file" });
   try {
     await file.slice(0, 1).arrayBuffer();
   } catch {
-    throw new CallFailed("Cannot be read", "The file was moved or changed, or may not be read.", { status: 400, code: "unreadable_file" });
+    throw new CallFailed(t("unreadable"), t("unreadable.text"), { status: 400, code: "unreadable_file" });
   }
 }

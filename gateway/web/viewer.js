@@ -1,6 +1,7 @@
 // One photo, large, with everything said about it; the next by arrow keys or a swipe.
 
 import { byId } from "./dom.js";
+import { t } from "./i18n.js";
 import { unfold } from "./tile.js";
 
 const SWIPE_PIXELS = 48;
@@ -62,14 +63,14 @@ export class Viewer {
     this.#photo = photo;
     const photos = this.#photos();
     const at = photos.indexOf(photo);
-    byId("viewer-place").textContent = photos.length > 1 ? `${at + 1} of ${photos.length}` : "";
+    byId("viewer-place").textContent = photos.length > 1 ? t("place", { at: at + 1, count: photos.length }) : "";
     for (const button of this.#dialog.querySelectorAll("[data-step]")) {
       button.hidden = photos.length < 2;
       button.disabled = !photos[at + Number(button.dataset.step)];
     }
     photo.tile.replaceWith(this.#place);
     this.#dialog.querySelector(".stage").replaceChildren(photo.tile);
-    photo.tile.querySelector(".photo").setAttribute("aria-label", `Close ${photo.name}`);
+    photo.tile.querySelector(".photo").setAttribute("aria-label", t("closeLabel", { name: photo.name }));
     unfold(photo, true);
     this.#sharpen(photo);
   }
@@ -98,7 +99,7 @@ export class Viewer {
     if (this.#full) front.src = photo.tile.querySelector(".back").src;
     URL.revokeObjectURL(this.#full);
     this.#full = "";
-    photo.tile.querySelector(".photo").setAttribute("aria-label", `Enlarge ${photo.name}`);
+    photo.tile.querySelector(".photo").setAttribute("aria-label", t("enlarge", { name: photo.name }));
     if (this.#place.isConnected) this.#place.replaceWith(photo.tile);
     else this.#place.remove();
     if (!this.#dialog.open) photo.tile.querySelector(".photo").focus();

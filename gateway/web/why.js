@@ -2,6 +2,7 @@
 
 import { modelPath } from "./api.js";
 import { byId } from "./dom.js";
+import { t } from "./i18n.js";
 import { hideWhy, say, showWhy } from "./tile.js";
 import { upload } from "./upload.js";
 
@@ -16,7 +17,7 @@ export async function toggleWhy(photo, how) {
     if (!photo.removed && photo.answer?.model.version === version) showWhy(photo, heatmap);
   } catch (error) {
     const gone = error.code === "unknown_version";
-    say(photo, gone ? `Version ${version} has gone: ask again for an answer by a newer one.` : error.message);
+    say(photo, gone ? t("versionGone", { version: String(version) }) : error.message);
     if (error.away) how.service.check();
   } finally {
     byId("announce").textContent = photo.tile.querySelector(".caption").textContent;

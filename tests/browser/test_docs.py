@@ -13,7 +13,8 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from testing.browser import Browser
+from testing.axe import findings
+from testing.browser import Browser, Scheme
 from testing.page import eventually
 
 
@@ -104,6 +105,24 @@ def test_interfaces_for_other_clients_and_health_are_folded(docs: Browser) -> No
         return [one.get_attribute("data-tag") for one in tags if one.get_attribute("data-is-open") == "false"]
 
     eventually(lambda: folded() == ["tensorflow serving", "open inference protocol", "health"])
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+def test_axe_finds_nothing_with_an_operation_of_each_group_open(
+    open_docs: Callable[[httpx.Client], Browser], gateway: httpx.Client, width: int, scheme: Scheme
+) -> None:
+    docs = open_docs(gateway)
+    docs.screen(width, 900, phone=width < 500)
+    docs.prefers(scheme)
+    for tag in docs.find_elements(By.CSS_SELECTOR, '.opblock-tag[data-is-open="false"]'):
+        click(docs, tag)
+    for section in docs.find_elements(By.CSS_SELECTOR, ".opblock-tag-section"):
+        click(docs, section.find_element(By.CSS_SELECTOR, ".opblock-summary-control"))
+        eventually(
+            lambda section=section: section.find_elements(By.CSS_SELECTOR, ".opblock.is-open .responses-wrapper")
+        )
+    assert findings(docs) == []
+    assert docs.execute_script("return document.documentElement.scrollWidth") <= width
 
 
 def opened(docs: Browser, path: str) -> WebElement:

@@ -54,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
         backbone=Backbone(which.name, weights_source(args.weights)),
         description=f"Knows the {len(BREEDS)} dog breeds of ImageNet, as {which.name} learned them there, and "
         f"{len(OTHERS)} other things, by which it tells that a photo shows no dog.",
+        noun="dog breed",
+        question="Which dog breed is it?",
         training={"data": "ImageNet (ILSVRC 2012)"},
         temperature=TEMPERATURE,
         unknown_threshold=THRESHOLD,
