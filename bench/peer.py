@@ -41,7 +41,7 @@ def by_tensorflow(model_dir: Path) -> Predict:
 
 def by_openvino(model_dir: Path) -> Predict:
     """The network for OpenVINO of the export in a folder, one stream for each core."""
-    import openvino as ov
+    from modelserver.openvino_runtime import ov
 
     core, streams = ov.Core(), os.cpu_count() or 1
     network = core.read_model(model_dir / "assets.extra" / "openvino" / "network.xml")

@@ -127,6 +127,7 @@ class Servable:
         signature_defs: All that the SavedModel declares, as GetModelMetadata answers it.
         release: Gives back what the engine holds.
         row_by_row: Whether rows are computed apart, so that one request of a signature warms up all its batch sizes.
+        on_demand: Signatures that take memory only once they are called, so that warm-up leaves them out.
     """
 
     def __init__(
@@ -137,8 +138,10 @@ class Servable:
         release: Callable[[], None],
         *,
         row_by_row: bool = False,
+        on_demand: frozenset[str] = frozenset(),
     ) -> None:
         self.row_by_row = row_by_row
+        self.on_demand = on_demand
         self.engine = engine
         self.signatures = signatures
         self.signature_defs = signature_defs

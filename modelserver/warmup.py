@@ -25,7 +25,8 @@ _MOST_BYTES = 2**31 - 1
 def warm_up(servable: Servable, path: Path) -> int:
     """Replays the records of the version at ``path``; says how many there were (0 if it brings none).
 
-    Of a signature that is computed row by row, only the first is replayed: the rest would warm up nothing more.
+    Of a signature that is computed row by row, only the first is replayed: the rest would warm up nothing more. None is
+    of a signature that is prepared on demand.
 
     Raises:
         ServingError: A record is not a PredictionLog with a PredictRequest, or there are too many.
@@ -47,10 +48,11 @@ def warm_up(servable: Servable, path: Path) -> int:
                 raise failed_precondition(f"warm-up record {count} is not a PredictionLog") from error
             if not log.HasField("predict_log"):
                 raise failed_precondition(f"warm-up record {count} holds no PredictRequest")
-            if servable.row_by_row and request.model_spec.signature_name in warm:
+            name = request.model_spec.signature_name
+            if name in servable.on_demand or (servable.row_by_row and name in warm):
                 continue
             predict(servable, request, pb.PredictResponse(), as_content=False)
-            warm.add(request.model_spec.signature_name)
+            warm.add(name)
     return count
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Mapping
@@ -95,7 +96,8 @@ class Client:
     def version_that_answers(self, name: str, version: int | None = None, label: str | None = None) -> int:
         """The number that the model itself was built with, checked against the one in the answer's spec."""
         response = self.send(request(name, "describe", {"request": np.zeros(1, np.int32)}, version, label))
-        built = int(tf.make_ndarray(response.outputs["card"])[0])
+        card = json.loads(tf.make_ndarray(response.outputs["card"])[0])
+        built = int(card["built"] if isinstance(card, dict) else card)
         assert response.model_spec.version.value == built
         return built
 

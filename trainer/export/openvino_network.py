@@ -34,9 +34,9 @@ def write_network(endpoints: Mapping[str, tf.types.experimental.GenericFunction]
     """
     if importlib.util.find_spec("openvino") is None:
         return "the Python package openvino is not installed"
-    import openvino as ov
-    from openvino import frontend
-    from openvino.frontend import FrontEndManager
+    from trainer.export.openvino_runtime import ov
+
+    frontend = ov.frontend
 
     functions = [one for one in endpoints.values() if one.input_signature[0].name == "images"]
     spec = functions[0].input_signature[0]
@@ -53,8 +53,7 @@ def write_network(endpoints: Mapping[str, tf.types.experimental.GenericFunction]
     graph = path.with_suffix(".pb")
     try:
         graph.write_bytes(_without_relu_grad(frozen.graph.as_graph_def()).SerializeToString())
-        # Not openvino.convert_model, which does the same and also sends usage data to Intel where the user agreed once.
-        front_end = FrontEndManager().load_by_framework("tf")
+        front_end = frontend.FrontEndManager().load_by_framework("tf")
         model = front_end.convert(front_end.load(str(graph)))
         model.inputs[0].get_tensor().set_names({"images"})
         for output, name in zip(model.outputs, names, strict=True):
@@ -94,7 +93,7 @@ def _without_relu_grad(graph: Any) -> Any:
 
 def runner(extra: Path) -> Callable[[Pixels], dict[str, Floats]]:
     """Loads what `write_network` wrote; returns what takes images and gives all outputs by name, in float32."""
-    import openvino as ov
+    from trainer.export.openvino_runtime import ov
 
     # Processors that have bfloat16 would otherwise compute in it.
     compiled = ov.Core().compile_model(extra / NETWORK, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import io
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ from trainer.export.precision import Limits
 from trainer.model_card import JSON, InputSpec
 
 if TYPE_CHECKING:
-    import openvino as ov
+    from trainer.export.openvino_runtime import ov
 
 CALIBRATION_PHOTOS: Final = 300
 """What NNCF takes by default; more change little."""
@@ -141,7 +140,7 @@ def quantize_network(extra: Path, given: Int8, labels: int) -> Quantization:
     Raises:
         TrainerError: It loses more than that, or NNCF cannot quantise it.
     """
-    import openvino as ov
+    from trainer.export.openvino_runtime import ov
 
     network = ov.Core().read_model(extra / NETWORK)
     before = _probabilities(runner(extra), given.validation)[:, :labels]
@@ -200,7 +199,6 @@ class _Measure:
 
 
 def _quantize(network: "ov.Model", given: Int8, measure: _Measure) -> "ov.Model":
-    os.environ.setdefault("NNCF_CI", "1")  # else it sends usage data unless the user has forbidden it
     import nncf
 
     nncf.set_log_level(logging.ERROR)
@@ -244,7 +242,7 @@ def _quantize(network: "ov.Model", given: Int8, measure: _Measure) -> "ov.Model"
 
 def _beside_probabilities(network: "ov.Model") -> list[str]:
     """Names of the operations that the probabilities do not depend on: those of the heat map."""
-    import openvino as ov
+    from trainer.export.openvino_runtime import ov
 
     [output] = [one for one in network.outputs if one.any_name == "probabilities"]
     needed = {one.get_friendly_name() for one in ov.Model([output], network.get_parameters(), "").get_ops()}
