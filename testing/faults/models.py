@@ -1,4 +1,4 @@
-"""``python -m testing.faults.models FOLDER``: SavedModels that tell the main colour of an image.
+"""``python -m testing.faults.models FOLDER``: build SavedModels that classify the main colour of an image.
 
 A program of its own, so that what loads TensorFlow is gone before anything is measured.
 """
@@ -15,7 +15,7 @@ from testing.faults.stage import VERSIONS
 
 
 class Colours(tf.Module):  # type: ignore[misc]
-    """Scores of the colours in the order of its labels; each version has its own order and input size."""
+    """Returns scores of colours. Each version has its own order of labels and input size."""
 
     def __init__(self, labels: tuple[str, ...], side: int) -> None:
         super().__init__()
