@@ -1,6 +1,6 @@
 """Writes the tables of docs/reference that are generated from code: `python -m scripts.reference`.
 
-A page marks where its table goes with `<!-- generated: NAME -->` and `<!-- end -->`.
+The table of a page is between `<!-- generated: NAME -->` and `<!-- end -->`.
 """
 
 import json
@@ -48,7 +48,7 @@ def settings() -> str:
 
 
 def model_options() -> str:
-    """The options of `GATEWAY_MODEL_OPTIONS`; their descriptions follow the fields in the code."""
+    """A table of the options in `GATEWAY_MODEL_OPTIONS`."""
     lines = ["| option | default | description |", "|---|---|---|"]
     for name, field in ModelOptions.model_fields.items():
         default = field.get_default(call_default_factory=True)
@@ -58,7 +58,7 @@ def model_options() -> str:
 
 
 def error_codes() -> str:
-    """A table of all codes in the order of their statuses."""
+    """A table of all error codes, sorted by status."""
     lines = ["| status | code | retry | meaning |", "|---|---|---|---|"]
     for kind in sorted(raised_errors(errors.GatewayError), key=lambda one: one.status):
         meaning = (kind.__doc__ or "").splitlines()[0]
@@ -103,7 +103,7 @@ def _json_type(described: dict[str, Any]) -> str:
 
 
 def raised_errors(kind: type[errors.GatewayError]) -> Iterator[type[errors.GatewayError]]:
-    """The errors that callers see: those without subclasses, and the bases that are raised as well."""
+    """The errors that callers see: classes without subclasses, and base classes that are raised too."""
     below = kind.__subclasses__()
     if not below or kind in (errors.BadRequest, errors.NotFound):
         yield kind
@@ -117,12 +117,12 @@ GENERATORS: dict[str, Callable[[], str]] = {
 
 
 def current(text: str) -> str:
-    """A page with its generated tables brought up to date."""
+    """A page with current tables."""
     return PLACE.sub(lambda place: f"{place[1]}\n{GENERATORS[place[2]]()}\n{place[3]}", text)
 
 
 def pages() -> list[Path]:
-    """The pages that have a generated table."""
+    """The pages with generated tables."""
     return [page for page in sorted(REFERENCE.glob("*.md")) if PLACE.search(page.read_text("utf-8"))]
 
 

@@ -1,7 +1,7 @@
-"""``python -m testing.faults``: lets everything go wrong under load, and prints what callers saw of it.
+"""Fault injection: ``python -m testing.faults [WORD ...]`` causes faults under load and prints what callers observe.
 
-Two model servers and a gateway on loopback, 32 callers. Ends by itself after a few minutes, with status 1 where
-something happened that must not.
+It runs two model servers, a gateway and 32 callers on loopback, for a few minutes. With words, only faults whose names
+contain one of them are run. The exit status is 1 if callers observed something that is not allowed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``python -m testing.faults.models FOLDER``: SavedModels that tell the main colour of an image, for both engines.
+"""``python -m testing.faults.models FOLDER``: build SavedModels that classify the main colour of an image, for both engines.
 
 A program of its own, so that what loads TensorFlow is gone before anything is measured.
 """
@@ -16,7 +16,7 @@ from trainer.export.openvino_network import write_network
 
 
 class Colours(tf.Module):  # type: ignore[misc]
-    """Scores of the colours in the order of its labels; each version has its own order and input size."""
+    """Returns scores of colours. Each version has its own order of labels and input size."""
 
     def __init__(self, labels: tuple[str, ...], side: int) -> None:
         super().__init__()

@@ -115,7 +115,7 @@ def test_a_model_that_cannot_be_loaded_is_named_with_what_to_do_and_the_others_s
     assert "has no available version" in listed["flowers"]["reason"]
     assert "holds model.keras, which is not a SavedModel" in errors
     assert "trainer publish" in errors
-    assert "the model flowers cannot answer, the others can" in errors
+    assert "the model flowers is not ready" in errors
     assert f"move it into {models / 'flat' / '1'}" in errors
 
 
@@ -138,7 +138,7 @@ def test_a_port_in_use_is_said_in_one_line_before_anything_is_built(tmp_path: Pa
         assert process.returncode == 1
         assert output == ""
         assert errors.splitlines() == [
-            f"scripts/run: port {taken.getsockname()[1]} is in use; take another, such as PORT=8001 scripts/run"
+            f"scripts/run: port {taken.getsockname()[1]} is in use; choose another, such as PORT=8001 scripts/run"
         ]
         assert not (tmp_path / "models").exists()
 
@@ -155,7 +155,7 @@ def test_a_port_that_is_none_is_refused(tmp_path: Path, wrong: str) -> None:
 @pytest.mark.parametrize("setting", ["GATEWAY_DEFAULT_MODEL", "GATEWAY_MODELS"])
 def test_a_model_that_is_not_there_is_said_before_anything_is_started(models_dir: Path, setting: str) -> None:
     with serving(models_dir, 0, ROOT, **{setting: "nix"}) as process:
-        assert ended(process) == (1, f"scripts/run: there is no model 'nix' in {models_dir}: it has dog_breed")
+        assert ended(process) == (1, f"scripts/run: {models_dir} has no model 'nix'; its models are dog_breed")
 
 
 def test_a_model_server_of_the_callers_own_is_refused_in_one_line_before_anything_is_installed(tmp_path: Path) -> None:
