@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +119,7 @@ def test_axe_finds_nothing_with_an_operation_of_each_group_open(
         click(docs, tag)
     for section in docs.find_elements(By.CSS_SELECTOR, ".opblock-tag-section"):
         click(docs, section.find_element(By.CSS_SELECTOR, ".opblock-summary-control"))
-        eventually(
-            lambda section=section: section.find_elements(By.CSS_SELECTOR, ".opblock.is-open .responses-wrapper")
-        )
+        eventually(partial(section.find_elements, By.CSS_SELECTOR, ".opblock.is-open .responses-wrapper"))
     assert findings(docs) == []
     assert docs.execute_script("return document.documentElement.scrollWidth") <= width
 
