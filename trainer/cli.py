@@ -28,6 +28,7 @@ COMMANDS: Final = {
         "",
         "measure the speed of a published model by signature and batch size",
     ),
+    "collect": ("trainer.data.collect", "", "collect photos with feedback from a prediction log, by class"),
     "export": ("trainer.export.reexport", "", "export a published version again, in another precision"),
     "publish": ("trainer.registry.publish", "", "publish a SavedModel as the next version of a model"),
     "list": ("trainer.registry.versions", "list", "list models, versions and labels"),
@@ -50,6 +51,7 @@ examples:
   breed imagenet-dogs
   breed evaluate models/dog_breed photos/test --unknown photos_of_other_things
   breed export models/dog_breed photos --precision int8
+  breed collect /var/lib/breed/log corrected
   breed promote dog_breed 3 stable
 
 To resume training that was stopped, run the same command again.
