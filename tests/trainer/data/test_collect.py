@@ -28,7 +28,12 @@ class Log:
         (folder / "20260131T120000-host-1-0001.jsonl").write_text("".join(self._lines))
 
     def answered(self, digest: str, label: str | None, *, kept: bool = True, index: int = 0) -> None:
-        record = {"kind": "prediction", "request_id": f"request-{digest}", "index": index, "digest": digest}
+        record: dict[str, object] = {
+            "kind": "prediction",
+            "request_id": f"request-{digest}",
+            "index": index,
+            "digest": digest,
+        }
         self._append({**record, "model": "dogs", "version": 1, "label": label})
         if kept:
             file = self.root / "photos" / "2026-01-31" / f"{digest}.jpg"
