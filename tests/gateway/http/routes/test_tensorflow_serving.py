@@ -399,7 +399,7 @@ MEMORY = {
     "max_upload_bytes": 2**20,
     "max_batch_upload_bytes": 2**20,
     "max_tensor_body_bytes": 4 * 2**20,
-    "max_upload_memory_bytes": 40 * 2**20,
+    "max_upload_memory_bytes": 60 * 2**20,
 }
 
 
