@@ -31,7 +31,7 @@ from gateway.inference.predictor import Predictor
 from gateway.inference.readiness import Readiness
 from gateway.inference.shadowing import Shadows
 from gateway.inference.traffic_split import TrafficSplit
-from gateway.inference.worker_pools import WorkerPools
+from gateway.inference.worker_pools import WorkerPools, max_request_bytes
 from gateway.memory import trim_when_idle
 from gateway.observability.metrics import Metrics
 from gateway.prediction_log.prediction_log import PredictionLog
@@ -79,7 +79,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
             settings.max_images_in_flight,
             settings.max_uploads,
             settings.max_upload_memory_bytes,
-            settings.max_body_bytes,
+            max_request_bytes(settings),
         )
         workers = WorkerPools(settings, forks, admission.hold)
         classifier = Classifier(server, resolver, workers.images, settings)

@@ -27,14 +27,14 @@ class Admission:
         max_uploads: Limit on concurrent uploads.
         max_upload_bytes: Limit on the memory of all requests with a body, until the answer has been read: for the body,
             as it arrives and not as it is announced, and for the tensors and answers that are made of it.
-        max_body_bytes: Largest body that any route accepts.
+        max_request_bytes: Memory of one request, which its caller may hold even if a share is less.
     """
 
-    def __init__(self, max_images: int, max_uploads: int, max_upload_bytes: int, max_body_bytes: int) -> None:
+    def __init__(self, max_images: int, max_uploads: int, max_upload_bytes: int, max_request_bytes: int) -> None:
         self.max_images = max_images
         self.max_uploads = max_uploads
         self.max_upload_bytes = max_upload_bytes
-        self._max_body_bytes = max_body_bytes
+        self._max_request_bytes = max_request_bytes
         self._images: Counter[str] = Counter()
         self._uploads: Counter[str] = Counter()
         self._upload_bytes: Counter[str] = Counter()
@@ -114,7 +114,7 @@ class Admission:
         held = self._upload_bytes[caller]
         if self.upload_bytes + count > self.max_upload_bytes:
             raise Overloaded("The gateway has no memory left for further requests. Try again later.")
-        share = max(_share(self.max_upload_bytes, others=self.upload_bytes > held), self._max_body_bytes)
+        share = max(_share(self.max_upload_bytes, others=self.upload_bytes > held), self._max_request_bytes)
         if held + count > share:
             raise Overloaded("Your requests in progress use all the memory for one caller. Try again later.")
         self.upload_bytes += count

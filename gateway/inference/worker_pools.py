@@ -31,8 +31,8 @@ SMALL_PATIENCE_SECONDS, LARGE_PATIENCE_SECONDS = 1.0, 3.0
 IMAGE_OVERTIME, TENSOR_OVERTIME = 4, 1
 """Number of jobs of small workers that may continue beside the others after their time slice."""
 
-COPIES = 2
-"""How often a reply of a tensor job is in memory: it is copied as it is read, and as it becomes a gRPC message."""
+COPIES = 3
+"""How often a reply of a tensor job is in memory: as it was read, as a PredictRequest, and in gRPC."""
 
 TENSOR_NICENESS = 5
 """Tensor requests have a lower priority than photos."""
@@ -150,6 +150,11 @@ class WorkerPools:
     async def close(self) -> None:
         """Kill all workers; jobs under way must have been cancelled."""
         await asyncio.gather(*(pool.close() for pool in self._all))
+
+
+def max_request_bytes(settings: Settings) -> int:
+    """Memory of the gateway for one request: a body of any accepted size, tensors of the same size, and an answer."""
+    return max(settings.max_body_bytes, (2 + COPIES) * settings.max_tensor_body_bytes)
 
 
 def most_memory_bytes(settings: Settings) -> int:

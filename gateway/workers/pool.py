@@ -21,7 +21,6 @@ from gateway.errors import (
     ImageTooLarge,
     InternalError,
     InvalidImage,
-    InvalidTensor,
     Overloaded,
     UploadTooLarge,
     error_from_code,
@@ -73,13 +72,13 @@ class Work:
         subject: What callers send, such as "image".
         out_of_memory: Raised if a job needs more memory than a worker may use.
         killed: Raised if the system killed a worker that exceeded its limits.
-        crashed: Raised if a worker crashed.
+        crashed: Raised if a worker crashed; None if only lack of memory makes it crash.
     """
 
     subject: str
     out_of_memory: type[GatewayError]
     killed: type[GatewayError]
-    crashed: type[GatewayError]
+    crashed: type[GatewayError] | None
 
 
 SMALL_IMAGES = Work("image", ImageTooLarge, InvalidImage, InvalidImage)
@@ -89,7 +88,8 @@ A decoder that runs out of memory raises `InvalidImage` too: the image is of an 
 its header says."""
 
 LARGE_IMAGES = Work("image", ImageTooLarge, ImageTooLarge, InvalidImage)
-TENSORS = Work("request", UploadTooLarge, UploadTooLarge, InvalidTensor)
+TENSORS = Work("request", UploadTooLarge, UploadTooLarge, None)
+"""orjson crashes where memory runs out."""
 
 
 @dataclass(slots=True, eq=False)
@@ -339,10 +339,10 @@ class WorkerPool:
             return self._work.killed(
                 f"Processing the {subject} takes more than {self._limits.cpu_seconds} s of CPU time."
             )
-        if status == OUT_OF_MEMORY_STATUS:
-            return self._work.out_of_memory(self._needs_more_memory())
         if status == -signal.SIGKILL:
             return self._work.killed(self._needs_more_memory())
+        if status == OUT_OF_MEMORY_STATUS or self._work.crashed is None:
+            return self._work.out_of_memory(self._needs_more_memory())
         return self._work.crashed(f"The {subject} is corrupt and cannot be processed.")
 
     def _result(self, reply: Message) -> Message:

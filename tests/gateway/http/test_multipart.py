@@ -145,6 +145,14 @@ def test_json_with_a_byte_order_mark_and_the_media_type_of_s3_are_taken(gateway:
     assert gateway.post(BREED, content=photo(), headers={"content-type": "binary/octet-stream"}).status_code == 200
 
 
+@pytest.mark.parametrize("side", [1500, 1630, 1800])  # files of 7, 8 and 10 MB
+def test_a_large_image_in_json_is_answered_too(gateway: httpx.Client, side: int) -> None:
+    text = base64.b64encode(photo("green", (side, side), "BMP")).decode()
+    answer = gateway.post(BREED, content=json.dumps({"inputs": text}))
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["breed"] == "green"
+
+
 @pytest.mark.parametrize("encoding", ["identity", "Identity", "IDENTITY", ""])
 @pytest.mark.parametrize("path", [BREED, "/v1/models/colours:predict"])
 def test_a_content_encoding_that_says_nothing_is_nothing(gateway: httpx.Client, path: str, encoding: str) -> None:

@@ -11,7 +11,7 @@ from gateway.inference.admission import Admission
 
 
 def admission() -> Admission:
-    return Admission(max_images=64, max_uploads=16, max_upload_bytes=1600, max_body_bytes=100)
+    return Admission(max_images=64, max_uploads=16, max_upload_bytes=1600, max_request_bytes=100)
 
 
 def test_a_caller_who_is_alone_leaves_room_for_the_next() -> None:

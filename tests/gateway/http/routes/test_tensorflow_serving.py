@@ -395,11 +395,25 @@ def test_a_body_that_does_not_fit_into_a_worker_is_413_and_nobody_else_notices(
     assert not [one for one in caplog.records if one.levelno >= logging.ERROR]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
+def test_json_that_takes_more_memory_than_a_worker_may_use_is_413_however_the_parser_fails(
+    start: Start, model_server: ColourServer
+) -> None:
+    model_server.models["sums"] = {1: Arithmetic()}  # type: ignore[dict-item]
+    gateway = start(worker_memory_bytes=64 * 2**20)
+    for size in (3 * 2**20, 4 * 2**20, 6 * 2**20, 12 * 2**20):
+        for unit in (b"[1,2],", b'"a",'):
+            body = b'{"inputs":[' + unit * (size // len(unit)) + unit[:-1] + b"]}"
+            refused = gateway.post("/v1/models/sums:predict", content=body)
+            assert (refused.status_code, "more memory" in refused.text) == (413, True), (size, unit, refused.text)
+    assert asked(gateway, {"inputs": [[1, 2]]}).status_code == 200
+
+
 MEMORY = {
     "max_upload_bytes": 2**20,
     "max_batch_upload_bytes": 2**20,
     "max_tensor_body_bytes": 4 * 2**20,
-    "max_upload_memory_bytes": 40 * 2**20,
+    "max_upload_memory_bytes": 60 * 2**20,
 }
 
 
