@@ -78,11 +78,9 @@ def children_of(pid: int) -> set[int]:
 
 async def working(fork_server: ForkServer) -> int:
     """The number of the one worker, once it is at work on its job."""
-    assert fork_server.pid is not None
-    server = fork_server.pid
 
     def busy() -> int | None:
-        for child in psutil.Process(server).children():
+        for child in psutil.Process(fork_server.pid).children() if fork_server.pid is not None else ():
             with suppress(psutil.NoSuchProcess):
                 if child.cpu_times().user > 0.1:  # a worker that has nothing but small images to do uses less
                     return child.pid
@@ -218,7 +216,6 @@ async def test_a_job_is_answered_that_is_displaced_when_its_reply_has_come(
     make: Make, fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = make(Capacity(1, 0, 0.0, kept=1))
-    await pool.warm_up()
     starts, displaced = Counter[str](), Counter[str]()
     lead = pool._lead
     monkeypatch.setattr(pool, "_lead", lambda running: displaced.update([running.caller]) or lead(running))
@@ -234,8 +231,8 @@ async def test_a_job_is_answered_that_is_displaced_when_its_reply_has_come(
     )
     worker = psutil.Process(await working(fork_server))
     quick = asyncio.create_task(decode(pool, [photo()], "quick"))
-    # The event loop stands still until the worker has replied: then its reply and its time slice are due together, after
-    # the other has begun to wait.
+    # The event loop stands still until the worker has replied: then its reply and its time slice are due together, once
+    # the other waits.
     until(lambda: worker.status() == psutil.STATUS_ZOMBIE)  # it has grown, so it ends after its reply
     assert await slow
     assert await quick
