@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import cast
 
 from gateway.deadline import Deadline
-from gateway.errors import ImageTooLarge
+from gateway.errors import ImageTooLarge, UploadTooLarge
 from gateway.settings import Settings
 from gateway.workers.fork_server import ForkServer
 from gateway.workers.limits import Limits
 from gateway.workers.messages import Buffer, Message
-from gateway.workers.pool import LARGE_IMAGES, SMALL_IMAGES, TENSORS, Capacity, WorkerPool
+from gateway.workers.pool import (
+    LARGE_IMAGES,
+    LARGE_TENSORS,
+    SMALL_IMAGES,
+    SMALL_TENSORS,
+    Capacity,
+    WorkerPool,
+)
 from gateway.workers.turns import Turn
 
 SMALL_PIXELS = 4_000_000
@@ -25,8 +34,8 @@ SMALL_LIMITS = Limits(memory_bytes=128 * 2**20, cpu_seconds=3)
 """Limits of a small worker. Most photos take a hundredth of either."""
 
 SMALL_PATIENCE_SECONDS, LARGE_PATIENCE_SECONDS = 1.0, 3.0
-"""CPU time that ordinary and large work may take while others wait. The slowest files that are accepted take some 0.3 s
-(a HEIC of 12 megapixels) and 1.8 s (a HEIC of 48)."""
+"""CPU time that the callers of ordinary and of large work may use more than others who wait. The slowest files that are
+accepted take some 0.3 s (a HEIC of 12 megapixels) and 1.8 s (a HEIC of 48)."""
 
 IMAGE_OVERTIME, TENSOR_OVERTIME = 4, 1
 """Number of jobs of small workers that may continue beside the others after their time slice."""
@@ -84,8 +93,8 @@ class TensorWorkers:
     of their request.
 
     Args:
-        small: Workers for up to `SMALL_REQUEST_BYTES`.
-        large: Workers for larger requests and for compressed ones.
+        small: Workers for up to `SMALL_REQUEST_BYTES`, which refuse a body whose content is larger.
+        large: Workers for larger requests.
         hold: Counts bytes that a request holds; see `Admission.hold`.
     """
 
@@ -106,10 +115,12 @@ class TensorWorkers:
         def on_reply(size: int) -> None:
             self._hold(turn, COPIES * size)
 
-        size = sum(len(piece) for buffer in buffers for piece in buffer)
-        small = size <= SMALL_REQUEST_BYTES and not arguments.get("compressed")
-        pool = self._small if small else self._large
-        return await pool.run(job, arguments, buffers, turn, deadline, on_reply=on_reply)
+        if sum(len(piece) for buffer in buffers for piece in buffer) <= SMALL_REQUEST_BYTES:
+            most = cast(int, arguments.get("max_bytes", 0))
+            small = {**arguments, "max_bytes": min(SMALL_REQUEST_BYTES, most)}
+            with suppress(UploadTooLarge):
+                return await self._small.run(job, small, buffers, turn, deadline, on_reply=on_reply)
+        return await self._large.run(job, arguments, buffers, turn, deadline, on_reply=on_reply)
 
 
 class WorkerPools:
@@ -134,8 +145,8 @@ class WorkerPools:
         )
         rest = [
             WorkerPool(fork_server, Capacity(1, 0, LARGE_PATIENCE_SECONDS), large, LARGE_IMAGES),
-            WorkerPool(fork_server, Capacity(1, TENSOR_OVERTIME, SMALL_PATIENCE_SECONDS), small_tensor, TENSORS),
-            WorkerPool(fork_server, Capacity(1, 0, LARGE_PATIENCE_SECONDS), large_tensor, TENSORS),
+            WorkerPool(fork_server, Capacity(1, TENSOR_OVERTIME, SMALL_PATIENCE_SECONDS), small_tensor, SMALL_TENSORS),
+            WorkerPool(fork_server, Capacity(1, 0, LARGE_PATIENCE_SECONDS), large_tensor, LARGE_TENSORS),
         ]
         background = Limits(settings.worker_memory_bytes, settings.worker_cpu_seconds, BACKGROUND_NICENESS)
         self.background = WorkerPool(fork_server, Capacity(1, 0, LARGE_PATIENCE_SECONDS), background, LARGE_IMAGES)

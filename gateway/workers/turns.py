@@ -2,12 +2,14 @@
 
 With a plain queue, one caller with a lot of work would delay everyone else. Here each free slot goes to the next
 caller, then to the next request of that caller, then to the oldest item of that request. So a single photo waits for at
-most one image of every other request.
+most one image of every other request. Where CPU time is counted, the callers who used the least of it lately come
+first.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
@@ -16,8 +18,13 @@ from typing import Generic, TypeVar
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded
 
-T = TypeVar("T")
+HALVING_SECONDS = 10.0
+"""CPU time after which half of what each caller has used is forgotten."""
 
+NEGLIGIBLE_SECONDS = 0.01
+"""CPU time of a caller that is forgotten altogether."""
+
+T = TypeVar("T")
 
 Turn = tuple[str, Hashable]
 """Whose turn a piece of work waits for: the caller (name of an API key, or an address), and what tells the requests of
@@ -30,9 +37,29 @@ class TurnQueue(Generic[T]):
     def __init__(self) -> None:
         self._callers: OrderedDict[str, OrderedDict[Hashable, deque[T]]] = OrderedDict()
         self._size = 0
+        self._used: dict[str, float] = {}
+        self._charged = 0.0
 
     def __len__(self) -> int:
         return self._size
+
+    def charge(self, caller: str, seconds: float) -> None:
+        """Count CPU time that a caller has used."""
+        self._used[caller] = self.used(caller) + seconds
+        self._charged += seconds
+        if self._charged > HALVING_SECONDS:
+            self._charged = 0.0
+            self._used = {one: used / 2 for one, used in self._used.items() if used > NEGLIGIBLE_SECONDS}
+
+    def used(self, caller: str) -> float:
+        """CPU time that a caller has used lately."""
+        return self._used.get(caller, 0.0)
+
+    def lead(self, caller: str) -> float:
+        """CPU time that a caller has used more than the next of the others who wait; negative if none does."""
+        return self.used(caller) - min(
+            (self.used(other) for other in self._callers if other != caller), default=math.inf
+        )
 
     def put(self, turn: Turn, item: T) -> None:
         """Add an item behind the others of its request."""
@@ -48,7 +75,8 @@ class TurnQueue(Generic[T]):
         """
         if not self._callers:
             raise IndexError("take from an empty queue")
-        caller, requests = self._callers.popitem(last=False)
+        caller = min(self._callers, key=self.used)
+        requests = self._callers.pop(caller)
         request, items = requests.popitem(last=False)
         item = items.popleft()
         self._size -= 1
@@ -83,6 +111,8 @@ class Turns:
     def __init__(self, slots: int) -> None:
         self._free = slots
         self._waiting: TurnQueue[asyncio.Future[None]] = TurnQueue()
+        self.charge = self._waiting.charge
+        self.lead = self._waiting.lead
 
     @property
     def waiting(self) -> int:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -77,11 +78,9 @@ def children_of(pid: int) -> set[int]:
 
 async def working(fork_server: ForkServer) -> int:
     """The number of the one worker, once it is at work on its job."""
-    assert fork_server.pid is not None
-    server = fork_server.pid
 
     def busy() -> int | None:
-        for child in psutil.Process(server).children():
+        for child in psutil.Process(fork_server.pid).children() if fork_server.pid is not None else ():
             with suppress(psutil.NoSuchProcess):
                 if child.cpu_times().user > 0.1:  # a worker that has nothing but small images to do uses less
                     return child.pid
@@ -189,15 +188,64 @@ async def test_a_slow_image_lets_the_others_pass(make: Make) -> None:
     await asyncio.gather(slow, return_exceptions=True)
 
 
-async def test_the_job_that_has_taken_longest_is_ended_where_others_wait_in_vain(
+async def test_a_caller_who_has_used_more_cpu_time_makes_room_and_starts_again(
     make: Make, fork_server: ForkServer
 ) -> None:
     pool = make(Capacity(1, 0, 0.1, kept=1))
     slow = asyncio.create_task(decode(pool, [slow_png()], "slow"))
-    await working(fork_server)
+    first = await working(fork_server)
     assert await decode(pool, [photo()], "quick")
-    with pytest.raises(Overloaded, match="takes too long"):
-        await slow
+    assert not slow.done()
+    await until_async(lambda: has_ended(first))
+    assert await slow
+
+
+async def test_a_job_does_not_make_room_for_its_own_caller(make: Make) -> None:
+    pool = make(Capacity(1, 0, 0.0, kept=1))
+    order: list[str] = []
+
+    async def run(data: bytes) -> None:
+        await pool.run(
+            "image_pixels",
+            ARGUMENTS,
+            [[data]],
+            ("a", object()),
+            Deadline.after(DEADLINE_SECONDS),
+            lambda: order.append("start"),
+        )
+        order.append("end")
+
+    await asyncio.gather(run(slow_png(4000)), run(photo()))
+    assert order == ["start", "end"] * 2
+
+
+@linux
+async def test_a_job_is_answered_that_is_displaced_when_its_reply_has_come(
+    make: Make, fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make(Capacity(1, 0, 0.0, kept=1))
+    starts, displaced = Counter[str](), Counter[str]()
+    lead = pool._lead
+    monkeypatch.setattr(pool, "_lead", lambda running: displaced.update([running.caller]) or lead(running))
+    slow = asyncio.create_task(
+        pool.run(
+            "image_pixels",
+            ARGUMENTS,
+            [[slow_png()]],
+            ("slow", 0),
+            Deadline.after(DEADLINE_SECONDS),
+            lambda: starts.update(["slow"]),
+        )
+    )
+    worker = psutil.Process(await working(fork_server))
+    quick = asyncio.create_task(decode(pool, [photo()], "quick"))
+    # The event loop stands still until the worker has replied: then its reply and its time slice are due together, once
+    # the other waits.
+    until(lambda: worker.status() == psutil.STATUS_ZOMBIE)  # it has grown, so it ends after its reply
+    assert await slow
+    assert await quick
+    assert displaced["slow"]
+    assert starts["slow"] == 1
 
 
 async def test_a_worker_that_has_grown_gives_its_memory_back(make: Make, fork_server: ForkServer) -> None:
@@ -275,7 +323,7 @@ def framed(header: bytes) -> bytes:
 async def test_a_worker_that_answers_nonsense_is_replaced(make: Make, reply: bytes) -> None:
     pool = make()
     await decode(pool, [photo()])
-    [worker] = pool._idle
+    [worker] = pool._workers._idle
     worker.reader.feed_data(reply)  # what a worker that was taken over might send
     with pytest.raises(InvalidImage):
         await decode(pool, [photo()])
