@@ -1,6 +1,7 @@
 """Model versions on disk: a new one appears whole, under the next number, or not at all."""
 
 import argparse
+import json
 import os
 import re
 import secrets
@@ -186,6 +187,10 @@ def run(args: argparse.Namespace) -> int:
         shutil.copytree(args.directory, draft.directory, dirs_exist_ok=True)
         draft.directory.chmod(mode)  # a folder made by mkdtemp is its owner's alone, the version must not be
     say(f"{args.name} version {draft.version}: {draft.path} ({', '.join(signatures)}); {came_of_it}")
+    if "describe" not in signatures:
+        for file in sorted((draft.path / "assets").glob("*label*")):
+            options = json.dumps({args.name: {"labels": str(file)}})
+            say(f"the gateway reads {file.name} only if it is told to: GATEWAY_MODEL_OPTIONS='{options}'")
     return 0
 
 

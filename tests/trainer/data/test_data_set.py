@@ -312,6 +312,10 @@ def test_a_folder_too_high_or_too_deep_or_misspelled_is_told_which_was_meant(
         ("labels.csv", "id,breed", "{stem},{label}"),
         ("train.csv", "\ufeffFilename,Label", "train/{stem}.png,{label}"),
         ("anything.csv", "label,source,image", '{label},web,"{stem}.png"'),
+        ("excel.csv", "File Path;Class Name", "train\\{stem}.PNG;{label}"),
+        ("labels.tsv", "image_id\tspecies", "{stem}\t{label}"),
+        ("colab.csv", "path,label", "/content/drive/MyDrive/pets/train/{stem}.png,{label}"),
+        ("label-studio.csv", "id,image,choice", "7,/data/upload/1/{stem}.png,{label}"),
     ],
 )
 def test_photos_in_one_folder_are_read_with_a_table_of_labels(
@@ -335,6 +339,58 @@ def test_photos_in_one_folder_are_read_with_a_table_of_labels(
     assert any("names 1 files that are not there" in line for line in found.warnings)
     assert any("1 files are not in" in line for line in found.warnings)
     assert {name: len(files) for name, files in list_classes(data).items()} == {"cat": 10, "dog": 10}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
+def test_a_table_without_a_header_is_read_in_the_encodings_of_excel(
+    tmp_path: Path, write_photos: WriteFolder, encoding: str
+) -> None:
+    data = write_photos(tmp_path / "data", {"photos": 20})
+    rows = [f"{number}.png,{'café' if number % 2 else 'cat'}" for number in range(20)]
+    (data / "labels.csv").write_bytes("\r\n".join(rows).encode(encoding))
+    (data / "sample_submission.csv").write_text("id,label\n0,dog\n")
+    found = opened(data)
+    assert found.labels == ("café", "cat")
+    assert any("labels.csv, which has no header" in line for line in found.warnings)
+
+
+def test_what_systems_leave_among_photos_is_passed_over(tmp_path: Path, write_photos: WriteFolder) -> None:
+    data = write_photos(tmp_path / "data", {"cat": 10, "dog": 10, "__MACOSX": 2, "@eaDir": 2})
+    write_photos(data / "cat", {"__MACOSX": 1, ".ipynb_checkpoints": 1})
+    for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "._0.png"):
+        (data / "dog" / name).write_bytes(b"x")
+    found = opened(data)
+    assert (found.labels, found.unreadable, found.duplicates) == (("cat", "dog"), [], [])
+
+
+def test_a_split_without_class_folders_is_left_out_and_named(tmp_path: Path, write_photos: WriteFolder) -> None:
+    write_photos(tmp_path / "data" / "train" / "train", {"cat": 10, "dog": 10})
+    write_photos(tmp_path / "data", {"test": 4}, first=100)
+    found = opened(tmp_path / "data")
+    assert found.labels == ("cat", "dog")
+    assert any("test beside them is left out" in line for line in found.warnings)
+
+
+def test_splits_of_photos_without_classes_are_no_classes(tmp_path: Path, write_photos: WriteFolder) -> None:
+    data = write_photos(tmp_path / "data", {"train": 10, "valid": 4, "test": 4})
+    for read in (opened, list_classes):
+        with pytest.raises(
+            TrainerError, match="divided into test, train, valid, which hold photos and no class folders"
+        ):
+            read(data)
+
+
+def test_archives_are_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "archive.zip").write_bytes(b"PK")
+    with pytest.raises(TrainerError, match=r"holds archives: unpack archive\.zip first"):
+        opened(tmp_path / "data")
+
+
+def test_classes_that_differ_in_case_only_are_told(tmp_path: Path, write_photos: WriteFolder) -> None:
+    found = opened(write_photos(tmp_path / "data", {"Cat": 10, "cat": 10}))
+    assert found.labels == ("Cat", "cat")
+    assert any("Cat and cat differ in case only" in line for line in found.warnings)
 
 
 @pytest.mark.parametrize(
