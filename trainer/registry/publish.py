@@ -1,6 +1,7 @@
 """Publish model versions: a complete version appears under the next number, or none at all."""
 
 import argparse
+import json
 import os
 import re
 import secrets
@@ -185,8 +186,12 @@ def run(args: argparse.Namespace) -> int:
     with new_version(args.models_dir, args.name) as draft:
         mode = draft.directory.stat().st_mode
         shutil.copytree(args.directory, draft.directory, dirs_exist_ok=True)
-        draft.directory.chmod(mode)  # copytree copies the mode of the source, which may be its owner's alone
+        draft.directory.chmod(mode)  # a folder made by mkdtemp is its owner's alone, the version must not be
     say(f"{args.name} version {draft.version}: {draft.path} ({', '.join(signatures)}); {result}")
+    if "describe" not in signatures:
+        for file in sorted((draft.path / "assets").glob("*label*")):
+            options = json.dumps({args.name: {"labels": str(file)}})
+            say(f"to use {file.name} in the gateway, set GATEWAY_MODEL_OPTIONS='{options}'")
     return 0
 
 
