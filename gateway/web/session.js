@@ -114,6 +114,7 @@ export class Session {
     photo.answered(answer, explains);
     if (this.#models.words.dogs) showFacts(photo).catch(() => {}); // they are an extra
     photo.forget();
+    if (localStorage.getItem("history") !== null) import("./history.js").then(({ remember }) => remember(photo));
   }
 
   #askAgain(photos) {
