@@ -1,12 +1,12 @@
 // The last answers, kept on this device where a person asked for it, and shown on the start page.
 
 import { byId, element } from "./dom.js";
-import { language, number, t } from "./i18n.js";
+import { language, t } from "./i18n.js";
 import { toast } from "./toast.js";
 import { said } from "./words.js";
 
 const KEY = "history"; // a list, the newest first; nothing where no history is wanted
-const LONGEST = 30;
+const LONGEST = 30; // as the message history.note says
 const SIDE = 192; // pixels of a kept picture's longer side
 
 const read = () => JSON.parse(localStorage.getItem(KEY) ?? "[]");
@@ -41,7 +41,6 @@ export async function remember({ thumbnail, answer, name }) {
 export function showHistory() {
   const list = read();
   byId("keep-history").checked = localStorage.getItem(KEY) !== null;
-  byId("history-note").textContent = t("history.note", { count: number(LONGEST) });
   byId("past").hidden = !list.length;
   for (const image of byId("past-list").querySelectorAll("img")) URL.revokeObjectURL(image.src);
   const day = new Intl.DateTimeFormat(language, { dateStyle: "medium" });
