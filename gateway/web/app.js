@@ -149,9 +149,10 @@ byId("live").addEventListener("click", async () => {
 
 service.check();
 if (new URLSearchParams(location.search).has("shared")) take(() => import("./shared.js").then(({ takeShared }) => takeShared()));
-addEventListener("load", () =>
+const loadRest = () =>
   setTimeout(() => {
     photos().catch(() => {});
     import("./shared.js").then(({ offerSharing }) => offerSharing());
-  }, CALM_MS),
-);
+  }, CALM_MS);
+if (document.readyState === "complete") loadRest(); // the words may come after that event
+else addEventListener("load", loadRest);
