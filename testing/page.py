@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 def eventually(condition: Callable[[], T]) -> T:
-    """What the page shows in the end; elements that it has replaced meanwhile are looked up again."""
+    """What the page shows in the end; elements that are not there yet or were replaced are looked up again."""
 
     def look() -> T | None:
-        with suppress(StaleElementReferenceException):
+        with suppress(NoSuchElementException, StaleElementReferenceException):
             return condition()
         return None
 

@@ -133,6 +133,14 @@ async function showKnown() {
 }
 byId("show-known").addEventListener("click", showKnown);
 
+const past = () => import("./history.js");
+if (localStorage.getItem("history") !== null) past().then(({ showHistory }) => showHistory());
+byId("keep-history").addEventListener("change", async ({ target }) => (await past()).keepHistory(target.checked));
+byId("delete-history").addEventListener("click", async () => {
+  (await past()).keepHistory(false);
+  byId("keep-history").focus();
+});
+
 byId("live").hidden = !navigator.mediaDevices?.getUserMedia;
 byId("live").addEventListener("click", async () => {
   const { openCamera } = await import("./camera.js");
@@ -140,4 +148,11 @@ byId("live").addEventListener("click", async () => {
 });
 
 service.check();
-addEventListener("load", () => setTimeout(() => photos().catch(() => {}), CALM_MS));
+if (new URLSearchParams(location.search).has("shared")) take(() => import("./shared.js").then(({ takeShared }) => takeShared()));
+const loadRest = () =>
+  setTimeout(() => {
+    photos().catch(() => {});
+    import("./shared.js").then(({ offerSharing }) => offerSharing());
+  }, CALM_MS);
+if (document.readyState === "complete") loadRest(); // the words may come after that event
+else addEventListener("load", loadRest);

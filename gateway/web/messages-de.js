@@ -155,7 +155,7 @@ export default {
   cameraMissing: "Es gibt keine Kamera.",
 
   history: "Verlauf behalten",
-  "history.note": "Nur auf diesem Gerät: ein kleines Bild und die Antwort, von den letzten {count} Fotos.",
+  "history.note": "Nur auf diesem Gerät: ein kleines Bild und die Antwort, von den letzten 30 Fotos.",
   "history.title": "Frühere Fotos",
   "history.delete": "Verlauf löschen",
   "history.deleted": "Verlauf gelöscht.",

@@ -101,7 +101,7 @@ export default {
   sending: "Sending, {percent}.",
   askingAgain: "Asking again.",
   looksLike: "Looks like {label}",
-  "looksLike.text": "That is nothing the model was made to name.",
+  "looksLike.text": "The model was not made to name that.",
   unsure: "Not sure",
   "unsure.text": "The best guess is {label}, at {percent} too little to name it.",
   certain: "Almost certainly: {percent} sure.",
@@ -163,7 +163,7 @@ export default {
 
   // The history
   history: "Keep a history",
-  "history.note": "Kept on this device only: a small picture and the answer, for the last {count} photos.",
+  "history.note": "Kept on this device only: a small picture and the answer, for the last 30 photos.",
   "history.title": "Earlier photos",
   "history.delete": "Delete history",
   "history.deleted": "History deleted.",

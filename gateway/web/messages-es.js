@@ -155,7 +155,7 @@ export default {
   cameraMissing: "No hay ninguna cámara.",
 
   history: "Guardar un historial",
-  "history.note": "Solo en este dispositivo: una imagen pequeña y la respuesta, de las últimas {count} fotos.",
+  "history.note": "Solo en este dispositivo: una imagen pequeña y la respuesta, de las últimas 30 fotos.",
   "history.title": "Fotos anteriores",
   "history.delete": "Borrar el historial",
   "history.deleted": "Historial borrado.",

@@ -155,7 +155,7 @@ export default {
   cameraMissing: "Il n’y a pas de caméra.",
 
   history: "Garder un historique",
-  "history.note": "Sur cet appareil seulement : une petite image et la réponse, pour les {count} dernières photos.",
+  "history.note": "Sur cet appareil seulement : une petite image et la réponse, pour les 30 dernières photos.",
   "history.title": "Photos précédentes",
   "history.delete": "Effacer l’historique",
   "history.deleted": "Historique effacé.",

@@ -155,7 +155,7 @@ export default {
   cameraMissing: "カメラがありません。",
 
   history: "履歴を残す",
-  "history.note": "この端末だけに、最近の{count}枚の小さな画像と答えを保存します。",
+  "history.note": "この端末だけに、最近の30枚の小さな画像と答えを保存します。",
   "history.title": "以前の写真",
   "history.delete": "履歴を削除",
   "history.deleted": "履歴を削除しました。",

@@ -34,6 +34,7 @@ export class Results {
   add(photos) {
     const reset = this.#filter.value !== "";
     this.#filter.value = "";
+    if (this.photos.length === 1) unfold(this.photos[0], false); // it was large, and becomes one of several
     this.photos.push(...photos);
     this.redraw();
     return reset;

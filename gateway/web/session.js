@@ -92,13 +92,13 @@ export class Session {
       why: (photo) => toggleWhy(photo, this.#how()),
       remove: (photo) => this.#remove(photo),
       retry: (photo) => this.#askAgain([photo]),
-      share: async (photo) => (await import("./share.js")).share(photo, this.#models.words),
-      crop: async (photo) => {
+      share: told(async (photo) => (await import("./share.js")).share(photo, this.#models.words)),
+      crop: told(async (photo) => {
         const { crop } = await import("./crop.js");
         const part = await crop(photo);
         if (part) this.take({ found: [part], skipped: 0 });
-      },
-      code: async (photo) => (await import("./code.js")).openCode(photo.answer.model, photo.name),
+      }),
+      code: told(async (photo) => (await import("./code.js")).openCode(photo.answer.model, photo.name)),
     };
   }
 
@@ -114,6 +114,7 @@ export class Session {
     photo.answered(answer, explains);
     if (this.#models.words.dogs) showFacts(photo).catch(() => {}); // they are an extra
     photo.forget();
+    if (localStorage.getItem("history") !== null) import("./history.js").then(({ remember }) => remember(photo));
   }
 
   #askAgain(photos) {
@@ -188,6 +189,9 @@ export class Session {
     byId("announce").textContent = photos.length > FEW ? `${byId("count").textContent}.` : photos.map(spoken).join(" ");
   }
 }
+
+/** An action whose failure is said: most often its module cannot be had, since the service is away. */
+const told = (act) => (photo) => act(photo).catch((error) => toast(error instanceof TypeError ? t("unreachable") : error.message));
 
 async function showFacts(photo) {
   const { factsOf } = await import("./breeds.js");

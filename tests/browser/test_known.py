@@ -31,7 +31,7 @@ def test_there_are_facts_about_each_breed_of_the_first_model() -> None:
 
 def test_everything_that_a_model_knows_is_listed_and_found(page: Page) -> None:
     page.click("#show-known")
-    eventually(lambda: page.shown(".known"))
+    eventually(lambda: page.browser.find_elements(By.CSS_SELECTOR, ".known[open]"))
     assert page.one(".known h2").text == "It knows 3 things"
     assert names(page) == ["red", "green", "blue"]
     page.one(".known input").send_keys("RE")

@@ -36,7 +36,7 @@ def test_the_copied_code_gives_the_same_answer(page: Page, files: Files, tmp_pat
     page.choose(files("red"))
     page.settled(1)
     page.click(".tile .code")
-    tabs = page.browser.find_elements(By.CSS_SELECTOR, "dialog.tool .tabs button")
+    tabs = eventually(lambda: page.browser.find_elements(By.CSS_SELECTOR, "dialog.tool .tabs button"))
     assert [tab.text for tab in tabs] == list(RUN)
     tabs[list(RUN).index(language)].click()
     code = page.one("dialog.tool code").get_attribute("textContent") or ""

@@ -13,7 +13,9 @@ from gateway.http.problems import responses
 from gateway.security.api_keys import ApiKeys, given_key
 from gateway.security.rate_limits import RateLimits
 
-OPEN_PATHS = frozenset({"/", "/favicon.ico", "/healthz", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
+OPEN_PATHS = frozenset(
+    {"/", "/favicon.ico", "/share-worker.js", "/healthz", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready"}
+)
 """Paths without access control: probes have no keys, and the page contains no data."""
 OPEN_FOLDERS = ("/web/",)
 

@@ -35,6 +35,12 @@ async def favicon(request: Request) -> Response:
     return await _page(request, "icon.svg")
 
 
+@router.get("/share-worker.js")
+async def share_worker(request: Request) -> Response:
+    """The page's service worker, which may act for the whole origin only from here."""
+    return await _page(request, "share-worker.js")
+
+
 async def _page(request: Request, name: str) -> Response:
     pages: dict[str, StaticFile] = request.app.state.pages
     return await pages[name].response(request.headers, REVALIDATE)
@@ -51,6 +57,7 @@ def mount_files(app: FastAPI) -> None:
         "index.html": web.page("index.html", "/web"),
         "docs.html": web.page("docs.html", "/web"),
         "icon.svg": web.files["icon.svg"],
+        "share-worker.js": web.files["share-worker.js"],
     }
     app.mount("/docs/static", StaticFolder(Path(str(files("fastapi_offline"))) / "static", SWAGGER_UI))
     app.mount("/web", web)
