@@ -9,12 +9,13 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
-from bench import batches, decoding, profile, report, targets
+from bench import batches, decoding, picture, profile, report, targets
 from bench.agreement import Disagreement
 from bench.compare import CLOSED, compare
 from bench.photos import draw_photos, read_photos
@@ -33,12 +34,12 @@ def main() -> int:
     options.output.mkdir(parents=True, exist_ok=True)
     try:
         photos = read_photos(options.photos) if options.photos else draw_photos()
-        base_path, model, peers = chosen_model(options, console)
+        base_path, model, peers, int8 = chosen_model(options, console)
         with tempfile.TemporaryDirectory() as logs:
             if options.profile:
                 profile.run(console, base_path, model, photos, Path(logs), options.target, options.output)
             else:
-                _compare(options, console, base_path, model, peers, photos, Path(logs))
+                _compare(options, console, base_path, model, peers, int8, photos, Path(logs))
     except (Disagreement, RuntimeError, ValueError, subprocess.CalledProcessError) as error:
         console.print(f"bench: {error}", style="red", markup=False)
         return 1
@@ -66,8 +67,8 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def chosen_model(options: argparse.Namespace, console: Console) -> tuple[Path | None, str, list[Peer]]:
-    """Folder (None where only a running server has it) and name of the model, and the peers that can load it.
+def chosen_model(options: argparse.Namespace, console: Console) -> tuple[Path | None, str, list[Peer], Path | None]:
+    """Folder (None where only a running server has it) and name of the model, peers that can load it, and it in int8.
 
     Raises:
         ValueError: It is no folder of versions, and there is no server that may have one of that name.
@@ -79,17 +80,21 @@ def chosen_model(options: argparse.Namespace, console: Console) -> tuple[Path | 
         except ValueError:
             if not options.target or not re.fullmatch(MODEL_NAME, options.model):
                 raise
-            return None, options.model, []
-        return folder, folder.resolve().name, peers
+            return None, options.model, [], None
+        return folder, folder.resolve().name, peers, None
     kind = "given" if options.weights else "random"
     models = (options.output / "models" / kind).resolve()
-    if not (models / "plain" / "1").is_dir():
-        console.print("exporting the model, once; this takes a minute")
-        arguments = [str(models)] + ([str(options.weights.resolve())] if options.weights else [])
+    int8 = models / "int8" / NAME if all(map(find_spec, ("openvino", "nncf"))) else None
+    if not (models / "plain" / "1").is_dir() or (int8 is not None and not (int8 / "1").is_dir()):
+        console.print("exporting the model, once; this takes two minutes")
+        arguments = [str(models)]
+        for name in ("weights", "photos"):
+            if (given := getattr(options, name)) is not None:
+                arguments += [f"--{name}", str(given.resolve())]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
         subprocess.run([sys.executable, "-m", "bench.model", *arguments], check=True, cwd=ROOT, env=environment)  # noqa: S603
     folder = models / NAME
-    return folder, NAME, [Peer("model inside", models / "plain" / "1"), *_of_export(folder)]
+    return folder, NAME, [Peer("model inside", models / "plain" / "1"), *_of_export(folder)], int8
 
 
 def _of_export(folder: Path) -> list[Peer]:
@@ -104,17 +109,20 @@ def _compare(
     base_path: Path | None,
     model: str,
     peers: list[Peer],
+    int8: Path | None,
     photos: list[bytes],
     logs: Path,
 ) -> None:
     rounds, seconds = (2, 1.2) if options.quick else (options.rounds, options.seconds)
     console.print("starting model server, gateway and peers")
     with started(
-        base_path, model, photos[0], logs, target=options.target, target_pid=options.target_pid, peers=peers
-    ) as running:
+        base_path, model, photos[0], logs,
+        target=options.target, target_pid=options.target_pid, peers=peers, int8=int8,
+    ) as running:  # fmt: skip
         found = systems(running, model, photos)
         check_agreement(found, len(photos))
-        console.print(f"{len(photos)} photos: all {len(found)} give the same answers")
+        alike = len(found) - len(running.quantized)
+        console.print(f"{len(photos)} photos: {alike} systems give the same answers")
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task("measuring", total=rounds * len(found) * (len(CLOSED) + 1))
             comparison = compare(
@@ -135,7 +143,7 @@ def _compare(
     }
     report.write_json(options.output / "benchmark.json", comparison, judged, more)
     what = f"{len(photos)} photos, {os.cpu_count()} cores, client on the same cores, {rounds} rounds of {seconds:g} s"
-    report.plot(options.output / "benchmark.png", comparison, what)
+    picture.draw(options.output / "benchmark.png", comparison, "8 callers", what)
     console.print(f"written: {options.output / 'benchmark.json'}, {options.output / 'benchmark.png'}")
 
 

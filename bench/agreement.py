@@ -51,6 +51,18 @@ def check_predictions(
             )
 
 
+def check_labels(name: str, photo: int, labels: Sequence[str], predictions: Sequence[Mapping[str, object]]) -> None:
+    """Checks no more than that there are predictions of labels of the model, for what computes in 8 bits.
+
+    How far those are off is measured when they are exported.
+
+    Raises:
+        Disagreement: There are none, or of other labels.
+    """
+    if not predictions or not {str(one["label"]) for one in predictions} <= set(labels):
+        raise Disagreement(f"{name}, photo {photo}: no predictions of the model's labels: {predictions}")
+
+
 def predictions_of(body: bytes) -> list[dict[str, object]]:
     """The ranked predictions in an HTTP answer.
 

@@ -1,11 +1,18 @@
 """The model that is measured when none is given: MobileNetV2 at 224, exported by the trainer, and exported plainly."""
 
-import sys
+import argparse
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from bench.photos import draw_photos, read_photos
+from gateway.images import Target, decode_image
+from trainer.export.precision import Limits
+from trainer.export.quantization import Int8
 from trainer.export.saved_model import export_model
 from trainer.export.tf_logging import quiet
 from trainer.model_card import Backbone, Card, InputSpec
@@ -31,6 +38,27 @@ def make_model(folder: Path, weights: Path | None) -> Path:
         with new_version(folder, NAME) as draft:
             export_model(network(weights), _card(weights), draft.directory)
     return folder / NAME
+
+
+def make_int8_model(folder: Path, weights: Path | None, photos: Sequence[bytes]) -> Path:
+    """Publishes the model under ``folder`` with a network for OpenVINO in 8 bits, whatever that loses.
+
+    Args:
+        folder: Gets ``int8/bench/1``.
+        weights: As for `make_model`.
+        photos: Those that are measured with calibrate it.
+
+    Returns:
+        The folder of its versions.
+    """
+    target = folder / "int8"
+    if not (target / NAME / "1").exists():
+        pixels = np.stack([decode_image(photo, Target(SIZE, SIZE)) for photo in photos])
+        anything = Limits(max_accuracy_loss=100, min_same_top1=0)
+        int8 = Int8(pixels, pixels, np.zeros(len(pixels), np.int64), anything)
+        with new_version(target, NAME) as draft:
+            export_model(network(weights), _card(weights), draft.directory, precision="int8", int8=int8)
+    return target / NAME
 
 
 def make_plain_model(folder: Path, weights: Path | None) -> Path:
@@ -74,6 +102,12 @@ def _card(weights: Path | None) -> Card:
 
 if __name__ == "__main__":
     # A process of its own, so that TensorFlow takes no memory or processor time from what is measured.
-    given = Path(sys.argv[2]) if len(sys.argv) > 2 else None
-    make_model(Path(sys.argv[1]), given)
-    make_plain_model(Path(sys.argv[1]), given)
+    parser = argparse.ArgumentParser(prog="python -m bench.model")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--photos", type=Path)
+    given = parser.parse_args()
+    make_model(given.folder, given.weights)
+    make_plain_model(given.folder, given.weights)
+    if all(find_spec(name) for name in ("openvino", "nncf")):
+        make_int8_model(given.folder, given.weights, read_photos(given.photos) if given.photos else draw_photos())

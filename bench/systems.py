@@ -28,6 +28,9 @@ Engine = Literal["tensorflow", "openvino"]
 OPENVINO = "gateway, OpenVINO"
 """The name in tables of the gateway over modelserver with OpenVINO."""
 
+OPENVINO_INT8 = "gateway, OpenVINO int8"
+"""The same over a network in 8 bits."""
+
 GATEWAY_PATH = "/api/v1/predict_breed"
 PEER_PATH = "/predict"
 
@@ -70,8 +73,10 @@ class Started:
     size: Target
     peers: list[tuple[str, Process, int]] = field(default_factory=list)
     start_seconds: dict[str, float] = field(default_factory=dict)
-    openvino: tuple[Process, Process, int] | None = None
-    """Model server with OpenVINO, the gateway in front of it, and its port."""
+    openvino: dict[str, tuple[Process, Process, int]] = field(default_factory=dict)
+    """By name: model server with OpenVINO, the gateway in front of it, and its port."""
+    quantized: set[str] = field(default_factory=set)
+    """Names of what computes in 8 bits, and so gives other scores."""
 
 
 @contextmanager
@@ -84,6 +89,7 @@ def started(
     target: str | None = None,
     target_pid: int | None = None,
     peers: Sequence[Peer] = (),
+    int8: Path | None = None,
     gateway: Sequence[str] = ("gateway",),
 ) -> Iterator[Started]:
     """Starts model server (unless `target` names one), gateway and peers, one after the other, and stops them after.
@@ -96,6 +102,7 @@ def started(
         target: A model server that runs already.
         target_pid: Its process, if it is on this machine, to measure it.
         peers: What to compare with.
+        int8: Folder of the versions of the same model in 8 bits.
         gateway: What follows ``python -m`` for the gateway.
     """
     seconds: dict[str, float] = {}
@@ -114,17 +121,21 @@ def started(
         running.callback(front.stop)
         seconds["gateway"] = front.wait_until(lambda: answers(gateway_port, GATEWAY_PATH, photo))
         found = Started(target, tree, front, gateway_port, *describe(gateway_port, model), start_seconds=seconds)
-        if target_is_ours and base_path is not None and has_network(base_path):
+        for name, folder in {OPENVINO: base_path, OPENVINO_INT8: int8}.items() if target_is_ours else ():
+            if folder is None or not has_network(folder):
+                continue
             port, behind = free_port(), free_port()
             environment = gateway_environment(f"{LOOPBACK}:{behind}", model, port)
-            arguments = modelserver_arguments(base_path, model, behind, engine="openvino")
-            server = Process("modelserver, OpenVINO", arguments, {}, logs / "modelserver-openvino.log")
+            arguments = modelserver_arguments(folder, model, behind, engine="openvino")
+            server = Process(f"modelserver of {name}", arguments, {}, logs / f"modelserver of {name}.log")
             running.callback(server.stop)
-            seconds[server.name] = server.wait_until(lambda: available(f"{LOOPBACK}:{behind}", model))
-            front = Process(OPENVINO, gateway, environment, logs / "gateway-openvino.log")
+            seconds[server.name] = server.wait_until(partial(available, f"{LOOPBACK}:{behind}", model))
+            front = Process(name, gateway, environment, logs / f"{name}.log")
             running.callback(front.stop)
-            seconds[front.name] = front.wait_until(lambda: answers(port, GATEWAY_PATH, photo))
-            found.openvino = server, front, port
+            seconds[name] = front.wait_until(partial(answers, port, GATEWAY_PATH, photo))
+            found.openvino[name] = server, front, port
+            if is_quantized(folder):
+                found.quantized.add(name)
         for number, peer in enumerate(peers):
             assert base_path is not None
             port = free_port()
@@ -135,6 +146,8 @@ def started(
             running.callback(inside.stop)
             seconds[peer.name] = inside.wait_until(partial(answers, port, PEER_PATH, photo))
             found.peers.append((peer.name, inside, port))
+            if peer.engine == "openvino" and is_quantized(base_path):
+                found.quantized.add(peer.name)
         yield found
 
 
@@ -153,6 +166,14 @@ def newest_version(base_path: Path) -> Path:
 def has_network(base_path: Path) -> bool:
     """Whether OpenVINO is installed and the newest version of a model carries a network for it."""
     return find_spec("openvino") is not None and (newest_version(base_path) / NETWORK).is_file()
+
+
+def is_quantized(base_path: Path) -> bool:
+    """Whether the network for OpenVINO of the newest version of a model computes in 8 bits."""
+    return (
+        json.loads((newest_version(base_path) / "assets.extra" / "card.json").read_text()).get("quantization")
+        is not None
+    )
 
 
 def input_size(base_path: Path) -> tuple[int, int]:
@@ -231,6 +252,10 @@ def systems(running: Started, model: str, photos: Sequence[bytes]) -> list[Syste
         return lambda photo, answer, expected: agreement.check_scores(name, photo, expected, scores_of(answer))
 
     def same_ranks(name: str) -> Callable[[int, bytes, Sequence[float]], None]:
+        if name in running.quantized:
+            return lambda photo, answer, _: agreement.check_labels(
+                name, photo, running.labels, agreement.predictions_of(answer)
+            )
         return lambda photo, answer, expected: agreement.check_predictions(
             name, photo, running.labels, expected, agreement.predictions_of(answer)
         )
@@ -250,10 +275,9 @@ def systems(running: Started, model: str, photos: Sequence[bytes]) -> list[Syste
             same_ranks("gateway"),
         ),
     ]
-    if running.openvino is not None:
-        server_process, front, port = running.openvino
+    for name, (server_process, front, port) in running.openvino.items():
         trees = {"gateway": front.tree, "model server": server_process.tree}
-        found.append(System(OPENVINO, posting(port, GATEWAY_PATH, photos), trees, same_ranks(OPENVINO)))
+        found.append(System(name, posting(port, GATEWAY_PATH, photos), trees, same_ranks(name)))
     for name, peer, port in running.peers:
         found.append(System(name, posting(port, PEER_PATH, photos), {"peer": peer.tree}, same_ranks(name)))
     return found

@@ -9,10 +9,20 @@ import numpy as np
 
 from bench.compare import CLIENT, Comparison
 from bench.decoding import Decoding
-from bench.systems import OPENVINO
+from bench.systems import OPENVINO, OPENVINO_INT8
 
 READY, UNAVOIDABLE, GATEWAY = "direct", "decode + direct", "gateway"
 PEER_OPENVINO = "OpenVINO inside"
+
+WANTED: Mapping[str, tuple[float | None, float]] = {
+    "model inside": (1.5, 1.7),
+    "our export inside": (1.5, 1.7),
+    GATEWAY: (None, 1.6),
+    PEER_OPENVINO: (None, 0.95),
+}
+"""Requests a second of the gateway with OpenVINO, as a multiple of another's: with one caller, and with 8 and 32."""
+
+INT8_WANTED: Mapping[str, tuple[float | None, float]] = {"model inside": (1.5, 2.5)}
 
 
 @dataclass(frozen=True)
@@ -44,8 +54,9 @@ def judge(
         found.append(_at_most(f"gateway's CPU beside decoding, {load}", beside, 1.0, "ms"))
     for peer in [name for name in comparison.memory if name.endswith("inside") and name != PEER_OPENVINO]:
         found += _against(comparison, peer)
-    if OPENVINO in comparison.memory:
-        found += _with_openvino(comparison)
+    for name in (OPENVINO, OPENVINO_INT8):
+        if name in comparison.memory:
+            found += _with_openvino(comparison, name, INT8_WANTED if name == OPENVINO_INT8 else WANTED)
     ratio = float(np.median([one / two for one, two in zip(batches, singles, strict=True)]))
     found.append(_at_least("batches of 64 over singles from 8 callers", ratio, 1.1))
     found.append(
@@ -80,26 +91,20 @@ def _against(comparison: Comparison, peer: str) -> list[Target]:
     return found
 
 
-def _with_openvino(comparison: Comparison) -> list[Target]:
+def _with_openvino(comparison: Comparison, name: str, wanted: Mapping[str, tuple[float | None, float]]) -> list[Target]:
     found = []
-    wanted = {
-        "model inside": (1.5, 1.7),
-        "our export inside": (1.5, 1.7),
-        GATEWAY: (None, 1.6),
-        PEER_OPENVINO: (None, 0.95),
-    }
     for other, (alone, together) in wanted.items():
         if other not in comparison.memory:
             continue
         for load, limit in (("1 caller", alone), ("8 callers", together), ("32 callers", together)):
             if limit is not None:
-                ratio = _rate(comparison, load, other, OPENVINO)
-                found.append(_at_least(f"{OPENVINO}: throughput of {other}, {load}", ratio, limit))
+                ratio = _rate(comparison, load, other, name)
+                found.append(_at_least(f"{name}: throughput of {other}, {load}", ratio, limit))
         if alone is not None:
-            p99 = comparison.ratio("32 callers", OPENVINO, other, lambda run: run.percentile(99)).median
-            found.append(_at_most(f"{OPENVINO}: p99 of {other}, 32 callers", p99, 0.5))
-    memory = sum(comparison.memory[OPENVINO].values())
-    found.append(_at_most(f"{OPENVINO}: memory of gateway and model server", memory, 400, "MB"))
+            p99 = comparison.ratio("32 callers", name, other, lambda run: run.percentile(99)).median
+            found.append(_at_most(f"{name}: p99 of {other}, 32 callers", p99, 0.5))
+    memory = sum(comparison.memory[name].values())
+    found.append(_at_most(f"{name}: memory of gateway and model server", memory, 400, "MB"))
     return found
 
 
