@@ -144,7 +144,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
             patch.setattr(fit.Checkpoints, "_save", stop_after_second_epoch)
         status, _, error = trainer(*command)
         assert status == 130
-        assert "the same command goes on" in error
+        assert "run the same command again to resume" in error
     assert not list((tmp_path / "models").rglob("saved_model.pb"))
     status, _, error = trainer(*command)
     assert status == 0, error
