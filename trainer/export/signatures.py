@@ -122,8 +122,8 @@ def _fit(image: tf.Tensor, spec: InputSpec) -> tf.Tensor:
 def build(core: Core, heatmap: Saliency, card: Card) -> dict[str, tf.types.experimental.GenericFunction]:
     """Returns the functions of all signatures in docs/model-contract.md, with their input signatures.
 
-    A model with one output (a sigmoid) has an additional signature `sigmoid`: images -> `probability` float32 (n, 1), the
-    raw sigmoid for the second label, before any temperature.
+    A model with one output (a sigmoid) has an additional signature `sigmoid`: images -> `probability` float32 (n, 1),
+    the raw sigmoid for the second label, before any temperature.
     """
     spec = card.input
     images_spec = tf.TensorSpec((None, spec.height, spec.width, 3), tf.uint8, name="images")
