@@ -1,4 +1,4 @@
-"""``scripts/bench``: the gateway beside the work that cannot be avoided, and beside the model inside a web app."""
+"""``scripts/bench``: compare the gateway with the minimal work for a photo, and with the model inside a web app."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAME = "bench"
 
 
 def main() -> int:
-    """Measures; returns 1 when answers disagree or something does not start."""
+    """Runs the benchmark; returns 1 if answers differ or a program does not start."""
     options = parser().parse_args()
     console = Console(width=None if sys.stdout.isatty() else 140)
     options.output.mkdir(parents=True, exist_ok=True)
@@ -49,21 +49,23 @@ def main() -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
+    """The parser of the command line."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument(
-        "--model", metavar="FOLDER_OR_NAME", help="folder of a model's versions; beside --target its name will do"
+        "--model",
+        metavar="FOLDER_OR_NAME",
+        help="folder with the versions of a model; with --target, its name",
     )
-    parser.add_argument("--weights", type=Path, help="ImageNet weights with their top for the default model (random)")
-    parser.add_argument("--photos", type=Path, help="folder of photos (without: patterns that are drawn)")
-    parser.add_argument("--target", metavar="HOST:PORT", help="a running model server (starts modelserver)")
-    parser.add_argument("--target-pid", type=int, help="its process, to measure that too")
-    parser.add_argument("--rate", type=float, help="requests a second of the open loop (60 %% of what is possible)")
+    parser.add_argument("--weights", type=Path, help="ImageNet weights for the default model (default: random)")
+    parser.add_argument("--photos", type=Path, help="folder of photos (default: generated patterns)")
+    parser.add_argument("--target", metavar="HOST:PORT", help="a running model server (default: start modelserver)")
+    parser.add_argument("--target-pid", type=int, help="process ID of that server, to measure its CPU time and memory")
+    parser.add_argument("--rate", type=float, help="requests per second (default: 60 %% of the maximum)")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement (2)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="duration of each measurement (default: 2)")
     parser.add_argument("--quick", action="store_true", help="two short rounds")
-    parser.add_argument("--profile", action="store_true", help="say where the gateway's time goes, instead")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for JSON and plot (bench/results)")
+    parser.add_argument("--profile", action="store_true", help="profile the gateway instead")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the results (default: bench/results)")
     return parser
 
 
@@ -71,7 +73,7 @@ def chosen_model(options: argparse.Namespace, console: Console) -> tuple[Path | 
     """Folder (None where only a running server has it) and name of the model, peers that can load it, and it in int8.
 
     Raises:
-        ValueError: It is no folder of versions, and there is no server that may have one of that name.
+        ValueError: The model is neither a folder of versions nor a name on the given server.
     """
     if options.model:
         folder = Path(options.model)
@@ -133,7 +135,7 @@ def _compare(
         decoded = decoding.measure(photos, running.size, running.target, model)
         judged = targets.judge(comparison, decoded, in_batches, singly, running.start_seconds)
     report.print_tables(console, comparison, running.start_seconds)
-    console.print(f"decoding and resizing, alone: {decoded.photo_ms:.2f} ms of CPU a photo")
+    console.print(f"decoding and resizing alone: {decoded.photo_ms:.2f} ms of CPU time per photo")
     report.print_targets(console, judged)
     more = {
         "settings": {"rounds": rounds, "seconds": seconds, "photos": len(photos), "target": options.target},

@@ -1,4 +1,4 @@
-"""The model that is measured when none is given: MobileNetV2 at 224, exported by the trainer, and exported plainly."""
+"""The default model: MobileNetV2 at 224 pixels, exported by the trainer and by Keras."""
 
 import argparse
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ CLASSES = 1000
 
 
 def make_model(folder: Path, weights: Path | None) -> Path:
-    """Publishes the model under ``folder``, unless it is there.
+    """Publishes the model in ``folder``, unless it exists.
 
     Args:
         folder: Gets ``bench/1``.
@@ -62,7 +62,7 @@ def make_int8_model(folder: Path, weights: Path | None, photos: Sequence[bytes])
 
 
 def make_plain_model(folder: Path, weights: Path | None) -> Path:
-    """Writes the same network as ``model.export`` of Keras does, the weights as variables; returns its folder."""
+    """Exports the same network with ``model.export`` of Keras; returns its folder."""
     target = folder / "plain" / "1"
     if not target.exists():
         archive = keras.export.ExportArchive()
@@ -84,7 +84,7 @@ def network(weights: Path | None) -> keras.Model:
     keras.utils.set_random_seed(1)
     images = keras.Input((SIZE, SIZE, 3))
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1)(images)
-    # Around a tensor, so that the layers are the model's own: the export looks for the last feature map among them.
+    # Called with a tensor, so that its layers belong to the model; the export searches them for the last feature map.
     return keras.applications.MobileNetV2(
         input_tensor=scaled, weights=None if weights is None else str(weights), classifier_activation=None
     )
@@ -96,7 +96,7 @@ def _card(weights: Path | None) -> Card:
         labels=[f"class {number:03d}" for number in range(CLASSES)],
         input=InputSpec(SIZE, SIZE),
         backbone=Backbone("mobilenet_v2", "none" if weights is None else "file"),
-        description="For measuring speed only.",
+        description="Only for measuring speed.",
     )
 
 

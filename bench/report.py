@@ -20,7 +20,7 @@ from bench.targets import Target
 
 
 def machine() -> dict[str, object]:
-    """What it was measured on."""
+    """The machine of the measurement."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else math.nan
     return {
         "system": platform.platform(),
@@ -32,7 +32,7 @@ def machine() -> dict[str, object]:
 
 
 def print_tables(console: Console, comparison: Comparison, start_seconds: Mapping[str, float]) -> None:
-    """Prints one table for each load (ratios are to the second line's throughput), and one of memory."""
+    """Prints a table for each load, with throughput relative to the second row, and a table of memory."""
     percentiles = [methodcaller("percentile", percent) for percent in (50, 95, 99)]
     for load, systems in comparison.runs.items():
         table = Table(title=f"{load}: medians (and ranges) of all rounds", title_justify="left", title_style="bold")
@@ -63,7 +63,7 @@ def print_tables(console: Console, comparison: Comparison, start_seconds: Mappin
 
 
 def print_targets(console: Console, targets: Sequence[Target]) -> None:
-    """Prints what was to be reached, and whether it was."""
+    """Prints the targets and whether they were reached."""
     table = Table(title="What is to be reached", title_justify="left", title_style="bold")
     for name in ("", "wanted", "measured", "reached"):
         table.add_column(name)
@@ -73,7 +73,7 @@ def print_targets(console: Console, targets: Sequence[Target]) -> None:
 
 
 def write_json(path: Path, comparison: Comparison, targets: Sequence[Target], more: Mapping[str, object]) -> None:
-    """Writes every figure of every round."""
+    """Writes all values of all rounds."""
     rounds = {
         load: {
             system: [

@@ -1,4 +1,4 @@
-"""What is compared: each a way from photos to answers, and the processes that it takes."""
+"""The compared systems, which turn photos into answers, and their processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from testing.processes import LOOPBACK, Process, Tree, free_port
 Engine = Literal["tensorflow", "openvino"]
 
 OPENVINO = "gateway, OpenVINO"
-"""The name in tables of the gateway over modelserver with OpenVINO."""
+"""Name of the gateway with modelserver and OpenVINO in tables."""
 
 OPENVINO_INT8 = "gateway, OpenVINO int8"
 """The same over a network in 8 bits."""
@@ -37,7 +37,7 @@ PEER_PATH = "/predict"
 
 @dataclass(frozen=True)
 class System:
-    """One of the compared.
+    """A compared system.
 
     Attributes:
         name: In tables.
@@ -54,7 +54,7 @@ class System:
 
 @dataclass(frozen=True)
 class Peer:
-    """A peer to start: its name in tables, the SavedModel that it loads, and the engine that runs it."""
+    """A peer: name in tables, SavedModel and engine."""
 
     name: str
     saved_model: Path
@@ -63,7 +63,7 @@ class Peer:
 
 @dataclass
 class Started:
-    """What runs: addresses, processes, and how long each took from its start to its first right answer."""
+    """The running processes, their addresses, and the time until the first correct answer of each."""
 
     target: str
     server: Tree | None
@@ -92,7 +92,7 @@ def started(
     int8: Path | None = None,
     gateway: Sequence[str] = ("gateway",),
 ) -> Iterator[Started]:
-    """Starts model server (unless `target` names one), gateway and peers, one after the other, and stops them after.
+    """Starts the model server (unless there is a `target`), the gateway and the peers, and stops them at the end.
 
     Args:
         base_path: Folder of the model's versions; none is needed with a `target` and no peers.
@@ -159,12 +159,12 @@ def newest_version(base_path: Path) -> Path:
     """
     versions = [one for one in base_path.glob("*") if one.name.isdecimal()]
     if not versions:
-        raise ValueError(f"{base_path} is no folder of model versions")
+        raise ValueError(f"{base_path} is not a folder of model versions")
     return max(versions, key=lambda path: int(path.name))
 
 
 def has_network(base_path: Path) -> bool:
-    """Whether OpenVINO is installed and the newest version of a model carries a network for it."""
+    """Whether OpenVINO is installed and the newest version of a model has a network for it."""
     return find_spec("openvino") is not None and (newest_version(base_path) / NETWORK).is_file()
 
 
@@ -185,7 +185,7 @@ def input_size(base_path: Path) -> tuple[int, int]:
 def modelserver_arguments(
     base_path: Path, model: str, port: int, batching: Path | None = None, engine: Engine = "tensorflow"
 ) -> list[str]:
-    """What follows ``python -m`` to serve one model as `scripts/run` does, by the engine given."""
+    """Arguments of ``python -m`` that serve a model with an engine, as `scripts/run` does."""
     return [
         *("modelserver", f"--engine={engine}"),
         *(f"--host={LOOPBACK}", f"--port={port}"),
@@ -195,13 +195,13 @@ def modelserver_arguments(
 
 
 def gateway_environment(target: str, model: str, port: int, **settings: str) -> dict[str, str]:
-    """The gateway's settings for a model server; `settings` are further ones, in lower case."""
+    """The environment of the gateway for a model server, and for additional settings in lower case."""
     given = {"serving_target": target, "default_model": model, "port": str(port), "log_level": "info", **settings}
     return {f"GATEWAY_{name.upper()}": value for name, value in given.items()}
 
 
 def answers(port: int, path: str, photo: bytes) -> bool:
-    """Whether something at a port answers a photo with 200."""
+    """Whether a server at a port answers a photo with 200."""
     try:
         caller = HttpCaller(LOOPBACK, port, [form_request(path, LOOPBACK, [("dog_image", "photo", photo)])])
         try:
@@ -214,7 +214,7 @@ def answers(port: int, path: str, photo: bytes) -> bool:
 
 
 def describe(port: int, model: str) -> tuple[list[str], Target]:
-    """Labels and input size of a model, as the gateway tells them."""
+    """Labels and input size of a model, from the gateway."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=30)
     try:
         connection.request("GET", f"/api/v1/models/{model}")
@@ -227,7 +227,7 @@ def describe(port: int, model: str) -> tuple[list[str], Target]:
 
 
 def available(address: str, model: str) -> bool:
-    """Whether a model server has a version of a model that is ready."""
+    """Whether a model server has an available version of a model."""
     request = ModelStatusRequest()
     request.model_spec.name = model
     with grpc.insecure_channel(address) as channel:
@@ -244,7 +244,7 @@ def available(address: str, model: str) -> bool:
 
 
 def systems(running: Started, model: str, photos: Sequence[bytes]) -> list[System]:
-    """All that is compared, the reference first."""
+    """All compared systems, the reference first."""
     ready = [request_for(model, decode_image(photo, running.size)[None]) for photo in photos]
     server = {"model server": running.server} if running.server is not None else {}
 
@@ -284,13 +284,13 @@ def systems(running: Started, model: str, photos: Sequence[bytes]) -> list[Syste
 
 
 def posting(port: int, path: str, photos: Sequence[bytes]) -> Callable[[], Caller]:
-    """What makes callers that post single photos."""
+    """A function that creates callers, which post single photos."""
     requests = [form_request(path, LOOPBACK, [("dog_image", "photo.jpg", photo)]) for photo in photos]
     return lambda: HttpCaller(LOOPBACK, port, requests)
 
 
 def check_agreement(found: Sequence[System], photos: int) -> None:
-    """Sends every photo through every system.
+    """Compares the answers of all systems to all photos.
 
     Raises:
         Disagreement: Some answer is not the first system's.

@@ -1,4 +1,4 @@
-"""What is to be reached, held to what was measured: ratios and processor time, which a busy machine moves least."""
+"""Compare the results with targets for ratios and CPU time, on which other load has the least influence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INT8_WANTED: Mapping[str, tuple[float | None, float]] = {"model inside": (1.5, 2
 
 @dataclass(frozen=True)
 class Target:
-    """One line: what, how much was wanted, what it came to."""
+    """A target: name, limit and result."""
 
     what: str
     wanted: str
@@ -42,7 +42,7 @@ def judge(
     singles: Sequence[float],
     start_seconds: Mapping[str, float],
 ) -> list[Target]:
-    """Returns all targets that this run has the figures for."""
+    """Returns all targets for which this run has results."""
     found = [_at_least(f"throughput of unavoidable work, {load}", _rate(comparison, load, UNAVOIDABLE), 0.95)
              for load in ("8 callers", "32 callers")]  # fmt: skip
     p50 = comparison.ratio("1 caller", GATEWAY, UNAVOIDABLE, lambda run: run.percentile(50)).median
@@ -71,7 +71,7 @@ def judge(
 
 
 def decode_ms(comparison: Comparison, load: str) -> float:
-    """What decoding costs a photo under a load: by what decoding clients use more than those that do not.
+    """CPU time of decoding a photo under a load: the difference between clients that decode and those that do not.
 
     More than alone on an idle machine, since caches and cores are shared with the model.
     """

@@ -32,9 +32,9 @@ def rename_variables(environment: MutableMapping[str, str]) -> list[str]:
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Variables with the prefix that are not settings, each with the most similar setting if there is one."""
     known = [CONFIG, *(PREFIX + name.upper() for name in Settings.model_fields)]
-    found = []
+    unknown = []
     for name in sorted(environment):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             meant = get_close_matches(name.upper(), known, n=1, cutoff=0.85)
-            found.append(f"{name} (did you mean {meant[0]}?)" if meant else name)
-    return found
+            unknown.append(f"{name} (did you mean {meant[0]}?)" if meant else name)
+    return unknown

@@ -215,7 +215,7 @@ class Settings(BaseSettings):
         value = cls._parse(value)
         if not isinstance(value, dict):
             return value
-        return {model: _weights(given) if isinstance(given, str) else given for model, given in value.items()}
+        return {model: _weights(weights) if isinstance(weights, str) else weights for model, weights in value.items()}
 
     @field_validator("traffic_split")
     @classmethod

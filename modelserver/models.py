@@ -78,28 +78,28 @@ class Models:
             with self._changed:
                 paths = {name: self._models[name].config.base_path for name in self._configured}
             # A slow disk holds up no request: the folders are read without the lock.
-            found = {name: versions_in(path) for name, path in paths.items()}
+            folders = {name: versions_in(path) for name, path in paths.items()}
             with self._changed:
                 for name, model in self._models.items():
-                    if name in found and name in self._configured:
-                        self._note(model, found[name])
+                    if name in folders and name in self._configured:
+                        self._note(model, folders[name])
                     self._lifecycle.follow(model)
                 self._changed.notify_all()
 
-    def _note(self, model: Model, found: Mapping[int, str] | OSError) -> None:
+    def _note(self, model: Model, versions: Mapping[int, str] | OSError) -> None:
         path = model.config.base_path
-        if not found and not model.waiting:
+        if not versions and not model.waiting:
             _LOG.warning("model %s: %s, waiting", model.config.name, _without_versions(path))
-        elif isinstance(found, OSError) and not model.waiting:
-            _LOG.warning("model %s: cannot read %s (%s), waiting", model.config.name, path, found.strerror)
-        model.waiting = not found or isinstance(found, OSError)
-        if isinstance(found, OSError):
+        elif isinstance(versions, OSError) and not model.waiting:
+            _LOG.warning("model %s: cannot read %s (%s), waiting", model.config.name, path, versions.strerror)
+        model.waiting = not versions or isinstance(versions, OSError)
+        if isinstance(versions, OSError):
             return  # it says nothing about the versions: what is loaded stays
-        for number in found.keys() - model.on_disk.keys():
+        for number in versions.keys() - model.on_disk.keys():
             # Published again under the same number: a new chance.
             if (version := model.versions.get(number)) is not None and version.state is State.END:
                 version.error = None
-        model.on_disk = found
+        model.on_disk = versions
 
     # Requests
 
@@ -148,10 +148,10 @@ class Models:
             model = self._models.get(name)
             if model is None or not model.versions:
                 raise not_found(f"Could not find any versions of model {name}")
-            found = [v for n, v in sorted(model.versions.items(), reverse=True) if number is None or n == number]
-            if not found:
+            versions = [v for n, v in sorted(model.versions.items(), reverse=True) if number is None or n == number]
+            if not versions:
                 raise not_found(f"Could not find version {number} of model {name}")
-            return [(version.number, version.state, version.error) for version in found]
+            return [(version.number, version.state, version.error) for version in versions]
 
     # Start and end
 

@@ -81,9 +81,9 @@ def open_image(data: bytes, max_pixels: int) -> tuple[str, Picture]:
     Raises:
         ImageError: One of its three kinds, as `gateway.images.decode_image` says.
     """
-    found = _recognise(data)
-    with decoder_errors(found.name):
-        return found.name, found.open(data, max_pixels, found.bytes_per_pixel)
+    image_format = _recognise(data)
+    with decoder_errors(image_format.name):
+        return image_format.name, image_format.open(data, max_pixels, image_format.bytes_per_pixel)
 
 
 def is_image(data: bytes) -> bool:

@@ -41,11 +41,11 @@ def _first_frame(data: bytes) -> tuple[int, int, int, int]:
     position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     blocks = 0
     while True:
-        found = _BLOCK.search(data, position)
-        if found is None:
+        match = _BLOCK.search(data, position)
+        if match is None:
             raise EOFError("no frame")
-        position = found.start()
-        if found[0] == b",":
+        position = match.start()
+        if match[0] == b",":
             left, top, width, height = struct.unpack_from("<4H", data, position + 1)
             return left, top, width, height
         size, position = 1, position + 2

@@ -146,10 +146,10 @@ def _read_header(data: bytes) -> _Header:
     kept, exif, position = bytearray(data[:2]), b"", 2
     progressive, samples = False, 3.0
     for _ in range(_MAX_SEGMENTS):
-        found = _MARKER.search(data, position)
-        if found is None:
+        match = _MARKER.search(data, position)
+        if match is None:
             raise EOFError("no scan")
-        position = found.start()
+        position = match.start()
         marker = data[position + 1]
         if marker == _START_OF_SCAN:
             return _Header(bytes(kept), exif, position, progressive, samples)

@@ -76,8 +76,8 @@ class Readiness:
 
     async def _check(self, models: Sequence[str]) -> dict[str, ModelReadiness]:
         deadline = Deadline.after(PROBE_SECONDS)
-        found = await asyncio.gather(*(self._model(model, deadline) for model in models))
-        return dict(zip(models, found, strict=True))
+        states = await asyncio.gather(*(self._model(model, deadline) for model in models))
+        return dict(zip(models, states, strict=True))
 
     async def _model(self, model: str, deadline: Deadline) -> ModelReadiness:
         versions: tuple[int, ...] = ()

@@ -74,12 +74,12 @@ def checked_scores(contract: Contract, outputs: Mapping[str, Tensor], images_sen
         raise errors.ModelServerFailed(f"{name} returned no scores.")
     rows = max(images_sent, contract.batch_size)
     try:
-        given = np.asarray(number_array(tensor, max_elements=rows * MAX_CLASSES), np.float32)
+        array = np.asarray(number_array(tensor, max_elements=rows * MAX_CLASSES), np.float32)
     except TensorError as error:
         raise errors.ModelServerFailed(f"{name} returned scores that cannot be parsed.") from error
-    scores = _rows(given, rows, contract.batch_size)
+    scores = _rows(array, rows, contract.batch_size)
     if scores is None:
-        raise errors.ModelServerFailed(f"{name} returned scores of shape {given.shape} for {rows} images.")
+        raise errors.ModelServerFailed(f"{name} returned scores of shape {array.shape} for {rows} images.")
     lowest, highest = float(scores.min()), float(scores.max())  # NaN where one is
     if not math.isfinite(lowest) or not math.isfinite(highest):
         raise errors.ModelServerFailed(f"{name} returned scores that are not numbers.")
@@ -137,15 +137,15 @@ def _activated(logits: npt.NDArray[np.float32], activation: Activation) -> npt.N
     return np.asarray(scores, np.float32)
 
 
-def _rows(given: npt.NDArray[np.float32], images: int, batch_size: int) -> npt.NDArray[np.float32] | None:
+def _rows(array: npt.NDArray[np.float32], images: int, batch_size: int) -> npt.NDArray[np.float32] | None:
     """Scores (n, classes) of an array (n, classes), (n, 1, 1, classes) or (n); of one image also without n."""
-    if batch_size == 0 and given.ndim <= 1:
-        given = given.reshape(1, -1)
-    if given.ndim == 1:
-        given = given[:, np.newaxis]
-    if given.ndim < 2 or len(given) != images or not given.size or math.prod(given.shape[1:-1]) != 1:
+    if batch_size == 0 and array.ndim <= 1:
+        array = array.reshape(1, -1)
+    if array.ndim == 1:
+        array = array[:, np.newaxis]
+    if array.ndim < 2 or len(array) != images or not array.size or math.prod(array.shape[1:-1]) != 1:
         return None
-    return given.reshape(images, given.shape[-1])
+    return array.reshape(images, array.shape[-1])
 
 
 def _given_labels(contract: Contract, tensor: Tensor | None, shape: tuple[int, ...]) -> list[list[str]]:

@@ -115,9 +115,9 @@ class Shadows:
             logger.exception("shadow %s of %s", options.name, model)
             self._count(answer, options, "failed", len(uploads))
             return
-        for given, copied in zip(answer.results, shadow.results, strict=True):
-            if isinstance(given, Ranked) and isinstance(copied, Ranked):
-                same = given.predictions[0][0] == copied.predictions[0][0]
+        for original, copy in zip(answer.results, shadow.results, strict=True):
+            if isinstance(original, Ranked) and isinstance(copy, Ranked):
+                same = original.predictions[0][0] == copy.predictions[0][0]
                 self._count(answer, options, "agree" if same else "disagree", 1)
         seconds = self._metrics.shadow_seconds
         seconds.labels(model, options.name, "primary").observe(primary_seconds)

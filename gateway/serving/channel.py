@@ -223,15 +223,15 @@ class ModelServerChannel:
         answers = await asyncio.gather(
             *(loop.getaddrinfo(host, port, type=socket.SOCK_STREAM) for host, port in split), return_exceptions=True
         )
-        found: set[str] = set()
+        resolved: set[str] = set()
         for host, answer in zip(self._hosts, answers, strict=True):
             if isinstance(answer, BaseException):
                 logger.warning("model server %s: %s", host, answer)
                 continue
-            found |= {_joined(str(place[0]), int(place[1])) for *_, place in answer}
-        if not found:
+            resolved |= {_joined(str(place[0]), int(place[1])) for *_, place in answer}
+        if not resolved:
             return
-        addresses = _listed(sorted(found))
+        addresses = _listed(sorted(resolved))
         self.servers = _count(addresses)
         if not self._names or addresses == self._addresses:
             return  # gRPC follows a single name by itself

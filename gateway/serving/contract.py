@@ -158,10 +158,10 @@ def _explains(signatures: Mapping[str, SignatureDef], images_shape: tuple[int | 
     """Whether heat maps can be asked for; images of another rank would end a real server."""
     if EXPLAIN not in signatures:
         return False
-    taken, given = signatures[EXPLAIN].inputs, signatures[EXPLAIN].outputs
-    if set(taken) != {"images"} or not {"probabilities", "heatmap"} <= set(given):
+    inputs, outputs = signatures[EXPLAIN].inputs, signatures[EXPLAIN].outputs
+    if set(inputs) != {"images"} or not {"probabilities", "heatmap"} <= set(outputs):
         return False
-    return taken["images"].dtype == DataType.DT_UINT8 and _fits(taken["images"], images_shape)
+    return inputs["images"].dtype == DataType.DT_UINT8 and _fits(inputs["images"], images_shape)
 
 
 def _info(signatures: Mapping[str, SignatureDef], side: Literal["inputs", "outputs"], name: str) -> TensorInfo | None:

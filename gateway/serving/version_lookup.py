@@ -108,10 +108,10 @@ class VersionLookup:
             ModelServerUnavailable, ModelServerFailed, DeadlineExceeded: As the backend raises them.
         """
         try:
-            found = await _patiently(lambda limit: self._backend.status(model, limit), deadline)
+            statuses = await _patiently(lambda limit: self._backend.status(model, limit), deadline)
         except ServableNotFound as error:
             raise UnknownModel(f"The model {model!r} does not exist.") from error
-        return sorted(found, key=lambda status: -status.version)
+        return sorted(statuses, key=lambda status: -status.version)
 
     async def _read(self, model: str, selector: Selector, deadline: Deadline) -> ServedVersion:
         for _ in range(LOOKUP_ATTEMPTS):

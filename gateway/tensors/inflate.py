@@ -33,15 +33,15 @@ def inflate(body: bytes | bytearray | memoryview, max_bytes: int) -> bytes:
         if start == len(body):
             return b"".join(pieces)
         member = zlib.decompressobj(_GZIP_OR_ZLIB)
-        # A step at a time, since zlib copies all that it is given beyond the end of a member.
+        # In steps, because zlib copies all input beyond the end of a member.
         while not member.eof and start < len(body) and size <= max_bytes:
-            given = body[start : start + STEP_BYTES]
+            chunk = body[start : start + STEP_BYTES]
             try:
-                pieces.append(member.decompress(given, max_bytes + 1 - size))
+                pieces.append(member.decompress(chunk, max_bytes + 1 - size))
             except zlib.error as error:
                 raise BadRequest("The body is not compressed as its Content-Encoding says.") from error
             size += len(pieces[-1])
-            start += len(given) - len(member.unused_data)
+            start += len(chunk) - len(member.unused_data)
         if size > max_bytes:
             raise UploadTooLarge(f"The body has more than the {max_bytes:,} bytes that are accepted.", limit=max_bytes)
         if not member.eof:

@@ -76,10 +76,10 @@ def write_response(outputs: Mapping[str, Array], *, by_row: bool) -> bytes:
     return write_json({"predictions": [dict(zip(named, row, strict=True)) for row in rows]})
 
 
-def _columns(given: object, signature: SignatureDef) -> dict[str, object]:
-    if isinstance(given, dict) and not is_binary(given):
-        return given
-    return {_only_input(signature): given}
+def _columns(value: object, signature: SignatureDef) -> dict[str, object]:
+    if isinstance(value, dict) and not is_binary(value):
+        return value
+    return {_only_input(signature): value}
 
 
 def _rows(rows: object, signature: SignatureDef) -> dict[str, object]:

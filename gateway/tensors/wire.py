@@ -171,11 +171,11 @@ def _values(tensor: Tensor, dtype: np.dtype[np.generic], field: str, max_element
     if len(listed) > count:
         raise TensorError(f"{len(listed)} values for shape {shape}")
     half = tensor.dtype == _HALF
-    given = np.array(listed, "<u2").view(dtype) if half else np.array(listed, dtype)
-    if len(given) == count:
-        return given.reshape(shape)
-    values = np.full(count, given[-1] if len(given) else 0, dtype)
-    values[: len(given)] = given
+    array = np.array(listed, "<u2").view(dtype) if half else np.array(listed, dtype)
+    if len(array) == count:
+        return array.reshape(shape)
+    values = np.full(count, array[-1] if len(array) else 0, dtype)
+    values[: len(array)] = array
     return values.reshape(shape)
 
 

@@ -1,5 +1,5 @@
-// Starts the page: what is served, and where photos come from. All that photos need is loaded when the first ones come,
-// or before, once the page has nothing else to do.
+// Starts the page: shows the served models and accepts photos. The modules for photos are loaded with the first photo,
+// or before, in idle time.
 
 import { onKeyNeeded } from "./api.js";
 import { byId, element } from "./dom.js";
@@ -7,16 +7,16 @@ import { t } from "./i18n.js";
 import { Models } from "./models.js";
 import { Availability, Service, onRetry, showNotice } from "./service.js";
 
-const CALM_MS = 1500; // after the start, before the rest is loaded
+const CALM_MS = 1500; // between the start and loading the rest
 const LEFT_MS = 120;
-const SAMPLE = 24; // labels that are shown on the start page
+const SAMPLE = 24; // number of labels on the start page
 
 const service = new Service();
 const models = new Models();
 const availability = new Availability(service, models);
 let session = null;
 
-/** The part of the page that deals with photos. */
+/** The part of the page for photos. */
 function photos() {
   session ??= Promise.all([import("./session.js"), import("./collect.js")]).then(
     ([{ Session }]) => {
@@ -24,7 +24,7 @@ function photos() {
       return new Session({ service, models, availability });
     },
     (error) => {
-      session = null; // the service is away: tried again with the next photo
+      session = null; // the service is unavailable; try again with the next photo
       throw error;
     },
   );
@@ -40,7 +40,7 @@ async function take(collecting) {
       return session.take(found);
     } catch (error) {
       if (session) return toast(t("filesUnread", { reason: error.message }));
-      await service.check(); // not loaded, since the service is away: the files wait for it
+      await service.check(); // not loaded because the service is unavailable; the files wait
       await new Promise((resolve) => availability.addEventListener("change", resolve, { once: true }));
     }
   }
@@ -57,7 +57,7 @@ for (const button of document.querySelectorAll("[data-source]")) {
 for (const id of ["photos", "folder", "camera"]) {
   byId(id).addEventListener("change", ({ target }) => {
     const files = Array.from(target.files);
-    target.value = ""; // the same file may be chosen again
+    target.value = ""; // so that the same file can be chosen again
     if (files.length || id === "folder") take(collected(id === "folder" ? "fromFolder" : "fromFiles", files));
   });
 }
@@ -72,7 +72,7 @@ addEventListener("dragover", (event) => {
   document.body.classList.toggle("over", holdsFiles(event));
 });
 addEventListener("dragleave", () => {
-  // Sent for every element that is crossed; a dragover follows at once unless the page was left.
+  // Fires for every element. A dragover follows at once, unless the pointer has left the page.
   clearTimeout(leaving);
   leaving = setTimeout(() => document.body.classList.remove("over"), LEFT_MS);
 });
@@ -86,7 +86,7 @@ addEventListener("paste", (event) => {
   take(transferred(event.clipboardData));
 });
 
-/** What was dropped or pasted; the browser empties both lists when the event is over. */
+/** The dropped or pasted items. The browser empties both lists after the event. */
 function transferred(transfer) {
   const entries = Array.from(transfer.items ?? [], (item) => item.webkitGetAsEntry?.()).filter(Boolean);
   const files = Array.from(transfer.files);

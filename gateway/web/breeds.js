@@ -1,4 +1,4 @@
-// Facts about breeds of dogs, read from breeds.txt: label, origin, size, breeds that look alike; empty what is not sure.
+// Facts about dog breeds from breeds.txt: label, origin, size and similar breeds. Uncertain fields are empty.
 
 import { language, t } from "./i18n.js";
 
@@ -6,7 +6,7 @@ const regions = new Intl.DisplayNames(language, { type: "region" });
 const lines = (await (await fetch(new URL("./breeds.txt", import.meta.url))).text()).trim().split("\n");
 const facts = new Map(lines.map((line) => line.split("|")).map(([label, ...rest]) => [label, rest]));
 
-/** What is known of a breed, in short sentences; empty for one that the list does not have. */
+/** Facts about a breed in short sentences; empty for an unknown breed. */
 export function factsOf(label) {
   const [origin, size, alike] = facts.get(label) ?? [];
   const said = [];

@@ -1,18 +1,18 @@
-// The live camera: a few frames a second through the same route as photos, and one steady answer below them.
+// The live camera: classifies a few frames per second, and shows a steady answer below the picture.
 
 import { call, modelPath } from "./api.js";
 import { element } from "./dom.js";
 import { t } from "./i18n.js";
 import { said } from "./words.js";
 
-const PAUSE_MS = 350; // between frames: two or three a second, fewer where the answer takes longer
+const PAUSE_MS = 350; // between frames: two or three per second, fewer if answers take longer
 const FRAME_SIDE = 480;
-const KEEP = 0.7; // of what was said before, when the next frame is counted in
+const KEEP = 0.7; // weight of the previous scores when a new frame is added
 const WORDS = { NotAllowedError: "cameraForbidden", NotFoundError: "cameraMissing" };
 
 /**
- * Opens the camera in a dialog and names what it sees until it is closed.
- * @param {{models: Models, take: (file: File) => void}} how `take` is given the picture that a person keeps.
+ * Opens the camera in a dialog and classifies its frames until it is closed.
+ * @param {{models: Models, take: (file: File) => void}} how `take` gets the picture that the user keeps.
  */
 export async function openCamera({ models, take }) {
   const video = element("video", { muted: true, playsInline: true, autoplay: true });
@@ -71,7 +71,7 @@ export async function openCamera({ models, take }) {
   dialog.remove();
 }
 
-/** The answer with scores averaged over the last frames, so that the label does not flicker. */
+/** The answer, with scores averaged over the last frames so that the label does not flicker. */
 function steady(averages, answer) {
   for (const [label, score] of averages) averages.set(label, KEEP * score);
   const share = averages.size ? 1 - KEEP : 1;

@@ -4,10 +4,10 @@ import { element } from "./dom.js";
 import { language, number, t } from "./i18n.js";
 import { percent } from "./words.js";
 
-const MANY = 30; // so many classes are a wall of words unless they are folded up
+const MANY = 30; // classes from which their list is collapsed
 const MEASURES = { top5_accuracy: "card.top5", known_under_threshold: "card.under", others_over_threshold: "card.others" };
 
-/** Fills the dialog with all that is known of a model (`GET /api/v1/models/{model}`) and opens it. */
+/** Fills the dialog with the details of a model (`GET /api/v1/models/{model}`) and opens it. */
 export function openCard(dialog, detail) {
   const card = detail.card ?? {};
   dialog.querySelector("h2").textContent = t("by", { name: detail.name, version: String(detail.version) });
@@ -84,7 +84,7 @@ function settings({ training }) {
   return rows.length ? folded(t("card.settings"), facts(rows)) : null;
 }
 
-/** Rows for what is text, a number or a switch. */
+/** Rows for values that are text, numbers or booleans. */
 const plain = (values) =>
   Object.entries(values ?? {})
     .filter(([, value]) => value !== "" && ["string", "number", "boolean"].includes(typeof value))
@@ -104,7 +104,7 @@ function facts(rows) {
 
 const text = (tag, content, className = "") => element(tag, { className }, content);
 
-/** A setting's name as people write it: `batch_size` to `Batch size`. */
+/** The readable name of a setting: `Batch size` for `batch_size`. */
 function words(name) {
   const spaced = name.replaceAll("_", " ");
   return spaced.charAt(0).toUpperCase() + spaced.slice(1);

@@ -5,7 +5,7 @@ import { element } from "./dom.js";
 import { t } from "./i18n.js";
 import { snippets } from "./snippets.js";
 
-/** Tabs with code and a button that copies what is shown. */
+/** Tabs with code, and a button that copies the visible code. */
 export function codeTabs(request) {
   const shown = element("code");
   const copy = element("button", { type: "button", className: "primary" }, t("copy"));
@@ -33,7 +33,7 @@ export function codeTabs(request) {
   return element("div", {}, element("div", { className: "tabs" }, ...tabs.map(([tab]) => tab)), pre, element("div", { className: "row" }, copy));
 }
 
-/** Opens a dialog with the request that a model answered. */
+/** Opens a dialog with the request of an answer. */
 export function openCode({ name, version }, file) {
   const request = { path: `${modelPath(name)}/predict?version=${version}`, file, keyed: "X-API-Key" in keyHeaders() };
   const dialog = element("dialog", { className: "tool", ariaLabel: t("codeLabel") });

@@ -1,8 +1,8 @@
-// Elements of the page.
+// Create and find elements of the page.
 
 export const byId = (id) => document.getElementById(id);
 
-/** Makes an element with these properties, and text or other elements in it. */
+/** Creates an element with properties and children. */
 export function element(tag, properties = {}, ...content) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...content);

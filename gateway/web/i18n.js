@@ -1,20 +1,20 @@
-// The words of the page, in the first language of the browser that there is a file for.
+// The messages of the page, in the first language of the browser that is available.
 
 const LANGUAGES = ["en", "de", "fr", "es", "ja"];
 
 const root = document.documentElement;
 const wanted = navigator.languages.map((tag) => tag.split("-")[0].toLowerCase());
 
-/** Language of the page, as in `lang`; a page for developers is in English. */
+/** Language of the page, as in `lang`. The page for developers is in English. */
 export const language = ("english" in root.dataset ? null : wanted.find((tag) => LANGUAGES.includes(tag))) ?? "en";
 
 const { default: messages } = await import(`./messages-${language}.js`);
 const plurals = new Intl.PluralRules(language);
 
 /**
- * A message, with values in the place of `{names}`; `count` chooses among the forms of a plural.
+ * A message with values for its `{names}`. `count` selects the plural form.
  * @param {string} key
- * @param {Record<string, string | number>} [values] Numbers are written as in the language.
+ * @param {Record<string, string | number>} [values] Numbers are formatted for the language.
  */
 export function t(key, values = {}) {
   const message = messages[key];
@@ -22,13 +22,13 @@ export function t(key, values = {}) {
   return form.replace(/\{(\w+)\}/g, (_, name) => number(values[name]));
 }
 
-/** A number as it is written in the language; text stays as it is. */
+/** Formats a number for the language; returns text unchanged. */
 export const number = (value) => (typeof value === "number" ? value.toLocaleString(language) : value);
 
-/** An error of the API by its code; empty in English, which the API speaks itself and more exactly. */
+/** The message for an error code of the API. Empty in English, because the messages of the API are more precise. */
 export const errorText = (code) => messages[`error.${code}`] ?? "";
 
-/** Puts the messages that `data-t`, `data-t-label` and `data-t-title` name into a part of the page, which is written in English. */
+/** Translates a part of the page: replaces the English text of elements with `data-t`, `data-t-label`, `data-t-title`. */
 export function translate(part) {
   for (const one of part.querySelectorAll("[data-t]")) one.textContent = t(one.dataset.t);
   for (const one of part.querySelectorAll("[data-t-label]")) one.ariaLabel = t(one.dataset.tLabel);

@@ -1,9 +1,9 @@
-// Asks the person for an API key.
+// Asks for an API key.
 
 import { byId } from "./dom.js";
 import { t } from "./i18n.js";
 
-/** Opens the dialog; answers with the key, or null when the person gives none. */
+/** Opens the dialog; returns the key, or null if the user cancels. */
 export function askForKey(refused) {
   const dialog = byId("key");
   const value = byId("key-value");

@@ -1,4 +1,4 @@
-// All that a model knows, with a field to find one; of breeds of dogs with facts beside them.
+// The list of a model's labels, with a search field, and with facts about dog breeds.
 
 import { element } from "./dom.js";
 import { t } from "./i18n.js";
@@ -29,7 +29,7 @@ export async function openKnown({ labels }, { dogs, classes }) {
   dialog.append(element("div", { className: "known-head" }, element("h2", {}, t("knows", { classes })), close, find), list);
   document.body.append(dialog);
   dialog.showModal();
-  history.replaceState(null, "", "#known"); // an address to pass on
+  history.replaceState(null, "", "#known"); // so that the address can be shared
 }
 
 const plain = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();

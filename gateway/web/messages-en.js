@@ -1,4 +1,4 @@
-// What the page says in English. The files of the other languages have the same keys.
+// English messages. The files of the other languages have the same keys.
 
 export default {
   // The start page
@@ -60,7 +60,7 @@ export default {
   "key.use": "Use this key",
   "key.not": "Not now",
 
-  // Photos that come in
+  // New photos
   added: { one: "{count} photo added", other: "{count} photos added" },
   leftOut: { one: "{count} file left out, being no picture", other: "{count} files left out, being no pictures" },
   shownAgain: "all are shown again",
@@ -168,7 +168,7 @@ export default {
   "history.delete": "Delete history",
   "history.deleted": "History deleted.",
 
-  // What a model knows
+  // Labels of a model
   known: "Everything it knows",
   "known.find": "Find",
   "known.none": "None of them.",

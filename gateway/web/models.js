@@ -1,10 +1,10 @@
-// Which model and version is asked, out of what is served.
+// The choice of the model and version.
 
 import { call, modelPath } from "./api.js";
 import { byId } from "./dom.js";
 import { language, t } from "./i18n.js";
 
-/** The two lists in the head of the page. Sends `change` when what is asked is another model, version or card. */
+/** The two lists in the header. Sends `change` if the chosen model, version or card changes. */
 export class Models extends EventTarget {
   list = [];
   detail = null;
@@ -19,17 +19,17 @@ export class Models extends EventTarget {
     this.#version.addEventListener("change", () => this.#chosen(false));
   }
 
-  /** Name of the model that is asked; empty until it is known. */
+  /** Name of the chosen model; empty until it is known. */
   get name() {
     return this.#model.value;
   }
 
-  /** Version that was chosen, as text; empty for the newest. */
+  /** The chosen version as text; empty for the newest. */
   get version() {
     return this.#version.value;
   }
 
-  /** How the chosen model is spoken of. */
+  /** Words for the chosen model. */
   get words() {
     const noun = this.detail?.card?.noun || "";
     const dogs = /\bdogs?\b/i.test(noun);
@@ -39,19 +39,19 @@ export class Models extends EventTarget {
     return { noun, dogs, question: this.#question(noun, dogs), classes, about: t(about, { classes }) };
   }
 
-  /** The card's own question; a card is in English, so that other languages ask about dogs in their own words. */
+  /** The question on the card. Cards are in English, so other languages have their own question about dogs. */
   #question(noun, dogs) {
     const written = this.detail?.card?.question;
     if (dogs) return (language === "en" && written) || t("question.dogs");
     return written || (noun ? t("question.noun", { noun }) : t("question"));
   }
 
-  /** Query that asks for the chosen version. */
+  /** Query string for the chosen version. */
   get query() {
     return this.version ? `?version=${this.version}` : "";
   }
 
-  /** Reads what is served; the choice stays where it still exists. */
+  /** Loads the served models. Keeps the choice if it still exists. */
   load() {
     this.#loading ??= this.#read().finally(() => (this.#loading = null));
     return this.#loading;
@@ -81,7 +81,7 @@ export class Models extends EventTarget {
     try {
       await this.#describe();
     } catch {
-      this.detail = null; // the reason is said where a photo is asked
+      this.detail = null; // the reason is shown when a photo is sent
       this.dispatchEvent(new Event("change"));
     }
   }
@@ -89,7 +89,7 @@ export class Models extends EventTarget {
   async #describe() {
     const [name, version] = [this.name, this.version];
     const detail = await call(modelPath(name) + this.query);
-    if (name !== this.name || version !== this.version) return; // chosen anew meanwhile
+    if (name !== this.name || version !== this.version) return; // the choice has changed meanwhile
     this.detail = detail;
     this.dispatchEvent(new Event("change"));
   }

@@ -1,4 +1,4 @@
-// The set of photos: its tiles in a grid or grouped, its progress, what is shown and what is saved.
+// The results: tiles in a grid or in groups, progress, filter, and download.
 
 import { byId, element } from "./dom.js";
 import { asCsv, asJson, save } from "./download.js";
@@ -7,11 +7,11 @@ import { dropTile, unfold, updateTile } from "./tile.js";
 import { byHeading, heading } from "./words.js";
 
 const DIFFER = " differ"; // no label starts with a space
-const TOOLS_FROM = 4; // photos; fewer need no filter
+const TOOLS_FROM = 4; // number of photos from which filters are shown
 const WIDE = matchMedia("(min-width: 46rem)");
-const REDRAW_MS = 120; // hundreds of answers a second change the counts no more often than this
+const REDRAW_MS = 120; // minimum time between updates of the counts
 
-/** All photos of the page, in the order in which they came. */
+/** All photos of the page, in order of arrival. */
 export class Results {
   photos = [];
 
@@ -30,7 +30,7 @@ export class Results {
     byId("json").addEventListener("click", () => save(asJson(this.shown), "answers.json", "application/json"));
   }
 
-  /** Takes photos in; each has its tile already. Answers whether a filter would have hidden them, and was lifted. */
+  /** Adds photos with their tiles. Returns whether a filter was cleared because it would have hidden them. */
   add(photos) {
     const reset = this.#filter.value !== "";
     this.#filter.value = "";
@@ -40,19 +40,19 @@ export class Results {
     return reset;
   }
 
-  /** Puts photos back that were taken out. */
+  /** Restores removed photos. */
   restore(photos) {
     for (const photo of photos) photo.tile.remove();
     this.photos = photos;
     this.redraw();
   }
 
-  /** Photos that the filter lets through. */
+  /** Photos that match the filter. */
   get shown() {
     return this.photos.filter((photo) => this.#wanted(photo));
   }
 
-  /** Photos that failed and may be answered when they are asked about again. */
+  /** Failed photos that may succeed if they are sent again. */
   retryable() {
     return this.photos.filter(({ state, error }) => error && !error.final && (state === "failed" || state === "done"));
   }
@@ -62,14 +62,14 @@ export class Results {
     return this.photos.filter((photo) => photo.state === state);
   }
 
-  /** Says that a photo's state changed; drawn together with others a moment later. */
+  /** Schedules an update after the state of a photo has changed. */
   changed(photo) {
     this.#changed.add(photo);
     const wait = Math.max(0, REDRAW_MS - (performance.now() - this.#drawn));
     this.#timer ??= setTimeout(() => requestAnimationFrame(() => this.redraw()), wait);
   }
 
-  /** Takes photos out, and their tiles with them. */
+  /** Removes photos and their tiles. */
   remove(photos) {
     const gone = new Set(photos);
     this.photos = this.photos.filter((photo) => !gone.has(photo));
@@ -80,7 +80,7 @@ export class Results {
     this.redraw();
   }
 
-  /** Draws what changed. */
+  /** Updates the page. */
   redraw() {
     clearTimeout(this.#timer);
     this.#timer = null;
@@ -97,7 +97,7 @@ export class Results {
     this.#show();
   }
 
-  /** Puts each tile into its group; without grouping there is one. */
+  /** Moves each tile into its group; without grouping, there is a single group. */
   #place() {
     const grouped = this.#group.checked;
     for (const photo of this.photos) {
@@ -170,7 +170,7 @@ export class Results {
     return wanted === "" || (wanted === DIFFER ? photo.differs : heading(photo) === wanted);
   }
 
-  /** Hides what the filter leaves out. */
+  /** Hides photos that do not match the filter. */
   #show() {
     for (const photo of this.photos) {
       const hidden = !this.#wanted(photo);

@@ -1,4 +1,4 @@
-// The photos of this visit: taken in, asked about, shown, and taken out again.
+// The photos of this session: add, classify, show and remove them.
 
 import { modelPath } from "./api.js";
 import { byId } from "./dom.js";
@@ -14,9 +14,9 @@ import { Viewer } from "./viewer.js";
 import { toggleWhy } from "./why.js";
 import { line } from "./words.js";
 
-const SLOW_MS = 3000; // no photo takes so long unless something is wrong
+const SLOW_MS = 3000; // a photo takes longer only if there is a problem
 const AT_ONCE = 4;
-const FEW = 3; // up to so many answers are read out one by one; of more, only how many
+const FEW = 3; // number of answers up to which each is announced; for more, only the count
 
 export class Session {
   #service;
@@ -59,7 +59,7 @@ export class Session {
     this.#hold();
   }
 
-  /** Takes in what `collect.js` found. */
+  /** Adds the files from `collect.js`. */
   take({ found, skipped, text = "" }) {
     if (!found.length) {
       const address = /^https?:\/\/\S+$/.test(text.trim());
@@ -75,7 +75,7 @@ export class Session {
     if (skipped) said.push(t("leftOut", { count: skipped }));
     if (reset) said.push(t("shownAgain"));
     if (skipped || reset) toast(`${said.join("; ")}.`);
-    else byId("announce").textContent = `${said[0]}.`; // which anybody else sees
+    else byId("announce").textContent = `${said[0]}.`; // for screen readers; the page shows it already
     for (const photo of photos) this.#depict(photo);
     this.#queue.add(photos);
     this.#viewer.close();
@@ -112,7 +112,7 @@ export class Session {
     const path = `${modelPath(this.#models.name)}/predict${this.#models.query}`;
     const answer = await upload(photo, path, { ...this.#how(), signal }).finally(() => clearTimeout(slow));
     photo.answered(answer, explains);
-    if (this.#models.words.dogs) showFacts(photo).catch(() => {}); // they are an extra
+    if (this.#models.words.dogs) showFacts(photo).catch(() => {}); // facts are optional
     photo.forget();
     if (localStorage.getItem("history") !== null) import("./history.js").then(({ remember }) => remember(photo));
   }
@@ -141,7 +141,7 @@ export class Session {
     document.querySelector('[data-source="photos"]').focus();
   }
 
-  /** Takes photos out, which can be undone for a while. */
+  /** Removes photos. This can be undone for a while. */
   #takeOut(photos, said) {
     const order = this.#results.photos;
     const open = photos.filter((photo) => photo.state === "waiting" || photo.state === "working");
@@ -164,7 +164,7 @@ export class Session {
     });
   }
 
-  /** Photos that the model and version that would answer now has not answered yet. */
+  /** Photos without an answer of the chosen model and version. */
   #unasked() {
     if (!this.#models.detail) return [];
     const { name, version } = this.#models.detail;
@@ -182,7 +182,7 @@ export class Session {
     this.#queue.held = !this.#availability.open;
   }
 
-  /** Reads out what came out, once nothing is under way any more; the tiles and the count show the same. */
+  /** Announces the results to screen readers when all photos are done. */
   #announce() {
     const { photos } = this.#results;
     if (!photos.length) return;

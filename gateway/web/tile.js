@@ -1,14 +1,14 @@
-// One photo's tile: the photo, and all that is said of it. The same tile is shown large in the viewer.
+// The tile of a photo with its answers. The viewer shows the same tile enlarged.
 
 import { byId, element } from "./dom.js";
 import { clearHeat, showHeat } from "./heat.js";
 import { t } from "./i18n.js";
 import { heading, percent, said } from "./words.js";
 
-const FOLDED = 0.01; // scores under this say nothing, and are folded up
+const FOLDED = 0.01; // lower scores are collapsed
 const template = byId("tile");
 
-/** Makes the tile of a photo; `actions` are called with the photo, by the class of their button. */
+/** Creates the tile of a photo. `actions` has a function for each button, by class, which gets the photo. */
 export function makeTile(photo, actions) {
   const tile = template.content.firstElementChild.cloneNode(true);
   const part = (selector) => tile.querySelector(selector);
@@ -23,7 +23,7 @@ export function makeTile(photo, actions) {
   return tile;
 }
 
-/** Shows a thumbnail, where there is one, in place of the empty frame. */
+/** Shows the thumbnail, if there is one, instead of the empty frame. */
 export function showThumbnail(photo, blob) {
   if (!blob || photo.removed) return;
   photo.thumbnail = blob;
@@ -41,17 +41,17 @@ export function showThumbnail(photo, blob) {
   updateTile(photo);
 }
 
-/** Takes the tile off the page; what it holds in memory is given up once nothing can bring it back. */
+/** Removes the tile. Its memory is freed when the removal cannot be undone any more. */
 export function dropTile(photo) {
   photo.tile.remove();
 }
 
-/** Gives up what the tile holds in memory. */
+/** Frees the memory of the tile. */
 export function freeTile(photo) {
   URL.revokeObjectURL(photo.tile.querySelector(".back").src);
 }
 
-/** Brings the tile in step with the photo's state. */
+/** Updates the tile. */
 export function updateTile(photo) {
   const { tile, state, answer, error } = photo;
   const part = (selector) => tile.querySelector(selector);
@@ -61,7 +61,7 @@ export function updateTile(photo) {
   part(".retry").hidden = state !== "stopped" && !(error && !error.final && !["waiting", "working"].includes(state));
   const shown = !part(".front").hidden;
   const why = part(".why");
-  why.hidden = !answer || !photo.explains || !shown; // a heat map needs its photo
+  why.hidden = !answer || !photo.explains || !shown; // a heat map needs the photo
   why.setAttribute("aria-label", t("whyLabel", { name: photo.name }));
   part(".share").hidden = !answer || !shown;
   part(".crop").hidden = !shown;
@@ -75,7 +75,7 @@ export function updateTile(photo) {
   hideWhy(photo);
 }
 
-/** The heading and the sentence below it. */
+/** Heading and sentence. */
 function tell(photo) {
   const { tile, state, answer, error, sent } = photo;
   const [title, sentence] = answer ? said(answer) : [heading(photo), ""];
@@ -89,7 +89,7 @@ function tell(photo) {
   tile.style.setProperty("--sent", sent ?? 0);
 }
 
-/** What one model says: its name where there are several, and its best labels as bars. */
+/** The answer of a model: its name, if there are several models, and the best labels as bars. */
 function column(photo, answer, several) {
   const { model, predictions } = answer;
   const by = t("by", { name: model.name, version: String(model.version) });
@@ -113,7 +113,7 @@ function bar({ label, score }) {
   return element("li", {}, element("span", { dir: "auto" }, label), element("span", {}, percent(score)), track);
 }
 
-/** Lays a heat map over the photo and says in words where it is. */
+/** Shows a heat map over the photo and describes it in words. */
 export function showWhy(photo, heatmap) {
   const { tile } = photo;
   const image = tile.querySelector(".front");
@@ -127,17 +127,17 @@ export function showWhy(photo, heatmap) {
   say(photo, cut ? `${spoken} ${t("hatched")}` : spoken);
 }
 
-/** Unfolds what the models guessed, or folds it up. */
+/** Expands or collapses the answers. */
 export function unfold(photo, open) {
   for (const guesses of photo.tile.querySelectorAll(".guesses")) guesses.open = open;
 }
 
-/** Says something about the photo, below its answer. */
+/** Shows a message below the answer. */
 export function say(photo, text) {
   photo.tile.querySelector(".caption").textContent = text;
 }
 
-/** Takes the heat map away again. */
+/** Removes the heat map. */
 export function hideWhy(photo) {
   delete photo.tile.dataset.why;
   clearHeat(photo.tile.querySelector(".heat"));

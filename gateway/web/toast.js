@@ -1,4 +1,4 @@
-// One short message at the foot of the page, seen and read out, with at most one thing to do about it.
+// A short message at the bottom of the page, also for screen readers, with at most one action.
 
 import { byId, element } from "./dom.js";
 import { t } from "./i18n.js";
@@ -10,10 +10,10 @@ let timer;
 let over = () => {};
 
 /**
- * Shows a message in place of the one before.
+ * Shows a message and replaces the previous one.
  * @param {string} text
- * @param {{name: string, run: () => void, over?: () => void}} [action] A button; `over` is called when it can no longer
- *   be pressed.
+ * @param {{name: string, run: () => void, over?: () => void}} [action] A button; `over` is called when it
+ *   disappears without being pressed.
  */
 export function toast(text, action) {
   close();
@@ -32,7 +32,7 @@ export function toast(text, action) {
   const dismiss = element("button", { type: "button", className: "dismiss", ariaLabel: t("dismiss") }, "×");
   dismiss.addEventListener("click", close);
   box.replaceChildren(...parts, dismiss);
-  box.showPopover?.(); // above an open dialog, too
+  box.showPopover?.(); // also above an open dialog
   box.dataset.shown = "";
   const wait = () => (timer = setTimeout(close, action ? UNDO_MS : PLAIN_MS));
   box.onpointerenter = box.onfocusin = () => clearTimeout(timer);

@@ -1,4 +1,4 @@
-// One photo's way to the API.
+// Sends a photo to the API.
 
 import { CallFailed, call } from "./api.js";
 import { t } from "./i18n.js";
@@ -6,10 +6,10 @@ import { t } from "./i18n.js";
 const LARGE_BYTES = 10_000_000;
 
 /**
- * Sends a photo, no larger than the model needs it, and answers with the API's JSON.
+ * Sends a photo, reduced to the size that the model needs, and returns the JSON of the API.
  * @param {Photo} photo
- * @param {string} path Of the API.
- * @param {{input?: object, service: Service, pace: Pace, signal?: AbortSignal}} how `input` is what the model takes.
+ * @param {string} path Path in the API.
+ * @param {{input?: object, service: Service, pace: Pace, signal?: AbortSignal}} how `input` is the input of the model.
  */
 export async function upload(photo, path, { input, service, pace, signal }) {
   const { body, thumbnail } = await photo.prepared(input, pace.slow);

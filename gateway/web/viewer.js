@@ -1,4 +1,4 @@
-// One photo, large, with everything said about it; the next by arrow keys or a swipe.
+// Shows a photo and its answers enlarged. Arrow keys and swipes go to the next photo.
 
 import { byId } from "./dom.js";
 import { t } from "./i18n.js";
@@ -6,7 +6,7 @@ import { unfold } from "./tile.js";
 
 const SWIPE_PIXELS = 48;
 
-/** Shows tiles large, in a dialog that borrows them from the page. */
+/** Shows tiles in a dialog, into which it moves them temporarily. */
 export class Viewer {
   #dialog = byId("viewer");
   #photos;
@@ -14,7 +14,7 @@ export class Viewer {
   #place = document.createComment("the tile that is shown large");
   #full = "";
 
-  /** @param {() => Photo[]} photos What can be paged through now. */
+  /** @param {() => Photo[]} photos The photos to page through. */
   constructor(photos) {
     this.#photos = photos;
     const dialog = this.#dialog;
@@ -39,7 +39,7 @@ export class Viewer {
     });
   }
 
-  /** Opens a photo; once more, closes it. */
+  /** Opens a photo, or closes it if it is open. */
   open(photo) {
     if (this.#photo === photo) return this.close();
     this.#borrow(photo);
@@ -75,7 +75,7 @@ export class Viewer {
     this.#sharpen(photo);
   }
 
-  /** Shows the file itself in place of its thumbnail, where the browser can. */
+  /** Shows the file instead of its thumbnail, if the browser can. */
   async #sharpen(photo) {
     const full = URL.createObjectURL(photo.file);
     const image = new Image();

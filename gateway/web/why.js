@@ -1,4 +1,4 @@
-// "Why?": the model's heat map over a photo.
+// "Why?": shows the heat map over a photo.
 
 import { modelPath } from "./api.js";
 import { byId } from "./dom.js";
@@ -6,7 +6,7 @@ import { t } from "./i18n.js";
 import { hideWhy, say, showWhy } from "./tile.js";
 import { upload } from "./upload.js";
 
-/** Shows the heat map of a photo that was answered, by the version that answered; or takes it away again. */
+/** Shows or removes the heat map of an answer, from the version that answered. */
 export async function toggleWhy(photo, how) {
   if (photo.tile.dataset.why !== undefined) return hideWhy(photo);
   const button = photo.tile.querySelector(".why");

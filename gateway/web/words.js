@@ -1,12 +1,12 @@
-// How numbers and answers are said.
+// Format numbers and answers.
 
 import { number, t } from "./i18n.js";
 
 const CERTAIN = 0.9; // scores from here on: "almost certainly"
 const LIKELY = 0.6; // "probably"
-const RIVAL = 0.4; // of the best score: a second label with so much of it is named, too
+const RIVAL = 0.4; // share of the best score from which the second label is mentioned
 
-/** A score as people read it: `93 %`, but never a rounded-up 100 or a rounded-down 0. */
+/** A score as a percentage, such as `93 %`. Never rounds up to 100 or down to 0. */
 export function percent(score) {
   const value = score * 100;
   if (value > 99.9 && value < 100) return ">\u00a0${number(99.9)}\u00a0%"; // no line ends inside of a number
@@ -15,7 +15,7 @@ export function percent(score) {
   return `${Math.round(value)}\u00a0%`;
 }
 
-/** What is said of an answer, as `[title, sentence]`: the title is short, the sentence has the number behind it. */
+/** Title and sentence for an answer: a short title, and a sentence with the score. */
 export function said({ label, looks_like, confidence, predictions }) {
   const [best, second] = predictions;
   if (label === null) {
@@ -30,7 +30,7 @@ export function said({ label, looks_like, confidence, predictions }) {
   return [`${label}?`, t("maybe", { percent: percent(confidence) })];
 }
 
-/** An answer in one line, such as `Boxer, almost certainly: 97 % sure.` */
+/** An answer as one line, such as `Boxer, almost certainly: 97 % sure.` */
 export function line(answer) {
   const [title, sentence] = said(answer);
   return t("spoken", { title: title.replace(/\s*[?？]$/, ""), sentence: sentence.charAt(0).toLowerCase() + sentence.slice(1) });
@@ -39,11 +39,11 @@ export function line(answer) {
 const UNSURE = t("unsure");
 const NO_LABEL = [UNSURE, ...["failed", "stopped", "working", "waiting"].map((state) => t(state))];
 
-/** What a photo is grouped and filtered by: its label, or what is the matter instead. */
+/** The heading for grouping and filtering a photo: its label, or its problem. */
 export function heading(photo) {
   if (!photo.answer) return t(photo.state);
   return photo.answer.label ?? UNSURE;
 }
 
-/** Orders headings: labels by name, then what is no label. */
+/** Sorts headings: first labels by name, then others. */
 export const byHeading = (a, b) => NO_LABEL.indexOf(a) - NO_LABEL.indexOf(b) || a.localeCompare(b);

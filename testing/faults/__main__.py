@@ -1,7 +1,7 @@
-"""Fault injection: ``python -m testing.faults [WORD ...]`` causes faults under load and prints what callers observe.
+"""Fault injection: ``python -m testing.faults`` causes faults under load and prints what callers observe.
 
-It runs two model servers, a gateway and 32 callers on loopback, for a few minutes. With words, only faults whose names
-contain one of them are run. The exit status is 1 if callers observed something that is not allowed.
+It runs two model servers, a gateway and 32 callers on loopback, for a few minutes. The exit status is 1 if callers
+observed something that is not allowed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``python -m testing.faults.models FOLDER``: build SavedModels of the main colour of an image, for both engines.
+"""``python -m testing.faults.models FOLDER``: build SavedModels that classify the main colour, for both engines.
 
 A program of its own, so that what loads TensorFlow is gone before anything is measured.
 """

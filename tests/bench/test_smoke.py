@@ -33,7 +33,7 @@ def test_drawn_photos_are_the_same_every_time_and_a_folder_gives_what_it_holds(
     (tmp_path / "a.jpg").write_bytes(photos[0])
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
     assert read_photos(tmp_path) == [photos[0]]
-    with pytest.raises(ValueError, match="holds no photo"):
+    with pytest.raises(ValueError, match="contains no photo"):
         read_photos(tmp_path / "nothing")
 
 
@@ -45,7 +45,7 @@ def test_a_model_on_a_running_server_may_have_the_name_of_a_folder_that_is_here(
     target = ["--target", "127.0.0.1:8500"]
     assert chosen_model(parser().parse_args(["--model", "bench", *target]), Console()) == (None, "bench", [], None)
     for options in (["--model", "bench"], ["--model", "models/bench", *target]):
-        with pytest.raises(ValueError, match="bench is no folder of model versions"):
+        with pytest.raises(ValueError, match="bench is not a folder of model versions"):
             chosen_model(parser().parse_args(options), Console())
 
 

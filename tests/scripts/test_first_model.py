@@ -45,8 +45,8 @@ def test_a_model_that_the_containers_would_wait_for_in_vain_is_named(tmp_path: P
     refused = first_model(tmp_path)
     assert refused.returncode == 1
     (said,) = refused.stderr.splitlines()
-    assert "serving/models.config names dog_breed" in said
-    assert "the models that are published are cats_dogs" in said
+    assert "serving/models.config lists dog_breed" in said
+    assert "The published models are cats_dogs" in said
 
 
 @pytest.mark.parametrize("version", ["breeds.v2/1", "dog_breed/0", f"{'long' * 20}/0007"])

@@ -77,7 +77,7 @@ class Stages:
             before = network.model.get_weights()
             history["fine-tuning"], tuned_logits, tuned_views = self._fine_tune(network)
             if config.epochs and _best(history["fine-tuning"]) < _best(history["head"]):
-                say("fine-tuning made nothing better on the validation photos: the model is left as it was before")
+                say("fine-tuning did not improve the validation accuracy; keeping the model from before it")
                 network.model.set_weights(before)
             else:
                 logits, views = tuned_logits, tuned_views

@@ -225,38 +225,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `train`."""
     parser.usage = "%(prog)s DATA --name NAME [OPTION ...]"
     parser.epilog = (
-        "The defaults above are those without a recipe. A run writes RUNS_DIR/NAME/ID: report.html, evaluation.json, "
-        "config.toml (which --config reads), history.json and data.json (photos that were left out, and why); and "
-        "publishes MODELS_DIR/NAME/VERSION."
+        "The defaults above apply without a recipe. A run publishes MODELS_DIR/NAME/VERSION and writes to "
+        "RUNS_DIR/NAME/ID: report.html, evaluation.json, config.toml (for --config), history.json and data.json "
+        "(photos that were left out, with reasons)."
     )
     parser.add_argument(
-        "data", nargs="?", metavar="DATA", help="photos in DATA/CLASS/ or DATA/{train,valid,test}/CLASS/"
+        "data", nargs="?", metavar="DATA", help="folder of photos: DATA/CLASS/ or DATA/{train,valid,test}/CLASS/"
     )
-    parser.add_argument("--name", help="the model's name, such as dog_breed")
+    parser.add_argument("--name", help="name of the model, for example dog_breed")
     parser.add_argument(
         "--recipe",
         choices=list(configuration.RECIPES),
-        help="settings to start from, which options override: dog-breeds is a head on bottleneck features of "
-        "DenseNet-201, cats-dogs is VGG-16 with its last block fine-tuned (--epochs 0 --fine-tune-epochs 20)",
+        help="preset of settings, which options override; dog-breeds: a head on bottleneck features of DenseNet-201; "
+        "cats-dogs: VGG-16 with its last block fine-tuned (--epochs 0 --fine-tune-epochs 20)",
     )
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="settings from a TOML file, such as every run writes; options win"
+        "--config", type=Path, metavar="FILE", help="TOML file of settings, as every run writes it; options override it"
     )
-    parser.add_argument("--unknown", type=Path, metavar="DIR", help="photos of things that the model should not know")
+    parser.add_argument("--unknown", type=Path, metavar="DIR", help="photos of other things than the classes")
     parser.add_argument(
-        "--force", action="store_true", help="publish it even if it is no better than guessing or worse than before"
+        "--force",
+        action="store_true",
+        help="publish the model even if it is poor or worse than before",
     )
     add_places(parser)
     configuration.add_arguments(parser)
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:
-    """Adds where things are kept and how the machine is used: nothing of this changes what comes out."""
-    group = parser.add_argument_group("places and machine")
+    """Adds options for directories and for the machine. They do not change the results."""
+    group = parser.add_argument_group("directories and machine")
     for flag, default, text in (
-        ("--models-dir", "models", "where models are published"),
-        ("--runs-dir", "runs", "results and reports, and the state of stopped runs"),
-        ("--cache-dir", "runs/cache", "features and decoded photos, by content; may be deleted"),
+        ("--models-dir", "models", "directory of the published models"),
+        ("--runs-dir", "runs", "directory of results, reports and the state of stopped runs"),
+        ("--cache-dir", "runs/cache", "cache of features and decoded photos; may be deleted"),
     ):
         group.add_argument(flag, type=Path, default=Path(default), metavar="DIR", help=f"{text} (default: %(default)s)")
     group.add_argument(
@@ -264,11 +266,11 @@ def add_places(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="threads that decode photos (default: %(default)s)",
+        help="number of threads that decode photos (default: %(default)s)",
     )
     group.add_argument(
         "--training-precision",
         choices=["auto", "float32", "mixed_float16"],
         default="auto",
-        help="auto: mixed_float16 on a GPU, else float32",
+        help="precision of the training; auto: mixed_float16 on a GPU, otherwise float32",
     )

@@ -31,8 +31,8 @@ _COUNT_IMAGES = "gateway.count_images"
 
 def has_access(scope: Scope) -> bool:
     """Whether the caller of an open path could also use the others: it sent a valid key, or none is required."""
-    found: bool = scope.get(_HAS_ACCESS, True)
-    return found
+    access: bool = scope.get(_HAS_ACCESS, True)
+    return access
 
 
 async def count_images(scope: Scope, images: int) -> None:

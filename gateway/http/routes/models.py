@@ -32,11 +32,11 @@ async def list_models(request: Request) -> ModelList:
     """List the configured models: whether each is ready, and the states of its versions."""
     services, deadline = services_of(request), deadline_of(request)
     names = services.settings.served_models
-    found = await asyncio.gather(*(_versions(services, name, deadline) for name in names))
+    states = await asyncio.gather(*(_versions(services, name, deadline) for name in names))
     ready = await services.readiness.check(names)
     return ModelList(
         models=[
-            _summary(services, name, versions, ready[name].reason) for name, versions in zip(names, found, strict=True)
+            _summary(services, name, versions, ready[name].reason) for name, versions in zip(names, states, strict=True)
         ]
     )
 

@@ -23,10 +23,10 @@ def listen(host: str, port: int) -> list[socket.socket]:
         OSError: The name is not known, the machine has none of its addresses, or an address cannot be bound, such as
             one that is in use.
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
     missing: list[OSError] = []
-    for family, address in dict.fromkeys((one[0], one[4]) for one in found):
+    for family, address in dict.fromkeys((one[0], one[4]) for one in addresses):
         try:
             sockets.append(_bound(family, (address[0], port, *address[2:])))
         except OSError as error:
@@ -36,7 +36,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
                 raise
             missing.append(error)
         else:
-            port = sockets[-1].getsockname()[1]  # where it was 0, all addresses share the one that was found
+            port = sockets[-1].getsockname()[1]  # all addresses share the port that was chosen for 0
     if not sockets:
         raise missing[0]
     shown = f"[{host}]" if ":" in host else host
