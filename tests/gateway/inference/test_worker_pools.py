@@ -28,7 +28,7 @@ SUM = SignatureDefMap(
 
 @pytest.fixture
 async def pools() -> AsyncIterator[WorkerPools]:
-    pools = WorkerPools(Settings.model_validate({"decode_workers": 1}), FORK_SERVER)
+    pools = WorkerPools(Settings.model_validate({"decode_workers": 1}), FORK_SERVER, lambda *_: None)
     yield pools
     await pools.close()
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ class Log:
         self._lines: list[str] = []
         self._seconds = 0
 
-    def _append(self, record: dict[str, object]) -> None:
+    def _append(self, record: Mapping[str, object]) -> None:
         self._seconds += 1
         self._lines.append(json.dumps({"time": f"2026-01-31T12:00:{self._seconds:02}Z", **record}) + "\n")
         folder = self.root / "records" / "2026-01-31"
