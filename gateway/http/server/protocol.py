@@ -1,7 +1,7 @@
 """HTTP/1.1 by uvicorn, with the limits on a connection that uvicorn leaves to a proxy.
 
-* Headers must arrive within a time limit and a size limit. Trailers count towards the size and are then discarded: a
-  trailer must not pass for a header.
+* Headers must arrive within a time limit, and are limited in number and size. Trailers count as headers and are then
+  discarded: a trailer must not pass for a header.
 * Requests that two servers could read in different ways are refused as RFC 9112 requires: a missing, repeated or
   malformed Host, any transfer coding but ``chunked``, any version but 1.0 and 1.1.
 * A body in absurdly small pieces is refused. Each piece costs the event loop a few calls in Python, whatever its size.
@@ -41,6 +41,9 @@ MAX_HEADER_BYTES = 32 * 2**10
 
 Parsing 64 KiB of nothing but separators would block the event loop for 7 to 20 ms."""
 
+MAX_HEADERS = 100
+"""Limit on headers and trailers of a request together, as in other servers. Each costs several steps in Python."""
+
 MAX_ADDRESS_BYTES = 8 * 2**10
 """Limit on path and query; most servers and proxies accept no more."""
 
@@ -72,6 +75,7 @@ class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
     _header_timer: asyncio.TimerHandle | None = None
+    _header_count = 0
     _field_bytes = 0
     """Size of the address, headers and trailers of the request being read."""
     _unreported_bytes = 0
@@ -165,7 +169,7 @@ class HttpProtocol(HttpToolsProtocol):
         connection.put(self.scope, self)  # type: ignore[arg-type]
         self._unset_keepalive_if_required()
         self._in_headers = True
-        self._field_bytes = self._body_pieces = self._body_bytes = 0
+        self._header_count = self._field_bytes = self._body_pieces = self._body_bytes = 0
         if self._header_timer is None:
             self._await_headers()
 
@@ -179,6 +183,9 @@ class HttpProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; discard a trailer, which must not pass for one (RFC 9110, section 6.5.1)."""
         self._count_field(len(name) + len(value) + len(":\r\n"))
+        self._header_count += 1
+        if self._header_count > MAX_HEADERS:
+            raise errors.HeadersTooLarge(f"The request has more than {MAX_HEADERS} headers.")
         if self._in_headers:
             super().on_header(name, value)
 

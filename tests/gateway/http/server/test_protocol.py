@@ -220,6 +220,23 @@ def test_an_address_of_more_than_8_kib_is_414(gateway: httpx.Client, address: by
     assert not shorter.startswith(b"HTTP/1.1 414")
 
 
+@pytest.mark.parametrize(("count", "status"), [(99, b"200"), (100, b"431")])
+def test_more_than_100_headers_are_431(gateway: httpx.Client, count: int, status: bytes) -> None:
+    head = b"GET /healthz HTTP/1.0\r\nHost: x\r\n" + b"a:b\r\n" * count + b"\r\n"
+    assert answered(gateway, head)[9:12] == status
+
+
+def test_no_origin_holds_up_the_event_loop(start: Start) -> None:
+    client = start(cors_origins="https://example.com")
+    started = time.monotonic()
+    refused = answered(client, b"GET / HTTP/2.0\r\nHost: x\r\nOrigin:" + b" " * 2000 + b"x\r\n\r\n")
+    assert refused.startswith(b"HTTP/1.1 505")
+    assert answered(client, b"NO HTTP\r\nOrigin:" + b" " * 2000 + b"x").startswith(b"HTTP/1.1 400")
+    assert time.monotonic() - started < 5
+    allowed = answered(client, b"NO HTTP\r\nOrigin: \t https://example.com \r\n\r\n").lower()
+    assert b"access-control-allow-origin: https://example.com\r\n" in allowed
+
+
 @pytest.mark.parametrize("rest", [b"a:b\r\n", b"y"], ids=["many", "one without end"])
 def test_trailers_without_end_are_431(gateway: httpx.Client, rest: bytes) -> None:
     head = f"POST {BREED} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
@@ -278,7 +295,7 @@ def test_bytes_of_uploads_are_bounded_together_and_given_back(start: Start) -> N
         held.append(connection)
 
     def refused() -> httpx.Response | None:
-        answer = client.post(BREED, content=b"x" * 100_000)
+        answer = client.post(BREED, content=b"x" * 150_000)
         return answer if answer.status_code == 429 else None
 
     answer = until(refused)
