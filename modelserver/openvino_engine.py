@@ -16,6 +16,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from gateway.images import ImageError, Target, decode_image
 from gateway.pb import serving_pb2 as pb
@@ -67,7 +68,7 @@ class OpenVinoEngine:
             ServingError: A signature of the version cannot be computed by it.
             RuntimeError: OpenVINO refused the network.
         """
-        definitions = _signature_defs((path / "saved_model.pb").read_bytes(), self._tags)
+        definitions = _signature_defs(path / "saved_model.pb", self._tags)
         version = _Version(self._core, path, self._streams)
         signatures = {
             name: Signature(one, version.runner(name, one), self._scheduler)
@@ -89,8 +90,12 @@ def _row_by_row(batching: Batching, streams: int) -> Batching:
     )
 
 
-def _signature_defs(saved_model: bytes, tags: frozenset[str]) -> dict[str, pb.SignatureDef]:
-    for graph in saved_model_pb2.SavedModel.FromString(saved_model).meta_graphs:
+def _signature_defs(path: Path, tags: frozenset[str]) -> dict[str, pb.SignatureDef]:
+    try:
+        saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    except DecodeError as error:
+        raise OSError(f"{path} is no SavedModel, or damaged") from error
+    for graph in saved_model.meta_graphs:
         if set(graph.meta_info_def.tags) == tags:
             return {name: pb.SignatureDef.FromString(one) for name, one in graph.signature_def.items()}
     raise failed_precondition(f"no graph in saved_model.pb has the tags {', '.join(sorted(tags))}")

@@ -253,6 +253,7 @@ def test_metadata_needs_a_field_that_exists(every: Server) -> None:
     assert refused(lambda: client.metadata("nope", "signature_def"))[0] is NOT_FOUND
 
 
+@pytest.mark.parametrize("every", ["plain", "openvino"], indirect=True)
 def test_sixty_four_callers_at_once_are_all_answered(every: Server) -> None:
     client = every.client
     calls = [client.prediction.Predict.future(spec(), timeout=60) for _ in range(64)]

@@ -274,7 +274,7 @@ def test_warm_up_records_are_replayed_and_a_bad_one_fails_the_version(
     good = request("warm", "describe", {"request": np.zeros(1, np.int32)})
     bad = request("warm", "describe", {"request": np.zeros((1, 1), np.int32)})
     warm_up_records(publish(tmp_path, 1), good, good)
-    warm_up_records(publish(tmp_path, 2), good, bad)
+    warm_up_records(publish(tmp_path, 2), bad, good)
     base.mkdir()
     (tmp_path / "1").rename(base / "1")
     write(config, entry(base))
