@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded
 
-HALVING_SECONDS = 10.0
+HALVING_SECONDS = 30.0
 """CPU time after which half of what each caller has used is forgotten."""
 
 NEGLIGIBLE_SECONDS = 0.01
