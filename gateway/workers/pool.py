@@ -118,10 +118,10 @@ class WorkerPool:
     """A pool of workers, started on demand and replaced when they end.
 
     A job runs until it is done, its deadline passes or its caller hangs up. In the last two cases its worker is killed.
-    Free slots go to the callers who have used the least CPU time lately. A job that has used `SLICE_SECONDS` while
-    others wait goes into overtime: it gives up its slot to another job and continues at a lower priority. If no more
-    jobs may be in overtime, the job whose caller has used the most is ended, provided that this is
-    `Capacity.patience_seconds` more than the next caller has used. It starts again when its turn comes. The second time
+    Callers wait in turns, and those longer who have used more CPU time: see `TurnQueue`. A job that has used
+    `SLICE_SECONDS` while others wait goes into overtime: it gives up its slot to another job and continues at a lower
+    priority. If no more jobs may be in overtime, the job whose caller has used the most is ended, provided that this is
+    `Capacity.patience_seconds` more than one who waits has used. It starts again when its turn comes. The second time
     only its own CPU time counts, and it fails if it has to make room again.
 
     Args:
@@ -239,7 +239,7 @@ class WorkerPool:
             self._watch(running)
 
     def _lead(self, running: _Running) -> float:
-        """CPU time that the caller of a job has used more than the next in turn; after a displacement, by this job."""
+        """CPU time that the caller of a job has used more than one who waits; after a displacement, by this job alone."""
         lead = self._turns.lead(running.caller)
         return (min(lead, 0.0) if running.again else lead) + running.measure()
 

@@ -40,6 +40,14 @@ def test_callers_who_used_less_cpu_time_come_first() -> None:
     assert queue.lead("heavy") < 0  # nobody waits
 
 
+def test_a_caller_is_not_overtaken_for_longer_than_the_cpu_time_that_it_used() -> None:
+    queue: TurnQueue[str] = TurnQueue()
+    queue.charge("old", 1e-9)
+    for caller in ("old", "new", "newer"):
+        queue.put((caller, 1), caller)
+    assert [queue.take() for _ in range(3)] == ["old", "new", "newer"]
+
+
 def test_cpu_time_is_forgotten_by_and_by() -> None:
     queue: TurnQueue[str] = TurnQueue()
     for caller, seconds in (("a", 28.0), ("b", 0.01), ("c", 1.0)):
