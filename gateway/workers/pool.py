@@ -232,14 +232,14 @@ class WorkerPool:
                 self._put_into_overtime(running)
                 return
             greediest = max([running, *self._overtime], key=self._lead)
-            if self._lead(greediest) >= self._capacity.patience_seconds and not greediest.displaced:
+            if self._lead(greediest) >= self._capacity.patience_seconds and not greediest.worker.replies:
                 greediest.displaced = True
                 self._workers.end(greediest.worker)
         if not running.displaced:
             self._watch(running)
 
     def _lead(self, running: _Running) -> float:
-        """CPU time that the caller of a job has used more than one who waits; after a displacement, by this job alone."""
+        """CPU time that the caller of a job has used more than one who waits; the second time, that of this job."""
         lead = self._turns.lead(running.caller)
         return (min(lead, 0.0) if running.again else lead) + running.measure()
 
