@@ -93,6 +93,7 @@ class _Running:
     Attributes:
         worker: The worker.
         caller: Whose job it is.
+        again: Whether it was displaced before.
         seconds: CPU time that it had used when it was last measured.
         in_overtime: Whether it has given up its slot.
         timer: The next look.
@@ -101,6 +102,7 @@ class _Running:
 
     worker: WorkerProcess
     caller: str
+    again: bool
     seconds: float = 0.0
     in_overtime: bool = False
     timer: asyncio.TimerHandle | None = None
@@ -116,10 +118,11 @@ class WorkerPool:
     """A pool of workers, started on demand and replaced when they end.
 
     A job runs until it is done, its deadline passes or its caller hangs up. In the last two cases its worker is killed.
-    Free slots go to the callers who have used the least CPU time lately. A job that has used `SLICE_SECONDS` while
-    others wait goes into overtime: it gives up its slot to another job and continues at a lower priority. If no more
-    jobs may be in overtime, the job whose caller has used the most is ended, and starts again later, provided that this
-    is `Capacity.patience_seconds` more than the next caller has used.
+    Callers wait in turns, and those longer who have used more CPU time: see `TurnQueue`. A job that has used
+    `SLICE_SECONDS` while others wait goes into overtime: it gives up its slot to another job and continues at a lower
+    priority. If no more jobs may be in overtime, the job whose caller has used the most is ended, provided that this is
+    `Capacity.patience_seconds` more than one who waits has used. It starts again when its turn comes. The second time
+    only its own CPU time counts, and it fails if it has to make room again.
 
     Args:
         fork_server: Forks the workers.
@@ -161,23 +164,26 @@ class WorkerPool:
         Raises:
             GatewayError: As the job raises it, or as `Work` says.
             DeadlineExceeded: The job was not done in time.
-            Overloaded: The system allows no further process.
+            Overloaded: The job had to make room twice, or the system allows no further process.
         """
         try:
             async with asyncio.timeout(deadline.remaining()):
-                while True:
+                request = pack({"job": job, "arguments": arguments}, buffers)
+                for again in (False, True):
                     await self._turns.acquire(turn)
                     running: _Running | None = None
                     try:
-                        running = _Running(await self._workers.take(), turn[0])
+                        running = _Running(await self._workers.take(), turn[0], again)
                         if on_start is not None:
                             on_start()
-                        return await self._run(running, pack({"job": job, "arguments": arguments}, buffers), on_reply)
+                        return await self._run(running, request, on_reply)
                     except _Displaced:
                         continue
                     finally:
                         if running is None or not running.in_overtime:
                             self._turns.release()
+                subject = self._work.subject
+                raise Overloaded(f"This {subject} takes too long to process while others are waiting. Try again later.")
         except TimeoutError:
             raise DeadlineExceeded("The upload was not processed before the deadline of the request.") from None
 
@@ -226,15 +232,16 @@ class WorkerPool:
                 self._put_into_overtime(running)
                 return
             greediest = max([running, *self._overtime], key=self._lead)
-            if self._lead(greediest) >= self._capacity.patience_seconds and not greediest.displaced:
+            if self._lead(greediest) >= self._capacity.patience_seconds and not greediest.worker.replies:
                 greediest.displaced = True
                 self._workers.end(greediest.worker)
         if not running.displaced:
             self._watch(running)
 
     def _lead(self, running: _Running) -> float:
-        """CPU time that the caller of a job has used more than the next in turn."""
-        return self._turns.lead(running.caller) + running.measure()
+        """CPU time that the caller of a job has used more than one who waits; the second time, that of this job."""
+        lead = self._turns.lead(running.caller)
+        return (min(lead, 0.0) if running.again else lead) + running.measure()
 
     def _put_into_overtime(self, running: _Running) -> None:
         running.in_overtime = True

@@ -38,6 +38,7 @@ class WorkerProcess:
         pid: Its process ID.
         reader: Replies.
         writer: Jobs.
+        replies: Whether its reply has begun to arrive.
         since: When its job began or, if it is idle, ended, on the monotonic clock.
         end: Once it is being killed: how it ended, as `ForkServer.end` returns it.
     """
@@ -45,6 +46,7 @@ class WorkerProcess:
     pid: int
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    replies: bool = False
     since: float = field(default_factory=time.monotonic)
     end: asyncio.Task[int | None] | None = None
     _cpu_seconds: float = 0.0
@@ -61,11 +63,13 @@ class WorkerProcess:
             WorkerEnded: The worker is gone.
             GatewayError: As `on_reply` raises it.
         """
+        self.replies = False
         try:
             self.writer.writelines(request)
             await self.writer.drain()
             length = reply_header_length(await self.reader.readexactly(HEADER_LENGTH.size))
             header, sizes = unpack_header(await self.reader.readexactly(length))
+            self.replies = True
             if on_reply is not None:
                 on_reply(sum(sizes))
             return Message(header, [await self.reader.readexactly(size) for size in sizes])

@@ -2,14 +2,15 @@
 
 With a plain queue, one caller with a lot of work would delay everyone else. Here each free slot goes to the next
 caller, then to the next request of that caller, then to the oldest item of that request. So a single photo waits for at
-most one image of every other request. Where CPU time is counted, the callers who used the least of it lately come
-first.
+most one image of every other request. Where CPU time is counted, a caller is placed as many seconds further back as it
+has used lately. So those who used less come first, and nobody waits for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ from typing import Generic, TypeVar
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded
 
-HALVING_SECONDS = 10.0
+HALVING_SECONDS = 30.0
 """CPU time after which half of what each caller has used is forgotten."""
 
 NEGLIGIBLE_SECONDS = 0.01
@@ -32,10 +33,14 @@ one caller apart."""
 
 
 class TurnQueue(Generic[T]):
-    """A queue whose items are taken in turns between callers and requests."""
+    """A queue whose items are taken in turns between callers and requests.
+
+    A caller whose CPU time is charged is placed as many seconds further back.
+    """
 
     def __init__(self) -> None:
-        self._callers: OrderedDict[str, OrderedDict[Hashable, deque[T]]] = OrderedDict()
+        self._callers: dict[str, OrderedDict[Hashable, deque[T]]] = {}
+        self._places: dict[str, float] = {}
         self._size = 0
         self._used: dict[str, float] = {}
         self._charged = 0.0
@@ -56,7 +61,7 @@ class TurnQueue(Generic[T]):
         return self._used.get(caller, 0.0)
 
     def lead(self, caller: str) -> float:
-        """CPU time that a caller has used more than the next of the others who wait; negative if none does."""
+        """CPU time that a caller has used more than any of the others who wait; negative if none does."""
         return self.used(caller) - min(
             (self.used(other) for other in self._callers if other != caller), default=math.inf
         )
@@ -64,7 +69,10 @@ class TurnQueue(Generic[T]):
     def put(self, turn: Turn, item: T) -> None:
         """Add an item behind the others of its request."""
         caller, request = turn
-        self._callers.setdefault(caller, OrderedDict()).setdefault(request, deque()).append(item)
+        if caller not in self._callers:
+            self._callers[caller] = OrderedDict()
+            self._place(caller)
+        self._callers[caller].setdefault(request, deque()).append(item)
         self._size += 1
 
     def take(self) -> T:
@@ -75,15 +83,17 @@ class TurnQueue(Generic[T]):
         """
         if not self._callers:
             raise IndexError("take from an empty queue")
-        caller = min(self._callers, key=self.used)
-        requests = self._callers.pop(caller)
+        caller = min(self._places, key=self._places.__getitem__)
+        requests = self._callers[caller]
         request, items = requests.popitem(last=False)
         item = items.popleft()
         self._size -= 1
         if items:
             requests[request] = items
         if requests:
-            self._callers[caller] = requests
+            self._place(caller)
+        else:
+            del self._callers[caller], self._places[caller]
         return item
 
     def discard(self, turn: Turn, item: T) -> None:
@@ -98,7 +108,11 @@ class TurnQueue(Generic[T]):
         if not items:
             del requests[request]
         if not requests:
-            del self._callers[caller]
+            del self._callers[caller], self._places[caller]
+
+    def _place(self, caller: str) -> None:
+        """Place a caller behind the others, or among them where they have used more."""
+        self._places[caller] = time.monotonic() + self.used(caller)
 
 
 class Turns:

@@ -200,6 +200,33 @@ async def test_a_caller_who_has_used_more_cpu_time_makes_room_and_starts_again(
     assert await slow
 
 
+async def test_a_job_that_has_to_make_room_twice_fails(make: Make, fork_server: ForkServer) -> None:
+    pool = make(Capacity(1, 0, 0.1, kept=1))
+    slow = asyncio.create_task(decode(pool, [slow_png()], "slow"))
+    for _ in range(2):
+        worker = await working(fork_server)
+        assert await decode(pool, [photo()], "quick")
+        await until_async(partial(has_ended, worker))
+    with pytest.raises(Overloaded, match="takes too long"):
+        await slow
+
+
+async def test_the_caller_who_has_used_less_cpu_time_comes_first(make: Make) -> None:
+    pool = make()
+    await decode(pool, [slow_png(2000)], "heavy")
+    order: list[str] = []
+
+    async def run(caller: str) -> None:
+        await decode(pool, [photo()], caller)
+        order.append(caller)
+
+    async with pool._turns.slot(("other", 0), Deadline.after(DEADLINE_SECONDS)):
+        waiting = [asyncio.create_task(run("heavy")), asyncio.create_task(run("light"))]
+        await until_async(lambda: pool._turns.waiting == 2)
+    await asyncio.gather(*waiting)
+    assert order == ["light", "heavy"]
+
+
 async def test_a_job_does_not_make_room_for_its_own_caller(make: Make) -> None:
     pool = make(Capacity(1, 0, 0.0, kept=1))
     order: list[str] = []

@@ -40,16 +40,24 @@ def test_callers_who_used_less_cpu_time_come_first() -> None:
     assert queue.lead("heavy") < 0  # nobody waits
 
 
+def test_a_caller_is_not_overtaken_for_longer_than_the_cpu_time_that_it_used() -> None:
+    queue: TurnQueue[str] = TurnQueue()
+    queue.charge("old", 1e-9)
+    for caller in ("old", "new", "newer"):
+        queue.put((caller, 1), caller)
+    assert [queue.take() for _ in range(3)] == ["old", "new", "newer"]
+
+
 def test_cpu_time_is_forgotten_by_and_by() -> None:
     queue: TurnQueue[str] = TurnQueue()
-    for caller, seconds in (("a", 8.0), ("b", 0.01), ("c", 1.0)):
+    for caller, seconds in (("a", 28.0), ("b", 0.01), ("c", 1.0)):
         queue.charge(caller, seconds)
-    assert [queue.used(caller) for caller in "abc"] == [8.0, 0.01, 1.0]
+    assert [queue.used(caller) for caller in "abc"] == [28.0, 0.01, 1.0]
     queue.charge("c", 1.0)
-    assert [queue.used(caller) for caller in "abc"] == [4.0, 0.0, 1.0]
-    queue.charge("c", 9.0)
-    queue.charge("c", 2.0)
-    assert [queue.used(caller) for caller in "abc"] == [2.0, 0.0, 6.0]
+    assert [queue.used(caller) for caller in "abc"] == [14.0, 0.0, 1.0]
+    queue.charge("c", 30.0)
+    queue.charge("c", 1.0)
+    assert [queue.used(caller) for caller in "abc"] == [7.0, 0.0, 16.0]
 
 
 def test_what_is_discarded_is_not_taken() -> None:
