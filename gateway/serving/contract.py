@@ -14,6 +14,7 @@ from gateway.images import FitMode, Interpolation, Target
 from gateway.images.pixel_format import PixelFormat
 from gateway.model_options import Activation
 from gateway.pb.serving_pb2 import DataType, SignatureDef, TensorInfo
+from gateway.serving.signature_shapes import rank
 from gateway.tensors.wire import dtype_name
 
 DESCRIBE, PIXELS, EXPLAIN, DEFAULT_SIGNATURE = "describe", "pixels", "explain", "serving_default"
@@ -167,11 +168,6 @@ def _explains(signatures: Mapping[str, SignatureDef], images_shape: tuple[int | 
 def _info(signatures: Mapping[str, SignatureDef], side: Literal["inputs", "outputs"], name: str) -> TensorInfo | None:
     tensors = signatures[PIXELS].inputs if side == "inputs" else signatures[PIXELS].outputs
     return tensors.get(name)
-
-
-def rank(info: TensorInfo) -> int | None:
-    """Number of dimensions of an input or output; None where the signature leaves it open."""
-    return None if info.tensor_shape.unknown_rank else len(info.tensor_shape.dim)
 
 
 def _fits(info: TensorInfo, shape: tuple[int | None, ...]) -> bool:
