@@ -61,11 +61,6 @@ def shape_of(tensor: Tensor) -> tuple[int, ...]:
     return tuple(dim.size for dim in tensor.tensor_shape.dim)
 
 
-def number_tensor(array: npt.NDArray[np.generic]) -> Tensor:
-    """Wire tensor of a numeric array, as ``tensor_content``; errors as in `wire_of`."""
-    return Tensor.FromString(b"".join(_numbers(array)))
-
-
 def joined(shape: tuple[int, ...], dtype: int, rows: Sequence[bytes]) -> Wire:
     """Serialised tensor of rows of numbers.
 
@@ -124,11 +119,6 @@ def _head(number: int, shape: tuple[int, ...]) -> bytes:
     for size in shape:
         head.tensor_shape.dim.add(size=size)
     return head.SerializeToString()
-
-
-def string_tensor(values: Sequence[bytes], shape: tuple[int, ...] | None = None) -> Tensor:
-    """Wire tensor of byte strings in row-major order; of shape (n,) unless told."""
-    return Tensor.FromString(b"".join(strings(values, (len(values),) if shape is None else shape)))
 
 
 def array_of(tensor: Tensor, *, max_elements: int) -> Array:
