@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 COLD, HOT = (13, 26, 92), (255, 214, 10)
-"""Colours for no evidence and for the most evidence: dark blue and bright yellow. They differ in grey and with every kind
+"""Colours for no evidence and for the most evidence: dark blue and bright yellow, distinct in grey and with every kind
 of colour blindness. The page uses the same colours."""
 
 COLD_OPACITY, HOT_OPACITY = 0.62, 0.55
