@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from gateway.images import Target, decode_image
 from gateway.pb.serving_pb2 import PredictRequest, PredictResponse
-from gateway.tensors.wire import number_array, number_tensor
+from gateway.tensors.wire import number_array
+from testing.tensors import number_tensor
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 OPTIONS = (

@@ -14,7 +14,7 @@ import grpc
 import numpy as np
 
 from gateway.pb import serving_pb2 as pb
-from gateway.tensors.wire import number_tensor, string_tensor
+from testing.tensors import number_tensor, string_tensor
 
 MODEL = "idle"
 SIZE = 224

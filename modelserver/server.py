@@ -1,4 +1,4 @@
-"""Puts the parts together: loads the models, opens the port, polls the files, drains."""
+"""Runs the server: loads the models, opens the port, polls folders and configuration, and drains on shutdown."""
 
 import logging
 import signal
@@ -25,12 +25,12 @@ _LOG = logging.getLogger(__name__)
 
 
 def run(flags: Flags) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes what is in flight.
+    """Serves until SIGTERM or SIGINT, then finishes the requests in flight.
 
     Raises:
-        ConfigError: A file says something that cannot be served.
-        ServingError: A model has no version that works.
-        OSError: A file cannot be read, or the port is taken.
+        ConfigError: The configuration is not valid.
+        ServingError: No version of a model can be loaded.
+        OSError: A file cannot be read, or the port is in use.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -22,7 +22,8 @@ from google.protobuf.message import Message
 from PIL import Image
 
 from gateway.pb import serving_pb2 as pb
-from gateway.tensors.wire import number_array, number_tensor, string_tensor, string_values
+from gateway.tensors.wire import number_array, string_values
+from testing.tensors import number_tensor, string_tensor
 
 COLOURS = ("red", "green", "blue")
 

@@ -1,4 +1,4 @@
-"""What people send by mistake, recognised by its content, so that the refusal can name it."""
+"""Recognise files that users send by mistake, so that the error message can name them."""
 
 import re
 from typing import Final

@@ -151,9 +151,8 @@ class Classifier:
         if version not in self._independent and independent(contract, scores):
             self._independent.add(version)
             logger.warning(
-                "model %s version %d: its scores do not sum to 1, so they seem to be independent of each other "
-                "(multi-label); its best one is answered as the label. Set its option multi_label to say that this is "
-                "meant",
+                "model %s version %d: the scores do not sum to 1, so they seem to be independent (multi-label). The "
+                "best one is returned as the label. Set the option multi_label to confirm this",
                 *version,
             )
         return scores
@@ -162,7 +161,7 @@ class Classifier:
 def _ranked(
     contract: Contract, prepared: Sequence[Prepared], scores: Sequence[Scores | None], top_k: int
 ) -> tuple[Ranked | errors.GatewayError, ...]:
-    """What each image is answered with."""
+    """The ranked labels or the error of each image."""
     results: list[Ranked | errors.GatewayError] = []
     for image, row in zip(prepared, scores, strict=True):
         if isinstance(image, errors.GatewayError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
 from collections import OrderedDict
@@ -25,8 +24,6 @@ from gateway.pb.serving_pb2 import ModelVersionStatus
 from gateway.serving.backend import Backend, Selector, ServableNotFound
 from gateway.serving.single_flight import SingleFlight, joined
 from gateway.serving.version_lookup import ServedVersion, VersionLookup
-
-logger = logging.getLogger(__name__)
 
 MAX_CACHED = 256
 """Limit on cached versions. Only versions that exist on the model server are cached."""

@@ -1,4 +1,4 @@
-"""How to speak to a model that carries no model card: from the names, shapes and dtypes of its signatures."""
+"""Derive the contract of a model without a model card from the names, shapes and dtypes of its signatures."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Final, Literal
 
 from gateway.errors import UnsupportedModel
 from gateway.images import Target
-from gateway.images.pixel_format import Layout, PixelFormat
+from gateway.images.pixel_format import PixelFormat
 from gateway.model_options import ModelOptions
 from gateway.pb.serving_pb2 import DataType, SignatureDef, TensorInfo
-from gateway.serving.contract import DEFAULT_SIGNATURE, Contract, described, rank
+from gateway.serving.contract import DEFAULT_SIGNATURE, Contract, described
+from gateway.serving.signature_shapes import batch_and_row, layout_of, may_be_equal, number_of_classes, sizes_of
 from gateway.tensors.wire import number_dtype
 
 UNKNOWN_SIZE: Final = 224
@@ -141,7 +142,7 @@ class _Reading:
         if len(self.signature.inputs) != 2:
             return None
         for name, info in self.signature.inputs.items():
-            if KEY.fullmatch(name) and info.dtype == DataType.DT_STRING and _sizes(info) in (None, (-1,)):
+            if KEY.fullmatch(name) and info.dtype == DataType.DT_STRING and sizes_of(info) in (None, (-1,)):
                 return name
         return None
 
@@ -152,14 +153,14 @@ class _Reading:
         info = self.signature.inputs[name]
         if info.dtype == DataType.DT_STRING:
             return self._encoded(name, info)
-        sizes = _sizes(info)
+        sizes = sizes_of(info)
         if info.dtype not in PIXEL_DTYPES or sizes is None or 0 in sizes or len(sizes) not in (3, 4):
             raise self._unsupported(WANTED_INPUT)
-        batch_size, row = _batch(sizes)
+        batch_size, row = batch_and_row(sizes)
         return self._pixels(name, info, batch_size, row)
 
     def _encoded(self, name: str, info: TensorInfo) -> _Input:
-        sizes = _sizes(info)
+        sizes = sizes_of(info)
         if sizes is not None and (len(sizes) > 2 or 0 in sizes or (len(sizes) == 2 and sizes[1] != 1)):
             raise self._unsupported(WANTED_INPUT)
         says = self.options.encoded_image
@@ -175,7 +176,7 @@ class _Reading:
 
     def _pixels(self, name: str, info: TensorInfo, batch_size: int, row: tuple[int, ...]) -> _Input:
         options = self.options
-        layout = options.layout or _layout(row)
+        layout = options.layout or layout_of(row)
         if len(row) != (2 if layout == "nhw" else 3):
             raise self._unsupported(WANTED_INPUT)
         height, width = {"nhwc": row[:2], "nchw": row[1:], "nhw": row}[layout]
@@ -208,7 +209,7 @@ class _Reading:
         found = {
             name: classes
             for name, info in self.signature.outputs.items()
-            if info.dtype in SCORE_DTYPES and (classes := _classes(info, batch_size)) is not None
+            if info.dtype in SCORE_DTYPES and (classes := number_of_classes(info, batch_size)) is not None
         }
         if self.options.output is not None:
             if self.options.output not in found:
@@ -233,15 +234,15 @@ class _Reading:
 
     def _label_output(self, output_name: str, batch_size: int) -> str | None:
         """The output that names a class beside each score: best first, so that positions say nothing."""
-        shape = _sizes(self.signature.outputs[output_name])
-        one = _classes(self.signature.outputs[output_name], batch_size) == 1
+        shape = sizes_of(self.signature.outputs[output_name])
+        one = number_of_classes(self.signature.outputs[output_name], batch_size) == 1
         beside = {
             name: info.dtype
             for name, info in self.signature.outputs.items()
             if info.dtype in (DataType.DT_STRING, *INDEX_DTYPES)
             and name not in self.signature.inputs  # which only pass through
-            and (count := _classes(info, batch_size)) is not None
-            and (count == 1 if one else count != 1 and _agree(_sizes(info), shape))
+            and (count := number_of_classes(info, batch_size)) is not None
+            and (count == 1 if one else count != 1 and may_be_equal(sizes_of(info), shape))
         }
         strings = [name for name, dtype in beside.items() if dtype == DataType.DT_STRING]
         chosen = strings or list(beside)
@@ -264,42 +265,3 @@ class _Reading:
                 f"{len(labels)} names."
             )
         return labels or tuple(str(index) for index in range(max(classes, 0)))
-
-
-def _sizes(info: TensorInfo) -> tuple[int, ...] | None:
-    return None if rank(info) is None else tuple(dim.size for dim in info.tensor_shape.dim)
-
-
-def _batch(sizes: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """How many images a call takes, as in `Contract.batch_size`, and the sizes of one."""
-    if len(sizes) == 4 or (sizes[-1] != 3 and sizes[0] in (-1, 1)):  # or grey, without an axis of channels
-        return sizes[0], sizes[1:]
-    return 0, sizes
-
-
-def _layout(row: tuple[int, ...]) -> Layout:
-    if len(row) == 2:
-        return "nhw"
-    return "nchw" if row[0] in (1, 3) and row[-1] not in (1, 3) else "nhwc"
-
-
-def _classes(info: TensorInfo, batch_size: int) -> int | None:
-    """Number of classes in an output, -1 where that is open; None where its shape is not one of scores."""
-    sizes = _sizes(info)
-    if sizes is None:
-        return -1
-    if batch_size == 0 and len(sizes) <= 1:
-        return sizes[0] if sizes else 1
-    if not sizes or sizes[0] not in (-1, batch_size or 1) or 0 in sizes:
-        return None
-    if len(sizes) == 1:
-        return 1
-    between_are_one = all(size == 1 for size in sizes[1:-1])
-    return sizes[-1] if len(sizes) == 2 or (len(sizes) == 4 and between_are_one) else None
-
-
-def _agree(one: tuple[int, ...] | None, other: tuple[int, ...] | None) -> bool:
-    """Whether two shapes may be the same."""
-    if one is None or other is None:
-        return True
-    return len(one) == len(other) and all(a == b or -1 in (a, b) for a, b in zip(one, other, strict=True))

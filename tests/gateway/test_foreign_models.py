@@ -23,10 +23,11 @@ from PIL import Image
 from gateway.images.pixel_format import PixelFormat
 from gateway.pb import serving_pb2 as pb
 from gateway.pb.serving_pb2 import DataType
-from gateway.tensors.wire import Array, array_of, number_tensor, string_tensor
+from gateway.tensors.wire import Array, array_of
 from testing.colour_server import COLOURS, ColourServer, Refused, Tensors, colour_scores, signature
 from testing.photos import photo
 from testing.polling import DEADLINE_SECONDS, until
+from testing.tensors import number_tensor, string_tensor
 
 Start = Callable[..., httpx.Client]
 FLOAT, HALF, DOUBLE, BFLOAT16 = DataType.DT_FLOAT, DataType.DT_HALF, DataType.DT_DOUBLE, DataType.DT_BFLOAT16

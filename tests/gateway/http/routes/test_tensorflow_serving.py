@@ -22,11 +22,12 @@ from PIL import Image
 from gateway.pb import serving_pb2 as pb
 from gateway.pb.serving_pb2 import DataType
 from gateway.settings import Settings
-from gateway.tensors.wire import array_of, number_tensor, string_tensor
+from gateway.tensors.wire import array_of
 from testing.colour_server import ColourModel, ColourServer, ForeignModel, colour_scores, signature
 from testing.gateway import running_gateway
 from testing.photos import photo
 from testing.polling import until
+from testing.tensors import number_tensor, string_tensor
 
 Start = Callable[..., httpx.Client]
 FLOAT, INT32, INT64, UINT8 = DataType.DT_FLOAT, DataType.DT_INT32, DataType.DT_INT64, DataType.DT_UINT8
