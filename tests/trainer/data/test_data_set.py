@@ -249,6 +249,30 @@ def test_photos_that_differ_in_one_place_are_no_duplicates(tmp_path: Path, write
     assert opened(tmp_path / "data").duplicates == []
 
 
+def test_parts_of_low_contrast_that_differ_by_a_scratch_are_no_duplicates(
+    tmp_path: Path, write_photos: WriteFolder
+) -> None:
+    """Photos of an inspection: the same grey part each time, with noise, and a faint scratch somewhere."""
+    random = np.random.default_rng(0)
+    x, y = np.meshgrid(np.arange(512), np.arange(512))
+    part = 128 + 15 * np.sin(x / 37) * np.cos(y / 53)
+
+    def photo(path: Path, at: int) -> None:
+        pixels = part + random.normal(0, 3, part.shape)
+        pixels[40 * at : 40 * at + 8, 100:180] -= 25
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=92)
+
+    write_photos(tmp_path / "data" / "train", {"good": 10})
+    write_photos(tmp_path / "data" / "valid", {"good": 3}, first=100)
+    for at in range(1, 11):
+        photo(tmp_path / "data" / ("train" if at < 8 else "valid") / "scratched" / f"{at}.jpg", at)
+    with Image.open(tmp_path / "data" / "train" / "scratched" / "2.jpg") as copied:
+        copied.resize((384, 384)).save(tmp_path / "data" / "valid" / "scratched" / "copy.jpg", quality=70)
+    found = opened(tmp_path / "data")
+    assert [line.split(" is the same picture")[0].rsplit("/", 1)[1] for line in found.duplicates] == ["copy.jpg"]
+
+
 def test_photos_of_two_classes_that_look_alike_are_both_kept_and_named(
     tmp_path: Path, write_photos: WriteFolder
 ) -> None:
