@@ -1,7 +1,8 @@
 """List the photos of a data set by class and split.
 
 A split is a folder with the name of a split that contains folders and no photos. So `DATA/train/cat/1.jpg` belongs to
-the split `train`, but `DATA/train/1.jpg` next to `DATA/bus/1.jpg` belongs to the class `train`.
+the split `train`, but `DATA/train/1.jpg` next to `DATA/bus/1.jpg` belongs to the class `train`. Folders that all have
+the names of splits are never classes.
 """
 
 import difflib
@@ -21,6 +22,13 @@ SPLIT_FOLDERS: Final[dict[str, Split]] = {
     **dict.fromkeys(("valid", "validation", "val", "dev"), "valid"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+
+NOT_PHOTOS: Final = frozenset(
+    ("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "thumbs.db", "desktop.ini")
+)
+"""What macOS, Windows and Synology leave among photos; as hidden files, it is passed over."""
+
+ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".rar", ".7z")
 
 
 @dataclass
@@ -51,11 +59,13 @@ def list_data_set(data: Path, limit: int = 0) -> Listing:
     if not splits and _looks_flat(data) and (table := find_table(data)) is not None:
         rows, warnings = read_table(table, list_files(data))
         return Listing([(None, label, path) for label, path in _limited(rows, limit)], warnings)
+    _check_names(data, splits)
     listing = Listing([])
     classes: list[tuple[Split | None, Path]] = [(None, folder) for folder in _folders(data)]
     if splits:
         classes = [(split, folder) for split, root in splits.items() for folder in _folders(root)]
-        spare = [one.name for one in _folders(data) if one not in splits.values()]
+        used = {data / root.relative_to(data).parts[0] for root in splits.values()}
+        spare = [one.name for one in _folders(data) if one not in used]
         if spare:
             listing.warnings.append(f"{data} is divided into splits; ignoring the other folders: {_some(spare)}")
     names = _one_spelling(classes, listing.warnings)
@@ -88,6 +98,7 @@ def list_classes(data: Path, split: str | None = None) -> dict[str, list[Path]]:
         for label, path in read_table(table, list_files(data))[0]:
             labelled.setdefault(label, []).append(path)
         return labelled
+    _check_names(data, _splits(data))
     root = _split_folder(data, split)
     folders = {folder.name: list_files(folder) for folder in _folders(root)}
     found = {name: files for name, files in folders.items() if files}
@@ -110,7 +121,7 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
         return
     seen.add((status.st_dev, status.st_ino))
     for entry in folder.iterdir():
-        if entry.name.startswith("."):
+        if _is_hidden(entry):
             continue
         if entry.is_dir():
             yield from _walk(entry, seen)
@@ -122,11 +133,25 @@ def _splits(data: Path) -> dict[Split, Path]:
     """The split folders of a data set; empty if it is not divided."""
     folders = _folders(data)
     named = [one for one in folders if one.name.lower() in SPLIT_FOLDERS]
-    splits = {SPLIT_FOLDERS[one.name.lower()]: one for one in named}
-    holds_classes = all(_folders(one) and not _has_files(one) for one in named)
-    if not holds_classes or ("train" not in splits and len(named) < len(folders)):
-        return {}
-    return splits
+    holding = [one for one in named if _folders(one) and not _has_files(one)]
+    splits = {SPLIT_FOLDERS[one.name.lower()]: _unwrapped(one) for one in holding}
+    return splits if "train" in splits or len(holding) == len(folders) else {}
+
+
+def _unwrapped(folder: Path) -> Path:
+    """`train/train` for `train`, as archives of Kaggle hold it."""
+    inside = _folders(folder)
+    return inside[0] if len(inside) == 1 and inside[0].name.lower() == folder.name.lower() else folder
+
+
+def _check_names(data: Path, splits: dict[Split, Path]) -> None:
+    """Refuse folders that are all named like splits and hold photos: nobody has a class `train` and a class `test`."""
+    named = [one.name for one in _folders(data) if _holds_files(one)]
+    if not splits and len(named) > 1 and all(name.lower() in SPLIT_FOLDERS for name in named):
+        raise TrainerError(
+            f"{data} is divided into {', '.join(named)}, which hold photos and no class folders; at least train must "
+            "have class folders, as DATA/train/<class>/, or DATA a CSV file with a column of files and one of labels"
+        )
 
 
 def _split_folder(data: Path, split: str | None) -> Path:
@@ -154,6 +179,11 @@ def _one_spelling(classes: list[tuple[Split | None, Path]], warnings: list[str])
         if len({one for one in alike if one.casefold() == key}) > 1:
             twice.add(key)
         first.setdefault(key, name)
+    warnings += [
+        f"the class folders {' and '.join(sorted(one for one in set(names) if one.casefold() == key))} differ in case "
+        "only; they are classes of their own"
+        for key in sorted(twice)
+    ]
     chosen = [name if name.casefold() in twice else first[name.casefold()] for name in names]
     for (_, folder), name, one in zip(classes, names, chosen, strict=True):
         if name != one:
@@ -193,6 +223,9 @@ def _too_few(data: Path, found: set[str]) -> str:
     folders = _folders(data)
     if len(folders) == 1 and len(inside := _folders(folders[0])) >= 2:
         return f"{data} contains one folder {folders[0].name!r} with {len(inside)} folders in it; use that one"
+    packed = sorted(one.name for one in data.iterdir() if one.suffix.lower() in ARCHIVES)
+    if packed:
+        return f"{data} contains archives; unpack {_some(packed)} first"
     beside = [one for one in _folders(data.resolve().parent) if _holds_files(one)]
     if not folders and _has_files(data) and len(beside) >= 2:
         return (
@@ -214,8 +247,12 @@ def _holds_files(folder: Path) -> bool:
 
 
 def _has_files(folder: Path) -> bool:
-    return any(one.is_file() and not one.name.startswith(".") for one in folder.iterdir())
+    return any(one.is_file() and not _is_hidden(one) for one in folder.iterdir())
 
 
 def _folders(path: Path) -> list[Path]:
-    return sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith("."))
+    return sorted(one for one in path.iterdir() if one.is_dir() and not _is_hidden(one))
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".") or path.name.lower() in NOT_PHOTOS

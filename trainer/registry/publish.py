@@ -1,6 +1,7 @@
 """Publish model versions: a complete version appears under the next number, or none at all."""
 
 import argparse
+import json
 import os
 import re
 import secrets
@@ -187,6 +188,10 @@ def run(args: argparse.Namespace) -> int:
         shutil.copytree(args.directory, draft.directory, dirs_exist_ok=True)
         draft.directory.chmod(mode)  # copytree copies the mode of the source, which may be its owner's alone
     say(f"{args.name} version {draft.version}: {draft.path} ({', '.join(signatures)}); {result}")
+    if "describe" not in signatures:
+        for file in sorted((draft.path / "assets").glob("*label*")):
+            options = json.dumps({args.name: {"labels": str(file)}})
+            say(f"to use {file.name}, set GATEWAY_MODEL_OPTIONS='{options}'")
     return 0
 
 

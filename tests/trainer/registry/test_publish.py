@@ -213,6 +213,21 @@ def test_publish_runs_an_image_through_the_model(tmp_path: Path, capsys: pytest.
     assert capsys.readouterr().out.endswith("(predict); answered an image with 3 scores\n")
 
 
+def test_publish_says_how_a_labels_file_in_the_model_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = Classifier(3)
+    tf.saved_model.save(model, str(tmp_path / "made"), signatures={"predict": model.classify})
+    (tmp_path / "made" / "assets").mkdir(exist_ok=True)
+    (tmp_path / "made" / "assets" / "labels.txt").write_text("a\nb\nc\n")
+    assert run_publish(tmp_path / "made", tmp_path / "models") == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    options = json.loads(said.split("GATEWAY_MODEL_OPTIONS='")[1].removesuffix("'"))
+    [given] = options.values()
+    assert Path(given["labels"]).read_text() == "a\nb\nc\n"
+    assert said.startswith("to use labels.txt, set")
+
+
 def test_publish_refuses_a_model_that_loads_and_fails_every_call(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
     tf.saved_model.save(model, str(tmp_path / "made"))  # model.export() is what Keras 3 wants
