@@ -17,8 +17,7 @@ SIDE, BLOCK = 128, 16
 """Side of the reduced copies that are compared, and of their blocks, in pixels."""
 
 SAME_PICTURE, SAME_BLOCK = 8.0, 15.0
-"""Mean difference (0 to 255) of two copies, and of the block that differs most, under which photos may be the same
-picture at two sizes or qualities."""
+"""Limits on the mean difference (0 to 255) of two copies, and on that of the block that differs most."""
 
 BLOCK_TO_MEAN, ROUNDING = 3.0, 0.25
 """How much more than the whole a block may differ. Compression changes a picture everywhere, a defect in one place.

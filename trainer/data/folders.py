@@ -1,8 +1,8 @@
 """List the photos of a data set by class and split.
 
-One rule says what a split is, for training and for evaluation: a folder with the name of a split that holds folders and
-no photos. So `DATA/train/cat/1.jpg` is divided, and `DATA/train/1.jpg` beside `DATA/bus/1.jpg` is a class of trains.
-Folders that all have the names of splits are never classes.
+A split is a folder with the name of a split that contains folders and no photos. So `DATA/train/cat/1.jpg` belongs to
+the split `train`, but `DATA/train/1.jpg` next to `DATA/bus/1.jpg` belongs to the class `train`. Folders that all have
+the names of splits are never classes.
 """
 
 import difflib

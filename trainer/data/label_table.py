@@ -41,10 +41,10 @@ class _Table:
 
 
 def find_table(data: Path) -> Path | None:
-    """Returns the table of labels in a folder, None without one.
+    """Returns the table of labels in a folder; None if there is none.
 
-    That is a CSV or TSV file whose first line names a column of files and one of labels, or has just the two of them.
-    Kaggle's `sample_submission.csv` has made-up labels and does not count.
+    That is a CSV or TSV file whose first line names a column of files and one of labels, or that has just the two
+    columns. Kaggle's `sample_submission.csv` has made-up labels and is ignored.
 
     Raises:
         TrainerError: There are several.
@@ -59,9 +59,8 @@ def find_table(data: Path) -> Path | None:
 def read_table(table: Path, files: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[str]]:
     """Reads the label of each file.
 
-    A file is named by its path below the folder of the table, or by its name in any folder there, with or without its
-    ending: Kaggle names `train/000bec.jpg` by `000bec`. Folders of another machine in front, backslashes and the case
-    of names do not matter.
+    The table refers to a file by its path relative to the table, or by its name, with or without the extension. Kaggle
+    refers to `train/000bec.jpg` as `000bec`. Leading folders that do not exist here, backslashes and case are ignored.
 
     Args:
         table: The CSV file.
@@ -75,7 +74,7 @@ def read_table(table: Path, files: Sequence[Path]) -> tuple[list[tuple[str, Path
     """
     read = _read(table)
     if read is None:
-        raise TrainerError(f"{table} has no column of files ({', '.join(FILE_COLUMNS)}) beside one of labels")
+        raise TrainerError(f"{table} has no column of files ({', '.join(FILE_COLUMNS)}) or no column of labels")
     by_name: dict[str, list[Path]] = {}
     for path in files:
         inside = path.relative_to(table.parent)
@@ -85,7 +84,7 @@ def read_table(table: Path, files: Sequence[Path]) -> tuple[list[tuple[str, Path
     missing: list[str] = []
     for number, name, label in read.rows:
         if not name or not label:
-            raise TrainerError(f"{table}, row {number}: a file or a label is missing")
+            raise TrainerError(f"{table}, row {number}: the file or the label is missing")
         parts = name.replace("\\", "/").casefold().split("/")
         matches = next((by_name[end] for at in range(len(parts)) if (end := "/".join(parts[at:])) in by_name), [])
         if len(matches) > 1:

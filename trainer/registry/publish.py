@@ -191,7 +191,7 @@ def run(args: argparse.Namespace) -> int:
     if "describe" not in signatures:
         for file in sorted((draft.path / "assets").glob("*label*")):
             options = json.dumps({args.name: {"labels": str(file)}})
-            say(f"to use {file.name} in the gateway, set GATEWAY_MODEL_OPTIONS='{options}'")
+            say(f"to use {file.name}, set GATEWAY_MODEL_OPTIONS='{options}'")
     return 0
 
 

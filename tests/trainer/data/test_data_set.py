@@ -270,7 +270,9 @@ def test_parts_of_low_contrast_that_differ_by_a_scratch_are_no_duplicates(
     with Image.open(tmp_path / "data" / "train" / "scratched" / "2.jpg") as copied:
         copied.resize((384, 384)).save(tmp_path / "data" / "valid" / "scratched" / "copy.jpg", quality=70)
     found = opened(tmp_path / "data")
-    assert [line.split(" is a duplicate")[0].rsplit("/", 1)[1] for line in found.duplicates] == ["copy.jpg"]
+    [line] = found.duplicates
+    assert "/copy.jpg" in line
+    assert "/2.jpg" in line
 
 
 def test_photos_of_two_classes_that_look_alike_are_both_kept_and_named(

@@ -225,7 +225,7 @@ def test_publish_says_how_a_labels_file_in_the_model_is_read(
     options = json.loads(said.split("GATEWAY_MODEL_OPTIONS='")[1].removesuffix("'"))
     [given] = options.values()
     assert Path(given["labels"]).read_text() == "a\nb\nc\n"
-    assert said.startswith("to use labels.txt in the gateway, set ")
+    assert said.startswith("to use labels.txt, set")
 
 
 def test_publish_refuses_a_model_that_loads_and_fails_every_call(tmp_path: Path) -> None:
