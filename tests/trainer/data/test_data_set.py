@@ -414,7 +414,7 @@ def test_classes_that_differ_in_case_only_are_told(tmp_path: Path, write_photos:
     [
         ("id,breed\nx,cat", "lists only files that do not exist, such as 'x'"),
         ("id,breed\n0,cat\n0,dog", "has the labels 'cat' and 'dog'"),
-        ("id,breed\n0,", "row 2: a file or a label is missing"),
+        ("id,breed\n0,", "row 2: the file or the label is missing"),
         ("id,breed\n", "has no rows"),
     ],
 )
