@@ -135,7 +135,8 @@ def test_a_model_that_cannot_be_loaded_is_named_with_what_to_do_and_the_others_s
         path.write_text(f"model_config_list {{ {entries} }}")
         return path
 
-    server = serve(f"--model_config_file={config('demo', 'keras', 'deep', 'broken', 'flat', 'named')}")
+    names = ("demo", "keras", "deep", "broken", "flat", "named")
+    server = serve(f"--model_config_file={config(*names)}", "--load_retry_interval_micros=600000000")
     assert server.client.version_that_answers("demo") == 1
     assert server.client.states("keras") == {1: "LOADING"}
     assert "model keras is not served, others are:" in server.output

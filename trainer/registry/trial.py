@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -19,6 +20,10 @@ Call = Callable[[str, Arrays], Arrays]
 
 BOOKKEEPING_PREFIX = "__saved_model_"
 """Prefix of signatures that TensorFlow lists for its own use."""
+
+NAMED_LIKE_IMAGES = re.compile(r"image|img|photo|picture|jpe?g|png", re.IGNORECASE)
+NOT_NAMED_LIKE_IMAGES = re.compile(r"b64|base64|ur[il]|path|name", re.IGNORECASE)
+"""Names of string inputs that take encoded images, and of those that do not although the former match."""
 
 SIDE = 224
 """Height and width of the test image, if the signature does not fix them."""
@@ -104,7 +109,10 @@ def _image(name: str, info: TensorInfo) -> NDArray[np.generic] | None:
     if info.dtype == tf.string.as_datatype_enum:
         if sizes is not None and (len(sizes) > 2 or any(size not in (-1, 1) for size in sizes)):
             return None
-        value = b"0" if name.lower() in ("key", "keys") else _file()
+        is_key = name.lower() in ("key", "keys")
+        if not is_key and (NOT_NAMED_LIKE_IMAGES.search(name) or not NAMED_LIKE_IMAGES.search(name)):
+            return None  # text or tf.Example, which a photo would fail
+        value = b"0" if is_key else _file()
         return np.full([1] if sizes is None else [1] * len(sizes), value, object)
     dtype = tf.as_dtype(info.dtype)
     if sizes is None or len(sizes) not in (3, 4) or not (dtype.is_floating or dtype.is_integer):

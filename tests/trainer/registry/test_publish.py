@@ -213,6 +213,18 @@ def test_publish_runs_an_image_through_the_model(tmp_path: Path, capsys: pytest.
     assert capsys.readouterr().out.endswith("(predict); answered an image with 3 scores\n")
 
 
+def test_publish_sends_no_image_to_a_model_of_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Numbers(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="inputs")])  # type: ignore[untyped-decorator]
+        def read(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"y": tf.strings.to_number(inputs)}
+
+    model = Numbers()
+    tf.saved_model.save(model, str(tmp_path / "made"), signatures={"serving_default": model.read})
+    assert run_publish(tmp_path / "made", tmp_path / "models") == 0
+    assert capsys.readouterr().out.endswith("not tested: no signature takes an image\n")
+
+
 def test_publish_says_how_a_labels_file_in_the_model_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

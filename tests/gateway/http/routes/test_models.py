@@ -191,7 +191,6 @@ def test_labels_of_another_number_than_the_models_classes_are_told(start: Start,
 UNSUPPORTED: dict[str, tuple[dict[str, tuple[int, tuple[int, ...]]], ...]] = {
     "rank 2 input": ({"x": (FLOAT, (-1, 100))}, {"y": (FLOAT, (-1, 3))}),
     "two channels": ({"x": (FLOAT, (-1, 8, 8, 2))}, {"y": (FLOAT, (-1, 3))}),
-    "a fixed batch of several": ({"x": (FLOAT, (8, 8, 8, 3))}, {"y": (FLOAT, (8, 3))}),
     "two inputs": ({"x": (FLOAT, (-1, 8, 8, 3)), "z": (FLOAT, (-1, 1))}, {"y": (FLOAT, (-1, 3))}),
     "integer output": ({"x": (FLOAT, (-1, 8, 8, 3))}, {"y": (DataType.DT_INT64, (-1,))}),
     "two score outputs": ({"x": (FLOAT, (-1, 8, 8, 3))}, {"y": (FLOAT, (-1, 3)), "z": (FLOAT, (-1, 3))}),
