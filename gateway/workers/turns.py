@@ -2,8 +2,8 @@
 
 With a plain queue, one caller with a lot of work would delay everyone else. Here each free slot goes to the next
 caller, then to the next request of that caller, then to the oldest item of that request. So a single photo waits for at
-most one image of every other request. Where CPU time is counted, a caller is placed as many seconds further back as it
-has used lately. So those who used less come first, and nobody waits for ever.
+most one image of every other request. Where CPU time is counted, a caller is placed further back the more it has used
+lately. So those who used less come first, and nobody waits for ever.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ from gateway.errors import DeadlineExceeded
 HALVING_SECONDS = 30.0
 """CPU time after which half of what each caller has used is forgotten."""
 
+WAIT_PER_CPU_SECOND = 4
+"""Seconds that a caller is placed further back for each second of CPU time. More than one, for on a busy machine a
+second of CPU time takes longer."""
+
 NEGLIGIBLE_SECONDS = 0.01
 """CPU time of a caller that is forgotten altogether."""
 
@@ -35,7 +39,7 @@ one caller apart."""
 class TurnQueue(Generic[T]):
     """A queue whose items are taken in turns between callers and requests.
 
-    A caller whose CPU time is charged is placed as many seconds further back.
+    A caller whose CPU time is charged is placed further back: see `WAIT_PER_CPU_SECOND`.
     """
 
     def __init__(self) -> None:
@@ -112,7 +116,7 @@ class TurnQueue(Generic[T]):
 
     def _place(self, caller: str) -> None:
         """Place a caller behind the others, or among them where they have used more."""
-        self._places[caller] = time.monotonic() + self.used(caller)
+        self._places[caller] = time.monotonic() + WAIT_PER_CPU_SECOND * self.used(caller)
 
 
 class Turns:

@@ -40,7 +40,7 @@ def test_callers_who_used_less_cpu_time_come_first() -> None:
     assert queue.lead("heavy") < 0  # nobody waits
 
 
-def test_a_caller_is_not_overtaken_for_longer_than_the_cpu_time_that_it_used() -> None:
+def test_a_caller_who_has_used_cpu_time_is_not_overtaken_for_ever() -> None:
     queue: TurnQueue[str] = TurnQueue()
     queue.charge("old", 1e-9)
     for caller in ("old", "new", "newer"):
