@@ -1,6 +1,6 @@
 // Calls of the gateway's API: the key, and errors in words.
 
-import { errorText, t } from "./i18n.js";
+import { errorText, t } from "./page.js";
 
 const KEY = "gateway-api-key";
 const TIMEOUT_MS = 90_000; // over the gateway's own limits on an upload and an answer

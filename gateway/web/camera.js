@@ -1,8 +1,7 @@
 // The live camera: a few frames a second through the same route as photos, and one steady answer below them.
 
 import { call, modelPath } from "./api.js";
-import { element } from "./dom.js";
-import { t } from "./i18n.js";
+import { element, t } from "./page.js";
 import { said } from "./words.js";
 
 const PAUSE_MS = 350; // between frames: two or three a second, fewer where the answer takes longer

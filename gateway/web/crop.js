@@ -1,7 +1,6 @@
 // "Look here": a part of a photo, turned upright, asked about as a photo of its own.
 
-import { element } from "./dom.js";
-import { t } from "./i18n.js";
+import { element, t } from "./page.js";
 
 const VIEW_SIDE = 900; // pixels that the dialog draws
 const LEAST = 0.05; // of the photo: a smaller part is taken for a slip

@@ -1,7 +1,6 @@
 // Asks the person for an API key.
 
-import { byId } from "./dom.js";
-import { t } from "./i18n.js";
+import { byId, t } from "./page.js";
 
 /** Opens the dialog; answers with the key, or null when the person gives none. */
 export function askForKey(refused) {

@@ -1,7 +1,6 @@
 // All that a model knows, with a field to find one; of breeds of dogs with facts beside them.
 
-import { element } from "./dom.js";
-import { t } from "./i18n.js";
+import { element, t } from "./page.js";
 
 /** Opens the list of a model's labels. */
 export async function openKnown({ labels }, { dogs, classes }) {

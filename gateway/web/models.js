@@ -1,8 +1,7 @@
 // Which model and version is asked, out of what is served.
 
 import { call, modelPath } from "./api.js";
-import { byId } from "./dom.js";
-import { language, t } from "./i18n.js";
+import { byId, language, t } from "./page.js";
 
 /** The two lists in the head of the page. Sends `change` when what is asked is another model, version or card. */
 export class Models extends EventTarget {

@@ -1,8 +1,7 @@
 // The set of photos: its tiles in a grid or grouped, its progress, what is shown and what is saved.
 
-import { byId, element } from "./dom.js";
+import { byId, element, t } from "./page.js";
 import { asCsv, asJson, save } from "./download.js";
-import { t } from "./i18n.js";
 import { dropTile, unfold, updateTile } from "./tile.js";
 import { byHeading, heading } from "./words.js";
 

@@ -1,8 +1,7 @@
 // One photo's tile: the photo, and all that is said of it. The same tile is shown large in the viewer.
 
-import { byId, element } from "./dom.js";
+import { byId, element, t } from "./page.js";
 import { clearHeat, showHeat } from "./heat.js";
-import { t } from "./i18n.js";
 import { heading, percent, said } from "./words.js";
 
 const FOLDED = 0.01; // scores under this say nothing, and are folded up

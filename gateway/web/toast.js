@@ -1,7 +1,6 @@
 // One short message at the foot of the page, seen and read out, with at most one thing to do about it.
 
-import { byId, element } from "./dom.js";
-import { t } from "./i18n.js";
+import { byId, element, t } from "./page.js";
 
 const PLAIN_MS = 6_000;
 const UNDO_MS = 12_000;

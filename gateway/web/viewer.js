@@ -1,7 +1,6 @@
 // One photo, large, with everything said about it; the next by arrow keys or a swipe.
 
-import { byId } from "./dom.js";
-import { t } from "./i18n.js";
+import { byId, t } from "./page.js";
 import { unfold } from "./tile.js";
 
 const SWIPE_PIXELS = 48;
