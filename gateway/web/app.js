@@ -151,7 +151,7 @@ if (new URLSearchParams(location.search).has("shared")) take(() => import("./sha
 const loadRest = () =>
   setTimeout(() => {
     photos().catch(() => {});
-    import("./shared.js").then(({ offerInstallation }) => offerInstallation());
+    import("./shared.js").then(({ offerInstallation }) => offerInstallation(), () => {}); // the service is away
   }, CALM_MS);
 if (document.readyState === "complete") loadRest(); // the words may come after that event
 else addEventListener("load", loadRest);

@@ -141,7 +141,7 @@ def test_everything_that_is_touched_is_at_least_44_pixels_high(page: Page, files
 
 def small_targets(page: Page) -> list[str]:
     """What can be touched and is less than 44 CSS pixels high or wide."""
-    script = """return [...document.querySelectorAll('button, select, summary, a, label.check')]
+    script = """return [...document.querySelectorAll('button, select:enabled, summary, a, label.check')]
         .filter(one => one.checkVisibility({visibilityProperty: true}) && !one.closest('[popover]'))
         .filter(one => { const {width, height} = one.getBoundingClientRect(); return Math.min(width, height) < 43.5; })
         .map(one => one.outerHTML.slice(0, 90))"""
