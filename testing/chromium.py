@@ -12,6 +12,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 from testing.browser import Browser, Scheme
+from testing.polling import DEADLINE_SECONDS
 
 FLAGS = (
     "--headless=new",
@@ -84,6 +85,7 @@ def running_chromium(language: str = "en") -> Iterator[Chromium]:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         options.set_capability("unhandledPromptBehavior", "accept")
         browser = Chromium(options, Service(programs[1]))
+        browser.set_script_timeout(DEADLINE_SECONDS)
         try:
             yield browser
         finally:

@@ -115,6 +115,7 @@ def running_firefox(language: str = "en") -> Iterator[Firefox]:
                 options.set_capability("unhandledPromptBehavior", "accept")
                 connection = MarionetteConnection(port, DEADLINE_SECONDS)
                 browser = Firefox(connection, options=options, file_detector=UselessFileDetector())
+                browser.set_script_timeout(DEADLINE_SECONDS)
                 yield browser
                 browser.quit()
             finally:

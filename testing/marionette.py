@@ -65,6 +65,7 @@ class MarionetteConnection(RemoteConnection):
     def execute(self, command: str, params: dict[str, Any]) -> dict[str, Any]:
         """Send a command and return its answer as Selenium expects it: a value, or a status with the error."""
         name = NAMES[command]
+        params = {key: value for key, value in (params or {}).items() if key != "sessionId"}  # there is only one
         if command == Command.QUIT:
             params = {"flags": ["eForceQuit"]}
         elif command == Command.NEW_SESSION:

@@ -1,6 +1,6 @@
 // Calls to the gateway's API, the API key, and readable errors.
 
-import { errorText, t } from "./i18n.js";
+import { errorText, t } from "./page.js";
 
 const KEY = "gateway-api-key";
 const TIMEOUT_MS = 90_000; // more than the gateway's limits on an upload and an answer together

@@ -2,8 +2,7 @@
 // or before, in idle time.
 
 import { onKeyNeeded } from "./api.js";
-import { byId, element } from "./dom.js";
-import { t } from "./i18n.js";
+import { byId, element, t } from "./page.js";
 import { Models } from "./models.js";
 import { Availability, Service, onRetry, showNotice } from "./service.js";
 
@@ -152,7 +151,7 @@ if (new URLSearchParams(location.search).has("shared")) take(() => import("./sha
 const loadRest = () =>
   setTimeout(() => {
     photos().catch(() => {});
-    import("./shared.js").then(({ offerSharing }) => offerSharing());
+    import("./shared.js").then(({ offerInstallation }) => offerInstallation(), () => {}); // the service is away
   }, CALM_MS);
 if (document.readyState === "complete") loadRest(); // the words may come after that event
 else addEventListener("load", loadRest);

@@ -1,6 +1,6 @@
 // Facts about dog breeds from breeds.txt: label, origin, size and similar breeds. Uncertain fields are empty.
 
-import { language, t } from "./i18n.js";
+import { language, t } from "./page.js";
 
 const regions = new Intl.DisplayNames(language, { type: "region" });
 const lines = (await (await fetch(new URL("./breeds.txt", import.meta.url))).text()).trim().split("\n");

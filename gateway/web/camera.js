@@ -1,8 +1,7 @@
 // The live camera: classifies a few frames per second, and shows a steady answer below the picture.
 
 import { call, modelPath } from "./api.js";
-import { element } from "./dom.js";
-import { t } from "./i18n.js";
+import { element, t } from "./page.js";
 import { said } from "./words.js";
 
 const PAUSE_MS = 350; // between frames: two or three per second, fewer if answers take longer

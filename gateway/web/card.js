@@ -1,7 +1,6 @@
 // A model card in readable form.
 
-import { element } from "./dom.js";
-import { language, number, t } from "./i18n.js";
+import { element, language, number, t } from "./page.js";
 import { percent } from "./words.js";
 
 const MANY = 30; // classes from which their list is collapsed

@@ -1,8 +1,7 @@
 // "Copy as code": the request behind an answer, in several languages.
 
 import { keyHeaders, modelPath } from "./api.js";
-import { element } from "./dom.js";
-import { t } from "./i18n.js";
+import { element, t } from "./page.js";
 import { snippets } from "./snippets.js";
 
 /** Tabs with code, and a button that copies the visible code. */

@@ -1,7 +1,6 @@
 // "Look here": classify an upright part of a photo as a photo of its own.
 
-import { element } from "./dom.js";
-import { t } from "./i18n.js";
+import { element, t } from "./page.js";
 
 const VIEW_SIDE = 900; // size of the canvas in pixels
 const MIN_PART = 0.05; // of the photo; smaller selections are ignored

@@ -2,7 +2,7 @@
 
 import { call, keyHeaders, modelPath, onKeyNeeded, useKey } from "./api.js";
 import { codeTabs } from "./code.js";
-import { byId } from "./dom.js";
+import { byId } from "./page.js";
 
 const FOLDED = ["tensorflow serving", "open inference protocol", "health"];
 const STATIC = "/docs/static";

@@ -1,7 +1,6 @@
 // The last answers, kept on this device where a person asked for it, and shown on the start page.
 
-import { byId, element } from "./dom.js";
-import { language, t } from "./i18n.js";
+import { byId, element, language, t } from "./page.js";
 import { toast } from "./toast.js";
 import { said } from "./words.js";
 

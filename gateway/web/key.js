@@ -1,7 +1,6 @@
 // Asks for an API key.
 
-import { byId } from "./dom.js";
-import { t } from "./i18n.js";
+import { byId, t } from "./page.js";
 
 /** Opens the dialog; returns the key, or null if the user cancels. */
 export function askForKey(refused) {

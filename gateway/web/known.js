@@ -1,7 +1,6 @@
 // The list of a model's labels, with a search field, and with facts about dog breeds.
 
-import { element } from "./dom.js";
-import { t } from "./i18n.js";
+import { element, t } from "./page.js";
 
 /** Opens the list of a model's labels. */
 export async function openKnown({ labels }, { dogs, classes }) {

@@ -1,8 +1,7 @@
 // The choice of the model and version.
 
 import { call, modelPath } from "./api.js";
-import { byId } from "./dom.js";
-import { language, t } from "./i18n.js";
+import { byId, language, t } from "./page.js";
 
 /** The two lists in the header. Sends `change` if the chosen model, version or card changes. */
 export class Models extends EventTarget {

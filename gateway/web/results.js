@@ -1,8 +1,7 @@
 // The results: tiles in a grid or in groups, progress, filter, and download.
 
-import { byId, element } from "./dom.js";
+import { byId, element, t } from "./page.js";
 import { asCsv, asJson, save } from "./download.js";
-import { t } from "./i18n.js";
 import { dropTile, unfold, updateTile } from "./tile.js";
 import { byHeading, heading } from "./words.js";
 

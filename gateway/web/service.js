@@ -1,8 +1,7 @@
 // Polls whether the service and the chosen model are ready, and shows a notice if they are not.
 
 import { keyHeaders } from "./api.js";
-import { byId } from "./dom.js";
-import { t } from "./i18n.js";
+import { byId, t } from "./page.js";
 
 const CALM_MS = 15_000;
 const FIRST_RETRY_MS = 1_000;

@@ -1,8 +1,7 @@
 // The photos of this session: add, classify, show and remove them.
 
 import { modelPath } from "./api.js";
-import { byId } from "./dom.js";
-import { t } from "./i18n.js";
+import { byId, t } from "./page.js";
 import { Pace } from "./pace.js";
 import { Photo } from "./photo.js";
 import { Queue } from "./queue.js";

@@ -1,7 +1,6 @@
 // A picture of a photo with its answer, drawn here, for the system's share sheet or as a file.
 
-import { element } from "./dom.js";
-import { t } from "./i18n.js";
+import { element, t } from "./page.js";
 import { toast } from "./toast.js";
 import { said } from "./words.js";
 

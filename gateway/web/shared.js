@@ -2,8 +2,10 @@
 
 const SHELF = "shared-photos";
 
-/** Lets the system share photos with the page, once it is installed. */
-export function offerSharing() {
+/** Lets the system install the page, and then share photos with it. */
+export function offerInstallation() {
+  const href = new URL("./manifest.webmanifest", import.meta.url).href;
+  document.head.append(Object.assign(document.createElement("link"), { rel: "manifest", href }));
   navigator.serviceWorker?.register("/share-worker.js").catch(() => {}); // not over plain HTTP, nor in private windows
 }
 

@@ -1,8 +1,7 @@
 // The tile of a photo with its answers. The viewer shows the same tile enlarged.
 
-import { byId, element } from "./dom.js";
+import { byId, element, t } from "./page.js";
 import { clearHeat, showHeat } from "./heat.js";
-import { t } from "./i18n.js";
 import { heading, percent, said } from "./words.js";
 
 const FOLDED = 0.01; // lower scores are collapsed

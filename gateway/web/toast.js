@@ -1,7 +1,6 @@
 // A short message at the bottom of the page, also for screen readers, with at most one action.
 
-import { byId, element } from "./dom.js";
-import { t } from "./i18n.js";
+import { byId, element, t } from "./page.js";
 
 const PLAIN_MS = 6_000;
 const UNDO_MS = 12_000;

@@ -1,7 +1,7 @@
 // Sends a photo to the API.
 
 import { CallFailed, call } from "./api.js";
-import { t } from "./i18n.js";
+import { t } from "./page.js";
 
 const LARGE_BYTES = 10_000_000;
 

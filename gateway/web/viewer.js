@@ -1,7 +1,6 @@
 // Shows a photo and its answers enlarged. Arrow keys and swipes go to the next photo.
 
-import { byId } from "./dom.js";
-import { t } from "./i18n.js";
+import { byId, t } from "./page.js";
 import { unfold } from "./tile.js";
 
 const SWIPE_PIXELS = 48;

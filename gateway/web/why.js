@@ -1,8 +1,7 @@
 // "Why?": shows the heat map over a photo.
 
 import { modelPath } from "./api.js";
-import { byId } from "./dom.js";
-import { t } from "./i18n.js";
+import { byId, t } from "./page.js";
 import { hideWhy, say, showWhy } from "./tile.js";
 import { upload } from "./upload.js";
 

@@ -1,6 +1,6 @@
 // Format numbers and answers.
 
-import { number, t } from "./i18n.js";
+import { number, t } from "./page.js";
 
 const CERTAIN = 0.9; // scores from here on: "almost certainly"
 const LIKELY = 0.6; // "probably"

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
-import pytest
 from PIL import Image
 from selenium.webdriver.common.by import By
 
@@ -18,8 +17,9 @@ Files = Callable[..., list[Path]]
 Visit = Callable[[httpx.Client], Page]
 
 
-@pytest.mark.usefixtures("page")
-def test_it_can_be_installed(chromium: Chromium, gateway: httpx.Client) -> None:
+def test_it_can_be_installed(chromium: Chromium, page: Page, gateway: httpx.Client) -> None:
+    page.ready()
+    eventually(lambda: page.browser.find_elements(By.CSS_SELECTOR, "link[rel=manifest]"))
     manifest = chromium.execute_cdp_cmd("Page.getAppManifest", {})
     assert not manifest["errors"]
     assert not chromium.execute_cdp_cmd("Page.getInstallabilityErrors", {})["installabilityErrors"]

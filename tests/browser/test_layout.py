@@ -104,7 +104,7 @@ def test_a_thousand_labels_with_long_ones_fit_on_a_phone(
     page.click("#show-card")
     eventually(lambda: page.browser.find_elements(By.CSS_SELECTOR, "#card summary"))
     page.click("#card summary")
-    assert page.one("#card summary").text == "All 1,000"
+    assert page.one("#card summary").text == "All (1,000)"
     assert len(page.browser.find_elements(By.CSS_SELECTOR, "#card .labels li")) == 1000
     assert content_width(page) <= 320
 
@@ -126,3 +126,36 @@ def test_the_answer_to_one_photo_is_seen_whole_without_scrolling(
     assert bottom < height
     assert not page.shown("#filter")
     assert page.one("h3").is_displayed()
+
+
+def test_everything_that_is_touched_is_at_least_44_pixels_high(page: Page, files: Files) -> None:
+    page.browser.screen(390, 844, phone=True)
+    assert small_targets(page) == []
+    page.choose(files("red", "blue", "green", "red"))
+    page.settled(4)
+    assert small_targets(page) == []
+    page.click(".tile .photo")
+    eventually(lambda: page.shown("#viewer"))
+    assert small_targets(page) == []
+
+
+def small_targets(page: Page) -> list[str]:
+    """What can be touched and is less than 44 CSS pixels high or wide."""
+    script = """return [...document.querySelectorAll('button, select:enabled, summary, a, label.check')]
+        .filter(one => one.checkVisibility({visibilityProperty: true}) && !one.closest('[popover]'))
+        .filter(one => { const {width, height} = one.getBoundingClientRect(); return Math.min(width, height) < 43.5; })
+        .map(one => one.outerHTML.slice(0, 90))"""
+    found: list[str] = page.browser.execute_script(script)
+    return found
+
+
+def test_nothing_moves_for_who_prefers_it_so(page: Page, model_server: ColourServer, files: Files) -> None:
+    animation = "return getComputedStyle(document.querySelector('.tile .photo'), '::after').animationName"
+    model_server.stalled.set()
+    page.choose(files("red"))
+    eventually(lambda: [tile.state for tile in page.tiles()] == ["working"])
+    assert page.browser.execute_script(animation) == "none"
+    page.browser.prefers("light", motion=True)
+    eventually(lambda: page.browser.execute_script(animation) == "sweep")
+    model_server.stalled.clear()
+    page.settled(1)

@@ -1,4 +1,13 @@
-// The messages of the page, in the first language of the browser that is available.
+// The page's elements, and its words in the first language of the browser that there is a file for.
+
+export const byId = (id) => document.getElementById(id);
+
+/** Makes an element with these properties, and text or other elements in it. */
+export function element(tag, properties = {}, ...content) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...content);
+  return made;
+}
 
 const LANGUAGES = ["en", "de", "fr", "es", "ja"];
 
