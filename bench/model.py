@@ -41,12 +41,15 @@ def make_model(folder: Path, weights: Path | None) -> Path:
 
 
 def make_int8_model(folder: Path, weights: Path | None, photos: Sequence[bytes]) -> Path:
-    """Publishes the model under ``folder`` with a network for OpenVINO in 8 bits, whatever that loses.
+    """Publishes the model under ``folder`` with a network for OpenVINO in 8 bits.
+
+    With weights, 98 % of the photos keep their best label, as an export demands by default: operations that stay in
+    float32 for it cost time. With random weights no answer means anything, and all is in 8 bits.
 
     Args:
         folder: Gets ``int8/bench/1``.
         weights: As for `make_model`.
-        photos: Those that are measured with calibrate it.
+        photos: Those that are measured with; they calibrate it.
 
     Returns:
         The folder of its versions.
@@ -54,8 +57,8 @@ def make_int8_model(folder: Path, weights: Path | None, photos: Sequence[bytes])
     target = folder / "int8"
     if not (target / NAME / "1").exists():
         pixels = np.stack([decode_image(photo, Target(SIZE, SIZE)) for photo in photos])
-        anything = Limits(max_accuracy_loss=100, min_same_top1=0)
-        int8 = Int8(pixels, pixels, np.zeros(len(pixels), np.int64), anything)
+        limits = Limits(max_accuracy_loss=100, min_same_top1=0 if weights is None else Limits.min_same_top1)
+        int8 = Int8(pixels, pixels, np.zeros(len(pixels), np.int64), limits)
         with new_version(target, NAME) as draft:
             export_model(network(weights), _card(weights), draft.directory, precision="int8", int8=int8)
     return target / NAME
