@@ -6,10 +6,12 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from schemathesis.pytest.plugin import SchemathesisFunction
 
 from testing import ROOT, TESTDATA
 
@@ -31,9 +33,20 @@ def testdata() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files with slow tests first, so that no process is left alone with one of them at the end."""
+    """Put the longest files first, so that no process is left alone with one of them at the end.
+
+    Raises:
+        pytest.UsageError: Tests have the same id. pytest-xdist would run only one of them.
+    """
+    for item in items:
+        # schemathesis 4.32 gives its tests of each operation a name, from which pytest 9.2 no longer makes their ids.
+        if isinstance(item, SchemathesisFunction) and item.id.params is None:
+            item._id = item.id.with_params(item.operation_label)
+    repeated = [nodeid for nodeid, count in Counter(item.nodeid for item in items).items() if count > 1]
+    if repeated:
+        raise pytest.UsageError(f"tests have the same id: {', '.join(repeated)}")
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path not in slow, "trainer" not in item.path.parts))
 
 
 @pytest.fixture(scope="session")

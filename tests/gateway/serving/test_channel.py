@@ -74,11 +74,12 @@ def asked_while(gateway: httpx.Client, dying: ColourServer, happen: Callable[[],
 
 @pytest.mark.parametrize("harm", ["killed", "stalled"])
 def test_a_server_of_two_that_is_killed_or_stalls_under_load_loses_no_request(
-    start: Start, pair: tuple[ColourServer, ColourServer], harm: str
+    start: Start, pair: tuple[ColourServer, ColourServer], harm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("gateway.serving.channel.PING_SHARE", 0)  # a ping after two seconds, however long requests have
     lasting, dying = pair
     with Relay(dying.address).running() as relay:
-        gateway = start(serving_target=f"{lasting.address},{relay.address}", request_timeout_seconds=6)
+        gateway = start(serving_target=f"{lasting.address},{relay.address}")
         happen = relay.broken.set if harm == "killed" else relay.frozen.set
         assert asked_while(gateway, dying, happen) == {(200, True)}
 
