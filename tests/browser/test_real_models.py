@@ -44,17 +44,19 @@ def serving(models_dir: Path, **environment: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[ServedVersion]:
+def served(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ServedVersion]:
     """The page's address, and pictures with their breeds: photos where there are some, colours otherwise."""
+    models_dir = tmp_path / "models"
     if TESTDATA.is_dir():
+        models_dir = request.getfixturevalue("first_models")
         truth = dict(photos(TESTDATA / "dogs_natural"))
     else:
-        command = [sys.executable, "-m", "testing.colour_model", str(tmp_path / "models")]
+        command = [sys.executable, "-m", "testing.colour_model", str(models_dir)]
         subprocess.run(command, cwd=ROOT, check=True, timeout=STARTED_SECONDS)
         truth = {tmp_path / f"{colour}.png": colour for colour in ("red", "green", "blue")}
         for path, colour in truth.items():
             path.write_bytes(photo(colour))
-    with serving(tmp_path / "models") as url:
+    with serving(models_dir) as url:
         yield url, truth
 
 

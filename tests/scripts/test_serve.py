@@ -17,16 +17,19 @@ import httpx
 import pytest
 
 from testing import ROOT
+from testing.colour_model import publish_colours
 from testing.photos import photo
 from testing.polling import DEADLINE_SECONDS
 from testing.processes import free_port
+
+# Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 @pytest.fixture(scope="module")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("models")
-    command = [sys.executable, "-m", "testing.colour_model", str(directory)]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=DEADLINE_SECONDS)
+    publish_colours(directory)
     return directory
 
 

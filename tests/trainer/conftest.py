@@ -44,6 +44,13 @@ def write_photos() -> WriteFolder:
     return write
 
 
+@pytest.fixture
+def data(tmp_path: Path, write_photos: WriteFolder) -> Path:
+    """Photos of two classes, with a validation set."""
+    write_photos(tmp_path / "photos" / "train", {"001.red": 10, "002.green": 10})
+    return write_photos(tmp_path / "photos" / "valid", {"001.red": 3, "002.green": 3}, first=100).parent
+
+
 @pytest.fixture(scope="session")
 def small_model() -> Callable[..., keras.Model]:
     """Builds an untrained network, pixels to logits, with batch normalisation that is not the identity."""

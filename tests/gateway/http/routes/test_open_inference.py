@@ -15,7 +15,7 @@ from testing.colour_server import ColourModel, ColourServer, ForeignModel, Model
 from testing.gateway import running_gateway
 from testing.photos import photo
 from testing.polling import until
-from tests.gateway.http.routes.test_tensorflow_serving import Arithmetic
+from tests.gateway.http.routes.arithmetic import Arithmetic
 
 Start = Callable[..., httpx.Client]
 
