@@ -124,8 +124,8 @@ class Settings(BaseSettings):
     max_batch_images: int = Field(64, ge=1, le=4096)
     """Maximum number of images in a batch request."""
     max_tensor_body_bytes: int = Field(32 * 2**20, ge=1)
-    """Maximum size of the body of a tensor request (/v1 and /v2), in bytes. More than about 20 MB of numbers in JSON also
-    need more worker_memory_bytes: to parse them takes up to 18 times their size."""
+    """Maximum size of the body of a tensor request (/v1 and /v2), in bytes. JSON with more than about 20 MB of numbers
+    also needs more worker_memory_bytes: parsing takes up to 18 times its size."""
     max_image_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1)
     """Maximum number of pixels in a WebP image, the most expensive format to decode. PNG, GIF and BMP images may
     have twice as many, HEIC images three times, and baseline JPEG images 15 times."""
