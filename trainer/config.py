@@ -65,13 +65,20 @@ class Config:
     interpolation: Interpolation = _option("bilinear", "network", "filter of the resize")
     pooling: Literal["avg", "flatten"] = _option("avg", "network", "what the head sees of the last feature map")
     hidden: int = _option(0, "network", "units of a dense layer before the last; 0: none")
-    dropout: float = _option(0.2, "network", "share of the head's inputs that training drops")
+    dropout: float = _option(0.2, "network", "share of the inputs of a dense head that training drops")
     output: Literal["softmax", "sigmoid"] = _option("softmax", "network", "sigmoid: one output for two classes")
 
-    epochs: int = _option(
-        20, "training of the head", "epochs on bottleneck features, at most; 0: none; see --fine-tune-epochs too"
+    head: Literal["auto", "logistic", "dense"] = _option(
+        "auto",
+        "training of the head",
+        "logistic: a regularised logistic regression; dense: layers trained by gradient descent; auto: dense with "
+        "--hidden, else logistic",
     )
-    views: int = _option(8, "training of the head", "augmentation views of each photo: 1 plain, 2 and its mirror, ...")
+    folds: int = _option(5, "training of the head", "folds of the cross-validation of a logistic head")
+    epochs: int = _option(
+        20, "training of the head", "epochs of a dense head, at most; 0: no head is trained before fine-tuning"
+    )
+    views: int = _option(2, "training of the head", "views of each photo to train on: 1 plain, 2 and its mirror, ...")
     patience: int = _option(10, "training of the head", "epochs without a better validation until training stops")
     batch_size: int = _option(128, "training of the head", "photos (or views) a step")
     optimizer: Literal["adamw", "sgd", "rmsprop"] = _option("adamw", "training of the head", "of both stages")
@@ -97,17 +104,31 @@ class Config:
 
     precision: Precision = _option("float32", "export", HELP)
 
+    @property
+    def logistic(self) -> bool:
+        """Whether the head is a logistic regression; otherwise it is trained by gradient descent."""
+        return bool(self.epochs) and (self.head == "logistic" or (self.head == "auto" and not self.hidden))
+
     def to_toml(self) -> str:
         """Returns the file that `train --config` reads to do the same again."""
         return tomli_w.dumps(dataclasses.asdict(self))
 
+    def without_places(self) -> "Config":
+        """Returns the configuration with names instead of paths, for what is published."""
+        weights = self.weights if self.weights in {"imagenet", "none"} else Path(self.weights).name
+        return dataclasses.replace(self, data=Path(self.data).resolve().name, weights=weights)
+
+
+OF_DENSE_HEADS: Final = ("dropout", "patience", "batch_size", "optimizer", "learning_rate", "schedule", "weight_decay")
+"""What a logistic head makes no use of. Fine-tuning does, except for the batch size and learning rate."""
 
 KINDS: Final[Mapping[type, str]] = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 RECIPES: Final[Mapping[str, Mapping[str, Value]]] = {
-    "dog-breeds": {"backbone": "densenet201", "dropout": 0.3, "views": 8},
+    "dog-breeds": {"backbone": "densenet201", "head": "dense", "dropout": 0.3, "views": 8},
     "cats-dogs": {
         "backbone": "vgg16",
+        "size": 256,
         "pooling": "flatten",
         "hidden": 256,
         "dropout": 0.5,
@@ -116,6 +137,7 @@ RECIPES: Final[Mapping[str, Mapping[str, Value]]] = {
         "fine_tune": 4,  # block5: three convolutions and their pooling
         "fine_tune_epochs": 20,
         "fine_tune_learning_rate": 1e-4,
+        "fine_tune_batch_size": 8,
         "optimizer": "rmsprop",
         "schedule": "constant",
         "label_smoothing": 0.0,
@@ -174,7 +196,7 @@ def make(values: Mapping[str, Value]) -> Config:
         "patience": (1, 100_000), "batch_size": (1, 65536), "learning_rate": (1e-9, 10), "weight_decay": (0, 10),
         "fine_tune": (0, 10_000), "fine_tune_epochs": (1, 100_000), "fine_tune_learning_rate": (1e-9, 10),
         "fine_tune_batch_size": (1, 65536), "rotation": (0, 180), "shift": (0, 1), "shear": (0, 1.5), "zoom": (0, 0.9),
-        "seed": (0, 2**31 - 1), "limit": (0, 10**9),
+        "seed": (0, 2**31 - 1), "limit": (0, 10**9), "folds": (2, 100),
     }  # fmt: skip
     for key, (low, high) in limits.items():
         if not low <= getattr(config, key) <= high:
@@ -185,11 +207,21 @@ def make(values: Mapping[str, Value]) -> Config:
         raise TrainerError("valid-share and test-share leave too little to train on")
     if not config.epochs and not config.fine_tune:
         raise TrainerError("there is nothing to train: epochs is 0 and no layers are to be fine-tuned")
+    if config.head == "logistic" and config.hidden:
+        raise TrainerError("a logistic head has no hidden layer: leave out --hidden, or use --head dense")
     if not config.data:
         raise TrainerError("no data set is given: trainer train DATA, or data in the --config file")
     if not config.name:
         raise TrainerError("the model needs a name: --name, or name in the --config file")
     return config
+
+
+def without_effect(config: Config, given: Mapping[str, Value]) -> list[str]:
+    """Returns a sentence for the options that were given and change nothing, none where all of them do."""
+    useless = [f"--{name.replace('_', '-')}" for name in OF_DENSE_HEADS if name in given]
+    if not useless or not config.logistic or config.fine_tune:
+        return []
+    return [f"{', '.join(useless)} changes nothing in a logistic head; --head dense trains one by gradient descent"]
 
 
 METAVARS: Final = {"backbone": "NETWORK", "weights": "FILE", "description": "TEXT", "fine_tune": "LAYERS"}
