@@ -60,6 +60,7 @@ class Card:
     unknown_threshold: float | None = None
     unknown_rule: str = ""
     unknown_rates: Mapping[str, JSON] = field(default_factory=dict)
+    label_sets: Mapping[str, JSON] = field(default_factory=dict)
     parity: Mapping[str, JSON] = field(default_factory=dict)
     precision: str = "float32"
     libraries: Mapping[str, str] = field(

@@ -91,6 +91,8 @@ def test_a_folder_of_photos_becomes_a_published_version_that_can_be_made_again_f
     assert card.metrics["cross-validation"]["folds"] == 5
     assert (card.other_labels, card.unknown_threshold) == ((None,), 0.9)
     assert "in cross-validation" in card.unknown_rule
+    assert card.label_sets["coverage"] == 0.95
+    assert isinstance(card.metrics["validation"]["label_set_coverage"], float)
     assert f"validation: 6 photos, accuracy {card.metrics['validation']['accuracy']} (95 % interval " in out
     assert str(tmp_path) not in card.to_json()
     for name in ("config.toml", "history.json", "card.json"):

@@ -178,6 +178,21 @@ def at_bound(temperature: float) -> bool:
     return not low * 1.001 < temperature < high / 1.001
 
 
+def least_set_score(true_scores: Floats, coverage: float) -> float:
+    """Returns the least score with which a label belongs into a set that holds the truth with a chosen probability.
+
+    This is split conformal prediction with sets of least ambiguity (Sadinle et al. 2019): on photos like those that it
+    was chosen on, the labels with at least that score hold the true one in a share of `coverage` or more. Where the
+    model is more often right than that, some sets are empty.
+
+    Args:
+        true_scores: float (n), the score of the true label of photos that the model was not fitted on.
+        coverage: The probability, 0 to 1.
+    """
+    allowed = math.floor((len(true_scores) + 1) * (1 - coverage))
+    return float(np.sort(true_scores)[allowed - 1]) if allowed else 0.0
+
+
 def auroc(known: Floats, unknown: Floats) -> float:
     """Returns the chance that a known photo scores above an unknown one, ties counting half.
 

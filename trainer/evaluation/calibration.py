@@ -1,5 +1,6 @@
 """How the logits of a trained model become scores, and when these are too low for an answer."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -31,13 +32,17 @@ which are harder than the photos. Measured with EfficientNet-Lite2 on 12 breeds:
 lost, and of 340 photos of cats and other animals 5 are taken for a breed.
 """
 
+COVERAGE = 0.95
+"""The probability with which a set of labels holds the true one."""
+
 
 @dataclass(frozen=True)
 class Calibration:
     """How logits become scores, and when these are too low.
 
     `other_logit` is the logit of "something else", None for a model without one (a sigmoid). `unknown` has the error
-    rates at the threshold, where they could be measured on photos of classes that a head was not told of.
+    rates at the threshold, where they could be measured on photos of classes that a head was not told of. Labels with
+    at least `set_score` hold the truth with a probability of COVERAGE; None without cross-validation.
     """
 
     temperature: float
@@ -45,6 +50,7 @@ class Calibration:
     threshold: float
     rule: str
     unknown: Mapping[str, JSON] = field(default_factory=dict)
+    set_score: float | None = None
 
     @classmethod
     def fit(cls, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> "Calibration":
@@ -77,7 +83,7 @@ class Calibration:
             best = calibrate.softmax(logits, temperature).max(axis=1)
             threshold = calibrate.choose_unknown_threshold(best, UNKNOWN_RATE)
             rule = f"the highest score that all but {UNKNOWN_RATE:.0%} of the photos reach in cross-validation"
-            return cls(temperature, None, threshold, rule)
+            return cls(temperature, None, threshold, rule)._with_sets(logits[:, 1:] - logits[:, :1], labels)
         known = calibrate.log_sum_exp(logits, temperature)
         threshold = float(np.quantile(known, UNKNOWN_RATE))
         rule = f"the sum of scores that all but {UNKNOWN_RATE:.0%} of the photos reach in cross-validation"
@@ -92,7 +98,11 @@ class Calibration:
                 "auroc": round(calibrate.auroc(known, others), 4),
             }
         other = round(calibrate.other_logit_at(threshold, temperature, LEAST_KNOWN), 6)
-        return cls(temperature, other, LEAST_KNOWN, rule, rates)
+        return cls(temperature, other, LEAST_KNOWN, rule, rates)._with_sets(logits, labels)
+
+    def _with_sets(self, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> "Calibration":
+        true_scores = self.probabilities(logits)[np.arange(len(labels)), labels]
+        return dataclasses.replace(self, set_score=round(calibrate.least_set_score(true_scores, COVERAGE), 6))
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Returns scores float64 (n, classes), and those of "something else" after them where the model has it."""

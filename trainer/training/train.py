@@ -23,7 +23,7 @@ from trainer.data.folders import SPLITS, Split
 from trainer.data.photos import Photo
 from trainer.errors import TrainerError
 from trainer.evaluation import calibrate
-from trainer.evaluation.calibration import Calibration
+from trainer.evaluation.calibration import COVERAGE, Calibration
 from trainer.evaluation.intervals import wilson_interval
 from trainer.export.precision import check_available
 from trainer.model_card import JSON, Backbone, Card
@@ -115,6 +115,8 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     model = fitted.model if other is None else assemble.with_other(fitted.model, other)
     for split, figures in card.metrics.items():
         say(f"{split}: {figures['photos']} photos, accuracy {figures['accuracy']}{_interval(figures)}")
+    if "cross-validation" in card.metrics:
+        say(_folds(card))
     if card.unknown_rates:
         say(_unknown(card.unknown_rates))
     held_out: Split = "test" if data.photos["test"] else "valid"
@@ -182,6 +184,9 @@ def describe(config: Config, data: DataSet, fitted: "Fitted") -> Card:
         unknown_threshold=calibration.threshold,
         unknown_rule=calibration.rule,
         unknown_rates=calibration.unknown,
+        label_sets={}
+        if calibration.set_score is None
+        else {"coverage": COVERAGE, "least_score": calibration.set_score},
     )
 
 
@@ -210,6 +215,15 @@ def _interval(figures: Mapping[str, JSON]) -> str:
     return " (95 % interval {} to {})".format(*cast("Sequence[float]", figures["accuracy_interval"]))
 
 
+def _folds(card: Card) -> str:
+    found, held_out = card.metrics["cross-validation"], card.metrics["validation"]
+    return (
+        f"{found['folds']} folds: the standard deviation of their accuracies is {found['standard_deviation']}\n"
+        f"labels with a score of {card.label_sets['least_score']} or more hold the true one for "
+        f"{held_out['label_set_coverage']:.1%} of the validation photos, {held_out['label_set_size']} labels on average"
+    )
+
+
 def _unknown(rates: Mapping[str, JSON]) -> str:
     return (
         f"unknown, in cross-validation: {rates['known_called_unknown']:.1%} of {rates['known_photos']} photos are "
@@ -228,6 +242,13 @@ def _metrics(calibration: Calibration, logits: NDArray[np.float32], truth: NDArr
     known = probabilities.max(axis=1) if calibration.other_logit is None else probabilities.sum(axis=1)
     ranked = np.argsort(-probabilities, axis=1, kind="stable")
     right = int((ranked[:, 0] == truth).sum())
+    sets: dict[str, JSON] = {}
+    if calibration.set_score is not None:
+        inside = probabilities >= calibration.set_score
+        sets = {
+            "label_set_coverage": round(float(inside[np.arange(len(truth)), truth].mean()), 4),
+            "label_set_size": round(float(inside.sum(axis=1).mean()), 4),
+        }
     return {
         "photos": len(truth),
         "accuracy": round(right / len(truth), 4),
@@ -235,6 +256,7 @@ def _metrics(calibration: Calibration, logits: NDArray[np.float32], truth: NDArr
         "top5_accuracy": round(float((ranked[:, :5] == truth[:, np.newaxis]).any(axis=1).mean()), 4),
         "expected_calibration_error": round(calibrate.expected_calibration_error(probabilities, truth), 4),
         "known_under_threshold": round(float((known < calibration.threshold).mean()), 4),
+        **sets,
     }
 
 
