@@ -1,4 +1,4 @@
-"""``scripts/bench``: the gateway beside the work that cannot be avoided, and beside the model inside a web app."""
+"""``scripts/bench``: compare the gateway with the minimal work for a photo, and with the model inside a web app."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
-from bench import batches, decoding, profile, report, targets
+from bench import batches, decoding, picture, profile, report, targets
 from bench.agreement import Disagreement
 from bench.compare import CLOSED, compare
 from bench.photos import draw_photos, read_photos
 from bench.systems import Peer, check_agreement, has_network, newest_version, started, systems
-from gateway.settings import MODEL_NAME
+from gateway.model_options import MODEL_NAME
 from testing import ROOT
 
 RESULTS = ROOT / "bench" / "results"
@@ -27,18 +28,18 @@ NAME = "bench"
 
 
 def main() -> int:
-    """Measures; returns 1 when answers disagree or something does not start."""
+    """Runs the benchmark; returns 1 if answers differ or a program does not start."""
     options = parser().parse_args()
     console = Console(width=None if sys.stdout.isatty() else 140)
     options.output.mkdir(parents=True, exist_ok=True)
     try:
         photos = read_photos(options.photos) if options.photos else draw_photos()
-        base_path, model, peers = chosen_model(options, console)
+        base_path, model, peers, int8 = chosen_model(options, console)
         with tempfile.TemporaryDirectory() as logs:
             if options.profile:
                 profile.run(console, base_path, model, photos, Path(logs), options.target, options.output)
             else:
-                _compare(options, console, base_path, model, peers, photos, Path(logs))
+                _compare(options, console, base_path, model, peers, int8, photos, Path(logs))
     except (Disagreement, RuntimeError, ValueError, subprocess.CalledProcessError) as error:
         console.print(f"bench: {error}", style="red", markup=False)
         return 1
@@ -48,29 +49,31 @@ def main() -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
+    """The parser of the command line."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument(
-        "--model", metavar="FOLDER_OR_NAME", help="folder of a model's versions; beside --target its name will do"
+        "--model",
+        metavar="FOLDER_OR_NAME",
+        help="folder with the versions of a model; with --target, its name",
     )
-    parser.add_argument("--weights", type=Path, help="ImageNet weights with their top for the default model (random)")
-    parser.add_argument("--photos", type=Path, help="folder of photos (without: patterns that are drawn)")
-    parser.add_argument("--target", metavar="HOST:PORT", help="a running model server (starts modelserver)")
-    parser.add_argument("--target-pid", type=int, help="its process, to measure that too")
-    parser.add_argument("--rate", type=float, help="requests a second of the open loop (60 %% of what is possible)")
+    parser.add_argument("--weights", type=Path, help="ImageNet weights for the default model (default: random)")
+    parser.add_argument("--photos", type=Path, help="folder of photos (default: generated patterns)")
+    parser.add_argument("--target", metavar="HOST:PORT", help="a running model server (default: start modelserver)")
+    parser.add_argument("--target-pid", type=int, help="process ID of that server, to measure its CPU time and memory")
+    parser.add_argument("--rate", type=float, help="requests per second (default: 60 %% of the maximum)")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement (2)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="duration of each measurement (default: 2)")
     parser.add_argument("--quick", action="store_true", help="two short rounds")
-    parser.add_argument("--profile", action="store_true", help="say where the gateway's time goes, instead")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for JSON and plot (bench/results)")
+    parser.add_argument("--profile", action="store_true", help="profile the gateway instead")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the results (default: bench/results)")
     return parser
 
 
-def chosen_model(options: argparse.Namespace, console: Console) -> tuple[Path | None, str, list[Peer]]:
-    """Folder (None where only a running server has it) and name of the model, and the peers that can load it.
+def chosen_model(options: argparse.Namespace, console: Console) -> tuple[Path | None, str, list[Peer], Path | None]:
+    """Folder (None where only a running server has it) and name of the model, peers that can load it, and it in int8.
 
     Raises:
-        ValueError: It is no folder of versions, and there is no server that may have one of that name.
+        ValueError: The model is neither a folder of versions nor a name on the given server.
     """
     if options.model:
         folder = Path(options.model)
@@ -79,17 +82,21 @@ def chosen_model(options: argparse.Namespace, console: Console) -> tuple[Path | 
         except ValueError:
             if not options.target or not re.fullmatch(MODEL_NAME, options.model):
                 raise
-            return None, options.model, []
-        return folder, folder.resolve().name, peers
+            return None, options.model, [], None
+        return folder, folder.resolve().name, peers, None
     kind = "given" if options.weights else "random"
     models = (options.output / "models" / kind).resolve()
-    if not (models / "plain" / "1").is_dir():
-        console.print("exporting the model, once; this takes a minute")
-        arguments = [str(models)] + ([str(options.weights.resolve())] if options.weights else [])
+    int8 = models / "int8" / NAME if all(map(find_spec, ("openvino", "nncf"))) else None
+    if not (models / "plain" / "1").is_dir() or (int8 is not None and not (int8 / "1").is_dir()):
+        console.print("exporting the model, once; this takes two minutes")
+        arguments = [str(models)]
+        for name in ("weights", "photos"):
+            if (given := getattr(options, name)) is not None:
+                arguments += [f"--{name}", str(given.resolve())]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
         subprocess.run([sys.executable, "-m", "bench.model", *arguments], check=True, cwd=ROOT, env=environment)  # noqa: S603
     folder = models / NAME
-    return folder, NAME, [Peer("model inside", models / "plain" / "1"), *_of_export(folder)]
+    return folder, NAME, [Peer("model inside", models / "plain" / "1"), *_of_export(folder)], int8
 
 
 def _of_export(folder: Path) -> list[Peer]:
@@ -104,17 +111,20 @@ def _compare(
     base_path: Path | None,
     model: str,
     peers: list[Peer],
+    int8: Path | None,
     photos: list[bytes],
     logs: Path,
 ) -> None:
     rounds, seconds = (2, 1.2) if options.quick else (options.rounds, options.seconds)
     console.print("starting model server, gateway and peers")
     with started(
-        base_path, model, photos[0], logs, target=options.target, target_pid=options.target_pid, peers=peers
-    ) as running:
+        base_path, model, photos[0], logs,
+        target=options.target, target_pid=options.target_pid, peers=peers, int8=int8,
+    ) as running:  # fmt: skip
         found = systems(running, model, photos)
         check_agreement(found, len(photos))
-        console.print(f"{len(photos)} photos: all {len(found)} give the same answers")
+        alike = len(found) - len(running.quantized)
+        console.print(f"{len(photos)} photos: {alike} systems give the same answers")
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task("measuring", total=rounds * len(found) * (len(CLOSED) + 1))
             comparison = compare(
@@ -125,7 +135,7 @@ def _compare(
         decoded = decoding.measure(photos, running.size, running.target, model)
         judged = targets.judge(comparison, decoded, in_batches, singly, running.start_seconds)
     report.print_tables(console, comparison, running.start_seconds)
-    console.print(f"decoding and resizing, alone: {decoded.photo_ms:.2f} ms of CPU a photo")
+    console.print(f"decoding and resizing alone: {decoded.photo_ms:.2f} ms of CPU time per photo")
     report.print_targets(console, judged)
     more = {
         "settings": {"rounds": rounds, "seconds": seconds, "photos": len(photos), "target": options.target},
@@ -135,7 +145,7 @@ def _compare(
     }
     report.write_json(options.output / "benchmark.json", comparison, judged, more)
     what = f"{len(photos)} photos, {os.cpu_count()} cores, client on the same cores, {rounds} rounds of {seconds:g} s"
-    report.plot(options.output / "benchmark.png", comparison, what)
+    picture.draw(options.output / "benchmark.png", comparison, "8 callers", what)
     console.print(f"written: {options.output / 'benchmark.json'}, {options.output / 'benchmark.png'}")
 
 

@@ -1,4 +1,4 @@
-"""Whether all that is compared computes the same; a fast wrong answer is no answer."""
+"""Check that all compared systems return the same answers."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 
 ABSOLUTE, RELATIVE = 2e-5, 2e-3
-"""What batching and the six digits of an answer may change in a score."""
+"""Tolerance for scores: batching and rounding to six digits change them."""
 
 
 class Disagreement(Exception):
-    """Two of the compared gave different answers to one photo."""
+    """Two systems returned different answers for a photo."""
 
 
 def check_scores(name: str, photo: int, expected: Sequence[float], found: Sequence[float]) -> None:
-    """Holds the scores of all classes to those of the reference.
+    """Compares the scores of all classes with those of the reference.
 
     Raises:
         Disagreement: They differ.
@@ -29,7 +29,7 @@ def check_scores(name: str, photo: int, expected: Sequence[float], found: Sequen
 def check_predictions(
     name: str, photo: int, labels: Sequence[str], expected: Sequence[float], predictions: Sequence[Mapping[str, object]]
 ) -> None:
-    """Holds ranked labels and scores to the scores of all classes in the reference.
+    """Compares ranked labels and scores with the scores of the reference.
 
     Near ties may stand in either order, so the score at each rank is compared, and each label's own score.
 
@@ -43,12 +43,24 @@ def check_predictions(
     for rank, prediction in enumerate(predictions):
         label, score = str(prediction["label"]), float(str(prediction["score"]))
         if label not in score_of:
-            raise Disagreement(f"{name}, photo {photo}: {label!r} is no label of the model")
+            raise Disagreement(f"{name}, photo {photo}: {label!r} is not a label of the model")
         if not (_close(ranked[rank], score) and _close(score_of[label], score)):
             raise Disagreement(
                 f"{name}, photo {photo}, rank {rank + 1}: {label} {score}; {label} has {score_of[label]:.6f} "
                 f"and that rank {ranked[rank]:.6f}"
             )
+
+
+def check_labels(name: str, photo: int, labels: Sequence[str], predictions: Sequence[Mapping[str, object]]) -> None:
+    """Checks no more than that there are predictions of labels of the model, for what computes in 8 bits.
+
+    How far those are off is measured when they are exported.
+
+    Raises:
+        Disagreement: There are none, or of other labels.
+    """
+    if not predictions or not {str(one["label"]) for one in predictions} <= set(labels):
+        raise Disagreement(f"{name}, photo {photo}: no predictions of the model's labels: {predictions}")
 
 
 def predictions_of(body: bytes) -> list[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""Many photos in one request against as many single requests."""
+"""Throughput of batch requests compared with single requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CALLERS = 8
 
 
 def measure(port: int, photos: Sequence[bytes], rounds: int, seconds: float) -> tuple[list[float], list[float]]:
-    """Photos a second by round: in batches of 64 from one caller, and one by one from 8."""
+    """Photos per second in each round: in batches of 64 from one caller, and one by one from 8 callers."""
     files = [("images", f"{number}.jpg", photos[number % len(photos)]) for number in range(BATCH)]
     caller = HttpCaller(LOOPBACK, port, [form_request(f"{GATEWAY_PATH}/batch", LOOPBACK, files)])
     batches: list[float] = []

@@ -1,4 +1,4 @@
-"""Callers: over gRPC to the model server, and over HTTP to whatever takes a form with a photo."""
+"""Clients: gRPC calls to the model server, and HTTP requests with a photo."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from gateway.images import Target, decode_image
 from gateway.pb.serving_pb2 import PredictRequest, PredictResponse
-from gateway.tensors.wire import number_array, number_tensor
+from gateway.tensors.wire import number_array
+from testing.tensors import number_tensor
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 OPTIONS = (
     ("grpc.max_receive_message_length", -1),
-    ("grpc.use_local_subchannel_pool", 1),  # else all channels of a process share one connection
+    ("grpc.use_local_subchannel_pool", 1),  # otherwise all channels of a process share one connection
 )
 TIMEOUT_SECONDS = 60.0
 MAX_CLASSES = 1_000_000
@@ -26,7 +27,7 @@ Send: TypeAlias = "grpc.UnaryUnaryMultiCallable[bytes, bytes]"
 
 
 def request_for(model: str, pixels: npt.NDArray[np.uint8]) -> bytes:
-    """A request to the ``pixels`` signature, serialised.
+    """A serialised request to the signature ``pixels``.
 
     Args:
         model: Its name.
@@ -40,7 +41,7 @@ def request_for(model: str, pixels: npt.NDArray[np.uint8]) -> bytes:
 
 
 class ReadyTensors:
-    """Sends requests that were made beforehand: what the model server costs by itself."""
+    """Sends prepared requests, to measure the model server alone."""
 
     def __init__(self, address: str, requests: Sequence[bytes]) -> None:
         self._channel = grpc.insecure_channel(address, options=OPTIONS)
@@ -57,7 +58,7 @@ class ReadyTensors:
 
 
 class DecodeThenSend:
-    """Decodes a photo and sends its pixels: the work that no gateway can avoid, without the gateway."""
+    """Decodes a photo and sends its pixels: the minimal work, without a gateway."""
 
     def __init__(self, address: str, model: str, photos: Sequence[bytes], target: Target) -> None:
         self._channel = grpc.insecure_channel(address, options=OPTIONS)
@@ -75,17 +76,17 @@ class DecodeThenSend:
 
 
 def scores_of(answer: bytes) -> list[float]:
-    """The probabilities in an answer of the model server to a request for one photo."""
+    """The probabilities in an answer of the model server for one photo."""
     found = number_array(PredictResponse.FromString(answer).outputs["probabilities"], max_elements=MAX_CLASSES)
     return [float(score) for score in found.reshape(-1)]
 
 
 class HttpError(Exception):
-    """An answer that is not 200, or none."""
+    """The answer was not 200, or there was none."""
 
 
 class HttpCaller:
-    """Posts requests that were made beforehand over one connection that stays open.
+    """Posts prepared requests over a persistent connection.
 
     A plain socket, because a general HTTP client costs more processor time a request than the gateway does.
     """
@@ -104,7 +105,7 @@ class HttpCaller:
         head = received[:end].lower()
         at = head.find(b"content-length:")
         if at < 0:
-            raise HttpError("an answer without a length")
+            raise HttpError("the response has no Content-Length")
         length = int(head[at + 15 :].split(b"\r\n", 1)[0])
         body = received[end + 4 :]
         while len(body) < length:
@@ -128,7 +129,7 @@ BOUNDARY = "a8d1f0c35b7e"
 
 
 def form_request(path: str, host: str, fields: Sequence[tuple[str, str, bytes]]) -> bytes:
-    """A POST of a multipart form; each field is its name, file name and content."""
+    """A POST request with a multipart form; a field is a name, file name and content."""
     body = b"".join(
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"; filename="{filename}"\r\n'
         "Content-Type: application/octet-stream\r\n\r\n".encode()
@@ -141,7 +142,7 @@ def form_request(path: str, host: str, fields: Sequence[tuple[str, str, bytes]])
 
 
 def json_request(path: str, host: str, body: bytes) -> bytes:
-    """A POST of JSON."""
+    """A POST request with JSON."""
     return _post(path, host, "application/json", body)
 
 

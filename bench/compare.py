@@ -1,4 +1,4 @@
-"""The comparison: every system under every load, interleaved in rounds, so that a busy moment hits all alike."""
+"""Measure every system under every load, interleaved in rounds, so that disturbances affect all equally."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bench.systems import System
 
 CLOSED = (1, 8, 32)
 OPEN_SHARE = 0.6
-"""The open loop's rate, as a share of what the unavoidable work alone reaches with 8 callers."""
+"""Rate of the open loop, as a share of the throughput of the minimal work with 8 callers."""
 
 CLIENT = "client"
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over all rounds."""
+    """Median and range of a value over all rounds."""
 
     median: float
     low: float
@@ -28,7 +28,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Median and range; not-a-numbers for no values."""
+        """Median and range; NaN if there are no values."""
         if not values:
             return cls(float("nan"), float("nan"), float("nan"))
         return cls(float(np.median(values)), min(values), max(values))
@@ -47,11 +47,11 @@ class Comparison:
     memory: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def spread(self, load: str, system: str, figure: Callable[[Run], float]) -> Spread:
-        """Some figure of a system under a load."""
+        """A value of a system under a load."""
         return Spread.of([figure(run) for run in self.runs[load][system]])
 
     def ratio(self, load: str, system: str, other: str, figure: Callable[[Run], float]) -> Spread:
-        """A figure of one system over that of another, round by round."""
+        """The ratio of a value of two systems, by round."""
         pairs = zip(self.runs[load][system], self.runs[load][other], strict=True)
         return Spread.of([figure(one) / figure(two) for one, two in pairs])
 
@@ -65,7 +65,7 @@ def compare(
     advance: Callable[[str], None],
     closed: Sequence[int] = CLOSED,
 ) -> Comparison:
-    """Measures.
+    """Runs all measurements.
 
     Args:
         systems: What is compared; the second is the unavoidable work.
@@ -100,7 +100,7 @@ def compare(
 
 
 def meters(system: System) -> Callable[[], dict[str, float]]:
-    """Processor time of a system's process trees, and of this client."""
+    """CPU time of the process trees of a system, and of this client."""
 
     def read() -> dict[str, float]:
         return {CLIENT: time.process_time(), **{name: tree.cpu_seconds() for name, tree in system.trees.items()}}

@@ -1,4 +1,4 @@
-"""What decoding costs by itself, and what scaled decoding saves of it without changing an answer."""
+"""CPU time of decoding, and what scaled decoding saves without changing the answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LARGE = (4000, 3000)
 
 @dataclass(frozen=True)
 class Decoding:
-    """Processor milliseconds a photo, and how many photos keep their best label with full decoding."""
+    """CPU milliseconds per photo, and the number of photos that keep their best label with full decoding."""
 
     photo_ms: float
     large_scaled_ms: float
@@ -33,7 +33,7 @@ class Decoding:
 
 
 def measure(photos: Sequence[bytes], target: Target, address: str, model: str) -> Decoding:
-    """Measures decoding on one thread, and asks the model about both kinds of pixels.
+    """Measures decoding in one thread, and compares the answers for both kinds of pixels.
 
     Full decoding is what a web app does without a thought: every pixel is decoded, turned, and resized with
     antialiasing in one step.

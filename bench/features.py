@@ -1,4 +1,4 @@
-"""Speed of feature extraction against that of the bare backbone: is the backbone ever kept waiting for photos?
+"""Speed of feature extraction compared with the backbone alone, to see whether the backbone waits for photos.
 
 python -m bench.features PHOTOS [--weights FILE] [--backbone NAME] [--views N]
 """
@@ -22,13 +22,13 @@ from trainer.training.bottleneck_features import BATCH_SIZE, Extractor
 
 
 def main() -> None:
-    """Runs both, alternating so that a change in the machine's load meets both, and prints photos a second."""
+    """Runs both in turns, so that other load affects both, and prints photos per second."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--backbone", default="mobilenet_v2")
     parser.add_argument("--weights", default="none")
     parser.add_argument("--views", type=int, default=8)
-    parser.add_argument("--count", type=int, default=64, help="photos a round")
+    parser.add_argument("--count", type=int, default=64, help="photos in a round")
     parser.add_argument("--rounds", type=int, default=4)
     args = parser.parse_args()
     config = make({"data": "x", "name": "x", "backbone": args.backbone, "weights": args.weights})

@@ -1,4 +1,4 @@
-"""A model server that computes nothing: what is left is the gateway. Run as ``python -m bench.idle_server``.
+"""A model server that computes nothing, to measure the gateway alone: ``python -m bench.idle_server``.
 
 It speaks TensorFlow Serving's protocol and gives every photo the same scores. Requests are not even parsed; what costs
 is gRPC alone.
@@ -14,7 +14,7 @@ import grpc
 import numpy as np
 
 from gateway.pb import serving_pb2 as pb
-from gateway.tensors.wire import number_tensor, string_tensor
+from testing.tensors import number_tensor, string_tensor
 
 MODEL = "idle"
 SIZE = 224

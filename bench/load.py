@@ -1,4 +1,4 @@
-"""Load: callers that wait for their answer (closed loop), or a fixed rate whatever comes back (open loop).
+"""Load generators: callers that wait for their answers (closed loop), or a fixed rate of requests (open loop).
 
 Callers are threads that block in the kernel, so that the client costs little: it runs on the cores of what it measures.
 """
@@ -16,24 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 RAMP_SECONDS = 0.4
-"""Load before the clock starts, so that at both its ends as many requests are half done."""
+"""Duration of the load before the measurement starts."""
 
 
 class Caller(Protocol):
-    """One connection's worth of client."""
+    """A client with one connection."""
 
     def call(self, photo: int) -> bytes:
-        """Send one photo, by its number, and wait for the answer; raises when there is none."""
+        """Send the photo with a number and wait for the answer. Raises if there is none."""
         ...
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         ...
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one load came to.
+    """The result of a load.
 
     Attributes:
         seconds: Length of the measured time.
@@ -51,19 +51,19 @@ class Run:
 
     @property
     def rate(self) -> float:
-        """Requests a second."""
+        """Requests per second."""
         return len(self.latencies) / self.seconds
 
     def percentile(self, percent: float) -> float:
-        """Latency in milliseconds that so many percent of the requests stayed under; linear between two."""
+        """A percentile of the latencies in milliseconds, with linear interpolation."""
         return float(np.percentile(self.latencies, percent)) * 1e3 if len(self.latencies) else float("nan")
 
     def cpu_ms(self, meter: str) -> float:
-        """Processor milliseconds a request on one meter."""
+        """CPU milliseconds per request of a meter."""
         return self.cpu[meter] / len(self.latencies) * 1e3 if len(self.latencies) else float("nan")
 
     def without_failures(self) -> Run:
-        """The run itself, for measurements that failed requests would make worthless.
+        """Returns the run if no request failed.
 
         Raises:
             RuntimeError: A request failed, or none was answered.
@@ -75,12 +75,12 @@ class Run:
 
 
 Meters = Callable[[], dict[str, float]]
-"""Processor seconds used up to now, by name."""
+"""CPU seconds used so far, by name."""
 
 
 @dataclass
 class _Tally:
-    """Ends of requests, from all threads; appending to a list is atomic."""
+    """End times of requests of all threads. Appending to a list is atomic."""
 
     ended: list[tuple[float, float]]
     failed: list[float]
@@ -96,7 +96,7 @@ class _Tally:
 def closed_loop(
     connect: Callable[[], Caller], callers: int, seconds: float, photos: Sequence[int], meters: Meters
 ) -> Run:
-    """Each of `callers` sends its next photo when it has the answer to the last one."""
+    """Each caller sends the next photo after the answer to the previous one."""
     tally, stop = _Tally([], []), threading.Event()
 
     def work(number: int) -> None:
@@ -130,7 +130,7 @@ def open_loop(
     meters: Meters,
     max_callers: int = 128,
 ) -> Run:
-    """Sends `rate` photos a second, evenly spaced, and counts each from the moment it should have been sent.
+    """Sends `rate` photos per second, and measures each from the time when it should have been sent.
 
     A server that stalls is thus charged for those who would have waited (no "coordinated omission").
     """
@@ -167,7 +167,7 @@ def open_loop(
         todo.put(None)
     for thread in threads:
         thread.join()
-    # By when they were due, not by when they ended: those that end late are the point.
+    # Select by due time, not by end time, to include late answers.
     due_within = [(at, took) for at, took in tally.ended if start <= at - took < end]
     latencies = np.array([took for _, took in due_within], np.float64)
     cpu = {name: after[name] - before[name] for name in before}
@@ -177,7 +177,7 @@ def open_loop(
 def _record(tally: _Tally, caller: Caller, photo: int, started: float) -> None:
     try:
         caller.call(photo)
-    except Exception as error:  # whatever went wrong, it is a request without an answer
+    except Exception as error:  # any error is a failed request
         tally.error = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         tally.failed.append(time.perf_counter())
     else:

@@ -1,7 +1,7 @@
-"""What modelserver costs beside TensorFlow itself. Run as ``python -m bench.overhead MODEL_FOLDER``.
+"""CPU overhead of modelserver compared with TensorFlow: ``python -m bench.overhead MODEL_FOLDER``.
 
-Direct calls of the same session in this process, with the batches that the server runs, and requests to a modelserver,
-in turn; processor time of a photo, without that of the gRPC client.
+Alternates between direct calls of the same session in this process, with batches of the same size, and requests to a
+modelserver. Prints the CPU time per photo, without that of the gRPC client.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REQUESTS = 16
 
 
 class Direct:
-    """A caller that computes by itself what the server would in a batch of so many rows."""
+    """A caller that runs a batch of the given size in this process."""
 
     def __init__(self, model: Path, rows: int) -> None:
         engines = Engines(flags.parse(["--engine=tensorflow", f"--model_base_path={model}"]), None)
@@ -48,9 +48,9 @@ class Direct:
 
 
 def main() -> int:
-    """Measures, and prints a table; returns 1 when the server does not start or a request fails."""
+    """Prints a table; returns 1 if the server does not start or a request fails."""
     parser = argparse.ArgumentParser(prog="python -m bench.overhead", description=__doc__)
-    parser.add_argument("model", type=Path, help="folder of a model's versions")
+    parser.add_argument("model", type=Path, help="folder with the versions of a model")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
     options = parser.parse_args()
@@ -69,7 +69,7 @@ def _measure(console: Console, model: Path, rounds: int, seconds: float) -> None
     batching = parse_batching((ROOT / "serving" / "batching.config").read_text())
     images = np.random.default_rng(0).integers(0, 256, (REQUESTS, 1, *input_size(model), 3), np.uint8)
     requests = [request_for(name, image) for image in images]
-    # One caller's batches hold a photo, those of many callers are full.
+    # Batches have one photo with a single caller, and are full with many callers.
     loads = [(1, 1, 1), (8, batching.threads, batching.execution_size), (32, batching.threads, batching.execution_size)]
     found: dict[int, list[tuple[float, float]]] = {callers: [] for callers, _, _ in loads}
     direct = {rows: Direct(model, rows) for _, _, rows in loads}
@@ -93,7 +93,7 @@ def _measure(console: Console, model: Path, rounds: int, seconds: float) -> None
             memory = server.tree.memory_bytes() / 2**20
         finally:
             server.stop()
-    table = Table(title="processor time of a photo, ms (medians and ranges)", title_justify="left")
+    table = Table(title="CPU time per photo, ms (median and range)", title_justify="left")
     for column in ("callers", "TensorFlow", "modelserver", "difference"):
         table.add_column(column, justify="right")
     for callers, pairs in found.items():

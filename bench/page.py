@@ -15,7 +15,8 @@ import psutil
 from PIL import Image
 
 from bench.photos import draw_photos
-from testing.chromium import Page, prefers, running_browser, screen
+from testing.chromium import running_chromium
+from testing.page import Page
 
 WIDTH, HEIGHT = 4000, 3000
 DIFFERENT = 6
@@ -33,14 +34,14 @@ def main() -> int:
         print(__doc__, file=sys.stderr)
         return 2
     count = int(sys.argv[2]) if len(sys.argv) == 3 else 300
-    with TemporaryDirectory() as folder, running_browser() as browser:
+    with TemporaryDirectory() as folder, running_chromium() as browser:
         total = _draw(Path(folder) / "photos", count)
-        screen(browser, 1280, 900)
-        prefers(browser, "light")
+        browser.screen(1280, 900)
+        browser.prefers("light")
         page = Page(browser, sys.argv[1]).open()
         browser.execute_script(OBSERVE)
         before, peak, started = _memory(), 0, time.monotonic()
-        page.drop(Path(folder) / "photos")
+        browser.drop(Path(folder) / "photos")
         while len(tiles := page.tiles()) < count or any(one.state in ("waiting", "working") for one in tiles):
             peak = max(peak, _memory())
             if time.monotonic() - started > PATIENCE_SECONDS:

@@ -1,4 +1,4 @@
-"""What people use today: FastAPI with the model inside, called in the endpoint. Run as ``python -m bench.peer``.
+"""The common alternative: a FastAPI app that calls the model in its endpoint. Run as ``python -m bench.peer``.
 
 It is the strong form of that: the exported model, called in the thread pool, decoded by the same function as in the
 gateway. With TensorFlow that is a signature of the SavedModel, with OpenVINO the network beside it, in streams as the
@@ -23,7 +23,7 @@ from gateway.images import Target, decode_image
 TOP_K = 5
 
 Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
-"""Takes images uint8 (1, height, width, 3) and gives probabilities float32 (1, classes)."""
+"""Images uint8 (1, height, width, 3) to probabilities float32 (1, classes)."""
 
 
 def by_tensorflow(model_dir: Path) -> Predict:
@@ -40,8 +40,8 @@ def by_tensorflow(model_dir: Path) -> Predict:
 
 
 def by_openvino(model_dir: Path) -> Predict:
-    """The network for OpenVINO of the export in a folder, one stream for each core."""
-    import openvino as ov
+    """The OpenVINO network of the export in a folder, with one stream for each core."""
+    from modelserver.openvino_runtime import ov
 
     core, streams = ov.Core(), os.cpu_count() or 1
     network = core.read_model(model_dir / "assets.extra" / "openvino" / "network.xml")
@@ -85,7 +85,7 @@ def make_app(predict: Predict, card_file: Path) -> FastAPI:
 
 
 def main() -> None:
-    """Serves until it is told to stop."""
+    """Serves until it is stopped."""
     parser = argparse.ArgumentParser(prog="python -m bench.peer")
     parser.add_argument("model_dir", type=Path)
     parser.add_argument("card", type=Path)

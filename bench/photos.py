@@ -1,4 +1,4 @@
-"""The photos that are sent: a given folder's, or patterns of about the size and weight of a photo on a web page."""
+"""Photos for the benchmark: from a folder, or generated ones of the size of a photo on a web page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DRAWN = 32
 
 
 def read_photos(folder: Path) -> list[bytes]:
-    """All photos under a folder that the gateway takes, in order of their names.
+    """All photos in a folder that the gateway accepts, sorted by name.
 
     Raises:
         ValueError: There is none.
@@ -29,12 +29,12 @@ def read_photos(folder: Path) -> list[bytes]:
                 continue
             photos.append(data)
     if not photos:
-        raise ValueError(f"{folder} holds no photo")
+        raise ValueError(f"{folder} contains no photo")
     return photos
 
 
 def draw_photos(count: int = DRAWN) -> list[bytes]:
-    """JPEGs of smooth patterns, 500 by 375 pixels with a little noise, as a camera's photo has; the same every time."""
+    """JPEG files of 500 x 375 pixels with smooth patterns and a little noise. Deterministic."""
     from PIL import Image
 
     photos = []

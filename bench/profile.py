@@ -1,4 +1,4 @@
-"""Where the gateway's time goes, and how long its event loop is ever held up."""
+"""Profile the gateway: CPU time by thread and area, and the longest delays of its event loop."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WATCHED = ("bench.watched_gateway",)
 AREAS = {
     "FastAPI, Starlette": ("fastapi/", "starlette/"),
     "HTTP server": ("uvicorn/",),
-    "form": ("python_multipart/", "gateway/http/multipart.py"),
+    "form": ("python_multipart/", "gateway/http/multipart.py", "gateway/http/request_body.py"),
     "gRPC": ("grpc/", "gateway/serving/grpc_backend.py"),
     "JSON, schemas": ("pydantic/", "gateway/http/schemas.py", "json/"),
     "tensors, ranking": ("numpy/", "gateway/tensors/", "gateway/inference/"),
@@ -47,7 +47,7 @@ AREAS = {
 
 
 class Seen(TypedDict):
-    """What the watch on the event loop answers."""
+    """The report of the watched event loop."""
 
     longest_ms: float
     late_ms: list[float]
@@ -66,12 +66,12 @@ def run(
     target: str | None,
     output: Path,
 ) -> None:
-    """Says which threads of the gateway take processor time, and what in them, and then watches its event loop."""
+    """Prints the CPU time of the threads of the gateway and of areas of the code, then the delays of its event loop."""
     with started(base_path, model, photos[0], logs, target=target, gateway=WATCHED) as running:
         gateway = next(one for one in systems(running, model, photos) if one.name == "gateway")
         _threads(console, running, gateway, len(photos))
         folded = logs / "folded.txt"
-        # Only what holds the interpreter's lock: a thread that waits looks like one that works on some systems.
+        # Only threads that hold the GIL: on some systems, waiting threads look like working ones.
         command = [
             *(str(Path(sys.executable).with_name("py-spy")), "record", "--gil", "--pid", str(running.gateway.pid)),
             *("--format", "raw", "--rate", "500", "--duration", str(SECONDS), "--output", str(folded)),
@@ -81,8 +81,8 @@ def run(
         _, said = spy.communicate(timeout=60)
         if spy.returncode:
             raise RuntimeError(f"py-spy: {said.decode(errors='replace').strip()}")
-        console.print(f"{load.rate:.0f} requests a second from {CALLERS} callers under py-spy")
-        console.print("What holds the interpreter's lock")
+        console.print(f"{load.rate:.0f} requests per second from {CALLERS} callers under py-spy")
+        console.print("code that holds the GIL")
         console.print(_table(areas(folded.read_text())))
         (output / "gateway-folded.txt").write_text(folded.read_text(), encoding="utf-8")
         console.print(f"written: {output / 'gateway-folded.txt'} (folded stacks, for a flame graph)")
@@ -91,7 +91,7 @@ def run(
 
 
 def _threads(console: Console, running: Started, gateway: System, photos: int) -> None:
-    """Prints the processor time that each kind of thread takes for a request, without a profiler beside it."""
+    """Prints the CPU time per request of each kind of thread, without a profiler."""
     process = psutil.Process(running.gateway.pid)
     seen: list[dict[int, float]] = []
 
@@ -106,7 +106,7 @@ def _threads(console: Console, running: Started, gateway: System, photos: int) -
     for thread, seconds in after.items():
         kind = "event loop" if names.get(str(thread)) == "MainThread" else "gRPC and others"
         spent[kind] += seconds - before.get(thread, 0.0)
-    console.print(f"Gateway: CPU of a request by thread, {CALLERS} callers")
+    console.print(f"gateway: CPU time per request by thread, {CALLERS} callers")
     table = Table()
     table.add_column("")
     table.add_column("ms", justify="right")
@@ -116,7 +116,7 @@ def _threads(console: Console, running: Started, gateway: System, photos: int) -
 
 
 def areas(folded: str) -> Counter[str]:
-    """Samples by area, each stack counted for the innermost frame that belongs to one."""
+    """Number of samples by area. A stack belongs to the area of its innermost known frame."""
     found: Counter[str] = Counter()
     for line in folded.splitlines():
         stack, _, count = line.rpartition(" ")
@@ -142,7 +142,7 @@ def _table(found: Counter[str]) -> Table:
 
 
 def _watch(console: Console, port: int, photos: Sequence[bytes]) -> None:
-    """What holds up the event loop: photos as they are, large uploads among them, photos of phones, and batches."""
+    """Prints the delays of the event loop under photos, large uploads, photos of phones, and batches."""
     single = [_form(GATEWAY_PATH, [photo]) for photo in photos]
     for name, requests, callers in (
         ("photos", single, CALLERS),
@@ -152,7 +152,7 @@ def _watch(console: Console, port: int, photos: Sequence[bytes]) -> None:
     ):
         seen = _seen(port, requests, callers)
         console.print(
-            f"event loop under {name}: held up for {seen['longest_ms']:.1f} ms of CPU at most, "
+            f"event loop under {name}: blocked for at most {seen['longest_ms']:.1f} ms of CPU time, "
             f"{seen['over_5_ms']} times over 5 ms; "
             f"longest garbage collection {seen['collection_ms']:.1f} ms"
         )
@@ -161,7 +161,7 @@ def _watch(console: Console, port: int, photos: Sequence[bytes]) -> None:
 
 
 def _watch_json(console: Console, photos: Sequence[bytes], logs: Path) -> None:
-    """How late a timer of the event loop is while JSON comes in, beside a model server that costs nothing."""
+    """Prints the delays of the event loop under JSON, with a model server that computes nothing."""
     port = free_port()
     idle = Process("idle server", ["bench.idle_server", "--port", str(port)], {}, logs / "idle.log")
     try:
@@ -176,8 +176,8 @@ def _watch_json(console: Console, photos: Sequence[bytes], logs: Path) -> None:
                 seen = _seen(running.gateway_port, [json_request(path, LOOPBACK, body)], 1)
                 late = seen["late_ms"]
                 console.print(
-                    f"event loop under JSON of {name}, {len(body) / 2**20:.1f} MB: held up for "
-                    f"{seen['longest_ms']:.1f} ms of CPU at most; a timer of 1 ms was late by more than "
+                    f"event loop under JSON of {name}, {len(body) / 2**20:.1f} MB: blocked for "
+                    f"at most {seen['longest_ms']:.1f} ms of CPU time; a timer of 1 ms was late by more than "
                     f"{np.percentile(late, 99.9):.1f} ms once in 1,000 times, by {late[0]:.1f} ms at most"
                 )
     finally:
@@ -185,7 +185,7 @@ def _watch_json(console: Console, photos: Sequence[bytes], logs: Path) -> None:
 
 
 def _nested_lists(images: int) -> tuple[str, bytes]:
-    """Path and body of a request with pixels as whole numbers."""
+    """Path and body of a request with pixels as integers."""
     pixels = np.random.default_rng(0).integers(0, 256, (images, SIZE, SIZE, 3), np.uint8)
     return f"/v1/models/{MODEL}:predict", json.dumps({"signature_name": "pixels", "inputs": pixels.tolist()}).encode()
 
@@ -204,7 +204,7 @@ def _seen(port: int, requests: Sequence[bytes], callers: int) -> Seen:
 
 
 def _padded(photo: bytes, size: int) -> bytes:
-    """A whole photo, and after its end zeros up to a size: the upload is large, its decoding is not."""
+    """A photo followed by zeros: a large upload that is fast to decode."""
     return photo + bytes(max(0, size - len(photo)))
 
 

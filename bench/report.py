@@ -1,4 +1,4 @@
-"""What was measured: as tables on the terminal, as JSON, and as a plot."""
+"""What was measured: as tables on the terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -12,18 +12,15 @@ from importlib.metadata import version
 from operator import methodcaller
 from pathlib import Path
 
-import matplotlib as mpl
 from rich.console import Console
 from rich.table import Table
 
 from bench.compare import CLIENT, Comparison, Spread
 from bench.targets import Target
 
-COLOURS = ("#9aa5b1", "#52606d", "#0b7285", "#e8590c", "#f7b267")
-
 
 def machine() -> dict[str, object]:
-    """What it was measured on."""
+    """The machine of the measurement."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else math.nan
     return {
         "system": platform.platform(),
@@ -35,7 +32,7 @@ def machine() -> dict[str, object]:
 
 
 def print_tables(console: Console, comparison: Comparison, start_seconds: Mapping[str, float]) -> None:
-    """Prints one table for each load (ratios are to the second line's throughput), and one of memory."""
+    """Prints a table for each load, with throughput relative to the second row, and a table of memory."""
     percentiles = [methodcaller("percentile", percent) for percent in (50, 95, 99)]
     for load, systems in comparison.runs.items():
         table = Table(title=f"{load}: medians (and ranges) of all rounds", title_justify="left", title_style="bold")
@@ -66,7 +63,7 @@ def print_tables(console: Console, comparison: Comparison, start_seconds: Mappin
 
 
 def print_targets(console: Console, targets: Sequence[Target]) -> None:
-    """Prints what was to be reached, and whether it was."""
+    """Prints the targets and whether they were reached."""
     table = Table(title="What is to be reached", title_justify="left", title_style="bold")
     for name in ("", "wanted", "measured", "reached"):
         table.add_column(name)
@@ -76,7 +73,7 @@ def print_targets(console: Console, targets: Sequence[Target]) -> None:
 
 
 def write_json(path: Path, comparison: Comparison, targets: Sequence[Target], more: Mapping[str, object]) -> None:
-    """Writes every figure of every round."""
+    """Writes all values of all rounds."""
     rounds = {
         load: {
             system: [
@@ -101,48 +98,6 @@ def write_json(path: Path, comparison: Comparison, targets: Sequence[Target], mo
         "rounds": rounds,
     }
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-
-
-def plot(path: Path, comparison: Comparison, caption: str) -> None:
-    """Draws throughput by callers with ranges, and where the processor time of a request goes with 32."""
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    loads = [load for load in comparison.runs if "caller" in load]
-    systems = list(comparison.runs[loads[0]])
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), width_ratios=(3, 2), layout="constrained")
-    width = 0.8 / len(systems)
-    for number, system in enumerate(systems):
-        found = [comparison.spread(load, system, lambda run: run.rate) for load in loads]
-        left.bar(
-            [at + (number - (len(systems) - 1) / 2) * width for at in range(len(loads))],
-            [one.median for one in found],
-            width * 0.92,
-            yerr=[[one.median - one.low for one in found], [one.high - one.median for one in found]],
-            error_kw={"lw": 0.8, "capsize": 2, "ecolor": "#333333"},
-            color=COLOURS[number % len(COLOURS)],
-            label=system,
-        )
-    left.set_xticks(range(len(loads)), loads)
-    left.set_ylabel("requests a second (median, range)")
-    left.set_title("Throughput")
-    left.legend(frameon=False, fontsize=8, loc="upper left")
-    left.set_ylim(0, left.get_ylim()[1] * 1.35)
-    parts = {"client": "#d9dee3", "gateway": "#0b7285", "model server": "#52606d", "peer": "#e8590c"}
-    base = [0.0] * len(systems)
-    for part, colour in parts.items():
-        sizes = [_part_ms(comparison, loads[-1], system, part) for system in systems]
-        right.barh(systems, sizes, left=base, color=colour, label=part, height=0.62)
-        base = [one + two for one, two in zip(base, sizes, strict=True)]
-    right.invert_yaxis()
-    right.set_xlabel("CPU milliseconds a request")
-    right.set_title(f"Processor time, {loads[-1]}")
-    right.legend(frameon=False, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.42, -0.17))
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel(caption, fontsize=8, color="#555555")
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
 
 
 def _part_ms(comparison: Comparison, load: str, system: str, part: str) -> float:

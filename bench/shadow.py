@@ -1,4 +1,4 @@
-"""Callers' latency with a shadow beside it against none, before a model server that costs nothing.
+"""Latency with and without a shadow, with a model server that computes nothing.
 
 Run as ``python -m bench.shadow``. All of it shares the cores, so that what the copies cost the gateway shows.
 """
@@ -27,10 +27,10 @@ from testing.processes import LOOPBACK, Process, free_port
 
 
 def main() -> int:
-    """Measures and prints."""
+    """Prints the results."""
     parser = argparse.ArgumentParser(prog="python -m bench.shadow", description=__doc__)
     parser.add_argument("--photos", type=Path)
-    parser.add_argument("--percent", type=float, default=10, help="of the requests that are copied (10)")
+    parser.add_argument("--percent", type=float, default=10, help="percentage of copied requests (default: 10)")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2.0)
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Values for the files in serving/, by trying them. Run as ``python -m bench.sweep MODEL_FOLDER``.
+"""Compare batching settings for the files in serving/: ``python -m bench.sweep MODEL_FOLDER``.
 
 Each setting gets a model server of its own; all are asked in turn, in rounds, so that a busy moment hits all alike.
 """
@@ -30,7 +30,7 @@ REQUESTS = 16
 
 @dataclass(frozen=True)
 class Setting:
-    """One line of the sweep."""
+    """One setting of the sweep."""
 
     max_batch_size: int
     max_execution_batch_size: int
@@ -38,7 +38,7 @@ class Setting:
     threads: int
 
     def text(self) -> str:
-        """As a batching file."""
+        """The text of the batching file."""
         return (
             f"max_batch_size {{ value: {self.max_batch_size} }}\n"
             "enable_large_batch_splitting { value: true }\n"
@@ -50,9 +50,9 @@ class Setting:
 
 
 def main() -> int:
-    """Sweeps, and prints a table; returns 1 when a server does not start or a request fails."""
+    """Prints a table; returns 1 if a server does not start or a request fails."""
     parser = argparse.ArgumentParser(prog="python -m bench.sweep", description=__doc__)
-    parser.add_argument("model", type=Path, help="folder of a model's versions")
+    parser.add_argument("model", type=Path, help="folder with the versions of a model")
     parser.add_argument("--max-batch-size", type=_numbers, default=[64])
     parser.add_argument("--max-execution-batch-size", type=_numbers, default=[2, 4, 8, 32])
     parser.add_argument("--timeout-micros", type=_numbers, default=[0, 2000])
@@ -95,7 +95,7 @@ def sweep(
         for number, setting in enumerate(settings):
             batching, port = folder / f"{number}.config", free_port()
             batching.write_text(setting.text())
-            # Its warm-up records may be larger than this setting allows; the ramp of the load warms up instead.
+            # Warm-up records may be larger than this setting allows. The start of the load warms up instead.
             arguments = [*modelserver_arguments(model, name, port, batching), "--enable_model_warmup=false"]
             server = Process(f"modelserver {setting}", arguments, {}, folder / f"{number}.log")
             running.callback(server.stop)

@@ -1,4 +1,4 @@
-"""What is compared: each a way from photos to answers, and the processes that it takes."""
+"""The compared systems, which turn photos into answers, and their processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ from testing.processes import LOOPBACK, Process, Tree, free_port
 Engine = Literal["tensorflow", "openvino"]
 
 OPENVINO = "gateway, OpenVINO"
-"""The name in tables of the gateway over modelserver with OpenVINO."""
+"""Name of the gateway with modelserver and OpenVINO in tables."""
+
+OPENVINO_INT8 = "gateway, OpenVINO int8"
+"""The same over a network in 8 bits."""
 
 GATEWAY_PATH = "/api/v1/predict_breed"
 PEER_PATH = "/predict"
@@ -34,7 +37,7 @@ PEER_PATH = "/predict"
 
 @dataclass(frozen=True)
 class System:
-    """One of the compared.
+    """A compared system.
 
     Attributes:
         name: In tables.
@@ -51,7 +54,7 @@ class System:
 
 @dataclass(frozen=True)
 class Peer:
-    """A peer to start: its name in tables, the SavedModel that it loads, and the engine that runs it."""
+    """A peer: name in tables, SavedModel and engine."""
 
     name: str
     saved_model: Path
@@ -60,7 +63,7 @@ class Peer:
 
 @dataclass
 class Started:
-    """What runs: addresses, processes, and how long each took from its start to its first right answer."""
+    """The running processes, their addresses, and the time until the first correct answer of each."""
 
     target: str
     server: Tree | None
@@ -70,8 +73,10 @@ class Started:
     size: Target
     peers: list[tuple[str, Process, int]] = field(default_factory=list)
     start_seconds: dict[str, float] = field(default_factory=dict)
-    openvino: tuple[Process, Process, int] | None = None
-    """Model server with OpenVINO, the gateway in front of it, and its port."""
+    openvino: dict[str, tuple[Process, Process, int]] = field(default_factory=dict)
+    """By name: model server with OpenVINO, the gateway in front of it, and its port."""
+    quantized: set[str] = field(default_factory=set)
+    """Names of what computes in 8 bits, and so gives other scores."""
 
 
 @contextmanager
@@ -84,9 +89,10 @@ def started(
     target: str | None = None,
     target_pid: int | None = None,
     peers: Sequence[Peer] = (),
+    int8: Path | None = None,
     gateway: Sequence[str] = ("gateway",),
 ) -> Iterator[Started]:
-    """Starts model server (unless `target` names one), gateway and peers, one after the other, and stops them after.
+    """Starts the model server (unless there is a `target`), the gateway and the peers, and stops them at the end.
 
     Args:
         base_path: Folder of the model's versions; none is needed with a `target` and no peers.
@@ -96,6 +102,7 @@ def started(
         target: A model server that runs already.
         target_pid: Its process, if it is on this machine, to measure it.
         peers: What to compare with.
+        int8: Folder of the versions of the same model in 8 bits.
         gateway: What follows ``python -m`` for the gateway.
     """
     seconds: dict[str, float] = {}
@@ -114,17 +121,21 @@ def started(
         running.callback(front.stop)
         seconds["gateway"] = front.wait_until(lambda: answers(gateway_port, GATEWAY_PATH, photo))
         found = Started(target, tree, front, gateway_port, *describe(gateway_port, model), start_seconds=seconds)
-        if target_is_ours and base_path is not None and has_network(base_path):
+        for name, folder in {OPENVINO: base_path, OPENVINO_INT8: int8}.items() if target_is_ours else ():
+            if folder is None or not has_network(folder):
+                continue
             port, behind = free_port(), free_port()
             environment = gateway_environment(f"{LOOPBACK}:{behind}", model, port)
-            arguments = modelserver_arguments(base_path, model, behind, engine="openvino")
-            server = Process("modelserver, OpenVINO", arguments, {}, logs / "modelserver-openvino.log")
+            arguments = modelserver_arguments(folder, model, behind, engine="openvino")
+            server = Process(f"modelserver of {name}", arguments, {}, logs / f"modelserver of {name}.log")
             running.callback(server.stop)
-            seconds[server.name] = server.wait_until(lambda: available(f"{LOOPBACK}:{behind}", model))
-            front = Process(OPENVINO, gateway, environment, logs / "gateway-openvino.log")
+            seconds[server.name] = server.wait_until(partial(available, f"{LOOPBACK}:{behind}", model))
+            front = Process(name, gateway, environment, logs / f"{name}.log")
             running.callback(front.stop)
-            seconds[front.name] = front.wait_until(lambda: answers(port, GATEWAY_PATH, photo))
-            found.openvino = server, front, port
+            seconds[name] = front.wait_until(partial(answers, port, GATEWAY_PATH, photo))
+            found.openvino[name] = server, front, port
+            if is_quantized(folder):
+                found.quantized.add(name)
         for number, peer in enumerate(peers):
             assert base_path is not None
             port = free_port()
@@ -135,6 +146,8 @@ def started(
             running.callback(inside.stop)
             seconds[peer.name] = inside.wait_until(partial(answers, port, PEER_PATH, photo))
             found.peers.append((peer.name, inside, port))
+            if peer.engine == "openvino" and is_quantized(base_path):
+                found.quantized.add(peer.name)
         yield found
 
 
@@ -146,13 +159,21 @@ def newest_version(base_path: Path) -> Path:
     """
     versions = [one for one in base_path.glob("*") if one.name.isdecimal()]
     if not versions:
-        raise ValueError(f"{base_path} is no folder of model versions")
+        raise ValueError(f"{base_path} is not a folder of model versions")
     return max(versions, key=lambda path: int(path.name))
 
 
 def has_network(base_path: Path) -> bool:
-    """Whether OpenVINO is installed and the newest version of a model carries a network for it."""
+    """Whether OpenVINO is installed and the newest version of a model has a network for it."""
     return find_spec("openvino") is not None and (newest_version(base_path) / NETWORK).is_file()
+
+
+def is_quantized(base_path: Path) -> bool:
+    """Whether the network for OpenVINO of the newest version of a model computes in 8 bits."""
+    return (
+        json.loads((newest_version(base_path) / "assets.extra" / "card.json").read_text()).get("quantization")
+        is not None
+    )
 
 
 def input_size(base_path: Path) -> tuple[int, int]:
@@ -164,7 +185,7 @@ def input_size(base_path: Path) -> tuple[int, int]:
 def modelserver_arguments(
     base_path: Path, model: str, port: int, batching: Path | None = None, engine: Engine = "tensorflow"
 ) -> list[str]:
-    """What follows ``python -m`` to serve one model as `scripts/run` does, by the engine given."""
+    """Arguments of ``python -m`` that serve a model with an engine, as `scripts/run` does."""
     return [
         *("modelserver", f"--engine={engine}"),
         *(f"--host={LOOPBACK}", f"--port={port}"),
@@ -174,13 +195,13 @@ def modelserver_arguments(
 
 
 def gateway_environment(target: str, model: str, port: int, **settings: str) -> dict[str, str]:
-    """The gateway's settings for a model server; `settings` are further ones, in lower case."""
+    """The environment of the gateway for a model server, and for additional settings in lower case."""
     given = {"serving_target": target, "default_model": model, "port": str(port), "log_level": "info", **settings}
     return {f"GATEWAY_{name.upper()}": value for name, value in given.items()}
 
 
 def answers(port: int, path: str, photo: bytes) -> bool:
-    """Whether something at a port answers a photo with 200."""
+    """Whether a server at a port answers a photo with 200."""
     try:
         caller = HttpCaller(LOOPBACK, port, [form_request(path, LOOPBACK, [("dog_image", "photo", photo)])])
         try:
@@ -193,7 +214,7 @@ def answers(port: int, path: str, photo: bytes) -> bool:
 
 
 def describe(port: int, model: str) -> tuple[list[str], Target]:
-    """Labels and input size of a model, as the gateway tells them."""
+    """Labels and input size of a model, from the gateway."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=30)
     try:
         connection.request("GET", f"/api/v1/models/{model}")
@@ -206,7 +227,7 @@ def describe(port: int, model: str) -> tuple[list[str], Target]:
 
 
 def available(address: str, model: str) -> bool:
-    """Whether a model server has a version of a model that is ready."""
+    """Whether a model server has an available version of a model."""
     request = ModelStatusRequest()
     request.model_spec.name = model
     with grpc.insecure_channel(address) as channel:
@@ -223,7 +244,7 @@ def available(address: str, model: str) -> bool:
 
 
 def systems(running: Started, model: str, photos: Sequence[bytes]) -> list[System]:
-    """All that is compared, the reference first."""
+    """All compared systems, the reference first."""
     ready = [request_for(model, decode_image(photo, running.size)[None]) for photo in photos]
     server = {"model server": running.server} if running.server is not None else {}
 
@@ -231,6 +252,10 @@ def systems(running: Started, model: str, photos: Sequence[bytes]) -> list[Syste
         return lambda photo, answer, expected: agreement.check_scores(name, photo, expected, scores_of(answer))
 
     def same_ranks(name: str) -> Callable[[int, bytes, Sequence[float]], None]:
+        if name in running.quantized:
+            return lambda photo, answer, _: agreement.check_labels(
+                name, photo, running.labels, agreement.predictions_of(answer)
+            )
         return lambda photo, answer, expected: agreement.check_predictions(
             name, photo, running.labels, expected, agreement.predictions_of(answer)
         )
@@ -250,23 +275,22 @@ def systems(running: Started, model: str, photos: Sequence[bytes]) -> list[Syste
             same_ranks("gateway"),
         ),
     ]
-    if running.openvino is not None:
-        server_process, front, port = running.openvino
+    for name, (server_process, front, port) in running.openvino.items():
         trees = {"gateway": front.tree, "model server": server_process.tree}
-        found.append(System(OPENVINO, posting(port, GATEWAY_PATH, photos), trees, same_ranks(OPENVINO)))
+        found.append(System(name, posting(port, GATEWAY_PATH, photos), trees, same_ranks(name)))
     for name, peer, port in running.peers:
         found.append(System(name, posting(port, PEER_PATH, photos), {"peer": peer.tree}, same_ranks(name)))
     return found
 
 
 def posting(port: int, path: str, photos: Sequence[bytes]) -> Callable[[], Caller]:
-    """What makes callers that post single photos."""
+    """A function that creates callers, which post single photos."""
     requests = [form_request(path, LOOPBACK, [("dog_image", "photo.jpg", photo)]) for photo in photos]
     return lambda: HttpCaller(LOOPBACK, port, requests)
 
 
 def check_agreement(found: Sequence[System], photos: int) -> None:
-    """Sends every photo through every system.
+    """Compares the answers of all systems to all photos.
 
     Raises:
         Disagreement: Some answer is not the first system's.

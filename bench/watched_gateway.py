@@ -1,4 +1,4 @@
-"""The gateway with a watch on its event loop. Run as ``python -m bench.watched_gateway``.
+"""The gateway with measurements of its event loop: ``python -m bench.watched_gateway``.
 
 Every callback that the loop runs is timed in processor time of its thread: the longest is how long the loop is ever
 held up by the gateway's own doing, garbage collection included, and not by other processes that had the core. uvloop
@@ -17,24 +17,24 @@ import time
 from fastapi import FastAPI
 
 LONG_SECONDS = 0.005
-"""A callback that takes longer is counted, and named: that takes time of its own."""
+"""Callbacks that take longer are counted and described; describing takes time."""
 
 TIMER_SECONDS = 0.001
-"""Of the timer whose lateness is taken."""
+"""Interval of the timer whose delay is measured."""
 
 NAMED = 5
-"""Of these, the longest."""
+"""Number of longest callbacks to report."""
 
 
 class Watch:
-    """What was seen since the last reset; the first begins it, so that it costs nothing before."""
+    """Measurements since the last reset. The first reset starts them."""
 
     def __init__(self) -> None:
         self.installed = False
         self.forget()
 
     def forget(self) -> None:
-        """Begins anew."""
+        """Resets the measurements."""
         self.longest = 0.0
         self.late: list[float] = []
         self.over: list[tuple[float, str]] = []
@@ -42,7 +42,7 @@ class Watch:
         self.collection_started = 0.0
 
     def install(self) -> None:
-        """Times the callbacks of every loop of this process from now on."""
+        """Starts to measure the callbacks of every event loop in this process."""
         run = asyncio.Handle._run
 
         def timed(handle: asyncio.Handle) -> None:
@@ -64,7 +64,7 @@ class Watch:
             self.collections.append(time.thread_time() - self.collection_started)
 
     async def reset(self) -> dict[str, float]:
-        """Forget, and watch from now on."""
+        """Reset and start the measurements."""
         self.forget()
         if not self.installed:
             self.install()
@@ -78,7 +78,7 @@ class Watch:
             self.late.append(time.perf_counter() - due)
 
     async def read(self) -> dict[str, object]:
-        """The longest, in milliseconds; how many took over 5, and what they were; how late a timer was; all threads."""
+        """The longest callbacks in milliseconds, the number over 5 ms, delays of the timer, and all threads."""
         return {
             "late_ms": [late * 1e3 for late in sorted(self.late, reverse=True)],
             "longest_ms": self.longest * 1e3,
@@ -90,7 +90,7 @@ class Watch:
 
 
 def _named(handle: asyncio.Handle) -> str:
-    """What a callback is; not by its repr, which is as long as the message that a call may carry."""
+    """Describes a callback; its repr may contain a whole message."""
     callback = handle._callback  # type: ignore[attr-defined]
     task = getattr(callback, "__self__", None)
     running = task.get_coro() if isinstance(task, asyncio.Task) else callback
@@ -101,7 +101,7 @@ watch = Watch()
 
 
 def watched_app() -> FastAPI:
-    """The gateway's app, with two more addresses to read the watch."""
+    """The app of the gateway with two more endpoints for the measurements."""
     app = unwatched_app()
     app.add_api_route("/watch", watch.read)
     app.add_api_route("/watch/reset", watch.reset)
@@ -113,6 +113,6 @@ if __name__ == "__main__":
     import gateway.__main__
 
     unwatched_app = gateway.__main__.app_from_environment
-    # All that the gateway's own start does stays as it is; only the app that it asks for is another.
+    # Start like the gateway, but with another app.
     gateway.__main__.app_from_environment = watched_app
     sys.exit(gateway.__main__.main())

@@ -1,4 +1,4 @@
-"""Two workers against one, and memory over many requests, on a model server that costs nothing.
+"""Throughput of two workers compared with one, and memory over many requests, with an idle model server.
 
 Run as ``python -m bench.workers`` or ``python -m bench.workers --soak 100000``. What bounds the ratio:
 
@@ -38,12 +38,12 @@ METERS = (("gateway",), ("client", "server"))
 
 
 def main() -> int:
-    """Measures and prints."""
+    """Prints the results."""
     parser = argparse.ArgumentParser(prog="python -m bench.workers", description=__doc__)
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--soak", type=int, metavar="REQUESTS", help="watch one worker's memory over so many, instead")
+    parser.add_argument("--soak", type=int, metavar="REQUESTS", help="measure the memory of one worker instead")
     options = parser.parse_args()
     photos = read_photos(options.photos) if options.photos else draw_photos()
     console = Console(width=None if sys.stdout.isatty() else 140)
@@ -59,7 +59,7 @@ def main() -> int:
 def gateways(
     photos: list[bytes], folder: Path, *workers: int, threads: int = 0
 ) -> Iterator[list[tuple[Process, int, Process]]]:
-    """One gateway for each number of workers, its port, and the model server of all, which computes nothing."""
+    """A gateway for each number of workers, its port, and the shared model server, which computes nothing."""
     with ExitStack() as running:
         port = free_port()
         idle = Process("idle", ["bench.idle_server", "--port", str(port)], {}, folder / "idle.log")
@@ -105,11 +105,11 @@ def _scale(console: Console, photos: list[bytes], rounds: int, seconds: float, f
 
 
 def _give_cores(gateway: Process) -> None:
-    """Binds each worker of a gateway to a core of its own (on Linux)."""
+    """Pins each worker of a gateway to its own core (on Linux)."""
     root = psutil.Process(gateway.pid)
     workers = [child for child in root.children() if "spawn_main" in " ".join(child.cmdline())] or [root]
     for core, worker in zip(sorted(os.sched_getaffinity(0)), workers, strict=False):
-        for thread in worker.threads():  # those to come take it over from the one that starts them
+        for thread in worker.threads():  # new threads inherit it
             os.sched_setaffinity(thread.id, {core})
 
 

@@ -1,4 +1,4 @@
-"""The command `breed`: one entry to the programs of this project.
+"""The command `breed`, which runs the programs of this project.
 
-It imports a program only to run it, so each command needs no more than its own packages.
+It imports only the program that it runs, so each command needs only its own packages.
 """

@@ -15,7 +15,7 @@ PROGRAMS = {
     "modelserver": ("modelserver.__main__", "modelserver", "serve SavedModels over gRPC, like tensorflow_model_server"),
     "api-key": ("gateway.security.api_keys", "", "create an API key and its hash"),
 }
-"""Name: module with a function ``main(arguments, prog)``, the extra that it needs, and what it does."""
+"""Programs: module with a function ``main(arguments, prog)``, required extra and help text."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,11 +19,12 @@ from uvicorn.supervisors import Multiprocess
 
 from gateway.app import create_app
 from gateway.command_line import SettingsError, fail, load_settings, parse_options
+from gateway.environment import rename_variables, unknown_variables
 from gateway.http.server.listening import listen
 from gateway.http.server.protocol import HttpProtocol
 from gateway.observability import logs
 from gateway.observability.metrics import shared_between
-from gateway.settings import Settings, rename_variables, unknown_variables
+from gateway.settings import Settings
 
 logger = logging.getLogger(__name__)
 

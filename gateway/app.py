@@ -18,7 +18,7 @@ from gateway.http.middleware.body_limits import BodyLimits
 from gateway.http.middleware.client_disconnect import CancelOnDisconnect
 from gateway.http.middleware.request_id import RequestContext
 from gateway.http.middleware.telemetry import Telemetry
-from gateway.http.routes import explain, health, models, pages, predictions, preview
+from gateway.http.routes import explain, feedback, health, models, pages, predictions, preview
 from gateway.http.routes import open_inference as inference
 from gateway.http.routes import tensorflow_serving as tfserving
 from gateway.http.server.connection import ConnectionOptions
@@ -31,9 +31,11 @@ from gateway.inference.predictor import Predictor
 from gateway.inference.readiness import Readiness
 from gateway.inference.shadowing import Shadows
 from gateway.inference.traffic_split import TrafficSplit
-from gateway.inference.worker_pools import WorkerPools
+from gateway.inference.worker_pools import WorkerPools, max_request_bytes
 from gateway.memory import trim_when_idle
 from gateway.observability.metrics import Metrics
+from gateway.prediction_log.prediction_log import PredictionLog
+from gateway.prediction_log.storage import Storage, open_storage
 from gateway.security.rate_limits import RateLimits
 from gateway.serving.backend import Backend
 from gateway.serving.channel import ModelServerChannel, Tls
@@ -64,6 +66,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
     tls = Tls.from_settings(settings)
     metrics = Metrics()
     tracing = _tracing() if settings.tracing else None
+    log_storage = _log_storage(settings.prediction_log) if settings.prediction_log is not None else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
@@ -72,16 +75,19 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
         server = backend if backend is not None else GrpcBackend(connection)
         resolver = ContractResolver(server, settings.model_options, settings.model_refresh_seconds)
         forks = fork_server or ForkServer()
-        workers = WorkerPools(settings, forks)
         admission = Admission(
             settings.max_images_in_flight,
             settings.max_uploads,
             settings.max_upload_memory_bytes,
-            settings.max_body_bytes,
+            max_request_bytes(settings),
         )
+        workers = WorkerPools(settings, forks, admission.hold)
         classifier = Classifier(server, resolver, workers.images, settings)
         readiness = Readiness(resolver, classifier)
         shadows = Shadows(settings, classifier, admission, metrics)
+        log = PredictionLog(settings, log_storage, workers.background, metrics) if log_storage is not None else None
+        if log is not None:
+            log.start()
         shutdown = Shutdown(settings.shutdown_delay_seconds)
         tasks = [asyncio.create_task(workers.warm_up()), asyncio.create_task(trim_when_idle(admission))]
         try:
@@ -89,7 +95,6 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
                 yield {
                     "services": Services(
                         settings=settings,
-                        backend=server,
                         resolver=resolver,
                         readiness=readiness,
                         classifier=classifier,
@@ -100,6 +105,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
                         metrics=metrics,
                         traffic_split=TrafficSplit(settings.traffic_split, resolver),
                         shadows=shadows,
+                        prediction_log=log,
                         shutdown=shutdown,
                     ),
                     "connections": ConnectionOptions(settings.header_timeout_seconds, settings.cors_origins, shutdown),
@@ -109,6 +115,8 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
                 task.cancel()
             await asyncio.wait(tasks)
             await shadows.close()
+            if log is not None:
+                await log.close()
             await readiness.close()
             await workers.close()
             if fork_server is None:
@@ -140,7 +148,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
         },  # `gateway.http.middleware.telemetry` and `gateway.observability.tracing` do
         lifespan=lifespan,
     )
-    routers = (predictions, explain, preview, models, tfserving, inference, health, pages)
+    routers = (predictions, explain, preview, feedback, models, tfserving, inference, health, pages)
     for router in (module.router for module in routers):
         # Not include_router: it analyses every route again at its first request, 25 ms, and finds it twice at each.
         for route in router.routes:
@@ -190,3 +198,15 @@ def _tracing() -> Tracing:
             "breed-gateway: GATEWAY_TRACING requires OpenTelemetry: pip install 'breed-gateway[tracing]'"
         ) from error
     return Tracing()
+
+
+def _log_storage(address: str) -> Storage:
+    try:
+        return open_storage(address)
+    except ImportError as error:
+        raise SystemExit(
+            "breed-gateway: this GATEWAY_PREDICTION_LOG requires fsspec and its package for that storage, for S3: "
+            f"pip install 'breed-gateway[s3]' ({error})"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"breed-gateway: the GATEWAY_PREDICTION_LOG {address} cannot be used: {error}") from error

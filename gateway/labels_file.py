@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import codecs
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 MAX_BYTES = 16 * 2**20
 """Largest file that is read; the 21,841 names of ImageNet-21k take 0.5 MB."""
@@ -14,15 +16,19 @@ MAX_BYTES = 16 * 2**20
 FORMS = 'one name a line, a JSON list, or a JSON object such as {"cat": 0} or {"0": "cat"}'
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_NUMBERED = re.compile(r"(\d+)(?:\s*[:,;]\s*|\s+)(\S.*)")
+_INDEX_AND_NAME = re.compile(r"(?P<index>\d+)(?:\s*[:,;.)=_-]\s*|\s+)(?P<name>\S.*)")
+_NAME_AND_INDEX = re.compile(r"(?P<name>.*\S)(?:\s*[:,;=]\s*|\t+)(?P<index>\d+)")
+_QUOTED = re.compile(r"\"(.+)\"|'(.+)'")
+_HOLDERS = ("labels", "names", "class_names", "classes", "id2label")
+"""Keys under which larger JSON files have them: Teachable Machine's `metadata.json`, `config.json` of Transformers."""
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
     """Class names in the order of a model's outputs.
 
-    Accepted are one name a line (blank lines are left out; a number before each name that counts from 0, as Teachable
-    Machine writes it, is taken off), a JSON list of names, and JSON objects that map names to indexes, indexes to
-    names, or indexes to lists that end in a name, as Keras' ``imagenet_class_index.json``. UTF-8, UTF-16 and
+    Accepted are lines of one name, or of a name and its index in either order, with or without a header, quotes and
+    commas at their ends; a JSON list (or a list as Python prints it); and JSON objects that map names to indexes,
+    indexes to names, or indexes to lists that end in a name, as Keras' ``imagenet_class_index.json``. UTF-8, UTF-16 and
     Windows-1252 are told apart.
 
     Raises:
@@ -52,46 +58,75 @@ def parse_labels(text: str) -> tuple[str, ...]:
     stripped = text.strip()
     if re.match(r"item\s*\{", stripped):
         raise ValueError(f"is a label map of the Object Detection API (.pbtxt): write {FORMS}")
+    if re.match(r"(?i)<!doctype|<html|version https://git-lfs|names:", stripped):
+        raise ValueError(f"is a web page, a Git LFS pointer or YAML: write {FORMS}")
     if stripped.startswith(("[", "{")):
-        try:
-            value = json.loads(stripped)
-        except ValueError as error:
-            raise ValueError("starts like JSON, and is not JSON") from error
+        value = _literal(stripped)
+        if isinstance(value, dict):
+            value = next((value[key] for key in _HOLDERS if isinstance(value.get(key), list | dict)), value)
         return _ordered(value) if isinstance(value, dict) else _named(value)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return _named(_without_numbers(lines))
+    lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
+    if len(lines) == 1:
+        lines = [name.strip() for name in re.split(r"[,;\t]", lines[0]) if name.strip()]
+    for pattern in (r"(.*\S)\s*,", r"-\s+(\S.*)"):  # of a list in a program, and in YAML
+        inner = [re.fullmatch(pattern, line) for line in lines]
+        if all(inner[:-1]) and lines[1:]:
+            lines = [match[1] if match else line for line, match in zip(lines, inner, strict=True)]
+    names = _named(_by_index(lines))
+    if len(names) == 1:
+        raise ValueError(f"holds one name: write {FORMS}")
+    quoted = [_QUOTED.fullmatch(name) for name in names]
+    return tuple(match[1] or match[2] for match in quoted if match) if all(quoted) else names
+
+
+def _literal(text: str) -> Any:
+    """A value as JSON or as Python prints it."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        try:
+            return ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            raise ValueError("starts like JSON, and is not JSON") from error
 
 
 def _text(data: bytes) -> str:
-    encoding = "utf-8-sig"
     if data.startswith(_UTF_16):
-        encoding = "utf-16"
-    elif b"\0" in data[:64]:  # UTF-16 without a byte order mark: every second byte of Latin text is zero
-        encoding = "utf-16-be" if data[:1] == b"\0" else "utf-16-le"
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        if encoding != "utf-8-sig":
+        try:
+            return data.decode("utf-16")
+        except UnicodeDecodeError as error:
             raise ValueError("is not valid UTF-16: save it as UTF-8") from error
-    try:
-        return data.decode("cp1252")
-    except UnicodeDecodeError as error:
-        raise ValueError("is neither UTF-8 nor Windows-1252: save it as UTF-8") from error
+    encodings = ["utf-8-sig", "cp1252"]
+    if b"\0" in data[:64]:  # UTF-16 without a byte order mark: every second byte of Latin text is zero
+        encodings = ["utf-16-be" if data[:1] == b"\0" else "utf-16-le", "latin-1"]
+    for encoding in encodings:
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        foreign = sum(not character.isascii() for character in text)
+        if encoding == "cp1252" and 2 * foreign > len("".join(text.split())):
+            break  # Windows-1252 has a character for almost every byte, but few of its texts are mostly accents
+        return text
+    raise ValueError("is neither UTF-8 nor Windows-1252: save it as UTF-8")
 
 
-def _ordered(value: Mapping[str, object]) -> tuple[str, ...]:
+def _ordered(value: Mapping[object, object]) -> tuple[str, ...]:
     """The names of an object, in the order of its indexes."""
-    if value and all(key.isdecimal() for key in value) and not all(type(one) is int for one in value.values()):
-        by_index = {int(key): one[-1] if isinstance(one, list) and one else one for key, one in value.items()}
-    elif all(type(one) is int for one in value.values()):
-        by_index = {}
-        for name, index in value.items():
-            assert isinstance(index, int)
-            if index in by_index:
-                raise ValueError(f"gives the index {index} to {by_index[index]!r} and to {name!r}")
-            by_index[index] = name
+    keys, values = list(map(str, value)), list(value.values())
+    if keys and all(key.isdecimal() for key in keys) and not all(type(one) is int for one in values):
+        pairs = [
+            (int(key), one[-1] if isinstance(one, list) and one else one) for key, one in zip(keys, values, strict=True)
+        ]
+    elif all(type(one) is int or (isinstance(one, str) and one.isdecimal()) for one in values):
+        pairs = [(int(str(one)), key) for key, one in zip(keys, values, strict=True)]
     else:
         raise ValueError(f"must hold {FORMS}")
+    by_index: dict[int, object] = {}
+    for index, name in pairs:
+        if index in by_index:
+            raise ValueError(f"gives the index {index} to {by_index[index]!r} and to {name!r}")
+        by_index[index] = name
     missing = next((index for index in range(len(by_index)) if index not in by_index), None)
     if missing is not None:
         raise ValueError(f"has {len(by_index)} names and none for the index {missing}; indexes count from 0")
@@ -110,9 +145,20 @@ def _named(values: list[object] | list[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _without_numbers(lines: list[str]) -> list[str]:
-    """The names alone where each follows its own index: ``0 Class A``."""
-    matches = [_NUMBERED.fullmatch(line) for line in lines]
-    names = [match[2] for match in matches if match and int(match[1]) < len(lines)]
-    counted = len(names) == len(lines) and all(int(match[1]) == index for index, match in enumerate(matches) if match)
-    return names if counted and len(lines) > 1 else lines
+def _by_index(lines: list[str]) -> list[str]:
+    """The names alone, if each has its index beside it and the names remain different: ``0 Class A``, ``cat,1``.
+
+    Indexes count from 0 or 1. A first line of columns without numbers is a header.
+    """
+    body = lines[1:] if lines and re.match(r"\D*[,;\t]\D*$", lines[0]) else lines
+    for pattern in (_INDEX_AND_NAME, _NAME_AND_INDEX):
+        found = {int(match["index"]): match["name"] for match in map(pattern.fullmatch, body) if match}
+        names = [found[index] for index in sorted(found)]
+        counted = [list(range(first, first + len(body))) for first in (0, 1)]
+        if len(body) > 1 and sorted(found) in counted and len(set(names)) == len(names) and _are_words(names):
+            return names
+    return lines
+
+
+def _are_words(names: list[str]) -> bool:
+    return all(name.lstrip("\"'")[:1].isalpha() for name in names)

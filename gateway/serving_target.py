@@ -49,7 +49,9 @@ def _check_host(host: str, prefix: str = "") -> None:
         raise ValueError(f"{host!r}: the port must be a number from 1 to 65535")
     scheme, mark, rest = host.partition("://")
     plain = (rest if mark else host).split("/")[0]
-    if HOST_AND_PORT.fullmatch(plain):
+    if plain.isdecimal() or re.fullmatch(r":\d+", plain):
+        right = f"127.0.0.1:{plain.lstrip(':')}"
+    elif HOST_AND_PORT.fullmatch(plain):
         right = plain
     elif (bare := re.fullmatch(r"(.+):(\d{4,5})", plain)) and _is_ipv6(bare[1]):
         right = f"[{bare[1]}]:{bare[2]}"  # ::1:8500 is an address too, but hardly what was meant

@@ -2,6 +2,9 @@
 
 Values come from the command line, then from environment variables (``GATEWAY_`` and the name in upper case), then from
 the TOML file that ``--config`` or ``GATEWAY_CONFIG`` names.
+
+This module is over 300 lines because it is the one list of settings: each field has its default, its limits and its
+description, and the checks below the fields span several of them.
 """
 
 from __future__ import annotations
@@ -10,13 +13,12 @@ import ipaddress
 import json
 import os
 import re
-from collections.abc import Mapping, MutableMapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
 from limits import parse_many
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -25,9 +27,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from gateway.images import DEFAULT_MAX_PIXELS, FitMode, Interpolation
-from gateway.images.pixel_format import Channels, Layout, Normalization
-from gateway.labels_file import read_labels
+from gateway.images import DEFAULT_MAX_PIXELS
+from gateway.model_options import MODEL_NAME, ModelOptions, ShadowOptions
 from gateway.security.api_keys import ApiKeys, read_entries
 from gateway.serving_target import check_target
 
@@ -37,7 +38,6 @@ PREFIX = "GATEWAY_"
 CONFIG = "GATEWAY_CONFIG"
 """Environment variable with the path of a TOML file of settings."""
 
-MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
 
 ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s]+")
 
@@ -46,89 +46,10 @@ DEFAULT_TOP_K = 5
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 
-def _class_names(value: object) -> object:
-    """Replace the path of a file by the class names in it."""
-    return read_labels(Path(value)) if isinstance(value, str | Path) else value
-
-
-class ModelOptions(BaseModel):
-    """Options for a served model that has no model card."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    labels: Annotated[tuple[str, ...], BeforeValidator(_class_names)] = ()
-    """Class names in the order of the outputs: a list, or the path of a file."""
-    signature: str | None = None
-    """Signature that classifies, if it is neither `serving_default` nor the only one."""
-    output: str | None = None
-    """Output with the scores, if several outputs are floats."""
-    encoded_image: bool | None = None
-    """Whether a string input takes encoded images, if its name does not tell."""
-    height: int | None = Field(None, ge=1, le=4096)
-    """Input height in pixels, if the signature does not fix it."""
-    width: int | None = Field(None, ge=1, le=4096)
-    """Input width in pixels, if the signature does not fix it."""
-    fit: FitMode = "crop"
-    """How to fit a photo to that size: `crop`, `pad` or `squash`."""
-    interpolation: Interpolation = "bilinear"
-    """Resampling filter: `nearest`, `bilinear`, `bicubic` or `lanczos`."""
-    channels: Channels | None = None
-    """Channels and their order: `rgb`, `bgr` or `grey`. By default, the signature decides."""
-    layout: Layout | None = None
-    """Order of dimensions, if the signature does not tell: `nhwc`, `nchw` or `nhw`."""
-    pixel_range: tuple[float, float] = (0.0, 255.0)
-    """Values of black and white for a float input, for example [0, 1] or [-1, 1]."""
-    normalize: Normalization | None = None
-    """Mode of Keras' `preprocess_input` for a float input: `caffe` (ResNet50, VGG16), `torch` or `tf`."""
-    multi_label: bool = False
-    """Whether an image can have several labels, so that the scores are independent."""
-    unknown_threshold: float | None = Field(None, ge=0, le=1)
-    """Answer "unknown" if the best score is below this."""
-
-    @model_validator(mode="after")
-    def _one_normalization(self) -> ModelOptions:
-        if self.normalize is not None and self.pixel_range != (0.0, 255.0):
-            raise ValueError("set either normalize or pixel_range, not both")
-        if self.normalize in ("caffe", "torch") and self.channels == "grey":
-            raise ValueError(f"normalize {self.normalize!r} needs colour, not channels 'grey'")
-        if self.normalize == "caffe" and self.channels == "rgb":
-            raise ValueError("normalize 'caffe' implies channels 'bgr'; remove channels")
-        return self
-
-
-class ShadowOptions(BaseModel):
-    """Where to send copies of the requests for a model."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    percent: float = Field(gt=0, le=100)
-    """Percentage of requests to copy."""
-    model: str | None = Field(None, pattern=MODEL_NAME)
-    """Another model; by default the same one."""
-    version: int | None = Field(None, ge=0)
-    """Version to send them to."""
-    version_label: str | None = Field(None, min_length=1, max_length=128)
-    """Version label to send them to, instead of a version."""
-
-    @model_validator(mode="after")
-    def _is_another(self) -> ShadowOptions:
-        if self.version is not None and self.version_label is not None:
-            raise ValueError("set either version or version_label, not both")
-        if (self.model, self.version, self.version_label) == (None, None, None):
-            raise ValueError("set model, version or version_label")
-        return self
-
-    @property
-    def name(self) -> str:
-        """Name of the target in metrics, such as ``canary`` or ``other_model/3``."""
-        which = str(self.version) if self.version is not None else self.version_label
-        return "/".join(part for part in (self.model, which) if part)
-
-
 class Settings(BaseSettings):
     """All settings; the module's docstring says where their values come from."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, use_attribute_docstrings=True)
 
     @classmethod
     def settings_customise_sources(
@@ -144,209 +65,143 @@ class Settings(BaseSettings):
         files = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
         return init_settings, env_settings, *files
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0 picks a free port.")
-    workers: int = Field(1, ge=1, le=64, description="Number of gateway processes.")
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(8000, ge=0, le=65535)
+    """Port to listen on. 0 picks a free port."""
+    workers: int = Field(1, ge=1, le=64)
+    """Number of gateway processes."""
 
-    serving_target: str = Field(
-        "127.0.0.1:8500",
-        description=(
-            "gRPC address of the model server: host:port, a comma-separated list of host:port, or dns:///name:port."
-        ),
-    )
-    serving_tls: bool = Field(False, description="Use TLS for the connection to the model server.")
-    serving_tls_ca: Path | None = Field(
-        None, description="PEM file with the certificate authorities trusted to sign the model server's certificate."
-    )
-    serving_tls_certificate: Path | None = Field(
-        None, description="PEM file with the client certificate presented to the model server (mutual TLS)."
-    )
-    serving_tls_key: Path | None = Field(None, description="PEM file with the private key of the client certificate.")
-    serving_tls_server_name: str = Field(
-        "", description="Name expected in the model server's certificate, if it differs from the host name."
-    )
-    default_model: str = Field("dog_breed", pattern=MODEL_NAME, description="Model used by /api/v1/predict_breed.")
-    models: CommaSeparated = Field(
-        (),
-        description=(
-            "Models to list and to require for readiness, separated by commas. The default model is always included."
-        ),
-    )
-    model_options: Annotated[dict[str, ModelOptions], NoDecode] = Field(
-        default_factory=dict,
-        description=(
-            "Options for models without a model card, as a JSON object keyed by model name: labels (a file or a list), "
-            "signature, output, encoded_image, height, width, fit, interpolation, channels, layout, pixel_range, "
-            "normalize, multi_label, unknown_threshold."
-        ),
-    )
-    model_refresh_seconds: float = Field(
-        1.0, gt=0, le=3600, description="Maximum age of cached model-version metadata, in seconds."
-    )
+    serving_target: str = "127.0.0.1:8500"
+    """gRPC address of the model server: host:port, a comma-separated list of host:port, or dns:///name:port."""
+    serving_tls: bool = False
+    """Use TLS for the connection to the model server."""
+    serving_tls_ca: Path | None = None
+    """PEM file with the certificate authorities trusted to sign the model server's certificate."""
+    serving_tls_certificate: Path | None = None
+    """PEM file with the client certificate presented to the model server (mutual TLS)."""
+    serving_tls_key: Path | None = None
+    """PEM file with the private key of the client certificate."""
+    serving_tls_server_name: str = ""
+    """Name expected in the model server's certificate, if it differs from the host name."""
+    default_model: str = Field("dog_breed", pattern=MODEL_NAME)
+    """Model used by /api/v1/predict_breed."""
+    models: CommaSeparated = ()
+    """Models to list and to require for readiness, separated by commas. The default model is always included."""
+    model_options: Annotated[dict[str, ModelOptions], NoDecode] = Field(default_factory=dict)
+    """Options for models without a model card, as a JSON object keyed by model name: labels (a file or a list),
+    signature, output, encoded_image, height, width, fit, interpolation, channels, layout, pixel_range, normalize,
+    activation, multi_label, unknown_threshold."""
+    model_refresh_seconds: float = Field(1.0, gt=0, le=3600)
+    """Maximum age of cached model-version metadata, in seconds."""
 
-    traffic_split: Annotated[dict[str, dict[str, float]], NoDecode] = Field(
-        default_factory=dict,
-        description=(
-            "How to split requests that name no version, as a JSON object keyed by model name. Each value weights "
-            'version labels or numbers, for example {"dog_breed": "stable=95,canary=5"}. Requests with the same '
-            "X-Routing-Key header always get the same version."
-        ),
-    )
-    shadows: Annotated[dict[str, ShadowOptions], NoDecode] = Field(
-        default_factory=dict,
-        description=(
-            "Where to send copies of requests for comparison, as a JSON object keyed by model name. Each value has "
-            'percent and a model, version or version_label, for example {"dog_breed": {"percent": 10, '
-            '"version_label": "canary"}}.'
-        ),
-    )
+    traffic_split: Annotated[dict[str, dict[str, float]], NoDecode] = Field(default_factory=dict)
+    """How to split requests that name no version, as a JSON object keyed by model name. Each value weights version
+    labels or numbers, for example {"dog_breed": "stable=95,canary=5"}. Requests with the same X-Routing-Key header
+    always get the same version."""
+    shadows: Annotated[dict[str, ShadowOptions], NoDecode] = Field(default_factory=dict)
+    """Where to send copies of requests for comparison, as a JSON object keyed by model name. Each value has percent
+    and a model, version or version_label, for example {"dog_breed": {"percent": 10, "version_label": "canary"}}."""
 
-    request_timeout_seconds: float = Field(
-        10.0, gt=0, le=600, description="Time limit for answering a request after its upload is complete, in seconds."
-    )
-    upload_timeout_seconds: float = Field(30.0, gt=0, le=3600, description="Time limit for an upload, in seconds.")
-    min_upload_bytes_per_second: int = Field(
-        1000,
-        ge=0,
-        description="Minimum average upload rate, enforced after a 5-second grace period. 0 disables the check.",
-    )
-    header_timeout_seconds: float = Field(
-        10.0, gt=0, le=600, description="Time limit for receiving the request headers, in seconds."
-    )
-    shutdown_timeout_seconds: int = Field(
-        20, ge=0, le=600, description="Time limit for requests in flight to finish after SIGTERM, in seconds."
-    )
-    shutdown_delay_seconds: float = Field(
-        0.0,
-        ge=0,
-        le=600,
-        description=(
-            "Time between SIGTERM and the start of the shutdown, in seconds. /readyz fails during this time, but "
-            "requests are still accepted."
-        ),
-    )
+    request_timeout_seconds: float = Field(10.0, gt=0, le=600)
+    """Time limit for answering a request after its upload is complete, in seconds."""
+    upload_timeout_seconds: float = Field(30.0, gt=0, le=3600)
+    """Time limit for an upload, in seconds."""
+    min_upload_bytes_per_second: int = Field(1000, ge=0)
+    """Minimum average upload rate, enforced after a 5-second grace period. 0 disables the check."""
+    header_timeout_seconds: float = Field(10.0, gt=0, le=600)
+    """Time limit for receiving the request headers, in seconds."""
+    shutdown_timeout_seconds: int = Field(20, ge=0, le=600)
+    """Time limit for requests in flight to finish after SIGTERM, in seconds."""
+    shutdown_delay_seconds: float = Field(0.0, ge=0, le=600)
+    """Time between SIGTERM and the start of the shutdown, in seconds. /readyz fails during this time, but requests
+    are still accepted."""
 
-    max_upload_bytes: int = Field(25 * 2**20, ge=1, description="Maximum size of an image file, in bytes.")
-    max_batch_upload_bytes: int = Field(
-        128 * 2**20, ge=1, description="Maximum size of the body of a batch request, in bytes."
-    )
-    max_batch_images: int = Field(64, ge=1, le=4096, description="Maximum number of images in a batch request.")
-    max_tensor_body_bytes: int = Field(
-        32 * 2**20, ge=1, description="Maximum size of the body of a tensor request (/v1 and /v2), in bytes."
-    )
-    max_image_pixels: int = Field(
-        DEFAULT_MAX_PIXELS,
-        ge=1,
-        description=(
-            "Maximum number of pixels in a WebP image, the most expensive format to decode. PNG, GIF and BMP images "
-            "may have twice as many, HEIC images three times, and baseline JPEG images 15 times."
-        ),
-    )
-    max_top_k: int = Field(1000, ge=1, description="Maximum value of the top_k parameter.")
-    max_predict_batch_size: int = Field(
-        32,
-        ge=1,
-        le=4096,
-        description="Maximum number of images in one PredictRequest. Must not exceed the server's max_batch_size.",
-    )
-    max_cross_request_batch_size: int = Field(
-        4,
-        ge=1,
-        le=128,
-        description=(
-            "Maximum number of images from different requests in one PredictRequest. 1 disables cross-request "
-            "batching, as does tracing. Must not exceed the server's max_batch_size."
-        ),
-    )
-    max_images_per_server: int = Field(
-        8,
-        ge=1,
-        le=4096,
-        description=(
-            "Maximum number of images sent to one model server at a time. Further images wait in the gateway, and "
-            "callers take turns. Raise it for a GPU or many cores."
-        ),
-    )
-    max_images_in_flight: int = Field(
-        256, ge=1, description="Maximum number of images in progress. Requests beyond it get status 429."
-    )
-    max_uploads: int = Field(
-        1000, ge=1, description="Maximum number of concurrent uploads. Requests beyond it get status 429."
-    )
-    max_upload_memory_bytes: int = Field(
-        512 * 2**20,
-        ge=1,
-        description="Maximum memory for request bodies, in bytes. Requests beyond it get status 429.",
-    )
-    decode_workers: int = Field(
-        0,
-        ge=0,
-        le=256,
-        description=(
-            "Number of processes that decode images, for each gateway process. 0 divides the available cores between "
-            "the gateway processes."
-        ),
-    )
-    worker_memory_bytes: int = Field(
-        448 * 2**20,
-        ge=64 * 2**20,
-        description=(
-            "Maximum additional address space of a process that decodes one large image or one tensor request, in "
-            "bytes. 448 MiB is enough for every image that max_image_pixels accepts. Plan memory for two such "
-            "processes."
-        ),
-    )
-    worker_cpu_seconds: int = Field(
-        10, ge=1, le=600, description="Maximum CPU time for one image or one tensor request, in seconds."
-    )
+    max_upload_bytes: int = Field(25 * 2**20, ge=1)
+    """Maximum size of an image file, in bytes."""
+    max_batch_upload_bytes: int = Field(128 * 2**20, ge=1)
+    """Maximum size of the body of a batch request, in bytes."""
+    max_batch_images: int = Field(64, ge=1, le=4096)
+    """Maximum number of images in a batch request."""
+    max_tensor_body_bytes: int = Field(32 * 2**20, ge=1)
+    """Maximum size of the body of a tensor request (/v1 and /v2), in bytes. JSON with more than about 20 MB of numbers
+    also needs more worker_memory_bytes: parsing takes up to 18 times its size."""
+    max_image_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1)
+    """Maximum number of pixels in a WebP image, the most expensive format to decode. PNG, GIF and BMP images may
+    have twice as many, HEIC images three times, and baseline JPEG images 15 times."""
+    max_top_k: int = Field(1000, ge=1)
+    """Maximum value of the top_k parameter."""
+    max_predict_batch_size: int = Field(32, ge=1, le=4096)
+    """Maximum number of images in one PredictRequest. Must not exceed the server's max_batch_size."""
+    max_cross_request_batch_size: int = Field(4, ge=1, le=128)
+    """Maximum number of images from different requests in one PredictRequest. 1 disables cross-request batching, as
+    does tracing. Must not exceed the server's max_batch_size."""
+    max_images_per_server: int = Field(8, ge=1, le=4096)
+    """Maximum number of images sent to one model server at a time. Further images wait in the gateway, and callers
+    take turns. Raise it for a GPU or many cores."""
+    max_images_in_flight: int = Field(256, ge=1)
+    """Maximum number of images in progress. Requests beyond it get status 429."""
+    max_uploads: int = Field(1000, ge=1)
+    """Maximum number of concurrent uploads. Requests beyond it get status 429."""
+    max_upload_memory_bytes: int = Field(512 * 2**20, ge=1)
+    """Maximum memory for request bodies, and for the tensors and answers that are made of them, in bytes. Requests
+    beyond it get status 429."""
+    decode_workers: int = Field(0, ge=0, le=256)
+    """Number of processes that decode images, for each gateway process. 0 divides the available cores between the
+    gateway processes."""
+    worker_memory_bytes: int = Field(448 * 2**20, ge=64 * 2**20)
+    """Maximum additional address space of a process that decodes one large image or one tensor request, in bytes.
+    448 MiB is enough for every image that max_image_pixels accepts. Plan memory for two such processes."""
+    worker_cpu_seconds: int = Field(10, ge=1, le=600)
+    """Maximum CPU time for one image or one tensor request, in seconds."""
 
-    cors_origins: CommaSeparated = Field(
-        (),
-        description=(
-            "Origins whose pages may call the API from a browser, separated by commas, for example "
-            "https://example.org. Empty disables CORS."
-        ),
-    )
-    api_keys: CommaSeparated = Field(
-        (),
-        description=(
-            "SHA-256 hashes of the accepted API keys, as HASH or NAME:HASH, separated by commas; `breed api-key` "
-            "creates them. Without keys, everyone may call the API."
-        ),
-    )
-    api_keys_file: Path | None = Field(None, description="File with more API key hashes, one per line.")
-    rate_limit: str = Field(
-        "",
-        description=(
-            "Request limit for each API key, or for each client address if there are no keys, counted by each gateway "
-            "process: for example 60/minute or 10/second;1000/hour. Empty disables it."
-        ),
-    )
-    image_rate_limit: str = Field(
-        "",
-        description=(
-            "The same for images, for example 600/minute. Must be at least max_batch_images. Empty disables it."
-        ),
-    )
-    trusted_proxies: CommaSeparated = Field(
-        (),
-        description=(
-            "Addresses or networks of the proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted, "
-            "separated by commas."
-        ),
-    )
-    docs: bool = Field(True, description="Serve /docs and /openapi.json.")
-    metrics: Literal["open", "key", "off"] = Field(
-        "open", description="Access to /metrics: open to everyone, only with an API key, or off."
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Minimum log level.")
-    log_format: Literal["console", "json"] = Field(
-        "console", description="Log format: console for people, json for machines."
-    )
-    tracing: bool = Field(
-        False,
-        description="Export OpenTelemetry traces, configured by OTEL_... variables. Requires the extra `tracing`.",
-    )
+    cors_origins: CommaSeparated = ()
+    """Origins whose pages may call the API from a browser, separated by commas, for example https://example.org.
+    Empty disables CORS."""
+    api_keys: CommaSeparated = ()
+    """SHA-256 hashes of the accepted API keys, as HASH or NAME:HASH, separated by commas; `breed api-key` creates
+    them. Without keys, everyone may call the API."""
+    api_keys_file: Path | None = None
+    """File with more API key hashes, one per line."""
+    rate_limit: str = ""
+    """Request limit for each API key, or for each client address if there are no keys, counted by each gateway
+    process: for example 60/minute or 10/second;1000/hour. Empty disables it."""
+    image_rate_limit: str = ""
+    """The same for images, for example 600/minute. Must be at least max_batch_images. Empty disables it."""
+    trusted_proxies: CommaSeparated = ()
+    """Addresses or networks of the proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted,
+    separated by commas."""
+    docs: bool = True
+    """Serve /docs and /openapi.json."""
+    metrics: Literal["open", "key", "off"] = "open"
+    """Access to /metrics: open to everyone, only with an API key, or off."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Minimum log level."""
+    log_format: Literal["console", "json"] = "console"
+    """Log format: console for people, json for machines."""
+    tracing: bool = False
+    """Export OpenTelemetry traces, configured by OTEL_... variables. Requires the extra `tracing`."""
+
+    prediction_log: str | None = None
+    """Where to keep records of answers and feedback: a folder, or an fsspec address such as s3://bucket/folder. Unset,
+    nothing is kept."""
+    prediction_log_photos: Literal["none", "uncertain", "sampled", "all"] = "none"
+    """Which photos the prediction log keeps: none; uncertain, which are unknown or have a small margin; sampled, a
+    random share; or all. They are scaled down and kept without metadata."""
+    prediction_log_margin: float = Field(0.2, ge=0, le=1)
+    """A photo is uncertain if the scores of its two best labels differ by less than this."""
+    prediction_log_sample_rate: float = Field(0.01, ge=0, le=1)
+    """Share of photos to keep with prediction_log_photos=sampled."""
+    prediction_log_photo_side: int = Field(512, ge=32, le=2048)
+    """Maximum length of the longer side of kept photos, in pixels."""
+    prediction_log_segment_bytes: int = Field(16 * 2**20, ge=1024)
+    """Size at which a file of records is closed, in bytes."""
+    prediction_log_segment_seconds: float = Field(300.0, ge=1)
+    """Age at which a file of records is closed, in seconds."""
+    prediction_log_max_days: float = Field(90.0, ge=0)
+    """Age at which records and photos are deleted, in days. 0 keeps them."""
+    prediction_log_max_bytes: int = Field(10 * 2**30, ge=0)
+    """Maximum size of the prediction log, in bytes; the oldest files are deleted. 0 disables the limit."""
 
     @field_validator("models", "cors_origins", "api_keys", "trusted_proxies", mode="before")
     @classmethod
@@ -361,7 +216,7 @@ class Settings(BaseSettings):
         value = cls._parse(value)
         if not isinstance(value, dict):
             return value
-        return {model: _weights(given) if isinstance(given, str) else given for model, given in value.items()}
+        return {model: _weights(weights) if isinstance(weights, str) else weights for model, weights in value.items()}
 
     @field_validator("traffic_split")
     @classmethod
@@ -392,6 +247,12 @@ class Settings(BaseSettings):
             and min(one.amount for one in parse_many(self.image_rate_limit)) < self.max_batch_images
         ):
             raise ValueError("image_rate_limit must be at least max_batch_images")
+        return self
+
+    @model_validator(mode="after")
+    def _photos_have_a_log(self) -> Settings:
+        if self.prediction_log is None and self.prediction_log_photos != "none":
+            raise ValueError("prediction_log_photos keeps photos in the prediction log, but prediction_log is not set")
         return self
 
     @model_validator(mode="after")
@@ -479,39 +340,6 @@ class Settings(BaseSettings):
     def image_workers(self) -> int:
         """Number of image-decoding processes for each gateway process, at least 1."""
         return self.decode_workers or max(1, available_cores() // self.workers)
-
-
-RENAMED = {
-    "ROUTES": "TRAFFIC_SPLIT",
-    "DECODE_THREADS": "DECODE_WORKERS",
-    "MAX_JOINED_PHOTOS": "MAX_CROSS_REQUEST_BATCH_SIZE",
-}
-"""Old names of settings and their current names, both without the prefix."""
-
-
-def rename_variables(environment: MutableMapping[str, str]) -> list[str]:
-    """Replace old names of settings by their current names.
-
-    Returns:
-        A warning for each, for the log.
-    """
-    renamed = []
-    for old, new in RENAMED.items():
-        if (value := environment.pop(PREFIX + old, None)) is not None:
-            environment.setdefault(PREFIX + new, value)
-            renamed.append(f"{PREFIX}{old} is deprecated and will be removed in the next release; use {PREFIX}{new}")
-    return renamed
-
-
-def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Variables with the prefix that are not settings, each with the most similar setting if there is one."""
-    known = [CONFIG, *(PREFIX + name.upper() for name in Settings.model_fields)]
-    found = []
-    for name in sorted(environment):
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            meant = get_close_matches(name.upper(), known, n=1, cutoff=0.85)
-            found.append(f"{name} (did you mean {meant[0]}?)" if meant else name)
-    return found
 
 
 def _weights(text: str) -> dict[str, float]:

@@ -1,9 +1,8 @@
-"""Joining requests: calls that wait while others compute run together, and each gets its own rows back.
+"""Batch concurrent calls: calls that wait while others compute run together, and each gets its own rows.
 
-As in TensorFlow Serving, one set of threads runs the batches of all models, and a batch is ready when it is full or
-its oldest call has waited long enough. A batch fails as a whole: one bad call fails all that share it, as there. The
-rows go through the same session callable that runs a call alone, so the model is in memory once; TensorFlow's own
-batching op, which holds the model in a function, took three times as much.
+As in TensorFlow Serving, one set of threads runs the batches of all models, a batch is ready when it is full or its
+oldest call has waited long enough, and one bad call fails all calls of its batch. Batches use the same session callable
+as single calls, so the model is in memory once; with the batching operation of TensorFlow, it took three times as much.
 """
 
 import threading
@@ -33,10 +32,10 @@ class _Call:
 
 
 class Scheduler:
-    """The threads that run batches, and the queues that they take them from.
+    """The queues of calls, and the threads that run their batches.
 
     Args:
-        batching: Sizes and times, the same for every queue.
+        batching: Batching parameters of all queues.
     """
 
     def __init__(self, batching: Batching) -> None:
@@ -50,14 +49,15 @@ class Scheduler:
         """Computes ``run(*arrays)`` together with other calls of the same ``run``.
 
         Args:
-            run: Takes and gives arrays with one number of rows; it is what calls share a batch by.
-            arrays: Each with the same number of rows, at least one.
-            names: Of the arrays, for messages; the same for every call of this ``run``.
+            run: Function from arrays to arrays with the same number of rows. Calls with the same function share
+                batches.
+            arrays: Arrays with the same number of rows, at least one.
+            names: Names of the arrays, for messages; the same for every call of this ``run``.
 
         Raises:
-            ServingError: UNAVAILABLE, too much waits already; FAILED_PRECONDITION, rows of another shape are in the
-                same batch.
-            Exception: Whatever ``run`` raises for the rows of the batch, those of other calls included.
+            ServingError: UNAVAILABLE if too many calls wait; FAILED_PRECONDITION if the batch contains rows of another
+                shape.
+            Exception: As ``run`` raises it for the rows of the batch, including those of other calls.
         """
         size = self.batching.execution_size
         rows = len(arrays[0])
@@ -104,7 +104,7 @@ class Scheduler:
         return None if first is None else max(0.0, first - time.monotonic())
 
     def _take(self, run: Run) -> list[_Call]:
-        """The first call and those that fit beside it."""
+        """The first call, and further ones that fit into the batch."""
         waiting = self._queues.pop(run)
         taken: list[_Call] = []
         left: deque[_Call] = deque()

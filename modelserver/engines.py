@@ -1,4 +1,4 @@
-"""Which engine computes a version. Each is imported when the first version needs it: TensorFlow takes seconds."""
+"""Choose the engine of a version. Engines are imported on first use, because TensorFlow takes seconds."""
 
 import importlib.util
 import os
@@ -20,14 +20,14 @@ class _Engine(Protocol):
 
 
 class Engines:
-    """The engines that are installed, by the flags.
+    """The available engines.
 
     Args:
-        flags: With `engine`, which says what is chosen.
-        batching: How requests are joined; None: each runs alone.
+        flags: The flags; `engine` selects the engine.
+        batching: Batching parameters; None for no batching.
 
     Raises:
-        ConfigError: The engine asked for is not installed, or none is.
+        ConfigError: The selected engine is not installed, or none is.
     """
 
     def __init__(self, flags: Flags, batching: Batching | None) -> None:
@@ -48,7 +48,7 @@ class Engines:
 
         Raises:
             OSError: A file is missing or cannot be read.
-            Exception: What the engine raises when it refuses the model.
+            Exception: The engine cannot load the model.
         """
         return self._engine(self._choice(path)).load(path)
 

@@ -56,6 +56,8 @@ def from_exception(error: Exception) -> ServingError:
     if isinstance(number, int):
         code = _BY_NUMBER.get(number, grpc.StatusCode.UNKNOWN)
         return ServingError(code, str(getattr(error, "message", error)).partition("\n\t [[")[0])
+    if isinstance(error, UnicodeDecodeError):  # a message of TensorFlow that quotes an input which is not text
+        return invalid(error.object.decode(errors="replace").partition("\n\t [[")[0])
     if isinstance(error, OSError):
         return not_found(str(error))
     return ServingError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")

@@ -12,7 +12,6 @@ from modelserver import __version__
 # this server, and named in the log.
 WITHOUT_EFFECT = (
     "enable_cors_support",
-    "enable_grpc_healthcheck_service",
     "enable_per_model_batching_parameters",
     "enable_profiler",
     "enable_signature_method_name_check",
@@ -61,6 +60,7 @@ class Flags:
     enable_batching: bool
     batching_parameters_file: Path | None
     enable_serialization_as_tensor_content: bool
+    enable_grpc_healthcheck_service: bool
     tensorflow_session_parallelism: int
     tensorflow_intra_op_parallelism: int
     tensorflow_inter_op_parallelism: int
@@ -159,6 +159,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     flag("enable_batching", False, "batch concurrent requests")
     flag("batching_parameters_file", None, "file with BatchingParameters in text format", _path)
     flag("enable_serialization_as_tensor_content", False, "return tensors as raw bytes instead of typed lists")
+    flag("enable_grpc_healthcheck_service", False, "answer the gRPC health checking protocol (grpc.health.v1)")
     flag("tensorflow_session_parallelism", 0, "threads within and between operations; 0: one for each core", _count)
     flag("tensorflow_intra_op_parallelism", 0, "threads within one operation; 0: one for each core", _count)
     flag("tensorflow_inter_op_parallelism", 0, "concurrent operations; 0: one for each core", _count)

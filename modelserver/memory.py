@@ -1,20 +1,20 @@
-"""Memory that threads and loading leave behind."""
+"""Reduce the memory that glibc keeps."""
 
 import ctypes
 import gc
 import os
 
 _M_ARENA_MAX = -8
-"""Number of the option in glibc's malloc.h."""
+"""Value of the option in malloc.h of glibc."""
 
 _ARENAS = 2
 
 
 def share_arenas() -> None:
-    """Has all threads take their memory from two pools; to be called before there are threads.
+    """Limits glibc to two memory arenas. Call it before threads are started.
 
-    By default glibc gives each thread a pool of its own, up to eight for each core, and what is free in one is of no
-    use to the others: with 32 callers and MobileNetV2, 35 MB. MALLOC_ARENA_MAX in the environment says otherwise.
+    By default, glibc has up to eight arenas for each core, and free memory in one cannot be used by the others: 35 MB
+    with 32 callers and MobileNetV2. MALLOC_ARENA_MAX in the environment takes precedence.
     """
     if "MALLOC_ARENA_MAX" in os.environ:
         return
@@ -24,10 +24,10 @@ def share_arenas() -> None:
 
 
 def give_back() -> None:
-    """Returns freed memory to the system.
+    """Returns free memory to the system.
 
-    Loading copies a graph several times over, in Python objects that only the cycle collector frees and in blocks that
-    the C library keeps: a third of the process after loading MobileNetV2 with frozen weights.
+    Loading creates several copies of a graph, in reference cycles and in memory that the C library keeps. They take a
+    third of the process after loading MobileNetV2 with frozen weights.
     """
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only

@@ -30,7 +30,7 @@ class Models:
         self._models: dict[str, Model] = {}
         self._one_scan = threading.Lock()
         self._configured: frozenset[str] = frozenset()
-        self._given_up: set[str] = set()
+        self._named: set[str] = set()
 
     # Configuration and folders
 
@@ -78,28 +78,28 @@ class Models:
             with self._changed:
                 paths = {name: self._models[name].config.base_path for name in self._configured}
             # A slow disk holds up no request: the folders are read without the lock.
-            found = {name: versions_in(path) for name, path in paths.items()}
+            folders = {name: versions_in(path) for name, path in paths.items()}
             with self._changed:
                 for name, model in self._models.items():
-                    if name in found and name in self._configured:
-                        self._note(model, found[name])
+                    if name in folders and name in self._configured:
+                        self._note(model, folders[name])
                     self._lifecycle.follow(model)
                 self._changed.notify_all()
 
-    def _note(self, model: Model, found: Mapping[int, str] | OSError) -> None:
+    def _note(self, model: Model, versions: Mapping[int, str] | OSError) -> None:
         path = model.config.base_path
-        if not found and not model.waiting:
+        if not versions and not model.waiting:
             _LOG.warning("model %s: %s, waiting", model.config.name, _without_versions(path))
-        elif isinstance(found, OSError) and not model.waiting:
-            _LOG.warning("model %s: cannot read %s (%s), waiting", model.config.name, path, found.strerror)
-        model.waiting = not found or isinstance(found, OSError)
-        if isinstance(found, OSError):
+        elif isinstance(versions, OSError) and not model.waiting:
+            _LOG.warning("model %s: cannot read %s (%s), waiting", model.config.name, path, versions.strerror)
+        model.waiting = not versions or isinstance(versions, OSError)
+        if isinstance(versions, OSError):
             return  # it says nothing about the versions: what is loaded stays
-        for number in found.keys() - model.on_disk.keys():
+        for number in versions.keys() - model.on_disk.keys():
             # Published again under the same number: a new chance.
             if (version := model.versions.get(number)) is not None and version.state is State.END:
                 version.error = None
-        model.on_disk = found
+        model.on_disk = versions
 
     # Requests
 
@@ -148,17 +148,18 @@ class Models:
             model = self._models.get(name)
             if model is None or not model.versions:
                 raise not_found(f"Could not find any versions of model {name}")
-            found = [v for n, v in sorted(model.versions.items(), reverse=True) if number is None or n == number]
-            if not found:
+            versions = [v for n, v in sorted(model.versions.items(), reverse=True) if number is None or n == number]
+            if not versions:
                 raise not_found(f"Could not find version {number} of model {name}")
-            return [(version.number, version.state, version.error) for version in found]
+            return [(version.number, version.state, version.error) for version in versions]
 
     # Start and end
 
     def wait_until_loaded(self, timeout: float | None = None) -> bool:
-        """Waits until every configured model serves all the versions that its policy asks for, or has only broken ones.
+        """Waits until a model serves, and every version that is asked for serves or has failed once.
 
-        TensorFlow Serving ends where a model has only broken versions; here that ends no server with other models.
+        A model without a version, or with broken ones only, does not hold up the others. TensorFlow Serving would wait
+        for the former, and end because of the latter.
 
         Returns:
             False if it was closed first, or the time ran out.
@@ -171,27 +172,28 @@ class Models:
             return not self._lifecycle.closed and self._loaded()
 
     def _loaded(self) -> bool:
-        done = True
-        broken: dict[str, ServingError] = {}
+        done, serves = True, False
+        missing: dict[str, ServingError] = {}
+        given_up = 0
         for name in sorted(self._configured):
             model = self._models[name]
             wanted = [version for version in model.versions.values() if version.wanted]
             coming = [version for version in wanted if version.state in (State.START, State.LOADING)]
             errors = [version.error for version in wanted if version.error is not None]
-            if model.newest() is None:
-                if errors and not coming:
-                    broken[name] = errors[0]
-                    continue
-                done = False
             done = done and all(version.error is not None for version in coming)
-        if broken and len(broken) == len(self._configured):
-            name, error = next(iter(broken.items()))
+            if model.newest() is not None:
+                serves = True
+            elif errors:
+                missing[name] = errors[0]
+                given_up += not coming
+        if given_up and given_up == len(self._configured):
+            name, error = next(iter(missing.items()))
             raise ServingError(error.code, f"model {name} cannot be loaded: {error.message}")
-        for name, error in broken.items() if done else ():
-            if name not in self._given_up:
-                self._given_up.add(name)
+        for name, error in missing.items() if done and serves else ():
+            if name not in self._named:
+                self._named.add(name)
                 _LOG.error("model %s is not served, others are: %s", name, error.message)
-        return done
+        return done and serves
 
     def close(self) -> None:
         """Stops loading and waiting; requests in flight go on."""
@@ -204,6 +206,9 @@ def _without_versions(path: Path) -> str:
     """What to say of a model's folder that has no version."""
     if (path / "saved_model.pb").is_file():
         return f"{path} holds a SavedModel itself: move it into {path / '1'}, a folder for its version"
-    if (wrong := misplaced(path)) is not None:
-        return wrong
-    return f"no version in {path}"
+    nested = next(path.glob("*/saved_model.pb"), None)
+    if nested is not None:
+        return (
+            f"{nested.parent} holds a SavedModel, but the folder of a version has a number as its name: rename it to 1"
+        )
+    return misplaced(path) or f"no version in {path}"

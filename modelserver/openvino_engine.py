@@ -9,24 +9,32 @@ that a client sees no difference between the engines.
 
 import dataclasses
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
-import openvino as ov
+from google.protobuf.message import DecodeError
 
 from gateway.images import ImageError, Target, decode_image
 from gateway.pb import serving_pb2 as pb
 from modelserver.batching import Run, Scheduler
 from modelserver.config import Batching
 from modelserver.errors import failed_precondition, invalid
+from modelserver.openvino_runtime import ov
 from modelserver.pb import saved_model_pb2
 from modelserver.servable import NETWORK, Declared, Servable, Signature, declared
 from modelserver.tensors import Array
 
 CARD = Path("assets.extra") / "card.json"
+
+HEATMAP = "heatmap"
+"""An output whose part of the network is compiled when it is first asked for.
+
+With MobileNetV2 that saves 40 MB and a fifth of the time of the start; the first heat map takes 0.2 s longer.
+"""
 
 
 class OpenVinoEngine:
@@ -60,13 +68,14 @@ class OpenVinoEngine:
             ServingError: A signature of the version cannot be computed by it.
             RuntimeError: OpenVINO refused the network.
         """
-        definitions = _signature_defs((path / "saved_model.pb").read_bytes(), self._tags)
+        definitions = _signature_defs(path / "saved_model.pb", self._tags)
         version = _Version(self._core, path, self._streams)
         signatures = {
             name: Signature(one, version.runner(name, one), self._scheduler)
             for name, one in declared(definitions).items()
         }
-        return Servable("OpenVINO", signatures, definitions, version.release, row_by_row=True)
+        on_demand = frozenset(name for name, one in signatures.items() if HEATMAP in one.outputs)
+        return Servable(version.engine, signatures, definitions, version.release, row_by_row=True, on_demand=on_demand)
 
 
 def _row_by_row(batching: Batching, streams: int) -> Batching:
@@ -81,8 +90,12 @@ def _row_by_row(batching: Batching, streams: int) -> Batching:
     )
 
 
-def _signature_defs(saved_model: bytes, tags: frozenset[str]) -> dict[str, pb.SignatureDef]:
-    for graph in saved_model_pb2.SavedModel.FromString(saved_model).meta_graphs:
+def _signature_defs(path: Path, tags: frozenset[str]) -> dict[str, pb.SignatureDef]:
+    try:
+        saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    except DecodeError as error:
+        raise OSError(f"{path} is no SavedModel, or damaged") from error
+    for graph in saved_model.meta_graphs:
         if set(graph.meta_info_def.tags) == tags:
             return {name: pb.SignatureDef.FromString(one) for name, one in graph.signature_def.items()}
     raise failed_precondition(f"no graph in saved_model.pb has the tags {', '.join(sorted(tags))}")
@@ -101,21 +114,26 @@ class _Version:
         self._labels = np.array([label.encode() for label in card["labels"]], np.object_)
         # What a model answers must not depend on the processor, which by default chooses bfloat16 where it has it.
         self._precision = "bf16" if card.get("precision") == "bfloat16" else "f32"
+        quantization = card.get("quantization") or {}
+        self.engine = f"OpenVINO in {quantization['precision']}" if "precision" in quantization else "OpenVINO"
         if not (path / NETWORK).is_file():
             raise FileNotFoundError(f"there is no {NETWORK} in {path}: the model was exported without it")
         self._network = core.read_model(path / NETWORK)
         self._outputs = frozenset(output.any_name for output in self._network.outputs)
+        self._lock = threading.Lock()
         self._compiled: dict[frozenset[str], _Compiled] = {}
 
     def runner(self, name: str, signature: Declared) -> Callable[[tuple[str, ...]], Run]:
-        """What makes the runs of a signature, compiled now.
+        """What makes the runs of a signature, compiled now unless it is of heat maps.
 
         Raises:
             ServingError: FAILED_PRECONDITION, nothing here computes that signature.
         """
         inputs, outputs = set(signature.inputs), set(signature.outputs)
         if inputs == {"images"} and outputs <= self._outputs:
-            return self._compile(frozenset(outputs)).run_of
+            if HEATMAP not in outputs:
+                self._compile(frozenset(outputs))
+            return lambda wanted: self._compile(frozenset(outputs)).run_of(wanted)
         if (inputs, outputs) == ({"request"}, {"card"}):
             return self._describe
         if (inputs, outputs) == ({"image_bytes"}, {"classes", "scores"}):
@@ -125,13 +143,14 @@ class _Version:
         raise failed_precondition(f"OpenVINO cannot answer signature {name} of this model; --engine=tensorflow can")
 
     def _compile(self, outputs: frozenset[str]) -> "_Compiled":
-        if outputs not in self._compiled:
-            results = [one for one in self._network.outputs if one.any_name in outputs]
-            part = ov.Model(results, self._network.get_parameters(), "_".join(sorted(outputs))).clone()
-            part.reshape([1, *part.inputs[0].partial_shape[1:]])
-            model = self._core.compile_model(part, "CPU", {"INFERENCE_PRECISION_HINT": self._precision})
-            self._compiled[outputs] = _Compiled(model, self._streams)
-        return self._compiled[outputs]
+        with self._lock:
+            if outputs not in self._compiled:
+                results = [one for one in self._network.outputs if one.any_name in outputs]
+                part = ov.Model(results, self._network.get_parameters(), "_".join(sorted(outputs))).clone()
+                part.reshape([1, *part.inputs[0].partial_shape[1:]])
+                model = self._core.compile_model(part, "CPU", {"INFERENCE_PRECISION_HINT": self._precision})
+                self._compiled[outputs] = _Compiled(model, self._streams)
+            return self._compiled[outputs]
 
     def _describe(self, _wanted: tuple[str, ...]) -> Run:
         text = self._card_text.encode()

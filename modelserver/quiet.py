@@ -1,4 +1,4 @@
-"""Keeps what C++ libraries print while they start off the terminal."""
+"""Suppress the output of C++ libraries during their start."""
 
 import os
 import sys
@@ -12,10 +12,10 @@ _ASKED_FOR = os.environ.get(_LOG_LEVEL) in ("0", "1")
 
 @contextmanager
 def stderr_held_back() -> Iterator[None]:
-    """Drops what is written to file descriptor 2 inside the block; shows it after all if the block fails.
+    """Suppresses output to file descriptor 2 during the block, and prints it if the block fails.
 
-    TensorFlow prints a dozen lines when it is imported and when its first session starts, most of them before its own
-    log level applies. Set ``TF_CPP_MIN_LOG_LEVEL`` to 0 or 1 to see them: then this does nothing.
+    TensorFlow prints a dozen lines on import and with its first session, most of them before its log level applies.
+    With ``TF_CPP_MIN_LOG_LEVEL`` set to 0 or 1, this does nothing.
     """
     if _ASKED_FOR:
         yield

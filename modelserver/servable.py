@@ -70,7 +70,9 @@ class Signature:
         declared: What it takes and gives.
         make_run: Takes the aliases of outputs, and gives what computes them from the inputs in the order declared;
             called once for each choice of outputs. Any number of threads may call the result.
-        scheduler: Joins requests; without one each runs alone.
+        scheduler: Joins requests; without one each runs alone, as they do where an input has no dimension for a batch,
+            or one of a fixed size. (TensorFlow Serving with batching refuses the former, and fails what it joins of
+            the latter.)
 
     Attributes:
         inputs: What a request must bring, by alias.
@@ -83,7 +85,8 @@ class Signature:
         self.inputs = declared.inputs
         self.outputs = declared.outputs
         self._make_run = make_run
-        self._scheduler = scheduler
+        joinable = all(spec.shape is None or spec.shape[:1] == (None,) for spec in declared.inputs.values())
+        self._scheduler = scheduler if joinable else None
         self._lock = threading.Lock()
         self._runs: dict[tuple[str, ...], Run] = {}
 
@@ -124,6 +127,7 @@ class Servable:
         signature_defs: All that the SavedModel declares, as GetModelMetadata answers it.
         release: Gives back what the engine holds.
         row_by_row: Whether rows are computed apart, so that one request of a signature warms up all its batch sizes.
+        on_demand: Signatures that take memory only once they are called, so that warm-up leaves them out.
     """
 
     def __init__(
@@ -134,8 +138,10 @@ class Servable:
         release: Callable[[], None],
         *,
         row_by_row: bool = False,
+        on_demand: frozenset[str] = frozenset(),
     ) -> None:
         self.row_by_row = row_by_row
+        self.on_demand = on_demand
         self.engine = engine
         self.signatures = signatures
         self.signature_defs = signature_defs

@@ -1,4 +1,4 @@
-"""Puts the parts together: loads the models, opens the port, polls the files, drains."""
+"""Runs the server: loads the models, opens the port, polls folders and configuration, and drains on shutdown."""
 
 import logging
 import signal
@@ -12,6 +12,7 @@ from modelserver.config import Batching, ModelConfig, parse_batching, parse_mode
 from modelserver.engines import Engines
 from modelserver.errors import ConfigError
 from modelserver.flags import Flags
+from modelserver.health import add_health_service
 from modelserver.lifecycle import Lifecycle
 from modelserver.memory import give_back
 from modelserver.models import Models
@@ -24,12 +25,12 @@ _LOG = logging.getLogger(__name__)
 
 
 def run(flags: Flags) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes what is in flight.
+    """Serves until SIGTERM or SIGINT, then finishes the requests in flight.
 
     Raises:
-        ConfigError: A file says something that cannot be served.
-        ServingError: A model has no version that works.
-        OSError: A file cannot be read, or the port is taken.
+        ConfigError: The configuration is not valid.
+        ServingError: No version of a model can be loaded.
+        OSError: A file cannot be read, or the port is in use.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -57,6 +58,7 @@ def _serve(flags: Flags, models: Models, stop: threading.Event) -> None:
     as_content = flags.enable_serialization_as_tensor_content
     service = Service(models, as_content=as_content, configure=configure)
     server = make_server(service, flags.grpc_max_threads, flags.grpc_channel_arguments)
+    health = add_health_service(server) if flags.enable_grpc_healthcheck_service else None
     try:
         port = server.add_insecure_port(f"{flags.host}:{flags.port}")
         if flags.grpc_socket_path:
@@ -67,6 +69,8 @@ def _serve(flags: Flags, models: Models, stop: threading.Event) -> None:
     _LOG.info("listening on %s:%d", flags.host, port)
     stop.wait()
     _LOG.info("stopping: no new requests, up to %g s for those in flight", flags.drain_seconds)
+    if health is not None:
+        health.enter_graceful_shutdown()
     # Bounded here as well: what still computes then cannot be cancelled, and gRPC would wait for it.
     server.stop(flags.drain_seconds).wait(flags.drain_seconds + 1)
     _LOG.info("stopped")

@@ -64,25 +64,25 @@ class Service:
     def predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:
         """PredictionService/Predict."""
         started = time.perf_counter()
-        asked = _spec(request)
-        signature_name = asked.signature_name or DEFAULT_SIGNATURE
+        spec = _spec(request)
+        signature_name = spec.signature_name or DEFAULT_SIGNATURE
         response = pb.PredictResponse()
-        with self._version(asked) as (number, servable):
+        with self._version(spec) as (number, servable):
             predict(servable, request, response, as_content=self._as_content)
-        response.model_spec.name = asked.name
+        response.model_spec.name = spec.name
         response.model_spec.version.value = number
         response.model_spec.signature_name = signature_name
         if _LOG.isEnabledFor(logging.DEBUG):
             milliseconds = (time.perf_counter() - started) * 1e3
             request_id = _request_id(context)
-            _LOG.debug("Predict %s/%d %s %.1f ms%s", asked.name, number, signature_name, milliseconds, request_id)
+            _LOG.debug("Predict %s/%d %s %.1f ms%s", spec.name, number, signature_name, milliseconds, request_id)
         return response
 
     def get_model_metadata(
         self, request: pb.ModelMetadataRequest, _context: grpc.ServicerContext
     ) -> pb.ModelMetadataResponse:
         """PredictionService/GetModelMetadata."""
-        asked = _spec(request)
+        spec = _spec(request)
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
         for name in request.metadata_field:
@@ -90,14 +90,14 @@ class Service:
                 raise invalid(f"Metadata field {name} is not supported")
         response = pb.ModelMetadataResponse()
         definitions = pb.SignatureDefMap()
-        with self._version(asked) as (number, servable):
+        with self._version(spec) as (number, servable):
             for name, definition in servable.signature_defs.items():
                 definitions.signature_def[name].CopyFrom(definition)
         # Not Pack, which would write the name that this message has here.
         packed = response.metadata["signature_def"]
         packed.type_url = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
         packed.value = definitions.SerializeToString()
-        response.model_spec.name = asked.name
+        response.model_spec.name = spec.name
         response.model_spec.version.value = number
         return response
 
@@ -105,10 +105,10 @@ class Service:
         self, request: pb.ModelStatusRequest, _context: grpc.ServicerContext
     ) -> pb.ModelStatusResponse:
         """ModelService/GetModelStatus; a label in the request is ignored, as TensorFlow Serving does."""
-        asked = _spec(request)
+        spec = _spec(request)
         response = pb.ModelStatusResponse()
-        wanted = asked.version.value if asked.HasField("version") else None
-        for number, state, error in self._models.status(asked.name, wanted):
+        version = spec.version.value if spec.HasField("version") else None
+        for number, state, error in self._models.status(spec.name, version):
             entry = response.model_version_status.add()
             entry.version = number
             entry.state = state.value  # type: ignore[assignment]
@@ -133,14 +133,14 @@ class Service:
         response.status = b""  # set, and OK
         return response
 
-    def _version(self, asked: pb.ModelSpec) -> AbstractContextManager[tuple[int, Servable]]:
-        match asked.WhichOneof("version_choice"):
+    def _version(self, spec: pb.ModelSpec) -> AbstractContextManager[tuple[int, Servable]]:
+        match spec.WhichOneof("version_choice"):
             case "version":
-                return self._models.use(asked.name, number=asked.version.value)
+                return self._models.use(spec.name, number=spec.version.value)
             case "version_label":
-                return self._models.use(asked.name, label=asked.version_label)
+                return self._models.use(spec.name, label=spec.version_label)
             case _:
-                return self._models.use(asked.name)
+                return self._models.use(spec.name)
 
 
 def _spec(request: pb.PredictRequest | pb.ModelMetadataRequest | pb.ModelStatusRequest) -> pb.ModelSpec:

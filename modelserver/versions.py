@@ -1,4 +1,4 @@
-"""The versions of a model: what state each is in, and which of them should serve."""
+"""The versions of a model, their states, and the choice of versions to serve."""
 
 import enum
 import re
@@ -11,12 +11,12 @@ from modelserver.errors import ServingError
 from modelserver.servable import Servable
 
 _VERSION_NAME = re.compile(r"0*[0-9]{1,19}")
-"""With leading zeros, too: TensorFlow Serving reads "007" as version 7."""
+"""Versions may have leading zeros: TensorFlow Serving reads "007" as version 7."""
 _LARGEST_VERSION = 2**63 - 1
 
 
 class State(enum.IntEnum):
-    """The numbers of ModelVersionStatus.State."""
+    """States of a version, with the numbers of ModelVersionStatus.State."""
 
     START = 10
     LOADING = 20
@@ -26,9 +26,9 @@ class State(enum.IntEnum):
 
 
 def versions_in(path: Path) -> Mapping[int, str] | OSError:
-    """The versions in a folder, each with the name of its own folder, or why it cannot be read.
+    """The versions in a folder, each with the name of its folder; the error if the folder cannot be read.
 
-    Of two folders with the same number, the one with fewer leading zeros counts.
+    If two folders have the same number, the one with fewer leading zeros is used.
     """
     try:
         names = [entry.name for entry in path.iterdir() if _VERSION_NAME.fullmatch(entry.name) and entry.is_dir()]
@@ -38,10 +38,7 @@ def versions_in(path: Path) -> Mapping[int, str] | OSError:
 
 
 def misplaced(path: Path) -> str | None:
-    """What is wrong with the folder of a version, or of a model without versions, and what to do; None: nothing known.
-
-    Only for what people put there by mistake; whether it can be loaded is another question.
-    """
+    """Advice about a common mistake in the folder of a version, or of a model without versions; None without one."""
     if (path / "saved_model.pb").is_file():
         return None
     nested = next(path.glob("*/saved_model.pb"), None)
@@ -58,15 +55,15 @@ def misplaced(path: Path) -> str | None:
 
 @dataclass(slots=True)
 class Version:
-    """One version of a model, from the moment it was seen.
+    """A version of a model that has been seen.
 
     Attributes:
-        number: Its number.
-        state: Where it is in its life.
-        error: Why it is not available; kept when it ended.
-        wanted: Whether the policy asks for it (a version that is retried is still asked for).
-        servable: What answers, while AVAILABLE or UNLOADING.
-        in_flight: Requests that use it now.
+        number: Version number.
+        state: State of the version.
+        error: Why it is not available. Kept after its end.
+        wanted: Whether the policy selects it, or it is being retried.
+        servable: The loaded model, while AVAILABLE or UNLOADING.
+        in_flight: Number of requests that use it.
     """
 
     number: int
@@ -79,7 +76,7 @@ class Version:
 
 @dataclass(slots=True)
 class Model:
-    """A configured model and every version of it that was ever seen."""
+    """A configured model and all versions that have been seen."""
 
     config: ModelConfig
     on_disk: Mapping[int, str] = field(default_factory=dict)
@@ -87,17 +84,17 @@ class Model:
     waiting: bool = False
 
     def folder(self, number: int) -> Path:
-        """Where a version is."""
+        """Path of a version."""
         return self.config.base_path / self.on_disk.get(number, str(number))
 
     def newest(self) -> Version | None:
-        """The highest AVAILABLE version."""
+        """The AVAILABLE version with the highest number."""
         return max(
             (v for v in self.versions.values() if v.state is State.AVAILABLE), key=lambda v: v.number, default=None
         )
 
     def chosen(self) -> set[int]:
-        """The versions that should serve: those of the policy, with broken ones passed over for older ones."""
+        """The versions to serve: those of the policy, with older ones in place of broken ones."""
         config = self.config
         if config.policy is Policy.ALL:
             return set(self.on_disk)
@@ -107,7 +104,7 @@ class Model:
         return set(sorted(sound, reverse=True)[: config.latest])
 
     def retried(self) -> set[int]:
-        """The broken versions that would be chosen if they worked."""
+        """The broken versions that the policy would select."""
         newest = sorted(self.on_disk, reverse=True)[: self.config.latest]
         return {number for number in newest if self._broken(number)} if self.config.policy is Policy.LATEST else set()
 

@@ -1,6 +1,6 @@
-"""Warm-up: the requests that a model brings along, replayed before the version is offered.
+"""Replay the warm-up requests of a model before the version becomes available.
 
-The first call of a graph is slow (memory is planned, kernels are chosen); with warm-up no client pays for it.
+The first call of a graph is slow, because memory is planned and kernels are chosen.
 """
 
 import struct
@@ -23,9 +23,10 @@ _MOST_BYTES = 2**31 - 1
 
 
 def warm_up(servable: Servable, path: Path) -> int:
-    """Replays the records of the version at ``path``; says how many there were (0 if it brings none).
+    """Replays the records of the version at ``path``; returns their number.
 
-    Of a signature that is computed row by row, only the first is replayed: the rest would warm up nothing more.
+    Only the first record is replayed for a signature that is computed row by row, and none for a signature that is
+    prepared on demand.
 
     Raises:
         ServingError: A record is not a PredictionLog with a PredictRequest, or there are too many.
@@ -47,17 +48,18 @@ def warm_up(servable: Servable, path: Path) -> int:
                 raise failed_precondition(f"warm-up record {count} is not a PredictionLog") from error
             if not log.HasField("predict_log"):
                 raise failed_precondition(f"warm-up record {count} holds no PredictRequest")
-            if servable.row_by_row and request.model_spec.signature_name in warm:
+            name = request.model_spec.signature_name
+            if name in servable.on_demand or (servable.row_by_row and name in warm):
                 continue
             predict(servable, request, pb.PredictResponse(), as_content=False)
-            warm.add(request.model_spec.signature_name)
+            warm.add(name)
     return count
 
 
 def _records(file: BinaryIO) -> Iterator[bytes]:
     """The records of a TFRecord file: length, checksum of the length, data, checksum of the data, each little-endian.
 
-    The checksums are not verified: a file whose bytes were changed is caught by what is read from them.
+    The checksums are not verified. Corrupt records fail when they are parsed.
     """
     while head := file.read(12):
         length = struct.unpack("<Q", head[:8])[0] if len(head) == 12 else 0

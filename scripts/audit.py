@@ -1,4 +1,4 @@
-"""Looks for known vulnerabilities in every lock file: `python -m scripts.audit`."""
+"""Checks the pinned packages for known vulnerabilities: `python -m scripts.audit`."""
 
 import json
 import subprocess
@@ -12,16 +12,16 @@ SECONDS = 120.0
 
 
 def lock_files() -> list[Path]:
-    """The files that pin packages, in the order of their names."""
+    """The files with pinned packages, sorted by name."""
     return sorted(REQUIREMENTS.glob("*.txt"))
 
 
 def main() -> int:
-    """Asks the package index's advisories through pip-audit.
+    """Looks up advisories with pip-audit.
 
     Returns:
-        1 when a pinned package is known to be vulnerable. 0 when none is, or when advisories could not be reached,
-        which is said on standard error: it is no fault of the code.
+        1 if a pinned package has a known vulnerability, otherwise 0. If the advisories are not available, it prints a
+        message to standard error and returns 0.
     """
     files = lock_files()
     options = ["--disable-pip", "--format=json", "--progress-spinner=off", "--timeout=5"]
@@ -36,19 +36,19 @@ def main() -> int:
     for line in vulnerable:
         print(line)
     if not any("vulns" in package for package in packages):
-        print(f"NOT AUDITED: no advisories could be reached from here for {names}", file=sys.stderr)
+        print(f"NOT AUDITED: the advisories for {names} are not available", file=sys.stderr)
     elif unknown:
-        print(f"NOT AUDITED: no advisories could be read for {', '.join(unknown)}", file=sys.stderr)
+        print(f"NOT AUDITED: no advisories are available for {', '.join(unknown)}", file=sys.stderr)
     else:
-        print(f"{len(packages)} packages of {names} looked up")
+        print(f"checked {len(packages)} packages of {names}")
     return 1 if vulnerable else 0
 
 
 def findings(packages: Sequence[dict[str, Any]]) -> tuple[list[str], list[str]]:
-    """What pip-audit's list of packages says.
+    """Evaluates the report of pip-audit.
 
     Returns:
-        A line for each vulnerability, and the names of the packages that were not looked up.
+        A line for each vulnerability, and the names of packages without a result.
     """
     vulnerable = {
         f"{package['name']} {package['version']}: {found['id']}, fixed in "

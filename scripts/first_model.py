@@ -1,4 +1,4 @@
-"""Publishes a model of the 118 dog breeds of ImageNet where there is no model, so that there is something to serve."""
+"""Publishes a model of the 118 dog breeds of ImageNet if there is no model yet."""
 
 import asyncio
 import os
@@ -17,20 +17,20 @@ def _has_model(models_dir: Path) -> bool:
 
 
 async def make_first_model(models_dir: Path) -> bool:
-    """Has the trainer publish a first model, unless there is one.
+    """Runs the trainer to publish a first model, unless there is a model.
 
     Returns:
-        Whether there is a model now; not, when a stop signal came first.
+        Whether there is a model now; False if a stop signal interrupted the trainer.
 
     Raises:
-        ProgramEnded: The trainer failed, and has said why.
+        ProgramEnded: The trainer failed. It has printed the reason.
     """
     if _has_model(models_dir):
         return True
     trainer = Program(
         "trainer imagenet-dogs",
         [sys.executable, "-m", "trainer", "imagenet-dogs", "--models-dir", str(models_dir)],
-        stop_signal=signal.SIGINT,  # on which it tidies up
+        stop_signal=signal.SIGINT,  # the trainer removes its draft
     )
     try:
         await supervise([trainer])
@@ -42,21 +42,21 @@ async def make_first_model(models_dir: Path) -> bool:
 
 
 def check_served(models_dir: Path) -> None:
-    """Checks that every model that the containers are configured to serve is there.
+    """Checks that every model in the configuration of the containers exists.
 
     Raises:
-        TrainerError: One is not, and the model server would wait for it for ever.
+        TrainerError: A model is missing. The model server would wait for it forever.
     """
     config = server_config.read(server_config.SHARED_CONFIG)
     folders = [Path(entry.base_path) for entry in config.model_config_list.config]
     here = [folder.name for folder in folders if str(folder.parent) == server_config.CONTAINER_MODELS_DIR]
-    # A server takes any number for a version, and any name for a model: more than the trainer would publish.
+    # Model servers accept more names of models and versions than the trainer publishes.
     missing = [name for name in here if not any(path.name.isdecimal() for path in (models_dir / name).glob("*/"))]
     if missing:
         published = model_names(models_dir)
         raise TrainerError(
-            f"{server_config.SHARED_CONFIG} names {', '.join(missing)}, and the model server would wait for that for "
-            f"ever: the models that are published are {', '.join(published)}; name these there instead"
+            f"{server_config.SHARED_CONFIG} lists {', '.join(missing)}, which does not exist; the model server would "
+            f"wait forever. The published models are {', '.join(published)}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Writes openapi.json, the description of the API that clients are generated from: `python -m scripts.openapi`."""
+"""Writes openapi.json, the description of the API: `python -m scripts.openapi`."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ OPENAPI = Path(__file__).parent.parent / "openapi.json"
 
 
 def described() -> str:
-    """The description as JSON text, as the gateway with its default settings gives it at /openapi.json."""
+    """The description as JSON, as the gateway with default settings returns it at /openapi.json."""
     return json.dumps(create_app(Settings()).openapi(), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from testing.chromium import Page, eventually, prefers, running_browser, screen
+from testing.chromium import running_chromium
+from testing.page import Page, eventually
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 
@@ -20,9 +21,9 @@ def main() -> int:
     if len(sys.argv) < 3:
         print(__doc__, file=sys.stderr)
         return 2
-    with running_browser() as browser:
-        screen(browser, 1280, 860, pixel_ratio=1.5)
-        prefers(browser, "light")
+    with running_chromium() as browser:
+        browser.screen(1280, 860, pixel_ratio=1.5)
+        browser.prefers("light")
         browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
         page = Page(browser, sys.argv[1]).open()
         photos = [Path(one) for one in sys.argv[2:]]

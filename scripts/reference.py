@@ -1,16 +1,19 @@
 """Writes the tables of docs/reference that are generated from code: `python -m scripts.reference`.
 
-A page marks where its table goes with `<!-- generated: NAME -->` and `<!-- end -->`.
+The table of a page is between `<!-- generated: NAME -->` and `<!-- end -->`.
 """
 
 import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from gateway import errors
+from gateway.model_options import ModelOptions
 from gateway.observability.metrics import Metrics
-from gateway.settings import PREFIX, ModelOptions, Settings
+from gateway.prediction_log.records import Feedback, Prediction
+from gateway.settings import PREFIX, Settings
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 
@@ -25,6 +28,7 @@ SECTIONS = {
     "decode_workers": "Worker processes",
     "cors_origins": "Access",
     "docs": "Operations",
+    "prediction_log": "Prediction log",
 }
 """The first setting of each section, and its heading."""
 
@@ -44,7 +48,7 @@ def settings() -> str:
 
 
 def model_options() -> str:
-    """The options of `GATEWAY_MODEL_OPTIONS`; their descriptions follow the fields in the code."""
+    """A table of the options in `GATEWAY_MODEL_OPTIONS`."""
     lines = ["| option | default | description |", "|---|---|---|"]
     for name, field in ModelOptions.model_fields.items():
         default = field.get_default(call_default_factory=True)
@@ -54,7 +58,7 @@ def model_options() -> str:
 
 
 def error_codes() -> str:
-    """A table of all codes in the order of their statuses."""
+    """A table of all error codes, sorted by status."""
     lines = ["| status | code | retry | meaning |", "|---|---|---|---|"]
     for kind in sorted(raised_errors(errors.GatewayError), key=lambda one: one.status):
         meaning = (kind.__doc__ or "").splitlines()[0]
@@ -75,8 +79,31 @@ def metrics() -> str:
     return "\n".join([*lines, ""])
 
 
+def records() -> str:
+    """A table of the fields of each kind of record in the prediction log."""
+    lines = []
+    for kind in (Prediction, Feedback):
+        lines += [f"### {kind.__name__}", "", "| field | type | description |", "|---|---|---|"]
+        properties = kind.model_json_schema()["properties"]
+        for name, described in properties.items():
+            lines.append(_row(f"`{name}`", _json_type(described), described["description"]))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _json_type(described: dict[str, Any]) -> str:
+    choices = described.get("anyOf", [described])
+    names = [
+        "one of " + ", ".join(one["enum"])
+        if "enum" in one
+        else str(one.get("const") or one.get("format") or one["type"])
+        for one in choices
+    ]
+    return " or ".join(names)
+
+
 def raised_errors(kind: type[errors.GatewayError]) -> Iterator[type[errors.GatewayError]]:
-    """The errors that callers see: those without subclasses, and the bases that are raised as well."""
+    """The errors that callers see: classes without subclasses, and base classes that are raised too."""
     below = kind.__subclasses__()
     if not below or kind in (errors.BadRequest, errors.NotFound):
         yield kind
@@ -85,17 +112,17 @@ def raised_errors(kind: type[errors.GatewayError]) -> Iterator[type[errors.Gatew
 
 
 GENERATORS: dict[str, Callable[[], str]] = {
-    generate.__name__: generate for generate in (settings, model_options, error_codes, metrics)
+    generate.__name__: generate for generate in (settings, model_options, error_codes, metrics, records)
 }
 
 
 def current(text: str) -> str:
-    """A page with its generated tables brought up to date."""
+    """A page with current tables."""
     return PLACE.sub(lambda place: f"{place[1]}\n{GENERATORS[place[2]]()}\n{place[3]}", text)
 
 
 def pages() -> list[Path]:
-    """The pages that have a generated table."""
+    """The pages with generated tables."""
     return [page for page in sorted(REFERENCE.glob("*.md")) if PLACE.search(page.read_text("utf-8"))]
 
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image
 
-from testing.chromium import prefers, running_browser, screen
+from testing.chromium import running_chromium
 from trainer.cli import main as trainer
 
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "report.png"
@@ -35,9 +35,9 @@ def photograph(folder: Path, data: str, unknown: str) -> int:
     if status:
         return status
     (report,) = folder.glob("runs/dog_breed/*/report.html")
-    with running_browser() as browser:
-        screen(browser, 1160, 1740, pixel_ratio=1)
-        prefers(browser, "light")
+    with running_chromium() as browser:
+        browser.screen(1160, 1740, pixel_ratio=1)
+        browser.prefers("light")
         browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
         browser.get(report.resolve().as_uri())
         browser.execute_script("for (const photo of document.images) photo.style.visibility = 'hidden'")

@@ -1,4 +1,4 @@
-"""`scripts/run`, once the packages are there: model server and gateway on this machine, as one program."""
+"""The program behind `scripts/run`: runs a model server and the gateway on this machine."""
 
 import asyncio
 import errno
@@ -21,31 +21,31 @@ from trainer.registry.versions import misplaced_models, model_names
 
 LOOPBACK = "127.0.0.1"
 SERVING_PORT = 8500
-"""Where TensorFlow Serving listens by default; when it is taken, any other will do."""
+"""Default port of TensorFlow Serving. If it is in use, another one is chosen."""
 
 PREFERRED_MODEL = "dog_breed"
 
 READY_SECONDS = 120.0
-"""TensorFlow starts in about 5 s; the rest is for slow disks and many models."""
+"""Time limit for the start: TensorFlow takes about 5 s, slow disks and many models take longer."""
 
 POLL_SECONDS = 0.2
 
 SETTLED_SECONDS = 5.0
-"""After which models that are still missing are named, and the others announced."""
+"""Time after which the addresses are printed although some models cannot answer yet."""
 
 
 class CannotStartError(Exception):
-    """Something that serving needs is not to be had; the message says what."""
+    """A requirement for serving is missing; the message says which."""
 
 
 def main(caller: Path) -> int:
-    """Serves what is in `MODELS_DIR` at `GATEWAY_HOST` and `PORT`, after making a first model when there is none.
+    """Serves the models in `MODELS_DIR` at `GATEWAY_HOST` and `PORT`. Creates a first model if there is none.
 
     Args:
-        caller: The folder that paths in the gateway's settings are relative to.
+        caller: Folder that relative paths in the settings of the gateway refer to.
 
     Returns:
-        0 after Ctrl-C or another stop signal, 1 when something could not start or ended by itself.
+        0 after a stop signal such as Ctrl-C, 1 if a program could not start or ended by itself.
     """
     host = os.environ.get("GATEWAY_HOST", LOOPBACK)
     models_dir = Path(os.environ.get("MODELS_DIR", "models"))
@@ -68,7 +68,7 @@ async def _make_and_serve(host: str, port: int, models_dir: Path, caller: Path) 
     wanted = os.environ.get("GATEWAY_MODELS", ",".join(models))
     for name in filter(None, map(str.strip, (default, *wanted.split(",")))):
         if name not in models:
-            raise CannotStartError(f"there is no model {name!r} in {models_dir}: it has {', '.join(models)}")
+            raise CannotStartError(f"{models_dir} has no model {name!r}; its models are {', '.join(models)}")
     serving_port = _serving_port()
     await supervise(
         [
@@ -82,7 +82,7 @@ async def _make_and_serve(host: str, port: int, models_dir: Path, caller: Path) 
                     "GATEWAY_SERVING_TARGET": f"{LOOPBACK}:{serving_port}",
                     "GATEWAY_DEFAULT_MODEL": default,
                     "GATEWAY_MODELS": wanted,
-                    # What else is in the caller's folder is not to be imported.
+                    # Import nothing from the folder of the caller.
                     "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")])),
                     "PYTHONSAFEPATH": "1",
                 },
@@ -94,13 +94,14 @@ async def _make_and_serve(host: str, port: int, models_dir: Path, caller: Path) 
 
 
 def _modelserver(port: int, config: Path) -> Program:
-    # The same flags as TensorFlow Serving has in docker-compose.yml, which a test compares.
+    # The flags of TensorFlow Serving in docker-compose.yml; a test compares them.
     return Program(
         "modelserver",
         [
             *(sys.executable, "-m", "modelserver", f"--host={LOOPBACK}", f"--port={port}"),
             *(f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=1"),
             *("--allow_version_labels_for_unavailable_models=true", "--grpc_max_threads=704"),
+            "--enable_grpc_healthcheck_service=true",
             *("--max_num_load_retries=3", "--load_retry_interval_micros=1000000"),
             *("--enable_batching=true", "--batching_parameters_file=serving/batching.config"),
         ],
@@ -108,12 +109,12 @@ def _modelserver(port: int, config: Path) -> Program:
 
 
 def _write_model_config(models_dir: Path, models: list[str]) -> Path:
-    """Brings `models.config` in the models' own folder in step with what is there; labels and policies stay."""
+    """Updates `models.config` in the folder of the models with the existing models; keeps labels and policies."""
     path = models_dir / "models.config"
     with server_config.edit(path) as config:
         entries = config.model_config_list.config
         for entry in [entry for entry in entries if entry.name not in models]:
-            entries.remove(entry)  # the server would wait for it for ever
+            entries.remove(entry)  # the server would wait for it forever
         for name in models:
             server_config.find_or_add(config, name).base_path = str((models_dir / name).resolve())
     return path
@@ -122,12 +123,12 @@ def _write_model_config(models_dir: Path, models: list[str]) -> Path:
 def _gateway_port(host: str) -> int:
     text = os.environ.get("PORT") or os.environ.get("GATEWAY_PORT", "8000")
     if not text.isdecimal() or not int(text) < 65536:
-        raise CannotStartError(f"PORT is {text!r}, and must be a number from 0 to 65535")
+        raise CannotStartError(f"PORT must be a number from 0 to 65535, not {text!r}")
     try:
         return _bind(host, int(text))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise CannotStartError(f"port {text} is in use; take another, such as PORT=8001 scripts/run") from error
+            raise CannotStartError(f"port {text} is in use; choose another, such as PORT=8001 scripts/run") from error
         raise CannotStartError(f"cannot listen on {host}, port {text}: {error.strerror}") from error
 
 
@@ -140,7 +141,7 @@ def _serving_port() -> int:
 
 def _bind(host: str, port: int) -> int:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do, or a restart would have to wait
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do; allows a quick restart
         probe.bind((host, port))
         return int(probe.getsockname()[1])
 
@@ -160,27 +161,27 @@ async def _announce_when_ready(host: str, port: int, serving_port: int, default:
     else:
         known = {}
     for name, reason in known.items():
-        print(f"scripts/run: the model {name} cannot answer, the others can: {reason}", file=sys.stderr)
+        print(f"scripts/run: the model {name} is not ready: {reason}", file=sys.stderr)
     print(_addresses(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"), flush=True)
 
 
 @dataclass(frozen=True)
 class _Unready:
-    """Why the gateway cannot answer with every model yet."""
+    """Why not every model can answer yet."""
 
     reason: str
     models: dict[str, str] = field(default_factory=dict)
-    """The models that cannot answer while others can, each with its reason."""
+    """The models that cannot answer while others can, and the reason for each."""
 
 
 def _unready(host: str, port: int, serving_port: int) -> _Unready | None:
-    """Returns why the gateway cannot answer with every model yet, or None when it can."""
+    """Returns why not every model can answer yet, or None if all can."""
     try:
-        # The gateway would log each question to a model server that is still loading, and then wait before the next.
+        # While the model server loads, the gateway would log each attempt to reach it and delay the next one.
         socket.create_connection((LOOPBACK, serving_port), timeout=5).close()
     except OSError as error:
         return _Unready(f"the model server does not listen: {error}")
-    gateway = http.client.HTTPConnection(host, port, timeout=5)  # which takes no proxy from the environment
+    gateway = http.client.HTTPConnection(host, port, timeout=5)  # http.client ignores proxies in the environment
     with closing(gateway):
         try:
             gateway.request("GET", "/readyz")
@@ -197,13 +198,13 @@ def _addresses(url: str) -> str:
     return (
         f"\n  page   {url}/\n  docs   {url}/docs\n"
         f"  try    curl -F dog_image=@dog.jpg {url}/api/v1/predict_breed\n"
-        "\nPut any photo of a dog in place of dog.jpg. Ctrl-C stops.\n"
+        "\nReplace dog.jpg by any photo of a dog. Press Ctrl-C to stop.\n"
     )
 
 
 def _reachable(host: str) -> str:
-    """Returns the address under which a program on this machine reaches a server that listens on host."""
-    return {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104, compared, not bound
+    """Returns the address at which this machine reaches a server that listens on `host`."""
+    return {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104, only compared
 
 
 if __name__ == "__main__":

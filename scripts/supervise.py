@@ -1,4 +1,4 @@
-"""Runs a few programs as one: they start together, and when one ends or a signal comes, all stop in order."""
+"""Runs several programs as one: if one ends or a stop signal arrives, all are stopped in order."""
 
 import asyncio
 import ctypes
@@ -19,23 +19,23 @@ class Program:
     """One child process."""
 
     name: str
-    """What messages call it."""
+    """Name for messages."""
     command: Sequence[str]
     environment: dict[str, str] = field(default_factory=dict)
-    """What it has in its environment besides this process's."""
+    """Variables to add to the environment of this process."""
     directory: Path | None = None
-    """Where it runs; None: where this process does."""
+    """Working directory; None for that of this process."""
     stop_signal: signal.Signals = signal.SIGTERM
-    """What asks it to stop."""
+    """Signal that asks it to stop."""
     stop_seconds: float = 30.0
-    """How long it may take to, before it is killed: more than the gateway gives the requests in flight."""
+    """Time limit for stopping, after which it is killed: more than the shutdown timeout of the gateway."""
 
 
 class ProgramEnded(Exception):
-    """A program ended though nobody asked it to, or did not when it was asked to.
+    """A program ended by itself, or did not stop in time.
 
     Attributes:
-        status: Its exit status; negative: the signal that killed it.
+        status: Its exit status; negative if a signal killed it.
     """
 
     def __init__(self, program: Program, status: int) -> None:
@@ -45,16 +45,16 @@ class ProgramEnded(Exception):
 
 
 async def supervise(programs: Sequence[Program], beside: Callable[[], Awaitable[None]] | None = None) -> None:
-    """Starts programs in order and keeps them until SIGINT, SIGTERM or SIGHUP; then stops them, the last one first.
+    """Starts programs in order, waits for SIGINT, SIGTERM or SIGHUP, and stops them in reverse order.
 
     Args:
-        programs: What to run. Each gets a session of its own, so that Ctrl-C in a terminal reaches this process alone.
-        beside: Runs while they do, such as a wait until they are ready. What it raises stops the programs and is
-            raised here; it is cancelled when they stop.
+        programs: The programs. Each gets its own session, so that Ctrl-C in a terminal reaches only this process.
+        beside: Runs at the same time, for example to wait until they are ready. If it raises, the programs are stopped
+            and the error is raised here. It is cancelled when they stop.
 
     Raises:
-        ProgramEnded: One ended before a signal came, be it with status 0, or had to be killed after one. By then all
-            of them have stopped.
+        ProgramEnded: A program ended before a signal, with any status, or did not stop in time. All programs have
+            stopped by then.
     """
     async with AsyncExitStack() as running:
         signalled = _on_stop_signal(running)
@@ -78,7 +78,7 @@ def _on_stop_signal(running: AsyncExitStack) -> asyncio.Event:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
-            continue  # started by nohup: the terminal may go
+            continue  # started by nohup
         loop.add_signal_handler(number, received.set)
         running.callback(loop.remove_signal_handler, number)
     return received
@@ -96,7 +96,7 @@ async def _start(program: Program) -> asyncio.subprocess.Process:
 
 
 def _end_with_parent() -> None:
-    # Even when this process is killed outright, and can stop nothing. Only Linux has it.
+    # Also works if this process is killed. Only Linux has it.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -1,4 +1,4 @@
-"""Harnesses that tests, benchmarks and scripts share: servers, processes, browsers, callers, faults and the soak.
+"""Test harnesses for tests, benchmarks and scripts: servers, processes, a browser, load, faults and a soak test.
 
 Nothing here is a test, and nothing here is shipped. It may import the programs of this project; they import none of it.
 """
@@ -10,4 +10,4 @@ ROOT = Path(__file__).parent.parent
 """The root of the repository."""
 
 TESTDATA = Path(os.environ.get("TESTDATA", ROOT.parent / "shared" / "testdata"))
-"""Real photos, weights and awkward files, which are no part of the project and may not be there."""
+"""Real photos, weights and hostile files. They are not part of the repository and may be missing."""

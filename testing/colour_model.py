@@ -1,4 +1,4 @@
-"""A model of coloured squares as the trainer exports models, made in seconds without any training."""
+"""A model of colours in the form that the trainer exports, created in seconds without training."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ SIDE = 32
 
 
 def publish_colours(models_dir: Path, name: str = "dog_breed") -> Path:
-    """Publishes a model that names the strongest of three colours; returns the version's directory."""
+    """Publishes a model that classifies the strongest of three colours; returns the directory of the version."""
     images = keras.Input((SIDE, SIDE, 3))
     maps = keras.layers.AveragePooling2D(4)(keras.layers.Rescaling(1 / 255)(images))
     logits = keras.layers.Dense(len(COLOURS))
@@ -27,5 +27,5 @@ def publish_colours(models_dir: Path, name: str = "dog_breed") -> Path:
     return draft.path
 
 
-if __name__ == "__main__":  # in a process of its own, for tests that do not load TensorFlow
+if __name__ == "__main__":  # in another process, for tests that do not load TensorFlow
     publish_colours(Path(sys.argv[1]))

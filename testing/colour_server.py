@@ -22,7 +22,8 @@ from google.protobuf.message import Message
 from PIL import Image
 
 from gateway.pb import serving_pb2 as pb
-from gateway.tensors.wire import number_array, number_tensor, string_tensor, string_values
+from gateway.tensors.wire import number_array, string_values
+from testing.tensors import number_tensor, string_tensor
 
 COLOURS = ("red", "green", "blue")
 
@@ -175,7 +176,9 @@ class ColourServer:
     @contextmanager
     def serving(self, address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None) -> Iterator[str]:
         """Serve on an address; a port of 0 takes a free one. With credentials: by TLS."""
-        server = grpc.server(ThreadPoolExecutor(64), options=[("grpc.so_reuseport", 0)])
+        # Messages of any size, as TensorFlow Serving takes them.
+        options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)]
+        server = grpc.server(ThreadPoolExecutor(64), options=options)
         handlers: dict[str, dict[str, tuple[Callable[..., Message], type[Message]]]] = {
             "tensorflow.serving.PredictionService": {
                 "Predict": (self._predict, pb.PredictRequest),

@@ -1,4 +1,4 @@
-"""The gateway: in a thread of this process, or as a process of its own as people start it."""
+"""Run the gateway in a thread of this process, or in a process of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from testing.polling import DEADLINE_SECONDS, until
 from testing.processes import LOOPBACK, Process, free_port
 
 FORK_SERVER = ForkServer()
-"""Shared by all gateways in threads of this process: starting one costs 0.3 s of CPU time."""
+"""The fork server of all gateways in threads of this process; starting one takes 0.3 s of CPU time."""
 atexit.register(FORK_SERVER.close)
 
 
@@ -61,7 +61,7 @@ def running_gateway(settings: Settings, app: ASGIApp | None = None, port: int = 
 
 @contextmanager
 def gateway_process(target: str, log: Path | None = None, **settings: str) -> Iterator[tuple[httpx.Client, Process]]:
-    """Run ``python -m gateway`` before a model server with a model ``colours``.
+    """Run ``python -m gateway`` in front of a model server with a model ``colours``.
 
     Args:
         target: Address of the model server.
@@ -72,7 +72,7 @@ def gateway_process(target: str, log: Path | None = None, **settings: str) -> It
         A client and the process. The client opens a connection for each request, whose worker the kernel chooses.
     """
     port = free_port()
-    # A busy machine is slow: only a test that sets the timeout may run into it.
+    # Busy machines are slow: only tests that set the timeout may exceed it.
     values = {"PORT": str(port), "SERVING_TARGET": target, "DEFAULT_MODEL": "colours", "REQUEST_TIMEOUT_SECONDS": "60"}
     environment = {f"GATEWAY_{name}": value for name, value in (values | settings).items()}
     with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +88,7 @@ def gateway_process(target: str, log: Path | None = None, **settings: str) -> It
 
 
 def is_live(client: httpx.Client) -> bool:
-    """Whether the gateway answers."""
+    """Whether the gateway responds."""
     try:
         return client.get("/healthz").status_code == 200
     except httpx.TransportError:

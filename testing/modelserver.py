@@ -1,7 +1,8 @@
-"""A model server as a process, and a client of it."""
+"""A model server in a process of its own, and a client."""
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ class Server(Process):
 
     def __init__(self, *flags: str, environment: Mapping[str, str] | None = None) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="modelserver-")
-        # Its log is tested, and a trainer in this process has changed the level for its own children.
+        # Tests read its log, and a trainer in this process may have changed the level in the environment.
         levels = {"TF_CPP_MIN_LOG_LEVEL": "2"}
         arguments = ["modelserver", f"--host={LOOPBACK}", "--port=0", *flags]
         super().__init__("modelserver", arguments, levels | dict(environment or {}), Path(self._folder.name, "log"))
@@ -39,7 +40,7 @@ class Server(Process):
 
     @property
     def address(self) -> str:
-        """Where it listens; waits until the port is open."""
+        """Its address; waits until the port is open."""
         self.wait_until(self._port)
         return f"{LOOPBACK}:{self._port()}"
 
@@ -68,7 +69,7 @@ class Server(Process):
 
 
 class Client:
-    """The stubs of tensorflow-serving-api, with the messages made from NumPy arrays."""
+    """A client with the stubs of tensorflow-serving-api and NumPy arrays."""
 
     def __init__(self, address: str) -> None:
         self.channel = grpc.insecure_channel(address)
@@ -93,14 +94,15 @@ class Client:
         return {alias: tf.make_ndarray(proto) for alias, proto in response.outputs.items()}
 
     def version_that_answers(self, name: str, version: int | None = None, label: str | None = None) -> int:
-        """The number that the model itself was built with, checked against the one in the answer's spec."""
+        """The version number in the model itself; must be equal to that in the spec of the answer."""
         response = self.send(request(name, "describe", {"request": np.zeros(1, np.int32)}, version, label))
-        built = int(tf.make_ndarray(response.outputs["card"])[0])
+        card = json.loads(tf.make_ndarray(response.outputs["card"])[0])
+        built = int(card["built"] if isinstance(card, dict) else card)
         assert response.model_spec.version.value == built
         return built
 
     def states(self, name: str) -> dict[int, str]:
-        """Version to state; empty if the model has none."""
+        """The states of all versions; empty if the model has none."""
         try:
             response = self.status(name)
         except grpc.RpcError as error:

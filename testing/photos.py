@@ -1,4 +1,4 @@
-"""Photos drawn on the spot, in which one colour prevails."""
+"""Generated photos with one dominant colour."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def photo(colour: str = "red", size: tuple[int, int] = (40, 30), encoding: str =
 
 
 def noisy_photo(colour: str, seed: int = 0, size: tuple[int, int] = (640, 480), encoding: str = "JPEG") -> bytes:
-    """An encoded image of one colour under noise, which compresses like a photo."""
+    """An encoded image of one colour with noise, which compresses like a photo."""
     noise = np.random.default_rng(seed).normal(0, 20, (size[1], size[0], 3))
     pixels = np.clip(np.asarray(RGB[colour]) + noise, 0, 255).astype(np.uint8)
     return _encoded(Image.fromarray(pixels), encoding)
 
 
 def slow_png(side: int = 10_000) -> bytes:
-    """A black PNG, small as a file, that takes seconds of CPU time and 300 MB of memory to decode."""
+    """A small PNG file that takes seconds of CPU time and 300 MB of memory to decode."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

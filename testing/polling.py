@@ -1,4 +1,4 @@
-"""Wait for a condition: the one place that polls."""
+"""Wait for a condition by polling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 DEADLINE_SECONDS = 120.0
-"""Long enough for a machine that is busy with other things. A test that passes never waits for it."""
+"""Generous deadline for busy machines. Tests that pass never wait that long."""
 
 INTERVAL_SECONDS = 0.01
 
@@ -38,7 +38,7 @@ def until(condition: Callable[[], T], what: str = "the condition", seconds: floa
 
 
 async def until_async(condition: Callable[[], T], what: str = "the condition", seconds: float = DEADLINE_SECONDS) -> T:
-    """Do the same without blocking the event loop."""
+    """Like `until`, without blocking the event loop."""
     end = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > end:

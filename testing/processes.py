@@ -1,4 +1,4 @@
-"""Programs as processes: start and end them, send them signals, and read what they and their children cost."""
+"""Run programs as processes: start, stop, send signals, measure CPU time and memory."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_port(host: str = LOOPBACK) -> int:
-    """A TCP port of an address of this machine that is free now."""
+    """A TCP port that is free now."""
     with socket.create_server((host, 0)) as probe:
         return int(probe.getsockname()[1])
 
 
 def accepts(address: str) -> bool:
-    """Whether something listens on ``host:port``."""
+    """Whether a server listens on ``host:port``."""
     host, port = address.rsplit(":", 1)
     with socket.socket() as probe:
         return probe.connect_ex((host, int(port))) == 0
 
 
 def has_ended(pid: int) -> bool:
-    """Whether no process of that number runs; one that nobody has collected yet has ended too."""
+    """Whether a process has ended. A zombie counts as ended."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -41,13 +41,13 @@ def has_ended(pid: int) -> bool:
 
 
 class Tree:
-    """A process and all that it started."""
+    """A process and its descendants."""
 
     def __init__(self, pid: int) -> None:
         self._root = psutil.Process(pid)
 
     def cpu_seconds(self) -> float:
-        """CPU time of the processes that run now, and of those of their children that have ended."""
+        """CPU time of the running processes and of their children that have ended."""
         total = 0.0
         for process in self.members():
             try:
@@ -59,7 +59,7 @@ class Tree:
         return total
 
     def memory_bytes(self) -> int:
-        """Proportional set size, which counts shared pages once, where the system tells it; otherwise resident size."""
+        """Proportional set size, which counts shared pages once, if the system provides it; otherwise resident size."""
         total = 0
         for process in self.members():
             try:
@@ -69,7 +69,7 @@ class Tree:
         return total
 
     def members(self) -> list[psutil.Process]:
-        """The process and its descendants, as far as they still run."""
+        """The process and its descendants that are still running."""
         try:
             return [self._root, *self._root.children(recursive=True)]
         except psutil.NoSuchProcess:
@@ -77,13 +77,13 @@ class Tree:
 
 
 class Process:
-    """A Python program of this project in a process of its own.
+    """A Python program of this project in its own process.
 
     Args:
-        name: For messages.
-        arguments: What follows ``python -m``.
-        environment: Added to the environment of this process.
-        log: File that its output is appended to.
+        name: Name for messages.
+        arguments: The arguments of ``python -m``.
+        environment: Variables to add to the environment of this process.
+        log: File to append its output to.
     """
 
     def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
@@ -94,7 +94,7 @@ class Process:
         self.start()
 
     def start(self) -> None:
-        """Start it, or start it again after its end."""
+        """Start the process, or restart it after it has ended."""
         self.started = time.monotonic()
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -108,7 +108,7 @@ class Process:
 
     @property
     def output(self) -> str:
-        """All that it has printed so far."""
+        """Its output so far."""
         return self.log.read_text(errors="replace")
 
     def is_running(self) -> bool:
@@ -137,11 +137,11 @@ class Process:
         self._process.send_signal(number)
 
     def wait(self, seconds: float = DEADLINE_SECONDS) -> int:
-        """Wait for its end; returns its exit status."""
+        """Wait until it has ended; returns its exit status."""
         return self._process.wait(seconds)
 
     def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = DEADLINE_SECONDS) -> int:
-        """End it by a signal, and by SIGKILL where that does not help; returns its exit status."""
+        """Stop it with a signal, or with SIGKILL if it does not stop; returns its exit status."""
         if self.is_running():
             self.send(number)
         try:
@@ -150,6 +150,6 @@ class Process:
             return self.kill()
 
     def kill(self) -> int:
-        """End it by SIGKILL; returns its exit status."""
+        """Kill it; returns its exit status."""
         self._process.kill()
         return self.wait()

@@ -1,4 +1,4 @@
-"""A way to a model server that can freeze, as the server's host does, or break, as its death does."""
+"""A TCP relay to a model server that can freeze, like a hanging host, or break, like a crashed one."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from collections.abc import Iterator
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 PING = b"\0\0\x08\x06\0\0\0\0\0"
-"""Head of an HTTP/2 ping that is no answer to one: eight bytes long, of type 6, without flags, of no stream."""
+"""Header of an HTTP/2 PING frame without the ACK flag: length 8, type 6, no flags, stream 0."""
 
 
 class Relay:
-    """Passes bytes on between callers and an address.
+    """Forwards bytes between clients and an address.
 
     Attributes:
-        address: Where it listens.
-        frozen: While it is set, connections are accepted by the system and nothing is passed on.
-        broken: Once it is set, every connection is reset and none is accepted.
-        pinged: When a caller sent a ping, by `time.monotonic`.
+        address: Address of the relay.
+        frozen: While set, the system accepts connections, but nothing is forwarded.
+        broken: Once set, all connections are reset and no more are accepted.
+        pinged: Times of pings from clients, by `time.monotonic`.
     """
 
     def __init__(self, target: str) -> None:

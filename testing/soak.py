@@ -1,9 +1,9 @@
-"""``python -m testing.soak --minutes 10``: mixed load for a while, and what becomes of the gateway's memory.
+"""Soak test: ``python -m testing.soak --minutes 10`` runs mixed load and watches the memory of the gateway.
 
-Two model servers and a gateway on loopback; honest callers check every answer, while others upload corrupt files and
-bombs, hang up and drip, and versions come and go; with ``--hostile``, a file that costs much comes every second. Memory
-is that of the gateway and its workers. Ends by itself, with status 1 where an answer was wrong or
-undocumented, or memory grew in the second half by more than a tenth and 20 MB.
+It starts two model servers and a gateway on loopback. Honest callers check every answer. Other callers upload corrupt
+files and decompression bombs, hang up, and upload slowly, while versions are published and deleted. With ``--hostile``,
+a file that is expensive to decode is sent every second. The exit status is 1 if an answer was wrong or undocumented, or
+if the memory of gateway and workers grew in the second half by more than 10 % and 20 MB.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from testing.faults.load import Load
 from testing.faults.stage import Stage
 
 HONEST = frozenset({200, 503})
-"""503 for the moment in which a deleted version was the only one that a server had."""
+"""503 is possible right after the only version of a server was deleted."""
 OTHERS = frozenset({0, 200, 400, 408, 415, 422, 429, 504})
 SAMPLE_SECONDS = 5.0
 
 HOSTILE_ADDRESS = "127.0.0.2" if sys.platform == "linux" else None
-"""Callers are told apart by their address; other systems have no second one on loopback."""
+"""A second address on loopback, because callers are identified by address. Only Linux has one."""
 
 
 async def trouble(stage: Stage, end: float, seen: Counter[int]) -> None:
-    """All that is not honest load, in turns, until the end."""
+    """Send all other kinds of load in turns, until the end."""
     corrupt, large = await asyncio.to_thread(lambda: (list(corrupt_files(100)), bombs()[:2]))
     while time.monotonic() < end:
         for work in (
@@ -47,7 +47,7 @@ async def trouble(stage: Stage, end: float, seen: Counter[int]) -> None:
 
 
 async def hostile(stage: Stage, end: float, seen: Counter[int]) -> None:
-    """Send a hostile file every second from an address of its own, until the end."""
+    """Send a hostile file every second from another address, until the end."""
     files, started = itertools.cycle(await asyncio.to_thread(hostile_files)), time.monotonic()
     async with asyncio.TaskGroup() as group:
 
@@ -63,7 +63,7 @@ async def hostile(stage: Stage, end: float, seen: Counter[int]) -> None:
 
 
 async def versions(stage: Stage, end: float) -> None:
-    """Publish version 2 and take it away again, until the end."""
+    """Publish and delete version 2 repeatedly, until the end."""
     while time.monotonic() < end:
         await asyncio.to_thread(stage.publish, 2)
         await asyncio.sleep(10)
@@ -72,13 +72,13 @@ async def versions(stage: Stage, end: float) -> None:
 
 
 async def soak(stage: Stage, minutes: float, console: Console, *, with_hostile_files: bool = False) -> int:
-    """Run it.
+    """Run the soak test.
 
     Args:
-        stage: Model servers and gateway, running.
-        minutes: How long.
-        console: Where to say what happens.
-        with_hostile_files: Send a hostile file every second beside all else.
+        stage: The running model servers and gateway.
+        minutes: Duration.
+        console: Console for messages.
+        with_hostile_files: Also send a hostile file every second.
 
     Returns:
         The exit status.
@@ -121,10 +121,11 @@ def main() -> int:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--engine", choices=["tensorflow", "openvino"], default="tensorflow", help="of model servers")
     parser.add_argument("--hostile", action="store_true", help="send a hostile file every second")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        stage = Stage(Path(folder), request_timeout_seconds=5)
+        stage = Stage(Path(folder), options.engine, request_timeout_seconds=5)
         with stage.running():
             console = Console(width=160)
             return asyncio.run(soak(stage, options.minutes, console, with_hostile_files=options.hostile))

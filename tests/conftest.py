@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from schemathesis.pytest.plugin import SchemathesisFunction
 
-from testing import TESTDATA
+from testing import ROOT, TESTDATA
+
+FIRST_MODEL_SECONDS = 600
 
 # The same examples every time and on every machine, however busy it is.
 settings.register_profile(
@@ -22,3 +30,45 @@ def testdata() -> Path:
     if not TESTDATA.is_dir():
         pytest.skip("needs the folder of real photos: set TESTDATA to where it is")
     return TESTDATA
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, so that no process is left alone with one of them at the end.
+
+    Raises:
+        pytest.UsageError: Tests have the same id. pytest-xdist would run only one of them.
+    """
+    for item in items:
+        # schemathesis 4.32 gives its tests of each operation a name, from which pytest 9.2 no longer makes their ids.
+        if isinstance(item, SchemathesisFunction) and item.id.params is None:
+            item._id = item.id.with_params(item.operation_label)
+    repeated = [nodeid for nodeid, count in Counter(item.nodeid for item in items).items() if count > 1]
+    if repeated:
+        raise pytest.UsageError(f"tests have the same id: {', '.join(repeated)}")
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path not in slow, "trainer" not in item.path.parts))
+
+
+@pytest.fixture(scope="session")
+def first_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models directory with the first model, as `scripts/run` makes it; only to be read.
+
+    The processes of a run share it: whichever needs it first makes it, and the others wait.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    models_dir = folder / "first-models"
+    with (folder / "first-models.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = subprocess.run(
+            [sys.executable, "-m", "scripts.first_model"],
+            cwd=ROOT,
+            env={**os.environ, "MODELS_DIR": str(models_dir)},
+            capture_output=True,
+            text=True,
+            timeout=FIRST_MODEL_SECONDS,
+            check=False,
+        )
+    assert made.returncode == 0, made.stderr
+    return models_dir

@@ -1,4 +1,4 @@
-"""The command line of the trainer: one subcommand a job, each in its own module."""
+"""The command line of the trainer, with a module for each subcommand."""
 
 import argparse
 import importlib
@@ -29,15 +29,18 @@ COMMANDS: Final = {
         "",
         "measure the speed of a published model by signature and batch size",
     ),
+    "collect": ("trainer.data.collect", "", "collect photos with feedback from a prediction log, by class"),
+    "export": ("trainer.export.reexport", "", "export a published version again, in another precision"),
     "publish": ("trainer.registry.publish", "", "publish a SavedModel as the next version of a model"),
     "list": ("trainer.registry.versions", "list", "list models, versions and labels"),
     "promote": ("trainer.registry.promote", "promote", "move a version label to another version"),
     "rollback": ("trainer.registry.promote", "rollback", "move a version label back to its previous version"),
     "prune": ("trainer.registry.versions", "prune", "delete old versions that have no label"),
 }
-"""Name: module, the part of its functions' names that says which command, and what it does.
+"""Subcommands: module, infix of its functions and help text.
 
-A module has `add_arguments(parser)` and `run(args) -> exit status`, or `add_list_arguments` and `run_list`.
+A module has the functions `add_arguments(parser)` and `run(args) -> exit status`; with the infix `list`, they are
+`add_list_arguments` and `run_list`.
 """
 
 EPILOG: Final = """\
@@ -48,6 +51,8 @@ examples:
   breed train cats_and_dogs --name cats_dogs --recipe cats-dogs
   breed imagenet-dogs
   breed evaluate models/dog_breed photos/test --unknown photos_of_other_things
+  breed export models/dog_breed photos --precision int8
+  breed collect /var/lib/breed/log corrected
   breed promote dog_breed 3 stable
 
 To resume training that was stopped, run the same command again.
@@ -55,7 +60,7 @@ Exit status: 0 success, 1 failure, 2 usage error, 3 weights or class names not a
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "breed-trainer") -> int:
-    """Runs the command line, with `prog` as the name of the program in messages; returns the exit status."""
+    """Runs a command; returns the exit status. Messages use `prog` as the name of the program."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     interrupted = False
 
@@ -65,16 +70,16 @@ def main(arguments: Sequence[str] | None = None, prog: str = "breed-trainer") ->
         raise KeyboardInterrupt
 
     before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:  # else it is ignored, or somebody else's
+    if before is signal.default_int_handler:  # otherwise it is ignored, or another handler is installed
         signal.signal(signal.SIGINT, interrupt)
     try:
         return _run(arguments, prog)
     except BaseException as error:
         command = " ".join(arguments[:1])
         notes: list[str] = getattr(error, "__notes__", [])
-        # Libraries in the middle of being imported make other errors of it.
+        # An interrupted import may raise another error than KeyboardInterrupt.
         if interrupted or isinstance(error, KeyboardInterrupt):
-            notes = notes or (["the same command goes on from here"] if command == "train" else [])
+            notes = notes or (["run the same command again to resume"] if command == "train" else [])
             sys.stderr.write(f"trainer {command}: {'; '.join(['stopped', *notes])}\n")
             return 130
         if isinstance(error, TrainerError | OSError):
@@ -86,7 +91,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "breed-trainer") ->
 
 
 def _run(arguments: Sequence[str], prog: str) -> int:
-    # A module is imported when its command is given, so that `--help` answers at once.
+    # Import only the module of the command, so that `--help` is fast.
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Train, evaluate and publish image classifiers.",
@@ -95,12 +100,12 @@ def _run(arguments: Sequence[str], prog: str) -> int:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (module_name, part, text) in COMMANDS.items():
+    for name, (module_name, infix, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         if name in arguments[:1]:
             module = importlib.import_module(module_name)
-            getattr(module, f"add_{part}_arguments" if part else "add_arguments")(command)
-            command.set_defaults(run=getattr(module, f"run_{part}" if part else "run"))
+            getattr(module, f"add_{infix}_arguments" if infix else "add_arguments")(command)
+            command.set_defaults(run=getattr(module, f"run_{infix}" if infix else "run"))
     args = parser.parse_args(arguments)
     # Its warnings, such as those of retracing, are about code that users of the trainer do not see.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

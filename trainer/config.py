@@ -1,4 +1,4 @@
-"""What describes a training run: one flat set of values, from a recipe, a TOML file and the command line in turn."""
+"""The settings of a training run, from a recipe, a TOML file and the command line, in this order."""
 
 # ruff: noqa: RUF009 - _option is dataclasses.field with a shorter metadata
 
@@ -17,10 +17,10 @@ from gateway.images import FitMode, Interpolation
 from trainer.data.class_names import Numbers
 from trainer.data.duplicates import Duplicates
 from trainer.errors import TrainerError
-from trainer.export.precision import HELP, Precision
+from trainer.export.precision import HELP, LOSS_HELP, TOP1_HELP, Limits, Precision
 
 DEFAULT_BACKBONE: Final = "efficientnet_lite2"
-"""The most accurate of those that need no download of weights: docs/training.md has the table."""
+"""The most accurate backbone whose weights come with a package; docs/training.md compares them."""
 
 Value = str | int | float | bool
 Default = TypeVar("Default", bound=Value)
@@ -32,24 +32,24 @@ def _option(default: Default, group: str, text: str) -> Default:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Every choice that changes what comes out of a run. Each is an option of `train` and a key of the TOML file."""
+    """The settings of a run. Each is an option of `train` and a key of the TOML file."""
 
     data: str = ""
     name: str = ""
 
-    description: str = _option("", "data", "a sentence for people on what the model knows, for its card")
-    valid_share: float = _option(0.15, "data", "share of photos for validation, where DATA has no valid folder")
-    test_share: float = _option(0.0, "data", "share of photos for a test, where DATA has no train folder")
-    limit: int = _option(0, "data", "at most so many photos of a class folder, to try things out; 0: all")
+    description: str = _option("", "data", "description of the model for its card")
+    valid_share: float = _option(0.15, "data", "share of photos for validation, if DATA has no valid folder")
+    test_share: float = _option(0.0, "data", "share of photos for a test, if DATA has no train folder")
+    limit: int = _option(0, "data", "maximum number of photos of each class folder, for experiments; 0: no limit")
     class_numbers: Numbers = _option(
-        "auto", "data", "numbers in front of class folders: auto takes them off where they count the folders"
+        "auto", "data", "numbers in front of class folders; auto: remove them if they count the folders"
     )
     duplicates: Duplicates = _option(
         "near",
         "data",
-        "photos that validation and test may not share with training: near counts those that look the same",
+        "photos to remove from validation and test if training has them; near: also those that look the same",
     )
-    seed: int = _option(0, "data", "decides the split, the order of photos and the first weights")
+    seed: int = _option(0, "data", "determines the split, the order of photos and the initial weights")
 
     backbone: str = _option(
         DEFAULT_BACKBONE, "network", "efficientnet_lite0 to _lite2, or a network of keras.applications: vgg16, ..."
@@ -57,15 +57,15 @@ class Config:
     weights: str = _option(
         "imagenet",
         "network",
-        "imagenet (fetched, but for EfficientNet-Lite), a file of weights, or none: random, to try things out",
+        "imagenet (downloaded, except for EfficientNet-Lite), a file, or none: random weights, for experiments",
     )
-    size: int = _option(0, "network", "height and width of the input in pixels; 0: what the backbone was trained with")
+    size: int = _option(0, "network", "height and width of the input in pixels; 0: the size of the pretraining")
     alpha: float = _option(1.0, "network", "width multiplier of a MobileNet")
-    fit: FitMode = _option("crop", "network", "how a photo gets that size")
-    interpolation: Interpolation = _option("bilinear", "network", "filter of the resize")
-    pooling: Literal["avg", "flatten"] = _option("avg", "network", "what the head sees of the last feature map")
-    hidden: int = _option(0, "network", "units of a dense layer before the last; 0: none")
-    dropout: float = _option(0.2, "network", "share of the inputs of a dense head that training drops")
+    fit: FitMode = _option("crop", "network", "how to fit a photo to that size")
+    interpolation: Interpolation = _option("bilinear", "network", "resampling filter")
+    pooling: Literal["avg", "flatten"] = _option("avg", "network", "how to reduce the last feature map for the head")
+    hidden: int = _option(0, "network", "units of an additional dense layer before the last one; 0: none")
+    dropout: float = _option(0.2, "network", "dropout rate before the last layer of a dense head")
     output: Literal["softmax", "sigmoid"] = _option("softmax", "network", "sigmoid: one output for two classes")
 
     head: Literal["auto", "logistic", "dense"] = _option(
@@ -79,30 +79,32 @@ class Config:
         20, "training of the head", "epochs of a dense head, at most; 0: no head is trained before fine-tuning"
     )
     views: int = _option(2, "training of the head", "views of each photo to train on: 1 plain, 2 and its mirror, ...")
-    patience: int = _option(10, "training of the head", "epochs without a better validation until training stops")
-    batch_size: int = _option(128, "training of the head", "photos (or views) a step")
-    optimizer: Literal["adamw", "sgd", "rmsprop"] = _option("adamw", "training of the head", "of both stages")
-    learning_rate: float = _option(1e-3, "training of the head", "at its highest")
-    schedule: Literal["cosine", "constant"] = _option("cosine", "training of the head", "of the learning rate")
-    weight_decay: float = _option(1e-2, "training of the head", "decoupled; for adamw and sgd")
-    label_smoothing: float = _option(0.0, "training of the head", "share of the truth that is spread over all classes")
+    patience: int = _option(10, "training of the head", "epochs without improvement until training stops")
+    batch_size: int = _option(128, "training of the head", "photos (or views) in a step")
+    optimizer: Literal["adamw", "sgd", "rmsprop"] = _option("adamw", "training of the head", "optimizer of both stages")
+    learning_rate: float = _option(1e-3, "training of the head", "maximum learning rate")
+    schedule: Literal["cosine", "constant"] = _option("cosine", "training of the head", "schedule of the learning rate")
+    weight_decay: float = _option(1e-2, "training of the head", "decoupled weight decay, for adamw and sgd")
+    label_smoothing: float = _option(0.0, "training of the head", "share of the target that is spread over all classes")
     class_weights: Literal["auto", "balanced", "none"] = _option(
         "auto",
         "training of the head",
-        "weigh rare classes more; auto: when one has over 1.5 times the photos of another",
+        "give rare classes more weight; auto: if a class has over 1.5 times the photos of another",
     )
 
-    fine_tune: int = _option(0, "fine-tuning", "train the last LAYERS of the backbone too, after the head")
-    fine_tune_epochs: int = _option(20, "fine-tuning", "epochs of fine-tuning, at most: --epochs are those before it")
-    fine_tune_learning_rate: float = _option(1e-5, "fine-tuning", "at its highest")
-    fine_tune_batch_size: int = _option(32, "fine-tuning", "photos a step")
-    rotation: float = _option(15.0, "fine-tuning", "augmentation: turn by up to so many degrees")
-    shift: float = _option(0.1, "fine-tuning", "augmentation: move by up to this share of the size")
-    shear: float = _option(0.0, "fine-tuning", "augmentation: slant by up to so much, in radians")
-    zoom: float = _option(0.15, "fine-tuning", "augmentation: zoom in or out by up to this share")
-    flip: bool = _option(True, "fine-tuning", "augmentation: mirror every second photo")
+    fine_tune: int = _option(0, "fine-tuning", "number of last layers of the backbone to train after the head")
+    fine_tune_epochs: int = _option(20, "fine-tuning", "maximum number of epochs, after those of --epochs")
+    fine_tune_learning_rate: float = _option(1e-5, "fine-tuning", "maximum learning rate")
+    fine_tune_batch_size: int = _option(32, "fine-tuning", "photos in a step")
+    rotation: float = _option(15.0, "fine-tuning", "augmentation: maximum rotation, in degrees")
+    shift: float = _option(0.1, "fine-tuning", "augmentation: maximum shift, as a share of the size")
+    shear: float = _option(0.0, "fine-tuning", "augmentation: maximum shear, in radians")
+    zoom: float = _option(0.15, "fine-tuning", "augmentation: maximum zoom in or out, as a share of the size")
+    flip: bool = _option(True, "fine-tuning", "augmentation: mirror half of the photos")
 
     precision: Precision = _option("float32", "export", HELP)
+    max_accuracy_loss: float = _option(Limits.max_accuracy_loss, "export", LOSS_HELP)
+    min_same_top1: float = _option(Limits.min_same_top1, "export", TOP1_HELP)
 
     @property
     def logistic(self) -> bool:
@@ -110,7 +112,7 @@ class Config:
         return bool(self.epochs) and (self.head == "logistic" or (self.head == "auto" and not self.hidden))
 
     def to_toml(self) -> str:
-        """Returns the file that `train --config` reads to do the same again."""
+        """Returns the TOML file with which `train --config` repeats the run."""
         return tomli_w.dumps(dataclasses.asdict(self))
 
     def without_places(self) -> "Config":
@@ -122,7 +124,7 @@ class Config:
 OF_DENSE_HEADS: Final = ("dropout", "patience", "batch_size", "optimizer", "learning_rate", "schedule", "weight_decay")
 """What a logistic head makes no use of. Fine-tuning does, except for the batch size and learning rate."""
 
-KINDS: Final[Mapping[type, str]] = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+KINDS: Final[Mapping[type, str]] = {int: "an integer", float: "a number", str: "text", bool: "true or false"}
 
 RECIPES: Final[Mapping[str, Mapping[str, Value]]] = {
     "dog-breeds": {"backbone": "densenet201", "head": "dense", "dropout": 0.3, "views": 8},
@@ -148,26 +150,26 @@ RECIPES: Final[Mapping[str, Mapping[str, Value]]] = {
         "flip": True,
     },
 }
-"""Named starting points: bottleneck features for many breeds, the last block fine-tuned for two classes."""
+"""Presets: bottleneck features for many breeds, and a fine-tuned last block for two classes."""
 
 
 def read(path: Path) -> dict[str, Value]:
-    """Reads the values of a TOML file, checked.
+    """Reads and checks the settings of a TOML file.
 
     Raises:
-        TrainerError: No such file, not TOML, a key that there is not, or a value of the wrong type.
+        TrainerError: The file cannot be read, has an unknown key, or a value of the wrong type.
     """
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise TrainerError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainerError(f"{path} is not TOML: {error}") from error
     known = typing.get_type_hints(Config)
     values: dict[str, Value] = {}
-    for key, value in found.items():
+    for key, value in table.items():
         if key not in known:
-            raise TrainerError(f"{path}: there is no setting {key!r}; these are: {', '.join(known)}")
+            raise TrainerError(f"{path}: unknown setting {key!r}; the settings are {', '.join(known)}")
         kind = _plain_type(known[key])
         if kind is float and type(value) is int:
             value = float(value)
@@ -184,10 +186,10 @@ def read(path: Path) -> dict[str, Value]:
 
 
 def make(values: Mapping[str, Value]) -> Config:
-    """Returns the run that these values describe.
+    """Returns the configuration with these values.
 
     Raises:
-        TrainerError: A value is out of range, or two of them do not go together.
+        TrainerError: A value is out of range, or two values are incompatible.
     """
     config = Config(**values)  # type: ignore[arg-type]
     limits = {
@@ -197,6 +199,7 @@ def make(values: Mapping[str, Value]) -> Config:
         "fine_tune": (0, 10_000), "fine_tune_epochs": (1, 100_000), "fine_tune_learning_rate": (1e-9, 10),
         "fine_tune_batch_size": (1, 65536), "rotation": (0, 180), "shift": (0, 1), "shear": (0, 1.5), "zoom": (0, 0.9),
         "seed": (0, 2**31 - 1), "limit": (0, 10**9), "folds": (2, 100),
+        "max_accuracy_loss": (0, 100), "min_same_top1": (0, 100),
     }  # fmt: skip
     for key, (low, high) in limits.items():
         if not low <= getattr(config, key) <= high:
@@ -204,15 +207,15 @@ def make(values: Mapping[str, Value]) -> Config:
                 f"{key.replace('_', '-')} must be from {low:g} to {high:g}, not {getattr(config, key):g}"
             )
     if config.valid_share + config.test_share > 0.9:
-        raise TrainerError("valid-share and test-share leave too little to train on")
+        raise TrainerError("valid-share and test-share leave too few photos for training")
     if not config.epochs and not config.fine_tune:
-        raise TrainerError("there is nothing to train: epochs is 0 and no layers are to be fine-tuned")
+        raise TrainerError("nothing to train: epochs is 0 and fine-tune is 0")
     if config.head == "logistic" and config.hidden:
         raise TrainerError("a logistic head has no hidden layer: leave out --hidden, or use --head dense")
     if not config.data:
-        raise TrainerError("no data set is given: trainer train DATA, or data in the --config file")
+        raise TrainerError("no data set; use train DATA, or data in the --config file")
     if not config.name:
-        raise TrainerError("the model needs a name: --name, or name in the --config file")
+        raise TrainerError("no model name; use --name, or name in the --config file")
     return config
 
 
@@ -228,7 +231,7 @@ METAVARS: Final = {"backbone": "NETWORK", "weights": "FILE", "description": "TEX
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds an option for every setting. Those that are not given stay out of the namespace."""
+    """Adds an option for every setting. The namespace contains only options that were used."""
     groups: dict[str, argparse._ArgumentGroup] = {}
     hints = typing.get_type_hints(Config)
     for field in dataclasses.fields(Config):
@@ -251,8 +254,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             )
 
 
-def given(args: argparse.Namespace) -> dict[str, Value]:
-    """Returns the settings that were given on the command line."""
+def from_arguments(args: argparse.Namespace) -> dict[str, Value]:
+    """Returns the settings of the command line."""
     return {
         one.name: getattr(args, one.name)
         for one in dataclasses.fields(Config)

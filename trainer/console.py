@@ -1,4 +1,4 @@
-"""What the trainer says while it works: bars on a terminal, plain lines everywhere else."""
+"""Output of the trainer: progress bars on a terminal, otherwise plain lines."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,17 +10,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 PLAIN_LINE_SECONDS = 5.0
 
 Advance = Callable[..., None]
-"""`advance(steps=1, note="")`: so many more steps are done; the note stands beside the bar."""
+"""`advance(steps=1, note="")` reports completed steps, and a note to show beside the bar."""
 
 
 def say(text: str) -> None:
-    """Prints text to standard output as it is: no markup, no colours, no wrapping."""
+    """Prints text to standard output without markup, colours or wrapping."""
     Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def progress(description: str, total: int) -> Iterator[Advance]:
-    """Shows how far a long step is, on standard error: a bar on a terminal, else a line every few seconds.
+    """Shows progress on standard error: a bar on a terminal, otherwise a line every few seconds.
 
     with progress("reading photos", len(paths)) as advance:
         for path in paths:

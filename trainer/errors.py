@@ -1,7 +1,7 @@
-"""What a user of the trainer did that cannot work; the command line says it in one line and ends with status 1."""
+"""Errors that the command line reports in one line."""
 
 
 class TrainerError(Exception):
-    """A mistake in what was asked for or in the data; the message says what was wrong and what is accepted."""
+    """A mistake in the arguments or the data. The message says what is wrong and what is accepted."""
 
     exit_status = 1

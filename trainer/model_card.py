@@ -1,4 +1,4 @@
-"""The model card: what a client must know of a model, as typed values and as the JSON in the SavedModel."""
+"""The model card: what a client must know about a model, as typed values and as the JSON in the SavedModel."""
 
 import dataclasses
 import json
@@ -18,12 +18,12 @@ from trainer.errors import TrainerError
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
 SCHEMA = 1
-"""Version of the table in docs/model-contract.md that this module reads and writes."""
+"""Version of the schema in docs/model-contract.md that this module reads and writes."""
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a photo is made into before the model sees it: size in pixels, and how it gets there."""
+    """The input of the model: size in pixels, and how to fit a photo to it."""
 
     height: int
     width: int
@@ -32,13 +32,13 @@ class InputSpec:
 
     @property
     def target(self) -> Target:
-        """The same, for `gateway.images.decode_image`."""
+        """The target for `gateway.images.decode_image`."""
         return Target(self.height, self.width, self.fit, self.interpolation)
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """The network under the head: its name, and where its weights came from (`imagenet`, `none` or `file`)."""
+    """The backbone: its name and the origin of its weights (`imagenet`, `none` or `file`)."""
 
     name: str
     weights: str
@@ -46,13 +46,15 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Card:
-    """A model card, field by field as docs/model-contract.md has it."""
+    """A model card; docs/model-contract.md describes the fields."""
 
     name: str
     labels: Sequence[str]
     input: InputSpec
     backbone: Backbone
     description: str = ""
+    noun: str | None = None
+    question: str | None = None
     other_labels: Sequence[str | None] = ()
     training: Mapping[str, JSON] = field(default_factory=dict)
     metrics: Mapping[str, Mapping[str, JSON]] = field(default_factory=dict)
@@ -63,6 +65,7 @@ class Card:
     label_sets: Mapping[str, JSON] = field(default_factory=dict)
     parity: Mapping[str, JSON] = field(default_factory=dict)
     precision: str = "float32"
+    quantization: Mapping[str, JSON] | None = None
     libraries: Mapping[str, str] = field(
         default_factory=lambda: {
             "python": platform.python_version(),
@@ -75,23 +78,26 @@ class Card:
     schema: int = SCHEMA
 
     def known(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Returns what `unknown_threshold` is compared with, float32 (n), for probabilities (n, labels + other labels).
+        """Returns the values to compare with `unknown_threshold`, float32 (n).
 
-        It is the sum of the labels' scores. Without other labels that is always 1, and the best score stands for it.
+        With other labels, this is the sum of the scores of the labels, otherwise the best score.
+
+        Args:
+            probabilities: float32 (n, labels + other labels).
         """
         labels = probabilities[:, : len(self.labels)]
         return np.asarray(labels.sum(axis=1) if self.other_labels else labels.max(axis=1), np.float32)
 
     def to_json(self) -> str:
-        """Returns the card as one JSON object in ASCII, so that every client's string type can hold it."""
+        """Returns the card as a JSON object in ASCII, which every client can hold in a string."""
         return json.dumps(dataclasses.asdict(self), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> "Card":
-        """Reads a card; keys that it does not know are ignored.
+        """Parses a card and ignores unknown keys.
 
         Raises:
-            TrainerError: Not a card: not JSON, a key missing, a value of the wrong type, or a newer schema.
+            TrainerError: It is not JSON, lacks a key, has a value of the wrong type, or another schema.
         """
         try:
             found = json.loads(text)

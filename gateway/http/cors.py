@@ -34,7 +34,7 @@ EXPOSED_HEADERS = (
 )
 """Response headers that a page may read."""
 
-ORIGIN_LINE = re.compile(rb"\r\norigin:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
+ORIGIN_LINE = re.compile(rb"\r\norigin:([^\r\n]*)\r\n", re.IGNORECASE)
 
 
 def middleware(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
@@ -62,8 +62,8 @@ def headers(
     """
     if not origins:
         return {}
-    found = ORIGIN_LINE.search(unparsed)
-    origin = dict(request_headers).get(b"origin", found[1] if found else b"").decode("latin-1")
+    match = ORIGIN_LINE.search(unparsed)
+    origin = dict(request_headers).get(b"origin", match[1].strip() if match else b"").decode("latin-1")
     if not origin or not ("*" in origins or origin in origins):
         return {}
     shown = {"Access-Control-Expose-Headers": ", ".join(EXPOSED_HEADERS)}

@@ -1,218 +1,65 @@
-"""Request bodies to image files: a multipart form, or the image itself.
+"""Parse a multipart form while it arrives.
 
-The form is parsed as it streams in, so that a body over the limit is refused when the limit is passed and not when it
-is complete, and so that nothing is ever written to disk.
+A form over its limits is refused when it passes them, not when it is complete, and nothing is written to disk.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import Request
 
-from gateway.errors import BadRequest, GatewayError, UnsupportedRequest, UploadTooLarge
+from gateway.errors import BadRequest, UploadTooLarge
+from gateway.http.upload import Upload
 
 SINGLE_FIELDS = ("dog_image", "image", "file")
 """Accepted field names of a form with one image."""
 
 BATCH_FIELDS = (*SINGLE_FIELDS, "dog_images", "images", "files")
-"""Names under which each of many images may be sent, and one as well."""
+"""Accepted field names of a form with several images. A form with one image may use them too."""
 
 INDEX = re.compile(r"\[\d*\]$")
-"""What PHP, axios and Dropzone put behind the name of each of several files: ``images[]``, ``images[0]``."""
-
-RAW_TYPES = ("application/octet-stream", "application/json")
-"""Media types of a body that is one image, beside image/*."""
+"""Suffix that PHP, axios and Dropzone add to the field name of each file: ``images[]``, ``images[0]``."""
 
 FORM_OVERHEAD_BYTES = 64 * 2**10
-"""Bytes that a form may add to its files: boundaries, part headers and small fields."""
+"""Maximum size of everything in a form but the files: boundaries, part headers and small fields."""
 
 FRAMING_BYTES_PER_FILE = 1024
-"""Bytes that each file of a batch may add to that: its boundary and headers."""
+"""Additional allowance for each file of a batch: its boundary and headers."""
 
 MAX_BOUNDARIES = 1024
-"""Boundaries of a form, and what looks like the beginning of one, beside those of its files."""
+"""Maximum number of boundaries, and of bytes that look like the start of one, in addition to those of the files."""
 
 SLICE_BYTES = 16 * 2**10
-"""Bytes that are parsed at once: at most 12 ms of framing before it is found to be too much."""
+"""Number of bytes to parse between two checks of the framing limit: at most 12 ms of work."""
 
 MAX_PARTS_BESIDE_FILES = 16
-"""Parts of other names that are skipped before the form is taken for nonsense."""
+"""Maximum number of parts without an image."""
 
 MAX_PARAMETERS = 100
-"""Semicolons in a header of a form, which has two or three.
+"""Maximum number of semicolons in a part header; normal headers have two or three.
 
-A thousand take the event loop 0.7 ms, and a form may have many headers."""
+Parsing a thousand blocks the event loop for 0.7 ms, and a form may have many headers."""
 
 MAX_FILENAME_CHARACTERS = 255
 """Maximum length of a file name in an answer."""
 
 
-@dataclass(slots=True)
-class Upload:
-    """An uploaded file, or the body of a request.
-
-    Attributes:
-        filename: File name that the client sent, without folders; None if it sent none.
-        data: The bytes, in the pieces in which they arrived. A worker process joins them.
-        size: Number of bytes.
-        error: Set if the file is over its limit; `data` is then empty.
-    """
-
-    filename: str | None = None
-    data: list[bytes] = field(default_factory=list)
-    size: int = 0
-    error: GatewayError | None = None
-
-    def append(self, piece: bytes) -> None:
-        """Add the next bytes."""
-        self.size += len(piece)
-        self.data.append(piece)
-
-    @property
-    def content(self) -> list[bytes] | GatewayError:
-        """The pieces, or the error."""
-        return self.data if self.error is None else self.error
-
-
-async def read_upload(request: Request, *, max_bytes: int) -> Upload:
-    """The one image of a request, from a form or as the raw body.
-
-    Raises:
-        BadRequest: The form is broken, or holds no image or several.
-        UnsupportedRequest: The body is neither form nor image.
-        UploadTooLarge: More than `max_bytes`.
-        UploadTimeout, Overloaded: As `gateway.http.middleware.body_limits` raises them.
-    """
-    media_type, boundary = _content_type(request)
-    if media_type == "multipart/form-data":
-        with closing(_Form(boundary, BATCH_FIELDS, max_files=1, max_file_bytes=max_bytes)) as form:
-            await _receive(request, form.feed, max_bytes + FORM_OVERHEAD_BYTES, max_bytes)
-            [upload] = form.finish()
-        if upload.error is not None:
-            raise upload.error
-        return upload
-    if media_type and not media_type.startswith("image/") and media_type not in RAW_TYPES:
-        raise UnsupportedRequest(
-            f"A body of type {media_type[:80]!r} is not accepted. Send a multipart form with one file named "
-            f"{_listed(SINGLE_FIELDS)}, or the image itself as image/* or application/octet-stream, or JSON such as "
-            '{"inputs": "<the image in base64>"}.'
-        )
-    upload = Upload()
-    await _receive(request, upload.append, max_bytes, max_bytes)
-    if not upload.size:
-        raise BadRequest("The body is empty. Send a multipart form with one file, or the image itself.")
-    return upload
-
-
-async def read_uploads(request: Request, *, max_files: int, max_file_bytes: int, max_bytes: int) -> list[Upload]:
-    """The images of a batch request, in the order of the form; a file over its limit carries an error.
-
-    Raises:
-        BadRequest: The form is broken or holds no image.
-        UnsupportedRequest: The body is not a form.
-        UploadTooLarge: More than `max_files` files or more than `max_bytes` in all.
-        UploadTimeout, Overloaded: As `gateway.http.middleware.body_limits` raises them.
-    """
-    media_type, boundary = _content_type(request)
-    if media_type != "multipart/form-data":
-        raise UnsupportedRequest("Send a batch as a multipart form with one file for each image.")
-    with closing(_Form(boundary, BATCH_FIELDS, max_files=max_files, max_file_bytes=max_file_bytes)) as form:
-        await _receive(request, form.feed, max_bytes, max_bytes)
-        return form.finish()
-
-
-async def read_body(request: Request, *, max_bytes: int) -> Upload:
-    """The whole body, of any type, still compressed where it is; see `compression`.
-
-    Raises:
-        UploadTooLarge: More than `max_bytes`.
-    """
-    upload = Upload()
-    await _receive(request, upload.append, max_bytes, max_bytes)
-    return upload
-
-
-def compression(request: Request, max_bytes: int) -> dict[str, object]:
-    """Arguments for a job of `gateway.workers.jobs` that inflates a body that is compressed; none for one that is not.
-
-    Raises:
-        UnsupportedRequest: It is compressed in a way that is not taken.
-    """
-    encoding = _content_encoding(request)
-    if not encoding:
-        return {}
-    if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise UnsupportedRequest(f"The content encoding {encoding[:40]!r} is not accepted; gzip and deflate are.")
-    return {"compressed": True, "max_bytes": max_bytes}
-
-
-def _content_encoding(request: Request) -> str:
-    """How a body is compressed, in lower case; empty where it is not."""
-    encoding = request.headers.get("content-encoding", "").strip().lower()
-    return "" if encoding == "identity" else encoding
-
-
-def _content_type(request: Request) -> tuple[str, bytes]:
-    if encoding := _content_encoding(request):
-        raise UnsupportedRequest(
-            f"A body with Content-Encoding {encoding[:40]!r} is not accepted: images are compressed already."
-        )
-    media_type, options = _parameters(request.headers.get("content-type", ""))
-    return media_type.decode("latin-1").lower(), options.get(b"boundary", b"")
-
-
-def _parameters(header: str) -> tuple[bytes, dict[bytes, bytes]]:
-    """What a header of a form says, and its parameters.
-
-    Raises:
-        BadRequest: It has more of them than any real one.
-    """
-    if header.count(";") > MAX_PARAMETERS:
-        raise BadRequest(f"A header of the upload has more than {MAX_PARAMETERS} parameters.")
-    return parse_options_header(header)
-
-
-async def _receive(request: Request, feed: Callable[[bytes], None], max_body: int, max_said: int) -> None:
-    """Hand over the body piece by piece.
+class MultipartForm:
+    """Parses a form and keeps the files in the fields `BATCH_FIELDS`.
 
     Args:
-        request: Whose body.
-        feed: Takes each piece.
-        max_body: Bytes after which it is too large.
-        max_said: The limit that the error message states.
+        boundary: The boundary from the Content-Type header.
+        max_files: Maximum number of files.
+        max_file_bytes: Maximum size of a file. A larger one gets an error in place of its content.
+
+    Raises:
+        BadRequest: The boundary is missing or not valid.
     """
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > max_body:
-        raise _too_large(max_said)
-    received, more = 0, True
-    while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise BadRequest("The upload is incomplete.")
-        piece = message.get("body", b"")
-        received += len(piece)
-        if received > max_body:
-            raise _too_large(max_said)
-        if piece:
-            feed(piece)
-        more = message.get("more_body", False)
 
-
-def _too_large(limit: int) -> UploadTooLarge:
-    return UploadTooLarge(f"The upload is larger than the limit of {limit:,} bytes.", limit=limit)
-
-
-class _Form:
-    """Takes a multipart form apart as it arrives, keeping the files with accepted names."""
-
-    def __init__(self, boundary: bytes, fields: tuple[str, ...], *, max_files: int, max_file_bytes: int) -> None:
-        self._fields = fields
+    def __init__(self, boundary: bytes, *, max_files: int, max_file_bytes: int) -> None:
         self._max_files = max_files
         self._max_file_bytes = max_file_bytes
         self._uploads: list[Upload] = []
@@ -248,10 +95,14 @@ class _Form:
             raise BadRequest("The boundary of the multipart form is not valid.") from error
 
     def feed(self, piece: bytes) -> None:
-        """Take the next bytes of the body.
+        """Parse the next bytes of the body.
 
-        The parser goes byte by byte through everything but the content of files, and through what resembles a boundary
-        there. Both are bounded, or a form made of nothing else would hold up the event loop for seconds.
+        The parser handles everything but file content byte by byte, and also anything in a file that resembles a
+        boundary. Without limits on both, a crafted form would block the event loop for seconds.
+
+        Raises:
+            BadRequest: The form is malformed, or over a limit.
+            UploadTooLarge: It has too many files.
         """
         if self._complete:
             return
@@ -267,22 +118,25 @@ class _Form:
                 raise BadRequest("The multipart form is malformed.") from error
             self._framing_bytes += len(part) - (self._content_bytes - before)
             if self._framing_bytes > self._max_framing_bytes:
-                raise BadRequest(f"The multipart form has over {self._max_framing_bytes:,} bytes beside its files.")
+                raise BadRequest(
+                    f"The multipart form has more than {self._max_framing_bytes:,} bytes in addition to its files."
+                )
 
     def finish(self) -> list[Upload]:
-        """The files, when the body is at its end."""
+        """Return the files after the last byte of the body.
+
+        Raises:
+            BadRequest: The form is incomplete or has no file.
+        """
         if not self._complete:
             raise BadRequest("The multipart form ends before its closing boundary.")
         if not self._uploads:
-            found = f"; it has {_listed(tuple(self._others[:5]))}" if self._others else ""
-            raise BadRequest(f"The form has no file named {_listed(self._fields)}{found}.")
+            others = f"; it has {quoted(self._others[:5])}" if self._others else ""
+            raise BadRequest(f"The form has no file named {quoted(BATCH_FIELDS)}{others}.")
         return self._uploads
 
     def close(self) -> None:
-        """Let go of the parser, which refers to this form's methods.
-
-        In that cycle the files would stay until the next full collection.
-        """
+        """Break the reference cycle with the parser, which would keep the files until the next full collection."""
         del self._parser
 
     def _part_begins(self) -> None:
@@ -302,15 +156,15 @@ class _Form:
         self._header_value.clear()
 
     def _headers_end(self) -> None:
-        _, options = _parameters(self._disposition.decode("latin-1"))
+        _, options = header_parameters(self._disposition.decode("latin-1"))
         name = options.get(b"name", b"").decode("utf-8", "replace")
         filename = options.get(b"filename")
-        if INDEX.sub("", name) not in self._fields:
+        if INDEX.sub("", name) not in BATCH_FIELDS:
             self._skip()
             self._others.append(name)
             return
         self._current = Upload(_basename(filename))
-        # A browser sends an empty file name and no content for a file input in which nothing was chosen.
+        # A browser sends an empty file name and no content if no file was chosen.
         self._is_counted = filename != b""
         if self._is_counted:
             self._count(self._current)
@@ -355,14 +209,24 @@ class _Form:
         self._complete = True
 
 
+def header_parameters(header: str) -> tuple[bytes, dict[bytes, bytes]]:
+    """Parse a header into its value and its parameters.
+
+    Raises:
+        BadRequest: It has more than `MAX_PARAMETERS` parameters.
+    """
+    if header.count(";") > MAX_PARAMETERS:
+        raise BadRequest(f"A header of the upload has more than {MAX_PARAMETERS} parameters.")
+    return parse_options_header(header)
+
+
 def _basename(filename: bytes | None) -> str | None:
     if not filename:
         return None
     text = filename.decode("utf-8", "replace").replace("\\", "/").rsplit("/", 1)[-1]
-    if not text.isprintable():
-        text = "".join(character for character in text if character.isprintable())
-    return text[:MAX_FILENAME_CHARACTERS]
+    return "".join(filter(str.isprintable, text))[:MAX_FILENAME_CHARACTERS]
 
 
-def _listed(names: tuple[str, ...]) -> str:
+def quoted(names: Iterable[str]) -> str:
+    """Names for an error message: ``'a' or 'b'``."""
     return " or ".join(repr(name) for name in names)

@@ -31,6 +31,7 @@ SERVERS = [{"url": "/", "description": "The gateway that serves this description
 TAGS = [
     {"name": "predictions", "description": "Send images, get labels."},
     {"name": "models", "description": "List the served models."},
+    {"name": "feedback", "description": "Say whether answers were right."},
     {"name": "tensorflow serving", "description": "TensorFlow Serving's REST interface."},
     {"name": "open inference protocol", "description": "The protocol of KServe and Triton."},
     {"name": "health", "description": "Probes and metrics."},

@@ -8,14 +8,14 @@ from fastapi import Depends, Header, Path, Query, Request
 
 from gateway.errors import InvalidParameter
 from gateway.http.services import services_of
+from gateway.model_options import MODEL_NAME
 from gateway.serving.backend import Selector
-from gateway.settings import MODEL_NAME
 
 MAX_VERSION = 2**63 - 1
 """Versions are signed 64-bit integers in the protocol."""
 
 MIN_TIMEOUT_SECONDS = 0.001
-"""Smaller values are taken for a mistake."""
+"""Minimum time limit that a caller can set."""
 
 
 async def selector(
@@ -33,10 +33,10 @@ async def selector(
         ),
     ] = None,
 ) -> Selector:
-    """The version that a request asks for.
+    """The version that a request selects.
 
     Raises:
-        InvalidParameter: It has both parameters.
+        InvalidParameter: The request has both parameters.
     """
     if version is not None and version_label is not None:
         raise InvalidParameter("Use either version or version_label, not both.")
@@ -47,10 +47,10 @@ async def top_k(
     request: Request,
     top_k: Annotated[int | None, Query(ge=1, description="Number of labels to return.", examples=[1])] = None,
 ) -> int | None:
-    """How many labels a request wants; None: as many as `Settings.default_top_k` says.
+    """Number of labels that a request asks for; None stands for `Settings.default_top_k`.
 
     Raises:
-        InvalidParameter: More than the limit.
+        InvalidParameter: It is over `Settings.max_top_k`.
     """
     limit = services_of(request).settings.max_top_k
     if top_k is not None and top_k > limit:
@@ -81,7 +81,7 @@ async def time_limit(
         ),
     ] = None,
 ) -> None:
-    """Read the time limit that a caller sets; a dependency of routers whose endpoints use `deadline_of`."""
+    """Read the time limit that a caller sets. Routers whose endpoints use `deadline_of` depend on this."""
     limit = services_of(request).settings.request_timeout_seconds
     request.state.time_limit = min(limit, x_request_timeout or limit, timeout_seconds or limit)
 

@@ -1,4 +1,4 @@
-"""What goes over HTTP."""
+"""Models of the JSON bodies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
-# The first model's answer to a photo of a boxer, as it came.
+# The answer of the first model to a photo of a boxer.
 _PREDICTIONS = [
     {"label": "Boxer", "score": 0.949887},
     {"label": "Saint Bernard", "score": 0.019092},
@@ -21,8 +21,7 @@ _VERSION = 1
 Filename = Annotated[str | None, Field(description="File name that the client sent.", examples=["boxer.jpg"])]
 
 
-# What is sent with every prediction is typed dictionaries: to make models of it, and to check what was made here, costs
-# more than to write it as JSON.
+# Answers to predictions are typed dictionaries. Creating and validating models would cost more than writing the JSON.
 
 
 class Prediction(TypedDict):

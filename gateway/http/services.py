@@ -1,13 +1,12 @@
-"""What routes depend on: the services of the running app, and the record of the request."""
+"""What routes use: the services of the running app, and the record and the deadline of the request."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Request
 
 from gateway.deadline import Deadline
 from gateway.http.middleware.access import count_images
@@ -22,7 +21,8 @@ from gateway.inference.traffic_split import ROUTING_KEY, TrafficSplit
 from gateway.inference.worker_pools import ImageWorkers
 from gateway.observability.metrics import Metrics
 from gateway.observability.request_record import RequestRecord
-from gateway.serving.backend import Backend, Selector
+from gateway.prediction_log.prediction_log import PredictionLog
+from gateway.serving.backend import Selector
 from gateway.serving.resolver import ContractResolver
 from gateway.settings import Settings
 
@@ -32,7 +32,6 @@ class Services:
     """The services of one running app."""
 
     settings: Settings
-    backend: Backend
     resolver: ContractResolver
     readiness: Readiness
     classifier: Classifier
@@ -43,6 +42,7 @@ class Services:
     metrics: Metrics
     traffic_split: TrafficSplit
     shadows: Shadows
+    prediction_log: PredictionLog | None
     shutdown: Shutdown
 
     @asynccontextmanager
@@ -60,33 +60,23 @@ class Services:
             finally:
                 self.metrics.images_in_flight.dec(images)
 
-    async def route(self, request: Request, model: str, asked: Selector, deadline: Deadline) -> Selector:
+    async def route(self, request: Request, model: str, selector: Selector, deadline: Deadline) -> Selector:
         """The version that answers a request; see `TrafficSplit.choose`."""
-        return await self.traffic_split.choose(model, asked, request.headers.get(ROUTING_KEY), deadline)
+        return await self.traffic_split.choose(model, selector, request.headers.get(ROUTING_KEY), deadline)
 
 
 def services_of(request: Request) -> Services:
-    """The services of the app that handles a request; the lifespan stores them."""
-    found = request.scope["state"]["services"]
-    assert isinstance(found, Services)
-    return found
+    """The services of the app that handles a request. Its lifespan creates them."""
+    services = request.scope["state"]["services"]
+    assert isinstance(services, Services)
+    return services
 
 
 def record_of(request: Request) -> RequestRecord:
     """The record of a request."""
-    noted = request.scope["gateway.request_record"]
-    assert isinstance(noted, RequestRecord)
-    return noted
-
-
-async def services(request: Request) -> Services:
-    """`services_of` as a dependency."""
-    return services_of(request)
-
-
-async def record(request: Request) -> RequestRecord:
-    """`record_of` as a dependency."""
-    return record_of(request)
+    record = request.scope["gateway.request_record"]
+    assert isinstance(record, RequestRecord)
+    return record
 
 
 def deadline_of(request: Request) -> Deadline:
@@ -97,7 +87,3 @@ def deadline_of(request: Request) -> Deadline:
     seconds = getattr(request.state, "time_limit", services_of(request).settings.request_timeout_seconds)
     assert isinstance(seconds, float)
     return Deadline.after(seconds)
-
-
-ServicesDep = Annotated[Services, Depends(services)]
-RecordDep = Annotated[RequestRecord, Depends(record)]

@@ -1,4 +1,4 @@
-"""Files that never change while the process runs: compressed once, and addressed by their content."""
+"""Serve files that do not change while the process runs: compressed once, at addresses with a digest."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 IMMUTABLE = "public, max-age=31536000, immutable"
-"""For addresses that hold a digest of the content: a browser need not ask again."""
+"""For addresses with a digest of the content: browsers need not revalidate."""
 
 REVALIDATE = "no-cache"
-"""For all others: a browser asks each time and is told 304 where nothing changed."""
+"""For all others: browsers revalidate each time, and get 304 if nothing has changed."""
 
 DIGEST_CHARACTERS: Final = 12
 BROTLI_QUALITY, GZIP_LEVEL = 9, 9
 MIN_BYTES: Final = 200
-"""Less is not worth compressing."""
+"""Size below which files are not compressed."""
 
 TYPES: Final[Mapping[str, str]] = {
     ".css": "text/css; charset=utf-8",
@@ -37,13 +37,14 @@ TYPES: Final[Mapping[str, str]] = {
     ".json": "application/json",
     ".png": "image/png",
     ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
     ".webmanifest": "application/manifest+json",
 }
 
 
 @dataclass
 class StaticFile:
-    """One file, and how it is sent."""
+    """A file with its compressed variants."""
 
     content: bytes
     media_type: str
@@ -55,7 +56,7 @@ class StaticFile:
 
     @cached_property
     def variants(self) -> dict[str, bytes]:
-        """The content by its encoding, the best one first; only what is smaller than the file."""
+        """The compressed content by encoding, the best one first."""
         if len(self.content) < MIN_BYTES or self.media_type == "image/png":
             return {}
         return {
@@ -64,9 +65,9 @@ class StaticFile:
         }
 
     async def response(self, request_headers: Headers, cache_control: str) -> Response:
-        """The file as the browser accepts it, or 304 where it has it.
+        """The file in an accepted encoding, or 304 if the browser has it.
 
-        The first call compresses, in a thread: 10 ms for the page's largest file, 0.2 s for Swagger UI.
+        The first call compresses it in a thread: 10 ms for the page's largest file, 0.2 s for Swagger UI.
         """
         headers = {"Cache-Control": cache_control, "Vary": "Accept-Encoding"}
         accepted = {
@@ -84,11 +85,11 @@ class StaticFile:
 
 
 class StaticFolder:
-    """An ASGI app that serves the files of a folder, read once, at their names and at `DIGEST/name`.
+    """An ASGI app that serves the files of a folder at `name` and at `DIGEST/name`.
 
     Args:
-        folder: Where the files are; folders in it are left out.
-        names: Which files; by default all.
+        folder: The folder; its subfolders are ignored.
+        names: Names of the files; by default all.
     """
 
     def __init__(self, folder: Path, names: tuple[str, ...] = ()) -> None:
@@ -100,17 +101,17 @@ class StaticFolder:
         self.digest = everything.hexdigest()[:DIGEST_CHARACTERS]
 
     def page(self, name: str, address: str) -> StaticFile:
-        """An HTML file of the folder in which `address` in `href` and `src` is followed by the folder's digest."""
+        """An HTML file of the folder, with the digest after `address` in `href` and `src`."""
         html = self.files[name].content.decode()
         for attribute in ("href", "src"):
             html = html.replace(f'{attribute}="{address}/', f'{attribute}="{address}/{self.digest}/')
         return StaticFile(html.encode(), self.files[name].media_type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send one file.
+        """Send a file.
 
         Raises:
-            HTTPException: There is no such file (404), or it is not asked for with GET or HEAD (405).
+            HTTPException: The file does not exist (404), or the method is not GET or HEAD (405).
         """
         request = Request(scope)
         if request.method not in ("GET", "HEAD"):

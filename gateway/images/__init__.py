@@ -1,11 +1,11 @@
-"""Encoded image bytes to uint8 RGB pixels: the one preprocessing that training and serving share.
+"""Decode images to uint8 RGB pixels. Training and serving share this preprocessing.
 
-This package imports Pillow, NumPy, pillow-heif and the standard library only: no HTTP, no gRPC and nothing else of the
-gateway, so that the trainer and the worker processes can import it by itself. Names that need a decoder are imported on
-first use; whoever wants only `Target`, the limits or the errors does not load Pillow.
+This package imports only Pillow, NumPy, pillow-heif and the standard library, and nothing else of the gateway, so that
+the trainer and the worker processes can import it alone. Names that need a decoder are imported on first use: `Target`,
+the limits and the errors do not load Pillow.
 
-Everything here runs in one process and one thread, and bounds neither its time nor, for files that lie about
-themselves, its memory: whoever decodes what strangers send does it in a process with limits.
+Decoding runs in the calling thread. Its time is not limited, and neither is its memory if the header of a file is
+wrong. Decode untrusted files in a process with limits.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Converts and shrinks a large image band by band, so that only one copy of it is ever in memory."""
+"""Convert and reduce large images in bands, so that there is only one copy in memory."""
 
 from collections.abc import Callable
 from typing import Final
@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 BACKGROUND: Final = (255, 255, 255)
-"""What shows through transparent pixels."""
+"""Background of transparent pixels."""
 
 _BAND_PIXELS: Final = 1 << 18
 
@@ -40,12 +40,12 @@ def opaque(image: Image.Image) -> Image.Image:
 
 
 def shrunk(size: tuple[int, int], rows: Callable[[int, int], Image.Image], factor: int) -> Image.Image:
-    """An image at a whole fraction of its size, each pixel the mean of ``factor`` times ``factor``.
+    """Reduce an image by an integer factor. Each pixel is the mean of ``factor`` times ``factor`` pixels.
 
     Args:
         size: Width and height of the full image.
-        rows: Gives the rows from the first number up to the second, as an image in mode L or RGB.
-        factor: How many times smaller; with 1 the rows are only put together.
+        rows: Returns a range of rows as an image in mode L or RGB.
+        factor: The factor; 1 only joins the rows.
 
     Returns:
         Mode L or RGB; each side is that of the full image divided by ``factor``, rounded up.

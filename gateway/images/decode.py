@@ -1,14 +1,12 @@
-"""Encoded bytes to pixels: the one preprocessing that training and serving share.
-
-What it decides, so that a model learns from exactly what it is served:
+"""Decode images. Training and serving share these rules, so that a model sees the same pixels in both.
 
 * **Formats.** Those of `gateway.images.formats`, recognised by their first bytes.
 * **First frame** of an animation.
-* **Orientation** of EXIF is applied; broken EXIF is ignored.
-* **Transparency** is composited over white, as a page shows it. The bars of ``fit="pad"`` are black.
-* **Colour profiles** are not applied: nearly all photos are sRGB, and the others (Display P3, Adobe RGB) differ from it
-  by less than what augmentation does to colours.
-* **Scaled decoding.** A JPEG is decoded at 1/2, 1/4 or 1/8 of its size when that leaves at least twice the wanted size.
+* **Orientation** of EXIF is applied; corrupt EXIF is ignored.
+* **Transparency** is composited over white. The bars of ``fit="pad"`` are black.
+* **Colour profiles** are not applied. Nearly all photos are sRGB, and others (Display P3, Adobe RGB) differ less
+  than augmented ones.
+* **Scaled decoding.** A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that is at least twice the target size.
 """
 
 from typing import Final
@@ -30,12 +28,12 @@ _FILTERS: Final[dict[Interpolation, Image.Resampling]] = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-# Shrinks by whole numbers first, to three times the wanted size. It bounds the resize, too: without it the first of its
-# two passes makes an image of 224 columns and every row of a photo that is one pixel wide and 50 million high.
+# Reduce by integers first, to three times the target size. This also limits memory: otherwise the first of the two
+# passes of a resize would create 224 columns for every row of a photo that is one pixel wide and 50 million high.
 _REDUCING_GAP: Final = 3.0
 _BAR: Final = (0, 0, 0)
 
-# What turns the stored image upright, by its EXIF orientation.
+# The transposition for each EXIF orientation.
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -51,13 +49,13 @@ _SIDEWAYS: Final = frozenset({5, 6, 7, 8})
 def decode_image(
     data: bytes | bytearray | memoryview, target: Target, *, max_pixels: int = DEFAULT_MAX_PIXELS
 ) -> npt.NDArray[np.uint8]:
-    """Decode an image, turn it upright, and fit it to a model's input.
+    """Decode an image, apply its orientation, and fit it to the input of a model.
 
     Args:
         data: The encoded image.
-        target: The wanted size, and how to get there.
-        max_pixels: The most pixels of an image in the costliest format: see `DEFAULT_MAX_PIXELS`. An image over the
-            limit is refused by its header, which takes well under a millisecond.
+        target: Size and fit.
+        max_pixels: Maximum number of pixels in the most expensive format; see `DEFAULT_MAX_PIXELS`. The header is
+            checked first, which takes less than a millisecond.
 
     Returns:
         uint8 (target.height, target.width, 3), RGB, C-contiguous and read-only.
@@ -73,7 +71,7 @@ def decode_image(
 
 
 def upright_size(data: bytes | bytearray | memoryview, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
-    """Width and height of an image as it is meant to be seen, by its header; errors as of `decode_image`."""
+    """Width and height with the orientation applied, from the header. Raises as `decode_image` does."""
     _, picture = open_image(bytes(data), max_pixels)
     return seen_size(picture)
 
@@ -88,9 +86,9 @@ def fit_picture(name: str, picture: Picture, target: Target) -> Image.Image:
     """Decode an opened image and fit it, as `decode_image` does.
 
     Args:
-        name: Its format.
-        picture: What `open_image` gave.
-        target: The wanted size, and how to get there.
+        name: Name of the format.
+        picture: The result of `open_image`.
+        target: Size and fit.
 
     Returns:
         Mode RGB, of the target's size.
@@ -103,7 +101,7 @@ def fit_picture(name: str, picture: Picture, target: Target) -> Image.Image:
     size, box = placement(picture.size, wanted, target.fit)
     shrink = min((box[2] - box[0]) / size[0], (box[3] - box[1]) / size[1])
     if target.interpolation == "nearest":
-        shrink = 1.0  # takes single pixels, not means
+        shrink = 1.0  # nearest uses single pixels instead of means
 
     with decoder_errors(name):
         image, divisor = picture.load(shrink)
@@ -121,7 +119,7 @@ def _opaque(image: Image.Image, factor: int) -> Image.Image:
 
 
 def _finished(image: Image.Image, orientation: int, size: tuple[int, int]) -> Image.Image:
-    """RGB, upright and with bars: done last, where the image is small."""
+    """Convert to RGB, apply the orientation and add bars. Done last, because the image is small then."""
     if image.mode != "RGB":
         image = image.convert("RGB")
     if orientation in _UPRIGHT:

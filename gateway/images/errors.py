@@ -1,4 +1,4 @@
-"""What can be wrong with an encoded image. Every message is for the person who sent it."""
+"""Errors of encoded images. Their messages are for the user who sent the image."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,35 +6,35 @@ from typing import ClassVar
 
 
 class ImageError(ValueError):
-    """The bytes cannot be made into pixels.
+    """The image cannot be decoded.
 
     Attributes:
-        code: A short, stable name of the kind of error, for programs.
+        code: Stable code for programs.
     """
 
     code: ClassVar[str] = "image_error"
 
 
 class UnsupportedImage(ImageError):
-    """Not an image, or an image of a format or variant that is not accepted."""
+    """Not an image, or the format or variant is not accepted."""
 
     code = "unsupported_image"
 
 
 class InvalidImage(ImageError):
-    """An accepted format, but the file is empty, truncated, corrupt or built to be expensive.
+    """The file is empty, truncated, corrupt, or built to be expensive.
 
-    Decoding it again with a higher pixel limit or with more memory gives the same answer.
+    A higher pixel limit or more memory cannot help.
     """
 
     code = "invalid_image"
 
 
 class ImageTooLarge(ImageError):
-    """The header declares more pixels than ``max_pixels`` allows; nothing was decoded.
+    """The image has more pixels, or a JPEG more scans, than ``max_pixels`` allows. Raised before decoding.
 
-    This is the only error that a higher ``max_pixels`` can cure. A decoder that runs out of memory raises
-    `InvalidImage` instead: files of an accepted size fit, so the file is not what its header says.
+    Only this error can go away with a higher ``max_pixels``. A decoder that runs out of memory raises `InvalidImage`
+    instead: images of an accepted size fit into memory, so the header of the file must be wrong.
     """
 
     code = "image_too_large"
@@ -42,10 +42,10 @@ class ImageTooLarge(ImageError):
 
 @contextmanager
 def decoder_errors(name: str) -> Iterator[None]:
-    """Turn whatever a decoder raises for a broken file into an `ImageError`.
+    """Convert exceptions of a decoder into an `ImageError`.
 
-    Pillow raises OSError, SyntaxError, ValueError, struct.error, EOFError, KeyError, zlib.error and others for broken
-    files, so this catches everything. Wrap calls of decoders with it and nothing else.
+    Pillow raises OSError, SyntaxError, ValueError, struct.error, EOFError, KeyError, zlib.error and others for corrupt
+    files, so this catches everything. Use it only around calls of decoders.
 
     Args:
         name: The format, for the message.

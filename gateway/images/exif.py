@@ -1,13 +1,13 @@
 """The orientation in EXIF metadata.
 
-Pillow reads all of EXIF to find it, and warns, for the whole process, of whatever is broken in it.
+Pillow parses all of EXIF for it, and reports corrupt data through Python's warnings, which are global.
 """
 
 import struct
 from typing import Final
 
 EXIF_PREFIX: Final = b"Exif\x00\x00"
-"""What EXIF starts with in a JPEG segment."""
+"""Prefix of EXIF in a JPEG segment."""
 
 _ORIENTATION_TAG: Final = 0x0112  # EXIF 2.32, section 4.6.4
 _SHORT: Final = 3  # the type of its value: TIFF 6.0, section 2

@@ -1,12 +1,12 @@
-"""The formats: how each is recognised, opened and what a pixel of it costs.
+"""The image formats: signature, decoder, and memory per pixel.
 
 To add a format, write a module that opens it (see `gateway.images.picture.Picture`) and add one line to `FORMATS`.
 
-The sender decides what a file claims. So its format is told by its first bytes, whatever it is called, and its size is
-checked before anything is allocated for it.
+Names and headers of files are not trusted. The format is determined by the first bytes, and the size is checked before
+memory is allocated.
 
-TIFF and AVIF are refused: libtiff has the longest record of memory errors of all of Pillow's decoders, and a frame of
-an AVIF can be much larger than its header says. RAW and the rest need decoders that Pillow has not.
+TIFF and AVIF are not accepted: libtiff has the most memory errors of the decoders in Pillow, and a frame of an AVIF can
+be much larger than its header says. Pillow has no decoder for RAW and other formats.
 """
 
 import re
@@ -26,12 +26,12 @@ class Format:
     """One accepted format.
 
     Attributes:
-        name: For messages.
-        media_type: As browsers send it.
-        signature: What the first bytes match.
-        open: Reads the header, given the file, ``max_pixels`` and ``bytes_per_pixel``.
-        bytes_per_pixel: Memory at the peak of decoding, for each pixel of the most expensive variant; measured, without
-            the file itself. A format whose variants differ much refines it in its module.
+        name: Name for messages.
+        media_type: Media type.
+        signature: Pattern of the first bytes.
+        open: Reads the header; takes the file, ``max_pixels`` and ``bytes_per_pixel``.
+        bytes_per_pixel: Measured peak memory per pixel of the most expensive variant, without the file. Modules of
+            formats whose variants differ refine it.
         available: Whether its decoder is installed.
     """
 
@@ -62,7 +62,7 @@ FORMATS: Final = (
         heic.AVAILABLE,
     ),
 )
-"""In the order in which messages list them."""
+"""In the order of messages."""
 
 ACCEPTED_FORMATS: Final = tuple(one.name for one in FORMATS if one.available)
 ACCEPTED_MEDIA_TYPES: Final = tuple(one.media_type for one in FORMATS if one.available)
@@ -73,22 +73,22 @@ def open_image(data: bytes, max_pixels: int) -> tuple[str, Picture]:
 
     Args:
         data: The encoded image.
-        max_pixels: The most pixels, as in `gateway.images.decode_image`.
+        max_pixels: As in `gateway.images.decode_image`.
 
     Returns:
-        The format's name, and the image whose pixels are yet to be decoded.
+        The name of the format, and the image, not yet decoded.
 
     Raises:
-        ImageError: One of its three kinds, as `gateway.images.decode_image` says.
+        ImageError: As `gateway.images.decode_image` raises it.
     """
-    found = _recognise(data)
-    with decoder_errors(found.name):
-        return found.name, found.open(data, max_pixels, found.bytes_per_pixel)
+    image_format = _recognise(data)
+    with decoder_errors(image_format.name):
+        return image_format.name, image_format.open(data, max_pixels, image_format.bytes_per_pixel)
 
 
 def is_image(data: bytes) -> bool:
-    """Whether bytes begin like a file of one of the formats; nothing else of them is looked at."""
-    if data[:2] == b"BM":  # two letters that texts may begin with, too; bytes 6 to 10 of a bitmap are zero
+    """Whether the first bytes are those of one of the formats."""
+    if data[:2] == b"BM":  # text may start with BM as well; bytes 6 to 9 of a bitmap are zero
         return data[6:10] == bytes(4)
     return any(one.signature.match(data) for one in FORMATS)
 

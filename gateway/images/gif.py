@@ -1,4 +1,4 @@
-"""GIF. Of an animation the first frame is read."""
+"""GIF. Only the first frame of an animation is decoded."""
 
 import io
 import re
@@ -21,15 +21,15 @@ def open_gif(data: bytes, max_pixels: int, bytes_per_pixel: float) -> PillowPict
     Args:
         data: The file.
         max_pixels: The limit of `check_pixels`.
-        bytes_per_pixel: What a pixel costs.
+        bytes_per_pixel: Memory per pixel.
 
     Raises:
-        ImageTooLarge: Too many pixels in the canvas, or in the canvas that the first frame needs.
-        InvalidImage: Too many blocks before the first frame.
+        ImageTooLarge: The canvas, enlarged to contain the first frame, has too many pixels.
+        InvalidImage: There are too many blocks before the first frame.
     """
     canvas = struct.unpack_from("<HH", data, 6)
     left, top, width, height = _first_frame(data)
-    # Pillow grows the canvas to hold the frame, and may make an image of its size as soon as it opens the file.
+    # Pillow enlarges the canvas to contain the frame, and may allocate it when it opens the file.
     size = max(canvas[0], left + width), max(canvas[1], top + height)
     check_pixels(size, max_pixels, bytes_per_pixel)
     return PillowPicture(GifImagePlugin.GifImageFile(io.BytesIO(data)))
@@ -41,15 +41,15 @@ def _first_frame(data: bytes) -> tuple[int, int, int, int]:
     position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     blocks = 0
     while True:
-        found = _BLOCK.search(data, position)
-        if found is None:
+        match = _BLOCK.search(data, position)
+        if match is None:
             raise EOFError("no frame")
-        position = found.start()
-        if found[0] == b",":
+        position = match.start()
+        if match[0] == b",":
             left, top, width, height = struct.unpack_from("<4H", data, position + 1)
             return left, top, width, height
         size, position = 1, position + 2
-        while size:  # the empty block that ends an extension counts too
+        while size:  # including the empty block at the end of an extension
             size = data[position]
             position += 1 + size
             blocks += 1

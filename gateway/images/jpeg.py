@@ -1,6 +1,6 @@
-"""JPEG, and MPO: the JPEG with further pictures behind it that phones and 3D cameras write.
+"""JPEG, and MPO: a JPEG followed by further pictures, as phones and 3D cameras write it.
 
-Only the segments that make pixels reach Pillow. It would read the others too, in Python: it warns of broken EXIF, and
+Pillow gets only the segments that are needed for pixels. It parses the others in Python, warns of corrupt EXIF, and
 takes quadratic time to join colour profiles.
 """
 
@@ -61,7 +61,7 @@ class _Header:
 
 @dataclass(frozen=True, slots=True)
 class _JpegPicture:
-    """A JPEG that is decoded at 1/2, 1/4 or 1/8 of its size where that is enough."""
+    """A JPEG that is decoded at 1/2, 1/4 or 1/8 of its size if that is enough."""
 
     file: JpegImagePlugin.JpegImageFile
     orientation: int
@@ -85,10 +85,10 @@ class _JpegPicture:
 
 @dataclass(frozen=True, slots=True)
 class _EndlessPicture:
-    """A JPEG without its end marker, as small cameras write it; or one that was cut off.
+    """A JPEG without an end marker: written by a simple camera, or truncated.
 
-    The two are told apart by decoding what is there twice, each time with something else after it. Where all pixels are
-    there, what follows makes no difference.
+    To distinguish the two, the data is decoded twice with different bytes after it. If the data is complete, the
+    results are equal.
     """
 
     picture: _JpegPicture
@@ -103,7 +103,7 @@ class _EndlessPicture:
         return self.picture.orientation
 
     def load(self, shrink: float) -> tuple[Image.Image, int]:
-        del shrink  # at a fraction of the size, missing refinements of a progressive JPEG would not show
+        del shrink  # missing scans of a progressive JPEG would not show at a fraction of the size
         image, divisor = self.picture.load(1)
         with JpegImagePlugin.JpegImageFile(io.BytesIO(self.data + _FILLER + _END_OF_IMAGE)) as other:
             other.load()
@@ -118,12 +118,12 @@ def open_jpeg(data: bytes, max_pixels: int, bytes_per_pixel: float) -> _JpegPict
     Args:
         data: The file.
         max_pixels: The limit of `check_pixels`.
-        bytes_per_pixel: What a pixel costs with one scan, decoded at a fraction of the size.
+        bytes_per_pixel: Memory per pixel with a single scan, decoded at a fraction of the size.
 
     Raises:
-        UnsupportedImage: Neither baseline nor progressive with Huffman coding.
-        ImageTooLarge: Too many pixels even for scaled decoding, or too many scans for its size.
-        InvalidImage: Too many segments or tables.
+        UnsupportedImage: The image is neither baseline nor progressive with Huffman coding.
+        ImageTooLarge: It has too many pixels even for scaled decoding, or too many scans for its size.
+        InvalidImage: It has too many segments or tables.
     """
     header = _read_header(data)
     encoded = header.kept + data[header.scan :]
@@ -146,10 +146,10 @@ def _read_header(data: bytes) -> _Header:
     kept, exif, position = bytearray(data[:2]), b"", 2
     progressive, samples = False, 3.0
     for _ in range(_MAX_SEGMENTS):
-        found = _MARKER.search(data, position)
-        if found is None:
+        match = _MARKER.search(data, position)
+        if match is None:
             raise EOFError("no scan")
-        position = found.start()
+        position = match.start()
         marker = data[position + 1]
         if marker == _START_OF_SCAN:
             return _Header(bytes(kept), exif, position, progressive, samples)

@@ -1,17 +1,17 @@
-"""How many pixels are decoded, by what a pixel of each format costs."""
+"""The limit on pixels, by the memory that a pixel of a format takes."""
 
 from typing import Final
 
 from gateway.images.errors import ImageTooLarge
 
 DEFAULT_MAX_PIXELS: Final = 16_000_000
-"""The most pixels of an image in the costliest format, WebP. Formats that take less memory a pixel may have more.
+"""Maximum number of pixels in the most expensive format, WebP. Formats with less memory per pixel may have more.
 
-The limit is really one of memory: ``max_pixels`` times `COSTLIEST_BYTES_PER_PIXEL` bytes, 320 MB by default.
+This is a limit on memory: ``max_pixels`` times `COSTLIEST_BYTES_PER_PIXEL` bytes, 320 MB by default.
 """
 
 COSTLIEST_BYTES_PER_PIXEL: Final = 20
-"""Bytes of memory at the peak for each pixel of a WebP file with transparency: see `gateway.images.formats`."""
+"""Peak memory per pixel of a WebP file with transparency, in bytes; see `gateway.images.formats`."""
 
 
 def check_pixels(size: tuple[int, int], max_pixels: int, bytes_per_pixel: float = COSTLIEST_BYTES_PER_PIXEL) -> None:
@@ -19,8 +19,8 @@ def check_pixels(size: tuple[int, int], max_pixels: int, bytes_per_pixel: float 
 
     Args:
         size: Width and height.
-        max_pixels: The limit, in pixels of the costliest format.
-        bytes_per_pixel: What a pixel of this image costs at the peak of its decoding.
+        max_pixels: The limit for the most expensive format.
+        bytes_per_pixel: Peak memory per pixel of this image, in bytes.
 
     Raises:
         ImageTooLarge: It has too many pixels.

@@ -1,4 +1,4 @@
-"""An image whose header has been read and whose pixels have not."""
+"""An image whose header has been read, but not its pixels."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -7,7 +7,7 @@ from PIL import Image, ImageFile
 
 
 class Picture(Protocol):
-    """What the module of a format gives for a file that it accepts."""
+    """An accepted file; the module of each format returns one."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -23,11 +23,11 @@ class Picture(Protocol):
         """Decode the pixels.
 
         Args:
-            shrink: How many times smaller than stored the image will be; 1 where every pixel is wanted. A decoder that
-                can decode at a fraction of the size may do so, as long as at least twice the final size remains.
+            shrink: Factor by which the image will be reduced; 1 if every pixel is needed. A decoder may decode at a
+                fraction of the size, if the result has at least twice the final size.
 
         Returns:
-            The image in any mode of Pillow, and the whole number by which it is smaller than stored.
+            The image in any mode of Pillow, and the integer factor by which it was reduced.
 
         Raises:
             ImageTooLarge: At this scale it would take more memory than the limit allows.
@@ -37,7 +37,7 @@ class Picture(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PillowPicture:
-    """A file that Pillow decodes at its full size only."""
+    """A file that Pillow can only decode at its full size."""
 
     file: ImageFile.ImageFile
     orientation: int = 1

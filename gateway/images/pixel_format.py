@@ -1,4 +1,4 @@
-"""The form in which a model takes pixels: dtype, channels, layout and normalisation."""
+"""The format of pixels for a model: dtype, channels, layout and normalisation."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -21,7 +21,7 @@ _TORCH_DEVIATION: Final = np.array([0.229, 0.224, 0.225], np.float32)
 
 @dataclass(frozen=True, slots=True)
 class PixelFormat:
-    """How decoded pixels become one row of a model's input.
+    """How decoded pixels are converted to a row of the input.
 
     Attributes:
         dtype: NumPy's name: uint8, int32, float16, float32 or float64.

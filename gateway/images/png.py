@@ -1,7 +1,7 @@
 """PNG.
 
-Only the chunks that make pixels reach Pillow. It lets text replace the transparent colour, warns of broken animations,
-takes an animation's first frame for the image and refuses a file for a broken profile.
+Pillow gets only the chunks that are needed for pixels. It lets text chunks replace the transparent colour, warns of
+corrupt animations, uses the first frame of an animation instead of the image, and rejects files with a corrupt profile.
 """
 
 import io
@@ -30,11 +30,11 @@ def open_png(data: bytes, max_pixels: int, bytes_per_pixel: float) -> PillowPict
     Args:
         data: The file.
         max_pixels: The limit of `check_pixels`.
-        bytes_per_pixel: What a pixel costs.
+        bytes_per_pixel: Memory per pixel.
 
     Raises:
-        ImageTooLarge: Too many pixels.
-        InvalidImage: Too many chunks.
+        ImageTooLarge: The image has too many pixels.
+        InvalidImage: It has too many chunks.
     """
     width, height = struct.unpack_from(">II", data, 16)
     check_pixels((width, height), max_pixels, bytes_per_pixel)
@@ -56,12 +56,12 @@ def open_png(data: bytes, max_pixels: int, bytes_per_pixel: float) -> PillowPict
     else:
         raise InvalidImage("The PNG image has too many chunks.")
     file = PngImagePlugin.PngImageFile(io.BytesIO(b"".join(kept)))
-    check_pixels(file.size, max_pixels, bytes_per_pixel)  # a second header, or a first chunk that is none
+    check_pixels(file.size, max_pixels, bytes_per_pixel)  # there may be a second header, or no header at the start
     return PillowPicture(file, read_orientation(exif or b""))
 
 
 def _read_exif(kind: bytes, body: memoryview) -> bytes | None:
-    """EXIF, in a chunk of its own or in hexadecimal digits as text; None of any other chunk."""
+    """EXIF from its own chunk, or from hexadecimal text; None for other chunks."""
     if kind == b"eXIf":
         return bytes(body[:_MAX_EXIF_BYTES])
     size = len(_EXIF_KEYWORD)

@@ -1,4 +1,4 @@
-"""What people send by mistake, recognised by its content, so that the refusal can name it."""
+"""Recognise files that users send by mistake, so that the error message can name them."""
 
 import re
 from typing import Final
@@ -26,6 +26,13 @@ _KINDS: Final = tuple(
         ("TGA", _IMAGE, rb".(?:\x00[\x02\x03\x0a\x0b]|\x01[\x01\x09]).{13}[\x08\x0f\x10\x18\x20]"),
         ("SVG", _IMAGE, rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml.*?\?>\s*|<!--.*?-->\s*|<!DOCTYPE\s+svg\b[^>]*>\s*)*<svg\b"),
         ("SVG", _IMAGE, rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml.*?\?>\s*|<!--.*?-->\s*)*<!DOCTYPE\s+svg\b"),
+        ("DICOM", _IMAGE, rb".{128}DICM"),
+        (
+            "an image that was converted as if it were text",
+            "This is {}, which destroys it: send its bytes as they are.",
+            # JPEG and PNG with bytes replaced, JPEG and PNG from Latin-1 to UTF-8, PNG with other line ends.
+            rb"(?:\xef\xbf\xbd){3}|\xef\xbf\xbdPNG|\xc3\xbf\xc3\x98\xc3\xbf|\xc2\x89PNG|\x89PNG(?:\r\r\n|\n)",
+        ),
         ("a PDF document", _OTHER, rb"%PDF-"),
         ("a PostScript document", _OTHER, rb"%!PS|\xc5\xd0\xd3\xc6"),
         ("a QuickTime video, such as the moving part of a Live Photo", _OTHER, rb"....(?:ftypqt  |moov|mdat|wide)"),
@@ -34,16 +41,21 @@ _KINDS: Final = tuple(
         ("a ZIP archive", _OTHER, rb"PK(?:\x03\x04|\x05\x06)"),
         ("compressed data", _OTHER, rb"\x1f\x8b|BZh|\xfd7zXZ\x00|7z\xbc\xaf|Rar!\x1a|\x28\xb5\x2f\xfd"),
         ("a NumPy array", _OTHER, rb"\x93NUMPY"),
+        ("a file of macOS beside the image (its name begins with ._)", _OTHER, rb"\x00\x05\x16\x07"),
+        ("a file of zeros", _OTHER, rb"\x00{512}"),
         ("a Git LFS pointer", _POINTER, rb"version https://git-lfs\.github\.com/spec/"),
         ("a data URL", _TEXT, rb"\s*data:image/"),
         (
             "base64 text",
             _TEXT,
-            rb"\s*\"?(?:/9j/|iVBORw0KGgo|R0lGOD[dl]h|UklGR|Qk[\w+/]{14}|AAAA..Z0eX)",
+            rb"(?:b'|b\")?\s*\"?(?:/9j/|iVBORw0KGgo|R0lGOD[dl]h|UklGR|Qk[\w+/]{14}|AAAA..Z0eX)",
         ),
+        ("hexadecimal text", _TEXT, rb"(?i)\s*(?:0x)?(?:ffd8ff[0-9a-f]{6}|89504e470d0a)"),
+        ("Python's notation of bytes", _TEXT, rb"b(?:'|\")(?:\\x|GIF8|RIFF|BM)"),
+        ("the name of a JavaScript value", _POINTER, rb"\s*(?:\[object \w+\]|undefined|null|NaN)\s*\Z"),
         ("a web page", _OTHER, rb"(?i:(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)?<(?:!doctype html|html|head|body)\b)"),
         ("XML", _OTHER, rb"(?:\xef\xbb\xbf)?\s*<\?xml\b"),
-        ("a URL", _POINTER, rb"\s*(?:https?|file|s3|gs)://"),
+        ("a URL", _POINTER, rb"\s*(?:(?:https?|file|s3|gs|content|ph|assets-library)://|blob:)"),
         ("a multipart form without its header Content-Type", _POINTER, rb"--[^\r\n]{1,70}\r?\nContent-"),
         (
             "JSON",

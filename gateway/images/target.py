@@ -1,4 +1,4 @@
-"""The size that a model wants its images in, and how an image is fitted to it."""
+"""The input size of a model, and how to fit images to it."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -9,14 +9,14 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The size, and the way a model wants its photos.
+    """Input size, fit and interpolation.
 
     Attributes:
         height: Rows, in pixels.
         width: Columns, in pixels.
-        fit: ``crop`` scales the photo to cover the size and cuts the middle, ``pad`` scales it to fit and adds black
-            bars, ``squash`` gives up its aspect ratio.
-        interpolation: The filter of the resize. All but ``nearest`` antialias when they shrink.
+        fit: ``crop`` scales the photo to cover the size and crops the centre, ``pad`` scales it to fit and adds black
+            bars, ``squash`` changes its aspect ratio.
+        interpolation: The resampling filter. All but ``nearest`` antialias when they shrink.
     """
 
     height: int
@@ -38,7 +38,7 @@ class Target:
 def placement(
     size: tuple[int, int], wanted: tuple[int, int], fit: FitMode
 ) -> tuple[tuple[int, int], tuple[float, float, float, float]]:
-    """To what size an image of ``size`` is resized, and what part of it: left, top, right, bottom."""
+    """The size to which an image of ``size`` is resized, and the part of it that is used: left, top, right, bottom."""
     width, height = size
     if fit == "squash":
         return wanted, (0, 0, width, height)

@@ -1,4 +1,4 @@
-"""WebP. Of an animation the first frame is read."""
+"""WebP. Only the first frame of an animation is decoded."""
 
 import io
 import struct
@@ -21,7 +21,7 @@ def open_webp(data: bytes, max_pixels: int, bytes_per_pixel: float) -> PillowPic
     Raises:
         ImageTooLarge: Too many pixels.
     """
-    check_pixels(_canvas(data), max_pixels, bytes_per_pixel)  # before Pillow makes two canvases as it opens the file
+    check_pixels(_canvas(data), max_pixels, bytes_per_pixel)  # Pillow allocates two canvases when it opens the file
     file = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
     check_pixels(file.size, max_pixels, bytes_per_pixel)
     return PillowPicture(file, read_orientation(file.info.get("exif", b"")))

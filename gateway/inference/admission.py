@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gateway.errors import Overloaded
+from gateway.workers.turns import Turn
 
 CALLER_SHARE = 4
 """One caller may hold one part in so many of a limit, while others hold any of it."""
@@ -24,27 +25,28 @@ class Admission:
     Args:
         max_images: Limit on images in progress: from the end of their upload to the answer.
         max_uploads: Limit on concurrent uploads.
-        max_upload_bytes: Limit on the bytes of all bodies, from their arrival to the answer. Bytes are counted as they
-            arrive, not as they are announced.
-        max_body_bytes: Largest body that any route accepts.
+        max_upload_bytes: Limit on the memory of all requests with a body, until the answer has been read: for the body,
+            as it arrives and not as it is announced, and for the tensors and answers that are made of it.
+        max_request_bytes: Memory of one request, which its caller may hold even if a share is less.
     """
 
-    def __init__(self, max_images: int, max_uploads: int, max_upload_bytes: int, max_body_bytes: int) -> None:
+    def __init__(self, max_images: int, max_uploads: int, max_upload_bytes: int, max_request_bytes: int) -> None:
         self.max_images = max_images
         self.max_uploads = max_uploads
         self.max_upload_bytes = max_upload_bytes
-        self._max_body_bytes = max_body_bytes
+        self._max_request_bytes = max_request_bytes
         self._images: Counter[str] = Counter()
         self._uploads: Counter[str] = Counter()
         self._upload_bytes: Counter[str] = Counter()
+        self._request_bytes: Counter[Turn] = Counter()
         self.in_flight = 0
         """Number of images in progress."""
         self.uploads = 0
         """Number of uploads in progress."""
         self.upload_bytes = 0
-        """Bytes of all bodies."""
-        self.received_bytes = 0
-        """Bytes of bodies that were held so far."""
+        """Memory that requests hold, in bytes."""
+        self.held_bytes = 0
+        """Memory that requests have held so far, in bytes."""
 
     @property
     def is_idle(self) -> bool:
@@ -102,26 +104,29 @@ class Admission:
         self.uploads -= 1
         _subtract(self._uploads, caller, 1)
 
-    def hold(self, caller: str, count: int) -> None:
-        """Count bytes of a caller's body that have arrived; `release` gives them back.
+    def hold(self, turn: Turn, count: int) -> None:
+        """Count bytes that a request holds in memory; `release` gives them back.
 
         Raises:
             Overloaded: The limit is reached, or the caller would exceed its share.
         """
+        caller, _ = turn
         held = self._upload_bytes[caller]
         if self.upload_bytes + count > self.max_upload_bytes:
-            raise Overloaded("The gateway has no memory left for further uploads. Try again later.")
-        share = max(_share(self.max_upload_bytes, others=self.upload_bytes > held), self._max_body_bytes)
+            raise Overloaded("The gateway has no memory left for further requests. Try again later.")
+        share = max(_share(self.max_upload_bytes, others=self.upload_bytes > held), self._max_request_bytes)
         if held + count > share:
-            raise Overloaded("Your uploads in progress use all the memory for one caller. Try again later.")
+            raise Overloaded("Your requests in progress use all the memory for one caller. Try again later.")
         self.upload_bytes += count
-        self.received_bytes += count
+        self.held_bytes += count
         self._upload_bytes[caller] += count
+        self._request_bytes[turn] += count
 
-    def release(self, caller: str, count: int) -> None:
-        """Give back bytes."""
+    def release(self, turn: Turn) -> None:
+        """Give back all bytes of a request."""
+        count = self._request_bytes.pop(turn, 0)
         self.upload_bytes -= count
-        _subtract(self._upload_bytes, caller, count)
+        _subtract(self._upload_bytes, turn[0], count)
 
 
 def _share(limit: int, *, others: bool) -> int:

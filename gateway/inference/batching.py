@@ -167,8 +167,9 @@ class RequestBatcher:
 
     def _send_next(self, lane: _Lane, queue: TurnQueue[_Image]) -> None:
         """Send as many images of a queue as fit into one request."""
-        alone = lane.contract.batch != "any" or lane.alone_until > time.monotonic()
-        most = 1 if alone else self._max_batch_size
+        fixed = lane.contract.batch_size
+        most = 1 if fixed == 0 or lane.alone_until > time.monotonic() else self._max_batch_size
+        most = min(most, fixed) if fixed > 0 else most
         images: list[_Image] = []
         size = 0
         while queue and len(images) < most and size < MAX_MESSAGE_BYTES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from gateway import errors
@@ -17,7 +17,8 @@ from gateway.inference.worker_pools import ImageWorkers
 from gateway.observability.request_record import RequestRecord
 from gateway.serving.backend import Backend, Selector, read_outputs, together
 from gateway.serving.contract import Contract
-from gateway.serving.resolver import ContractResolver, ServedVersion
+from gateway.serving.resolver import ContractResolver
+from gateway.serving.version_lookup import ServedVersion
 from gateway.settings import Settings
 from gateway.workers.messages import Buffer
 
@@ -43,6 +44,14 @@ class Classification:
     contract: Contract
     results: tuple[Ranked | errors.GatewayError, ...]
     prepared: tuple[Prepared, ...]
+
+    def best(self, top_k: int) -> Classification:
+        """The same with at most `top_k` labels for each image."""
+        results = (
+            replace(one, predictions=one.predictions[:top_k]) if isinstance(one, Ranked) else one
+            for one in self.results
+        )
+        return replace(self, results=tuple(results))
 
 
 class Classifier:
@@ -142,9 +151,8 @@ class Classifier:
         if version not in self._independent and independent(contract, scores):
             self._independent.add(version)
             logger.warning(
-                "model %s version %d: its scores do not sum to 1, so they seem to be independent of each other "
-                "(multi-label); its best one is answered as the label. Set its option multi_label to say that this is "
-                "meant",
+                "model %s version %d: the scores do not sum to 1, so they seem to be independent (multi-label). The "
+                "best one is returned as the label. Set the option multi_label to confirm this",
                 *version,
             )
         return scores
@@ -153,7 +161,7 @@ class Classifier:
 def _ranked(
     contract: Contract, prepared: Sequence[Prepared], scores: Sequence[Scores | None], top_k: int
 ) -> tuple[Ranked | errors.GatewayError, ...]:
-    """What each image is answered with."""
+    """The ranked labels or the error of each image."""
     results: list[Ranked | errors.GatewayError] = []
     for image, row in zip(prepared, scores, strict=True):
         if isinstance(image, errors.GatewayError):

@@ -18,17 +18,18 @@ from gateway.observability.request_record import RequestRecord
 from gateway.pb.serving_pb2 import Tensor
 from gateway.serving.backend import Backend, Selector, read_outputs
 from gateway.serving.contract import EXPLAIN, Contract
-from gateway.serving.resolver import ContractResolver, ServedVersion
+from gateway.serving.resolver import ContractResolver
+from gateway.serving.version_lookup import ServedVersion
 from gateway.tensors.wire import TensorError, number_array
 from gateway.workers.messages import Buffer
 
 HeatMap = npt.NDArray[np.float32]
 
 MAX_MAP_SIDE = 1024
-"""Rows or columns of a heat map that are taken; models give as many as their last feature map has, such as 7."""
+"""Maximum number of rows or columns of a heat map. Models return the size of their last feature map, such as 7."""
 
 OVERLAY_SIDE = 768
-"""Pixels of the longer side of a painted photo, at most."""
+"""Maximum length of the longer side of a painted photo, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,10 @@ class Explanation:
     """The answer to one image, with its heat map.
 
     Attributes:
-        contract: The version that answered.
-        ranked: Its answer.
+        contract: Contract of the version that answered.
+        ranked: The ranked labels.
         heatmap: float32 (h, w), 0 to 1.
-        box: The part of the upright image that the map covers.
+        box: The area of the upright image that the map covers.
     """
 
     contract: Contract
@@ -54,7 +55,7 @@ class Explainer:
     Args:
         backend: The model server.
         resolver: Finds the version and its contract.
-        workers: Decode and paint.
+        workers: Decode images and paint heat maps.
     """
 
     def __init__(self, backend: Backend, resolver: ContractResolver, workers: ImageWorkers) -> None:
@@ -85,7 +86,7 @@ class Explainer:
             record.answered_by(contract.model, contract.version)
             if not contract.explains:
                 raise errors.SignatureMissing(
-                    f"The model {model!r} version {contract.version} gives no heat maps: it has no signature "
+                    f"The model {model!r} version {contract.version} has no heat maps: it lacks the signature "
                     f"{EXPLAIN!r}."
                 )
             times = StageTimes()
@@ -120,7 +121,7 @@ class Explainer:
     async def painted(
         self, upload: Buffer, explanation: Explanation, deadline: Deadline, record: RequestRecord
     ) -> bytes:
-        """The whole photo, upright and at most `OVERLAY_SIDE` pixels long, with the heat map over it, as PNG."""
+        """A PNG of the upright photo, at most `OVERLAY_SIDE` pixels long, with the heat map painted over it."""
         heatmap = np.ascontiguousarray(explanation.heatmap)
         arguments = {"shape": heatmap.shape, "box": asdict(explanation.box), "max_side": OVERLAY_SIDE}
         with record.stage("paint"):
@@ -131,14 +132,14 @@ class Explainer:
 
 
 def covered(size: tuple[int, int], target: images.Target) -> Box:
-    """The part of an upright photo that a model is shown, which is what its heat map covers.
+    """The area of an upright photo that the input of a model covers, and so its heat map.
 
     Args:
         size: Width and height of the photo.
-        target: How it is fitted, as `images.decode_image` does it.
+        target: Size and fit.
 
     Returns:
-        Inside of the photo for ``crop``, all of it for ``squash``; for ``pad`` it reaches past the photo.
+        Part of the photo for ``crop``, all of it for ``squash``, and more than the photo for ``pad``.
     """
     whole, wanted = size, (target.width, target.height)
     resized, part = images.placement(whole, wanted, target.fit)
@@ -170,6 +171,6 @@ def _checked_map(contract: Contract, tensor: Tensor | None) -> HeatMap:
     if maps.ndim != 3 or len(maps) != 1 or not maps.size:
         raise errors.ModelServerFailed(f"{name} returned a heat map of shape {maps.shape} for one image.")
     if not np.isfinite(maps).all():
-        raise errors.ModelServerFailed(f"{name} returned a heat map that is not numbers.")
+        raise errors.ModelServerFailed(f"{name} returned a heat map with values that are not finite.")
     clipped: HeatMap = np.clip(maps[0], 0, 1)
     return clipped

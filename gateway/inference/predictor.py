@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
+from weakref import WeakValueDictionary
 
 from gateway.deadline import Deadline
-from gateway.errors import DeadlineExceeded, ModelServerFailed
 from gateway.inference.admission import Admission
-from gateway.inference.alone import Alone
 from gateway.inference.worker_pools import ImageWorkers, TensorWorkers
 from gateway.observability.request_record import RequestRecord
 from gateway.pb.serving_pb2 import DataType
 from gateway.serving.backend import Backend, Selector, together
 from gateway.serving.contract import DEFAULT_SIGNATURE, EXPLAIN, PIXELS
-from gateway.serving.resolver import ContractResolver, ServedVersion
+from gateway.serving.resolver import ContractResolver
+from gateway.serving.version_lookup import ServedVersion
 from gateway.settings import Settings
 from gateway.tensors.messages import SignatureRules
 from gateway.tensors.wire import Wire, strings
@@ -87,8 +86,8 @@ class Predictor:
         self._image_workers = image_workers
         self._admission = admission
         self._max_rows = settings.max_predict_batch_size
-        self._turns = Turns(settings.max_images_per_server)
-        self._alone = Alone()
+        self._max_calls = settings.max_images_per_server
+        self._turns: WeakValueDictionary[str, Turns] = WeakValueDictionary()  # by model, while it has calls
 
     async def predict(
         self, model: str, selector: Selector, request: TensorRequest, deadline: Deadline, record: RequestRecord
@@ -123,22 +122,28 @@ class Predictor:
                 if record.images > 1 and not counted:  # and not again where the version changes meanwhile
                     await request.count_rows(record.images - 1)
                     counted = True
-                if inputs["images"] is None:
-                    tensors: list[Wire] = [[tensor] for tensor in read.buffers]
-                else:
-                    others = len(names) - 1
-                    images = await self._rewritten(read.buffers[others:], inputs["images"], deadline, record)
-                    tensors = [*([tensor] for tensor in read.buffers[:others]), strings(images, tuple(inputs["shape"]))]
             key = str(read.header["signature"])
-            send = self._send if all(inputs["images"] or ()) else self._send_unchecked
-            with self._admission.admit(record.caller, record.images - 1), record.stage("predict"):
-                answers = await together(
-                    [
-                        send(served, key, dict(zip(names, tensors[start : start + len(names)], strict=True)),
-                                   deadline, record)
-                        for start in range(0, len(tensors), len(names))
-                    ]
-                )  # fmt: skip
+            # Before images are decoded: a gateway that is full refuses before it works.
+            with self._admission.admit(record.caller, record.images - 1):
+                tensors: list[Wire] = [[tensor] for tensor in read.buffers]
+                if inputs["images"] is not None:
+                    others = len(names) - 1
+                    with record.stage("decode"):
+                        images = await self._rewritten(read.buffers[others:], inputs["images"], deadline, record)
+                    tensors[others:] = [strings(images, tuple(inputs["shape"]))]
+                with record.stage("predict"):
+                    answers = await together(
+                        [
+                            self._send(
+                                served,
+                                key,
+                                dict(zip(names, tensors[start : start + len(names)], strict=True)),
+                                deadline,
+                                record,
+                            )
+                            for start in range(0, len(tensors), len(names))
+                        ]
+                    )
             return Predicted(served, read.header, answers, rows)
 
         return await self._resolver.answered(model, selector, deadline, ask)
@@ -181,28 +186,10 @@ class Predictor:
     async def _send(
         self, served: ServedVersion, key: str, inputs: Mapping[str, Wire], deadline: Deadline, record: RequestRecord
     ) -> bytes:
-        async with self._turns.slot(record.turn, deadline):
+        turns = self._turns.get(served.model) or Turns(self._max_calls)
+        self._turns[served.model] = turns
+        async with turns.slot(record.turn, deadline):
             return await self._backend.predict(served.model, served.version, key, inputs, [], deadline)
-
-    async def _send_unchecked(
-        self, served: ServedVersion, key: str, inputs: Mapping[str, Wire], deadline: Deadline, record: RequestRecord
-    ) -> bytes:
-        """Send strings of which only the model can tell whether they are good.
-
-        One that it refuses fails all calls of its batch, so a refused call is repeated alone before its caller is told.
-        """
-        try:
-            async with asyncio.timeout(deadline.remaining()):
-                try:
-                    async with self._alone.together():
-                        return await self._send(served, key, inputs, deadline, record)
-                except ModelServerFailed as error:
-                    if not error.said:
-                        raise
-                async with self._alone.alone():
-                    return await self._send(served, key, inputs, deadline, record)
-        except TimeoutError:
-            raise DeadlineExceeded("The model server did not answer before the request's deadline.") from None
 
 
 def _rules(served: ServedVersion, max_rows: int) -> SignatureRules:
@@ -212,7 +199,7 @@ def _rules(served: ServedVersion, max_rows: int) -> SignatureRules:
         return SignatureRules(max_rows)
     has_card = contract.card is not None
     pixel_keys = []
-    if contract.input_kind == "pixels" and contract.batch == "any":
+    if contract.input_kind == "pixels" and contract.batch_size < 0:
         pixel_keys = [contract.signature, *([EXPLAIN] if contract.explains else [])]
     return SignatureRules(
         max_rows,

@@ -94,8 +94,14 @@ def preparation(contract: Contract) -> tuple[str, dict[str, object]]:
 
 
 def input_tensors(contract: Contract, images: Sequence[bytes]) -> dict[str, Wire]:
-    """Serialised inputs of a model, of images that `prepare` returned; just one where it takes no more at once."""
-    shape = contract.row_shape if contract.batch == "none" else (len(images), *contract.row_shape)
+    """Serialised inputs of a model, of images that `prepare` returned.
+
+    Args:
+        contract: The contract of the model.
+        images: At most as many as a call takes. Where it takes more, the last one is repeated.
+    """
+    images = [*images, *[images[-1]] * (contract.batch_size - len(images))]
+    shape = contract.row_shape if contract.batch_size == 0 else (len(images), *contract.row_shape)
     if contract.input_kind == "encoded":
         inputs = {contract.input_name: strings(images, shape)}
     else:

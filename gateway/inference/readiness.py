@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,12 +12,13 @@ import numpy as np
 from PIL import Image
 
 from gateway.deadline import Deadline
-from gateway.errors import BadUpstream, DeadlineExceeded, GatewayError
+from gateway.errors import BadUpstream, DeadlineExceeded, GatewayError, ModelServerFailed, UnknownModel
 from gateway.inference.classifier import Classifier
-from gateway.pb.serving_pb2 import ModelVersionStatus
 from gateway.serving.backend import Selector, ServableNotFound
 from gateway.serving.contract import Contract
 from gateway.serving.resolver import ContractResolver
+from gateway.serving.single_flight import SingleFlight
+from gateway.serving.version_lookup import available_versions
 
 logger = logging.getLogger(__name__)
 
@@ -63,44 +62,28 @@ class Readiness:
     def __init__(self, resolver: ContractResolver, classifier: Classifier) -> None:
         self._resolver = resolver
         self._classifier = classifier
-        self._known: tuple[float, dict[str, ModelReadiness]] = (-math.inf, {})
-        self._checking: asyncio.Task[dict[str, ModelReadiness]] | None = None
+        self._checks: SingleFlight[tuple[str, ...], dict[str, ModelReadiness]] = SingleFlight(READINESS_SECONDS)
         self._answered: dict[str, Contract] = {}
         self._warned: dict[str, str] = {}
 
     async def check(self, models: Sequence[str]) -> dict[str, ModelReadiness]:
-        """The readiness of each model.
-
-        Args:
-            models: Names of the models; the same in every call.
-        """
-        checked_at, known = self._known
-        if time.monotonic() - checked_at <= READINESS_SECONDS:
-            return known
-        if self._checking is None:
-            self._checking = asyncio.create_task(self._check(models))
-        return await asyncio.shield(self._checking)
+        """The readiness of each model, by name."""
+        return await asyncio.shield(self._checks.start(tuple(models), lambda: self._check(models)))
 
     async def close(self) -> None:
         """Cancel a check under way."""
-        if self._checking is not None:
-            self._checking.cancel()
-            await asyncio.gather(self._checking, return_exceptions=True)
+        await self._checks.close()
 
     async def _check(self, models: Sequence[str]) -> dict[str, ModelReadiness]:
         deadline = Deadline.after(PROBE_SECONDS)
-        try:
-            found = await asyncio.gather(*(self._model(model, deadline) for model in models))
-            self._known = (time.monotonic(), dict(zip(models, found, strict=True)))
-            return self._known[1]
-        finally:
-            self._checking = None
+        states = await asyncio.gather(*(self._model(model, deadline) for model in models))
+        return dict(zip(models, states, strict=True))
 
     async def _model(self, model: str, deadline: Deadline) -> ModelReadiness:
         versions: tuple[int, ...] = ()
         try:
-            states = await self._resolver.versions(model, deadline)
-            versions = tuple(one.version for one in states if one.state == ModelVersionStatus.State.AVAILABLE)
+            states = await self._resolver.lookup.versions(model, deadline)
+            versions = tuple(available_versions(states))
             if not versions:
                 failed = [str(one.version) for one in states if one.status.error_message]
                 why = f"; the log of the model server says why not version {', '.join(failed)}" if failed else ""
@@ -113,6 +96,8 @@ class Readiness:
                 await self._try(contract, deadline)
                 self._answered[model] = contract
             return ModelReadiness(versions)
+        except UnknownModel:
+            return ModelReadiness((), f"The model server serves no version of {model!r}; its log may say why.")
         except ServableNotFound:
             return ModelReadiness(versions, f"The model {model!r} is changing versions.")
         except GatewayError as error:
@@ -125,9 +110,14 @@ class Readiness:
         """Send the test image, and send it again in time if one of several model servers does not answer."""
         image = [_grey_image(contract)]
         try:
-            await self._classifier.predict(contract, image, Deadline.after(deadline.remaining() * FIRST_TRY))
-        except DeadlineExceeded:
-            await self._classifier.predict(contract, image, deadline)
+            try:
+                await self._classifier.predict(contract, image, Deadline.after(deadline.remaining() * FIRST_TRY))
+            except DeadlineExceeded:
+                await self._classifier.predict(contract, image, deadline)
+        except ModelServerFailed as error:
+            if not error.said:
+                raise
+            raise ModelServerFailed(f"{error.detail} A test image failed: {error.said}") from error
 
 
 def _grey_image(contract: Contract) -> bytes:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway import errors
+from gateway.model_options import Activation
 from gateway.pb.serving_pb2 import Tensor
 from gateway.serving.contract import Contract
 from gateway.tensors.wire import TensorError, array_of, number_array
@@ -58,6 +59,11 @@ class Ranked:
 def checked_scores(contract: Contract, outputs: Mapping[str, Tensor], images_sent: int) -> list[Scores]:
     """Extract the scores of each image from an answer. A sigmoid becomes two classes.
 
+    Args:
+        contract: The contract of the model.
+        outputs: The answer.
+        images_sent: Number of images, without those that fill a fixed batch.
+
     Raises:
         ModelServerFailed: The answer has the wrong shape or is not finite.
         UnsupportedModel: The scores are not probabilities.
@@ -66,32 +72,35 @@ def checked_scores(contract: Contract, outputs: Mapping[str, Tensor], images_sen
     tensor = outputs.get(contract.output_name)
     if tensor is None:
         raise errors.ModelServerFailed(f"{name} returned no scores.")
+    rows = max(images_sent, contract.batch_size)
     try:
-        given = np.asarray(number_array(tensor, max_elements=images_sent * MAX_CLASSES), np.float32)
+        array = np.asarray(number_array(tensor, max_elements=rows * MAX_CLASSES), np.float32)
     except TensorError as error:
         raise errors.ModelServerFailed(f"{name} returned scores that cannot be parsed.") from error
-    scores = _rows(given, images_sent, contract.batch)
+    scores = _rows(array, rows, contract.batch_size)
     if scores is None:
-        raise errors.ModelServerFailed(f"{name} returned scores of shape {given.shape} for {images_sent} images.")
+        raise errors.ModelServerFailed(f"{name} returned scores of shape {array.shape} for {rows} images.")
     lowest, highest = float(scores.min()), float(scores.max())  # NaN where one is
     if not math.isfinite(lowest) or not math.isfinite(highest):
         raise errors.ModelServerFailed(f"{name} returned scores that are not numbers.")
-    if lowest < 0 or highest > 1:
+    if contract.activation is not None:
+        scores = _activated(scores, contract.activation)
+    elif lowest < 0 or highest > 1:
         if lowest < -ROUNDING or highest > 1 + ROUNDING:
             raise errors.UnsupportedModel(
-                f"{name} returned scores from {lowest:.3g} to {highest:.3g}, which are not probabilities. It must end "
-                "in a softmax or a sigmoid."
+                f"{name} returned scores from {lowest:.3g} to {highest:.3g}, which are not probabilities. Put a "
+                "softmax or a sigmoid at its end, or set its option activation."
             )
         scores = scores.clip(0, 1)
     if contract.label_output is not None:
         names = _given_labels(contract, outputs.get(contract.label_output), scores.shape)
-        return [Scores(values, labels) for values, labels in zip(scores, names, strict=True)]
+        return [Scores(values, labels) for values, labels in zip(scores, names, strict=True)][:images_sent]
     if contract.sigmoid or (scores.shape[1] == 1 and len(contract.labels) in (0, 2)):
         scores = np.concatenate([1 - scores, scores], axis=1)
     labels = len(contract.labels) + len(contract.other_labels)
     if labels and scores.shape[1] != labels:
         raise errors.ModelServerFailed(f"{name} returned {scores.shape[1]} scores for {labels} labels.")
-    return [Scores(values) for values in scores]
+    return [Scores(values) for values in scores[:images_sent]]
 
 
 def rank_labels(contract: Contract, scores: Scores, top_k: int) -> Ranked:
@@ -118,15 +127,25 @@ def independent(contract: Contract, scores: Sequence[Scores]) -> bool:
     return any(abs(float(one.values.sum()) - 1) > SUM_TOLERANCE for one in scores)
 
 
-def _rows(given: npt.NDArray[np.float32], images: int, batch: str) -> npt.NDArray[np.float32] | None:
+def _activated(logits: npt.NDArray[np.float32], activation: Activation) -> npt.NDArray[np.float32]:
+    """Probabilities (n, classes) of logits of the same shape, without overflow."""
+    if activation == "softmax":
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        scores = powers / powers.sum(axis=1, keepdims=True)
+    else:
+        scores = 0.5 + 0.5 * np.tanh(0.5 * logits)
+    return np.asarray(scores, np.float32)
+
+
+def _rows(array: npt.NDArray[np.float32], images: int, batch_size: int) -> npt.NDArray[np.float32] | None:
     """Scores (n, classes) of an array (n, classes), (n, 1, 1, classes) or (n); of one image also without n."""
-    if batch == "none" and given.ndim <= 1:
-        given = given.reshape(1, -1)
-    if given.ndim == 1:
-        given = given[:, np.newaxis]
-    if given.ndim < 2 or len(given) != images or not given.size or math.prod(given.shape[1:-1]) != 1:
+    if batch_size == 0 and array.ndim <= 1:
+        array = array.reshape(1, -1)
+    if array.ndim == 1:
+        array = array[:, np.newaxis]
+    if array.ndim < 2 or len(array) != images or not array.size or math.prod(array.shape[1:-1]) != 1:
         return None
-    return given.reshape(images, given.shape[-1])
+    return array.reshape(images, array.shape[-1])
 
 
 def _given_labels(contract: Contract, tensor: Tensor | None, shape: tuple[int, ...]) -> list[list[str]]:

@@ -13,10 +13,11 @@ from gateway.errors import GatewayError, Overloaded
 from gateway.inference.admission import Admission
 from gateway.inference.classifier import Classification, Classifier
 from gateway.inference.scores import Ranked
+from gateway.model_options import ShadowOptions
 from gateway.observability.metrics import Metrics
 from gateway.observability.request_record import RequestRecord
 from gateway.serving.backend import Selector
-from gateway.settings import Settings, ShadowOptions
+from gateway.settings import Settings
 from gateway.workers.messages import Buffer
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class Shadows:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @contextmanager
-    def _room(self, uploads: Sequence[Buffer | GatewayError]) -> Iterator[None]:
+    def _room(self, uploads: Sequence[Buffer | GatewayError], record: RequestRecord) -> Iterator[None]:
         """Hold permits and memory for the life of a copy, apart from those of the original request.
 
         Raises:
@@ -80,12 +81,12 @@ class Shadows:
             admission.upload_bytes + size
         ) * 2 > admission.max_upload_bytes:
             raise Overloaded("The gateway is too busy for a shadow copy.")
-        with admission.admit(SHADOW_CALLER, len(uploads)):
-            admission.hold(SHADOW_CALLER, size)
+        with admission.admit(record.caller, len(uploads)):
+            admission.hold(record.turn, size)
             try:
                 yield
             finally:
-                admission.release(SHADOW_CALLER, size)
+                admission.release(record.turn)
 
     async def _compare(
         self,
@@ -99,7 +100,7 @@ class Shadows:
         deadline = Deadline.after(self._timeout_seconds)
         record = RequestRecord(caller=SHADOW_CALLER)
         try:
-            with self._room(uploads):
+            with self._room(uploads, record):
                 shadow = await self._classifier.classify(
                     options.model or model, selector, uploads, 1, deadline, record, ready=answer
                 )
@@ -114,9 +115,9 @@ class Shadows:
             logger.exception("shadow %s of %s", options.name, model)
             self._count(answer, options, "failed", len(uploads))
             return
-        for given, copied in zip(answer.results, shadow.results, strict=True):
-            if isinstance(given, Ranked) and isinstance(copied, Ranked):
-                same = given.predictions[0][0] == copied.predictions[0][0]
+        for original, copy in zip(answer.results, shadow.results, strict=True):
+            if isinstance(original, Ranked) and isinstance(copy, Ranked):
+                same = original.predictions[0][0] == copy.predictions[0][0]
                 self._count(answer, options, "agree" if same else "disagree", 1)
         seconds = self._metrics.shadow_seconds
         seconds.labels(model, options.name, "primary").observe(primary_seconds)

@@ -34,19 +34,19 @@ class TrafficSplit:
         self._resolver = resolver
         self._missing: set[tuple[str, Selector]] = set()
 
-    async def choose(self, model: str, asked: Selector, key: str | None, deadline: Deadline) -> Selector:
+    async def choose(self, model: str, selector: Selector, key: str | None, deadline: Deadline) -> Selector:
         """Choose the version for a request.
 
         If the chosen version is not loaded, the next larger share is used, and if none is loaded, the newest version.
 
         Args:
             model: Name of the model.
-            asked: What the caller asks for. A version or label takes precedence over the shares.
+            selector: What the caller asks for. A version or label takes precedence over the shares.
             key: Requests with the same key get the same version. None chooses at random.
             deadline: Deadline of the lookups.
         """
-        if asked != Selector() or model not in self._routes:
-            return asked
+        if selector != Selector() or model not in self._routes:
+            return selector
         for candidate in self._order(model, key):
             try:
                 await self._resolver.served(model, candidate, deadline)
@@ -57,7 +57,7 @@ class TrafficSplit:
                 continue
             self._missing.discard((model, candidate))
             return candidate
-        return asked
+        return selector
 
     def _order(self, model: str, key: str | None) -> Iterator[Selector]:
         shares = self._routes[model]

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import cast
 
 from gateway.deadline import Deadline
-from gateway.errors import ImageTooLarge
+from gateway.errors import ImageTooLarge, UploadTooLarge
 from gateway.settings import Settings
 from gateway.workers.fork_server import ForkServer
 from gateway.workers.limits import Limits
 from gateway.workers.messages import Buffer, Message
-from gateway.workers.pool import LARGE_IMAGES, SMALL_IMAGES, TENSORS, Capacity, WorkerPool
+from gateway.workers.pool import (
+    LARGE_IMAGES,
+    LARGE_TENSORS,
+    SMALL_IMAGES,
+    SMALL_TENSORS,
+    Capacity,
+    WorkerPool,
+)
 from gateway.workers.turns import Turn
 
 SMALL_PIXELS = 4_000_000
@@ -25,14 +34,20 @@ SMALL_LIMITS = Limits(memory_bytes=128 * 2**20, cpu_seconds=3)
 """Limits of a small worker. Most photos take a hundredth of either."""
 
 SMALL_PATIENCE_SECONDS, LARGE_PATIENCE_SECONDS = 1.0, 3.0
-"""CPU time that ordinary and large work may take while others wait. The slowest files that are accepted take some 0.3 s
-(a HEIC of 12 megapixels) and 1.8 s (a HEIC of 48)."""
+"""CPU time that the callers of ordinary and of large work may use more than others who wait. The slowest files that are
+accepted take some 0.3 s (a HEIC of 12 megapixels) and 1.8 s (a HEIC of 48)."""
 
 IMAGE_OVERTIME, TENSOR_OVERTIME = 4, 1
 """Number of jobs of small workers that may continue beside the others after their time slice."""
 
+COPIES = 3
+"""How often a reply of a tensor job is in memory: as it was read, as a PredictRequest, and in gRPC."""
+
 TENSOR_NICENESS = 5
 """Tensor requests have a lower priority than photos."""
+
+BACKGROUND_NICENESS = 19
+"""Work that no caller waits for gets the CPU time that others leave."""
 
 
 class ImageWorkers:
@@ -74,23 +89,38 @@ class ImageWorkers:
 class TensorWorkers:
     """Runs jobs on bodies and answers of tensor requests: ordinary ones do not wait for large ones.
 
+    A few kilobytes of a body may become hundreds of megabytes of tensors, or of an answer. So replies count as memory
+    of their request.
+
     Args:
-        small: Workers for up to `SMALL_REQUEST_BYTES`.
-        large: Workers for larger requests and for compressed ones.
+        small: Workers for up to `SMALL_REQUEST_BYTES`, which refuse a body whose content is larger.
+        large: Workers for larger requests.
+        hold: Counts bytes that a request holds; see `Admission.hold`.
     """
 
-    def __init__(self, small: WorkerPool, large: WorkerPool) -> None:
+    def __init__(self, small: WorkerPool, large: WorkerPool, hold: Callable[[Turn, int], None]) -> None:
         self._small = small
         self._large = large
+        self._hold = hold
 
     async def run(
         self, job: str, arguments: Mapping[str, object], buffers: Sequence[Buffer], turn: Turn, deadline: Deadline
     ) -> Message:
-        """Run a job of `gateway.workers.jobs`; see `WorkerPool.run`."""
-        size = sum(len(piece) for buffer in buffers for piece in buffer)
-        small = size <= SMALL_REQUEST_BYTES and not arguments.get("compressed")
-        pool = self._small if small else self._large
-        return await pool.run(job, arguments, buffers, turn, deadline)
+        """Run a job of `gateway.workers.jobs`; see `WorkerPool.run`.
+
+        Raises:
+            Overloaded: There is no memory for the reply.
+        """
+
+        def on_reply(size: int) -> None:
+            self._hold(turn, COPIES * size)
+
+        if sum(len(piece) for buffer in buffers for piece in buffer) <= SMALL_REQUEST_BYTES:
+            most = cast(int, arguments.get("max_bytes", 0))
+            small = {**arguments, "max_bytes": min(SMALL_REQUEST_BYTES, most)}
+            with suppress(UploadTooLarge):
+                return await self._small.run(job, small, buffers, turn, deadline, on_reply=on_reply)
+        return await self._large.run(job, arguments, buffers, turn, deadline, on_reply=on_reply)
 
 
 class WorkerPools:
@@ -99,9 +129,10 @@ class WorkerPools:
     Args:
         settings: Number of workers, and their limits.
         fork_server: Where they are forked.
+        hold: Counts bytes that a request holds; see `Admission.hold`.
     """
 
-    def __init__(self, settings: Settings, fork_server: ForkServer) -> None:
+    def __init__(self, settings: Settings, fork_server: ForkServer, hold: Callable[[Turn, int], None]) -> None:
         large = Limits(settings.worker_memory_bytes, settings.worker_cpu_seconds)
         small_tensor = Limits(SMALL_LIMITS.memory_bytes, SMALL_LIMITS.cpu_seconds, TENSOR_NICENESS)
         large_tensor = Limits(settings.worker_memory_bytes, settings.worker_cpu_seconds, TENSOR_NICENESS)
@@ -114,12 +145,14 @@ class WorkerPools:
         )
         rest = [
             WorkerPool(fork_server, Capacity(1, 0, LARGE_PATIENCE_SECONDS), large, LARGE_IMAGES),
-            WorkerPool(fork_server, Capacity(1, TENSOR_OVERTIME, SMALL_PATIENCE_SECONDS), small_tensor, TENSORS),
-            WorkerPool(fork_server, Capacity(1, 0, LARGE_PATIENCE_SECONDS), large_tensor, TENSORS),
+            WorkerPool(fork_server, Capacity(1, TENSOR_OVERTIME, SMALL_PATIENCE_SECONDS), small_tensor, SMALL_TENSORS),
+            WorkerPool(fork_server, Capacity(1, 0, LARGE_PATIENCE_SECONDS), large_tensor, LARGE_TENSORS),
         ]
-        self._all = [self._first, *rest]
+        background = Limits(settings.worker_memory_bytes, settings.worker_cpu_seconds, BACKGROUND_NICENESS)
+        self.background = WorkerPool(fork_server, Capacity(1, 0, LARGE_PATIENCE_SECONDS), background, LARGE_IMAGES)
+        self._all = [self._first, *rest, self.background]
         self.images = ImageWorkers(self._first, rest[0], settings.max_image_pixels)
-        self.tensors = TensorWorkers(rest[1], rest[2])
+        self.tensors = TensorWorkers(rest[1], rest[2], hold)
 
     async def warm_up(self) -> None:
         """Start a worker, so that the first photo finds it ready."""
@@ -130,7 +163,13 @@ class WorkerPools:
         await asyncio.gather(*(pool.close() for pool in self._all))
 
 
+def max_request_bytes(settings: Settings) -> int:
+    """Memory of the gateway for one request: a body of any accepted size, tensors of the same size, and an answer."""
+    return max(settings.max_body_bytes, (2 + COPIES) * settings.max_tensor_body_bytes)
+
+
 def most_memory_bytes(settings: Settings) -> int:
     """Maximum memory of all workers of a gateway process, without the libraries that they share."""
     small = settings.image_workers + IMAGE_OVERTIME + 1 + TENSOR_OVERTIME
-    return small * SMALL_LIMITS.memory_bytes + 2 * settings.worker_memory_bytes
+    large = 2 + (settings.prediction_log_photos != "none")
+    return small * SMALL_LIMITS.memory_bytes + large * settings.worker_memory_bytes

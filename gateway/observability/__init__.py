@@ -1,4 +1,4 @@
-"""What is recorded of requests: ids, log lines, metrics, traces.
+"""Request IDs, logs, metrics and traces.
 
-Every package may import this one; it imports none of them.
+Every package may import this one. It imports only `gateway.settings`.
 """

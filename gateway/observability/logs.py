@@ -1,4 +1,4 @@
-"""Log lines for people or for machines, each with the id of the request that it is about."""
+"""Log formatters for people and for machines. Each line has the ID of its request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONTROL_CHARACTERS = (
     *range(0x202A, 0x202F),  # those that change the direction of text
     *range(0x2066, 0x206A),
 )
-"""What could forge a log line or change what a terminal shows."""
+"""Characters that could forge a log line or control a terminal."""
 
 _ESCAPED = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in CONTROL_CHARACTERS} | {
     ord("\n"): r"\n",
@@ -32,23 +32,23 @@ def configure(settings: Settings) -> None:
     """Send every log record of this process to standard error in the configured form."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else ConsoleFormatter())
-    # What no formatter here writes, and what costs a walk up the stack, is not looked up for each record.
+    # Do not collect what the formatters do not use; finding the caller is slow.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None  # the documented way to leave out file, line and function
+    logging._srcfile = None  # the documented way to omit file, line and function
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
 
 
 class ConsoleFormatter(logging.Formatter):
-    """One line for people: time, level, logger, message, request id; tracebacks follow on indented lines.
+    """A line for people: time, level, logger, message, request ID. Tracebacks follow on indented lines.
 
-    Control characters are escaped, so only this program begins a line or colours it.
+    Control characters are escaped.
     """
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        """The line, with the id of the request in whose context it is written."""
+        """The line, with the request ID of the current context."""
         line = super().formatMessage(record).translate(_ESCAPED)
         return f"{line} [{request_id.get()}]" if request_id.get() else line
 
@@ -59,13 +59,13 @@ class ConsoleFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, request_id, and the record's own `fields`.
+    """A JSON object per line: time, level, logger, message, request_id, and the `fields` of the record.
 
-    Control characters are escaped, also those that JSON allows in a string.
+    All control characters are escaped, including those that JSON allows in strings.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The object as text."""
+        """The JSON text."""
         entry: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

@@ -110,6 +110,18 @@ class Metrics:
             multiprocess_mode="max",
             registry=registry,
         )
+        self.prediction_records_dropped = Counter(
+            "gateway_prediction_records_dropped",
+            "Number of records or photos that the prediction log lost, by reason: queue, storage, photo or shutdown.",
+            ["reason"],
+            registry=registry,
+        )
+        self.feedback = Counter(
+            "gateway_feedback",
+            "Number of answers that people called right, wrong or none of these.",
+            ["model", "verdict"],
+            registry=registry,
+        )
         self.shadow_images = Counter(
             "gateway_shadow_images",
             "Number of images copied to a shadow, by outcome: agree, disagree, failed, or dropped under load.",

@@ -1,10 +1,10 @@
-"""The id of the request in whose context code runs."""
+"""The ID of the current request."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
-"""Id of the HTTP request; log lines carry it, and the model server gets it as metadata ``x-request-id``.
+"""ID of the HTTP request, for log lines and for the metadata ``x-request-id`` of calls to the model server.
 
-Where images of several requests are sent together, it is their ids with commas between them."""
+If images of several requests are sent together, it is a comma-separated list."""

@@ -1,6 +1,6 @@
-"""OpenTelemetry traces: a span for each request, and under it one for each call to the model server.
+"""OpenTelemetry traces: a span for each request, and a child span for each call to the model server.
 
-Needs the extra `tracing`. Where spans go, and how many, is said by OpenTelemetry's own variables, such as
+Requires the extra `tracing`. OpenTelemetry's own variables configure the export and the sampling, such as
 ``OTEL_EXPORTER_OTLP_ENDPOINT`` (http://localhost:4318 by default), ``OTEL_SERVICE_NAME`` and ``OTEL_TRACES_SAMPLER``.
 """
 
@@ -26,7 +26,7 @@ SERVICE_NAME = "breed-gateway"
 
 
 class Tracing:
-    """Makes spans and sends them in the background; a collector that is away costs spans, never requests."""
+    """Creates spans and exports them in the background. If the collector is unavailable, spans are lost."""
 
     def __init__(self) -> None:
         detected = Resource.create()
@@ -37,13 +37,13 @@ class Tracing:
         self._tracer = self._provider.get_tracer("gateway")
 
     def interceptors(self) -> Sequence[grpc.aio.ClientInterceptor]:
-        """For the gRPC channel: they make the spans of calls, and send their context along as metadata."""
+        """Interceptors for the gRPC channel, which create the spans of calls and send their context as metadata."""
         made: Sequence[grpc.aio.ClientInterceptor] = aio_client_interceptors(tracer_provider=self._provider)  # type: ignore[no-untyped-call]
         return made
 
     @contextmanager
     def request(self, scope: Scope) -> Iterator[Span]:
-        """A span around a request, under the caller's own where it sent a ``traceparent``."""
+        """A span for a request. It is a child of the caller's span if there is a ``traceparent`` header."""
         carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         attributes = {
             "http.request.method": scope["method"],
@@ -55,7 +55,7 @@ class Tracing:
             yield span
 
     def finish(self, span: Span, method: str, status: int, record: RequestRecord) -> None:
-        """Say in the span how the request ended."""
+        """Record the result of the request in its span."""
         span.update_name(f"{method} {record.route}")
         span.set_attribute("http.route", record.route)
         span.set_attribute("http.response.status_code", status)
@@ -68,5 +68,5 @@ class Tracing:
             span.set_status(StatusCode.ERROR)
 
     def close(self) -> None:
-        """Send what is left."""
+        """Export the remaining spans."""
         self._provider.shutdown()

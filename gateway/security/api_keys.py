@@ -44,12 +44,12 @@ class ApiKeys:
 
     def owner(self, key: str) -> str | None:
         """Name of the key; None if the key is not accepted. Takes the same time for every key."""
-        given = hashlib.sha256(key.encode()).digest()
-        found = None
-        for wanted, name in self._owners:
-            if hmac.compare_digest(given, wanted):
-                found = name
-        return found
+        digest = hashlib.sha256(key.encode()).digest()
+        owner = None
+        for accepted, name in self._owners:
+            if hmac.compare_digest(digest, accepted):
+                owner = name
+        return owner
 
 
 def given_key(headers: Headers) -> str | None:

@@ -78,16 +78,16 @@ Servers treat a fourth ping without data in between as abuse (ENHANCE_YOUR_CALM)
 and then waits a minute."""
 
 MIN_PING_SECONDS = 2.0
-"""With one second, 32 of 1,077 calls failed with 503 in one of two runs on a machine six times too busy."""
+"""Minimum interval. With one second, 32 of 1,077 calls failed with 503 in one of two runs on an overloaded machine."""
 
 DNS_NAME = re.compile(r"(dns:(///)?)?[^:/,\[\]]+:\d+")
 """Targets whose name this process resolves as well. Only gRPC can resolve other schemes."""
 
 RESOLVE_SECONDS = 30.0
-"""How long resolved addresses of a list of names are used."""
+"""Maximum age of the resolved addresses of a list of names."""
 
 RESOLVE_AGAIN_SECONDS = 2.0
-"""The same after a failed call: a replaced container has a new address under its old name."""
+"""Maximum age after a failed call: a new container has another address under the same name."""
 
 OLD_CALLS_SECONDS = 60.0
 """Time for calls on replaced connections to finish."""
@@ -111,7 +111,7 @@ class Tls:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Tls | None:
-        """The options that the settings give; None if TLS is off.
+        """The options in the settings; None if TLS is off.
 
         Raises:
             OSError: A file cannot be read.
@@ -126,7 +126,7 @@ class Tls:
 
 
 class ModelServerChannel:
-    """The channel to a target, kept up to date where the target is a list of names, which gRPC takes no lists of."""
+    """The channel to a target. Resolves the names in a list, which gRPC does not support."""
 
     def __init__(
         self,
@@ -223,15 +223,15 @@ class ModelServerChannel:
         answers = await asyncio.gather(
             *(loop.getaddrinfo(host, port, type=socket.SOCK_STREAM) for host, port in split), return_exceptions=True
         )
-        found: set[str] = set()
+        resolved: set[str] = set()
         for host, answer in zip(self._hosts, answers, strict=True):
             if isinstance(answer, BaseException):
                 logger.warning("model server %s: %s", host, answer)
                 continue
-            found |= {_joined(str(place[0]), int(place[1])) for *_, place in answer}
-        if not found:
+            resolved |= {_joined(str(place[0]), int(place[1])) for *_, place in answer}
+        if not resolved:
             return
-        addresses = _listed(sorted(found))
+        addresses = _listed(sorted(resolved))
         self.servers = _count(addresses)
         if not self._names or addresses == self._addresses:
             return  # gRPC follows a single name by itself

@@ -1,4 +1,4 @@
-"""What a served model takes and gives, and how its model card says so."""
+"""The contract of a served model: how to build its input and read its output."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from gateway.errors import UnsupportedModel
 from gateway.images import FitMode, Interpolation, Target
 from gateway.images.pixel_format import PixelFormat
+from gateway.model_options import Activation
 from gateway.pb.serving_pb2 import DataType, SignatureDef, TensorInfo
+from gateway.serving.signature_shapes import rank
 from gateway.tensors.wire import dtype_name
 
 DESCRIBE, PIXELS, EXPLAIN, DEFAULT_SIGNATURE = "describe", "pixels", "explain", "serving_default"
 
 
 class CardInput(BaseModel):
-    """How a model wants its photos."""
+    """The input of a model."""
 
     height: int = Field(ge=1, le=4096)
     width: int = Field(ge=1, le=4096)
@@ -28,7 +30,7 @@ class CardInput(BaseModel):
 
 
 class Card(BaseModel):
-    """The part of a model card that the gateway acts on; the whole of it is passed on as it came."""
+    """The fields of a model card that the gateway uses. Clients get the whole card."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -43,32 +45,34 @@ UINT8_RGB = PixelFormat()
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """One version of one model: how to build its input and how to read its output.
+    """The contract of a version of a model.
 
     Attributes:
         model: Name of the model.
         version: Its version.
-        signature: Key of the signature that answers with scores.
-        input_name: Its input of images.
-        input_kind: ``pixels``, numbers in `pixel_format`, or ``encoded``, strings that are image files.
+        signature: Key of the signature that returns scores.
+        input_name: Name of the input of images.
+        input_kind: ``pixels`` for numbers in `pixel_format`, or ``encoded`` for strings with image files.
         input_dtype: Wire dtype of the input.
-        target: Size and way in which a photo is brought there.
-        output_name: Its output of scores: (n, classes), (n, 1, 1, classes), or (n) for a sigmoid.
-        labels: Class names in output order; empty where only the number of classes in an answer will tell.
-        unknown_threshold: A best score under this means "unknown"; with `other_labels`, it is the sum of the scores of
-            `labels` that is compared.
-        explains: Whether there is an `explain` signature that takes what `pixels` takes.
-        card: The model card as it came, or None.
-        other_labels: What a photo may show instead, by the scores after those of `labels`; None has no name.
-        sigmoid: Whether there is one score, that of the second of two classes.
-        pixel_format: How decoded pixels become a row of the input.
-        row_shape: Shape of one image in the input: () or (1,) of encoded ones.
-        batch: ``any`` number of images in a call, just ``one``, or ``none``: one, and no dimension for it.
-        label_output: Output of class names (strings) or class indexes (whole numbers), one beside each score; None
-            where the position of a score is its class.
-        key_input: Further string input (n) that only passes through, as that of AutoML's exports.
-        certain_image: Whether `input_kind` is beyond doubt; where it is not, a tensor request may hold other strings.
+        target: Input size and fit.
+        output_name: Name of the output of scores: (n, classes), (n, 1, 1, classes), or (n) for a sigmoid.
+        labels: Class names in output order; empty if the number of classes is not known yet.
+        unknown_threshold: An image is unknown if its best score is below this or, with `other_labels`, the sum of the
+            scores of `labels`.
+        explains: Whether there is a signature `explain` with the input of `pixels`.
+        card: The model card, or None.
+        other_labels: Names for the scores after those of `labels`, which stand for other things; None has no name.
+        sigmoid: Whether there is a single score, for the second of two classes.
+        pixel_format: How decoded pixels are converted to a row of the input.
+        row_shape: Shape of an image in the input: () or (1,) for encoded images.
+        batch_size: Images in a call: -1 for any number, 0 for one without a dimension for it, otherwise the number that
+            the signature fixes, to which fewer are padded.
+        label_output: Output with the class name (string) or class index (integer) of each score; None if the position
+            of a score is its class.
+        key_input: Additional string input (n) that is passed through, as in exports of AutoML.
+        certain_image: Whether `input_kind` is certain; if not, a tensor request may contain other strings.
         multi_label: Whether the scores are independent of each other.
+        activation: Function that turns the scores into probabilities, if the model does not.
     """
 
     model: str
@@ -87,15 +91,16 @@ class Contract:
     sigmoid: bool = False
     pixel_format: PixelFormat = UINT8_RGB
     row_shape: tuple[int, ...] = ()
-    batch: Literal["any", "one", "none"] = "any"
+    batch_size: int = -1
     label_output: str | None = None
     key_input: str | None = None
     certain_image: bool = True
     multi_label: bool = False
+    activation: Activation | None = None
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of the outputs that an answer needs."""
+        """Names of the required outputs."""
         return (self.output_name, *([self.label_output] if self.label_output is not None else []))
 
 
@@ -105,10 +110,10 @@ def carries_card(signatures: Mapping[str, SignatureDef]) -> bool:
 
 
 def contract_from_card(model: str, version: int, signatures: Mapping[str, SignatureDef], card_json: bytes) -> Contract:
-    """Contract of a model that describes itself.
+    """Contract of a model with a model card.
 
     Raises:
-        UnsupportedModel: The card cannot be read, or its signatures are not those of the model contract.
+        UnsupportedModel: The card cannot be parsed, or the signatures do not follow the model contract.
     """
     try:
         card = Card.model_validate_json(card_json)
@@ -151,13 +156,13 @@ def contract_from_card(model: str, version: int, signatures: Mapping[str, Signat
 
 
 def _explains(signatures: Mapping[str, SignatureDef], images_shape: tuple[int | None, ...]) -> bool:
-    """Whether heat maps can be asked for; images of another rank would end a real server."""
+    """Whether the model has heat maps. Images of another rank would crash TensorFlow Serving."""
     if EXPLAIN not in signatures:
         return False
-    taken, given = signatures[EXPLAIN].inputs, signatures[EXPLAIN].outputs
-    if set(taken) != {"images"} or not {"probabilities", "heatmap"} <= set(given):
+    inputs, outputs = signatures[EXPLAIN].inputs, signatures[EXPLAIN].outputs
+    if set(inputs) != {"images"} or not {"probabilities", "heatmap"} <= set(outputs):
         return False
-    return taken["images"].dtype == DataType.DT_UINT8 and _fits(taken["images"], images_shape)
+    return inputs["images"].dtype == DataType.DT_UINT8 and _fits(inputs["images"], images_shape)
 
 
 def _info(signatures: Mapping[str, SignatureDef], side: Literal["inputs", "outputs"], name: str) -> TensorInfo | None:
@@ -165,13 +170,8 @@ def _info(signatures: Mapping[str, SignatureDef], side: Literal["inputs", "outpu
     return tensors.get(name)
 
 
-def rank(info: TensorInfo) -> int | None:
-    """Number of dimensions of an input or output; None where the signature leaves it open."""
-    return None if info.tensor_shape.unknown_rank else len(info.tensor_shape.dim)
-
-
 def _fits(info: TensorInfo, shape: tuple[int | None, ...]) -> bool:
-    """Whether a signature's shape admits this one: None stands for any size, -1 for one that must be left open."""
+    """Whether the shape of a signature matches: None stands for any size, -1 for one that must be open."""
     if rank(info) is None:
         return False
     sizes = [dim.size for dim in info.tensor_shape.dim]
@@ -181,7 +181,7 @@ def _fits(info: TensorInfo, shape: tuple[int | None, ...]) -> bool:
 
 
 def described(signature: SignatureDef) -> str:
-    """Inputs and outputs of a signature, for messages."""
+    """Inputs and outputs of a signature, for error messages."""
 
     def one(tensors: Mapping[str, TensorInfo]) -> str:
         return ", ".join(f"{name} {dtype_name(info.dtype)} {_shape(info)}" for name, info in sorted(tensors.items()))

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TypeAlias, TypeVar
+from weakref import WeakValueDictionary
 
 import grpc
 import grpc.aio
@@ -28,6 +29,7 @@ from gateway.pb.serving_pb2 import (
 )
 from gateway.serving.backend import Selector, ServableNotFound
 from gateway.serving.channel import ModelServerChannel
+from gateway.serving.shared_lock import SharedLock
 from gateway.tensors.wire import Wire, length_delimited
 
 logger = logging.getLogger(__name__)
@@ -68,6 +70,7 @@ class GrpcBackend:
         self._connection = connection
         self._channel: grpc.aio.Channel | None = None
         self._methods: dict[str, Method] = {}
+        self._batches: WeakValueDictionary[tuple[str, int, str], SharedLock] = WeakValueDictionary()
 
     async def predict(
         self,
@@ -78,13 +81,31 @@ class GrpcBackend:
         outputs: Sequence[str],
         deadline: Deadline,
     ) -> bytes:
-        """See `Backend.predict`."""
+        """See `Backend.predict`.
+
+        A model server joins calls that it gets at the same time to a batch, and one bad row fails all of them. So a
+        call that it refuses is repeated once, without others of this process beside it.
+        """
         pieces: list[bytes | bytearray | memoryview] = [_predict_head(model, version, signature, tuple(outputs))]
         for name, tensor in inputs.items():
             # An entry of a map is a message of key and value, fields 1 and 2; messages that follow each other are one.
             entry = [*length_delimited(1, [name.encode()]), *length_delimited(2, tensor)]
             pieces += length_delimited(PredictRequest.INPUTS_FIELD_NUMBER, entry)
-        return await self._call(PREDICT, b"".join(pieces), deadline)
+        request = b"".join(pieces)
+        callee = model, version, signature
+        batch = self._batches.get(callee) or self._batches.setdefault(callee, SharedLock())
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                async with batch.shared():
+                    try:
+                        return await self._call(PREDICT, request, deadline)
+                    except ModelServerFailed as error:
+                        if not error.said:
+                            raise
+                async with batch.alone():
+                    return await self._call(PREDICT, request, deadline)
+        except TimeoutError:
+            raise DeadlineExceeded("The model server did not answer before the deadline of the request.") from None
 
     async def signatures(
         self, model: str, selector: Selector, deadline: Deadline

@@ -1,56 +1,42 @@
-"""Find the version of a model that answers, and its contract."""
+"""Cache the versions of models, and repeat requests whose version goes away."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
-
-import numpy as np
 
 from gateway.deadline import Deadline
 from gateway.errors import (
     DeadlineExceeded,
-    GatewayError,
     ModelServerFailed,
     ModelServerUnavailable,
     NotFound,
     NotReady,
     Unavailable,
-    UnknownModel,
-    UnknownVersion,
-    UnsupportedModel,
 )
-from gateway.pb.serving_pb2 import ModelVersionStatus, SignatureDef, SignatureDefMap
-from gateway.serving.backend import Backend, Selector, ServableNotFound, read_outputs
-from gateway.serving.contract import DESCRIBE, Contract, carries_card, contract_from_card
-from gateway.serving.signature_contract import contract_from_signatures
-from gateway.settings import ModelOptions
-from gateway.tensors.wire import TensorError, string_values, wire_of
-
-logger = logging.getLogger(__name__)
+from gateway.model_options import ModelOptions
+from gateway.pb.serving_pb2 import ModelVersionStatus
+from gateway.serving.backend import Backend, Selector, ServableNotFound
+from gateway.serving.single_flight import SingleFlight, joined
+from gateway.serving.version_lookup import ServedVersion, VersionLookup
 
 MAX_CACHED = 256
 """Limit on cached versions. Only versions that exist on the model server are cached."""
 
 STALE_FACTOR = 5
-"""Refresh intervals after which a request waits for a lookup, for at most half of its remaining time. After a wait in
-vain, requests do not wait again for as long; otherwise they would have no time left for the model."""
+"""Refresh intervals after which a request waits for a lookup, for at most half of its remaining time. If the
+lookup does not end in time, requests do not wait again for as long; they need the time for the model."""
 
 LOOKUP_SECONDS = 5.0
 """Time limit of a lookup, which several requests share."""
 
-PATIENCE = (0.1, 0.1, 0.2)
-"""Shares of the remaining time after which a lookup is repeated. The repeated call goes to the next model server, so a
-server that hangs does not delay the requests that wait. Lookups only read, so repeating them is safe."""
-
-LOOKUP_ATTEMPTS = 3
-"""Attempts of a lookup whose version went away between its two calls."""
+DESCRIPTION_SECONDS = 1.0
+"""Maximum age of an answer about a model: the states of its versions, and the signatures of one."""
 
 SWITCH_ATTEMPTS = 8
 """Attempts of a request whose version went away. While replicas change one after the other, a request can meet old and
@@ -64,48 +50,12 @@ It polls its folder once a second, and must have noticed that the old version is
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class ServedVersion:
-    """One version of one model, as the model server describes it.
-
-    Attributes:
-        model: Name of the model.
-        version: Its version.
-        signatures: All of its signatures by key.
-        contract: How to classify images with it; None if it is not a supported image classifier.
-        unsupported: Why there is no contract.
-        read_at: When this was read from the model server, by `time.monotonic`.
-    """
-
-    model: str
-    version: int
-    signatures: Mapping[str, SignatureDef]
-    contract: Contract | None
-    unsupported: str = ""
-    read_at: float = field(default=-math.inf, compare=False)
-
-    @property
-    def signature_map(self) -> bytes:
-        """The signatures as a serialised SignatureDefMap, for worker processes."""
-        return SignatureDefMap(signature_def=self.signatures).SerializeToString()
-
-    def checked_contract(self) -> Contract:
-        """The contract.
-
-        Raises:
-            UnsupportedModel: There is none.
-        """
-        if self.contract is None:
-            raise UnsupportedModel(self.unsupported)
-        return self.contract
-
-
 @dataclass(slots=True)
 class _Entry:
     served: ServedVersion
     read_at: float
     missed_at: float = -math.inf
-    """When a request last waited for a lookup in vain."""
+    """When a request last waited for a lookup that did not end in time."""
 
 
 class ContractResolver:
@@ -123,24 +73,18 @@ class ContractResolver:
         backend: The model server.
         options: Options of models without a model card, by model name.
         refresh_seconds: How long a cached version is used without another lookup.
+
+    Attributes:
+        lookup: Reads versions from the model server without the cache.
     """
 
     def __init__(self, backend: Backend, options: Mapping[str, ModelOptions], refresh_seconds: float) -> None:
-        self._backend = backend
-        self._options = options
+        self.lookup = VersionLookup(backend, options)
         self._refresh_seconds = refresh_seconds
         self._entries: OrderedDict[tuple[str, Selector], _Entry] = OrderedDict()
-        self._lookups: dict[tuple[str, Selector], asyncio.Task[ServedVersion]] = {}
-        self._warned: dict[tuple[str, int], str] = {}
-
-    async def resolve(self, model: str, selector: Selector, deadline: Deadline) -> Contract:
-        """The contract of the version that a selector stands for.
-
-        Raises:
-            UnsupportedModel: The version is not a supported image classifier.
-            GatewayError: As `served` raises them.
-        """
-        return (await self.served(model, selector, deadline)).checked_contract()
+        self._lookups: SingleFlight[tuple[str, Selector], ServedVersion] = SingleFlight()
+        self._states: SingleFlight[str, list[ModelVersionStatus]] = SingleFlight(DESCRIPTION_SECONDS)
+        self._descriptions: SingleFlight[tuple[str, Selector], ServedVersion] = SingleFlight(DESCRIPTION_SECONDS)
 
     async def answered(
         self, model: str, selector: Selector, deadline: Deadline, ask: Callable[[ServedVersion], Awaitable[T]]
@@ -160,14 +104,14 @@ class ContractResolver:
         served = await self.served(model, selector, deadline)
         for attempt in range(SWITCH_ATTEMPTS):
             if attempt > 0:
-                # At once the first time, then ever later: several replicas take seconds to agree.
+                # Without a pause at first, then with growing ones: replicas may take seconds to switch.
                 await asyncio.sleep(min(0.01 * (attempt - 1) ** 2, deadline.remaining()))
                 served = await self._renewed(served, selector, deadline)
             try:
                 answer = await ask(served)
             except ServableNotFound:
                 continue
-            except ModelServerFailed:  # such as another number of scores than labels
+            except ModelServerFailed:  # for example, the number of scores is not that of the labels
                 if await self._is_unchanged(served, selector, deadline):
                     raise
                 continue
@@ -182,20 +126,20 @@ class ContractResolver:
             ModelServerUnavailable, NotReady, DeadlineExceeded: The lookup failed and the cached version is too old.
         """
         if served.contract is None:
-            return True  # no labels that could be another model's
+            return True  # without a contract there are no labels that could belong to another model
         since = time.monotonic() - RELOAD_SECONDS
         exactly = Selector(version=served.version)
-        # A look-up under way may have begun too early, and the selector may stand for another version by now.
-        for asked in (None, selector, exactly, exactly):
-            if asked is not None:
+        # A lookup in progress may have started too early, and the selector may mean another version by now.
+        for target in (None, selector, exactly, exactly):
+            if target is not None:
                 try:
-                    await self._joined(self._lookup(served.model, asked), deadline)
+                    await joined(self._shared_lookup(served.model, target), deadline)
                 except (Unavailable, DeadlineExceeded):
                     if self._last_read(served).read_at < since - self._refresh_seconds * STALE_FACTOR:
                         raise
                     return True
                 except NotFound:
-                    return True  # it has answered, and went away since
+                    return True  # it was unloaded after its answer
             read = self._last_read(served)
             if read.contract is not served.contract and read.contract != served.contract:
                 return False
@@ -204,7 +148,7 @@ class ContractResolver:
         return False
 
     def _last_read(self, served: ServedVersion) -> ServedVersion:
-        """What was last read of the same version."""
+        """The newest cache entry of the same version."""
         known = (
             entry.served
             for (model, _), entry in self._entries.items()
@@ -216,10 +160,7 @@ class ContractResolver:
         """The version that a selector stands for.
 
         Raises:
-            UnknownModel: Not served.
-            UnknownVersion: The model is, this version or label is not.
-            NotReady: The model is known, but no version of it is available.
-            ModelServerUnavailable, ModelServerFailed, DeadlineExceeded: As the backend raises them.
+            GatewayError: As `VersionLookup.read` raises them.
         """
         entry = self._entries.get((model, selector))
         if entry is not None:
@@ -227,135 +168,57 @@ class ContractResolver:
             if now - entry.read_at <= self._refresh_seconds:
                 return entry.served
             if now - max(entry.read_at, entry.missed_at) <= self._refresh_seconds * STALE_FACTOR:
-                self._lookup(model, selector)
+                self._shared_lookup(model, selector)
                 return entry.served
         if entry is None:
-            return await self._joined(self._lookup(model, selector), deadline)
+            return await joined(self._shared_lookup(model, selector), deadline)
         try:
-            return await self._joined(self._lookup(model, selector), Deadline.after(deadline.remaining() / 2))
+            return await joined(self._shared_lookup(model, selector), Deadline.after(deadline.remaining() / 2))
         except (ModelServerUnavailable, DeadlineExceeded):
             entry.missed_at = time.monotonic()
-            return entry.served  # old, but of one version: at worst that is gone, and then it is looked up again
+            return entry.served  # outdated, but consistent; if it was unloaded, the request is repeated
+
+    async def described(self, model: str, selector: Selector, deadline: Deadline) -> ServedVersion:
+        """Like `served`, for answers about a model: an error, too, is kept for `DESCRIPTION_SECONDS`."""
+        return await self._descriptions.result(
+            (model, selector), lambda: self.served(model, selector, Deadline.after(LOOKUP_SECONDS)), deadline
+        )
 
     async def versions(self, model: str, deadline: Deadline) -> list[ModelVersionStatus]:
-        """States of all versions of a model, newest first.
+        """States of all versions of a model, newest first, at most `DESCRIPTION_SECONDS` old.
 
         Raises:
-            UnknownModel: Not served.
-            ModelServerUnavailable, ModelServerFailed, DeadlineExceeded: As the backend raises them.
+            GatewayError: As `VersionLookup.versions` raises them.
         """
-        try:
-            found = await _patiently(lambda part: self._backend.status(model, part), deadline)
-        except ServableNotFound as error:
-            raise UnknownModel(f"The model {model!r} does not exist.") from error
-        return sorted(found, key=lambda status: -status.version)
-
-    async def available(self, model: str, deadline: Deadline) -> list[int]:
-        """Versions of a model that can answer now, newest first; errors as in `versions`."""
-        versions = await self.versions(model, deadline)
-        return [one.version for one in versions if one.state == ModelVersionStatus.State.AVAILABLE]
+        return await self._states.result(
+            model, lambda: self.lookup.versions(model, Deadline.after(LOOKUP_SECONDS)), deadline
+        )
 
     async def close(self) -> None:
-        """Cancel look-ups under way."""
-        tasks = list(self._lookups.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Cancel the calls in progress."""
+        await asyncio.gather(self._descriptions.close(), self._lookups.close(), self._states.close())
 
     async def _renewed(self, gone: ServedVersion, selector: Selector, deadline: Deadline) -> ServedVersion:
-        """The version in place of one that has just been found to be gone; errors as in `served`."""
+        """The version that replaces one that was unloaded. Raises as `served` does."""
         entry = self._entries.get((gone.model, selector))
         if entry is not None and (entry.served.version, entry.served.contract) != (gone.version, gone.contract):
             return entry.served
-        return await self._joined(self._lookup(gone.model, selector), deadline)
+        return await joined(self._shared_lookup(gone.model, selector), deadline)
 
-    def _lookup(self, model: str, selector: Selector) -> asyncio.Task[ServedVersion]:
+    def _shared_lookup(self, model: str, selector: Selector) -> asyncio.Task[ServedVersion]:
+        return self._lookups.start((model, selector), lambda: self._read(model, selector))
+
+    async def _read(self, model: str, selector: Selector) -> ServedVersion:
         key = (model, selector)
-        task = self._lookups.get(key)
-        if task is None:
-            look_up = _patiently(lambda part: self._read(model, selector, part), Deadline.after(LOOKUP_SECONDS))
-            task = asyncio.create_task(look_up)
-            self._lookups[key] = task
-            task.add_done_callback(lambda done: self._keep(key, done))
-        return task
-
-    def _keep(self, key: tuple[str, Selector], task: asyncio.Task[ServedVersion]) -> None:
-        del self._lookups[key]
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is None:
-            self._entries[key] = _Entry(task.result(), time.monotonic())
-            self._entries.move_to_end(key)
-            if len(self._entries) > MAX_CACHED:
-                self._entries.popitem(last=False)
-        elif isinstance(error, Unavailable | DeadlineExceeded):
-            # The server is away, not the model: what is known stays until it is too old.
-            return
-        else:
+        try:
+            served = await self.lookup.read(model, selector, Deadline.after(LOOKUP_SECONDS))
+        except (Unavailable, DeadlineExceeded):
+            raise  # the server did not answer, which says nothing about the model
+        except Exception:
             self._entries.pop(key, None)
-
-    async def _joined(self, task: asyncio.Task[ServedVersion], deadline: Deadline) -> ServedVersion:
-        # Unlike wait_for this leaves the look-up alone, whoever of those who share it goes.
-        done, _ = await asyncio.wait({task}, timeout=deadline.remaining())
-        if not done:
-            raise DeadlineExceeded("The model server did not answer before the deadline of the request.")
-        return task.result()
-
-    async def _read(self, model: str, selector: Selector, deadline: Deadline) -> ServedVersion:
-        for _ in range(LOOKUP_ATTEMPTS):
-            read_at = time.monotonic()
-            try:
-                version, signatures = await self._backend.signatures(model, selector, deadline)
-            except ServableNotFound as error:
-                raise await self._missing(model, selector, deadline) from error
-            try:
-                if carries_card(signatures):
-                    contract = await self._described(model, version, signatures, deadline)
-                else:
-                    options = self._options.get(model, ModelOptions.model_validate({}))
-                    contract = contract_from_signatures(model, version, signatures, options)
-            except ServableNotFound:
-                continue
-            except UnsupportedModel as error:
-                self._warn_once(model, version, error.detail)
-                return ServedVersion(model, version, signatures, None, error.detail, read_at)
-            return ServedVersion(model, version, signatures, contract, read_at=read_at)
-        raise NotReady(f"The {selector} of model {model!r} keeps changing.")
-
-    def _warn_once(self, model: str, version: int, reason: str) -> None:
-        if self._warned.get((model, version)) != reason:
-            self._warned[model, version] = reason
-            logger.warning("model %s version %d is not served to photos: %s", model, version, reason)
-
-    async def _described(
-        self, model: str, version: int, signatures: Mapping[str, SignatureDef], deadline: Deadline
-    ) -> Contract:
-        request = {"request": wire_of(np.zeros(1, np.int32))}
-        outputs = read_outputs(await self._backend.predict(model, version, DESCRIBE, request, ["card"], deadline))
-        try:
-            [card] = string_values(outputs["card"], max_elements=1)
-        except (KeyError, TensorError, ValueError) as error:
-            raise ModelServerFailed(f"The model {model!r} version {version} returned no model card.") from error
-        return contract_from_card(model, version, signatures, card)
-
-    async def _missing(self, model: str, selector: Selector, deadline: Deadline) -> GatewayError:
-        """Why a servable was not found, which the server's answer leaves open."""
-        try:
-            available = [str(version) for version in await self.available(model, deadline)]
-        except UnknownModel as unknown:
-            return unknown
-        if not available:
-            return NotReady(f"The model {model!r} has no available version.")
-        if selector == Selector():
-            return NotReady(f"The model {model!r} is changing versions.")
-        return UnknownVersion(f"The model {model!r} has no {selector}; available versions are {', '.join(available)}.")
-
-
-async def _patiently(ask: Callable[[Deadline], Awaitable[T]], deadline: Deadline) -> T:
-    for share in PATIENCE:
-        try:
-            return await ask(Deadline.after(deadline.remaining() * share))
-        except DeadlineExceeded:
-            continue
-    return await ask(deadline)
+            raise
+        self._entries[key] = _Entry(served, time.monotonic())
+        self._entries.move_to_end(key)
+        if len(self._entries) > MAX_CACHED:
+            self._entries.popitem(last=False)
+        return served

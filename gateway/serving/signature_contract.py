@@ -1,4 +1,4 @@
-"""How to speak to a model that carries no model card: from the names, shapes and dtypes of its signatures."""
+"""Derive the contract of a model without a model card from the names, shapes and dtypes of its signatures."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Final, Literal
 
 from gateway.errors import UnsupportedModel
 from gateway.images import Target
-from gateway.images.pixel_format import Layout, PixelFormat
+from gateway.images.pixel_format import PixelFormat
+from gateway.model_options import ModelOptions
 from gateway.pb.serving_pb2 import DataType, SignatureDef, TensorInfo
-from gateway.serving.contract import DEFAULT_SIGNATURE, Contract, described, rank
-from gateway.settings import ModelOptions
+from gateway.serving.contract import DEFAULT_SIGNATURE, Contract, described
+from gateway.serving.signature_shapes import batch_and_row, layout_of, may_be_equal, number_of_classes, sizes_of
 from gateway.tensors.wire import number_dtype
 
 UNKNOWN_SIZE: Final = 224
@@ -21,6 +22,7 @@ UNKNOWN_SIZE: Final = 224
 PIXEL_DTYPES: Final = (
     DataType.DT_UINT8,
     DataType.DT_INT32,
+    DataType.DT_INT64,
     DataType.DT_HALF,
     DataType.DT_FLOAT,
     DataType.DT_DOUBLE,
@@ -30,7 +32,7 @@ INDEX_DTYPES: Final = (DataType.DT_INT32, DataType.DT_INT64)
 
 WANTED_INPUT: Final = (
     "a string input (n) of encoded images; or pixels (n, height, width, 3), also with channels first or grey, "
-    "of uint8, int32, half, float or double"
+    "of uint8, int32, int64, half, float or double"
 )
 WANTED_OUTPUT: Final = "scores (n, classes), or (n) or (n, 1) of a sigmoid, of float, half, bfloat16 or double"
 
@@ -39,7 +41,8 @@ NOT_NAMED_LIKE_IMAGES: Final = re.compile(
     r"b64|base64|ur[il]|path|file_?name|text|sentence|question|quer(?:y|ies)|example|token|word|prompt|document|title",
     re.IGNORECASE,
 )
-NAMED_LIKE_SCORES: Final = re.compile(r"prob|softmax|sigmoid|score", re.IGNORECASE)
+NAMED_LIKE_SCORES: Final = re.compile(r"prob|softmax|sigmoid|score|predictions", re.IGNORECASE)
+NAMED_LIKE_BOXES: Final = re.compile(r"box(?:es)?(?:$|_)", re.IGNORECASE)
 KEY: Final = re.compile(r"keys?", re.IGNORECASE)
 
 
@@ -81,7 +84,7 @@ def contract_from_signatures(
 class _Input:
     name: str
     kind: Literal["pixels", "encoded"]
-    batch: Literal["any", "one", "none"]
+    batch_size: int
     row_shape: tuple[int, ...]
     target: Target
     pixel_format: PixelFormat
@@ -101,9 +104,9 @@ class _Reading:
     def contract(self) -> Contract:
         key_input = self._key_input()
         image = self._image([name for name in self.signature.inputs if name != key_input])
-        output_name, classes = self._scores(image.batch)
-        label_output = self._label_output(output_name, image.batch) if classes != 1 else None
-        sigmoid = classes == 1
+        output_name, classes = self._scores(image.batch_size)
+        label_output = self._label_output(output_name, image.batch_size)
+        sigmoid = classes == 1 and label_output is None
         return Contract(
             model=self.model,
             version=self.version,
@@ -120,11 +123,12 @@ class _Reading:
             sigmoid=sigmoid,
             pixel_format=image.pixel_format,
             row_shape=image.row_shape,
-            batch=image.batch,
+            batch_size=image.batch_size,
             label_output=label_output,
             key_input=key_input,
             certain_image=image.certain,
             multi_label=self.options.multi_label,
+            activation=self.options.activation,
         )
 
     def _unsupported(self, wanted: str) -> UnsupportedModel:
@@ -138,7 +142,7 @@ class _Reading:
         if len(self.signature.inputs) != 2:
             return None
         for name, info in self.signature.inputs.items():
-            if KEY.fullmatch(name) and info.dtype == DataType.DT_STRING and _sizes(info) in (None, (-1,)):
+            if KEY.fullmatch(name) and info.dtype == DataType.DT_STRING and sizes_of(info) in (None, (-1,)):
                 return name
         return None
 
@@ -149,25 +153,15 @@ class _Reading:
         info = self.signature.inputs[name]
         if info.dtype == DataType.DT_STRING:
             return self._encoded(name, info)
-        sizes = _sizes(info)
-        if info.dtype not in PIXEL_DTYPES or sizes is None:
+        sizes = sizes_of(info)
+        if info.dtype not in PIXEL_DTYPES or sizes is None or 0 in sizes or len(sizes) not in (3, 4):
             raise self._unsupported(WANTED_INPUT)
-        batch, row = _batch(sizes)
-        if batch is None or any(size == 0 for size in row):
-            raise self._unsupported(f"{WANTED_INPUT}, with any number of images in a call, or one")
-        return self._pixels(name, info, batch, row)
+        batch_size, row = batch_and_row(sizes)
+        return self._pixels(name, info, batch_size, row)
 
     def _encoded(self, name: str, info: TensorInfo) -> _Input:
-        sizes = _sizes(info)
-        shapes: dict[tuple[int, ...] | None, tuple[Literal["any", "one", "none"], tuple[int, ...]]] = {
-            None: ("any", ()),
-            (-1,): ("any", ()),
-            (-1, 1): ("any", (1,)),
-            (1,): ("one", ()),
-            (1, 1): ("one", (1,)),
-            (): ("none", ()),
-        }
-        if sizes not in shapes:
+        sizes = sizes_of(info)
+        if sizes is not None and (len(sizes) > 2 or 0 in sizes or (len(sizes) == 2 and sizes[1] != 1)):
             raise self._unsupported(WANTED_INPUT)
         says = self.options.encoded_image
         unlike = NOT_NAMED_LIKE_IMAGES.search(name) is not None
@@ -176,15 +170,13 @@ class _Reading:
                 f"{WANTED_INPUT}. The string input {name!r} is not taken for images"
                 + (" by the option encoded_image" if says is False else "; if it is, set the option encoded_image")
             )
-        batch, row_shape = shapes[sizes]
+        batch_size, row_shape = (-1, ()) if sizes is None else (sizes[0], sizes[1:]) if sizes else (0, ())
         certain = says is True or NAMED_LIKE_IMAGES.search(name) is not None
-        return _Input(name, "encoded", batch, row_shape, self._target(-1, -1), PixelFormat(), certain)
+        return _Input(name, "encoded", batch_size, row_shape, self._target(-1, -1), PixelFormat(), certain)
 
-    def _pixels(
-        self, name: str, info: TensorInfo, batch: Literal["any", "one", "none"], row: tuple[int, ...]
-    ) -> _Input:
+    def _pixels(self, name: str, info: TensorInfo, batch_size: int, row: tuple[int, ...]) -> _Input:
         options = self.options
-        layout = options.layout or _layout(row)
+        layout = options.layout or layout_of(row)
         if len(row) != (2 if layout == "nhw" else 3):
             raise self._unsupported(WANTED_INPUT)
         height, width = {"nhwc": row[:2], "nchw": row[1:], "nhw": row}[layout]
@@ -201,7 +193,7 @@ class _Reading:
             raise self._unsupported(f"an input of three channels for the option normalize {options.normalize!r}")
         target = self._target(height, width)
         form = PixelFormat(dtype.name, channels, layout, options.normalize, options.pixel_range)
-        return _Input(name, "pixels", batch, form.shape(target.height, target.width), target, form, certain=True)
+        return _Input(name, "pixels", batch_size, form.shape(target.height, target.width), target, form, certain=True)
 
     def _target(self, height: int, width: int) -> Target:
         options = self.options
@@ -212,12 +204,12 @@ class _Reading:
             options.interpolation,
         )
 
-    def _scores(self, batch: str) -> tuple[str, int]:
+    def _scores(self, batch_size: int) -> tuple[str, int]:
         """Name of the output of scores, and its number of classes; -1: any."""
         found = {
             name: classes
             for name, info in self.signature.outputs.items()
-            if info.dtype in SCORE_DTYPES and (classes := _classes(info, batch)) is not None
+            if info.dtype in SCORE_DTYPES and (classes := number_of_classes(info, batch_size)) is not None
         }
         if self.options.output is not None:
             if self.options.output not in found:
@@ -225,7 +217,11 @@ class _Reading:
                     f"{WANTED_OUTPUT}, which the output {self.options.output!r} of its options is not"
                 )
             return self.options.output, found[self.options.output]
+        if any(NAMED_LIKE_BOXES.search(name) for name in self.signature.outputs):
+            raise self._unsupported(f"one output, {WANTED_OUTPUT}; this is an object detector")
+        labels = len(self.options.labels)
         for narrower in (
+            {name: classes for name, classes in found.items() if labels and classes == labels},
             {name: classes for name, classes in found.items() if classes != 1},
             {name: classes for name, classes in found.items() if NAMED_LIKE_SCORES.search(name)},
         ):
@@ -236,15 +232,17 @@ class _Reading:
             raise self._unsupported(f"one output, {WANTED_OUTPUT}{one}")
         return next(iter(found.items()))
 
-    def _label_output(self, output_name: str, batch: str) -> str | None:
+    def _label_output(self, output_name: str, batch_size: int) -> str | None:
         """The output that names a class beside each score: best first, so that positions say nothing."""
-        shape = _sizes(self.signature.outputs[output_name])
+        shape = sizes_of(self.signature.outputs[output_name])
+        one = number_of_classes(self.signature.outputs[output_name], batch_size) == 1
         beside = {
             name: info.dtype
             for name, info in self.signature.outputs.items()
             if info.dtype in (DataType.DT_STRING, *INDEX_DTYPES)
-            and (_classes(info, batch) or 1) != 1
-            and _agree(_sizes(info), shape)
+            and name not in self.signature.inputs  # which only pass through
+            and (count := number_of_classes(info, batch_size)) is not None
+            and (count == 1 if one else count != 1 and may_be_equal(sizes_of(info), shape))
         }
         strings = [name for name, dtype in beside.items() if dtype == DataType.DT_STRING]
         chosen = strings or list(beside)
@@ -267,48 +265,3 @@ class _Reading:
                 f"{len(labels)} names."
             )
         return labels or tuple(str(index) for index in range(max(classes, 0)))
-
-
-def _sizes(info: TensorInfo) -> tuple[int, ...] | None:
-    return None if rank(info) is None else tuple(dim.size for dim in info.tensor_shape.dim)
-
-
-def _batch(sizes: tuple[int, ...]) -> tuple[Literal["any", "one", "none"] | None, tuple[int, ...]]:
-    """How many images a call takes, and the sizes of one; None for a batch of several that is fixed."""
-    if len(sizes) == 4:
-        known: dict[int, Literal["any", "one"]] = {-1: "any", 1: "one"}
-        return known.get(sizes[0]), sizes[1:]
-    if len(sizes) == 3 and sizes[-1] != 3 and sizes[0] in (-1, 1):  # grey, without an axis of channels
-        return ("any" if sizes[0] < 0 else "one"), sizes[1:]
-    if len(sizes) == 3:
-        return "none", sizes
-    return None, sizes
-
-
-def _layout(row: tuple[int, ...]) -> Layout:
-    if len(row) == 2:
-        return "nhw"
-    return "nchw" if row[0] in (1, 3) and row[-1] not in (1, 3) else "nhwc"
-
-
-def _classes(info: TensorInfo, batch: str) -> int | None:
-    """Number of classes in an output, -1 where that is open; None where its shape is not one of scores."""
-    sizes = _sizes(info)
-    if sizes is None:
-        return -1
-    if batch == "none" and len(sizes) <= 1:
-        return sizes[0] if sizes else 1
-    first = (-1,) if batch == "any" else (-1, 1)
-    if not sizes or sizes[0] not in first or any(size == 0 for size in sizes):
-        return None
-    if len(sizes) == 1:
-        return 1
-    between_are_one = all(size == 1 for size in sizes[1:-1])
-    return sizes[-1] if len(sizes) == 2 or (len(sizes) == 4 and between_are_one) else None
-
-
-def _agree(one: tuple[int, ...] | None, other: tuple[int, ...] | None) -> bool:
-    """Whether two shapes may be the same."""
-    if one is None or other is None:
-        return True
-    return len(one) == len(other) and all(a == b or -1 in (a, b) for a, b in zip(one, other, strict=True))

@@ -1,4 +1,4 @@
-"""Compressed bodies."""
+"""Decompress request bodies."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import zlib
 from gateway.errors import BadRequest, UploadTooLarge
 
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
-"""zlib tells the two apart by their headers."""
+"""Makes zlib detect either header."""
 
 MAX_MEMBERS = 1000
-"""Parts of one body; bgzip writes one for each 64 KB."""
+"""Maximum number of gzip members in a body; bgzip writes one for each 64 KB."""
 
 STEP_BYTES = 128 * 2**10
-"""Compressed bytes that are decompressed at once."""
+"""Number of compressed bytes in a step."""
 
 
 def inflate(body: bytes | bytearray | memoryview, max_bytes: int) -> bytes:
-    """The content of a body that is compressed as gzip, in one member or several, or as deflate with zlib's header.
+    """Decompress a body in gzip format, with one or more members, or in zlib format (deflate).
 
     Args:
         body: The compressed body.
         max_bytes: Maximum size of the content. Decompression stops there.
 
     Raises:
-        UploadTooLarge: The content is larger.
-        BadRequest: It is not compressed like this, or truncated.
+        UploadTooLarge: The content is larger than `max_bytes`.
+        BadRequest: The body has another format, or is truncated.
     """
     pieces: list[bytes] = []
     size = start = 0
@@ -33,15 +33,15 @@ def inflate(body: bytes | bytearray | memoryview, max_bytes: int) -> bytes:
         if start == len(body):
             return b"".join(pieces)
         member = zlib.decompressobj(_GZIP_OR_ZLIB)
-        # A step at a time, since zlib copies all that it is given beyond the end of a member.
+        # In steps, because zlib copies all input beyond the end of a member.
         while not member.eof and start < len(body) and size <= max_bytes:
-            given = body[start : start + STEP_BYTES]
+            chunk = body[start : start + STEP_BYTES]
             try:
-                pieces.append(member.decompress(given, max_bytes + 1 - size))
+                pieces.append(member.decompress(chunk, max_bytes + 1 - size))
             except zlib.error as error:
                 raise BadRequest("The body is not compressed as its Content-Encoding says.") from error
             size += len(pieces[-1])
-            start += len(given) - len(member.unused_data)
+            start += len(chunk) - len(member.unused_data)
         if size > max_bytes:
             raise UploadTooLarge(f"The body has more than the {max_bytes:,} bytes that are accepted.", limit=max_bytes)
         if not member.eof:

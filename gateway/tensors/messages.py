@@ -141,9 +141,9 @@ def read_outputs(answers: Sequence[bytes], rows: Sequence[int]) -> dict[str, Arr
 def _check_size(arrays: Mapping[str, Array], expected: tuple[int, ...]) -> None:
     for name, array in arrays.items():
         if array.shape[1:] != expected:
-            given = ", ".join(map(str, array.shape))
+            actual = ", ".join(map(str, array.shape))
             raise InvalidTensor(
-                f"The input {name!r} must be of shape (n, {', '.join(map(str, expected))}), not ({given}): images of "
+                f"The input {name!r} must be of shape (n, {', '.join(map(str, expected))}), not ({actual}): images of "
                 "one size share a batch."
             )
 

@@ -41,22 +41,22 @@ def check_inputs(signature: SignatureDef, arrays: Mapping[str, Array], max_rows:
     return count
 
 
-def check_names(signature: SignatureDef, given: Iterable[str]) -> None:
+def check_names(signature: SignatureDef, names: Iterable[str]) -> None:
     """Refuse inputs that are missing or that the signature does not know.
 
     Raises:
         InvalidTensor: The names differ from those of the signature.
     """
-    wanted, names = set(signature.inputs), set(given)
-    if names != wanted:
-        raise InvalidTensor(f"The inputs must be {_names(wanted)}, not {_names(names)}.")
+    expected, actual = set(signature.inputs), set(names)
+    if actual != expected:
+        raise InvalidTensor(f"The inputs must be {_names(expected)}, not {_names(actual)}.")
 
 
 def _check_dtype(name: str, info: TensorInfo, array: Array) -> None:
-    wanted = np.dtype(np.object_) if info.dtype == DataType.DT_STRING else number_dtype(info.dtype)
-    if wanted != array.dtype:
-        given = "string" if array.dtype == np.object_ else str(array.dtype)
-        raise InvalidTensor(f"The input {name!r} is of type {dtype_name(info.dtype)}, not {given}.")
+    expected = np.dtype(np.object_) if info.dtype == DataType.DT_STRING else number_dtype(info.dtype)
+    if expected != array.dtype:
+        actual = "string" if array.dtype == np.object_ else str(array.dtype)
+        raise InvalidTensor(f"The input {name!r} is of type {dtype_name(info.dtype)}, not {actual}.")
 
 
 def _check_shape(name: str, info: TensorInfo, shape: tuple[int, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Bodies of TensorFlow Serving's REST interface."""
+"""Parse and write the bodies of TensorFlow Serving's REST interface."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.tensors.signature_check import check_names
 from gateway.tensors.wire import Array
 
 BINARY_SUFFIX = "_bytes"
-"""Names of string outputs that are given as base64 end so."""
+"""Suffix of string outputs that are returned as base64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class PredictBody:
 
     Attributes:
         signature: Key of the signature.
-        by_row: Whether the request has rows (``instances``), and so will the answer.
+        by_row: Whether the request has rows (``instances``), which determines the form of the answer.
         inputs: Its tensors.
     """
 
@@ -36,9 +36,9 @@ def read_request(body: Text, signatures: SignatureDefMap, default_signature: str
     """Read the body of a predict request.
 
     Raises:
-        BadRequest: It cannot be parsed.
-        SignatureMissing: It names a signature that the version does not have.
-        InvalidTensor: Its tensors do not match the signature.
+        BadRequest: The body cannot be parsed.
+        SignatureMissing: The version does not have the signature.
+        InvalidTensor: The tensors do not match the signature.
     """
     value = read_json(body)
     if not isinstance(value, dict):
@@ -76,10 +76,10 @@ def write_response(outputs: Mapping[str, Array], *, by_row: bool) -> bytes:
     return write_json({"predictions": [dict(zip(named, row, strict=True)) for row in rows]})
 
 
-def _columns(given: object, signature: SignatureDef) -> dict[str, object]:
-    if isinstance(given, dict) and not is_binary(given):
-        return given
-    return {_only_input(signature): given}
+def _columns(value: object, signature: SignatureDef) -> dict[str, object]:
+    if isinstance(value, dict) and not is_binary(value):
+        return value
+    return {_only_input(signature): value}
 
 
 def _rows(rows: object, signature: SignatureDef) -> dict[str, object]:
@@ -102,7 +102,7 @@ def _only_input(signature: SignatureDef) -> str:
 
 
 def _json(name: str, array: Array) -> object:
-    """What `write_json` takes: numbers as an array, strings as nested lists."""
+    """A value for `write_json`: an array of numbers, or nested lists of strings."""
     if array.dtype == object:
         return json_strings(array, binary=name.endswith(BINARY_SUFFIX))
     return array if array.ndim else array[()]

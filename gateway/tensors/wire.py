@@ -1,4 +1,4 @@
-"""NumPy arrays to wire tensors and back."""
+"""Convert NumPy arrays to wire tensors and back."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ _NUMBER_TYPES = {dtype: number for number, (dtype, _) in _NUMBERS.items()}
 
 
 Array = npt.NDArray[np.generic] | npt.NDArray[np.object_]
-"""Values of a tensor: numbers, or an object array whose elements are bytes."""
+"""Values of a tensor: a numeric array, or an object array of bytes."""
 
 Wire = Sequence[bytes | memoryview]
-"""A serialised message in pieces: what is sent is joined once, and the values of arrays are not copied before.
+"""A serialised message in pieces, which are joined only once, when they are sent.
 
-A copy of a photo's 150 KB is memory that the C library may take from the system anew for each request: with eight calls
-under way, three copies less took a fifth to a third off the processor time of a call."""
+The C library may allocate memory for each copy of 150 KB, the size of a photo, from the system. With eight concurrent
+calls, three copies less reduced the CPU time of a call by a fifth to a third."""
 
 
 class TensorError(ValueError):
-    """A wire tensor whose parts contradict each other, or of a dtype that has no array here."""
+    """A wire tensor is inconsistent, or its dtype is not supported."""
 
 
 def dtype_name(number: int) -> str:
-    """Name of a wire dtype as TensorFlow writes it: ``uint8``, ``float``, ``string``; unknown ones by number."""
+    """TensorFlow's name of a wire dtype, such as ``uint8``, ``float`` or ``string``; the number of an unknown one."""
     if number in DataType.values():
         return DataType.Name(DataType.ValueType(number)).removeprefix("DT_").lower()
     return f"dtype {number}"
 
 
 def number_dtype(number: int) -> np.dtype[np.generic] | None:
-    """NumPy's dtype for a wire dtype; None for strings and for what has no array here."""
+    """The NumPy dtype of a wire dtype; None for strings and unsupported dtypes."""
     return _NUMBERS[number][0] if number in _NUMBERS else None
 
 
@@ -61,16 +61,11 @@ def shape_of(tensor: Tensor) -> tuple[int, ...]:
     return tuple(dim.size for dim in tensor.tensor_shape.dim)
 
 
-def number_tensor(array: npt.NDArray[np.generic]) -> Tensor:
-    """Wire tensor of a numeric array, as ``tensor_content``; errors as in `wire_of`."""
-    return Tensor.FromString(b"".join(_numbers(array)))
-
-
 def joined(shape: tuple[int, ...], dtype: int, rows: Sequence[bytes]) -> Wire:
     """Serialised tensor of rows of numbers.
 
     Args:
-        shape: Of the whole tensor.
+        shape: Shape of the whole tensor.
         dtype: Wire dtype.
         rows: The values of each row, little-endian and in row-major order.
     """
@@ -81,7 +76,7 @@ def wire_of(array: Array) -> Wire:
     """Serialised tensor of numbers or byte strings.
 
     Raises:
-        TensorError: The array's dtype has no wire type here.
+        TensorError: The dtype of the array is not supported.
     """
     if array.dtype == np.object_:
         return strings(array.ravel().tolist(), array.shape)
@@ -95,7 +90,7 @@ def strings(values: Sequence[bytes], shape: tuple[int, ...]) -> Wire:
 
 
 def length_delimited(number: int, content: Wire) -> Wire:
-    """A field that holds bytes or a message, as protobuf writes it: key, length, content."""
+    """A protobuf field with bytes or a message: key, length, content."""
     return [_varint(number << 3 | 2) + _varint(sum(map(len, content))), *content]
 
 
@@ -119,20 +114,15 @@ def _numbers(array: npt.NDArray[np.generic]) -> Wire:
 
 @lru_cache(256)
 def _head(number: int, shape: tuple[int, ...]) -> bytes:
-    """A tensor's dtype and shape, serialised: the same for every photo that a model is sent."""
+    """The serialised dtype and shape of a tensor, cached because they are the same for all photos of a model."""
     head = Tensor(dtype=DataType.Name(number))
     for size in shape:
         head.tensor_shape.dim.add(size=size)
     return head.SerializeToString()
 
 
-def string_tensor(values: Sequence[bytes], shape: tuple[int, ...] | None = None) -> Tensor:
-    """Wire tensor of byte strings in row-major order; of shape (n,) unless told."""
-    return Tensor.FromString(b"".join(strings(values, (len(values),) if shape is None else shape)))
-
-
 def array_of(tensor: Tensor, *, max_elements: int) -> Array:
-    """Array of any wire tensor; errors as in `number_array`."""
+    """Array of any wire tensor. Raises as `number_array` does."""
     if tensor.dtype != _STRING:
         return number_array(tensor, max_elements=max_elements)
     values = string_values(tensor, max_elements=max_elements)
@@ -142,17 +132,17 @@ def array_of(tensor: Tensor, *, max_elements: int) -> Array:
 
 
 def number_array(tensor: Tensor, *, max_elements: int) -> npt.NDArray[np.generic]:
-    """Array of a numeric wire tensor, from either of its two forms.
+    """Array of a numeric wire tensor, from its content or its typed list.
 
     Args:
-        tensor: As it came; in the typed list a short list repeats its last value and an empty one is zeros. Of
-            bfloat16, which NumPy lacks, float32 is made.
-        max_elements: Refuse a larger shape before any memory is taken for it.
+        tensor: The tensor. A short typed list repeats its last value, an empty one stands for zeros. bfloat16, which
+            NumPy lacks, becomes float32.
+        max_elements: Maximum number of elements, checked before memory is allocated.
 
     Raises:
-        TensorError: Another kind of dtype, a shape over the limit, or values that do not fit the shape.
+        TensorError: The dtype is not numeric, the shape is over the limit, or the values do not match the shape.
     """
-    if tensor.dtype == _BFLOAT16:  # the upper half of a float32
+    if tensor.dtype == _BFLOAT16:  # bfloat16 is the upper half of a float32
         return (_values(tensor, np.dtype("<u2"), "half_val", max_elements).astype("<u4") << 16).view("<f4")
     if tensor.dtype not in _NUMBERS:
         raise TensorError(f"not numbers: {dtype_name(tensor.dtype)}")
@@ -171,19 +161,19 @@ def _values(tensor: Tensor, dtype: np.dtype[np.generic], field: str, max_element
     if len(listed) > count:
         raise TensorError(f"{len(listed)} values for shape {shape}")
     half = tensor.dtype == _HALF
-    given = np.array(listed, "<u2").view(dtype) if half else np.array(listed, dtype)
-    if len(given) == count:
-        return given.reshape(shape)
-    values = np.full(count, given[-1] if len(given) else 0, dtype)
-    values[: len(given)] = given
+    array = np.array(listed, "<u2").view(dtype) if half else np.array(listed, dtype)
+    if len(array) == count:
+        return array.reshape(shape)
+    values = np.full(count, array[-1] if len(array) else 0, dtype)
+    values[: len(array)] = array
     return values.reshape(shape)
 
 
 def string_values(tensor: Tensor, *, max_elements: int) -> list[bytes]:
-    """Values of a string wire tensor in row-major order, a short list filled up as in `number_array`.
+    """Values of a string wire tensor in row-major order. A short list is extended as in `number_array`.
 
     Raises:
-        TensorError: Another dtype, a shape over the limit, or values that do not fit the shape.
+        TensorError: The dtype is not string, the shape is over the limit, or the values do not match the shape.
     """
     if tensor.dtype != _STRING:
         raise TensorError(f"not strings: {dtype_name(tensor.dtype)}")

@@ -1,22 +1,24 @@
-// Calls of the gateway's API: the key, and errors in words.
+// Calls to the gateway's API, the API key, and readable errors.
+
+import { errorText, t } from "./page.js";
 
 const KEY = "gateway-api-key";
-const TIMEOUT_MS = 90_000; // over the gateway's own limits on an upload and an answer
+const TIMEOUT_MS = 90_000; // more than the gateway's limits on an upload and an answer together
 
 let askForKey = async () => null;
 let asking = null;
 
-/** Sets what asks the person for a key: called with whether one was refused, answers with a key or null. */
+/** Sets the function that asks for a key. It gets whether a key was rejected, and returns a key or null. */
 export function onKeyNeeded(ask) {
   askForKey = ask;
 }
 
-/** What went wrong with a call, in words for the person. */
+/** A failed call, with a message for the user. */
 export class CallFailed extends Error {
   /**
    * @param {string} title Kind of error.
-   * @param {string} detail What was wrong.
-   * @param {{status?: number, code?: string, retryAfter?: number}} more `status` 0: no answer at all.
+   * @param {string} detail Description of the error.
+   * @param {{status?: number, code?: string, retryAfter?: number}} more `status` is 0 if there was no answer.
    */
   constructor(title, detail, { status = 0, code = "", retryAfter = 1 } = {}) {
     super(detail);
@@ -26,37 +28,37 @@ export class CallFailed extends Error {
     this.retryAfter = retryAfter;
   }
 
-  /** Whether the service as a whole seems to be away, not this one photo to be at fault. */
+  /** Whether the service as a whole seems to be unavailable. */
   get away() {
-    // A proxy answers 502 in its own words; a model that is listed and yet unknown is about to come or go.
+    // A 502 comes from a proxy. A model that is listed but unknown is being loaded or unloaded.
     return [0, 503].includes(this.status) || this.code === "unknown_model" || (this.status === 502 && !this.code);
   }
 
-  /** Whether it is the file itself that cannot be answered, however often it is sent. */
+  /** Whether the error is due to the file, so that sending it again cannot help. */
   get final() {
     return [400, 413, 415, 422].includes(this.status);
   }
 
-  /** Whether the same photo may well be answered a moment later. */
+  /** Whether the same photo may succeed a moment later. */
   get passing() {
     return this.away || [408, 429, 504].includes(this.status);
   }
 }
 
-/** Headers with the key, where one was given. */
+/** Headers with the key, if there is one. */
 export function keyHeaders() {
   const key = sessionStorage.getItem(KEY);
   return key ? { "X-API-Key": key } : {};
 }
 
-/** Takes a key for all calls from now on, until the tab is closed. */
+/** Sets the key for all further calls, until the tab is closed. */
 export const useKey = (key) => sessionStorage.setItem(KEY, key);
 
 /**
- * Calls the API and answers with its JSON, or with a Blob where `blob` is true; asks for a key when one is needed.
+ * Calls the API and returns its JSON, or a Blob if `blob` is true. Asks for a key if one is required.
  * @param {string} path
  * @param {{body?: Blob, type?: string, signal?: AbortSignal, timeout?: number, blob?: boolean,
- *   onProgress?: (fraction: number) => void}} how `onProgress` is told how much of the body was sent, 0 to 1.
+ *   onProgress?: (fraction: number) => void}} how `onProgress` gets the share of the body that was sent, 0 to 1.
  */
 export async function call(path, { body, type, signal, timeout = TIMEOUT_MS, blob = false, onProgress } = {}) {
   for (;;) {
@@ -71,12 +73,14 @@ export async function call(path, { body, type, signal, timeout = TIMEOUT_MS, blo
       if (answer.ok && blob) return await answer.blob();
     } catch (error) {
       if (signal?.aborted) throw error;
-      throw new CallFailed("No answer", "The service did not answer.");
+      throw new CallFailed(t("noAnswerTitle"), t("noAnswerText"));
     }
     const json = await answer.json().catch(() => ({}));
     if (answer.ok) return json;
     if (answer.status === 401 && (await keyInstead(key))) continue;
-    throw new CallFailed(json.title ?? `Error ${answer.status}`, json.detail ?? "The service failed.", {
+    const translated = errorText(json.code);
+    const title = translated ? "" : json.title ?? t("errorStatus", { status: answer.status });
+    throw new CallFailed(title, translated || (json.detail ?? t("serviceFailed")), {
       status: answer.status,
       code: json.code ?? "",
       retryAfter: Number(answer.headers.get("Retry-After")) || 1,
@@ -84,7 +88,7 @@ export async function call(path, { body, type, signal, timeout = TIMEOUT_MS, blo
   }
 }
 
-/** Posts a body. Not with `fetch`, which does not tell how far an upload is. */
+/** Posts a body. `fetch` cannot report the progress of an upload. */
 function send(path, body, headers, signal, onProgress) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -105,9 +109,9 @@ function send(path, body, headers, signal, onProgress) {
   });
 }
 
-/** Gets another key than the one that was refused; many calls may wait for the same answer. */
+/** Asks for another key after one was rejected. Several calls may wait for the same answer. */
 async function keyInstead(refused) {
-  if (sessionStorage.getItem(KEY) !== refused) return true; // another call has asked meanwhile
+  if (sessionStorage.getItem(KEY) !== refused) return true; // another call has asked already
   asking ??= askForKey(refused !== null).finally(() => (asking = null));
   const key = await asking;
   if (!key) return false;
@@ -115,5 +119,5 @@ async function keyInstead(refused) {
   return true;
 }
 
-/** Names a model's address in the API. */
+/** Path of a model in the API. */
 export const modelPath = (model) => `/api/v1/models/${encodeURIComponent(model)}`;

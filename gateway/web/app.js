@@ -1,21 +1,21 @@
-// Starts the page: what is served, and where photos come from. All that photos need is loaded when the first ones come,
-// or before, once the page has nothing else to do.
+// Starts the page: shows the served models and accepts photos. The modules for photos are loaded with the first photo,
+// or before, in idle time.
 
 import { onKeyNeeded } from "./api.js";
-import { byId, element } from "./dom.js";
+import { byId, element, t } from "./page.js";
 import { Models } from "./models.js";
 import { Availability, Service, onRetry, showNotice } from "./service.js";
 
-const CALM_MS = 1500; // after the start, before the rest is loaded
+const CALM_MS = 1500; // between the start and loading the rest
 const LEFT_MS = 120;
-const SAMPLE = 24; // labels that are shown on the start page
+const SAMPLE = 24; // number of labels on the start page
 
 const service = new Service();
 const models = new Models();
 const availability = new Availability(service, models);
 let session = null;
 
-/** The part of the page that deals with photos. */
+/** The part of the page for photos. */
 function photos() {
   session ??= Promise.all([import("./session.js"), import("./collect.js")]).then(
     ([{ Session }]) => {
@@ -23,7 +23,7 @@ function photos() {
       return new Session({ service, models, availability });
     },
     (error) => {
-      session = null; // the service is away: tried again with the next photo
+      session = null; // the service is unavailable; try again with the next photo
       throw error;
     },
   );
@@ -38,8 +38,8 @@ async function take(collecting) {
       const [session, found] = await Promise.all([photos(), collecting()]);
       return session.take(found);
     } catch (error) {
-      if (session) return toast(`These files cannot be read: ${error.message}`);
-      await service.check(); // not loaded, since the service is away: the files wait for it
+      if (session) return toast(t("filesUnread", { reason: error.message }));
+      await service.check(); // not loaded because the service is unavailable; the files wait
       await new Promise((resolve) => availability.addEventListener("change", resolve, { once: true }));
     }
   }
@@ -56,7 +56,7 @@ for (const button of document.querySelectorAll("[data-source]")) {
 for (const id of ["photos", "folder", "camera"]) {
   byId(id).addEventListener("change", ({ target }) => {
     const files = Array.from(target.files);
-    target.value = ""; // the same file may be chosen again
+    target.value = ""; // so that the same file can be chosen again
     if (files.length || id === "folder") take(collected(id === "folder" ? "fromFolder" : "fromFiles", files));
   });
 }
@@ -71,7 +71,7 @@ addEventListener("dragover", (event) => {
   document.body.classList.toggle("over", holdsFiles(event));
 });
 addEventListener("dragleave", () => {
-  // Sent for every element that is crossed; a dragover follows at once unless the page was left.
+  // Fires for every element. A dragover follows at once, unless the pointer has left the page.
   clearTimeout(leaving);
   leaving = setTimeout(() => document.body.classList.remove("over"), LEFT_MS);
 });
@@ -85,7 +85,7 @@ addEventListener("paste", (event) => {
   take(transferred(event.clipboardData));
 });
 
-/** What was dropped or pasted; the browser empties both lists when the event is over. */
+/** The dropped or pasted items. The browser empties both lists after the event. */
 function transferred(transfer) {
   const entries = Array.from(transfer.items ?? [], (item) => item.webkitGetAsEntry?.()).filter(Boolean);
   const files = Array.from(transfer.files);
@@ -96,9 +96,9 @@ function transferred(transfer) {
 // -- the service and its models -----------------------------------------------------------------------------------------
 
 availability.addEventListener("change", () => {
-  const waits = document.body.dataset.busy === "yes" ? " Your photos wait and go on by themselves." : "";
+  const waits = document.body.dataset.busy === "yes" ? ` ${t("photosWait")}` : "";
   const { notice } = availability;
-  if (showNotice(notice && { ...notice, text: notice.text + waits })) toast("The service answers again.");
+  if (showNotice(notice && { ...notice, text: notice.text + waits })) toast(t("answersAgain"));
 });
 onRetry(() => availability.retry());
 onKeyNeeded(async (refused) => (await import("./key.js")).askForKey(refused));
@@ -108,14 +108,15 @@ models.addEventListener("change", () => {
   byId("show-card").disabled = !detail;
   if (!detail) return;
   byId("question").textContent = document.title = words.question;
-  byId("about").textContent = `Add a photo${words.dogs ? " of a dog" : ""}, or as many as you like. ${words.picks}`;
+  byId("about").textContent = words.about;
   byId("frame").toggleAttribute("hidden", words.dogs);
   byId("dog").toggleAttribute("hidden", !words.dogs);
   document.querySelector(".knows").hidden = detail.labels.length < 2;
-  byId("knows").textContent = `It knows ${words.classes}`;
+  byId("knows").textContent = t("knows", { classes: words.classes });
   const step = Math.max(1, detail.labels.length / SAMPLE);
   const sample = Array.from({ length: Math.min(SAMPLE, detail.labels.length) }, (_, at) => detail.labels[Math.floor(at * step)]);
   document.querySelector(".knows .labels").replaceChildren(...sample.map((name) => element("li", {}, name)));
+  if (location.hash === "#known" && !document.querySelector(".known")) showKnown();
 });
 
 for (const id of ["show-card", "show-all"]) {
@@ -125,6 +126,20 @@ for (const id of ["show-card", "show-all"]) {
   });
 }
 
+async function showKnown() {
+  const { openKnown } = await import("./known.js");
+  if (models.detail) openKnown(models.detail, models.words);
+}
+byId("show-known").addEventListener("click", showKnown);
+
+const past = () => import("./history.js");
+if (localStorage.getItem("history") !== null) past().then(({ showHistory }) => showHistory());
+byId("keep-history").addEventListener("change", async ({ target }) => (await past()).keepHistory(target.checked));
+byId("delete-history").addEventListener("click", async () => {
+  (await past()).keepHistory(false);
+  byId("keep-history").focus();
+});
+
 byId("live").hidden = !navigator.mediaDevices?.getUserMedia;
 byId("live").addEventListener("click", async () => {
   const { openCamera } = await import("./camera.js");
@@ -132,4 +147,11 @@ byId("live").addEventListener("click", async () => {
 });
 
 service.check();
-addEventListener("load", () => setTimeout(() => photos().catch(() => {}), CALM_MS));
+if (new URLSearchParams(location.search).has("shared")) take(() => import("./shared.js").then(({ takeShared }) => takeShared()));
+const loadRest = () =>
+  setTimeout(() => {
+    photos().catch(() => {});
+    import("./shared.js").then(({ offerInstallation }) => offerInstallation(), () => {}); // the service is away
+  }, CALM_MS);
+if (document.readyState === "complete") loadRest(); // the words may come after that event
+else addEventListener("load", loadRest);

@@ -1,24 +1,24 @@
-// The live camera: a few frames a second through the same route as photos, and one steady answer below them.
+// The live camera: classifies a few frames per second, and shows a steady answer below the picture.
 
 import { call, modelPath } from "./api.js";
-import { element } from "./dom.js";
+import { element, t } from "./page.js";
 import { said } from "./words.js";
 
-const PAUSE_MS = 350; // between frames: two or three a second, fewer where the answer takes longer
+const PAUSE_MS = 350; // between frames: two or three per second, fewer if answers take longer
 const FRAME_SIDE = 480;
-const KEEP = 0.7; // of what was said before, when the next frame is counted in
-const WORDS = { NotAllowedError: "The camera may not be used. Allow it in the browser's settings.", NotFoundError: "There is no camera." };
+const KEEP = 0.7; // weight of the previous scores when a new frame is added
+const WORDS = { NotAllowedError: "cameraForbidden", NotFoundError: "cameraMissing" };
 
 /**
- * Opens the camera in a dialog and names what it sees until it is closed.
- * @param {{models: Models, take: (file: File) => void}} how `take` is given the picture that a person keeps.
+ * Opens the camera in a dialog and classifies its frames until it is closed.
+ * @param {{models: Models, take: (file: File) => void}} how `take` gets the picture that the user keeps.
  */
 export async function openCamera({ models, take }) {
   const video = element("video", { muted: true, playsInline: true, autoplay: true });
-  const spoken = element("p", { className: "spoken" }, "Starting the camera");
-  const keep = element("button", { className: "primary", type: "button", disabled: true }, "Keep this picture");
-  const close = element("button", { className: "quiet", type: "button" }, "Close");
-  const dialog = element("dialog", { className: "tool", ariaLabel: "Live camera" });
+  const spoken = element("p", { className: "spoken" }, t("cameraStarts"));
+  const keep = element("button", { className: "primary", type: "button", disabled: true }, t("cameraKeep"));
+  const close = element("button", { className: "quiet", type: "button" }, t("close"));
+  const dialog = element("dialog", { className: "tool", ariaLabel: t("live") });
   dialog.append(element("div", { className: "frame" }, video, spoken), element("div", { className: "row" }, keep, close));
   document.body.append(dialog);
   dialog.showModal();
@@ -38,7 +38,7 @@ export async function openCamera({ models, take }) {
     stream = null;
   };
   const visibility = () => (document.hidden ? stop() : start().catch(tell));
-  const tell = (error) => (spoken.textContent = WORDS[error.name] ?? error.message);
+  const tell = (error) => (spoken.textContent = WORDS[error.name] ? t(WORDS[error.name]) : error.message);
   document.addEventListener("visibilitychange", visibility);
   keep.addEventListener("click", async () => {
     const picture = await frame(video, Infinity, 0.92);
@@ -70,7 +70,7 @@ export async function openCamera({ models, take }) {
   dialog.remove();
 }
 
-/** The answer with scores averaged over the last frames, so that the label does not flicker. */
+/** The answer, with scores averaged over the last frames so that the label does not flicker. */
 function steady(averages, answer) {
   for (const [label, score] of averages) averages.set(label, KEEP * score);
   const share = averages.size ? 1 - KEEP : 1;

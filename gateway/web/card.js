@@ -1,32 +1,23 @@
 // A model card in readable form.
 
-import { element } from "./dom.js";
-import { counted, percent } from "./words.js";
+import { element, language, number, t } from "./page.js";
+import { percent } from "./words.js";
 
-const MANY = 30; // so many classes are a wall of words unless they are folded up
-const FITS = {
-  crop: "scaled to cover, the middle is kept",
-  pad: "scaled to fit, with black bars",
-  squash: "stretched to fit",
-};
-const MEASURES = {
-  top5_accuracy: "right among the best five",
-  known_under_threshold: "of known ones called not sure",
-  others_over_threshold: "of other things given a name",
-};
+const MANY = 30; // classes from which their list is collapsed
+const MEASURES = { top5_accuracy: "card.top5", known_under_threshold: "card.under", others_over_threshold: "card.others" };
 
-/** Fills the dialog with all that is known of a model (`GET /api/v1/models/{model}`) and opens it. */
+/** Fills the dialog with the details of a model (`GET /api/v1/models/{model}`) and opens it. */
 export function openCard(dialog, detail) {
   const card = detail.card ?? {};
-  dialog.querySelector("h2").textContent = `${detail.name}, version ${detail.version}`;
-  const lead = detail.card ? card.description : "This model carries no model card. All that is known of it is how it is asked.";
+  dialog.querySelector("h2").textContent = t("by", { name: detail.name, version: String(detail.version) });
+  const lead = detail.card ? card.description : t("card.none");
   dialog.querySelector(".card-body").replaceChildren(
     ...[lead ? text("p", lead, "lead") : ""],
-    ...section("How good it is", accuracies(card, detail.labels.length)),
-    ...section("What it knows", known(detail)),
-    ...section("How it sees a photo", facts(seen(detail, card))),
-    ...section("How it was made", [facts(made(card)), settings(card)]),
-    ...section("Versions", facts(detail.versions.map((one) => [`Version ${one.version}`, one.state]))),
+    ...section(t("card.good"), accuracies(card, detail.labels.length)),
+    ...section(t("card.knows"), known(detail)),
+    ...section(t("card.sees"), facts(seen(detail, card))),
+    ...section(t("card.made"), [facts(made(card)), settings(card)]),
+    ...section(t("card.versions"), facts(detail.versions.map((one) => [`${t("version")} ${one.version}`, one.state]))),
   );
   dialog.showModal();
   dialog.querySelector(".card-body").scrollTop = 0;
@@ -36,15 +27,15 @@ function accuracies({ metrics }, classes) {
   const list = element("ul", { className: "scores" });
   for (const [split, found] of Object.entries(metrics ?? {})) {
     if (typeof found?.accuracy !== "number") continue;
-    const held = `right on ${counted(found.photos ?? 0, "photo")} held back for ${split}`;
+    const held = t("card.right", { count: found.photos ?? 0, split });
     const item = element("li", {}, text("strong", percent(found.accuracy)), text("span", held));
-    for (const [name, words] of Object.entries(MEASURES)) {
+    for (const [name, key] of Object.entries(MEASURES)) {
       if (name === "top5_accuracy" && classes <= 5) continue;
-      if (typeof found[name] === "number") item.append(text("small", `${percent(found[name])} ${words}`));
+      if (typeof found[name] === "number") item.append(text("small", t(key, { percent: percent(found[name]) })));
     }
     list.append(item);
   }
-  return list.childElementCount ? list : text("p", "The card does not say.");
+  return list.childElementCount ? list : text("p", t("card.silent"));
 }
 
 function known({ labels, card, unknown_threshold: threshold }) {
@@ -52,47 +43,47 @@ function known({ labels, card, unknown_threshold: threshold }) {
   const list = element("ul", { className: "labels" });
   for (const name of labels) {
     const item = text("li", name);
-    if (typeof photos[name] === "number") item.append(" ", text("small", photos[name].toLocaleString("en")));
+    if (typeof photos[name] === "number") item.append(" ", text("small", number(photos[name])));
     list.append(item);
   }
-  const score = card?.other_labels?.length ? "all their scores together are" : "its best score is";
-  const sure = threshold === null ? "It always names one." : `It says “not sure” when ${score} under ${percent(threshold)}.`;
-  const numbers = Object.keys(photos).length ? " The number is how many pictures it learned each from." : "";
+  const said = [t("card.classes", { count: labels.length })];
+  said.push(threshold === null ? t("card.always") : t(card?.other_labels?.length ? "card.sum" : "card.threshold", { percent: percent(threshold) }));
+  if (Object.keys(photos).length) said.push(t("card.learned"));
   return labels.length
-    ? [text("p", `${counted(labels.length, "class", "classes")}. ${sure}${numbers}`), labels.length > MANY ? folded(`All ${labels.length.toLocaleString("en")}`, list) : list]
-    : [text("p", "Its classes have no names here; answers are class numbers.")];
+    ? [text("p", said.join(" ")), labels.length > MANY ? folded(t("all", { count: labels.length }), list) : list]
+    : [text("p", t("card.unnamed"))];
 }
 
 const folded = (title, content) => element("details", {}, text("summary", title), content);
 
 function seen({ input, explains }, card) {
-  const way = [FITS[input.fit] ?? input.fit, card.input?.interpolation].filter(Boolean).join(", ");
+  const way = [t(`card.${input.fit}`), card.input?.interpolation].filter(Boolean).join(", ");
   return [
-    ["Size", `${input.width} × ${input.height} pixels, ${way}`],
-    ["Explains itself", explains ? "yes: “Why?” on a photo shows what speaks for the answer" : "no"],
+    [t("card.size"), t("card.pixels", { width: input.width, height: input.height, way })],
+    [t("card.explains"), t(explains ? "card.yes" : "card.no")],
   ];
 }
 
 function made({ backbone, training, temperature, libraries, created }) {
   const rows = [];
-  if (backbone) rows.push(["Backbone", `${backbone.name}, weights: ${backbone.weights}`]);
+  if (backbone) rows.push([t("card.backbone"), t("card.weights", { name: backbone.name, weights: backbone.weights })]);
   for (const [split, classes] of Object.entries(training?.photos ?? {})) {
     const total = typeof classes === "number" ? classes : Object.values(classes ?? {}).reduce((sum, one) => sum + one, 0);
-    rows.push([`Photos, ${split}`, total.toLocaleString("en")]);
+    rows.push([t("card.photos", { split }), number(total)]);
   }
   rows.push(...plain(training));
-  if (typeof temperature === "number") rows.push(["Temperature", temperature.toPrecision(3)]);
-  if (libraries) rows.push(["Libraries", Object.entries(libraries).map((pair) => pair.join(" ")).join(", ")]);
-  if (created) rows.push(["Made", new Date(created).toLocaleString("en", { dateStyle: "long", timeStyle: "short" })]);
+  if (typeof temperature === "number") rows.push([t("card.temperature"), temperature.toPrecision(3)]);
+  if (libraries) rows.push([t("card.libraries"), Object.entries(libraries).map((pair) => pair.join(" ")).join(", ")]);
+  if (created) rows.push([t("card.created"), new Date(created).toLocaleString(language, { dateStyle: "long", timeStyle: "short" })]);
   return rows;
 }
 
 function settings({ training }) {
   const rows = plain(training?.settings);
-  return rows.length ? folded("Settings of the run", facts(rows)) : null;
+  return rows.length ? folded(t("card.settings"), facts(rows)) : null;
 }
 
-/** Rows for what is text, a number or a switch. */
+/** Rows for values that are text, numbers or booleans. */
 const plain = (values) =>
   Object.entries(values ?? {})
     .filter(([, value]) => value !== "" && ["string", "number", "boolean"].includes(typeof value))
@@ -112,7 +103,7 @@ function facts(rows) {
 
 const text = (tag, content, className = "") => element(tag, { className }, content);
 
-/** A setting's name as people write it: `batch_size` to `Batch size`. */
+/** The readable name of a setting: `Batch size` for `batch_size`. */
 function words(name) {
   const spaced = name.replaceAll("_", " ");
   return spaced.charAt(0).toUpperCase() + spaced.slice(1);

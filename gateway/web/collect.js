@@ -1,14 +1,14 @@
-// Files that people choose, drop or paste.
+// Collect the files that users choose, drop or paste.
 
 const IMAGE_NAME = /\.(jpe?g|jfif|png|gif|bmp|webp|heic|heif|avif|tiff?)$/i;
 
-/** Whether a file in a folder is a picture, by its type or name; hidden files are not. */
+/** Whether a file in a folder is an image, by its type or name. Hidden files are not. */
 function isPicture(file) {
   return !file.name.startsWith(".") && (file.type.startsWith("image/") || IMAGE_NAME.test(file.name));
 }
 
 /**
- * Takes the pictures of a chosen folder.
+ * Collects the images in a chosen folder.
  * @param {File[]} files
  * @returns {{found: {file: File, path: string}[], skipped: number}}
  */
@@ -18,13 +18,13 @@ export function fromFolder(files) {
   return { found, skipped: visible(all).length - found.length };
 }
 
-/** Takes files that were chosen one by one: all of them, since a person meant each. */
+/** Collects files that were chosen individually. All of them are accepted. */
 export function fromFiles(files) {
   return { found: Array.from(files, (file) => ({ file, path: file.name })), skipped: 0 };
 }
 
 /**
- * Takes what was dropped or pasted, and walks through folders.
+ * Collects dropped or pasted items, including those in folders.
  * @param {{entries: FileSystemEntry[], files: File[], text: string}} given
  * @returns {Promise<{found: {file: File, path: string}[], skipped: number, text: string}>}
  */
@@ -49,13 +49,13 @@ async function walk(entry, into) {
       const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
       into.push({ file, path: entry.fullPath.replace(/^\//, "") });
     } catch {
-      // It went away between the drop and now.
+      // It was deleted after the drop.
     }
     return;
   }
   const reader = entry.createReader();
   for (;;) {
-    // Browsers give a folder in pieces, and an empty piece at its end.
+    // Browsers return the entries of a folder in batches, and an empty batch at the end.
     const piece = await new Promise((resolve) => reader.readEntries(resolve, () => resolve([])));
     if (!piece.length) return;
     piece.sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));

@@ -1,25 +1,25 @@
-// "Look here": a part of a photo, turned upright, asked about as a photo of its own.
+// "Look here": classify an upright part of a photo as a photo of its own.
 
-import { element } from "./dom.js";
+import { element, t } from "./page.js";
 
-const VIEW_SIDE = 900; // pixels that the dialog draws
-const LEAST = 0.05; // of the photo: a smaller part is taken for a slip
-const STEP = 0.02; // of the photo, by an arrow key
+const VIEW_SIDE = 900; // size of the canvas in pixels
+const MIN_PART = 0.05; // of the photo; smaller selections are ignored
+const STEP = 0.02; // of the photo, for an arrow key
 
 /**
- * Lets a person mark a part of a photo.
- * @returns {Promise<{file: File, path: string} | null>} The part as a photo; null when nothing is wanted.
+ * Lets the user select a part of a photo.
+ * @returns {Promise<{file: File, path: string} | null>} The part as a photo; null if the user cancels.
  */
 export async function crop(photo) {
   let bitmap = await createImageBitmap(photo.file, { imageOrientation: "from-image" }).catch(() => createImageBitmap(photo.thumbnail));
   let part = { left: 0.1, top: 0.1, right: 0.9, bottom: 0.9 };
-  const canvas = element("canvas", { tabIndex: 0, ariaLabel: "The part to ask about: drag to mark it; arrow keys move it, with Shift they size it" });
+  const canvas = element("canvas", { tabIndex: 0, ariaLabel: t("cropLabel") });
   canvas.setAttribute("role", "application");
-  const ask = element("button", { type: "button", className: "primary" }, "Ask about this part");
-  const turn = element("button", { type: "button" }, "Turn");
-  const close = element("button", { type: "button", className: "quiet" }, "Cancel");
-  const dialog = element("dialog", { className: "tool", ariaLabel: "Crop" });
-  dialog.append(element("h2", {}, "Look here"), element("div", { className: "frame" }, canvas), element("div", { className: "row" }, ask, turn, close));
+  const ask = element("button", { type: "button", className: "primary" }, t("cropAsk"));
+  const turn = element("button", { type: "button" }, t("cropTurn"));
+  const close = element("button", { type: "button", className: "quiet" }, t("cancel"));
+  const dialog = element("dialog", { className: "tool", ariaLabel: t("crop") });
+  dialog.append(element("h2", {}, t("cropTitle")), element("div", { className: "frame" }, canvas), element("div", { className: "row" }, ask, turn, close));
   document.body.append(dialog);
 
   const draw = () => {
@@ -42,7 +42,7 @@ export async function crop(photo) {
   let from = null;
   const place = ({ clientX, clientY }) => {
     const { left, top, width, height } = canvas.getBoundingClientRect();
-    const scale = Math.min(width / canvas.width, height / canvas.height); // the canvas is shown whole, in the middle
+    const scale = Math.min(width / canvas.width, height / canvas.height); // the canvas is centred
     const [spareX, spareY] = [(width - canvas.width * scale) / 2, (height - canvas.height * scale) / 2];
     return [limited((clientX - left - spareX) / (canvas.width * scale)), limited((clientY - top - spareY) / (canvas.height * scale))];
   };
@@ -55,7 +55,7 @@ export async function crop(photo) {
     const to = place(event);
     const [left, right] = [from[0], to[0]].sort((a, b) => a - b);
     const [top, bottom] = [from[1], to[1]].sort((a, b) => a - b);
-    if (right - left < LEAST || bottom - top < LEAST) return;
+    if (right - left < MIN_PART || bottom - top < MIN_PART) return;
     part = { left, top, right, bottom };
     draw();
   });
@@ -67,7 +67,7 @@ export async function crop(photo) {
     const moved = { ...part, right: part.right + by[0], bottom: part.bottom + by[1] };
     if (!event.shiftKey) Object.assign(moved, { left: part.left + by[0], top: part.top + by[1] });
     const fits = moved.left >= 0 && moved.top >= 0 && moved.right <= 1 && moved.bottom <= 1;
-    if (fits && moved.right - moved.left >= LEAST && moved.bottom - moved.top >= LEAST) part = moved;
+    if (fits && moved.right - moved.left >= MIN_PART && moved.bottom - moved.top >= MIN_PART) part = moved;
     draw();
   });
   turn.addEventListener("click", async () => {
@@ -98,7 +98,7 @@ async function cut(bitmap, { left, top, right, bottom }, name) {
   const canvas = new OffscreenCanvas(Math.max(1, width), Math.max(1, height));
   canvas.getContext("2d").drawImage(bitmap, -left * bitmap.width, -top * bitmap.height);
   const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.92 });
-  return new File([blob], `part of ${name.replace(/\.\w+$/, "")}.jpg`, { type: blob.type });
+  return new File([blob], `${t("partOf", { name: name.replace(/\.\w+$/, "") })}.jpg`, { type: blob.type });
 }
 
 const limited = (fraction) => Math.min(1, Math.max(0, fraction));

@@ -1,12 +1,12 @@
-// The page for developers: one request to try and to copy; below it Swagger UI with every operation.
+// The page for developers: a request to try and copy, and Swagger UI with all operations.
 
 import { call, keyHeaders, modelPath, onKeyNeeded, useKey } from "./api.js";
 import { codeTabs } from "./code.js";
-import { byId } from "./dom.js";
+import { byId } from "./page.js";
 
 const FOLDED = ["tensorflow serving", "open inference protocol", "health"];
 const STATIC = "/docs/static";
-const EXAMPLE = { model: "dog_breed", version: 1 }; // what openapi.json has in its examples
+const EXAMPLE = { model: "dog_breed", version: 1 }; // the examples in openapi.json
 
 let file = null;
 let description = null;
@@ -56,7 +56,7 @@ addEventListener("paste", (event) => {
 });
 onKeyNeeded(async () => {
   byId("key-form").hidden = false;
-  return null; // the answer says that a key is needed; the form takes it
+  return null; // the response says that a key is required, and the form has a field for it
 });
 byId("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -81,7 +81,7 @@ async function readModels() {
 
 // -- every operation ----------------------------------------------------------------------------------------------------
 
-/** The description with examples that the served model answers. */
+/** The description, with examples that work with the served model. */
 function fitted(described, served) {
   const version = served?.versions.find(({ state }) => state === "available")?.version;
   if (!version) return described;
@@ -97,7 +97,19 @@ function load(tag, properties) {
   });
 }
 
+/** Waits until the user scrolls to the operations: Swagger UI is half a megabyte and takes seconds on a phone. */
+function wanted() {
+  return new Promise((resolve) => {
+    new IntersectionObserver(([entry], observer) => {
+      if (!entry.isIntersecting) return;
+      observer.disconnect();
+      resolve();
+    }).observe(byId("swagger-ui"));
+  });
+}
+
 async function showOperations(served) {
+  await wanted();
   await Promise.all([
     load("link", { rel: "stylesheet", href: `${STATIC}/swagger-ui.css` }),
     load("script", { src: `${STATIC}/swagger-ui-bundle.js` }),
@@ -111,12 +123,12 @@ async function showOperations(served) {
     defaultModelsExpandDepth: -1,
     validatorUrl: null,
     requestInterceptor: (request) => Object.assign(request, { headers: { ...request.headers, ...keyHeaders() } }),
-    showMutatedRequest: false, // the key is sent, and not printed
+    showMutatedRequest: false, // send the key, but do not show it
     onComplete: () => FOLDED.forEach((tag) => ui.layoutActions.show(["operations-tag", tag], false)),
   });
 }
 
-// Swagger UI leaves these without what screen readers need.
+// Add attributes for screen readers, which Swagger UI lacks.
 const NAMES = {
   'input[type="file"]': "Photo",
   ".examples-select-element": "Example",
@@ -128,11 +140,12 @@ const NAMES = {
 const REGIONS = ".highlight-code pre, .highlight-code > div, .curl, .microlight";
 
 function mend() {
+  due = 0;
   const root = byId("swagger-ui");
   for (const [selector, name] of Object.entries(NAMES)) {
     for (const control of root.querySelectorAll(`${selector}:not([aria-label])`)) control.ariaLabel = name;
   }
-  for (const label of root.querySelectorAll("label[id]")) label.removeAttribute("id"); // it is its control's, too
+  for (const label of root.querySelectorAll("label[id]")) label.removeAttribute("id"); // the control has the same ID
   for (const table of root.querySelectorAll(".responses-table[role=region]:not([aria-label])")) {
     table.ariaLabel = `Responses of ${table.closest(".opblock").querySelector(".opblock-summary").innerText.replaceAll("\n", " ")}`;
   }
@@ -144,7 +157,8 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
 dark.addEventListener("change", follow);
 follow();
-new MutationObserver(mend).observe(byId("swagger-ui"), { childList: true, subtree: true });
+let due = 0;
+new MutationObserver(() => (due ||= requestAnimationFrame(mend))).observe(byId("swagger-ui"), { childList: true, subtree: true });
 const served = readModels();
 description = await (await fetch("/openapi.json")).json();
 byId("key-form").hidden = !keyed();

@@ -1,13 +1,13 @@
-// The results as a file.
+// Save the results to a file.
 
 const TOP = 5;
 
-/** Results as JSON: one object for each answer of each photo, and for each photo without one. */
+/** Results as JSON: an object for each answer, and for each photo without an answer. */
 export function asJson(photos) {
   return JSON.stringify(photos.flatMap(rows), null, 2) + "\n";
 }
 
-/** Results as CSV (RFC 4180) with a header row; text that a spreadsheet would take for a formula is made harmless. */
+/** Results as CSV (RFC 4180) with a header row. Text that a spreadsheet would run as a formula is escaped. */
 export function asCsv(photos) {
   const header = ["file", "state", "label", "looks_like", "confidence", "model", "version"];
   for (let rank = 1; rank <= TOP; rank++) header.push(`label_${rank}`, `score_${rank}`);
@@ -16,7 +16,7 @@ export function asCsv(photos) {
     const ranked = Array.from({ length: TOP }, (_, at) => [predictions[at]?.label, predictions[at]?.score]);
     return [file, state, label, looks_like, confidence, model, version, ...ranked.flat(), error?.code, error?.detail];
   });
-  // The mark in front tells Excel that the file is UTF-8.
+  // The byte order mark tells Excel that the file is UTF-8.
   return "\ufeff" + [header, ...lines].map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";
 }
 
@@ -39,7 +39,7 @@ function cell(value) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** Has the browser save a text. */
+/** Saves text to a file. */
 export function save(text, name, type) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type }));

@@ -1,22 +1,22 @@
-// A heat map laid over a photo: deep blue where nothing speaks for the answer, clear, then yellow where most does.
-// gateway/images/overlay.py paints with the same colours.
+// Paints a heat map over a photo: dark blue for no evidence, then transparent, then yellow for the most evidence.
+// gateway/images/overlay.py uses the same colours.
 
 const COLD = [13, 26, 92];
 const HOT = [255, 214, 10];
 const COLD_OPACITY = 0.62;
 const HOT_OPACITY = 0.55;
-const SIDE = 360; // pixels of the longer side: the map is smooth, so that more would show nothing more
-const STRIPE = 5; // pixels of a stripe where the model saw nothing
-const HATCH = 0.5; // its opacity
+const SIDE = 360; // pixels of the longer side; the map is smooth, so more would make no difference
+const STRIPE = 5; // width in pixels of the stripes outside the area that the model saw
+const HATCH = 0.5; // opacity of the stripes
 
 /**
- * Paints the map and says where most of the heat is.
+ * Paints the map and returns where most of the heat is.
  * @param {HTMLCanvasElement} canvas
- * @param {{values: number[][], box: {left: number, top: number, right: number, bottom: number}}} heatmap As the API
- *   gives it: the box is in fractions of the upright photo.
- * @param {number} width Of the photo; only its proportion to the height counts.
+ * @param {{values: number[][], box: {left: number, top: number, right: number, bottom: number}}} heatmap As in
+ *   the API: the box is in fractions of the upright photo.
+ * @param {number} width Of the photo; only the ratio to the height matters.
  * @param {number} height
- * @returns {string} Such as `in the upper left`; empty where there is no heat.
+ * @returns {string} Row and column, such as `upper.left`, each empty in the middle (`.`); empty where there is no heat.
  */
 export function showHeat(canvas, { values, box }, width, height) {
   const scale = SIDE / Math.max(width, height);
@@ -40,7 +40,7 @@ export function showHeat(canvas, { values, box }, width, height) {
         pixels.data[at++] = COLD[channel] + (HOT[channel] - COLD[channel]) * heat;
       }
       pixels.data[at++] = 255 * (heat < 0.5 ? COLD_OPACITY * (1 - 2 * heat) : HOT_OPACITY * (2 * heat - 1));
-      const weight = heat * heat; // the peak counts, not a wide faint glow
+      const weight = heat * heat; // emphasise peaks over wide, weak areas
       sum += weight;
       across += (weight * (x + 0.5)) / canvas.width;
       down += (weight * (y + 0.5)) / canvas.height;
@@ -51,13 +51,13 @@ export function showHeat(canvas, { values, box }, width, height) {
   return sum ? place(across / sum, down / sum) : "";
 }
 
-/** Takes the map away and gives up its memory. */
+/** Removes the map and frees its memory. */
 export function clearHeat(canvas) {
   canvas.hidden = true;
   canvas.width = canvas.height = 0;
 }
 
-/** The map's value at a place in fractions of it: a cubic B-spline through its cells, which shows no cell's edges. */
+/** The value at a position in fractions of the map: a cubic B-spline through the cells, so that no edges are visible. */
 function sample(values, u, v) {
   const rows = weights(v, values.length);
   const columns = weights(u, values[0].length);
@@ -68,7 +68,7 @@ function sample(values, u, v) {
   return sum;
 }
 
-/** What a smoothed map is multiplied with, so that its highest place stays as high as it was. */
+/** Factor for a smoothed map that keeps its maximum. */
 function gainOf(values) {
   let [highest, smoothed] = [0, 0];
   values.forEach((row, y) =>
@@ -80,7 +80,7 @@ function gainOf(values) {
   return smoothed ? highest / smoothed : 1;
 }
 
-/** The four cells around a place, and what each counts for (uniform cubic B-spline). */
+/** The four cells around a position and their weights (uniform cubic B-spline). */
 function weights(fraction, count) {
   const position = fraction * count - 0.5;
   const first = Math.floor(position);
@@ -92,7 +92,5 @@ function weights(fraction, count) {
 function place(x, y) {
   const column = x < 0.4 ? "left" : x > 0.6 ? "right" : "";
   const row = y < 0.4 ? "upper" : y > 0.6 ? "lower" : "";
-  if (!row && !column) return "in the middle";
-  if (!row) return `on the ${column}`;
-  return column ? `in the ${row} ${column}` : `in the ${row} middle`;
+  return `${row}.${column}`;
 }

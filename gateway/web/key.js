@@ -1,12 +1,12 @@
-// Asks the person for an API key.
+// Asks for an API key.
 
-import { byId } from "./dom.js";
+import { byId, t } from "./page.js";
 
-/** Opens the dialog; answers with the key, or null when the person gives none. */
+/** Opens the dialog; returns the key, or null if the user cancels. */
 export function askForKey(refused) {
   const dialog = byId("key");
   const value = byId("key-value");
-  byId("key-title").textContent = refused ? "That key was not accepted" : "An API key is needed";
+  byId("key-title").textContent = t(refused ? "key.refused" : "key.title");
   value.value = "";
   dialog.returnValue = "";
   dialog.showModal();

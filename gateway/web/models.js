@@ -1,9 +1,9 @@
-// Which model and version is asked, out of what is served.
+// The choice of the model and version.
 
 import { call, modelPath } from "./api.js";
-import { byId } from "./dom.js";
+import { byId, language, t } from "./page.js";
 
-/** The two lists in the head of the page. Sends `change` when what is asked is another model, version or card. */
+/** The two lists in the header. Sends `change` if the chosen model, version or card changes. */
 export class Models extends EventTarget {
   list = [];
   detail = null;
@@ -18,35 +18,39 @@ export class Models extends EventTarget {
     this.#version.addEventListener("change", () => this.#chosen(false));
   }
 
-  /** Name of the model that is asked; empty until it is known. */
+  /** Name of the chosen model; empty until it is known. */
   get name() {
     return this.#model.value;
   }
 
-  /** Version that was chosen, as text; empty for the newest. */
+  /** The chosen version as text; empty for the newest. */
   get version() {
     return this.#version.value;
   }
 
-  /** How the chosen model is spoken of. */
+  /** Words for the chosen model. */
   get words() {
     const noun = this.detail?.card?.noun || "";
-    const classes = this.detail ? counted(this.detail.labels.length, noun || "thing") : "";
-    return {
-      noun,
-      dogs: /\bdogs?\b/i.test(noun),
-      question: this.detail?.card?.question || (noun ? `Which ${noun} is it?` : "What is in the photo?"),
-      classes,
-      picks: classes && this.detail.labels.length > 1 ? `The model names one of ${classes} and says how sure it is.` : "The model says what it sees and how sure it is.",
-    };
+    const dogs = /\bdogs?\b/i.test(noun);
+    const count = this.detail?.labels.length ?? 0;
+    const classes = dogs ? t("classes.dogs", { count }) : language === "en" && noun ? counted(count, noun) : t("classes.any", { count });
+    const about = count < 2 ? "about" : dogs ? "about.dogs" : "about.classes";
+    return { noun, dogs, question: this.#question(noun, dogs), classes, about: t(about, { classes }) };
   }
 
-  /** Query that asks for the chosen version. */
+  /** The question on the card. Cards are in English, so other languages have their own question about dogs. */
+  #question(noun, dogs) {
+    const written = this.detail?.card?.question;
+    if (dogs) return (language === "en" && written) || t("question.dogs");
+    return written || (noun ? t("question.noun", { noun }) : t("question"));
+  }
+
+  /** Query string for the chosen version. */
   get query() {
     return this.version ? `?version=${this.version}` : "";
   }
 
-  /** Reads what is served; the choice stays where it still exists. */
+  /** Loads the served models. Keeps the choice if it still exists. */
   load() {
     this.#loading ??= this.#read().finally(() => (this.#loading = null));
     return this.#loading;
@@ -58,7 +62,7 @@ export class Models extends EventTarget {
     const asked = this.list.some((one) => one.name === linked.get("model")) ? linked.get("model") : "";
     const chosen = this.name || asked || this.list.find((one) => one.default)?.name;
     const first = !this.name;
-    options(this.#model, this.list.map((one) => [one.name, one.available ? one.name : `${one.name} (not available)`]), chosen);
+    options(this.#model, this.list.map((one) => [one.name, one.available ? one.name : t("notAvailable", { name: one.name })]), chosen);
     this.#fillVersions(first ? linked.get("version") ?? "" : this.version);
     await this.#describe();
   }
@@ -66,9 +70,9 @@ export class Models extends EventTarget {
   #fillVersions(chosen) {
     const versions = this.list.find((one) => one.name === this.name)?.versions ?? [];
     const available = versions.filter((one) => one.state === "available").map((one) => String(one.version));
-    const newest = available.length ? `newest (${available[0]})` : "newest";
+    const newest = available.length ? t("newest", { version: available[0] }) : "";
     const each = available.length > 1 ? available.map((one) => [one, one]) : [];
-    options(this.#version, [["", each.length ? newest : available[0] ?? "none"], ...each], chosen);
+    options(this.#version, [["", each.length ? newest : available[0] ?? t("noVersion")], ...each], chosen);
   }
 
   async #chosen(model) {
@@ -76,7 +80,7 @@ export class Models extends EventTarget {
     try {
       await this.#describe();
     } catch {
-      this.detail = null; // the reason is said where a photo is asked
+      this.detail = null; // the reason is shown when a photo is sent
       this.dispatchEvent(new Event("change"));
     }
   }
@@ -84,7 +88,7 @@ export class Models extends EventTarget {
   async #describe() {
     const [name, version] = [this.name, this.version];
     const detail = await call(modelPath(name) + this.query);
-    if (name !== this.name || version !== this.version) return; // chosen anew meanwhile
+    if (name !== this.name || version !== this.version) return; // the choice has changed meanwhile
     this.detail = detail;
     this.dispatchEvent(new Event("change"));
   }

@@ -1,20 +1,20 @@
-// How fast the line is.
+// Detect slow connections.
 
 const SLOW_BYTES_PER_SECOND = 120_000; // about one megabit a second
-const TELLING_BYTES = 20_000; // less says more about the delay than about the line
+const TELLING_BYTES = 20_000; // smaller uploads measure latency rather than bandwidth
 
-/** Tells a slow line from others: by what the browser says of it, then by what uploads took. */
+/** Detects a slow connection, first from the browser's estimate, then from the duration of uploads. */
 export class Pace {
   #measured = null;
 
-  /** Whether photos had better go one at a time, and smaller. */
+  /** Whether to send photos one at a time, and smaller. */
   get slow() {
     if (this.#measured !== null) return this.#measured < SLOW_BYTES_PER_SECOND;
     const { effectiveType = "4g", saveData = false, downlink = 10 } = navigator.connection ?? {};
     return saveData || effectiveType !== "4g" || downlink < 1;
   }
 
-  /** Takes note of an upload; the newest ones count most. */
+  /** Records an upload. Recent ones have more weight. */
   note(bytes, milliseconds) {
     if (bytes < TELLING_BYTES) return;
     const rate = (1000 * bytes) / Math.max(1, milliseconds);

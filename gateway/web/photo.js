@@ -1,4 +1,4 @@
-// One photo and what has become of it.
+// A photo and its answers.
 
 import { call } from "./api.js";
 import { prepare } from "./prepare.js";
@@ -9,20 +9,20 @@ const PREVIEW_SIDE = 1024;
 export class Photo {
   state = "waiting"; // or working, done, failed, stopped
   attempts = 0;
-  sent = null; // how much of it was uploaded, 0 to 1, while that goes on
-  answers = new Map(); // by model and version, as the API gives them; the last one asked for comes last
-  explainers = new Set(); // which of them can say why
-  error = null; // why the last question had no answer: a CallFailed
+  sent = null; // share of the upload that is complete, 0 to 1, during the upload
+  answers = new Map(); // by model and version, as in the API; the last requested one is last
+  explainers = new Set(); // those with heat maps
+  error = null; // why the last request failed: a CallFailed
   removed = false;
   tile = null;
-  thumbnail = null; // Blob that every browser shows
+  thumbnail = null; // Blob that every browser can show
 
   #prepared = null;
   #input = null;
 
   /**
    * @param {File} file
-   * @param {string} path Where it was in the folder that was chosen or dropped; else its name.
+   * @param {string} path Path in the chosen or dropped folder, or its name.
    */
   constructor(file, path) {
     this.file = file;
@@ -30,22 +30,22 @@ export class Photo {
     this.name = file.name;
   }
 
-  /** The answer of the model that was asked last, or null. */
+  /** The last requested answer, or null. */
   get answer() {
     return [...this.answers.values()].at(-1) ?? null;
   }
 
-  /** Whether the model that gave the last answer can say why. */
+  /** Whether the model of the last answer has heat maps. */
   get explains() {
     return this.explainers.has([...this.answers.keys()].at(-1));
   }
 
-  /** Whether models give it different labels. */
+  /** Whether the answers of several models have different labels. */
   get differs() {
     return new Set(Array.from(this.answers.values(), (one) => one.label)).size > 1;
   }
 
-  /** Takes a model's answer in, in place of that version's former one; an error that went before is over. */
+  /** Adds an answer, replaces a previous one of the same version, and clears the error. */
   answered(answer, explains) {
     const by = answeredBy(answer.model.name, answer.model.version);
     this.answers.delete(by);
@@ -60,9 +60,9 @@ export class Photo {
   }
 
   /**
-   * Makes the photo ready for a model, unless it is; see `prepare`.
-   * @param {{width: number, height: number, fit: string}} [input] What the model takes, where that is known.
-   * @param {boolean} [slow] Whether it goes over a slow line, and is made smaller still.
+   * Prepares the photo for a model, unless it is prepared; see `prepare`.
+   * @param {{width: number, height: number, fit: string}} [input] Input of the model, if known.
+   * @param {boolean} [slow] Whether the connection is slow, so that the photo should be smaller.
    */
   prepared(input = UNKNOWN_INPUT, slow = false) {
     if (!this.#prepared || !covers(this.#input, input)) {
@@ -72,12 +72,12 @@ export class Photo {
     return this.#prepared;
   }
 
-  /** Gives up what was made ready; it is made again when it is needed again. */
+  /** Discards the prepared photo. It is prepared again if needed. */
   forget() {
     this.#prepared = null;
   }
 
-  /** A small JPEG by the gateway, for what this browser cannot show; null where the gateway cannot either. */
+  /** A small JPEG from the gateway, for formats that the browser cannot show; null if the gateway cannot decode it. */
   async preview() {
     const type = this.file.type.startsWith("image/") ? this.file.type : "application/octet-stream";
     return call(`/api/v1/preview?max_side=${PREVIEW_SIDE}`, { body: this.file, type, blob: true }).catch(() => null);

@@ -1,19 +1,19 @@
-// Decodes, shrinks and encodes photos, away from the page's own thread.
+// A worker that decodes, reduces and encodes photos.
 
-const THUMBNAIL_SIDE = 560; // a tile is 280 wide, and screens have two pixels for one
-const SMALL_BYTES = 200_000; // nothing is won by making these smaller
+const THUMBNAIL_SIDE = 560; // tiles are 280 wide, on screens with a pixel ratio of 2
+const SMALL_BYTES = 200_000; // smaller files are sent unchanged
 const SLOW_BYTES = 40_000;
-const ACCEPTED = /^image\/(jpeg|png|gif|bmp|webp)$/; // by the gateway; browsers read more: AVIF, some of them HEIC
+const ACCEPTED = /^image\/(jpeg|png|gif|bmp|webp)$/; // by the gateway; browsers support more: AVIF and partly HEIC
 const WORTHWHILE = 0.8;
-const MARGIN = 3; // times what the model sees: measured, less moves scores and more does not move them back
-const SLOW_MARGIN = 2; // on a slow line: scores move by a few hundredths, and half as much is sent
+const MARGIN = 3; // multiple of the model input; measured: less changes scores, more makes no difference
+const SLOW_MARGIN = 2; // for slow connections: changes scores by a few hundredths and halves the size
 const QUALITY = 0.92;
 const SLOW_QUALITY = 0.8;
 
 let queue = Promise.resolve();
 
 onmessage = ({ data }) => {
-  // One after the other: a photo of 50 megapixels takes 200 MB while it is open.
+  // One at a time: a photo of 50 megapixels takes 200 MB of memory.
   queue = queue.then(() => prepared(data)).then(postMessage);
 };
 
@@ -21,10 +21,10 @@ async function prepared({ id, file, input }) {
   const nothing = { id, body: null, thumbnail: null };
   let bitmap;
   try {
-    // Upright, and with its colours as they are stored, which is how the gateway reads them.
+    // Apply the orientation but no colour conversion, like the gateway.
     bitmap = await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: "none" });
   } catch {
-    return nothing; // the gateway says what is wrong with it, or can read it all the same
+    return nothing; // the gateway may be able to decode it, or will report the error
   }
   try {
     if (!(await readsBack())) return { ...nothing, thumbnail: file };
@@ -41,7 +41,7 @@ async function prepared({ id, file, input }) {
   }
 }
 
-/** How much smaller a photo may become and still cover MARGIN times what the model sees of it. */
+/** Scale that still gives MARGIN times the size of the model input. */
 function scaleFor({ width, height }, input) {
   const margin = input.slow ? SLOW_MARGIN : MARGIN;
   const across = (margin * input.width) / width;
@@ -52,7 +52,7 @@ function scaleFor({ width, height }, input) {
 async function shrunk(bitmap, scale, quality) {
   const canvas = new OffscreenCanvas(Math.max(1, Math.round(bitmap.width * scale)), Math.max(1, Math.round(bitmap.height * scale)));
   const context = canvas.getContext("2d", { alpha: false });
-  context.fillStyle = "#fff"; // what the gateway, too, puts behind what is transparent
+  context.fillStyle = "#fff"; // the background that the gateway uses for transparency
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
@@ -61,7 +61,7 @@ async function shrunk(bitmap, scale, quality) {
 
 let honest;
 
-/** Whether pixels can be read back: browsers that resist fingerprinting give noise instead. */
+/** Whether pixels can be read back; browsers with fingerprinting protection return noise. */
 function readsBack() {
   honest ??= (async () => {
     if (!globalThis.OffscreenCanvas) return false;

@@ -1,4 +1,4 @@
-// Photos made ready in worker threads: a thumbnail to show, and something small to send.
+// Prepare photos in worker threads: create a thumbnail, and reduce the photo before the upload.
 
 const WORKERS = Math.max(1, Math.min(4, (navigator.hardwareConcurrency || 2) - 1));
 
@@ -8,8 +8,8 @@ let next = 0;
 
 /**
  * @param {File} file
- * @param {{width: number, height: number, fit: string, slow: boolean}} input What the model takes; `slow`: send less.
- * @returns {Promise<{body: Blob, thumbnail: Blob | null}>} No thumbnail for what the browser cannot show.
+ * @param {{width: number, height: number, fit: string, slow: boolean}} input Input of the model; `slow` requests a smaller file.
+ * @returns {Promise<{body: Blob, thumbnail: Blob | null}>} No thumbnail if the browser cannot show the photo.
  */
 export function prepare(file, input) {
   return new Promise((resolve) => {
@@ -30,4 +30,4 @@ function start() {
   workers.push(worker);
 }
 
-start(); // with the page: its script cannot be had once the service is away
+start(); // with the page, because the script cannot be loaded while the service is unavailable

@@ -1,12 +1,12 @@
-// Photos on their way: a few at a time, stopped, held back while the service is away, and tried again.
+// The queue of photos: a few at a time, with stop, retries, and a pause while the service is unavailable.
 
 const ATTEMPTS = 4;
 
 /**
- * Works through photos in order.
+ * Processes photos in order.
  *
- * Sends `change`, with the photo as its detail, whenever one changes state: `waiting`, `working`, `done`, `failed` or
- * `stopped`; and `idle` when nothing waits or is under way any more.
+ * Sends `change` with the photo as detail if its state changes: `waiting`, `working`, `done`, `failed` or `stopped`.
+ * Sends `idle` if no photo is waiting or in progress.
  */
 export class Queue extends EventTarget {
   #waiting = [];
@@ -14,9 +14,10 @@ export class Queue extends EventTarget {
   #held = true;
 
   /**
-   * @param {(photo: object, signal: AbortSignal) => Promise<void>} ask Answers one photo or throws.
-   * @param {(error: Error) => Promise<boolean>} away Whether an error means that the service is away, and photos wait.
-   * @param {() => number} atOnce How many may be under way together.
+   * @param {(photo: object, signal: AbortSignal) => Promise<void>} ask Processes a photo, or throws.
+   * @param {(error: Error) => Promise<boolean>} away Whether an error means that the service is
+   *   unavailable, so that photos must wait.
+   * @param {() => number} atOnce Maximum number of photos in progress.
    */
   constructor(ask, away, atOnce) {
     super();
@@ -25,7 +26,7 @@ export class Queue extends EventTarget {
     this.atOnce = atOnce;
   }
 
-  /** Whether anything waits or is under way. */
+  /** Whether a photo is waiting or in progress. */
   get busy() {
     return this.#waiting.length + this.#working.size > 0;
   }
@@ -39,7 +40,7 @@ export class Queue extends EventTarget {
     this.#pump();
   }
 
-  /** Takes a photo out, wherever it is. */
+  /** Removes a photo in any state. */
   remove(photo) {
     const waited = this.#waiting.length;
     this.#waiting = this.#waiting.filter((one) => one !== photo);
@@ -47,7 +48,7 @@ export class Queue extends EventTarget {
     if (this.#waiting.length < waited) this.#rest();
   }
 
-  /** Stops everything that is not answered yet. */
+  /** Stops all photos without an answer. */
   stop() {
     const dropped = this.#waiting;
     this.#waiting = [];
@@ -56,7 +57,7 @@ export class Queue extends EventTarget {
     if (dropped.length) this.#rest();
   }
 
-  /** Holds photos back while nothing can answer them, and lets them go on. */
+  /** Pauses and resumes the queue. */
   set held(held) {
     this.#held = held;
     this.#pump();
@@ -95,7 +96,7 @@ export class Queue extends EventTarget {
     if (signal.aborted) return this.#stopped(photo);
     if (error.passing) {
       const away = error.away && (await this.away(error));
-      if (away) photo.attempts = 0; // the photo is not to blame; it waits until it is let go on
+      if (away) photo.attempts = 0; // not due to the photo; it waits until the queue resumes
       else if (++photo.attempts >= ATTEMPTS) return this.#fail(photo, error);
       else await pause(1000 * error.retryAfter, signal);
       if (signal.aborted) return this.#stopped(photo);
@@ -107,7 +108,7 @@ export class Queue extends EventTarget {
 
   #fail(photo, error) {
     photo.error = error;
-    this.#state(photo, photo.answers.size ? "done" : "failed"); // what other models said stays
+    this.#state(photo, photo.answers.size ? "done" : "failed"); // keep the answers of other models
   }
 
   #stopped(photo) {

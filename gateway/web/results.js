@@ -1,16 +1,16 @@
-// The set of photos: its tiles in a grid or grouped, its progress, what is shown and what is saved.
+// The results: tiles in a grid or in groups, progress, filter, and download.
 
-import { byId, element } from "./dom.js";
+import { byId, element, t } from "./page.js";
 import { asCsv, asJson, save } from "./download.js";
 import { dropTile, unfold, updateTile } from "./tile.js";
-import { byHeading, counted, heading } from "./words.js";
+import { byHeading, heading } from "./words.js";
 
 const DIFFER = " differ"; // no label starts with a space
-const TOOLS_FROM = 4; // photos; fewer need no filter
+const TOOLS_FROM = 4; // number of photos from which filters are shown
 const WIDE = matchMedia("(min-width: 46rem)");
-const REDRAW_MS = 120; // hundreds of answers a second change the counts no more often than this
+const REDRAW_MS = 120; // minimum time between updates of the counts
 
-/** All photos of the page, in the order in which they came. */
+/** All photos of the page, in order of arrival. */
 export class Results {
   photos = [];
 
@@ -29,28 +29,29 @@ export class Results {
     byId("json").addEventListener("click", () => save(asJson(this.shown), "answers.json", "application/json"));
   }
 
-  /** Takes photos in; each has its tile already. Answers whether a filter would have hidden them, and was lifted. */
+  /** Adds photos with their tiles. Returns whether a filter was cleared because it would have hidden them. */
   add(photos) {
     const reset = this.#filter.value !== "";
     this.#filter.value = "";
+    if (this.photos.length === 1) unfold(this.photos[0], false); // it was large, and becomes one of several
     this.photos.push(...photos);
     this.redraw();
     return reset;
   }
 
-  /** Puts photos back that were taken out. */
+  /** Restores removed photos. */
   restore(photos) {
     for (const photo of photos) photo.tile.remove();
     this.photos = photos;
     this.redraw();
   }
 
-  /** Photos that the filter lets through. */
+  /** Photos that match the filter. */
   get shown() {
     return this.photos.filter((photo) => this.#wanted(photo));
   }
 
-  /** Photos that failed and may be answered when they are asked about again. */
+  /** Failed photos that may succeed if they are sent again. */
   retryable() {
     return this.photos.filter(({ state, error }) => error && !error.final && (state === "failed" || state === "done"));
   }
@@ -60,14 +61,14 @@ export class Results {
     return this.photos.filter((photo) => photo.state === state);
   }
 
-  /** Says that a photo's state changed; drawn together with others a moment later. */
+  /** Schedules an update after the state of a photo has changed. */
   changed(photo) {
     this.#changed.add(photo);
     const wait = Math.max(0, REDRAW_MS - (performance.now() - this.#drawn));
     this.#timer ??= setTimeout(() => requestAnimationFrame(() => this.redraw()), wait);
   }
 
-  /** Takes photos out, and their tiles with them. */
+  /** Removes photos and their tiles. */
   remove(photos) {
     const gone = new Set(photos);
     this.photos = this.photos.filter((photo) => !gone.has(photo));
@@ -78,7 +79,7 @@ export class Results {
     this.redraw();
   }
 
-  /** Draws what changed. */
+  /** Updates the page. */
   redraw() {
     clearTimeout(this.#timer);
     this.#timer = null;
@@ -95,7 +96,7 @@ export class Results {
     this.#show();
   }
 
-  /** Puts each tile into its group; without grouping there is one. */
+  /** Moves each tile into its group; without grouping, there is a single group. */
   #place() {
     const grouped = this.#group.checked;
     for (const photo of this.photos) {
@@ -132,14 +133,14 @@ export class Results {
       const name = heading(photo);
       headings.set(name, (headings.get(name) ?? 0) + 1);
     }
-    const unsure = headings.get("Not sure") ?? 0;
+    const unsure = headings.get(t("unsure")) ?? 0;
     const answered = this.photos.filter((photo) => photo.answer).length;
     const total = this.photos.length;
     const settled = total - states.waiting - states.working;
-    const said = [`${answered} of ${counted(total, "photo")} answered`];
-    if (unsure) said.push(`${unsure} not sure`);
-    if (states.failed) said.push(`${states.failed} failed`);
-    if (states.stopped) said.push(`${states.stopped} stopped`);
+    const said = [t("answered", { answered, count: total })];
+    if (unsure) said.push(t("unsureCount", { count: unsure }));
+    if (states.failed) said.push(t("failedCount", { count: states.failed }));
+    if (states.stopped) said.push(t("stoppedCount", { count: states.stopped }));
     byId("count").textContent = said.join(" · ");
     const progress = byId("progress");
     progress.max = Math.max(1, total);
@@ -153,9 +154,9 @@ export class Results {
 
   #options(headings, total) {
     const names = [...headings.keys()].sort(byHeading);
-    const wanted = [["", `All (${total})`], ...names.map((name) => [name, `${name} (${headings.get(name)})`])];
+    const wanted = [["", t("all", { count: total })], ...names.map((name) => [name, `${name} (${headings.get(name)})`])];
     const differ = this.photos.filter((photo) => photo.differs).length;
-    if (differ) wanted.push([DIFFER, `Models disagree (${differ})`]);
+    if (differ) wanted.push([DIFFER, t("differCount", { count: differ })]);
     const chosen = wanted.some(([value]) => value === this.#filter.value) ? this.#filter.value : "";
     const key = JSON.stringify(wanted);
     if (this.#filter.dataset.key === key) return;
@@ -168,7 +169,7 @@ export class Results {
     return wanted === "" || (wanted === DIFFER ? photo.differs : heading(photo) === wanted);
   }
 
-  /** Hides what the filter leaves out. */
+  /** Hides photos that do not match the filter. */
   #show() {
     for (const photo of this.photos) {
       const hidden = !this.#wanted(photo);

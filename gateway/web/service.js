@@ -1,7 +1,7 @@
-// Whether the service and the chosen model can answer, polled; and what the page says while they cannot.
+// Polls whether the service and the chosen model are ready, and shows a notice if they are not.
 
 import { keyHeaders } from "./api.js";
-import { byId } from "./dom.js";
+import { byId, t } from "./page.js";
 
 const CALM_MS = 15_000;
 const FIRST_RETRY_MS = 1_000;
@@ -10,12 +10,12 @@ const FIRST_READ_MS = 3_000;
 const LONGEST_READ_MS = 10_000;
 const PROBE_TIMEOUT_MS = 6_000;
 
-/** Watches /readyz. Sends `change` whenever there is news. */
+/** Polls /readyz. Sends `change` if the state changes. */
 export class Service extends EventTarget {
-  reachable = null; // null: not known yet
-  available = ""; // models and versions that answer, as one string to compare
+  reachable = null; // null if not known yet
+  available = ""; // ready models and versions, as a string for comparison
   missing = {}; // reasons by model
-  nextTry = 0; // when the next probe is due, ms since the epoch
+  nextTry = 0; // time of the next probe, in ms since the epoch
 
   #timer;
   #delay = FIRST_RETRY_MS;
@@ -27,12 +27,12 @@ export class Service extends EventTarget {
     addEventListener("online", () => this.check());
   }
 
-  /** Whether a model can be asked. */
+  /** Whether a model is ready. */
   answers(model) {
     return this.reachable === true && !(model in this.missing);
   }
 
-  /** Probes now; calls while a probe runs share its result. */
+  /** Probes now. Concurrent calls share a probe. */
   check() {
     this.#probe ??= this.#ask().finally(() => (this.#probe = null));
     return this.#probe;
@@ -45,7 +45,7 @@ export class Service extends EventTarget {
       const signal = AbortSignal.timeout(PROBE_TIMEOUT_MS);
       const answer = await fetch("/readyz", { cache: "no-store", headers: keyHeaders(), signal });
       const body = await answer.json();
-      // A proxy before a gateway that is down answers too, but not like this.
+      // A proxy in front of a stopped gateway answers as well, but with another body.
       this.reachable = body.status === "ready" || body.code === "not_ready";
       this.missing = body.missing ?? {};
       this.available = JSON.stringify(body.models ?? {});
@@ -63,12 +63,12 @@ export class Service extends EventTarget {
   }
 }
 
-/** Reads the models whenever the service says that others answer. Sends `change` when there may be news. */
+/** Loads the models if the ready ones change. Sends `change` if the notice may have changed. */
 export class Availability extends EventTarget {
   #service;
   #models;
-  #known = null; // what answered when the models were last read
-  #trouble = null; // why they cannot be read
+  #known = null; // ready models when the list was last loaded
+  #trouble = null; // why the list cannot be loaded
   #reading = null;
   #timer;
   #delay = FIRST_READ_MS;
@@ -88,22 +88,22 @@ export class Availability extends EventTarget {
     return !this.#trouble && this.#models.name !== "" && this.#service.answers(this.#models.name);
   }
 
-  /** Title, text and what a button offers; null when all is well or nothing is known yet. */
+  /** Title, text and button of the notice; null if there is no problem or nothing is known yet. */
   get notice() {
     const { reachable, missing } = this.#service;
     if (reachable === null) return null;
-    if (!reachable) return { title: "The service cannot be reached.", text: "It is tried again every few seconds.", action: "Try now" };
+    if (!reachable) return { title: t("unreachable"), text: t("unreachable.text"), action: t("tryNow") };
     const name = this.#models.name;
     const reason = name ? missing[name] : Object.values(missing)[0];
-    if (reason) return { title: "Not ready yet.", text: reason, action: "Try now" };
+    if (reason) return { title: t("notReady"), text: reason, action: t("tryNow") };
     if (!this.#trouble) return null;
-    if (this.#trouble.status === 401) return { title: "An API key is needed.", text: "Nothing can be asked without one.", action: "Enter a key" };
-    return { title: "The models cannot be read.", text: this.#trouble.message, action: "Try now" };
+    if (this.#trouble.status === 401) return { title: t("keyNeeded"), text: t("keyNeeded.text"), action: t("enterKey") };
+    return { title: t("modelsUnread"), text: this.#trouble.message, action: t("tryNow") };
   }
 
-  /** Tries at once. */
+  /** Tries again now. */
   async retry() {
-    await this.#service.check(); // whose news may have started to read already
+    await this.#service.check(); // which may have started to load the list
     if (this.#trouble) await (this.#reading ?? this.#read());
     this.#tell();
   }
@@ -133,15 +133,15 @@ export class Availability extends EventTarget {
   }
 }
 
-/** Calls `retry` when the banner's button is pressed. */
+/** Calls `retry` if the button of the notice is pressed. */
 export function onRetry(retry) {
   byId("service").querySelector("button").addEventListener("click", retry);
 }
 
 /**
- * Shows a notice, or takes it away.
+ * Shows or removes the notice.
  * @param {{title: string, text: string, action: string} | null} notice
- * @returns {boolean} Whether there was one and is none any more.
+ * @returns {boolean} Whether a notice was removed.
  */
 export function showNotice(notice) {
   const banner = byId("service");
@@ -150,7 +150,7 @@ export function showNotice(notice) {
   if (!notice) return over;
   for (const [selector, words] of [["strong", notice.title], ["span", notice.text], ["button", notice.action]]) {
     const part = banner.querySelector(selector);
-    if (part.textContent !== words) part.textContent = words; // a screen reader says each change once
+    if (part.textContent !== words) part.textContent = words; // so that screen readers announce each change once
   }
   return false;
 }

@@ -1,7 +1,7 @@
-// The photos of this visit: taken in, asked about, shown, and taken out again.
+// The photos of this session: add, classify, show and remove them.
 
 import { modelPath } from "./api.js";
-import { byId } from "./dom.js";
+import { byId, t } from "./page.js";
 import { Pace } from "./pace.js";
 import { Photo } from "./photo.js";
 import { Queue } from "./queue.js";
@@ -11,11 +11,11 @@ import { toast } from "./toast.js";
 import { upload } from "./upload.js";
 import { Viewer } from "./viewer.js";
 import { toggleWhy } from "./why.js";
-import { counted, line } from "./words.js";
+import { line } from "./words.js";
 
-const SLOW_MS = 3000; // no photo takes so long unless something is wrong
+const SLOW_MS = 3000; // a photo takes longer only if there is a problem
 const AT_ONCE = 4;
-const FEW = 3; // up to so many answers are read out one by one; of more, only how many
+const FEW = 3; // number of answers up to which each is announced; for more, only the count
 
 export class Session {
   #service;
@@ -58,23 +58,23 @@ export class Session {
     this.#hold();
   }
 
-  /** Takes in what `collect.js` found. */
+  /** Adds the files from `collect.js`. */
   take({ found, skipped, text = "" }) {
     if (!found.length) {
       const address = /^https?:\/\/\S+$/.test(text.trim());
-      if (address) toast("That is an address. Save the picture and choose it, or copy the picture itself: this page asks no other server.");
-      else if (skipped) toast("There is no picture among these files.");
-      else toast(text ? "That is text. Paste a picture instead." : "There is nothing in it. Choose a folder with pictures.");
+      if (address) toast(t("address"));
+      else if (skipped) toast(t("noPicture"));
+      else toast(t(text ? "text" : "emptyFolder"));
       return;
     }
     const photos = found.map(({ file, path }) => new Photo(file, path));
     for (const photo of photos) makeTile(photo, this.#actions());
     const reset = this.#results.add(photos);
-    const said = [`${counted(photos.length, "photo")} added`];
-    if (skipped) said.push(`${counted(skipped, "file")} left out, being no pictures`);
-    if (reset) said.push("all are shown again");
+    const said = [t("added", { count: photos.length })];
+    if (skipped) said.push(t("leftOut", { count: skipped }));
+    if (reset) said.push(t("shownAgain"));
     if (skipped || reset) toast(`${said.join("; ")}.`);
-    else byId("announce").textContent = `${said[0]}.`; // which anybody else sees
+    else byId("announce").textContent = `${said[0]}.`; // for screen readers; the page shows it already
     for (const photo of photos) this.#depict(photo);
     this.#queue.add(photos);
     this.#viewer.close();
@@ -91,13 +91,13 @@ export class Session {
       why: (photo) => toggleWhy(photo, this.#how()),
       remove: (photo) => this.#remove(photo),
       retry: (photo) => this.#askAgain([photo]),
-      share: async (photo) => (await import("./share.js")).share(photo, this.#models.words),
-      crop: async (photo) => {
+      share: told(async (photo) => (await import("./share.js")).share(photo, this.#models.words)),
+      crop: told(async (photo) => {
         const { crop } = await import("./crop.js");
         const part = await crop(photo);
         if (part) this.take({ found: [part], skipped: 0 });
-      },
-      code: async (photo) => (await import("./code.js")).openCode(photo.answer.model, photo.name),
+      }),
+      code: told(async (photo) => (await import("./code.js")).openCode(photo.answer.model, photo.name)),
     };
   }
 
@@ -111,7 +111,9 @@ export class Session {
     const path = `${modelPath(this.#models.name)}/predict${this.#models.query}`;
     const answer = await upload(photo, path, { ...this.#how(), signal }).finally(() => clearTimeout(slow));
     photo.answered(answer, explains);
+    if (this.#models.words.dogs) showFacts(photo).catch(() => {}); // facts are optional
     photo.forget();
+    if (localStorage.getItem("history") !== null) import("./history.js").then(({ remember }) => remember(photo));
   }
 
   #askAgain(photos) {
@@ -129,16 +131,16 @@ export class Session {
     const at = tiles.indexOf(photo);
     const next = tiles[at + 1] ?? tiles[at - 1];
     this.#viewer.close();
-    this.#takeOut([photo], `${photo.name} removed.`);
+    this.#takeOut([photo], t("removed", { name: photo.name }));
     (next?.tile.querySelector(".remove") ?? document.querySelector('[data-source="photos"]')).focus();
   }
 
   #clear() {
-    this.#takeOut(this.#results.photos, "All photos removed.");
+    this.#takeOut(this.#results.photos, t("allRemoved"));
     document.querySelector('[data-source="photos"]').focus();
   }
 
-  /** Takes photos out, which can be undone for a while. */
+  /** Removes photos. This can be undone for a while. */
   #takeOut(photos, said) {
     const order = this.#results.photos;
     const open = photos.filter((photo) => photo.state === "waiting" || photo.state === "working");
@@ -149,7 +151,7 @@ export class Session {
     this.#results.remove(photos);
     this.#showAgain();
     toast(said, {
-      name: "Undo",
+      name: t("undo"),
       run: () => {
         for (const photo of photos) photo.removed = false;
         const later = this.#results.photos.filter((photo) => !order.includes(photo));
@@ -161,7 +163,7 @@ export class Session {
     });
   }
 
-  /** Photos that the model and version that would answer now has not answered yet. */
+  /** Photos without an answer of the chosen model and version. */
   #unasked() {
     if (!this.#models.detail) return [];
     const { name, version } = this.#models.detail;
@@ -172,14 +174,14 @@ export class Session {
     document.body.dataset.busy = this.#queue.busy ? "yes" : "no";
     const unasked = this.#queue.busy ? 0 : this.#unasked().length;
     byId("again").hidden = !unasked;
-    if (unasked) byId("again").textContent = `Ask ${this.#models.name} version ${this.#models.detail.version} too (${unasked})`;
+    if (unasked) byId("again").textContent = t("askToo", { name: this.#models.name, version: String(this.#models.detail.version), count: unasked });
   }
 
   #hold() {
     this.#queue.held = !this.#availability.open;
   }
 
-  /** Reads out what came out, once nothing is under way any more; the tiles and the count show the same. */
+  /** Announces the results to screen readers when all photos are done. */
   #announce() {
     const { photos } = this.#results;
     if (!photos.length) return;
@@ -187,7 +189,18 @@ export class Session {
   }
 }
 
+/** An action whose failure is said: most often its module cannot be had, since the service is away. */
+const told = (act) => (photo) => act(photo).catch((error) => toast(error instanceof TypeError ? t("unreachable") : error.message));
+
+async function showFacts(photo) {
+  const { factsOf } = await import("./breeds.js");
+  const said = photo.answer?.label ? factsOf(photo.answer.label) : [];
+  const facts = photo.tile.querySelector(".facts");
+  facts.textContent = said.map((one) => `${one}.`).join(" ");
+  facts.hidden = !said.length;
+}
+
 function spoken({ name, answer, error }) {
   if (error) return `${name}: ${error.message}`;
-  return answer ? `${name}: ${line(answer)}` : `${name}: stopped.`;
+  return `${name}: ${answer ? line(answer) : `${t("stopped")}.`}`;
 }

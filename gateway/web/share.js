@@ -1,6 +1,6 @@
 // A picture of a photo with its answer, drawn here, for the system's share sheet or as a file.
 
-import { element } from "./dom.js";
+import { element, t } from "./page.js";
 import { toast } from "./toast.js";
 import { said } from "./words.js";
 
@@ -23,7 +23,7 @@ export async function share(photo, { question }) {
   const link = element("a", { href: URL.createObjectURL(file), download: file.name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-  toast(`Saved as ${file.name}.`);
+  toast(t("savedAs", { name: file.name }));
 }
 
 /** The file as the browser shows it, else the thumbnail. */
@@ -62,9 +62,11 @@ function mark(context, x, y, side) {
   context.translate(x, y);
   context.scale(side / 32, side / 32);
   context.fillStyle = "#ffd60a";
-  context.fill(new Path2D("M8.2 6.500c2.300-.9 4.900.7 6.300 2.700h3c1.400-2 4-3.600 6.300-2.700 1.700 4.200 1.900 8.700.4 11.600-.3 4.400-3.700 7.900-8.200 7.900s-7.900-3.500-8.200-7.900C6.300 15.200 6.500 10.700 8.200 6.500z"));
+  context.fill(new Path2D("M16 7.5c3 0 5.200 1.200 6.500 3.200 1.100 1.900 1.500 4.900 1.100 7.300-.7 4.300-3.600 7-7.600 7s-6.900-2.700-7.600-7c-.4-2.400 0-5.400 1.100-7.300C10.800 8.700 13 7.500 16 7.500z"));
+  context.fillStyle = "#f0a800";
+  context.fill(new Path2D("M11.200 8.300C8.300 6.600 5.400 8.300 4.900 11.900c-.4 3 .1 6.100 1.500 8 .5.7 1.400.6 1.700-.2.9-2.600 1-5.800 3.600-8.400.9-.9.6-2.400-.5-3zM20.800 8.300c2.900-1.700 5.800 0 6.300 3.600.4 3-.1 6.100-1.500 8-.5.7-1.400.6-1.700-.2-.9-2.600-1-5.800-3.600-8.400-.9-.9-.6-2.400.5-3z"));
   context.fillStyle = "#10172b";
-  for (const across of [12.3, 19.7]) context.fill(new Path2D(`M${across - 1.7} 15.300a1.700 1.700 0 1 0 3.400 0a1.700 1.700 0 1 0-3.400 0`));
-  context.fill(new Path2D("M13.600 19.600h4.800c.2 1.700-1 2.900-2.400 2.900s-2.600-1.200-2.400-2.900z"));
+  for (const across of [12.6, 19.4]) context.fill(new Path2D(`M${across - 1.5} 14a1.500 1.500 0 1 0 3 0a1.500 1.500 0 1 0-3 0`));
+  context.fill(new Path2D("M13.600 17.600c0-1.100 1.100-1.600 2.400-1.600s2.400.5 2.400 1.600c0 1.300-1.400 2.300-2.400 2.300s-2.400-1-2.400-2.300z"));
   context.restore();
 }

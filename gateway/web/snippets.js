@@ -1,8 +1,8 @@
-// The same request as code, with the real address and model; never with a key.
+// The request as code, with the real address and model, but without a key.
 
 /**
- * @param {{path: string, file: string, keyed: boolean}} request `path` of the API; `keyed`: an API key is needed, which
- *   the code takes from the environment.
+ * @param {{path: string, file: string, keyed: boolean}} request `path` of the API; `keyed`: an API key is required, and
+ *   the code reads it from the environment.
  * @returns {[string, string][]} Language and code.
  */
 export function snippets({ path, file, keyed }) {

@@ -1,20 +1,20 @@
-// One photo's tile: the photo, and all that is said of it. The same tile is shown large in the viewer.
+// The tile of a photo with its answers. The viewer shows the same tile enlarged.
 
-import { byId, element } from "./dom.js";
+import { byId, element, t } from "./page.js";
 import { clearHeat, showHeat } from "./heat.js";
 import { heading, percent, said } from "./words.js";
 
-const FOLDED = 0.01; // scores under this say nothing, and are folded up
+const FOLDED = 0.01; // lower scores are collapsed
 const template = byId("tile");
 
-/** Makes the tile of a photo; `actions` are called with the photo, by the class of their button. */
+/** Creates the tile of a photo. `actions` has a function for each button, by class, which gets the photo. */
 export function makeTile(photo, actions) {
   const tile = template.content.firstElementChild.cloneNode(true);
   const part = (selector) => tile.querySelector(selector);
   part(".name").textContent = photo.name;
   part(".name").title = photo.path;
-  part(".remove").setAttribute("aria-label", `Remove ${photo.name}`);
-  part(".photo").setAttribute("aria-label", `Enlarge ${photo.name}`);
+  part(".remove").setAttribute("aria-label", t("removeLabel", { name: photo.name }));
+  part(".photo").setAttribute("aria-label", t("enlarge", { name: photo.name }));
   for (const [name, act] of Object.entries(actions)) part(`.${name}`).addEventListener("click", () => act(photo));
   photo.tile = tile;
   photo.onSent = () => tell(photo);
@@ -22,7 +22,7 @@ export function makeTile(photo, actions) {
   return tile;
 }
 
-/** Shows a thumbnail, where there is one, in place of the empty frame. */
+/** Shows the thumbnail, if there is one, instead of the empty frame. */
 export function showThumbnail(photo, blob) {
   if (!blob || photo.removed) return;
   photo.thumbnail = blob;
@@ -40,17 +40,17 @@ export function showThumbnail(photo, blob) {
   updateTile(photo);
 }
 
-/** Takes the tile off the page; what it holds in memory is given up once nothing can bring it back. */
+/** Removes the tile. Its memory is freed when the removal cannot be undone any more. */
 export function dropTile(photo) {
   photo.tile.remove();
 }
 
-/** Gives up what the tile holds in memory. */
+/** Frees the memory of the tile. */
 export function freeTile(photo) {
   URL.revokeObjectURL(photo.tile.querySelector(".back").src);
 }
 
-/** Brings the tile in step with the photo's state. */
+/** Updates the tile. */
 export function updateTile(photo) {
   const { tile, state, answer, error } = photo;
   const part = (selector) => tile.querySelector(selector);
@@ -60,8 +60,8 @@ export function updateTile(photo) {
   part(".retry").hidden = state !== "stopped" && !(error && !error.final && !["waiting", "working"].includes(state));
   const shown = !part(".front").hidden;
   const why = part(".why");
-  why.hidden = !answer || !photo.explains || !shown; // a heat map needs its photo
-  why.setAttribute("aria-label", `Why? Show what in ${photo.name} speaks for the answer`);
+  why.hidden = !answer || !photo.explains || !shown; // a heat map needs the photo
+  why.setAttribute("aria-label", t("whyLabel", { name: photo.name }));
   part(".share").hidden = !answer || !shown;
   part(".crop").hidden = !shown;
   part(".code").hidden = !answer;
@@ -74,34 +74,34 @@ export function updateTile(photo) {
   hideWhy(photo);
 }
 
-/** The heading and the sentence below it. */
+/** Heading and sentence. */
 function tell(photo) {
   const { tile, state, answer, error, sent } = photo;
   const [title, sentence] = answer ? said(answer) : [heading(photo), ""];
   const under = [];
-  if (sent !== null && sent > 0 && sent < 1) under.push(`Sending, ${Math.round(100 * sent)} %.`);
-  else if (answer && (state === "waiting" || state === "working")) under.push("Asking again.");
+  if (sent !== null && sent > 0 && sent < 1) under.push(t("sending", { percent: percent(sent) }));
+  else if (answer && (state === "waiting" || state === "working")) under.push(t("askingAgain"));
   if (error) under.push([error.title, error.message].filter(Boolean).join(". "));
   else if (sentence && tile.dataset.answers < 2) under.push(sentence);
-  tile.querySelector("h3").textContent = photo.differs ? [...new Set(Array.from(photo.answers.values(), (one) => one.label ?? "not sure"))].join(" or ") : title;
+  tile.querySelector("h3").textContent = photo.differs ? [...new Set(Array.from(photo.answers.values(), (one) => one.label ?? t("notSure")))].join(` ${t("or")} `) : title;
   tile.querySelector(".detail").textContent = under.join(" ");
   tile.style.setProperty("--sent", sent ?? 0);
 }
 
-/** What one model says: its name where there are several, and its best labels as bars. */
+/** The answer of a model: its name, if there are several models, and the best labels as bars. */
 function column(photo, answer, several) {
   const { model, predictions } = answer;
-  const by = `${model.name}, version ${model.version}`;
-  const bars = element("ol", { className: "bars", ariaLabel: `Best guesses for ${photo.name} by ${by}` });
+  const by = t("by", { name: model.name, version: String(model.version) });
+  const bars = element("ol", { className: "bars", ariaLabel: t("guessesBy", { name: photo.name, by }) });
   const small = predictions.filter(({ score }, at) => at > 0 && score < FOLDED);
   bars.append(...predictions.filter((one) => !small.includes(one)).map(bar));
   const parts = [];
   if (several) {
-    const verdict = photo.differs ? [element("strong", {}, answer.label ?? "not sure"), " "] : [];
+    const verdict = photo.differs ? [element("strong", {}, answer.label ?? t("notSure")), " "] : [];
     parts.push(element("p", { className: "verdict", dir: "auto" }, ...verdict, element("span", {}, percent(answer.confidence))));
   }
-  const guesses = element("details", { className: "guesses" }, element("summary", {}, "All guesses"), bars);
-  if (small.length) guesses.append(element("p", { className: "small" }, "Under 1 %: ", small.map((one) => one.label).join(", ")));
+  const guesses = element("details", { className: "guesses" }, element("summary", {}, t("guesses")), bars);
+  if (small.length) guesses.append(element("p", { className: "small" }, t("small", { labels: small.map((one) => one.label).join(", ") })));
   parts.push(guesses, element("p", { className: "by" }, by));
   return element("section", {}, ...parts);
 }
@@ -112,7 +112,7 @@ function bar({ label, score }) {
   return element("li", {}, element("span", { dir: "auto" }, label), element("span", {}, percent(score)), track);
 }
 
-/** Lays a heat map over the photo and says in words where it is. */
+/** Shows a heat map over the photo and describes it in words. */
 export function showWhy(photo, heatmap) {
   const { tile } = photo;
   const image = tile.querySelector(".front");
@@ -122,21 +122,21 @@ export function showWhy(photo, heatmap) {
   const best = photo.answer.predictions[0].label;
   const { left, top, right, bottom } = heatmap.box;
   const cut = left > 0.01 || top > 0.01 || right < 0.99 || bottom < 0.99;
-  const spoken = place ? `Yellow speaks for ${best}, mostly ${place}; blue does not.` : `Nothing in particular speaks for ${best}.`;
-  say(photo, cut ? `${spoken} Hatched: not seen by the model.` : spoken);
+  const spoken = place ? t("heat", { label: best, place: t(`place.${place}`) }) : t("noHeat", { label: best });
+  say(photo, cut ? `${spoken} ${t("hatched")}` : spoken);
 }
 
-/** Unfolds what the models guessed, or folds it up. */
+/** Expands or collapses the answers. */
 export function unfold(photo, open) {
   for (const guesses of photo.tile.querySelectorAll(".guesses")) guesses.open = open;
 }
 
-/** Says something about the photo, below its answer. */
+/** Shows a message below the answer. */
 export function say(photo, text) {
   photo.tile.querySelector(".caption").textContent = text;
 }
 
-/** Takes the heat map away again. */
+/** Removes the heat map. */
 export function hideWhy(photo) {
   delete photo.tile.dataset.why;
   clearHeat(photo.tile.querySelector(".heat"));

@@ -1,6 +1,6 @@
-// One short message at the foot of the page, seen and read out, with at most one thing to do about it.
+// A short message at the bottom of the page, also for screen readers, with at most one action.
 
-import { byId, element } from "./dom.js";
+import { byId, element, t } from "./page.js";
 
 const PLAIN_MS = 6_000;
 const UNDO_MS = 12_000;
@@ -9,10 +9,10 @@ let timer;
 let over = () => {};
 
 /**
- * Shows a message in place of the one before.
+ * Shows a message and replaces the previous one.
  * @param {string} text
- * @param {{name: string, run: () => void, over?: () => void}} [action] A button; `over` is called when it can no longer
- *   be pressed.
+ * @param {{name: string, run: () => void, over?: () => void}} [action] A button; `over` is called when it
+ *   disappears without being pressed.
  */
 export function toast(text, action) {
   close();
@@ -28,10 +28,10 @@ export function toast(text, action) {
     });
     parts.push(button);
   }
-  const dismiss = element("button", { type: "button", className: "dismiss", ariaLabel: "Dismiss" }, "×");
+  const dismiss = element("button", { type: "button", className: "dismiss", ariaLabel: t("dismiss") }, "×");
   dismiss.addEventListener("click", close);
   box.replaceChildren(...parts, dismiss);
-  box.showPopover?.(); // above an open dialog, too
+  box.showPopover?.(); // also above an open dialog
   box.dataset.shown = "";
   const wait = () => (timer = setTimeout(close, action ? UNDO_MS : PLAIN_MS));
   box.onpointerenter = box.onfocusin = () => clearTimeout(timer);

@@ -1,14 +1,15 @@
-// One photo's way to the API.
+// Sends a photo to the API.
 
 import { CallFailed, call } from "./api.js";
+import { t } from "./page.js";
 
 const LARGE_BYTES = 10_000_000;
 
 /**
- * Sends a photo, no larger than the model needs it, and answers with the API's JSON.
+ * Sends a photo, reduced to the size that the model needs, and returns the JSON of the API.
  * @param {Photo} photo
- * @param {string} path Of the API.
- * @param {{input?: object, service: Service, pace: Pace, signal?: AbortSignal}} how `input` is what the model takes.
+ * @param {string} path Path in the API.
+ * @param {{input?: object, service: Service, pace: Pace, signal?: AbortSignal}} how `input` is the input of the model.
  */
 export async function upload(photo, path, { input, service, pace, signal }) {
   const { body, thumbnail } = await photo.prepared(input, pace.slow);
@@ -35,17 +36,17 @@ export async function upload(photo, path, { input, service, pace, signal }) {
     await service.check();
     if (!service.reachable) throw error;
     const size = Math.round(body.size / 1e6);
-    throw new CallFailed("Upload cut off", `With ${size} MB this file may be larger than is accepted.`, { status: 413, code: "upload_too_large" });
+    throw new CallFailed(t("cutOff"), t("cutOff.text", { size }), { status: 413, code: "upload_too_large" });
   } finally {
     photo.sent = null;
   }
 }
 
 async function readable(file) {
-  if (!file.size) throw new CallFailed("Empty file", "There is nothing in it.", { status: 400, code: "empty_file" });
+  if (!file.size) throw new CallFailed(t("emptyFile"), t("emptyFile.text"), { status: 400, code: "empty_file" });
   try {
     await file.slice(0, 1).arrayBuffer();
   } catch {
-    throw new CallFailed("Cannot be read", "The file was moved or changed, or may not be read.", { status: 400, code: "unreadable_file" });
+    throw new CallFailed(t("unreadable"), t("unreadable.text"), { status: 400, code: "unreadable_file" });
   }
 }

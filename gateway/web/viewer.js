@@ -1,11 +1,11 @@
-// One photo, large, with everything said about it; the next by arrow keys or a swipe.
+// Shows a photo and its answers enlarged. Arrow keys and swipes go to the next photo.
 
-import { byId } from "./dom.js";
+import { byId, t } from "./page.js";
 import { unfold } from "./tile.js";
 
 const SWIPE_PIXELS = 48;
 
-/** Shows tiles large, in a dialog that borrows them from the page. */
+/** Shows tiles in a dialog, into which it moves them temporarily. */
 export class Viewer {
   #dialog = byId("viewer");
   #photos;
@@ -13,7 +13,7 @@ export class Viewer {
   #place = document.createComment("the tile that is shown large");
   #full = "";
 
-  /** @param {() => Photo[]} photos What can be paged through now. */
+  /** @param {() => Photo[]} photos The photos to page through. */
   constructor(photos) {
     this.#photos = photos;
     const dialog = this.#dialog;
@@ -38,7 +38,7 @@ export class Viewer {
     });
   }
 
-  /** Opens a photo; once more, closes it. */
+  /** Opens a photo, or closes it if it is open. */
   open(photo) {
     if (this.#photo === photo) return this.close();
     this.#borrow(photo);
@@ -62,19 +62,19 @@ export class Viewer {
     this.#photo = photo;
     const photos = this.#photos();
     const at = photos.indexOf(photo);
-    byId("viewer-place").textContent = photos.length > 1 ? `${at + 1} of ${photos.length}` : "";
+    byId("viewer-place").textContent = photos.length > 1 ? t("place", { at: at + 1, count: photos.length }) : "";
     for (const button of this.#dialog.querySelectorAll("[data-step]")) {
       button.hidden = photos.length < 2;
       button.disabled = !photos[at + Number(button.dataset.step)];
     }
     photo.tile.replaceWith(this.#place);
     this.#dialog.querySelector(".stage").replaceChildren(photo.tile);
-    photo.tile.querySelector(".photo").setAttribute("aria-label", `Close ${photo.name}`);
+    photo.tile.querySelector(".photo").setAttribute("aria-label", t("closeLabel", { name: photo.name }));
     unfold(photo, true);
     this.#sharpen(photo);
   }
 
-  /** Shows the file itself in place of its thumbnail, where the browser can. */
+  /** Shows the file instead of its thumbnail, if the browser can. */
   async #sharpen(photo) {
     const full = URL.createObjectURL(photo.file);
     const image = new Image();
@@ -98,7 +98,7 @@ export class Viewer {
     if (this.#full) front.src = photo.tile.querySelector(".back").src;
     URL.revokeObjectURL(this.#full);
     this.#full = "";
-    photo.tile.querySelector(".photo").setAttribute("aria-label", `Enlarge ${photo.name}`);
+    photo.tile.querySelector(".photo").setAttribute("aria-label", t("enlarge", { name: photo.name }));
     if (this.#place.isConnected) this.#place.replaceWith(photo.tile);
     else this.#place.remove();
     if (!this.#dialog.open) photo.tile.querySelector(".photo").focus();

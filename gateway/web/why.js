@@ -1,11 +1,11 @@
-// "Why?": the model's heat map over a photo.
+// "Why?": shows the heat map over a photo.
 
 import { modelPath } from "./api.js";
-import { byId } from "./dom.js";
+import { byId, t } from "./page.js";
 import { hideWhy, say, showWhy } from "./tile.js";
 import { upload } from "./upload.js";
 
-/** Shows the heat map of a photo that was answered, by the version that answered; or takes it away again. */
+/** Shows or removes the heat map of an answer, from the version that answered. */
 export async function toggleWhy(photo, how) {
   if (photo.tile.dataset.why !== undefined) return hideWhy(photo);
   const button = photo.tile.querySelector(".why");
@@ -16,7 +16,7 @@ export async function toggleWhy(photo, how) {
     if (!photo.removed && photo.answer?.model.version === version) showWhy(photo, heatmap);
   } catch (error) {
     const gone = error.code === "unknown_version";
-    say(photo, gone ? `Version ${version} has gone: ask again for an answer by a newer one.` : error.message);
+    say(photo, gone ? t("versionGone", { version: String(version) }) : error.message);
     if (error.away) how.service.check();
   } finally {
     byId("announce").textContent = photo.tile.querySelector(".caption").textContent;

@@ -89,6 +89,8 @@ def _work(connection: socket.socket, limits: Limits) -> None:
         os.dup2(nowhere, sys.stderr.fileno())
         worker.serve(connection, limits)
         status = 0
+    except MemoryError:
+        status = worker.OUT_OF_MEMORY_STATUS
     finally:
         os._exit(status)
 

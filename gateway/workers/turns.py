@@ -2,12 +2,15 @@
 
 With a plain queue, one caller with a lot of work would delay everyone else. Here each free slot goes to the next
 caller, then to the next request of that caller, then to the oldest item of that request. So a single photo waits for at
-most one image of every other request.
+most one image of every other request. Where CPU time is counted, a caller is placed further back the more it has used
+lately. So those who used less come first, and nobody waits for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
@@ -16,8 +19,17 @@ from typing import Generic, TypeVar
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded
 
-T = TypeVar("T")
+HALVING_SECONDS = 30.0
+"""CPU time after which half of what each caller has used is forgotten."""
 
+WAIT_PER_CPU_SECOND = 4
+"""Seconds that a caller is placed further back for each second of CPU time. More than one, for on a busy machine a
+second of CPU time takes longer."""
+
+NEGLIGIBLE_SECONDS = 0.01
+"""CPU time of a caller that is forgotten altogether."""
+
+T = TypeVar("T")
 
 Turn = tuple[str, Hashable]
 """Whose turn a piece of work waits for: the caller (name of an API key, or an address), and what tells the requests of
@@ -25,19 +37,46 @@ one caller apart."""
 
 
 class TurnQueue(Generic[T]):
-    """A queue whose items are taken in turns between callers and requests."""
+    """A queue whose items are taken in turns between callers and requests.
+
+    A caller whose CPU time is charged is placed further back: see `WAIT_PER_CPU_SECOND`.
+    """
 
     def __init__(self) -> None:
-        self._callers: OrderedDict[str, OrderedDict[Hashable, deque[T]]] = OrderedDict()
+        self._callers: dict[str, OrderedDict[Hashable, deque[T]]] = {}
+        self._places: dict[str, float] = {}
         self._size = 0
+        self._used: dict[str, float] = {}
+        self._charged = 0.0
 
     def __len__(self) -> int:
         return self._size
 
+    def charge(self, caller: str, seconds: float) -> None:
+        """Count CPU time that a caller has used."""
+        self._used[caller] = self.used(caller) + seconds
+        self._charged += seconds
+        if self._charged > HALVING_SECONDS:
+            self._charged = 0.0
+            self._used = {one: used / 2 for one, used in self._used.items() if used > NEGLIGIBLE_SECONDS}
+
+    def used(self, caller: str) -> float:
+        """CPU time that a caller has used lately."""
+        return self._used.get(caller, 0.0)
+
+    def lead(self, caller: str) -> float:
+        """CPU time that a caller has used more than any of the others who wait; negative if none does."""
+        return self.used(caller) - min(
+            (self.used(other) for other in self._callers if other != caller), default=math.inf
+        )
+
     def put(self, turn: Turn, item: T) -> None:
         """Add an item behind the others of its request."""
         caller, request = turn
-        self._callers.setdefault(caller, OrderedDict()).setdefault(request, deque()).append(item)
+        if caller not in self._callers:
+            self._callers[caller] = OrderedDict()
+            self._place(caller)
+        self._callers[caller].setdefault(request, deque()).append(item)
         self._size += 1
 
     def take(self) -> T:
@@ -48,14 +87,17 @@ class TurnQueue(Generic[T]):
         """
         if not self._callers:
             raise IndexError("take from an empty queue")
-        caller, requests = self._callers.popitem(last=False)
+        caller = min(self._places, key=self._places.__getitem__)
+        requests = self._callers[caller]
         request, items = requests.popitem(last=False)
         item = items.popleft()
         self._size -= 1
         if items:
             requests[request] = items
         if requests:
-            self._callers[caller] = requests
+            self._place(caller)
+        else:
+            del self._callers[caller], self._places[caller]
         return item
 
     def discard(self, turn: Turn, item: T) -> None:
@@ -70,7 +112,11 @@ class TurnQueue(Generic[T]):
         if not items:
             del requests[request]
         if not requests:
-            del self._callers[caller]
+            del self._callers[caller], self._places[caller]
+
+    def _place(self, caller: str) -> None:
+        """Place a caller behind the others, or among them where they have used more."""
+        self._places[caller] = time.monotonic() + WAIT_PER_CPU_SECOND * self.used(caller)
 
 
 class Turns:
@@ -83,6 +129,8 @@ class Turns:
     def __init__(self, slots: int) -> None:
         self._free = slots
         self._waiting: TurnQueue[asyncio.Future[None]] = TurnQueue()
+        self.charge = self._waiting.charge
+        self.lead = self._waiting.lead
 
     @property
     def waiting(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import resource
 import socket
 import sys
@@ -21,9 +22,17 @@ RECYCLE_BYTES = 96 * 2**20
 OUT_OF_MEMORY, CRASHED = "out_of_memory", "crashed"
 """Codes of failures that are no `GatewayError`: the job went over the memory limit, or the code of the job is wrong."""
 
+OUT_OF_MEMORY_STATUS = errno.ENOMEM
+"""Exit status of a worker that ran out of memory outside of the job: while it read the request or wrote the reply."""
+
 
 def serve(connection: socket.socket, limits: Limits) -> None:
-    """Answer jobs on a socket until its other end is closed."""
+    """Answer jobs on a socket until its other end is closed.
+
+    Raises:
+        MemoryError: A request or a reply does not fit into memory. The worker must end, for part of it may still be in
+            the socket.
+    """
     limits.apply()
     at_start = _peak_bytes()
     while (request := _read(connection)) is not None:

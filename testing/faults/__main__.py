@@ -1,11 +1,12 @@
-"""``python -m testing.faults [WORD ...]``: lets everything go wrong under load, and prints what callers saw of it.
+"""Fault injection: ``python -m testing.faults`` causes faults under load and prints what callers observe.
 
-Two model servers and a gateway on loopback, 32 callers; with words, only the faults whose names hold one. Ends by
-itself after a few minutes, with status 1 where something happened that must not.
+It runs two model servers, a gateway and 32 callers on loopback, for a few minutes. The exit status is 1 if callers
+observed something that is not allowed.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 import tempfile
@@ -20,24 +21,28 @@ from testing.faults.rows import ROWS, Outcome, play
 from testing.faults.stage import Stage
 
 
-def main(words: list[str]) -> int:
-    rows = [row for row in ROWS if not words or any(word in row.name for word in words)]
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m testing.faults", description=(__doc__ or "").partition("\n\n")[2])
+    parser.add_argument("words", nargs="*", metavar="WORD", help="only the faults whose names hold one of these")
+    parser.add_argument("--engine", choices=["tensorflow", "openvino"], default="tensorflow", help="of model servers")
+    options = parser.parse_args()
+    rows = [row for row in ROWS if not options.words or any(word in row.name for word in options.words)]
     console, outcomes = Console(width=160), list[Outcome]()
     with tempfile.TemporaryDirectory() as folder:
-        stage = Stage(Path(folder), request_timeout_seconds=6)
+        stage = Stage(Path(folder), options.engine, request_timeout_seconds=6)
         with stage.running():
             for number, row in enumerate(rows, 1):
                 console.print(f"{number}/{len(rows)} {row.name}", style="dim")
                 outcomes.append(asyncio.run(play(row, stage)))
-    console.print(table(outcomes))
+    console.print(table(outcomes, options.engine))
     for outcome in outcomes:
         for fault in outcome.faults:
             console.print(f"{outcome.row.name}: {fault}", style="red")
     return 1 if any(outcome.faults for outcome in outcomes) else 0
 
 
-def table(outcomes: list[Outcome]) -> Table:
-    shown = Table(title=f"{CALLERS} callers, two model servers")
+def table(outcomes: list[Outcome], engine: str) -> Table:
+    shown = Table(title=f"{CALLERS} callers, two model servers with {engine}")
     for name in ("fault", "answers", "not 200", "others", "worst", "median before > during", "memory MB", "recovery"):
         shown.add_column(name, justify="left" if name in ("fault", "not 200", "others") else "right")
     for one in outcomes:
@@ -60,4 +65,4 @@ def counted(statuses: Counter[int]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -1,6 +1,6 @@
-"""Callers that mean harm, or just have a bad connection: ``python -m testing.faults.hostile WHAT URL``.
+"""Hostile callers, and callers with a bad connection: ``python -m testing.faults.hostile WHAT URL``.
 
-A process of its own, so that the honest callers do not have to wait for it.
+They run in a process of their own, so that honest callers do not wait for them.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ MEGABYTE = 2**20
 
 
 async def raw_post(url: str, pieces: Iterable[bytes], length: int, pause: float = 0.0, *, hang_up: bool = False) -> int:
-    """Post a body piece by piece over a socket of its own.
+    """Post a body piece by piece over its own socket.
 
     Returns:
-        The status; 0 where the connection ended without one.
+        The status; 0 if the connection ended without an answer.
     """
     place = urlsplit(url)
     reader, writer = await asyncio.open_connection(place.hostname, place.port)
@@ -61,12 +61,12 @@ async def raw_post(url: str, pieces: Iterable[bytes], length: int, pause: float 
 
 
 async def slow_uploads(url: str, count: int) -> Counter[int]:
-    """Uploads that drip: ten bytes a second."""
+    """Slow uploads of ten bytes per second."""
     return await asyncio.to_thread(_drip, url, count)
 
 
 def _drip(url: str, count: int) -> Counter[int]:
-    """Without a task and a timer for each, which would take the processor from those who are measured."""
+    """Without a task and a timer for each upload, which would use CPU time that the measured programs need."""
     place = urlsplit(url)
     head = (
         f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {MEGABYTE}\r\n\r\n".encode()
@@ -99,7 +99,7 @@ def _status(connection: socket.socket) -> int:
 
 
 async def hang_ups(url: str, count: int) -> Counter[int]:
-    """Callers that are gone, some in the middle of their upload and some right after it."""
+    """Callers that disconnect, some during their upload and some right after it."""
     body = noisy_photo("red")
     seen: Counter[int] = Counter()
     for start in range(0, count, 20):
@@ -109,7 +109,7 @@ async def hang_ups(url: str, count: int) -> Counter[int]:
 
 
 async def huge_uploads(url: str, count: int) -> Counter[int]:
-    """A hundred megabytes each, six at a time."""
+    """Uploads of 100 MB, six at a time."""
     gate = asyncio.Semaphore(6)
 
     async def one() -> int:
@@ -120,7 +120,7 @@ async def huge_uploads(url: str, count: int) -> Counter[int]:
 
 
 async def posted(url: str, bodies: Iterable[bytes], at_once: int, address: str | None = None) -> Counter[int]:
-    """Post whole bodies, several at a time, from an address of this machine; any by default."""
+    """Post complete bodies, several at a time, optionally from a specific address of this machine."""
     gate = asyncio.Semaphore(at_once)
     transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=None), local_address=address)
     async with httpx.AsyncClient(base_url=url, timeout=60, transport=transport) as client:
@@ -136,7 +136,7 @@ async def posted(url: str, bodies: Iterable[bytes], at_once: int, address: str |
 
 
 def corrupt_files(count: int) -> Iterator[bytes]:
-    """Photos cut off, with flipped bits, with their parts mixed, and plain noise; always the same ones."""
+    """Photos that are truncated, have flipped bits or swapped parts, and noise. Deterministic."""
     chance = random.Random(7)  # noqa: S311, not for secrets
     good = [noisy_photo("green", size=(200, 150), encoding=kind) for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP")]
     for number in range(count):
@@ -156,21 +156,21 @@ def corrupt_files(count: int) -> Iterator[bytes]:
 
 
 def hostile_files() -> list[bytes]:
-    """Small files that cost much: those of the test data where it is there, otherwise one that takes seconds."""
+    """Small files that are expensive to decode: from the test data if it exists, otherwise a generated one."""
     files = [path.read_bytes() for path in sorted((TESTDATA / "hostile").glob("*.*"))]
     return files or [slow_png(5_000)]
 
 
 def bombs() -> list[bytes]:
-    """Small files that are large images: far over the limit, and just under it."""
+    """Decompression bombs: images far over the limit, and just under it."""
     return [png(30_000, 30_000), png(5_400, 5_400), webp(5_400), gif(60_000)]
 
 
 def png(width: int, height: int) -> bytes:
-    """A black PNG; its size is that of the zeros it is made of, compressed."""
+    """A small, black PNG file of any dimensions."""
     squeeze = zlib.compressobj(9)
     row = bytes(1 + width * 3)
-    rows = height if width * height < 30_000_000 else 100  # nobody gets to the end of a larger one
+    rows = height if width * height < 30_000_000 else 100  # larger ones are rejected before their end
     data = b"".join(squeeze.compress(row) for _ in range(rows)) + squeeze.flush()
 
     def chunk(kind: bytes, content: bytes) -> bytes:
@@ -206,7 +206,7 @@ WORK = {
 
 
 async def apart(what: str, url: str, begin: Callable[[], None]) -> Counter[int]:
-    """Do one of these in another process; gives the statuses that it was answered, and calls `begin` when it starts."""
+    """Run an entry of `WORK` in another process, and return the statuses. Calls `begin` when it starts."""
     command = [sys.executable, "-m", "testing.faults.hostile", what, url]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
@@ -218,5 +218,5 @@ async def apart(what: str, url: str, begin: Callable[[], None]) -> Counter[int]:
 
 if __name__ == "__main__":
     raise_open_files_limit()
-    print(flush=True)  # noqa: T201 - all is imported: the cost of that is no part of the fault
+    print(flush=True)  # noqa: T201 - ready: the time for imports does not count
     sys.stdout.write(json.dumps(asyncio.run(WORK[sys.argv[1]](sys.argv[2]))))

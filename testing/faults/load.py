@@ -1,4 +1,4 @@
-"""Callers that check every answer against the photo it belongs to."""
+"""Honest callers, which check every answer."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ CALLERS = 32
 @dataclass(frozen=True, slots=True)
 class Answer:
     at: float
-    """When it came, on the monotonic clock."""
+    """Time of the answer, on the monotonic clock."""
     seconds: float
     status: int
-    """0: the connection broke without an answer."""
+    """HTTP status; 0 if the connection ended without an answer."""
     right: bool
-    """Whether it is of the photo that was sent."""
+    """Whether the label is that of the photo."""
     version: int
 
 
 class Load:
-    """Callers that ask as fast as they are answered, and wait a little where they are told to come back."""
+    """Callers that send the next request after each answer, and wait briefly after an error."""
 
     def __init__(self, url: str, path: str = BREED, callers: int = CALLERS) -> None:
         self._url = url

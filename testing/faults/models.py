@@ -1,4 +1,4 @@
-"""``python -m testing.faults.models FOLDER``: SavedModels that tell the main colour of an image.
+"""``python -m testing.faults.models FOLDER``: build SavedModels that classify the main colour, for both engines.
 
 A program of its own, so that what loads TensorFlow is gone before anything is measured.
 """
@@ -12,15 +12,17 @@ from pathlib import Path
 import tensorflow as tf
 
 from testing.faults.stage import VERSIONS
+from trainer.export.openvino_network import write_network
 
 
 class Colours(tf.Module):  # type: ignore[misc]
-    """Scores of the colours in the order of its labels; each version has its own order and input size."""
+    """Returns scores of colours. Each version has its own order of labels and input size."""
 
     def __init__(self, labels: tuple[str, ...], side: int) -> None:
         super().__init__()
         self.order = tf.constant([("red", "green", "blue").index(label) for label in labels])
-        self.card = json.dumps({"labels": labels, "input": {"height": side, "width": side}})
+        size = {"height": side, "width": side, "fit": "crop", "interpolation": "bilinear"}
+        self.card = json.dumps({"labels": labels, "input": size})
 
     def pixels(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         light = tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2]) + 1e-6
@@ -39,11 +41,12 @@ def main() -> None:
         request = tf.TensorSpec((None,), tf.int32, name="request")
         pixels = tf.function(module.pixels, input_signature=[images])
         describe = tf.function(module.describe, input_signature=[request])
-        tf.saved_model.save(
-            module,
-            str(folder / str(version)),
-            signatures={"serving_default": pixels, "pixels": pixels, "describe": describe},
-        )
+        signatures = {"serving_default": pixels, "pixels": pixels, "describe": describe}
+        tf.saved_model.save(module, str(folder / str(version)), signatures=signatures)
+        extra = folder / str(version) / "assets.extra"
+        extra.mkdir()
+        (extra / "card.json").write_text(module.card)
+        write_network({"pixels": pixels}, extra)
 
 
 if __name__ == "__main__":

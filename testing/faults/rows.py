@@ -1,4 +1,4 @@
-"""The faults: each happens, is healed, and says what callers may see of it."""
+"""The faults, and which answers callers may get during each of them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from testing.polling import until_async
 
 @dataclass
 class Scene:
-    """One fault under way.
+    """A fault in progress.
 
     Attributes:
         stage: Servers and gateway.
         load: The honest callers.
-        began: When the fault began, on the monotonic clock.
-        healed: When it was over.
-        others: Statuses of those who are not honest callers.
+        began: Start of the fault, on the monotonic clock.
+        healed: End of the fault.
+        others: Statuses of callers that are not honest.
     """
 
     stage: Stage
@@ -34,7 +34,7 @@ class Scene:
     others: Counter[int] = field(default_factory=Counter)
 
     async def hostile(self, what: str) -> None:
-        """Let others do their worst."""
+        """Run hostile callers."""
 
         def begin() -> None:
             self.began = time.monotonic()
@@ -42,11 +42,11 @@ class Scene:
         self.others = await apart(what, self.stage.url, begin)
 
     async def aside(self, work: Callable[..., object], *arguments: object) -> None:
-        """Do what blocks in a thread, while the callers go on."""
+        """Run blocking work in a thread, while the callers continue."""
         await asyncio.to_thread(work, *arguments)
 
     async def version(self, number: int) -> None:
-        """Wait until answers are of this version only."""
+        """Wait until only this version answers."""
 
         def holds() -> bool:
             latest = [answer.version for answer in self.load.answers[-64:] if answer.status == 200]
@@ -109,7 +109,7 @@ def hostile(what: str) -> Callable[[Scene], Awaitable[None]]:
 
 @dataclass(frozen=True)
 class Row:
-    """A fault, what honest callers may be answered meanwhile, and what the others may."""
+    """A fault, and the statuses that honest and other callers may get meanwhile."""
 
     name: str
     happen: Callable[[Scene], Awaitable[None]]
@@ -132,7 +132,7 @@ ROWS = (
     Row("label moved", label_moved, path=LABELLED),
     Row(
         "callers hang up", hostile("hang-ups"), others=frozenset({0, 200})
-    ),  # 200: the answer was there before they went
+    ),  # 200: the answer was ready before they disconnected
     Row("200 slow uploads", hostile("slow uploads"), others=frozenset({408})),
     Row("1,000 corrupt files", hostile("corrupt files"), others=BAD_FILES),
     Row("30 uploads of 100 MB", hostile("huge uploads"), others=frozenset({413})),
@@ -143,7 +143,7 @@ ROWS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a row came to.
+    """The result of a row.
 
     Attributes:
         memory_mb: Of the gateway: before, at most, and after.
@@ -162,7 +162,7 @@ class Outcome:
 
 
 async def play(row: Row, stage: Stage) -> Outcome:
-    """Let one fault happen under load; bounded by the bounds of its parts."""
+    """Run one fault under load. Every step has its own time limit."""
     load = Load(stage.url, row.path)
     async with load.running():
         await until_async(lambda: load.statuses()[200] > 600, "600 photos are answered")

@@ -1,4 +1,4 @@
-"""What faults happen to: two model servers and a gateway, each a process of its own on loopback."""
+"""The system under test: two model servers and a gateway as processes on loopback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from testing import ROOT
 from testing.processes import LOOPBACK, Process, accepts, free_port
 
 VERSIONS = {1: (("red", "green", "blue"), 16), 2: (("blue", "red", "green"), 24), 3: (("green", "blue", "red"), 16)}
-"""Labels, and pixels a side, of each version: an answer with the labels of another version is a wrong answer."""
+"""Labels and input size of each version. An answer with the labels of another version is wrong."""
 
 CONFIG = """model_config_list {{
   config {{ name: "colours" base_path: "{folder}/colours" model_platform: "tensorflow" }}
@@ -26,15 +26,17 @@ CONFIG = """model_config_list {{
 
 
 class Stage:
-    """Both model servers, which share their models, and the gateway before them.
+    """Two model servers with the same models, and a gateway in front of them.
 
     Args:
         folder: Where models, configuration and logs go.
+        engine: Of the model servers.
         settings: Of the gateway.
     """
 
-    def __init__(self, folder: Path, **settings: object) -> None:
+    def __init__(self, folder: Path, engine: str = "tensorflow", **settings: object) -> None:
         self.folder = folder
+        self._engine = engine
         self._config = folder / "models.config"
         self._settings = settings
         self._gateway_port = free_port()
@@ -44,7 +46,7 @@ class Stage:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Stage]:
-        """Build the models, start everything, and stop it at the end."""
+        """Build the models, start all processes, and stop them at the end."""
         built = [sys.executable, "-m", "testing.faults.models", str(self.folder / "built")]
         subprocess.run(built, cwd=ROOT, check=True, capture_output=True)
         self.publish(1)
@@ -63,7 +65,7 @@ class Stage:
             yield self
 
     def restart(self, *servers: Process) -> None:
-        """Start model servers that have ended again, and wait until they listen."""
+        """Restart model servers that have ended, and wait until they listen."""
         for server in servers:
             server.start()
         self.wait_for_servers()
@@ -74,7 +76,7 @@ class Stage:
             server.wait_until(partial(accepts, f"{LOOPBACK}:{port}"))
 
     def gateway_memory_mb(self) -> float:
-        """Memory of the gateway and its workers, in MB; pages that they share count once."""
+        """Memory of the gateway and its workers, in MB. Shared pages count once."""
         return self.gateway.tree.memory_bytes() / 2**20
 
     def is_ready(self) -> bool:
@@ -85,7 +87,7 @@ class Stage:
             return False
 
     def publish(self, version: int, model: str = "colours") -> None:
-        """Publish a version as a trainer does: under a hidden name first."""
+        """Publish a version like the trainer: copy under a hidden name, then rename."""
         base = self.folder / model
         base.mkdir(exist_ok=True)
         hidden = base / f".{version}"
@@ -111,6 +113,7 @@ class Stage:
         flags = [
             f"--host={LOOPBACK}",
             f"--port={port}",
+            f"--engine={self._engine}",
             f"--model_config_file={self._config}",
             "--model_config_file_poll_wait_seconds=0.2",
             "--file_system_poll_wait_seconds=0.2",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench import batches, profile, report, sweep
+from bench import batches, picture, profile, report, sweep
 from bench.__main__ import chosen_model, parser
 from bench.agreement import Disagreement
 from bench.compare import Comparison, compare
@@ -33,7 +33,7 @@ def test_drawn_photos_are_the_same_every_time_and_a_folder_gives_what_it_holds(
     (tmp_path / "a.jpg").write_bytes(photos[0])
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
     assert read_photos(tmp_path) == [photos[0]]
-    with pytest.raises(ValueError, match="holds no photo"):
+    with pytest.raises(ValueError, match="contains no photo"):
         read_photos(tmp_path / "nothing")
 
 
@@ -43,9 +43,9 @@ def test_a_model_on_a_running_server_may_have_the_name_of_a_folder_that_is_here(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bench").mkdir()
     target = ["--target", "127.0.0.1:8500"]
-    assert chosen_model(parser().parse_args(["--model", "bench", *target]), Console()) == (None, "bench", [])
+    assert chosen_model(parser().parse_args(["--model", "bench", *target]), Console()) == (None, "bench", [], None)
     for options in (["--model", "bench"], ["--model", "models/bench", *target]):
-        with pytest.raises(ValueError, match="bench is no folder of model versions"):
+        with pytest.raises(ValueError, match="bench is not a folder of model versions"):
             chosen_model(parser().parse_args(options), Console())
 
 
@@ -72,7 +72,7 @@ def test_a_second_of_everything_ends_in_tables_json_and_a_plot(tmp_path: Path, p
     assert "gateway" in console.export_text()
     report.write_json(tmp_path / "figures.json", comparison, [Target("a", "b", "c", True)], {"more": 1})
     assert json.loads((tmp_path / "figures.json").read_text())["rounds"]["8 callers"]["gateway"][0]["failures"] == 0
-    report.plot(tmp_path / "plot.png", comparison, "a caption")
+    picture.draw(tmp_path / "plot.png", comparison, "8 callers", "a caption")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,4 +1,4 @@
-"""A browser for the whole run, and a gateway with its model server for each test."""
+"""Browsers for the whole run, and a gateway with its model server for each test."""
 
 from __future__ import annotations
 
@@ -8,29 +8,57 @@ from pathlib import Path
 import httpx
 import pytest
 
-from testing.chromium import Browser, Page, installed, mistakes, prefers, running_browser, screen
+import testing.chromium
+import testing.firefox
+from testing.browser import Browser
+from testing.chromium import Chromium, running_chromium
+from testing.firefox import Firefox, running_firefox
+from testing.page import Page
 from testing.photos import photo
 from tests.gateway.conftest import gateway, model_server, start
 
 __all__ = ["gateway", "model_server", "start"]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs each test in both browsers, but for those that ask for what only one of them can do."""
+    if "browser" in metafunc.fixturenames and not {"chromium", "firefox"} & set(metafunc.fixturenames):
+        metafunc.parametrize("browser", ["chromium", "firefox"], indirect=True)
+
+
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def chromium() -> Iterator[Chromium]:
     """A real Chromium."""
-    if installed() is None:
-        pytest.skip("needs Chromium and its driver: apt-get install chromium chromium-driver")
-    with running_browser() as running:
+    if missing := testing.chromium.missing():
+        pytest.skip(missing)
+    with running_chromium() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def firefox() -> Iterator[Firefox]:
+    """A real Firefox."""
+    if missing := testing.firefox.missing():
+        pytest.skip(missing)
+    with running_firefox() as running:
+        yield running
+
+
+@pytest.fixture
+def browser(request: pytest.FixtureRequest) -> Browser:
+    """One browser or the other."""
+    name = getattr(request, "param", "firefox" if "firefox" in request.fixturenames else "chromium")
+    found: Browser = request.getfixturevalue(name)
+    return found
 
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Callable[[httpx.Client], Page]]:
     """Opens the page of a gateway on a desk's screen; nothing may have gone wrong in it at the end."""
-    screen(browser, 1280, 900)
-    prefers(browser, "light")
+    browser.screen(1280, 900)
+    browser.prefers("light")
     yield lambda client: Page(browser, str(client.base_url)).open()
-    found = mistakes(browser)
+    found = browser.mistakes()
     browser.get("about:blank")
     assert not found
 

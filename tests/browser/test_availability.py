@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from testing.chromium import Page
+from testing.page import Page
 
 SCRIPT = """const [failing, done] = arguments;
 (async () => {

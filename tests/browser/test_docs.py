@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from testing.chromium import Browser, eventually, mistakes, screen
+from testing.axe import findings
+from testing.browser import Browser, Scheme
+from testing.page import eventually
 
 
 @pytest.fixture
@@ -21,13 +24,14 @@ def open_docs(browser: Browser) -> Iterator[Callable[[httpx.Client], Browser]]:
     """Opens the documentation page of a gateway, with its operations drawn."""
 
     def opened(client: httpx.Client) -> Browser:
-        screen(browser, 1280, 1000)
+        browser.screen(1280, 1000)
         browser.get(f"{client.base_url}/docs")
+        browser.execute_script("document.getElementById('swagger-ui').scrollIntoView()")  # which is loaded then
         eventually(lambda: browser.find_elements(By.CSS_SELECTOR, ".opblock"))
         return browser
 
     yield opened
-    found = mistakes(browser)
+    found = browser.mistakes()
     browser.get("about:blank")
     assert not found
 
@@ -102,6 +106,23 @@ def test_interfaces_for_other_clients_and_health_are_folded(docs: Browser) -> No
         return [one.get_attribute("data-tag") for one in tags if one.get_attribute("data-is-open") == "false"]
 
     eventually(lambda: folded() == ["tensorflow serving", "open inference protocol", "health"])
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+def test_axe_finds_nothing_with_all_groups_and_operations_of_each_kind_open(
+    open_docs: Callable[[httpx.Client], Browser], gateway: httpx.Client, width: int, scheme: Scheme
+) -> None:
+    docs = open_docs(gateway)
+    docs.screen(width, 900, phone=width < 500)
+    docs.prefers(scheme)
+    for tag in docs.find_elements(By.CSS_SELECTOR, '.opblock-tag[data-is-open="false"]'):
+        click(docs, tag)
+    for kind in ("predictions-predict_breed", "tensorflow_serving-predict_tensors", "health-readyz"):
+        operation = docs.find_element(By.ID, f"operations-{kind}")
+        click(docs, operation.find_element(By.CSS_SELECTOR, ".opblock-summary-control"))
+        eventually(partial(operation.find_elements, By.CSS_SELECTOR, ".responses-wrapper"))
+    assert findings(docs) == []
+    assert docs.execute_script("return document.documentElement.scrollWidth") <= width
 
 
 def opened(docs: Browser, path: str) -> WebElement:

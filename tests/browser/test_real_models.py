@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from testing import ROOT, TESTDATA
-from testing.chromium import Browser, Page, eventually, mistakes, screen
+from testing.browser import Browser
+from testing.page import Page, eventually
 from testing.photos import photo
 
 STARTED_SECONDS = 180.0
@@ -43,17 +44,19 @@ def serving(models_dir: Path, **environment: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[ServedVersion]:
+def served(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ServedVersion]:
     """The page's address, and pictures with their breeds: photos where there are some, colours otherwise."""
+    models_dir = tmp_path / "models"
     if TESTDATA.is_dir():
+        models_dir = request.getfixturevalue("first_models")
         truth = dict(photos(TESTDATA / "dogs_natural"))
     else:
-        command = [sys.executable, "-m", "testing.colour_model", str(tmp_path / "models")]
+        command = [sys.executable, "-m", "testing.colour_model", str(models_dir)]
         subprocess.run(command, cwd=ROOT, check=True, timeout=STARTED_SECONDS)
         truth = {tmp_path / f"{colour}.png": colour for colour in ("red", "green", "blue")}
         for path, colour in truth.items():
             path.write_bytes(photo(colour))
-    with serving(tmp_path / "models") as url:
+    with serving(models_dir) as url:
         yield url, truth
 
 
@@ -68,7 +71,7 @@ def photos(folder: Path) -> Iterator[tuple[Path, str]]:
 @pytest.mark.slow
 def test_known_pictures_get_their_breeds(browser: Browser, served: ServedVersion) -> None:
     url, truth = served
-    screen(browser, 1280, 900)
+    browser.screen(1280, 900)
     page = Page(browser, url).open()
     page.choose(list(truth))
     tiles = page.settled(len(truth))
@@ -76,4 +79,4 @@ def test_known_pictures_get_their_breeds(browser: Browser, served: ServedVersion
     assert len(right) >= 0.85 * len(truth)
     page.click(".why")
     eventually(lambda: page.shown(".heat"))
-    assert not mistakes(browser)
+    assert not browser.mistakes()

@@ -69,7 +69,7 @@ def test_every_setting_command_and_script_in_a_page_exists(page: Path) -> None:
 
 
 def test_the_generated_tables_are_current() -> None:
-    assert [page.name for page in reference.pages()] == ["errors.md", "metrics.md", "settings.md"]
+    assert [page.name for page in reference.pages()] == ["errors.md", "metrics.md", "prediction-log.md", "settings.md"]
     for page in reference.pages():
         text = page.read_text("utf-8")
         assert text == reference.current(text), f"run `python -m scripts.reference` and commit {page.name}"

@@ -17,8 +17,9 @@ import yaml
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from gateway.environment import unknown_variables
 from gateway.inference.worker_pools import most_memory_bytes
-from gateway.settings import Settings, unknown_variables
+from gateway.settings import Settings
 from modelserver import flags
 from modelserver.config import parse_batching
 from testing import ROOT

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import httpx
 import pytest
@@ -15,8 +14,6 @@ import pytest
 from gateway.__main__ import main
 from gateway.settings import Settings
 from testing import ROOT
-from testing.colour_server import ColourServer
-from testing.gateway import gateway_process
 from testing.photos import photo
 from testing.polling import DEADLINE_SECONDS
 
@@ -173,16 +170,6 @@ def test_a_wrong_setting_is_one_line_and_exit_status_2(
     [line] = printed.err.splitlines()
     assert name in line.upper()
     assert printed.out == ""
-
-
-def test_a_variable_that_is_named_like_a_setting_and_is_none_is_told_at_the_start(
-    model_server: ColourServer, tmp_path: Path
-) -> None:
-    path = tmp_path / "log"
-    with gateway_process(model_server.address, path, API_KEY="x", COLOUR="y", WORKERS="2"):
-        pass
-    told = "ignoring unknown environment variables: GATEWAY_API_KEY (did you mean GATEWAY_API_KEYS?), GATEWAY_COLOUR"
-    assert path.read_text().count(told) == 1
 
 
 def test_an_answer_says_which_process_failed_only_by_its_id(gateway: httpx.Client) -> None:

@@ -15,6 +15,8 @@ GATEWAY = ROOT / "gateway"
 FOUNDATION = frozenset({"errors", "deadline"})
 """Modules that every package but `images` and `pb` may import."""
 
+CONFIGURATION = frozenset({"settings", "model_options"})
+
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "pb": frozenset(),
     "images": frozenset(),
@@ -22,11 +24,18 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "security": frozenset({"errors"}),
     "tensors": frozenset({"pb"}) | FOUNDATION,
     "workers": frozenset({"images", "tensors", "pb"}) | FOUNDATION,
-    "serving": frozenset({"tensors", "pb", "images", "settings", "observability"}) | FOUNDATION,
-    "inference": frozenset({"serving", "workers", "tensors", "images", "pb", "settings", "observability"}) | FOUNDATION,
-    "http": frozenset({"inference", "serving", "tensors", "pb", "images", "security", "settings", "observability"})
+    "serving": frozenset({"tensors", "pb", "images", "observability"}) | CONFIGURATION | FOUNDATION,
+    "inference": frozenset({"serving", "workers", "tensors", "images", "pb", "observability"})
+    | CONFIGURATION
     | FOUNDATION,
-    "settings": frozenset({"images", "labels_file", "security", "serving_target"}),
+    "prediction_log": frozenset({"inference", "workers", "settings", "observability"}) | FOUNDATION,
+    "http": frozenset(
+        {"prediction_log", "inference", "serving", "tensors", "pb", "images", "security", "observability"}
+    )
+    | CONFIGURATION
+    | FOUNDATION,
+    "model_options": frozenset({"images", "labels_file"}),
+    "settings": frozenset({"images", "model_options", "security", "serving_target"}),
 }
 
 FORBIDDEN_LIBRARIES = {
@@ -73,7 +82,7 @@ def test_a_package_knows_no_library_of_the_layers_above(package: str) -> None:
 
 def test_every_package_has_rules_and_says_what_lives_in_it() -> None:
     packages = {path.parent.name: path for path in GATEWAY.glob("*/__init__.py")}
-    assert packages.keys() == MAY_IMPORT.keys() - {"settings"}
+    assert packages.keys() == MAY_IMPORT.keys() - CONFIGURATION
     for name, path in packages.items():
         if name != "pb":
             assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"gateway/{name} says nothing"

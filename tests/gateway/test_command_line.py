@@ -2,54 +2,82 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from gateway import __version__
 from gateway.command_line import SettingsError, load_settings, parse_options
 from gateway.settings import Settings
 from testing import ROOT
-from testing.colour_server import ColourServer
 from testing.gateway import gateway_process
+from testing.polling import DEADLINE_SECONDS
+from testing.processes import Process
+from trainer.cli import COMMANDS
 
+MODULES = {
+    "gateway": "gateway.__main__",
+    "modelserver": "modelserver.__main__",
+    "trainer": "trainer.cli",
+    "breed": "breed.__main__",
+}
 PROGRAMS = [["gateway"], ["modelserver"], ["trainer"], ["breed"], ["breed", "gateway"], ["breed", "modelserver"]]
 
+Run = Callable[..., tuple[int, str, str]]
 
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a program in this process; returns its exit status, stdout and stderr."""
+
+    def run(program: str, *arguments: str) -> tuple[int, str, str]:
+        try:
+            status = importlib.import_module(MODULES[program]).main(arguments)
+        except SystemExit as ended:
+            status = ended.code
+        return int(status or 0), *capsys.readouterr()
+
+    return run
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=" ".join)
-def test_every_program_has_help_and_a_version(program: list[str]) -> None:
-    helped, versioned = run(*program, "--help"), run(*program, "--version")
-    assert (helped.returncode, helped.stderr) == (0, "")
-    assert helped.stdout.startswith("usage: breed")
-    assert versioned.stdout.endswith(f" {__version__}\n")
+def test_every_program_has_help_and_a_version(program: list[str], run: Run) -> None:
+    status, text, errors = run(*program, "--help")
+    assert (status, errors) == (0, "")
+    assert text.startswith("usage: breed")
+    status, text, errors = run(*program, "--version")
+    assert (status, errors) == (0, "")
+    assert text.endswith(f" {__version__}\n")
 
 
-def test_the_help_lists_every_setting_as_an_option() -> None:
-    text = run("gateway", "--help").stdout
+@pytest.mark.parametrize("program", MODULES)
+def test_every_program_is_a_module_that_can_be_run(program: str) -> None:
+    command = [sys.executable, "-m", program, "--version"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=True)
+    assert done.stdout.endswith(f" {__version__}\n")
+
+
+def test_the_help_lists_every_setting_as_an_option(run: Run) -> None:
+    _, text, _ = run("gateway", "--help")
     for name in Settings.model_fields:
         assert f"--{name.replace('_', '-')}" in text
 
 
-def test_breed_offers_every_command_of_the_trainer() -> None:
-    from trainer.cli import COMMANDS
-
-    text = run("breed", "--help").stdout
+def test_breed_offers_every_command_of_the_trainer(run: Run) -> None:
+    _, text, _ = run("breed", "--help")
     assert all(f"\n    {name}" in text for name in (*COMMANDS, "gateway", "modelserver", "api-key"))
-    assert run("breed", "train", "--help").stdout.startswith("usage: breed train")
-    assert run("breed", "no-such-command").returncode == 2
+    assert run("breed", "train", "--help")[1].startswith("usage: breed train")
+    assert run("breed", "no-such-command")[0] == 2
 
 
-def test_an_api_key_is_printed_with_its_entry() -> None:
-    printed = run("breed", "api-key", "--name", "mobile").stdout
+def test_an_api_key_is_printed_with_its_entry(run: Run) -> None:
+    _, printed, _ = run("breed", "api-key", "--name", "mobile")
     key, entry = (line.split()[-1] for line in printed.splitlines())
     assert Settings(api_keys=(entry,)).known_keys.owner(key) == "mobile"
 
@@ -95,8 +123,24 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str | None, messag
         load_settings()
 
 
-def test_every_gateway_process_reads_the_configuration_file(model_server: ColourServer, tmp_path: Path) -> None:
-    file = tmp_path / "gateway.toml"
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Process]]:
+    """A gateway of two processes by its configuration file, with variables that are no settings."""
+    file = tmp_path_factory.mktemp("configuration") / "gateway.toml"
     file.write_text("workers = 2\ndocs = false\n")
-    with gateway_process(model_server.address, CONFIG=str(file)) as (client, _):
-        assert {client.get("/docs").status_code for _ in range(20)} == {404}
+    nowhere = "127.0.0.1:1"
+    with gateway_process(nowhere, file.with_name("log"), CONFIG=str(file), API_KEY="x", COLOUR="y") as running:
+        yield running
+
+
+def test_every_gateway_process_reads_the_configuration_file(two_processes: tuple[httpx.Client, Process]) -> None:
+    client, _ = two_processes
+    assert {client.get("/docs").status_code for _ in range(20)} == {404}
+
+
+def test_a_variable_that_is_named_like_a_setting_and_is_none_is_told_once(
+    two_processes: tuple[httpx.Client, Process],
+) -> None:
+    _, process = two_processes
+    told = "ignoring unknown environment variables: GATEWAY_API_KEY (did you mean GATEWAY_API_KEYS?), GATEWAY_COLOUR"
+    assert process.output.count(told) == 1

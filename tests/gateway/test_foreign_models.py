@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +23,11 @@ from PIL import Image
 from gateway.images.pixel_format import PixelFormat
 from gateway.pb import serving_pb2 as pb
 from gateway.pb.serving_pb2 import DataType
-from gateway.tensors.wire import Array, array_of, number_tensor, string_tensor
+from gateway.tensors.wire import Array, array_of
 from testing.colour_server import COLOURS, ColourServer, Refused, Tensors, colour_scores, signature
 from testing.photos import photo
-from testing.polling import until
+from testing.polling import DEADLINE_SECONDS, until
+from testing.tensors import number_tensor, string_tensor
 
 Start = Callable[..., httpx.Client]
 FLOAT, HALF, DOUBLE, BFLOAT16 = DataType.DT_FLOAT, DataType.DT_HALF, DataType.DT_DOUBLE, DataType.DT_BFLOAT16
@@ -117,6 +118,28 @@ def one_image(given: Inputs) -> Outputs:
     return {"y": number_tensor(scored(given["x"]))}
 
 
+def three_images(given: Inputs) -> Outputs:
+    assert given["x"].shape[0] == 3
+    return {"y": number_tensor(scored(given["x"]))}
+
+
+def logits(given: Inputs) -> Outputs:
+    return {"y": number_tensor(50 * scored(given["x"]) - 30)}
+
+
+def best_only(given: Inputs) -> Outputs:
+    scores = scored(given["x"])
+    return {
+        "best": string_tensor([COLOURS[index].encode() for index in scores.argmax(1)]),
+        "p": number_tensor(scores.max(1)),
+    }
+
+
+def with_features(given: Inputs) -> Outputs:
+    scores = scored(given["x"])
+    return {"y": number_tensor(scores), "features": number_tensor(np.tile(scores, (1, 3)))}
+
+
 def no_batch(given: Inputs) -> Outputs:
     assert given["x"].shape == ()
     return {"y": number_tensor(scored(given["x"].reshape(1))[0])}
@@ -199,12 +222,25 @@ SERVED: dict[str, tuple[Export, dict[str, object]]] = {
     "pixels of half precision": (Export({"x": (HALF, (-1, 8, 8, 3))}, SCORES, plain()), NAMED),
     "pixels of double precision": (Export({"x": (DOUBLE, (-1, 8, 8, 3))}, SCORES, plain()), NAMED),
     "pixels of int32": (Export({"x": (INT32, (-1, 8, 8, 3))}, SCORES, plain()), NAMED),
+    "pixels of int64": (Export({"x": (INT64, (-1, 8, 8, 3))}, SCORES, plain()), NAMED),
     "channels first": (Export({"x": (FLOAT, (-1, 3, 8, 6))}, SCORES, channels_first), NAMED),
     "channels first, by option": (
         Export({"x": (FLOAT, (-1, -1, -1, -1))}, SCORES, channels_first),
         {**NAMED, "layout": "nchw", "height": 8, "width": 6},
     ),
     "a fixed batch of one": (Export({"x": (FLOAT, (1, 8, 8, 3))}, {"y": (FLOAT, (1, 3))}, one_image), NAMED),
+    "a fixed batch of three": (Export({"x": (FLOAT, (3, 8, 8, 3))}, {"y": (FLOAT, (3, 3))}, three_images), NAMED),
+    "a fixed batch of three files": (Export({"x": (STRING, (3,))}, {"y": (FLOAT, (3, 3))}, three_images), NAMED),
+    "logits": (Export(IMAGES, SCORES, logits), {**NAMED, "activation": "softmax"}),
+    "logits, independent of each other": (
+        Export(IMAGES, SCORES, logits),
+        {**NAMED, "activation": "sigmoid", "multi_label": True},
+    ),
+    "the best class and its score": (Export(IMAGES, {"best": (STRING, (-1,)), "p": (FLOAT, (-1,))}, best_only), {}),
+    "features beside as many scores as labels": (
+        Export(IMAGES, {"y": (FLOAT, (-1, 3)), "features": (FLOAT, (-1, 9))}, with_features),
+        NAMED,
+    ),
     "one image and no batch": (
         Export(
             {"x": (UINT8, (8, 8, 3))},
@@ -281,6 +317,16 @@ REFUSED: dict[str, tuple[Export, dict[str, object], str]] = {
         {},
         "name the one of the scores by the option output",
     ),
+    "an object detector": (
+        Export(
+            {"x": (UINT8, (1, -1, -1, 3))},
+            {"detection_boxes": (FLOAT, (1, 9, 4)), "detection_scores": (FLOAT, (1, 9))},
+            plain(),
+        ),
+        {},
+        "this is an object detector",
+    ),
+    "logits that no option says are some": (Export(IMAGES, SCORES, logits), NAMED, "or set its option activation"),
     "text": (
         Export({"text": (STRING, (-1,))}, SCORES, plain("text")),
         {},
@@ -340,6 +386,18 @@ def test_a_model_that_loads_and_fails_every_call_is_not_ready(start: Start, mode
     assert gateway.get("/api/v1/models").json()["models"][0]["available"] is False
     model_server.models["m"] = {2: Export(IMAGES, SCORES, plain())}  # type: ignore[dict-item]
     until(lambda: gateway.get("/readyz").status_code == 200)
+
+
+def test_a_model_that_refuses_a_test_image_is_not_ready_with_its_words(
+    start: Start, model_server: ColourServer
+) -> None:
+    def refuse(_: Inputs) -> Outputs:
+        raise Refused("Could not parse example input")
+
+    model_server.models["m"] = {1: Export({"inputs": (STRING, (-1,))}, SCORES, refuse)}  # type: ignore[dict-item]
+    missing = start(default_model="m", models="gone").get("/readyz").json()["missing"]
+    assert missing["m"].endswith("A test image failed: Could not parse example input")
+    assert missing["gone"] == "The model server serves no version of 'gone'; its log may say why."
 
 
 def test_a_model_of_another_number_of_classes_than_labels_is_not_ready(
@@ -441,39 +499,114 @@ def test_images_are_sent_as_files_that_the_gateway_wrote_also_where_the_input_ma
     assert gateway.post("/v1/models/m:predict", content=json.dumps({"instances": [broken]})).status_code == 400
 
 
-def test_a_string_that_the_model_refuses_fails_its_own_request_only(start: Start, model_server: ColourServer) -> None:
-    lock = threading.Lock()
-    numbers = itertools.count()
-    running: dict[int, bool] = {}
+@dataclass
+class OneBatch:
+    """Joins all calls that it has at once, as a server with batching does: a bad one fails those beside it."""
+
+    answer: Callable[[Inputs], Outputs]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+    running: dict[int, bool] = field(default_factory=dict)
     """By call, whether it is bad."""
-    failed: set[int] = set()
+    failed: set[int] = field(default_factory=set)
 
-    def one_batch(given: Inputs) -> Outputs:
-        """As a server that joins all calls that it has at once: a bad one fails those beside it."""
-        with lock:
-            number = next(numbers)
-            running[number] = b"bad" in given["inputs"].ravel().tolist()
-            if any(running.values()):
-                failed.update(running)
+    def __call__(self, given: Inputs) -> Outputs:
+        with self.lock:
+            number = next(self.numbers)
+            self.running[number] = any(one in (b"bad", -1) for one in next(iter(given.values())).ravel().tolist())
+            if any(self.running.values()):
+                self.failed.update(self.running)
         time.sleep(0.02)
-        with lock:
-            del running[number]
-            if number in failed:
+        with self.lock:
+            del self.running[number]
+            if number in self.failed:
                 raise Refused("Could not parse example input")
-        return upper(given)
+        return self.answer(given)
 
-    model_server.models["m"] = {1: Export({"inputs": (STRING, (-1,))}, SCORES, one_batch)}  # type: ignore[dict-item]
+
+def first_numbers(given: Inputs) -> Outputs:
+    return {"y": number_tensor(given["tokens"][:, :3].astype(np.float32))}
+
+
+UNBATCHED_OUTPUT: Tensors = {"y": (FLOAT, ())}
+
+
+@pytest.mark.parametrize(
+    ("export", "good", "bad"),
+    [
+        (Export({"inputs": (STRING, (-1,))}, SCORES, OneBatch(upper)), "a", "bad"),
+        (Export({"inputs": (STRING, (-1,))}, UNBATCHED_OUTPUT, OneBatch(upper)), "a", "bad"),
+        (Export({"tokens": (INT64, (-1, 4))}, SCORES, OneBatch(first_numbers)), [1, 2, 3, 4], [-1, 2, 3, 4]),
+    ],
+    ids=["with a contract", "without a contract", "numbers"],
+)
+def test_a_row_that_the_model_refuses_fails_its_own_request_only(
+    start: Start, model_server: ColourServer, export: Export, good: object, bad: object
+) -> None:
+    model_server.models["m"] = {1: export}  # type: ignore[dict-item]
     gateway = start()
 
-    def ask(text: str) -> int:
-        return gateway.post("/v1/models/m:predict", content=json.dumps({"instances": [text]})).status_code
+    def ask(row: object) -> int:
+        return gateway.post("/v1/models/m:predict", content=json.dumps({"instances": [row]})).status_code
 
     with ThreadPoolExecutor(6) as pool:
-        honest = [pool.submit(ask, f"a{number}") for number in range(20)]
-        bad = [pool.submit(ask, "bad") for _ in range(5)]
-        honest += [pool.submit(ask, f"c{number}") for number in range(20)]
-    assert {one.result() for one in bad} == {400}
+        honest = [pool.submit(ask, good) for _ in range(20)]
+        hostile = [pool.submit(ask, bad) for _ in range(5)]
+        honest += [pool.submit(ask, good) for _ in range(20)]
+    assert {one.result() for one in hostile} == {400}
     assert {one.result() for one in honest} == {200}
+
+
+def test_a_photo_does_not_fail_for_a_string_beside_it(start: Start, model_server: ColourServer) -> None:
+    export = Export({"inputs": (STRING, (-1,))}, SCORES, OneBatch(plain("inputs")))
+    model_server.models["m"] = {1: export}  # type: ignore[dict-item]
+    gateway = start(models="m")
+
+    def classify(_: int) -> int:
+        return gateway.post("/api/v1/models/m/predict", content=photo()).status_code
+
+    def ask(_: int) -> int:
+        return gateway.post("/v1/models/m:predict", content=json.dumps({"instances": ["bad"]})).status_code
+
+    with ThreadPoolExecutor(4) as photos, ThreadPoolExecutor(2) as strings:
+        hostile = strings.map(ask, range(10))
+        honest = photos.map(classify, range(30))
+    assert set(hostile) == {400}
+    assert set(honest) == {200}
+
+
+def test_calls_of_other_models_do_not_wait_for_a_refused_call(start: Start, model_server: ColourServer) -> None:
+    began, slow, refused = threading.Event(), threading.Event(), threading.Event()
+
+    def answer(given: Inputs) -> Outputs:
+        [text] = given["inputs"].tolist()
+        if text == b"slow":
+            began.set()
+            assert slow.wait(DEADLINE_SECONDS)
+        if text == b"bad":
+            refused.set()
+            raise Refused("Could not parse example input")
+        return upper(given)
+
+    for name in ("m", "n"):
+        model_server.models[name] = {1: Export({"inputs": (STRING, (-1,))}, SCORES, answer)}  # type: ignore[dict-item]
+    gateway = start(max_images_per_server=3)
+
+    def ask(text: str, model: str = "m") -> int:
+        return gateway.post(f"/v1/models/{model}:predict", content=json.dumps({"instances": [text]})).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        try:
+            waits = pool.submit(ask, "slow")
+            assert began.wait(DEADLINE_SECONDS)
+            bad = [pool.submit(ask, "bad") for _ in range(5)]
+            assert refused.wait(DEADLINE_SECONDS)
+            assert ask("a", "n") == 200
+            assert not any(one.done() for one in (waits, *bad))  # each is repeated only when nothing runs beside it
+        finally:
+            slow.set()
+    assert waits.result() == 200
+    assert {one.result() for one in bad} == {400}
 
 
 def test_automl_takes_images_and_keys_in_tensorflow_servings_interface(

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from gateway.labels_file import read_labels
-from gateway.settings import ModelOptions, Settings
+from gateway.model_options import ModelOptions
+from gateway.settings import Settings
 
 READ: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "one a line": (b"cat\ndog\n", ("cat", "dog")),
@@ -26,6 +27,23 @@ READ: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "Latin-1": ("café\nthé\n".encode("latin-1"), ("café", "thé")),
     "Teachable Machine": (b"0 Class A\n1 Class B\n2 background noise\n", ("Class A", "Class B", "background noise")),
     "indexes with a colon": (b"0: cat\n1: dog", ("cat", "dog")),
+    "indexes from 1": (b"1 cat\n2 dog\n", ("cat", "dog")),
+    "indexes with points, in another order": (b"1. dog\n0. cat\n", ("cat", "dog")),
+    "CSV with a header": (b"index,label\r\n0,cat\r\n1,dog\r\n", ("cat", "dog")),
+    "CSV with the names first": (b"name;id\ndog;1\ncat;0\n", ("cat", "dog")),
+    "tabs": (b"cat\t0\ndog\t1\n", ("cat", "dog")),
+    "quotes and commas at the ends": (b"'cat',\n'hot dog',\n", ("cat", "hot dog")),
+    "one line": (b"cat, dog, bird\n", ("cat", "dog", "bird")),
+    "a list as Python prints it": (b"['cat', 'dog']", ("cat", "dog")),
+    "a dict as Python prints it": (b"{0: 'cat', 1: 'dog'}", ("cat", "dog")),
+    "Teachable Machine's metadata.json": (
+        b'{"tmVersion": "2.4", "labels": ["Class 1", "Class 2"]}',
+        ("Class 1", "Class 2"),
+    ),
+    "config.json of Transformers": (b'{"id2label": {"1": "dog", "0": "cat"}, "x": 1}', ("cat", "dog")),
+    "indexes that are strings": (b'{"dog": "1", "cat": "0"}', ("cat", "dog")),
+    "names twice, as in ImageNet": (b"crane\nmaillot\ncrane\n", ("crane", "maillot", "crane")),
+    "commas in names": (b"tench, Tinca tinca\ngoldfish, Carassius\n", ("tench, Tinca tinca", "goldfish, Carassius")),
     "names that begin with numbers": (b"1 euro\n2 euro", ("1 euro", "2 euro")),
     "digits": (b"0\n1\n2", ("0", "1", "2")),
 }
@@ -39,10 +57,19 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "an index twice": (b'{"cat": 0, "dog": 0}', "gives the index 0 to 'cat' and to 'dog'"),
     "an index left out": (b'{"cat": 0, "dog": 2}', "2 names and none for the index 1"),
     "indexes from 1": (b'{"cat": 1, "dog": 2}', "none for the index 0"),
-    "another object": (b'{"labels": ["cat", "dog"]}', "must hold one name a line"),
+    "another object": (b'{"animals": ["cat", "dog"]}', "must hold one name a line"),
     "NUL characters": (b"cat" * 30 + b"\0\n", "NUL characters"),
     "an odd number of bytes of UTF-16": ("cat".encode("utf-16") + b"x", "is not valid UTF-16"),
     "bytes of no encoding": (b"cat\x81\xff", "neither UTF-8 nor Windows-1252"),
+    "Chinese of Windows": ("狗\n猫\n".encode("gbk"), "neither UTF-8 nor Windows-1252"),
+    "one name": (b"cat\n", "holds one name"),
+    "an archive": (b"PK\3\4" + bytes(30), "NUL characters"),
+    "a Git LFS pointer": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n",
+        "a Git LFS pointer or YAML",
+    ),
+    "a page instead of the file": (b"<!DOCTYPE html>\n<html>", "is a web page"),
+    "YAML": (b"names: [cat, dog]\nnc: 2\n", "or YAML"),
     "a label map": (b"item {\n  id: 1\n  name: 'cat'\n}\n", "Object Detection API"),
 }
 

@@ -87,6 +87,8 @@ def test_an_address_of_any_form_that_grpc_takes_is_accepted(target: str) -> None
         (",", "127.0.0.1:8500"),
         ("serving", "serving:8500"),
         ("serving:", "serving:8500"),
+        ("8500", "127.0.0.1:8500"),
+        (":8500", "127.0.0.1:8500"),
         ("10.0.0.1", "10.0.0.1:8500"),
         ("a:1,b", "b:8500"),
         ("http://localhost:8500", "localhost:8500"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from testing.modelserver import Server
+from trainer.export.openvino_network import write_network
 
 Publish = Callable[[Path, int], Path]
 
@@ -44,6 +46,16 @@ class Colours(tf.Module):  # type: ignore[misc]
         """Says how many rows it was called with."""
         return {"sum": tf.reduce_sum(x, axis=1), "rows": tf.repeat(tf.shape(x)[:1], tf.shape(x)[0])}
 
+    @tf.function(input_signature=[tf.TensorSpec((1, 2), tf.float32, name="x")])  # type: ignore[untyped-decorator]
+    def fixed(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Takes one row and no more."""
+        return {"sum": tf.reduce_sum(x, axis=1)}
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.string, name="x")])  # type: ignore[untyped-decorator]
+    def scalar(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Takes one text that is a number."""
+        return {"number": tf.strings.to_number(x)}
+
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32, name="rounds")])  # type: ignore[untyped-decorator]
     def slow(self, rounds: tf.Tensor) -> dict[str, tf.Tensor]:
         """Multiplies matrices as often as it is told: about a millisecond a round."""
@@ -54,12 +66,31 @@ class Colours(tf.Module):  # type: ignore[misc]
 
 
 @pytest.fixture(scope="session")
+def built_for_openvino(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """The same versions with the signatures that OpenVINO can compute, and the network for it."""
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    folder = tmp_path_factory.mktemp("built_for_openvino")
+    for version in (1, 2, 3):
+        module = Colours(version)
+        size = {"height": 4, "width": 6, "fit": "crop", "interpolation": "bilinear"}
+        module.version = json.dumps({"labels": ["red", "green", "blue"], "input": size, "built": version})
+        signatures = {"pixels": module.pixels, "describe": module.describe, "serving_default": module.pixels}
+        tf.saved_model.save(module, str(folder / str(version)), signatures=signatures)
+        extra = folder / str(version) / "assets.extra"
+        extra.mkdir()
+        (extra / "card.json").write_text(module.version)
+        assert write_network({"pixels": module.pixels}, extra) is None
+    return {version: folder / str(version) for version in (1, 2, 3)}
+
+
+@pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """SavedModels of versions 1 to 3."""
     folder = tmp_path_factory.mktemp("built")
     for version in (1, 2, 3):
         module = Colours(version)
-        signatures = {name: getattr(module, name) for name in ("pixels", "describe", "encoded", "batch", "slow")}
+        names = ("pixels", "describe", "encoded", "batch", "fixed", "scalar", "slow")
+        signatures = {name: getattr(module, name) for name in names}
         signatures["serving_default"] = module.pixels
         tf.saved_model.save(module, str(folder / str(version)), signatures=signatures)
     return {version: folder / str(version) for version in (1, 2, 3)}
@@ -68,11 +99,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 @pytest.fixture(scope="session")
 def publish(built: dict[int, Path]) -> Publish:
     """Publishes a version in a base path, as a trainer does: under a hidden name first."""
+    return publisher(built)
 
+
+def publisher(versions: dict[int, Path]) -> Publish:
     def copy(base: Path, version: int) -> Path:
         base.mkdir(parents=True, exist_ok=True)
         hidden = base / f".{version}.tmp"
-        shutil.copytree(built[version], hidden)
+        shutil.copytree(versions[version], hidden)
         return hidden.rename(base / str(version))
 
     return copy
@@ -105,7 +139,10 @@ def serve() -> Iterator[Callable[..., Server]]:
 @pytest.fixture(scope="session")
 def demo_config(tmp_path_factory: pytest.TempPathFactory, publish: Publish) -> Path:
     """A configuration: model ``demo`` with versions 1 and 2, the label ``stable`` on 1, ``ahead`` on 7."""
-    base = tmp_path_factory.mktemp("models") / "demo"
+    return write_demo_config(tmp_path_factory.mktemp("models") / "demo", publish)
+
+
+def write_demo_config(base: Path, publish: Publish) -> Path:
     publish(base, 1)
     publish(base, 2)
     path = base.parent / "models.config"
@@ -138,7 +175,28 @@ def servers(demo_config: Path) -> Iterator[dict[str, Server]]:
         server.close()
 
 
+@pytest.fixture(scope="session")
+def openvino_server(tmp_path_factory: pytest.TempPathFactory, built_for_openvino: dict[int, Path]) -> Iterator[Server]:
+    """The same models on OpenVINO, with batching."""
+    base = tmp_path_factory.mktemp("models_for_openvino") / "demo"
+    config = write_demo_config(base, publisher(built_for_openvino))
+    flags = ("--allow_version_labels_for_unavailable_models", "--enable_batching=true", "--engine=openvino")
+    server = Server(f"--model_config_file={config}", *flags)
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["plain", "batching", "openvino"])
+def every(request: pytest.FixtureRequest) -> Server:
+    """The three servers in turn: what is asked must depend neither on batching nor on the engine."""
+    if request.param == "openvino":
+        server: Server = request.getfixturevalue("openvino_server")
+        return server
+    servers: dict[str, Server] = request.getfixturevalue("servers")
+    return servers[request.param]
+
+
 @pytest.fixture(params=["plain", "batching"])
 def either(servers: dict[str, Server], request: pytest.FixtureRequest) -> Server:
-    """Both servers in turn: what is asked must not depend on batching."""
+    """Both servers with TensorFlow in turn, for signatures that only TensorFlow can compute."""
     return servers[request.param]

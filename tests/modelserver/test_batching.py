@@ -150,6 +150,14 @@ def test_a_scalar_is_refused(batching: Server) -> None:
     assert caught.value.details() == "Batching Run() input tensors must have at least one dimension"
 
 
+def test_signatures_with_a_fixed_batch_or_none_are_not_batched(batching: Server) -> None:
+    messages = [request("demo", "fixed", {"x": np.full((1, 2), value, np.float32)}) for value in range(8)]
+    calls = [batching.client.prediction.Predict.future(message, timeout=DEADLINE_SECONDS) for message in messages]
+    sums = [tf.make_ndarray(call.result().outputs["sum"]).tolist() for call in calls]
+    assert sums == [[2.0 * value] for value in range(8)]
+    assert batching.client.predict("demo", "scalar", {"x": np.array(b"7", object)})["number"] == 7
+
+
 def test_requests_beyond_a_full_queue_are_refused_as_unavailable(batching: Server) -> None:
     predict = batching.client.prediction.Predict
     message = request("demo", "slow", {"rounds": np.full(8, 3000, np.int32)})

@@ -180,6 +180,15 @@ def test_openvino_serves_without_tensorflow_in_memory(servers: dict[str, Server]
     assert "libtensorflow_" not in loaded["openvino"]
 
 
+@pytest.mark.parametrize("module", ["modelserver.openvino_engine", "trainer.export.openvino_runtime, nncf"])
+def test_openvino_and_nncf_are_imported_without_what_sends_usage_data(module: str) -> None:
+    if "nncf" in module:
+        pytest.importorskip("nncf", reason="NNCF is not installed")
+    code = f"import {module}, sys; print(sys.modules.get('openvino_telemetry'))"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "None"
+
+
 def test_openvino_serves_where_tensorflow_is_not_installed(exported: Path, tmp_path: Path) -> None:
     without = tmp_path / "without_tensorflow.py"
     without.write_text(

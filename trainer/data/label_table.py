@@ -1,7 +1,11 @@
-"""CSV files that say which photo is of which class, such as Kaggle's `labels.csv`."""
+"""Read the classes of photos from a CSV file, such as Kaggle's `labels.csv`."""
 
+import codecs
 import csv
+import io
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -10,93 +14,136 @@ from trainer.errors import TrainerError
 FILE_COLUMNS: Final = (
     "file",
     "filename",
-    "file_name",
     "image",
-    "image_id",
-    "image_name",
+    "imageid",
+    "imagename",
     "img",
     "path",
     "filepath",
+    "imagepath",
     "id",
 )
-LABEL_COLUMNS: Final = ("label", "labels", "class", "class_name", "category", "breed", "species", "target", "tag")
+LABEL_COLUMNS: Final = (
+    *("label", "labels", "class", "classname", "classlabel", "category", "breed", "species", "target", "tag"),
+    "choice",  # of Label Studio
+)
+"""Names of columns, in lower case without spaces and underscores."""
+
+IMAGE_NAME: Final = re.compile(r".+\.(?:jpe?g|png|gif|bmp|webp|hei[cf])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What a table says: the name of a file and its label in each row, with the number of the row in the file."""
+
+    columns: str
+    rows: list[tuple[int, str, str]]
 
 
 def find_table(data: Path) -> Path | None:
-    """Returns the CSV file in a folder whose first line names a column of files and one of labels; None without one.
+    """Returns the table of labels in a folder; None if there is none.
+
+    That is a CSV or TSV file whose first line names a column of files and one of labels, or that has just the two
+    columns. Kaggle's `sample_submission.csv` has made-up labels and is ignored.
 
     Raises:
-        TrainerError: Several have such columns.
+        TrainerError: There are several.
     """
-    found = [path for path in sorted(data.glob("*.csv")) if _columns(path) is not None]
+    tables = sorted(path for kind in ("*.csv", "*.tsv") for path in data.glob(kind))
+    found = [path for path in tables if not path.name.lower().startswith("sample") and _read(path) is not None]
     if len(found) > 1:
-        raise TrainerError(f"{data} has several tables of labels: {', '.join(path.name for path in found)}; keep one")
+        raise TrainerError(f"{data} has several label files: {', '.join(path.name for path in found)}; keep one")
     return found[0] if found else None
 
 
 def read_table(table: Path, files: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[str]]:
-    """Reads which file is of which class.
+    """Reads the label of each file.
 
-    A file is named by its path below the folder of the table, or by its name in any folder there, with or without its
-    ending: Kaggle names `train/000bec.jpg` by `000bec`.
+    The table refers to a file by its path relative to the table, or by its name, with or without the extension. Kaggle
+    refers to `train/000bec.jpg` as `000bec`. Leading folders that do not exist here, backslashes and case are ignored.
 
     Args:
         table: The CSV file.
-        files: All files that there are.
+        files: All files of the data set.
 
     Returns:
-        (label, file) for each row whose file is there, in the order of the files, and warnings.
+        (label, file) for each row whose file exists, in the order of the files, and warnings.
 
     Raises:
-        TrainerError: It cannot be read, or names none of the files.
+        TrainerError: The table cannot be read, or refers to none of the files.
     """
-    columns = _columns(table)
-    if columns is None:
-        raise TrainerError(f"{table} has no column of files ({', '.join(FILE_COLUMNS)}) beside one of labels")
+    read = _read(table)
+    if read is None:
+        raise TrainerError(f"{table} has no column of files ({', '.join(FILE_COLUMNS)}) or no column of labels")
     by_name: dict[str, list[Path]] = {}
     for path in files:
         inside = path.relative_to(table.parent)
         for name in {inside.as_posix(), inside.with_suffix("").as_posix(), inside.name, inside.stem}:
-            by_name.setdefault(name, []).append(path)
+            by_name.setdefault(name.casefold(), []).append(path)
     labels: dict[Path, str] = {}
     missing: list[str] = []
-    for name, label in _rows(table, *columns):
-        matches = by_name.get(name.removeprefix("./"), [])
+    for number, name, label in read.rows:
+        if not name or not label:
+            raise TrainerError(f"{table}, row {number}: the file or the label is missing")
+        parts = name.replace("\\", "/").casefold().split("/")
+        matches = next((by_name[end] for at in range(len(parts)) if (end := "/".join(parts[at:])) in by_name), [])
         if len(matches) > 1:
-            raise TrainerError(f"{table}: {name!r} names several files: {matches[0]} and {matches[1]}")
+            raise TrainerError(f"{table}: {name!r} matches several files: {matches[0]} and {matches[1]}")
         if not matches:
             missing.append(name)
         elif labels.setdefault(matches[0], label) != label:
-            raise TrainerError(f"{table}: {name!r} is in {labels[matches[0]]!r} and in {label!r}")
+            raise TrainerError(f"{table}: {name!r} has the labels {labels[matches[0]]!r} and {label!r}")
     if not labels:
         raise TrainerError(
-            f"{table} names no file that is there, such as {missing[0]!r}" if missing else f"{table} has no rows"
+            f"{table} lists only files that do not exist, such as {missing[0]!r}" if missing else f"{table} has no rows"
         )
-    warnings = [f"classes are read from {table}, columns {columns[0]!r} and {columns[1]!r}"]
+    warnings = [f"reading classes from {table}, {read.columns}"]
     if missing:
-        warnings.append(f"{table} names {len(missing)} files that are not there, such as {missing[0]!r}")
+        warnings.append(f"{table} lists {len(missing)} files that do not exist, such as {missing[0]!r}")
     others = len(files) - len(labels) - (table in files)
     if others:
-        warnings.append(f"{others} files are not in {table.name} and left out")
+        warnings.append(f"ignoring {others} files that are not in {table.name}")
     return sorted(((label, path) for path, label in labels.items()), key=lambda row: row[1]), warnings
 
 
-def _columns(table: Path) -> tuple[str, str] | None:
-    """The names of the columns of files and of labels, as the table writes them."""
-    with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        header = next(csv.reader(file), [])
-    found = {name.strip().lower(): name for name in header}
-    names = [next((found[one] for one in known if one in found), None) for known in (FILE_COLUMNS, LABEL_COLUMNS)]
-    return (names[0], names[1]) if names[0] is not None and names[1] is not None else None
-
-
-def _rows(table: Path, file_column: str, label_column: str) -> list[tuple[str, str]]:
+def _read(table: Path) -> _Table | None:
+    """What a CSV file says; None where it has no columns of files and labels."""
+    text = _text(table)
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = [(row.get(file_column) or "", row.get(label_column) or "") for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TrainerError(f"{table} cannot be read as CSV in UTF-8: {error}") from error
-    for number, (name, label) in enumerate(rows, start=2):
-        if not name.strip() or not label.strip():
-            raise TrainerError(f"{table}, row {number}: a file or a label is missing")
-    return [(name.strip(), label.strip()) for name, label in rows]
+        rows = [
+            [cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        ]
+    except csv.Error as error:
+        raise TrainerError(f"{table} cannot be read as CSV: {error}") from error
+    if not rows:
+        return None
+    names = [re.sub(r"[\s_-]+", "", name).lower() for name in rows[0]]
+    at = [next((names.index(one) for one in known if one in names), None) for known in (FILE_COLUMNS, LABEL_COLUMNS)]
+    first, columns = 1, ""
+    if at[0] is not None and at[1] is not None:
+        columns = f"columns {rows[0][at[0]]!r} and {rows[0][at[1]]!r}"
+    elif len(names) == 2 and (images := [bool(IMAGE_NAME.fullmatch(cell)) for cell in rows[0]]) and sum(images) == 1:
+        first, at, columns = 0, [images.index(True), images.index(False)], "which has no header"
+    if not columns:
+        return None
+
+    def cell(row: list[str], column: int | None) -> str:
+        return row[column] if column is not None and column < len(row) else ""
+
+    numbered = [(number, row) for number, row in enumerate(rows[first:], start=first + 1) if any(row)]
+    return _Table(columns, [(number, cell(row, at[0]), cell(row, at[1])) for number, row in numbered])
+
+
+def _text(table: Path) -> str:
+    try:
+        data = table.read_bytes()
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return data.decode("utf-16")
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            return data.decode("cp1252")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainerError(f"{table} cannot be read as text: {error}") from error

@@ -1,4 +1,4 @@
-"""Photos of a data set: which can be read, and what tells them apart."""
+"""Read the photos of a data set, and compute their digests."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ from trainer.data.record_store import KEY_BYTES, RecordStore
 
 @dataclass(frozen=True)
 class Photo:
-    """A readable photo: where it is, its class folder, its class (an index into the labels), a digest of its content.
+    """A readable photo: its path, class folder, class (an index into the labels) and digest.
 
-    `look` is a 64-bit difference hash: near-equal for the same picture at another size.
+    `look` is a 64-bit difference hash, which is similar for the same picture at another size.
     """
 
     path: Path
@@ -27,13 +27,18 @@ class Photo:
     look: int
 
 
+def evenly(photos: Sequence[Photo], count: int) -> Sequence[Photo]:
+    """Returns at most so many of the photos, evenly chosen, so that every class has its share."""
+    return photos[:: max(1, -(-len(photos) // count))]
+
+
 def content_key(data: bytes, salt: bytes = b"") -> bytes:
-    """Returns a digest of content, KEY_BYTES long; a salt (at most 16 bytes) gives another one."""
+    """Returns a digest of KEY_BYTES bytes, which also depends on the salt (at most 16 bytes)."""
     return hashlib.blake2b(data, digest_size=KEY_BYTES, salt=salt).digest()
 
 
 def read_looks(paths: Sequence[Path], cache: Path, workers: int) -> list[tuple[bytes, int] | str]:
-    """Returns for each photo its key and difference hash, or why it cannot be read; cached by content."""
+    """Returns the key and difference hash of each photo, or the reason why it cannot be read. Cached by content."""
     with RecordStore[np.uint64](cache / "looks", np.uint64, ()) as store, ThreadPoolExecutor(workers) as pool:
 
         def look(path: Path) -> tuple[bytes, int | None] | str:
@@ -48,7 +53,7 @@ def read_looks(paths: Sequence[Path], cache: Path, workers: int) -> list[tuple[b
 
         found: list[tuple[bytes, int] | str] = []
         with progress("Reading photos", len(paths)) as advance:
-            # In blocks, so that what was found out is kept when the run is stopped.
+            # In blocks, so that the results so far are cached if the run is stopped.
             for start in range(0, len(paths), 256):
                 for one in pool.map(look, paths[start : start + 256]):
                     if isinstance(one, str):
@@ -63,6 +68,6 @@ def read_looks(paths: Sequence[Path], cache: Path, workers: int) -> list[tuple[b
 
 
 def _difference_hash(data: bytes) -> int:
-    """Returns 64 bits: is each pixel of a 9x8 grey copy brighter than its left neighbour (Krawetz 2013, dHash)."""
+    """Returns 64 bits: whether each pixel of a grey 9x8 copy is brighter than its left neighbour (dHash)."""
     grey = decode_image(data, Target(8, 9, "squash")).astype(np.int32).sum(axis=2)
     return int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes())

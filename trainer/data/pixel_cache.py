@@ -1,4 +1,4 @@
-"""Photos at the size of the model, kept on disk: fine-tuning decodes each once, not once an epoch."""
+"""Cache of photos at the size of the model, so that fine-tuning decodes each photo once instead of every epoch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from trainer.model_card import InputSpec
 def cache_pixels(
     photos: Sequence[Photo], views: Sequence[str], store: RecordStore[np.uint8], spec: InputSpec, workers: int
 ) -> None:
-    """Decodes into the store what is not there yet, uint8 (height, width, 3) by `views.view_key`."""
+    """Decodes the views that are not in the store yet: uint8 (height, width, 3) by `views.view_key`."""
     todo = [
         (photo, missing)
         for photo in photos
@@ -29,6 +29,6 @@ def cache_pixels(
 
 
 def pixel_store(spec: InputSpec, cache: Path) -> RecordStore[np.uint8]:
-    """Opens the store of photos at the size and fit of an input."""
+    """Opens the store for an input size and fit."""
     name = content_key(f"{spec} {CORNER_ZOOM}".encode()).hex()
     return RecordStore(cache / f"pixels-{name}", np.uint8, (spec.height, spec.width, 3))

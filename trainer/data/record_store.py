@@ -1,4 +1,4 @@
-"""A cache file of equal records found by key: what was computed once for a photo is not computed again."""
+"""A cache file of arrays of equal shape, by key."""
 
 import fcntl
 import os
@@ -21,8 +21,8 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 class RecordStore(Generic[Scalar]):
     """An append-only file of (key, array) records of one dtype and shape, read through a memory map.
 
-    A process that is killed while it writes leaves at most a part of its last records, which the next one cuts off.
-    One process at a time: the file is locked.
+    The file is locked, so only one process can use it at a time. If a process is killed while it writes, the next one
+    removes the incomplete record.
 
         with RecordStore(Path("features"), np.float32, (1280,)) as store:
             store.add([key], rows)
@@ -40,7 +40,7 @@ class RecordStore(Generic[Scalar]):
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._file.close()
-            raise TrainerError(f"the cache {path} is in use by another run: wait for it to end") from error
+            raise TrainerError(f"the cache {path} is in use by another run; wait until it ends") from error
         whole = os.fstat(self._file.fileno()).st_size // self._record.itemsize
         self._file.truncate(whole * self._record.itemsize)
         self._map = self._mapped()
@@ -50,7 +50,7 @@ class RecordStore(Generic[Scalar]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        # The memory map holds a copy of the descriptor, which would keep the lock until it is collected.
+        # The memory map has a copy of the descriptor, which would keep the lock until it is garbage-collected.
         fcntl.flock(self._file, fcntl.LOCK_UN)
         self._file.close()
 
@@ -58,7 +58,7 @@ class RecordStore(Generic[Scalar]):
         return key in self._position
 
     def add(self, keys: Sequence[bytes], values: NDArray[Scalar]) -> None:
-        """Appends one record per key; values are (keys, *shape). A key that is there already is left as it is."""
+        """Appends a record for each key that is not in the file yet; `values` has the shape (keys, *shape)."""
         new = [at for at, key in enumerate(keys) if key not in self._position]
         records = np.empty(len(new), self._record)
         records["key"] = np.array([keys[at] for at in new], f"V{KEY_BYTES}")

@@ -1,4 +1,4 @@
-"""Encoded photos to the pixels a network learns from: the plain view that serving sees, and others beside it."""
+"""Decode photos into views for training: the plain view, as in serving, and augmented ones."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence

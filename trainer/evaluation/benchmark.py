@@ -1,4 +1,4 @@
-"""How fast a published model answers on this machine, by signature and batch size, beside a plain export of it."""
+"""Measure the speed of a published model by signature and batch size, and compare it with a plain export."""
 
 import argparse
 import dataclasses
@@ -32,15 +32,15 @@ Run = Callable[[], object]
 
 @dataclass(frozen=True)
 class Speed:
-    """One signature at one batch size.
+    """The speed of a signature at a batch size.
 
     Attributes:
-        signature: Its name, or `PLAIN`.
+        signature: Name of the signature, or `PLAIN`.
         batch_size: Images in a call.
-        images_per_second: From the median call, one call after the other.
+        images_per_second: Throughput of sequential calls, from the median duration.
         p50_ms: Median duration of a call.
-        p95_ms: What 95 % of the calls stay under.
-        cpu_ms: Processor time an image, over all threads.
+        p95_ms: 95th percentile of the duration.
+        cpu_ms: CPU time per image, of all threads.
     """
 
     signature: str
@@ -54,18 +54,18 @@ class Speed:
 def benchmark(
     model_dir: Path, batch_sizes: Sequence[int] = BATCH_SIZES, seconds: float = SECONDS
 ) -> tuple[Card, list[Speed]]:
-    """Times every image signature of an exported model, in this process and without a server.
+    """Measures every signature with images of an exported model, in this process and without a server.
 
-    The plain export is what Keras writes by itself of the same weights (`assets.extra/model.keras`): variables, and
-    none of the trainer's rewrites. All are called in turn, so that a busy moment hits them alike.
+    The plain export is the export of Keras of the same model (`assets.extra/model.keras`), with weights as variables.
+    All signatures are called in turns, so that other load affects them equally.
 
     Args:
         model_dir: models/NAME/VERSION, or models/NAME for the newest version.
         batch_sizes: Images in a call.
-        seconds: Of each measurement.
+        seconds: Duration of each measurement.
 
     Returns:
-        The model's card, and one `Speed` per signature and batch size.
+        The model card, and a `Speed` for each signature and batch size.
 
     Raises:
         TrainerError: There is no exported model.
@@ -75,7 +75,7 @@ def benchmark(
         loaded = tf.saved_model.load(str(model.directory))
         signatures = {name: one for name, one in loaded.signatures.items() if name != "describe"}
         if (model.directory / KERAS_FILE).is_file():
-            # Kept in a name: a loaded model that is dropped takes its signatures' variables with it.
+            # Keep a reference: without the loaded model, the variables of its signatures are deleted.
             plain = _plain(model.directory / KERAS_FILE, Path(folder))
             signatures[PLAIN] = plain.signatures["serving_default"]
     speeds = []
@@ -117,7 +117,7 @@ def _batch(given: tuple[str, tf.DType], spec: InputSpec, size: int) -> Mapping[s
 
 
 def _run(function: Callable[..., Mapping[str, tf.Tensor]], inputs: Mapping[str, tf.Tensor]) -> Run:
-    # To NumPy, since TensorFlow may give back tensors before they are computed.
+    # Convert to NumPy, because TensorFlow may return tensors before they are computed.
     return lambda: [tensor.numpy() for tensor in _tensors(function(**inputs))]
 
 
@@ -126,7 +126,7 @@ def _tensors(outputs: Mapping[str, tf.Tensor] | Sequence[tf.Tensor]) -> Sequence
 
 
 def _timed_in_turn(runs: Mapping[str, Run], seconds: float) -> dict[str, tuple[list[float], float]]:
-    """Durations of the calls of each, and the processor seconds they took together."""
+    """The durations of the calls of each signature, and their total CPU time in seconds."""
     durations: dict[str, list[float]] = {name: [] for name in runs}
     used = dict.fromkeys(runs, 0.0)
     for run in runs.values():
@@ -158,8 +158,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N,N,...",
         help=f"images in a call (default: {','.join(map(str, BATCH_SIZES))})",
     )
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each measurement (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help="time for each measurement (default: %(default)s)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to this file")
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -168,12 +170,12 @@ def _sizes(text: str) -> tuple[int, ...]:
     except ValueError:
         sizes = ()
     if not sizes or min(sizes) < 1:
-        raise argparse.ArgumentTypeError(f"not positive numbers with commas between them: {text!r}")
+        raise argparse.ArgumentTypeError(f"expected positive integers, separated by commas, not {text!r}")
     return sizes
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measures, and prints one table."""
+    """Prints a table."""
     if args.seconds <= 0:
         raise TrainerError("--seconds must be positive")
     card, speeds = benchmark(args.model_dir, args.batch_sizes, args.seconds)
@@ -184,7 +186,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def table(card: Card, speeds: Sequence[Speed]) -> Table:
-    """The figures as a table: processor time is of an image; the last column compares speeds at the same batch size."""
+    """The results as a table. The last column is the speed relative to the plain export at the same batch size."""
     plain = {speed.batch_size: speed.images_per_second for speed in speeds if speed.signature == PLAIN}
     size = f"{card.input.height} x {card.input.width}"
     found = Table(title=f"{card.name}: {card.backbone.name}, {size}, {card.precision} (plain export: float32)")

@@ -1,4 +1,4 @@
-"""`evaluate`: how good an exported model is, measured on the SavedModel itself, with the decoding of the gateway."""
+"""The command `evaluate`: measure the quality of an exported model, with the decoding of the gateway."""
 
 import argparse
 import json
@@ -31,27 +31,27 @@ def evaluate(
     name: str = "",
     signature: "Signature" = "pixels",
 ) -> Evaluation:
-    """Measures a model on a folder of photos; writes `evaluation.json`, `predictions.jsonl` and `report.html`.
+    """Evaluates a model on a folder of photos; writes `evaluation.json`, `predictions.jsonl` and `report.html`.
 
     Args:
-        model: `models/<name>/<version>`, or `models/<name>` for its newest version; or one that is loaded.
+        model: `models/<name>/<version>`, `models/<name>` for its newest version, or a loaded model.
         data: `data/<class>/`, or `data/{train,valid,test}/<class>/`.
-        unknown: A folder of photos of other things, which the model should not know.
-        output: The folder to write to.
-        split: Which split of a divided folder; None is test when there is one, else valid.
-        mapping: Labels of folders whose names do not match any.
-        name: What the report calls the photos; without it, the name of the folder.
-        signature: What the photos are answered through.
+        unknown: Folder of photos of other things, which the model should not recognise.
+        output: Folder for the results.
+        split: Split of a divided folder; None for test if it exists, otherwise valid.
+        mapping: Labels of folders whose names do not match a label.
+        name: Name of the photos in the report; by default that of the folder.
+        signature: Signature to call.
 
     Raises:
-        TrainerError: The model or the folder cannot be used, or folders match no label.
+        TrainerError: The model or the folder cannot be used, or a folder matches no label.
     """
     from trainer.export.saved_classifier import SavedClassifier
 
     folders = list_classes(data, split)
     others = list_files(unknown) if unknown else []
     if unknown and not others:
-        raise TrainerError(f"{unknown} has no files in it: it should hold photos of other things")
+        raise TrainerError(f"{unknown} is empty; it should contain photos of other things")
     if isinstance(model, Path):
         model = SavedClassifier(model)
     known = model.card.labels
@@ -81,9 +81,9 @@ def evaluate(
 
 
 def _write_prediction(file: TextIO, answer: Answer, labels: Sequence[str], true: str | None) -> None:
-    """Writes one line of JSON: the photo, its true class (null: none of the model's), and scores, or an error.
+    """Writes a line of JSON: the photo, its true class (null for other things), and the scores or an error.
 
-    Scores are best first; `known` is what the threshold for "unknown" is compared with.
+    Scores are sorted, best first. `known` is the value to compare with the threshold for "unknown".
     """
     found: dict[str, JSON] = {"photo": str(answer.path), "true": true}
     if answer.probabilities is None:
@@ -105,28 +105,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "data", type=Path, metavar="DATA", help="photos in DATA/CLASS/ or DATA/{train,valid,test}/CLASS/"
     )
     parser.add_argument(
-        "--split", choices=("train", "valid", "test"), help="of a divided DATA; default: test, else valid"
+        "--split",
+        choices=("train", "valid", "test"),
+        help="split of a divided DATA (default: test or valid)",
     )
-    parser.add_argument("--unknown", type=Path, metavar="DIR", help="photos of things that the model should not know")
+    parser.add_argument("--unknown", type=Path, metavar="DIR", help="photos of other things than the classes")
     parser.add_argument(
         "--signature",
         choices=("pixels", "serving_default"),
         default="pixels",
-        help="pixels: photos are decoded as the gateway does it; serving_default: by TensorFlow, which is what clients "
-        "are answered that send it encoded photos (default: %(default)s)",
+        help="pixels: decode photos like the gateway; serving_default: decode by TensorFlow, as for clients that send "
+        "encoded photos to the model server (default: %(default)s)",
     )
-    parser.add_argument("--map", type=Path, metavar="FILE", help="TOML or JSON, folder = label, where names differ")
+    parser.add_argument("--map", type=Path, metavar="FILE", help="TOML or JSON file: folder = label")
     parser.add_argument(
         "--output",
         type=Path,
         default=Path("runs/evaluation"),
         metavar="DIR",
-        help="where evaluation.json, predictions.jsonl and report.html are written (default: %(default)s)",
+        help="folder for evaluation.json, predictions.jsonl and report.html (default: %(default)s)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measures a model, prints the figures, and says where the report is."""
+    """Evaluates a model, and prints a summary and the path of the report."""
     evaluation = evaluate(
         args.model_dir,
         args.data,
@@ -142,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def summary(evaluation: Evaluation) -> str:
-    """Returns the figures that matter as a few lines of text."""
+    """Returns the most important metrics as a few lines of text."""
 
     def interval(name: str) -> str:
         return " [{:.3f}, {:.3f}]".format(*evaluation.intervals[name])
@@ -156,16 +158,16 @@ def summary(evaluation: Evaluation) -> str:
     lines = [figures]
     if evaluation.threshold_rate is not None:
         lines.append(
-            f"threshold {evaluation.card.unknown_threshold}: {evaluation.threshold_rate:.3f} of them would be unknown"
+            f"threshold {evaluation.card.unknown_threshold}: {evaluation.threshold_rate:.3f} of them are unknown"
         )
     if evaluation.unknown:
         auroc = f"{evaluation.unknown.auroc:.3f}{interval('auroc')}"
         text = f"{evaluation.unknown.photos} photos of other things: AUROC {auroc}"
         if evaluation.unknown.false_known_rate is not None:
-            text += f", {evaluation.unknown.false_known_rate:.3f} of them taken for a known class"
+            text += f", {evaluation.unknown.false_known_rate:.3f} of them classified as known"
         lines.append(text)
     if evaluation.unreadable:
-        lines.append(f"{len(evaluation.unreadable)} files could not be read and were skipped:")
+        lines.append(f"skipped {len(evaluation.unreadable)} files that cannot be read:")
         lines += [f"  {line}" for line in evaluation.unreadable[:UNREADABLE_SAID]]
         if len(evaluation.unreadable) > UNREADABLE_SAID:
             lines.append(f"  and {len(evaluation.unreadable) - UNREADABLE_SAID} more, in the report")

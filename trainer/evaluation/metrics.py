@@ -1,4 +1,4 @@
-"""What is measured of a model: figures of the whole, of each class, the worst mistakes, and the unknown."""
+"""Metrics of a model: overall, for each class, the worst mistakes, and the detection of unknown photos."""
 
 import dataclasses
 import heapq
@@ -21,10 +21,10 @@ HISTOGRAM_BINS = 25
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said of one photo: probabilities float32 (labels), or why the photo could not be read.
+    """The answer for one photo: probabilities float32 (labels), or the reason why the photo cannot be read.
 
-    Of a class that `serving_default` did not name, for it names the best five, the probability stands as 0. `known` is
-    what the card's threshold for "unknown" is compared with.
+    `serving_default` returns only the best five classes, so all others have the probability 0. `known` is the value to
+    compare with the threshold for "unknown".
     """
 
     path: Path
@@ -35,7 +35,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class ClassResult:
-    """One class: of its photos, how many were found (recall); of the answers that named it, how many were right."""
+    """The metrics of a class, and its number of photos."""
 
     label: str
     photos: int
@@ -46,7 +46,7 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A photo whose best answer was wrong: what was said and how surely, what was true and what score that got."""
+    """A photo with a wrong best label: predicted label and confidence, true label and its score."""
 
     path: Path
     said: str
@@ -57,10 +57,11 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Unknown:
-    """How well `known`, which is the sum of the labels' scores or the best of them, tells known from other things.
+    """How well `known`, the sum of the scores of the labels or the best score, separates known photos from others.
 
-    `false_unknown_rate` is the share of known photos under the threshold, `false_known_rate` that of other things over
-    it; both are None when the model has no threshold. The counts are of `known`, in HISTOGRAM_BINS of equal width.
+    `false_unknown_rate` is the share of known photos below the threshold, `false_known_rate` the share of other photos
+    above it; both are None if the model has no threshold. The counts are histograms of `known` with HISTOGRAM_BINS
+    bins.
     """
 
     photos: int
@@ -73,10 +74,10 @@ class Unknown:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured; rates are 0 to 1.
+    """The results of an evaluation. Rates are from 0 to 1.
 
-    `signature` is what the photos were answered through. `macro_f1` is the mean over the classes that
-    have photos here. `confusion` is int64 (classes, classes), a row for each true class, a column for each answer.
+    `signature` is the called signature. `macro_f1` is the mean over the classes with photos. `confusion` is int64
+    (classes, classes), with a row for each true class and a column for each predicted class.
     `intervals` are the 95 % intervals of figures by their names, `auroc` among them where there are other things.
     """
 
@@ -98,7 +99,7 @@ class Evaluation:
     intervals: Mapping[str, Interval]
 
     def to_json(self) -> dict[str, JSON]:
-        """Returns the figures, without pictures, as they are written to `evaluation.json`."""
+        """Returns the content of `evaluation.json`."""
         return {
             "model": {"name": self.card.name, "path": str(self.model), "created": self.card.created},
             "signature": self.signature,
@@ -125,7 +126,7 @@ class Evaluation:
 
 
 class Tally:
-    """Counts answers as they come; of a photo it keeps a few numbers, of the worst mistakes the path."""
+    """Accumulates answers. It keeps a few numbers of each photo, and the paths of the worst mistakes."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = labels
@@ -149,7 +150,7 @@ class Tally:
         confidence = float(probabilities[best])
         self.confusion[label, best] += 1
         self.cells.append(label * len(self.labels) + best)
-        # Ranked by how many classes score higher, which is top_k's order whatever it does with ties.
+        # Count classes with higher scores, which does not depend on how top_k orders ties.
         self.in_top += int((probabilities > probabilities[label]).sum() < TOP_K)
         self.confidences.append(confidence)
         self.known.append(answer.known)
@@ -161,7 +162,7 @@ class Tally:
                 heapq.heappop(self.worst)
 
     def add_stranger(self, answer: Answer) -> None:
-        """Counts the answer to a photo of something else."""
+        """Counts the answer to a photo of another thing."""
         if answer.probabilities is None:
             self._add_unreadable(answer)
         else:
@@ -171,13 +172,13 @@ class Tally:
         self.unreadable.append(f"{answer.path.parent.name}/{answer.path.name}: {answer.error}")
 
     def evaluation(self, card: Card, model: Path, data: str, signature: str = "pixels") -> Evaluation:
-        """Returns what all the answers come to.
+        """Returns the results for all answers.
 
         Raises:
-            TrainerError: Not one photo of a known class could be read.
+            TrainerError: No photo of a known class could be read.
         """
         if not self.right:
-            raise TrainerError(f"none of the photos of {data} could be read: {self.unreadable[0]}")
+            raise TrainerError(f"no photo in {data} can be read: {self.unreadable[0]}")
         confidences, right = np.array(self.confidences), np.array(self.right)
         known, strangers = np.array(self.known), np.array(self.strangers)
         classes = _class_results(self.confusion, card.labels)
@@ -241,7 +242,7 @@ def _macro_f1(confusion: NDArray[np.int64]) -> float:
 
 
 def _class_results(confusion: NDArray[np.int64], labels: Sequence[str]) -> tuple[ClassResult, ...]:
-    """Precision, recall and F1 of each class; 0 where nothing was there to be right about, as scikit-learn has it."""
+    """Precision, recall and F1 of each class; 0 for a division by zero, as in scikit-learn."""
     right, photos, said = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     precision, recall = right / np.maximum(said, 1), right / np.maximum(photos, 1)
     f1 = 2 * right / np.maximum(photos + said, 1)

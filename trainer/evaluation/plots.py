@@ -1,4 +1,4 @@
-"""Pictures of an evaluation as SVG text; colours are CSS variables, so that they follow the page's light or dark."""
+"""Plots of an evaluation as SVG. Colours are CSS variables, so that they follow the colour scheme of the page."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -7,17 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 Line = tuple[str, str, Sequence[float]]
-"""Name, CSS colour, and one value for each step."""
+"""Name, CSS colour, and a value for each step."""
 
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 30, 34
-"""Margins round a plot, in pixels: room for the numbers and names of its axes, and for a legend above."""
+"""Margins of a plot in pixels, for axis labels and the legend."""
 
 
 def confusion_matrix(confusion: NDArray[np.int64], labels: Sequence[str]) -> str:
-    """Draws who was taken for whom: rows are true classes, columns answers, strength the share of the row.
+    """Draws the confusion matrix: rows are true classes, columns are predicted ones, opacity is the share of the row.
 
-    Only cells that are not empty are drawn, each with its numbers to hover over; the counts are written in where there
-    is room. Cells do not shrink under a size at which their labels can be read: with many classes the picture grows.
+    Only cells that are not empty are drawn, with a tooltip and, if there is room, the count. Cells have a minimum size
+    at which their labels are readable, so the plot grows with the number of classes.
     """
     count = len(labels)
     cell = min(44.0, max(11.0, 430 / count))
@@ -31,7 +31,7 @@ def confusion_matrix(confusion: NDArray[np.int64], labels: Sequence[str]) -> str
         share = photos / totals[true]
         colour = "var(--good)" if true == said else "var(--bad)"
         x, y = margin + said * cell, margin + true * cell
-        hint = f"{labels[true]} taken for {labels[said]}: {photos} of {totals[true]} photos"
+        hint = f"{labels[true]} classified as {labels[said]}: {photos} of {totals[true]} photos"
         parts.append(
             f'<rect x="{x:.1f}" y="{y:.1f}" width="{cell:.1f}" height="{cell:.1f}" fill="{colour}" '
             f'fill-opacity="{0.18 + 0.82 * share:.2f}"><title>{escape(hint)}</title></rect>'
@@ -58,13 +58,13 @@ def _grid(margin: float, cell: float, count: int) -> str:
 
 
 def reliability_diagram(bins: Sequence[tuple[float, float, int]], bin_count: int) -> str:
-    """Draws accuracy over confidence: (confidence, accuracy, photos) of each bin; on the diagonal is honest."""
+    """Draws accuracy by confidence, from (confidence, accuracy, photos) of each bin."""
     plot = _Plot(420, 340, (0, 1), (0, 1))
     width = plot.x(1 / bin_count) - plot.x(0)
     most = max(photos for *_, photos in bins)
     for confidence, accuracy, photos in bins:
         left = plot.x((np.ceil(confidence * bin_count) - 1) / bin_count)
-        hint = f"{photos} photos, {confidence:.1%} sure on average, {accuracy:.1%} right"
+        hint = f"{photos} photos, mean confidence {confidence:.1%}, accuracy {accuracy:.1%}"
         plot.parts.append(
             f'<rect x="{left + 1:.1f}" y="{plot.y(accuracy):.1f}" width="{width - 2:.1f}" '
             f'height="{plot.y(0) - plot.y(accuracy):.1f}" fill="var(--accent)" '
@@ -80,7 +80,7 @@ def reliability_diagram(bins: Sequence[tuple[float, float, int]], bin_count: int
 
 
 def score_histogram(known: Sequence[int], unknown: Sequence[int], threshold: float | None) -> str:
-    """Draws how the best scores of known photos and of other things are spread, each as a share of its photos."""
+    """Draws histograms of the scores of known photos and of other things, as shares."""
     shares = [np.array(counts) / max(1, sum(counts)) for counts in (known, unknown)]
     plot = _Plot(420, 340, (0, 1), (0, float(max(share.max() for share in shares)) * 1.05))
     for share, counts, colour, name in (
@@ -105,7 +105,7 @@ def score_histogram(known: Sequence[int], unknown: Sequence[int], threshold: flo
 
 
 def curves(title: str, lines: Sequence[Line], borders: Mapping[str, int]) -> str:
-    """Draws values over epochs; `borders` are the stages of the training and the epochs at which they begin."""
+    """Draws values by epoch. `borders` maps the stages of the training to their first epochs."""
     values = np.array([value for _, _, line in lines for value in line])
     low, high = float(values.min()), float(values.max())
     room = max((high - low) * 0.08, 1e-3)
@@ -139,7 +139,7 @@ class _Axis:
         return self.low + (value - low) / (high - low) * (self.high - self.low)
 
     def ticks(self, *, whole: bool = False) -> list[float]:
-        """Round values, about five of them."""
+        """About five round values."""
         low, high = self.values
         rough = (high - low) / 5
         power = 10 ** np.floor(np.log10(rough))
@@ -151,7 +151,7 @@ class _Axis:
 
 
 class _Plot:
-    """A frame with two axes, to which parts are added."""
+    """A plot with two axes."""
 
     def __init__(self, width: float, height: float, xs: tuple[float, float], ys: tuple[float, float]) -> None:
         self.width, self.height = width, height

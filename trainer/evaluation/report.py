@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML page that needs nothing but itself."""
+"""The report of an evaluation: a self-contained HTML page."""
 
 import base64
 import io
@@ -18,12 +18,12 @@ from trainer.evaluation.metrics import ClassResult, Evaluation, Mistake
 from trainer.model_card import Card
 
 HISTORY = Path("assets.extra/history.json")
-"""Where a SavedModel of `train` keeps its epochs: per stage a list of figures."""
+"""File in a SavedModel of `train` with the metrics of each epoch, by stage."""
 
 THUMBNAIL = Target(160, 160, "crop")
 CONFUSED_PAIRS = 12
 LARGE = 16
-"""With more classes the confusion matrix gets the width of the window to itself."""
+"""Number of classes above which the confusion matrix takes the full width."""
 
 History = Mapping[str, Sequence[Mapping[str, float]]]
 
@@ -81,11 +81,11 @@ def read_history(model: Path) -> History:
             for stage, epochs in stages.items()
         }
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise TrainerError(f"{path} is damaged: {error}") from error
+        raise TrainerError(f"{path} is corrupt: {error}") from error
 
 
 def render(evaluation: Evaluation, history: History) -> str:
-    """Returns the page: figures, curves, confusion matrix, reliability, worst mistakes, classes, unreadable files."""
+    """Returns the page: metrics, curves, confusion matrix, reliability, worst mistakes, classes, unreadable files."""
     parts = [
         _head(evaluation),
         _figures(evaluation),
@@ -111,8 +111,8 @@ def _head(evaluation: Evaluation) -> str:
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<title>{name} {version}: evaluation</title><style>{STYLE}</style></head><body>"
         f"<h1>{name} <span class='muted'>version {version}</span></h1><p>{escape(card.description)}</p>"
-        f"<p class='note'>Measured on {evaluation.photos} photos of {escape(evaluation.data)}, through "
-        f"<code>{evaluation.signature}</code> of the exported model itself. Backbone {backbone}, weights {weights}, "
+        f"<p class='note'>Evaluated on {evaluation.photos} photos of {escape(evaluation.data)}, with the signature "
+        f"<code>{evaluation.signature}</code> of the exported model. Backbone {backbone}, weights {weights}, "
         f"exported {escape(card.created)}.{_threshold(card)}</p>"
     )
 
@@ -122,13 +122,13 @@ def _threshold(card: Card) -> str:
         return ""
     rule = f": {escape(card.unknown_rule)}" if card.unknown_rule else ""
     score = "sum of scores" if card.other_labels else "best score"
-    return f" A {score} under {card.unknown_threshold:g} is answered as unknown{rule}."
+    return f" A {score} below {card.unknown_threshold:g} counts as unknown{rule}."
 
 
 def _figures(evaluation: Evaluation) -> str:
     figures = [
         ("accuracy", f"{evaluation.accuracy:.1%}", "accuracy"),
-        (f"in the best {min(5, len(evaluation.card.labels))}", f"{evaluation.top5_accuracy:.1%}", "top5_accuracy"),
+        (f"top-{min(5, len(evaluation.card.labels))} accuracy", f"{evaluation.top5_accuracy:.1%}", "top5_accuracy"),
         ("macro F1", f"{evaluation.macro_f1:.3f}", "macro_f1"),
         (
             "expected calibration error",
@@ -138,10 +138,10 @@ def _figures(evaluation: Evaluation) -> str:
     ]
     if evaluation.threshold_rate is not None:
         figures.append(
-            (f"under the threshold {evaluation.card.unknown_threshold:g}", f"{evaluation.threshold_rate:.1%}", "")
+            (f"below the threshold {evaluation.card.unknown_threshold:g}", f"{evaluation.threshold_rate:.1%}", "")
         )
     if evaluation.unknown:
-        figures.append(("AUROC against other things", f"{evaluation.unknown.auroc:.3f}", "auroc"))
+        figures.append(("AUROC for other things", f"{evaluation.unknown.auroc:.3f}", "auroc"))
     tiles = (
         f"<div><b>{value}</b><span class='muted'>{escape(name)}{_interval(evaluation, key)}</span></div>"
         for name, value, key in figures
@@ -216,12 +216,10 @@ def _confusion(evaluation: Evaluation) -> str:
         for true, said in pairs
     )
     table = (
-        f"<table class='words'><tr><th>true</th><th>taken for</th><th>photos</th></tr>{rows}</table>" if rows else ""
+        f"<table class='words'><tr><th>true</th><th>predicted</th><th>photos</th></tr>{rows}</table>" if rows else ""
     )
     matrix = plots.confusion_matrix(evaluation.confusion, labels)
-    note = (
-        "Rows are the true classes, columns the answers; a cell's strength is its share of the row. Hover for numbers."
-    )
+    note = "Rows are true classes, columns are predicted classes; opacity is the share of the row. Hover for numbers."
     large = len(labels) > LARGE
     return (
         f"<div class='{'stack' if large else 'row'}'>"
@@ -235,8 +233,8 @@ def _confusion(evaluation: Evaluation) -> str:
 def _reliability(evaluation: Evaluation) -> str:
     diagram = plots.reliability_diagram(evaluation.reliability.filled(), calibrate.BINS)
     return (
-        f"<section><h2>Reliability</h2>{diagram}<p class='note'>Of answers that are so sure, how many are right. On "
-        "the dashed line confidence is honest; strong bars hold many photos. Temperature "
+        f"<section><h2>Reliability</h2>{diagram}<p class='note'>Accuracy by confidence. On the dashed line, both "
+        "are equal; darker bars have more photos. Temperature "
         f"{evaluation.card.temperature:.3g}.</p></section>"
     )
 
@@ -251,23 +249,23 @@ def _unknown(evaluation: Evaluation) -> str:
     if unknown.false_unknown_rate is not None and unknown.false_known_rate is not None:
         text += (
             f" At the threshold {threshold:g} (dashed), {unknown.false_unknown_rate:.1%} of the known photos are "
-            f"called unknown, and {unknown.false_known_rate:.1%} of the other things are taken for a known class."
+            f"classified as unknown, and {unknown.false_known_rate:.1%} of the other things as known."
         )
     return f"<section><h2>Known and unknown</h2>{picture}<p class='note'>{text}</p></section>"
 
 
 def _mistakes(evaluation: Evaluation) -> str:
     if not evaluation.worst:
-        return "<section><h2>Worst mistakes</h2><p>None: every photo was answered correctly.</p></section>"
+        return "<section><h2>Worst mistakes</h2><p>None: every photo was classified correctly.</p></section>"
     figures = "".join(_mistake(mistake) for mistake in evaluation.worst)
-    return f"<section><h2>Worst mistakes, surest first</h2><div class='photos'>{figures}</div></section>"
+    return f"<section><h2>Worst mistakes, most confident first</h2><div class='photos'>{figures}</div></section>"
 
 
 def _mistake(mistake: Mistake) -> str:
     place = escape(f"{mistake.path.parent.name}/{mistake.path.name}")
     return (
         f"<figure><img alt='' src='{_thumbnail(mistake.path)}'><figcaption>"
-        f"said <b class='said'>{escape(mistake.said)}</b> {mistake.confidence:.0%}<br>"
+        f"predicted <b class='said'>{escape(mistake.said)}</b> {mistake.confidence:.0%}<br>"
         f"true <b class='true'>{escape(mistake.true)}</b> {mistake.true_score:.0%}<br>"
         f"<span class='muted'>{place}</span></figcaption></figure>"
     )
@@ -276,7 +274,7 @@ def _mistake(mistake: Mistake) -> str:
 def _thumbnail(photo: Path) -> str:
     try:
         image = Image.fromarray(decode_image(photo.read_bytes(), THUMBNAIL))
-    except (OSError, ImageError):  # it was there when it was evaluated
+    except (OSError, ImageError):  # deleted since the evaluation
         return ""
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=80)
@@ -289,7 +287,7 @@ def _classes(evaluation: Evaluation) -> str:
     absent = len(evaluation.classes) - len(shown)
     note = f"<p class='note'>{absent} classes of the model have no photos here.</p>" if absent else ""
     return (
-        "<section><h2>Classes, weakest first</h2><div class='wide'><table><tr><th>class</th><th>photos</th>"
+        "<section><h2>Classes, lowest F1 first</h2><div class='wide'><table><tr><th>class</th><th>photos</th>"
         f"<th>precision</th><th>recall</th><th>F1</th></tr>{rows}</table></div>{note}</section>"
     )
 
@@ -303,4 +301,4 @@ def _unreadable(lines: Sequence[str]) -> str:
     if not lines:
         return ""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f"<section><h2>{len(lines)} files that could not be read</h2><ul>{items}</ul></section>"
+    return f"<section><h2>{len(lines)} files that cannot be read</h2><ul>{items}</ul></section>"

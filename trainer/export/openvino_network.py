@@ -1,7 +1,7 @@
-"""The network of an export for OpenVINO, which `modelserver` runs on CPUs without TensorFlow.
+"""Write the network of an export for OpenVINO, which `modelserver` runs on CPUs without TensorFlow.
 
-It is one graph, `images` to all outputs of the signatures that take images, so that the weights are stored once; the
-server compiles the part that a signature needs. OpenVINO is optional: without it the export is the SavedModel alone.
+It is a single graph from `images` to the outputs of all signatures with images, so that the weights are stored once.
+The server compiles the part for a signature. Without OpenVINO, the export contains only the SavedModel.
 """
 
 import importlib.util
@@ -16,27 +16,27 @@ from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 NETWORK = Path("openvino") / "network.xml"
-"""Under `assets.extra`; the weights lie beside it, in `network.bin`."""
+"""File in `assets.extra`. The weights are in `network.bin` in the same folder."""
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 
 def write_network(endpoints: Mapping[str, tf.types.experimental.GenericFunction], extra: Path) -> str | None:
-    """Converts the signatures that take images, and writes them as `NETWORK`.
+    """Converts the signatures with images and writes them to `NETWORK`.
 
     Args:
-        endpoints: The signatures of `signatures.build`, made of frozen functions in float32.
+        endpoints: The signatures of `signatures.build`, from frozen functions in float32.
         extra: The folder `assets.extra` of the export.
 
     Returns:
-        None, or why OpenVINO cannot have this network: then nothing is written.
+        None, or the reason why the network could not be written.
     """
     if importlib.util.find_spec("openvino") is None:
         return "the Python package openvino is not installed"
-    import openvino as ov
-    from openvino import frontend
-    from openvino.frontend import FrontEndManager
+    from trainer.export.openvino_runtime import ov
+
+    frontend = ov.frontend
 
     functions = [one for one in endpoints.values() if one.input_signature[0].name == "images"]
     spec = functions[0].input_signature[0]
@@ -46,15 +46,14 @@ def write_network(endpoints: Mapping[str, tf.types.experimental.GenericFunction]
 
     joined = tf.function(run, input_signature=[spec], autograph=False, jit_compile=False)
     concrete = joined.get_concrete_function()
-    names = sorted(concrete.structured_outputs)  # the order in which a function of a mapping gives its outputs
+    names = sorted(concrete.structured_outputs)  # a function returns the outputs of a mapping in this order
     frozen = convert_variables_to_constants_v2(concrete)
     path = extra / NETWORK
     path.parent.mkdir()
     graph = path.with_suffix(".pb")
     try:
         graph.write_bytes(_without_relu_grad(frozen.graph.as_graph_def()).SerializeToString())
-        # Not openvino.convert_model, which does the same and also sends usage data to Intel where the user agreed once.
-        front_end = FrontEndManager().load_by_framework("tf")
+        front_end = frontend.FrontEndManager().load_by_framework("tf")
         model = front_end.convert(front_end.load(str(graph)))
         model.inputs[0].get_tensor().set_names({"images"})
         for output, name in zip(model.outputs, names, strict=True):
@@ -65,12 +64,12 @@ def write_network(endpoints: Mapping[str, tf.types.experimental.GenericFunction]
         lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
         return next((line for line in lines if "conversion rule" in line), lines[0])
     finally:
-        graph.unlink(missing_ok=True)  # gone with its folder where the conversion failed
+        graph.unlink(missing_ok=True)  # deleted with its folder if the conversion failed
     return None
 
 
 def _without_relu_grad(graph: Any) -> Any:
-    """Writes the gradient of ReLU, which OpenVINO does not have, as what it is: the gradient where the input is over 0.
+    """Replaces the gradient of ReLU, which OpenVINO lacks: it is the incoming gradient where the input is positive.
 
     Heat maps of networks with a hidden layer contain it.
     """
@@ -93,10 +92,10 @@ def _without_relu_grad(graph: Any) -> Any:
 
 
 def runner(extra: Path) -> Callable[[Pixels], dict[str, Floats]]:
-    """Loads what `write_network` wrote; returns what takes images and gives all outputs by name, in float32."""
-    import openvino as ov
+    """Loads the network of `write_network`; returns a function from images to all outputs by name, in float32."""
+    from trainer.export.openvino_runtime import ov
 
-    # Processors that have bfloat16 would otherwise compute in it.
+    # Processors with bfloat16 would use it by default.
     compiled = ov.Core().compile_model(extra / NETWORK, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(images: Pixels) -> dict[str, Floats]:

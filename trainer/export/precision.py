@@ -1,7 +1,10 @@
-"""What a served model computes in: float32, or bfloat16, which processors made for it run about twice as fast."""
+"""Numeric precision of an exported model: float32, bfloat16, or int8 in the network for OpenVINO."""
 
 import argparse
+import importlib.util
+import sys
 import typing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from trainer.errors import TrainerError
@@ -9,15 +12,35 @@ from trainer.errors import TrainerError
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "int8"]
 
 HELP = (
-    "what the exported model computes in; bfloat16: faster on CPUs that have it, with answers a little off; a server "
-    "without AVX-512 cannot load it"
+    "precision of the exported model; bfloat16: faster on CPUs that support it, slightly different answers, cannot be "
+    "loaded by servers without AVX-512; int8: the network for OpenVINO in 8 bits, the SavedModel in float32"
 )
 
-# Before the rewrite, what folds batch normalisation into weights in float32; after it, what folds casts of weights.
-# No fusing: that gives operations that only the machine of the export is sure to have.
+PACKAGES = {"openvino": "openvino==2026.4.*", "nncf": "nncf==3.4.*"}
+"""Requirements of int8, as in the extra `int8` of pyproject.toml."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits on the loss of a network in int8.
+
+    Attributes:
+        max_accuracy_loss: Maximum loss of accuracy in percentage points: 0.5 allows a loss from 90.0 % to 89.5 %.
+        min_same_top1: Percentage of photos that must keep their best label.
+    """
+
+    max_accuracy_loss: float = 0.5
+    min_same_top1: float = 98.0
+
+
+LOSS_HELP = "int8: maximum loss of validation accuracy, in percentage points"
+TOP1_HELP = "int8: minimum percentage of validation photos that keep their best label"
+
+# Fold batch normalisation into float32 weights before the rewrite, and casts of weights after it. No fusion: other
+# machines may lack the fused operations.
 _OPTIMIZERS = (
     "pruning",
     "function",
@@ -30,20 +53,28 @@ _OPTIMIZERS = (
 )
 
 
-def add_precision(parser: argparse.ArgumentParser) -> None:
-    """Adds `--precision`."""
-    parser.add_argument(
-        "--precision", choices=typing.get_args(Precision), default="float32", help=f"{HELP} (default: %(default)s)"
-    )
+def add_precision(parser: argparse.ArgumentParser, *, default: Precision = "float32", photos: bool = True) -> None:
+    """Adds the option `--precision`. Without `photos` for calibration, int8 is not available."""
+    choices = [one for one in typing.get_args(Precision) if photos or one != "int8"]
+    help_text = HELP if photos else f"{HELP}, which needs photos: breed export"
+    parser.add_argument("--precision", choices=choices, default=default, help=f"{help_text} (default: %(default)s)")
 
 
 def check_available(precision: Precision) -> None:
-    """Checks that an export in this precision can work on this processor, before anything slow is begun.
+    """Checks before any slow work that this precision can be exported on this machine.
 
     Raises:
-        TrainerError: It cannot.
+        TrainerError: It cannot be exported.
     """
-    if precision == "float32":
+    if precision == "int8":
+        missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+        if missing:
+            wanted = " ".join(f"'{PACKAGES[name]}'" for name in missing)
+            raise TrainerError(
+                f"int8 needs the Python package{'s' * (len(missing) > 1)} {' and '.join(missing)}: "
+                f"{sys.executable} -m pip install {wanted}"
+            )
+    if precision != "bfloat16":
         return
     import tensorflow as tf
 
@@ -55,14 +86,14 @@ def check_available(precision: Precision) -> None:
 
 
 def in_bfloat16(function: "tf.types.experimental.ConcreteFunction") -> "tf.types.experimental.ConcreteFunction":
-    """Returns a frozen function of one tensor with its heavy operations and their weights in bfloat16.
+    """Returns a frozen function of one tensor with its expensive operations and their weights in bfloat16.
 
-    This is oneDNN's automatic mixed precision, done once, so that a model server needs no flag for it: operations that
-    lose little (convolutions, products, and what lies between them) change, and inputs and outputs stay as they are.
+    This applies the automatic mixed precision of oneDNN at export, so that a model server needs no flag for it. It
+    changes convolutions, matrix products and the operations between them, but not inputs and outputs.
 
     Raises:
-        TrainerError: This processor has no bfloat16 instructions (TensorFlow then leaves the graph as it is), or the
-            function has nothing to change.
+        TrainerError: This processor has no bfloat16 instructions, so TensorFlow does not change the graph, or the
+            function has no such operations.
     """
     import tensorflow as tf
     from tensorflow.core.protobuf.config_pb2 import ConfigProto
@@ -78,9 +109,9 @@ def in_bfloat16(function: "tf.types.experimental.ConcreteFunction") -> "tf.types
     graph = OptimizeGraph(config, meta_graph)
     if not any(node.attr["T"].type == tf.bfloat16.as_datatype_enum for node in graph.node if "T" in node.attr):
         raise TrainerError(
-            "bfloat16 cannot be had here: either this processor has neither AVX-512 BF16 nor AMX (lscpu lists "
-            "avx512_bf16 or amx_bf16), or TensorFlow runs without oneDNN, which it has on x86 Linux; or the network "
-            "has no convolution or product to compute in it"
+            "bfloat16 is not available: this processor has neither AVX-512 BF16 nor AMX (lscpu would list "
+            "avx512_bf16 or amx_bf16), TensorFlow runs without oneDNN (it has it on x86 Linux), or the network has no "
+            "convolution or matrix product"
         )
     for node in graph.node:
         node.device = ""

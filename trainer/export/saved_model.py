@@ -16,6 +16,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from trainer.errors import TrainerError
 from trainer.export import openvino_network, parity, signatures
 from trainer.export.precision import Precision, in_bfloat16
+from trainer.export.quantization import Int8, Quantization, quantize_network
 from trainer.export.saved_classifier import SavedClassifier
 from trainer.export.tf_logging import quiet
 from trainer.export.warmup import BATCH_SIZES, write_warmup
@@ -39,7 +40,7 @@ class Exported:
     """What an export came to: the card as written (with its parity), whether the weights are constants, the file read.
 
     `written`: the SavedModel as it was read back from the directory, which may have moved since. `without_openvino`:
-    why there is no network for OpenVINO, None where there is one.
+    why there is no network for OpenVINO, None where there is one. `quantization`: what that network lost in int8.
     """
 
     card: Card
@@ -47,6 +48,7 @@ class Exported:
     frozen: bool
     written: SavedClassifier
     without_openvino: str | None
+    quantization: Quantization | None = None
 
     def summary(self) -> str:
         """Returns what the export came to as lines of text."""
@@ -62,6 +64,8 @@ class Exported:
             lines.append("a server on a processor without AVX-512 cannot load this model")
         if found.openvino is not None:
             lines.append(f"OpenVINO: largest difference of a probability from Keras {found.openvino:.1g}")
+        if self.quantization is not None:
+            lines.append(self.quantization.summary())
         if self.without_openvino is not None:
             lines.append(f"without a network for OpenVINO: {self.without_openvino}")
         if found.h5 is None:
@@ -82,6 +86,7 @@ def export_model(
     batch_sizes: Sequence[int] = BATCH_SIZES,
     graph_limit: int = GRAPH_LIMIT,
     precision: Precision = "float32",
+    int8: Int8 | None = None,
 ) -> Exported:
     """Writes a complete SavedModel with the signatures of docs/model-contract.md.
 
@@ -93,26 +98,33 @@ def export_model(
             float32 (n, classes) in the order of `card.labels` and then `card.other_labels`; or (n, 1) with two labels,
             the logit of the second (a sigmoid). Normalisation is inside; softmax, sigmoid and temperature are not: the
             export adds them.
-        card: The card; `parity` and `precision` are filled in here.
+        card: The card; `parity`, `precision` and `quantization` are filled in here.
         directory: An existing directory to write to, such as the draft of `publish.new_version`.
         photos: Encoded photos to prove parity on; at most `parity.PHOTOS` are used. Without any, patterns are drawn.
         batch_sizes: Batch sizes to warm up each signature with.
         graph_limit: Above this many bytes of weights they are saved as variables instead of constants.
         precision: What the export computes in. How far bfloat16 is from Keras is measured and stated, not limited.
+            With int8, that is the network for OpenVINO alone: the SavedModel stays in float32.
+        int8: What that needs: photos to quantise with and to measure on, and what may be lost.
 
     Raises:
-        TrainerError: The model and the card disagree, the export computes something else than the Keras model, or
-            bfloat16 cannot be had: on this processor, or for weights over `graph_limit`.
+        TrainerError: The model and the card disagree; the export computes something else than the Keras model;
+            bfloat16 cannot be had, on this processor or for weights over `graph_limit`; or int8 loses more than
+            it may.
+        ValueError: The precision is int8, and `int8` is None.
     """
     _check(model, card)
+    if precision == "int8" and int8 is None:
+        raise ValueError("an export in int8 needs photos")
     extra = directory / EXTRA
     extra.mkdir()
     split, tail = signatures.split_at_features(model)
     frozen = 4 * model.count_params() <= graph_limit
+    served: Precision = "float32" if precision == "int8" else precision
     if precision != "float32" and not frozen:
         raise TrainerError(f"{precision} needs weights that become constants, and these are too large for that")
     with quiet():
-        core, heatmap = _frozen(split, tail, card, precision) if frozen else _variable(split, tail)
+        core, heatmap = _frozen(split, tail, card, served) if frozen else _variable(split, tail)
     encoded, pixels, drawn = parity.decodable(photos, card.input)
 
     restored = _save_keras(model, card.temperature, extra)
@@ -121,7 +133,7 @@ def export_model(
     endpoints = signatures.build(core, heatmap, card)
     runners = _runners(endpoints, card, lambda _: expected, h5)
     found = parity.measure(runners, encoded, pixels, len(card.labels), drawn=drawn)
-    if precision == "float32":
+    if served == "float32":
         parity.check(found.pixels, "`pixels`")
     if found.h5 is not None:
         parity.check(found.h5, "model.h5")
@@ -130,23 +142,37 @@ def export_model(
     exact = endpoints
     if frozen:
         with quiet():
-            if precision != "float32":
+            if served != "float32":
                 exact = signatures.build(*_frozen(split, tail, card, "float32"), card)
             without_openvino = openvino_network.write_network(exact, extra)
     if without_openvino is None:
         found = _with_openvino(found, expected, exact["explain"], extra, pixels, len(card.labels))
+    quantization: Quantization | None = None
+    if precision == "int8":
+        if without_openvino is not None:
+            raise TrainerError(f"int8 needs a network for OpenVINO, and there is none: {without_openvino}")
+        assert int8 is not None
+        quantization = quantize_network(extra, int8, len(card.labels))
 
-    card = dataclasses.replace(card, parity=found.to_json(), precision=precision)
+    noted = quantization.to_json() if quantization else None
+    card = dataclasses.replace(card, parity=found.to_json(), precision=served, quantization=noted)
     endpoints["describe"] = signatures.describe(card)
-    served = runners.pixels(pixels[:BATCH])
+    exported = runners.pixels(pixels[:BATCH])
     del restored, h5, runners, exact
     gc.collect()  # each of them holds the weights, and more of its own
     with quiet():
         _save(endpoints, [] if frozen else [one.value for one in model.variables], directory)
     write_warmup(directory, card, list(endpoints), batch_sizes)
     (extra / "card.json").write_text(card.to_json(), encoding="utf-8")
-    written = _check_written(directory, card, served, pixels[:BATCH])
-    return Exported(card, found, frozen, written, without_openvino)
+    written = _check_written(directory, card, exported, pixels[:BATCH])
+    return Exported(card, found, frozen, written, without_openvino, quantization)
+
+
+def logits_of(model: keras.Model) -> keras.Model:
+    """Returns the part of a `model.keras` that gives logits; those of older versions give nothing else."""
+    if "temperature" not in {layer.name for layer in model.layers}:
+        return model
+    return keras.Model(model.input, model.get_layer("temperature").input, name=model.name)
 
 
 def try_export(model: keras.Model, card: Card) -> None:

@@ -1,4 +1,4 @@
-"""The functions that a model is served by: TensorFlow graphs around a Keras model, batch dimension first everywhere."""
+"""The signatures of an export: TensorFlow graphs around a Keras model, with the batch dimension first."""
 
 from collections.abc import Callable
 
@@ -26,10 +26,10 @@ def split_at_features(model: keras.Model) -> tuple[keras.Model, keras.Model]:
         The model with two outputs, logits and feature map (n, h, w, channels); and the tail, feature map -> logits.
 
     Raises:
-        ValueError: No layer of the model gives a map of more than one pixel.
+        ValueError: The model has no layer with a feature map of more than one pixel.
     """
     for layer in reversed(model.layers):
-        # A model inside the model says what its own graph puts out; the base class knows what it put out in this one.
+        # The output of a nested model belongs to its own graph; the base class has the output in this graph.
         features = keras.Operation.output.fget(layer)
         shape: tuple[int | None, ...] = getattr(features, "shape", ())
         if len(shape) == 4 and shape[1] != 1 and not isinstance(layer, keras.layers.InputLayer):
@@ -38,22 +38,22 @@ def split_at_features(model: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 
 def saliency(tail: keras.Model) -> Saliency:
-    """Returns Grad-CAM over the tail of a model: what in the feature map speaks for a class.
+    """Returns Grad-CAM over the tail of a model: the evidence for a class in the feature map.
 
-    Channels are weighed by the mean gradient of the class's logit, summed, cut at 0 and scaled to a maximum of 1
-    (Selvaraju et al. 2017, eq. 1 and 2). With a linear head on average-pooled features the gradient is the head's
-    weight, which makes this the class activation map of Zhou et al. 2016: section 3.1 of the former proves it.
+    Channels are weighted by the mean gradient of the logit of the class, summed, clipped at 0 and scaled to a maximum
+    of 1 (Selvaraju et al. 2017, eq. 1 and 2). With a linear head on average-pooled features, the gradient is the weight
+    of the head, and the result is the class activation map of Zhou et al. 2016 (section 3.1 of the former).
     """
 
     def heatmap(features: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(features)
             logits = tail(features, training=False)
-        if logits.shape[1] == 1:  # One sigmoid: what speaks for class 0 is what lowers the logit.
+        if logits.shape[1] == 1:  # a sigmoid: evidence for class 0 lowers the logit
             chosen = tf.cast(2 * classes - 1, tf.float32)[:, tf.newaxis]
         else:
             chosen = tf.one_hot(classes, logits.shape[1])
-        # The gradient of the chosen logit, without an operation to choose it, whose gradient OpenVINO would not have.
+        # Select the logit by output gradients: OpenVINO lacks the gradient of an operation that selects.
         gradients = tape.gradient(logits, features, output_gradients=chosen)
         weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
         evidence = tf.nn.relu(tf.reduce_sum(weights * features, axis=3))
@@ -66,17 +66,17 @@ def probabilities(logits: tf.Tensor, temperature: float) -> tf.Tensor:
     """Returns class probabilities float32 (n, classes) of logits (n, classes), or of one sigmoid logit (n, 1)."""
     logits = logits / temperature
     if logits.shape[1] == 1:
-        # Both sides by sigmoid, not 1 - p, which loses every small probability.
+        # A sigmoid for each class, because 1 - p loses small probabilities.
         return tf.sigmoid(tf.concat([-logits, logits], axis=1))
     return tf.nn.softmax(logits)
 
 
 def decode(image_bytes: tf.Tensor, spec: InputSpec) -> tf.Tensor:
-    """Decodes and fits photos inside the graph, as near to `gateway.images` as TensorFlow comes.
+    """Decodes and fits photos in the graph, as close to `gateway.images` as TensorFlow allows.
 
     Args:
         image_bytes: string (n): JPEG, PNG, GIF (first frame) or BMP. EXIF orientation is ignored.
-        spec: The size and fit wanted.
+        spec: Input size and fit.
 
     Returns:
         uint8 (n, height, width, 3), RGB.
@@ -85,7 +85,7 @@ def decode(image_bytes: tf.Tensor, spec: InputSpec) -> tf.Tensor:
     def one(data: tf.Tensor) -> tf.Tensor:
         image = tf.cond(
             tf.io.is_jpeg(data),
-            # decode_image would take the fast transform, which is off by 1 here and there; Pillow takes this one.
+            # Pillow uses this transform. decode_image uses a fast one, with differences of 1 in some pixels.
             lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
             lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
         )
@@ -102,12 +102,12 @@ def _fit(image: tf.Tensor, spec: InputSpec) -> tf.Tensor:
         scale = tf.fill((2,), tf.reduce_max(wanted / size))
         shift = (wanted - size * scale) / 2
     elif spec.fit == "pad":
-        # Whole pixels, so that the bars have sharp edges.
+        # Integers, so that the bars have sharp edges.
         inside = tf.maximum(tf.round(size * tf.reduce_min(wanted / size)), 1)
         scale, shift = inside / size, tf.floor((wanted - inside) / 2)
     else:
         scale, shift = wanted / size, tf.zeros(2)
-    # One op cuts, scales and pads at fractions of a pixel, as Pillow's resize of a box does.
+    # One operation crops, scales and pads with subpixel precision, like the resize of a box in Pillow.
     fitted = tf.raw_ops.ScaleAndTranslate(
         images=tf.cast(image[tf.newaxis], tf.float32),
         size=[spec.height, spec.width],
@@ -120,10 +120,10 @@ def _fit(image: tf.Tensor, spec: InputSpec) -> tf.Tensor:
 
 
 def build(core: Core, heatmap: Saliency, card: Card) -> dict[str, tf.types.experimental.GenericFunction]:
-    """Returns one function per signature of docs/model-contract.md, each with its input signature.
+    """Returns the functions of all signatures in docs/model-contract.md, with their input signatures.
 
-    A model with one output (a sigmoid) gets a fifth, `sigmoid`: images -> `probability` float32 (n, 1), the raw
-    sigmoid for the second label, before any temperature.
+    A model with one output (a sigmoid) has an additional signature `sigmoid`: images -> `probability` float32 (n, 1),
+    the raw sigmoid for the second label, before any temperature.
     """
     spec = card.input
     images_spec = tf.TensorSpec((None, spec.height, spec.width, 3), tf.uint8, name="images")
@@ -176,5 +176,5 @@ def describe(card: Card) -> tf.types.experimental.GenericFunction:
 def _served(
     function: Callable[..., dict[str, tf.Tensor]], spec: tf.TensorSpec
 ) -> tf.types.experimental.GenericFunction:
-    # XLA is ruled out: a model server may be built without it.
+    # Without XLA, which a model server may lack.
     return tf.function(function, input_signature=[spec], jit_compile=False)

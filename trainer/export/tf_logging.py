@@ -1,4 +1,4 @@
-"""Keeps TensorFlow's own chatter from the terminal."""
+"""Suppress the log output of TensorFlow."""
 
 import logging
 import os
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drops what TensorFlow and Keras print while the block runs: legacy formats, graph sessions, assets written.
+    """Suppresses the output of TensorFlow and Keras during the block, such as notes on legacy formats.
 
-    Its C++ part writes to file descriptor 2 before it has read any level, so that is turned away for the time being;
-    exceptions are raised as ever.
+    The C++ part writes to file descriptor 2 before it reads its log level, so the descriptor is redirected. Exceptions
+    are not affected.
     """
     loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]
     levels = [logger.level for logger in loggers]

@@ -1,4 +1,4 @@
-"""Warm-up records: the requests a model server replays before it offers a version, so that no caller waits for it."""
+"""Write warm-up records: requests that a model server replays before it serves a version."""
 
 from collections.abc import Iterator, Sequence
 from io import BytesIO
@@ -16,25 +16,25 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 from trainer.model_card import Card
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-"""What `pixels` is warmed up with: up to the most that the gateway sends in one request.
+"""Batch sizes for `pixels`, up to the largest request of the gateway.
 
-A record larger than a server's max_batch_size would fail the load, and 32 is what servers have had from the start; one
-larger than its max_execution_batch_size is split.
+Loading fails if a record is larger than the max_batch_size of the server, which has always been at least 32. Records
+over max_execution_batch_size are split.
 """
 
 FEW = 4
-"""The largest batch that other signatures are warmed up with: max_execution_batch_size of serving/batching.config.
+"""Largest batch size for other signatures: max_execution_batch_size in serving/batching.config.
 
-On a GPU, where larger ones are joined too, the first of each size is slow: of `serving_default` and `explain` those
-from 8 up, of `pixels` that of 64.
+A GPU also runs larger batches, and the first of each size is slow: from 8 for `serving_default` and `explain`, and 64
+for `pixels`.
 """
 
 RECORDS = "assets.extra/tf_serving_warmup_requests"
-"""Where TensorFlow Serving looks for a TFRecord file of PredictionLog."""
+"""Path of the TFRecord file of PredictionLog for TensorFlow Serving."""
 
 
 def write_warmup(directory: Path, card: Card, signatures: Sequence[str], batch_sizes: Sequence[int]) -> None:
-    """Writes one warm-up record per signature and batch size into a SavedModel's directory; see `FEW`."""
+    """Writes a warm-up record for each signature and batch size into a SavedModel; see `FEW`."""
     path = directory / RECORDS
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -53,7 +53,7 @@ def _logs(card: Card, signatures: Sequence[str], batch_sizes: Sequence[int]) -> 
 
 
 def _input(card: Card, signature: str, size: int) -> tuple[str, TensorProto]:
-    # A TensorProto with one value fills its whole shape with it: 32 photos take a few bytes instead of 5 MB.
+    # A single value in a TensorProto fills the whole shape: 32 photos take a few bytes instead of 5 MB.
     height, width = card.input.height, card.input.width
     if signature == "describe":
         return "request", TensorProto(dtype=tf.int32.as_datatype_enum, tensor_shape=_shape(size), int_val=[0])

@@ -1,4 +1,4 @@
-"""The network of a run: normalisation, backbone, pooling and head in one Keras model, and its parts."""
+"""Build the network of a run: normalisation, backbone, pooling and head in one Keras model."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +14,10 @@ from trainer.network import backbones
 
 @dataclass(frozen=True)
 class Network:
-    """One network seen from three sides that share their weights.
+    """A network as models that share their weights.
 
     `model`: pixels float32 (n, height, width, 3), 0 to 255, RGB -> logits float32 (n, classes); (n, 1) for a sigmoid.
-    `features`: the same pixels -> what the head takes, float32 (n, ...). `head`: that -> logits.
+    `features`: the same pixels -> features float32 (n, ...). `head`: features -> logits.
     """
 
     model: keras.Model
@@ -27,15 +27,15 @@ class Network:
 
 
 def build(config: Config, classes: int, *, precision: str = "float32") -> Network:
-    """Builds the network that a configuration describes, with its weights loaded; the same every time.
+    """Builds the network of a configuration and loads its weights. The result is deterministic.
 
     Args:
-        config: What to build.
+        config: The configuration.
         classes: Number of labels.
         precision: `float32`, or `mixed_float16` for GPUs with fast half precision; logits are float32 in both.
 
     Raises:
-        TrainerError: The backbone cannot be built or its weights not be had.
+        TrainerError: The backbone cannot be built, or its weights are not available.
     """
     keras.utils.set_random_seed(config.seed)
     which = backbones.architecture(config.backbone)
@@ -43,17 +43,17 @@ def build(config: Config, classes: int, *, precision: str = "float32") -> Networ
     with _precision(precision):
         backbone = backbones.load(which, config.weights, size, alpha=config.alpha)
         images = keras.Input((size, size, 3), name="images")
-        # In inference mode whatever is trained: small data sets would spoil the statistics of batch normalisation.
+        # Always in inference mode: small data sets would spoil the statistics of batch normalisation.
         maps = backbone(which.normalise(images), training=False)
         pooling = keras.layers.GlobalAveragePooling2D() if config.pooling == "avg" else keras.layers.Flatten()
         features = pooling(maps)
         layers = _head(config, classes)
         logits = reduce(lambda tensor, layer: layer(tensor), layers, features)
-        taken = keras.Input(features.shape[1:])
+        head_input = keras.Input(features.shape[1:])
         return Network(
             model=keras.Model(images, logits, name=which.name),
             features=keras.Model(images, features, name=f"{which.name}_features"),
-            head=keras.Model(taken, reduce(lambda tensor, layer: layer(tensor), layers, taken), name="head"),
+            head=keras.Model(head_input, reduce(lambda tensor, layer: layer(tensor), layers, head_input), name="head"),
             backbone=backbone,
         )
 
@@ -63,21 +63,21 @@ def _head(config: Config, classes: int) -> list[keras.layers.Layer]:
     if config.hidden:
         layers.append(keras.layers.Dense(config.hidden, activation="relu"))
     layers.append(keras.layers.Dropout(config.dropout))
-    # Zeros: features have a norm of about 20, and the noise of other initialisers would outlast the training.
+    # Features have a norm of about 20, so the noise of a random initialiser would remain after training.
     outputs = 1 if config.output == "sigmoid" else classes
     layers.append(keras.layers.Dense(outputs, kernel_initializer="zeros", dtype="float32", name="logits"))
     return layers
 
 
 def with_other(model: keras.Model, logit: float) -> keras.Model:
-    """Returns a model that gives one more logit, always the same, which stands for anything else than the classes.
+    """Returns a model with an additional, constant logit for images of no class.
 
-    In a softmax it takes what is left where no class has a large logit: the sum of the classes' scores is then the
-    sigmoid of their free energy (Liu et al. 2020, eq. 4) over that of this logit.
+    After a softmax, the sum of the scores of the classes is then the sigmoid of the difference between their free
+    energy (Liu et al. 2020, eq. 4) and this logit.
 
     Args:
         model: Pixels -> logits float32 (n, classes).
-        logit: The value.
+        logit: The value of the additional logit.
     """
     classes = model.output_shape[-1]
     layer = keras.layers.Dense(classes + 1, trainable=False, dtype="float32", name="logits_and_other")
@@ -87,7 +87,7 @@ def with_other(model: keras.Model, logit: float) -> keras.Model:
 
 
 def unfreeze(network: Network, layers: int) -> None:
-    """Makes the last layers of the backbone trainable, all others of it not; batch normalisation never is."""
+    """Makes only the last layers of the backbone trainable, except batch normalisation."""
     network.backbone.trainable = True
     first = len(network.backbone.layers) - layers
     for at, layer in enumerate(network.backbone.layers):

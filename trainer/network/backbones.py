@@ -1,4 +1,4 @@
-"""Any network of `keras.applications`, and EfficientNet-Lite, by name: its input size, normalisation and weights."""
+"""Networks by name: those of `keras.applications` and EfficientNet-Lite, with input size, normalisation and weights."""
 
 import hashlib
 import re
@@ -11,7 +11,7 @@ import numpy as np
 
 from trainer.errors import TrainerError
 from trainer.network import efficientnet_lite
-from trainer.network.downloads import impatient_downloads
+from trainer.network.downloads import downloads_with_timeout
 from trainer.network.weights import IMAGENET, NONE, WeightsUnavailable, check_weights_file
 
 SIZES = {
@@ -27,40 +27,41 @@ SIZES = {
     r"efficientnet_v2_s": 384,
     r"efficientnet_v2_(m|l)": 480,
 }
-"""Input size in pixels that each was trained with, by the start of its name; the rest with 224 (their docstrings)."""
+"""Input size of the pretraining in pixels, by a pattern for the start of the name; 224 for all others (see their
+docstrings)."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network: its name as in `--backbone`, and the function that builds it, called as in keras.applications."""
+    """A network: its name, and the function that builds it, which takes the arguments of keras.applications."""
 
     name: str
     build: Callable[..., keras.Model]
 
     @property
     def size(self) -> int:
-        """Height and width in pixels that the network was trained with."""
+        """Height and width of the pretraining, in pixels."""
         return next((size for pattern, size in SIZES.items() if re.match(pattern, self.name)), 224)
 
     def normalise(self, images: keras.KerasTensor) -> keras.KerasTensor:
-        """Adds what this network wants done to pixels 0 to 255, RGB, as plain Keras layers.
+        """Adds the normalisation of this network as Keras layers, for pixels from 0 to 255, RGB.
 
-        keras.applications gives a function for it; what it does (an affine map of each channel, and for the Caffe
-        weights RGB to BGR) is read off by running it, so that it holds for every network and the file that is saved
-        needs no code of ours to load.
+        keras.applications has a function for it: an affine map of each channel, and RGB to BGR for the Caffe weights.
+        The map is derived from the results of that function. So this works for every network, and the saved model can
+        be loaded without custom code.
         """
         preprocess = sys.modules[self.build.__module__].preprocess_input
         probe = np.zeros((1, 1, 4, 3), np.float32)
         probe[0, 0, [1, 2, 3], [0, 1, 2]] = 255.0
         black, red, green, blue = preprocess(probe.copy(), data_format="channels_last")[0, 0].astype(np.float64)
         matrix = np.stack([red - black, green - black, blue - black]) / 255.0
-        # float32 under mixed precision too: half precision has not the digits for 255 and what it is scaled to.
+        # float32 even with mixed precision: half precision is too coarse for values around 255.
         if not np.count_nonzero(matrix - np.diag(matrix.diagonal())):
             scale = matrix.diagonal()
             if np.allclose(scale, 1) and np.allclose(black, 0):
                 return images
             return keras.layers.Rescaling(scale.tolist(), black.tolist(), name="normalise", dtype="float32")(images)
-        # Channels exchanged: a 1x1 convolution, since HDF5 files cannot hold keras.ops.flip.
+        # A 1x1 convolution swaps the channels, because HDF5 files cannot contain keras.ops.flip.
         layer = keras.layers.Conv2D(3, 1, trainable=False, name="normalise", dtype="float32")
         normalised = layer(images)
         layer.set_weights([matrix[np.newaxis, np.newaxis], black])
@@ -80,17 +81,17 @@ def architectures() -> dict[str, Architecture]:
 
 
 def architecture(name: str) -> Architecture:
-    """Returns a network by name; case, dashes and underscores do not matter.
+    """Returns a network by name. Case, dashes and underscores do not matter.
 
     Raises:
-        TrainerError: There is none of that name.
+        TrainerError: The name is unknown.
     """
     known = {re.sub("[^a-z0-9]", "", key): one for key, one in architectures().items()}
     try:
         return known[re.sub("[^a-z0-9]", "", name.lower())]
     except KeyError:
         names = ", ".join(sorted(architectures()))
-        raise TrainerError(f"there is no backbone {name!r}; these are: {names}") from None
+        raise TrainerError(f"unknown backbone {name!r}; the backbones are {names}") from None
 
 
 def load(
@@ -105,31 +106,31 @@ def load(
 
     Args:
         which: The network.
-        weights: `imagenet` (from an installed package for EfficientNet-Lite; else fetched once by Keras, then kept in
-            ~/.keras), `none` (random), or a file of weights: `.h5` or `.weights.h5`, as keras.applications takes it,
-            or the `.pth` of EfficientNet-Lite.
-        size: Input height and width, pixels.
-        alpha: Width multiplier; MobileNets only.
-        top: With its classifier of 1,000 classes, which then gives logits.
+        weights: `imagenet` (from an installed package for EfficientNet-Lite, otherwise downloaded by Keras into
+            ~/.keras), `none` (random), or a file: `.h5` or `.weights.h5` as for keras.applications, or `.pth` for
+            EfficientNet-Lite.
+        size: Height and width of the input, in pixels.
+        alpha: Width multiplier; only for MobileNets.
+        top: Whether to include the classifier of 1,000 classes, which then returns logits.
 
     Returns:
         float32 (n, size, size, 3), normalised -> the last feature map (n, h, w, channels); with top, logits (n, 1000).
 
     Raises:
-        TrainerError: The network cannot be built like this.
-        WeightsUnavailable: The weights cannot be read or fetched.
+        TrainerError: The network cannot be built with these options.
+        WeightsUnavailable: The weights cannot be read or downloaded.
     """
     options: dict[str, object] = {"include_top": top, "input_shape": (size, size, 3)}
     if top:
         options["classifier_activation"] = None
     if alpha != 1.0:
         if not which.name.startswith("mobilenet"):
-            raise TrainerError(f"{which.name} has no width multiplier: --alpha is for the MobileNets")
+            raise TrainerError(f"{which.name} has no width multiplier; --alpha is only for MobileNets")
         options["alpha"] = alpha
     check_weights_file(weights)
     options["weights"] = {IMAGENET: "imagenet", NONE: None}.get(weights, weights)
     try:
-        with impatient_downloads():
+        with downloads_with_timeout():
             return which.build(**options)
     except TrainerError:
         raise
@@ -140,13 +141,13 @@ def load(
             raise TrainerError(f"{which.name} cannot be built: {reason}") from error
         if weights == IMAGENET:
             raise WeightsUnavailable(
-                f"the ImageNet weights of {which.name} cannot be fetched ({reason}); give a file with --weights"
+                f"the ImageNet weights of {which.name} cannot be downloaded ({reason}); use --weights FILE"
             ) from error
         raise WeightsUnavailable(f"{weights} does not fit {which.name}: {reason}") from error
 
 
 def fingerprint(model: keras.Model) -> str:
-    """Returns a digest of every weight of a model, hexadecimal: what a cache of its outputs is filed under."""
+    """Returns a hexadecimal digest of all weights of a model, as the key for a cache of its outputs."""
     digest = hashlib.blake2b(digest_size=16)
     for weight in model.get_weights():
         digest.update(str((weight.shape, weight.dtype)).encode())

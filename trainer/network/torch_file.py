@@ -1,7 +1,7 @@
-"""Tensors out of a PyTorch weight file, without PyTorch: nothing in the file is run.
+"""Read the tensors of a PyTorch weight file without PyTorch and without running code in the file.
 
-A `.pth` file is a pickle, and a pickle may call whatever it names. The reader here knows the few names that a
-dictionary of tensors needs, puts plain data in their place, and refuses every other name.
+A `.pth` file is a pickle, which can call any function by its name. This reader accepts only the names that a dictionary
+of tensors needs, and replaces them by plain data.
 """
 
 import io
@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from trainer.errors import TrainerError
 
 MAGIC: Final = 0x1950A86A20F9469CFC6C
-"""First pickle of a file that `torch.save` wrote before PyTorch 1.6 (MAGIC_NUMBER in torch/serialization.py)."""
+"""First pickle of a file of `torch.save` before PyTorch 1.6 (MAGIC_NUMBER in torch/serialization.py)."""
 
 PROTOCOL: Final = 1001
-"""Second pickle (PROTOCOL_VERSION in the same place)."""
+"""Second pickle (PROTOCOL_VERSION in the same module)."""
 
 Array = NDArray[np.float32 | np.int64]
 
 
 class _Storage(NamedTuple):
-    """A block of `size` numbers at the end of the file, which tensors are cut from."""
+    """A block of `size` numbers at the end of the file, which contains tensors."""
 
     key: str
     dtype: str
@@ -35,7 +35,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """Arguments of `torch._utils._rebuild_tensor_v2`; the two that matter to training only are dropped."""
+    """Arguments of `torch._utils._rebuild_tensor_v2`, without the two that only matter for training."""
 
     storage: _Storage
     offset: int
@@ -55,7 +55,7 @@ _KNOWN: Final[Mapping[tuple[str, str], Callable[..., object] | str]] = {
     ("torch", "FloatStorage"): "<f4",
     ("torch", "LongStorage"): "<i8",
 }
-"""Every name that a file may use, and what stands for it here: two callables that only hold data, two dtypes."""
+"""Names that a file may use, and their replacements: two callables that only store data, and two dtypes."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -79,24 +79,24 @@ def read_tensors(path: Path) -> dict[str, Array]:
         The tensors by name, float32 or int64, in C order.
 
     Raises:
-        TrainerError: The file cannot be read, is something else, is cut short, or names anything but tensors.
+        TrainerError: The file cannot be read, has another format, is truncated, or contains anything but tensors.
     """
     try:
         return _read(path.read_bytes())
     except OSError as error:
         raise TrainerError(f"cannot read {path}: {error.strerror}") from error
-    except Exception as error:  # Bytes that are no pickle raise nearly anything.
+    except Exception as error:  # other bytes than a pickle can raise nearly anything
         raise TrainerError(f"{path} is not a PyTorch file of weights: {error}") from error
 
 
 def _read(data: bytes) -> dict[str, Array]:
     stream = io.BytesIO(data)
     if (_load(stream), _load(stream)) != (MAGIC, PROTOCOL):
-        raise ValueError("it does not begin as one")
+        raise ValueError("it does not begin like one")
     _load(stream)  # byte order and type sizes of the machine that wrote it; the data is little-endian on all of them
     found = _load(stream)
     if not isinstance(found, dict) or not all(isinstance(one, _Tensor) for one in found.values()):
-        raise ValueError("it does not hold a dictionary of tensors")
+        raise ValueError("it does not contain a dictionary of tensors")
     tensors: dict[str, _Tensor] = found
     dtypes = {one.storage.key: one.storage.dtype for one in tensors.values()}
     blocks: dict[str, Array] = {}
@@ -105,7 +105,7 @@ def _read(data: bytes) -> dict[str, Array]:
         raise ValueError("it does not list its storages")
     for key in keys:
         count, at = int(np.frombuffer(data, "<i8", 1, stream.tell())[0]), stream.tell() + 8
-        blocks[key] = np.frombuffer(data, dtypes[key], count, at)  # ValueError where the file ends before
+        blocks[key] = np.frombuffer(data, dtypes[key], count, at)  # raises ValueError if the file ends before
         stream.seek(at + blocks[key].nbytes)
     return {name: _cut(tensor, blocks[tensor.storage.key]) for name, tensor in tensors.items()}
 
@@ -115,13 +115,13 @@ def _load(stream: io.BytesIO) -> object:
 
 
 def _cut(tensor: _Tensor, block: Array) -> Array:
-    """Returns an array of its own for a tensor that is described by offset and strides, both counted in elements."""
+    """Returns a copy of a tensor, which is given by an offset and strides in elements."""
     pairs = list(zip(tensor.shape, tensor.strides, strict=True))
     if any(size < 1 or stride < 0 for size, stride in pairs) or math.prod(tensor.shape) > len(block):
-        raise ValueError("it holds a tensor of an impossible shape")
+        raise ValueError("it contains a tensor of an impossible shape")
     last = tensor.offset + sum((size - 1) * stride for size, stride in pairs)
     if not 0 <= tensor.offset <= last < len(block):
-        raise ValueError("it holds a tensor that reaches past its storage")
+        raise ValueError("it contains a tensor that exceeds its storage")
     strides = [stride * block.itemsize for stride in tensor.strides]
     cut: Array = np.lib.stride_tricks.as_strided(block[tensor.offset :], tensor.shape, strides, writeable=False)
     return cut.copy("C")

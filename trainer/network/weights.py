@@ -1,4 +1,4 @@
-"""Which weights a network starts from: ImageNet's, none, or a file; and what to say when they cannot be had."""
+"""Initial weights of a network: `imagenet`, `none` or a file."""
 
 from pathlib import Path
 
@@ -8,21 +8,21 @@ IMAGENET, NONE = "imagenet", "none"
 
 
 class WeightsUnavailable(TrainerError):
-    """The weights asked for cannot be had: no such file, a file of something else, or no network to fetch them."""
+    """The weights are not available: the file does not exist or fit, or the download failed."""
 
     exit_status = 3
 
 
 def check_weights_file(weights: str) -> None:
-    """Checks that a file of weights is there, before anything slow is begun.
+    """Checks that a file of weights exists, before any slow work.
 
     Raises:
-        WeightsUnavailable: It is not.
+        WeightsUnavailable: It does not exist.
     """
     if weights not in {IMAGENET, NONE} and not Path(weights).is_file():
-        raise WeightsUnavailable(f"there is no weights file {weights}; --weights is imagenet, none or a file")
+        raise WeightsUnavailable(f"the file {weights} does not exist; --weights takes imagenet, none or a file")
 
 
 def weights_source(weights: str) -> str:
-    """Returns what a card says of weights: `imagenet`, `none`, or `file` in place of a path of this machine."""
+    """Returns the value for the model card: `imagenet`, `none`, or `file` instead of a path."""
     return weights if weights in {IMAGENET, NONE} else "file"

@@ -1,122 +1,25 @@
-"""`promote` and `rollback`: a label moves to another version only once the server has that version loaded."""
+"""The commands `promote` and `rollback`: move a label after the server has loaded the version."""
 
 import argparse
 import copy
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import grpc
-import tensorflow as tf
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
 
 from trainer.console import say
 from trainer.errors import TrainerError
 from trainer.registry import server_config
+from trainer.registry.model_server import CALL_SECONDS, ModelServer
 from trainer.registry.publish import add_models_dir, add_untried, check_name, is_version, published_versions
-from trainer.registry.trial import Arrays, TrialError, reason, try_signatures
+from trainer.registry.trial import TrialError
 
 POLL_SECONDS = 0.2
-CALL_SECONDS = 5.0
-FIRST_CALL_SECONDS = 60.0
-"""For the first call of a version, in which TensorFlow may optimise its graph or compile for a GPU."""
 
 _Answer = TypeVar("_Answer")
-_State = get_model_status_pb2.ModelVersionStatus.State
-
-
-class ModelServer:
-    """What promotion asks a model server over gRPC: the state of a version, and the version behind a label."""
-
-    def __init__(self, target: str) -> None:
-        self.target = target
-        self._channel = grpc.insecure_channel(target)
-        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
-        self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._channel.close()
-
-    def version_status(self, name: str, version: int) -> tuple[str, str]:
-        """Returns the state of a version and its error message; `UNKNOWN` when the server has not heard of it.
-
-        Raises:
-            grpc.RpcError: The server did not answer.
-        """
-        request = get_model_status_pb2.GetModelStatusRequest()
-        request.model_spec.name = name
-        request.model_spec.version.value = version
-        try:
-            answer = self._models.GetModelStatus(request, timeout=CALL_SECONDS)
-        except grpc.RpcError as error:
-            if error.code() == grpc.StatusCode.NOT_FOUND:
-                return "UNKNOWN", ""
-            raise
-        # A version that failed and is tried again is listed more than once; the newest entry counts.
-        for status in answer.model_version_status:
-            if status.version == version:
-                return _State.Name(status.state), status.status.error_message
-        return "UNKNOWN", ""
-
-    def labelled_version(self, name: str, label: str) -> int | None:
-        """Returns the version that answers under a label, or None when the server does not know the label.
-
-        Raises:
-            grpc.RpcError: The server did not answer.
-        """
-        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        request.model_spec.name = name
-        request.model_spec.version_label = label
-        try:
-            answer = self._predictions.GetModelMetadata(request, timeout=CALL_SECONDS)
-        except grpc.RpcError as error:
-            if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
-                return None
-            raise
-        return int(answer.model_spec.version.value)
-
-    def try_out(self, name: str, version: int) -> str:
-        """Runs one image through a version; returns what came of it, for people.
-
-        Raises:
-            TrialError: It failed, or gave another number of scores than it has labels.
-            grpc.RpcError: The server did not answer.
-        """
-        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        request.model_spec.name = name
-        request.model_spec.version.value = version
-        packed = self._predictions.GetModelMetadata(request, timeout=CALL_SECONDS).metadata["signature_def"]
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        packed.Unpack(signatures)
-        return try_signatures(signatures.signature_def, lambda key, inputs: self._call(name, version, key, inputs))
-
-    def _call(self, name: str, version: int, key: str, inputs: Arrays) -> Arrays:
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = name
-        request.model_spec.version.value = version
-        request.model_spec.signature_name = key
-        for alias, array in inputs.items():
-            request.inputs[alias].CopyFrom(tf.make_tensor_proto(array))
-        try:
-            answer = self._predictions.Predict(request, timeout=FIRST_CALL_SECONDS)
-        except grpc.RpcError as error:
-            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):
-                raise
-            raise TrialError(f"loads, and fails when it is called: {reason(error.details() or '')}") from error
-        return {alias: tf.make_ndarray(tensor) for alias, tensor in answer.outputs.items()}
 
 
 def promote(
@@ -130,40 +33,38 @@ def promote(
     timeout_seconds: float,
     untried: bool = False,
 ) -> int | None:
-    """Points a label at a version in three steps: the server loads the version, answers an image, the label moves.
+    """Moves a label to a version, after the server has loaded the version and answered a test image.
 
-    When the server does not get the version loaded, or it does not answer, the file is put back as it was.
+    If the server cannot load the version, or the test fails, the configuration is restored.
 
     Returns:
-        The version that the label named before, or None.
+        The previous version of the label, or None.
 
     Raises:
-        TrainerError: There is no such version, the server did not load it in time, or did not take the label.
+        TrainerError: The version does not exist, the server did not load it in time, or did not accept the label.
     """
     if version not in published_versions(models_dir, name):
         present = ", ".join(map(str, published_versions(models_dir, name))) or "none"
-        raise TrainerError(f"{models_dir / name} has no version {version}; there: {present}")
+        raise TrainerError(f"{models_dir / name} has no version {version}; versions: {present}")
     entry = server_config.find(server_config.read(config), name)
     before = entry.version_labels.get(label) if entry else None
-    with ModelServer(server) as client:
+    with closing(ModelServer(server)) as client:
         trial = not untried
         _move(client, name, version, label, config=config, timeout_seconds=timeout_seconds, back=False, trial=trial)
     return before
 
 
 def rollback(name: str, label: str, *, config: Path, server: str, timeout_seconds: float) -> int:
-    """Points a label back at the version it named before its last promotion, and returns that version.
+    """Moves a label back to the version before its last promotion, and returns that version.
 
     Raises:
-        TrainerError: The label has nothing to go back to, or the server could not load it or take the label.
+        TrainerError: The label has no previous version, or the server did not load it or accept the label.
     """
     entry = server_config.find(server_config.read(config), check_name(name))
     previous = entry.version_labels.get(label + server_config.PREVIOUS_SUFFIX) if entry else None
     if previous is None:
-        raise TrainerError(
-            f"{config} remembers no earlier version for label {label!r} of {name}: nothing to go back to"
-        )
-    with ModelServer(server) as client:
+        raise TrainerError(f"{config} has no previous version of label {label!r} of {name}")
+    with closing(ModelServer(server)) as client:
         _move(client, name, previous, label, config=config, timeout_seconds=timeout_seconds, back=True)
     return int(previous)
 
@@ -209,16 +110,16 @@ def _wait_until_available(client: ModelServer, name: str, version: int, deadline
         state, message = _ask(client, lambda: client.version_status(name, version), deadline)
         if state == "AVAILABLE":
             return
-        # A version that ended stays in the server's list: an END from before this attempt says nothing about it.
+        # The server lists versions that ended earlier as well. Ignore an END from before this attempt.
         ended_before = ended_before and state == "END"
         if state == "END" and not ended_before:
             raise TrainerError(
                 f"{client.target} could not load {name} version {version}: {message or 'it was unloaded'}"
             )
         time.sleep(POLL_SECONDS)
-    hint = "is its configuration polled (--model_config_file_poll_wait_seconds), and does it see the models?"
+    hint = "does it poll its configuration (--model_config_file_poll_wait_seconds), and can it read the models?"
     raise TrainerError(
-        f"{client.target} has {name} version {version} in state {state}, not AVAILABLE, and the time is up; no label "
+        f"timed out: {name} version {version} on {client.target} is in state {state} instead of AVAILABLE; no label "
         f"was moved ({message or hint})"
     )
 
@@ -228,26 +129,26 @@ def _try_out(client: ModelServer, name: str, version: int, deadline: float) -> N
         _ask(client, lambda: client.try_out(name, version), deadline)
     except TrialError as error:
         raise TrainerError(
-            f"no label was moved: {name} version {version} on {client.target} {error}; --untried moves it all the same"
+            f"no label was moved: {name} version {version} on {client.target} {error}; --untried skips the test"
         ) from error
 
 
 def _wait_for_label(client: ModelServer, name: str, version: int, label: str, deadline: float) -> None:
-    # A server rejects a polled configuration silently, so look at what answers. At least one polling interval, even
-    # when loading took the whole deadline.
+    # A server rejects a polled configuration silently, so check which version answers. Wait for at least one polling
+    # interval, even if loading took until the deadline.
     deadline = max(deadline, time.monotonic() + CALL_SECONDS)
     while time.monotonic() < deadline:
         if _ask(client, lambda: client.labelled_version(name, label), deadline) == version:
             return
         time.sleep(POLL_SECONDS)
     raise TrainerError(
-        f"the file names {name} version {version} {label!r}, but {client.target} does not answer with it under that "
-        "label: see the server's log"
+        f"the configuration has label {label!r} on {name} version {version}, but {client.target} does not use it; see "
+        "the log of the server"
     )
 
 
 def _ask(client: ModelServer, question: Callable[[], _Answer], deadline: float) -> _Answer:
-    """Asks until there is an answer or the deadline passes: a server that restarts is waited for."""
+    """Repeats a call until there is an answer or the deadline passes, so that the server may restart meanwhile."""
     while True:
         try:
             return question()
@@ -260,8 +161,8 @@ def _ask(client: ModelServer, question: Callable[[], _Answer], deadline: float) 
 
 def add_promote_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `promote`."""
-    parser.add_argument("name", metavar="NAME", help="the model, such as dog_breed")
-    parser.add_argument("version", metavar="VERSION", help="the version that the label is to name")
+    parser.add_argument("name", metavar="NAME", help="name of the model, for example dog_breed")
+    parser.add_argument("version", metavar="VERSION", help="version to move the label to")
     _add_label_argument(parser)
     _add_shared_arguments(parser)
     add_untried(parser)
@@ -269,13 +170,19 @@ def add_promote_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_rollback_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `rollback`."""
-    parser.add_argument("name", metavar="NAME", help="the model, such as dog_breed")
+    parser.add_argument("name", metavar="NAME", help="name of the model, for example dog_breed")
     _add_label_argument(parser)
     _add_shared_arguments(parser)
 
 
 def _add_label_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("label", metavar="LABEL", nargs="?", default="stable", help="stable (the default), canary, ...")
+    parser.add_argument(
+        "label",
+        metavar="LABEL",
+        nargs="?",
+        default="stable",
+        help="label, for example canary (default: stable)",
+    )
 
 
 def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
@@ -285,21 +192,21 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         "--server",
         default="localhost:8500",
         metavar="HOST:PORT",
-        help="the model server's gRPC address (default: %(default)s)",
+        help="gRPC address of the model server (default: %(default)s)",
     )
     parser.add_argument(
         "--timeout-seconds",
         type=float,
         default=300.0,
         metavar="N",
-        help="how long the server may take to load the version (default: %(default)g)",
+        help="time limit for loading the version, in seconds (default: %(default)g)",
     )
 
 
 def run_promote(args: argparse.Namespace) -> int:
-    """Points a label at a version once the server has it."""
+    """Moves a label to a version."""
     if not is_version(args.version):
-        raise TrainerError(f"{args.version!r} is not a version: a positive integer without leading zeros")
+        raise TrainerError(f"{args.version!r} is not a version; use a positive integer without leading zeros")
     before = promote(
         args.name,
         int(args.version),
@@ -311,13 +218,13 @@ def run_promote(args: argparse.Namespace) -> int:
         untried=args.untried,
     )
     was = "new" if before is None else f"was {before}"
-    say(f"{args.name}: {args.label} is version {args.version} ({was}), and {args.server} answers with it")
-    _say_who_gets_it(args.name)
+    say(f"{args.name}: {args.label} is now version {args.version} ({was}) on {args.server}")
+    _explain_default(args.name)
     return 0
 
 
 def run_rollback(args: argparse.Namespace) -> int:
-    """Points a label back at the version it named before."""
+    """Moves a label back to its previous version."""
     version = rollback(
         args.name,
         check_label(args.label),
@@ -325,27 +232,27 @@ def run_rollback(args: argparse.Namespace) -> int:
         server=args.server,
         timeout_seconds=args.timeout_seconds,
     )
-    say(f"{args.name}: {args.label} is version {version} again, and {args.server} answers with it")
-    _say_who_gets_it(args.name)
+    say(f"{args.name}: {args.label} is version {version} again on {args.server}")
+    _explain_default(args.name)
     return 0
 
 
-def _say_who_gets_it(name: str) -> None:
+def _explain_default(name: str) -> None:
     routes = f'GATEWAY_TRAFFIC_SPLIT=\'{{"{name}": "stable=1"}}\''
-    say(f"callers that name no label get the newest version that is loaded, unless the gateway has {routes}")
+    say(f"requests without a label get the newest loaded version, unless the gateway has {routes}")
 
 
 def check_label(label: str) -> str:
-    """Returns a version label when it is one that people may set.
+    """Returns the label if it is valid.
 
     Raises:
-        TrainerError: It has other characters than a model's name, or is one that remembers an earlier version.
+        TrainerError: It has characters that a model name cannot have, or stands for a previous version.
     """
     if label.endswith(server_config.PREVIOUS_SUFFIX):
-        raise TrainerError(f"{label!r} remembers what a label named before and is not set by hand: use rollback")
+        raise TrainerError(f"{label!r} stands for the previous version of a label and cannot be set; use rollback")
     try:
         return check_name(label)
     except TrainerError as error:
         raise TrainerError(
-            f"{label!r} is not a label: letters, digits, '_' and '-', such as stable or canary"
+            f"{label!r} is not a label; use letters, digits, '_' and '-', for example stable or canary"
         ) from error

@@ -1,6 +1,7 @@
-"""Model versions on disk: a new one appears whole, under the next number, or not at all."""
+"""Publish model versions: a complete version appears under the next number, or none at all."""
 
 import argparse
+import json
 import os
 import re
 import secrets
@@ -13,31 +14,32 @@ from trainer.console import say
 from trainer.errors import TrainerError
 
 DRAFT_PREFIX = ".draft-"
-"""Servers ignore every name that is not a number; a dot hides it from people as well."""
+"""Model servers ignore names that are not numbers; the dot also hides a draft in listings."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def is_name(name: str) -> bool:
-    """Whether a model may be called so; see `check_name`."""
+    """Whether this is a valid model name; see `check_name`."""
     return _NAME.fullmatch(name) is not None
 
 
 def check_name(name: str) -> str:
-    """Returns a model's name when it is one directory name and one segment of an address, and nothing more.
+    """Returns the name if it is a valid model name: usable as a directory and as a segment of a URL.
 
     Raises:
-        TrainerError: It is not 1 to 64 letters, digits, `_` and `-`, the first a letter or digit.
+        TrainerError: It does not consist of 1 to 64 letters, digits, `_` and `-`, or does not start with a letter or
+            digit.
     """
     if not is_name(name):
         raise TrainerError(
-            f"{name!r} is not a model name: 1 to 64 ASCII letters, digits, '_' and '-', starting with a letter or digit"
+            f"{name!r} is not a model name; use 1 to 64 letters, digits, '_' and '-', starting with a letter or digit"
         )
     return name
 
 
 def published_versions(models_dir: Path, name: str) -> list[int]:
-    """Returns the version numbers of a model that servers would see, in ascending order; none if it has none."""
+    """Returns the version numbers of a model in ascending order; an empty list if it has none."""
     directory = models_dir / check_name(name)
     if not directory.is_dir():
         return []
@@ -51,7 +53,7 @@ def is_version(text: str) -> bool:
 
 
 class Draft:
-    """A version in the making: write the SavedModel into `directory`; the number is known once it is published."""
+    """An unpublished version. Write the SavedModel into `directory`; publishing assigns the number."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -61,7 +63,7 @@ class Draft:
     def path(self) -> Path:
         """Where the version was published: `models/<name>/<version>`."""
         if self._path is None:
-            raise RuntimeError("the draft is not published yet: its path is known after the with block")
+            raise RuntimeError("the draft is not published yet; it gets its path at the end of the with block")
         return self._path
 
     @property
@@ -71,12 +73,12 @@ class Draft:
 
     def _publish(self) -> None:
         if not any(self.directory.iterdir()):
-            raise TrainerError(f"nothing was written to {self.directory}: an empty version is not published")
+            raise TrainerError(f"nothing was written to {self.directory}; an empty version cannot be published")
         _sync_tree(self.directory)
         while self._path is None:
             target = self.directory.parent / str(_next_number(self.directory.parent))
-            # Two publishers may have counted to the same number. rename(2) never replaces a directory that has files
-            # in it, so one of them fails here and takes the number after.
+            # Two publishers may choose the same number. rename(2) does not replace a directory that is not empty, so
+            # one of them fails here and tries the next number.
             try:
                 self.directory.rename(target)
             except OSError:
@@ -89,20 +91,20 @@ class Draft:
 
 @contextmanager
 def new_version(models_dir: Path, name: str) -> Iterator[Draft]:
-    """Gives a hidden directory to write a model to, and publishes it as the next version when the block succeeds.
+    """Creates a hidden directory for a model, and publishes it as the next version at the end of the block.
 
-    The draft lies beside the versions, so on their filesystem; it is synced to disk and renamed in one step, so a
-    server never sees half a version. It is removed when the block raises, Ctrl-C included.
+    The draft is on the same filesystem as the versions. It is synced to disk and then renamed, so a server never sees
+    an incomplete version. It is removed if the block raises, including KeyboardInterrupt.
 
         with new_version(Path("models"), "dog_breed") as draft:
             export_model(model, card, draft.directory)
         print(draft.version, draft.path)
 
     Raises:
-        TrainerError: The name is not a model name, nothing was written, or the directory cannot be made.
+        TrainerError: The name is not a model name, nothing was written, or the directory cannot be created.
     """
     parent = models_dir / check_name(name)
-    # Not tempfile.mkdtemp: its 0700 would hide the version from a server that runs as another user.
+    # Not tempfile.mkdtemp: a server that runs as another user could not read a directory with its mode 0700.
     directory = parent / f"{DRAFT_PREFIX}{secrets.token_hex(6)}"
     try:
         directory.mkdir(parents=True)
@@ -118,21 +120,21 @@ def new_version(models_dir: Path, name: str) -> Iterator[Draft]:
 
 
 def check_writable(models_dir: Path, name: str) -> None:
-    """Checks, and leaves nothing behind, that a version could be written; or hours of training would be for nothing.
+    """Checks before a training that a version can be written. Creates nothing.
 
     Raises:
-        TrainerError: The name is not a model name, or the directory cannot be made.
+        TrainerError: The name is not a model name, or the directory cannot be created.
     """
     folder = models_dir / check_name(name)
-    there = next(one for one in (folder, *folder.parents) if os.path.exists(one))  # noqa: PTH110 - it never raises
-    if not there.is_dir():
-        raise TrainerError(f"cannot write to {folder}: {there} is no directory")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise TrainerError(f"cannot write to {folder}: {there} is not writable")
+    existing = next(one for one in (folder, *folder.parents) if os.path.exists(one))  # noqa: PTH110 - it never raises
+    if not existing.is_dir():
+        raise TrainerError(f"cannot write to {folder}: {existing} is not a directory")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise TrainerError(f"cannot write to {folder}: {existing} is not writable")
 
 
 def _next_number(directory: Path) -> int:
-    # "007" counts too: TensorFlow Serving would read it as version 7.
+    # TensorFlow Serving reads "007" as version 7.
     return max((int(entry.name) for entry in directory.iterdir() if re.fullmatch("[0-9]+", entry.name)), default=0) + 1
 
 
@@ -152,44 +154,48 @@ def _sync(path: Path) -> None:
 
 
 def add_models_dir(parser: argparse.ArgumentParser) -> None:
-    """Adds `--models-dir`, which every command means alike."""
+    """Adds the option `--models-dir`, which several commands share."""
     parser.add_argument(
         "--models-dir",
         type=Path,
         default=Path("models"),
         metavar="DIR",
-        help="where models are published (default: %(default)s)",
+        help="directory of the published models (default: %(default)s)",
     )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `publish`."""
-    parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="a SavedModel: the folder of saved_model.pb")
-    parser.add_argument("--name", required=True, help="the model's name, such as dog_breed")
+    parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="SavedModel: a folder with saved_model.pb")
+    parser.add_argument("--name", required=True, help="name of the model, for example dog_breed")
     add_models_dir(parser)
     add_untried(parser)
 
 
 def add_untried(parser: argparse.ArgumentParser) -> None:
-    """Adds `--untried`, for models whose calls cannot be made up here."""
-    parser.add_argument("--untried", action="store_true", help="do not run an image through the model before")
+    """Adds the option `--untried`, for models that cannot be tested with a generated image."""
+    parser.add_argument("--untried", action="store_true", help="do not test the model with an image first")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Copies a SavedModel that was made elsewhere in as the next version of a model."""
+    """Publishes a copy of a SavedModel as the next version of a model."""
     signatures = saved_model_signatures(args.directory)
     check_files(args.directory)
     check_name(args.name)
-    came_of_it = "not tried" if args.untried else _tried(args.directory)
+    result = "not tested" if args.untried else _test(args.directory)
     with new_version(args.models_dir, args.name) as draft:
         mode = draft.directory.stat().st_mode
         shutil.copytree(args.directory, draft.directory, dirs_exist_ok=True)
         draft.directory.chmod(mode)  # a folder made by mkdtemp is its owner's alone, the version must not be
-    say(f"{args.name} version {draft.version}: {draft.path} ({', '.join(signatures)}); {came_of_it}")
+    say(f"{args.name} version {draft.version}: {draft.path} ({', '.join(signatures)}); {result}")
+    if "describe" not in signatures:
+        for file in sorted((draft.path / "assets").glob("*label*")):
+            options = json.dumps({args.name: {"labels": str(file)}})
+            say(f"to use {file.name}, set GATEWAY_MODEL_OPTIONS='{options}'")
     return 0
 
 
-def _tried(directory: Path) -> str:
+def _test(directory: Path) -> str:
     from trainer.export.tf_logging import quiet
     from trainer.registry.trial import TrialError, try_saved_model
 
@@ -198,18 +204,18 @@ def _tried(directory: Path) -> str:
             return try_saved_model(directory)
     except TrialError as error:
         raise TrainerError(
-            f"{directory} is not published: it {error}. A Keras model is exported with model.export(FOLDER); "
-            "--untried publishes it all the same"
+            f"{directory} was not published: it {error}. Export Keras models with model.export(FOLDER). "
+            "--untried skips the test"
         ) from error
 
 
 def check_files(directory: Path) -> None:
-    """Checks that a folder holds nothing that must not be published.
+    """Checks that every file in a folder can be published.
 
     Raises:
-        TrainerError: It holds a link that leads out of it or to a folder, what is neither file nor folder, or a file
-            that not everybody may read: the model server may run as another user, and publishing shows the file to
-            whoever can read the models.
+        TrainerError: The folder contains a link to a folder or out of the folder, a special file, or a file that only
+            its owner can read. The model server may run as another user, and everyone who can read the models will be
+            able to read the file.
     """
     inside = directory.resolve()
     for root, folders, files in os.walk(directory):
@@ -217,24 +223,24 @@ def check_files(directory: Path) -> None:
             shown = path.relative_to(directory)
             if path.is_symlink() and not (path.resolve().is_relative_to(inside) and path.is_file()):
                 raise TrainerError(
-                    f"{directory} holds a link, {shown}, that leads out of it or to no file: publish a copy with the "
-                    f"files themselves, such as that of cp -rL"
+                    f"{directory} contains the link {shown}, which leads out of it or not to a file; publish a copy "
+                    "without links, made with cp -rL"
                 )
             if not (path.is_file() or path.is_dir()):
-                raise TrainerError(f"{directory} holds {shown}, which is neither a file nor a folder")
+                raise TrainerError(f"{directory} contains {shown}, which is neither a file nor a folder")
             wanted = 0o005 if path.is_dir() else 0o004
             if path.stat().st_mode & wanted != wanted:
                 raise TrainerError(
-                    f"{directory} holds {shown}, which not everybody may read, and the model server may run as another "
-                    f"user: leave it out, or make it readable with chmod -R a+rX {directory}"
+                    f"{directory} contains {shown}, which not every user can read; the model server may run as another "
+                    f"user. Remove it, or run chmod -R a+rX {directory}"
                 )
 
 
 def saved_model_signatures(directory: Path) -> list[str]:
-    """Returns the names of the signatures that a SavedModel offers to a server, sorted.
+    """Returns the sorted names of the signatures of a SavedModel.
 
     Raises:
-        TrainerError: There is no SavedModel in the directory, or none that a server could answer with.
+        TrainerError: The directory has no SavedModel, or one that a model server cannot serve.
     """
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
@@ -247,11 +253,11 @@ def saved_model_signatures(directory: Path) -> list[str]:
             f"{directory} is not a SavedModel: saved_model.pb cannot be read: {error.strerror}"
         ) from error
     except DecodeError as error:
-        raise TrainerError(f"{directory} is not a SavedModel: saved_model.pb is damaged") from error
+        raise TrainerError(f"{directory} is not a SavedModel: saved_model.pb is corrupt") from error
     served = [graph for graph in saved_model.meta_graphs if "serve" in graph.meta_info_def.tags]
     if not served:
-        raise TrainerError(f"{directory} has no graph with the tag 'serve': model servers would refuse it")
+        raise TrainerError(f"{directory} has no graph with the tag 'serve'; model servers reject it")
     names = {name for graph in served for name in graph.signature_def if not name.startswith("__")}
     if not names:
-        raise TrainerError(f"{directory} has no signature: a model server would have nothing to call")
+        raise TrainerError(f"{directory} has no signature; a model server needs one")
     return sorted(names)

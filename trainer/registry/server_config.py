@@ -1,8 +1,8 @@
-"""`serving/models.config`: which models and versions a model server loads, and which version each label names.
+"""Edit the configuration of a model server: models, versions and version labels.
 
-The file is a text `ModelServerConfig` of TensorFlow Serving, polled by the server. A label names one version. The one
-it named before is remembered in the same file under `<label>-previous`, so that a rollback needs no other record, the
-server keeps that version loaded, and no prune removes it.
+The file is a `ModelServerConfig` of TensorFlow Serving in text format, which the server polls. A label stands for one
+version. Its previous version is kept in the same file as `<label>-previous`. So a rollback needs no other record, the
+server keeps that version loaded, and `prune` does not delete it.
 """
 
 import argparse
@@ -19,40 +19,40 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, Model
 from trainer.errors import TrainerError
 
 CONTAINER_MODELS_DIR = "/models"
-"""Where the serving container sees the models; the base path of a model that is new in the file."""
+"""Directory of the models inside the serving container, for the base path of a new model."""
 
 OWN_CONFIG = "models.config"
-"""File in the folder of the models by which `scripts/run` serves them."""
+"""Configuration in the directory of the models, which `scripts/run` uses."""
 
 SHARED_CONFIG = Path("serving/models.config")
-"""File by which the containers serve."""
+"""Configuration that the containers use."""
 
 PREVIOUS_SUFFIX = "-previous"
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """Adds `--config`, which every command that deals with labels means alike."""
+    """Adds the option `--config`, which several commands share."""
     parser.add_argument(
         "--config",
         type=Path,
         metavar="FILE",
-        help="the configuration that the model server polls, which holds the labels "
-        f"(default: {OWN_CONFIG} in the folder of the models, by which scripts/run serves; else {SHARED_CONFIG})",
+        help="configuration file of the model server, which contains the labels "
+        f"(default: {OWN_CONFIG} in the directory of the models if it exists, otherwise {SHARED_CONFIG})",
     )
 
 
 def config_path(args: argparse.Namespace) -> Path:
-    """Returns the configuration that a command deals with: the one given, or the one that is served by."""
-    given: Path | None = args.config
+    """Returns the path in `--config`, or the default."""
+    path: Path | None = args.config
     own: Path = args.models_dir / OWN_CONFIG
-    return given or (own if own.is_file() else SHARED_CONFIG)
+    return path or (own if own.is_file() else SHARED_CONFIG)
 
 
 def read(path: Path) -> ModelServerConfig:
-    """Reads the configuration; a file that is not there is an empty one.
+    """Reads the configuration; returns an empty one if the file does not exist.
 
     Raises:
-        TrainerError: The file cannot be read, or is not a text ModelServerConfig.
+        TrainerError: The file cannot be read, or is not a ModelServerConfig in text format.
     """
     try:
         return text_format.Parse(path.read_text(encoding="utf-8"), ModelServerConfig())
@@ -66,10 +66,11 @@ def read(path: Path) -> ModelServerConfig:
 
 @contextmanager
 def edit(path: Path) -> Iterator[ModelServerConfig]:
-    """Gives the configuration to change, and replaces the file in one step when the block succeeds.
+    """Yields the configuration for changes, and replaces the file at the end of the block.
 
-    Editors wait for each other; a server that polls reads the old file or the new one. Comments before the first
-    setting are kept. The file is replaced by rename: a container must mount its directory, not the file alone.
+    Only one process can edit at a time. The file is replaced atomically by a rename, so a server reads either the old
+    or the new one, and a container must mount the directory instead of the file. Comments before the first setting are
+    kept.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,19 +91,19 @@ def find(config: ModelServerConfig, name: str) -> ModelConfig | None:
 
 
 def find_or_add(config: ModelServerConfig, name: str) -> ModelConfig:
-    """Returns the entry of a model, new with the base path of the container when it had none."""
+    """Returns the entry of a model. A new entry gets the base path of the container."""
     return find(config, name) or config.model_config_list.config.add(
         name=name, base_path=f"{CONTAINER_MODELS_DIR}/{name}", model_platform="tensorflow"
     )
 
 
 def serve_version(entry: ModelConfig, version: int) -> None:
-    """Has the server load a version beside those it serves by number or label, so that a label may move to it."""
+    """Adds a version to those that the server loads, so that a label can move to it."""
     _choose_versions(entry, {version, *entry.model_version_policy.specific.versions})
 
 
 def withdraw(config: ModelServerConfig, name: str, before: ModelConfig | None) -> None:
-    """Undoes `serve_version`: the model's versions are chosen as `before`, its entry of that time, says."""
+    """Undoes `serve_version`. `before` is the entry of the model before the change."""
     entry = find_or_add(config, name)
     if before is None:
         config.model_config_list.config.remove(entry)
@@ -113,7 +114,7 @@ def withdraw(config: ModelServerConfig, name: str, before: ModelConfig | None) -
 
 
 def move_label(entry: ModelConfig, label: str, version: int) -> None:
-    """Points a label at a version and remembers where it pointed; versions no label names are loaded no more."""
+    """Moves a label to a version and records the previous one. Versions without a label are unloaded."""
     before = entry.version_labels.get(label)
     if before == version:
         return
@@ -124,7 +125,7 @@ def move_label(entry: ModelConfig, label: str, version: int) -> None:
 
 
 def move_label_back(entry: ModelConfig, label: str) -> None:
-    """Points a label at the version it named before, and forgets the one it names now."""
+    """Moves a label back to its previous version."""
     entry.version_labels[label] = entry.version_labels.pop(label + PREVIOUS_SUFFIX)
     _choose_versions(entry, set())
 
@@ -132,8 +133,8 @@ def move_label_back(entry: ModelConfig, label: str) -> None:
 def _choose_versions(entry: ModelConfig, extra: set[int]) -> None:
     policy = entry.model_version_policy
     if policy.HasField("all"):
-        return  # every version is loaded, so every one may be named
-    # "latest", the default, would drop a labelled version as soon as newer ones are published.
+        return  # every version is loaded, so a label can move to any of them
+    # The default policy, "latest", would unload a labelled version when a newer one is published.
     policy.specific.versions[:] = sorted(extra | set(entry.version_labels.values()))
 
 
@@ -153,7 +154,7 @@ def _replace(path: Path, text: str) -> None:
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-            # mkstemp gives 0600; the server may run as another user.
+            # mkstemp creates files with mode 0600; the server may run as another user.
             os.fchmod(file.fileno(), path.stat().st_mode & 0o777 if path.exists() else 0o644)
             file.flush()
             os.fsync(file.fileno())

@@ -1,7 +1,8 @@
-"""One image through a model before people get it: a SavedModel may load and then fail every call."""
+"""Test a model with one image before it is published. A SavedModel may load and then fail every call."""
 
 import io
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,13 +16,17 @@ from trainer.errors import TrainerError
 
 Arrays = Mapping[str, NDArray[np.generic]]
 Call = Callable[[str, Arrays], Arrays]
-"""Runs the signature of a key; raises `TrialError`."""
+"""Calls the signature with a key. Raises `TrialError`."""
 
 BOOKKEEPING_PREFIX = "__saved_model_"
-"""Of signatures that TensorFlow lists for its own use."""
+"""Prefix of signatures that TensorFlow lists for its own use."""
+
+NAMED_LIKE_IMAGES = re.compile(r"image|img|photo|picture|jpe?g|png", re.IGNORECASE)
+NOT_NAMED_LIKE_IMAGES = re.compile(r"b64|base64|ur[il]|path|name", re.IGNORECASE)
+"""Names of string inputs that take encoded images, and of those that do not although the former match."""
 
 SIDE = 224
-"""Pixels of the image where a signature leaves them open."""
+"""Height and width of the test image, if the signature does not fix them."""
 
 MAX_REASON_CHARACTERS = 300
 
@@ -29,20 +34,20 @@ SCORE_TYPES = (tf.float32, tf.float16, tf.bfloat16, tf.float64)
 
 
 class TrialError(TrainerError):
-    """A model failed the trial; the message goes on after its name."""
+    """A model failed the test. The message continues a sentence that begins with the model."""
 
 
 def try_saved_model(directory: Path) -> str:
-    """Runs one image through a SavedModel as a model server would; returns what came of it, for people.
+    """Tests a SavedModel as a model server would run it; returns a sentence about the result.
 
     Raises:
-        TrialError: It cannot be loaded, fails, or gives another number of scores than it has labels.
+        TrialError: It cannot be loaded, the call fails, or the number of scores is not the number of labels.
     """
     graph = tf.Graph()
     with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
         try:
             signatures = tf.compat.v1.saved_model.load(session, ["serve"], str(directory)).signature_def
-        except Exception as error:  # whatever a SavedModel does, it is a reason not to publish it
+        except Exception as error:  # any error is a reason not to publish
             raise TrialError(f"cannot be loaded by a model server: {reason(str(error))}") from error
 
         def call(key: str, inputs: Arrays) -> Arrays:
@@ -51,7 +56,7 @@ def try_saved_model(directory: Path) -> str:
             try:
                 outputs: Arrays = session.run(fetches, feeds)
             except Exception as error:
-                raise TrialError(f"loads, and fails when it is called: {reason(str(error))}") from error
+                raise TrialError(f"loads, but fails when it is called: {reason(str(error))}") from error
             return outputs
 
         return try_signatures(signatures, call)
@@ -61,14 +66,14 @@ def try_signatures(signatures: Mapping[str, SignatureDef], call: Call) -> str:
     """Calls the signature that takes images with one image.
 
     Args:
-        signatures: Of one version.
+        signatures: All signatures of a version, by key.
         call: Calls one of them.
 
     Returns:
-        What came of it, for people.
+        A sentence about the result.
 
     Raises:
-        TrialError: It failed, or gave another number of scores than the model has labels.
+        TrialError: The call failed, or the number of scores is not the number of labels.
     """
     keys = sorted(key for key in signatures if not key.startswith(BOOKKEEPING_PREFIX))
     described = {"pixels", "describe"} <= set(keys)
@@ -88,11 +93,11 @@ def try_signatures(signatures: Mapping[str, SignatureDef], call: Call) -> str:
         return f"answered an image with {scores} scores" if scores else "answered an image"
     if failed is not None:
         raise failed
-    return "not tried: no signature takes an image"
+    return "not tested: no signature takes an image"
 
 
 def _image_inputs(signature: SignatureDef) -> dict[str, NDArray[np.generic]] | None:
-    """Inputs that hold one grey image; None where the signature does not take one."""
+    """Inputs with one grey image; None if the signature takes no image."""
     inputs = {name: _image(name, info) for name, info in signature.inputs.items()}
     if not inputs or any(array is None for array in inputs.values()):
         return None
@@ -104,7 +109,10 @@ def _image(name: str, info: TensorInfo) -> NDArray[np.generic] | None:
     if info.dtype == tf.string.as_datatype_enum:
         if sizes is not None and (len(sizes) > 2 or any(size not in (-1, 1) for size in sizes)):
             return None
-        value = b"0" if name.lower() in ("key", "keys") else _file()
+        is_key = name.lower() in ("key", "keys")
+        if not is_key and (NOT_NAMED_LIKE_IMAGES.search(name) or not NAMED_LIKE_IMAGES.search(name)):
+            return None  # text or tf.Example, which a photo would fail
+        value = b"0" if is_key else _file()
         return np.full([1] if sizes is None else [1] * len(sizes), value, object)
     dtype = tf.as_dtype(info.dtype)
     if sizes is None or len(sizes) not in (3, 4) or not (dtype.is_floating or dtype.is_integer):
@@ -124,13 +132,13 @@ def _file() -> bytes:
 
 
 def _scores(signature: SignatureDef, outputs: Arrays) -> int:
-    """The number of scores in an answer: the most that an output of fractions has; 0 where there is none."""
+    """Number of scores in an answer: the size of the largest floating-point output, or 0."""
     found = 0
     for name, info in signature.outputs.items():
         if tf.as_dtype(info.dtype) in SCORE_TYPES and name in outputs:
             values = np.asarray(outputs[name], np.float32)
             if not np.isfinite(values).all():
-                raise TrialError(f"gives values that are not numbers in its output {name!r}")
+                raise TrialError(f"returns values that are not finite in the output {name!r}")
             if name != "heatmap" and values.ndim:
                 found = max(found, values.shape[-1])
     return found
@@ -142,16 +150,18 @@ def _labels(call: Call) -> int:
         fields = json.loads(card)
         return len(fields["labels"]) + len(fields.get("other_labels") or ())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TrialError("has a model card that cannot be read; see docs/model-contract.md") from error
+        raise TrialError("has a model card that cannot be parsed; see docs/model-contract.md") from error
 
 
 def _check_labels(labels: int, scores: int) -> None:
     if labels != scores:
-        raise TrialError(f"gives {scores} scores for the {labels} labels of its model card")
+        raise TrialError(f"returns {scores} scores, but its model card has {labels} labels")
 
 
 def reason(text: str) -> str:
-    """The line of an error of TensorFlow that says what is wrong."""
+    """The line of a TensorFlow error message that states the problem."""
     lines = (line.strip() for line in text.splitlines())
-    said = (line for line in lines if line and not line.startswith(("Graph execution error", "Detected at node")))
-    return next(said, "no reason was given")[:MAX_REASON_CHARACTERS]
+    informative = (
+        line for line in lines if line and not line.startswith(("Graph execution error", "Detected at node"))
+    )
+    return next(informative, "no reason was given")[:MAX_REASON_CHARACTERS]

@@ -1,4 +1,4 @@
-"""`list` and `prune`: what is published, which version each label names, and how old versions go."""
+"""The commands `list` and `prune`: show published versions, and delete old ones."""
 
 import argparse
 import re
@@ -13,51 +13,51 @@ from trainer.registry import server_config
 from trainer.registry.publish import DRAFT_PREFIX, add_models_dir, check_name, is_name, published_versions
 
 ABANDONED_DRAFT_SECONDS = 24 * 3600.0
-"""A draft this old was left by a run that was killed; no export takes a day."""
+"""Age of a draft after which its run must have been killed; no export takes a day."""
 
 
 def model_names(models_dir: Path) -> list[str]:
     """Returns the names of the models that have a published version, sorted.
 
     Raises:
-        TrainerError: The directory is not there.
+        TrainerError: The directory does not exist.
     """
     if not models_dir.is_dir():
-        raise TrainerError(f"there is no directory {models_dir}")
+        raise TrainerError(f"the directory {models_dir} does not exist")
     names = (entry.name for entry in models_dir.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    # Others may lie there too, such as the lost+found of a volume.
+    # There may be other directories, such as the lost+found of a volume.
     return sorted(name for name in names if is_name(name) and _has_version(models_dir / name))
 
 
 def misplaced_models(models_dir: Path) -> list[str]:
-    """Returns a sentence for each folder of models that holds a SavedModel where a server does not look for it."""
+    """Returns a message for each model whose SavedModel is not in the folder of a version."""
     flat = sorted(path.parent for path in models_dir.glob("*/saved_model.pb"))
     return [
-        f"{folder} holds a SavedModel itself: move it into {folder / '1'}, a folder for its version" for folder in flat
+        f"{folder} contains a SavedModel; move it into {folder / '1'}, the folder of its version" for folder in flat
     ]
 
 
 def _has_version(directory: Path) -> bool:
-    # Servers read "007" as version 7, though nothing here writes it so.
+    # Model servers read "007" as version 7.
     return any(entry.is_dir() and re.fullmatch(r"[0-9]+", entry.name) for entry in directory.iterdir())
 
 
 def prune(models_dir: Path, name: str, *, keep: int, config: Path) -> list[int]:
-    """Removes old versions of a model, and drafts that killed runs left behind.
+    """Deletes old versions of a model, and drafts of killed runs.
 
-    The newest `keep` versions stay, and every version that a label or the version policy names, including those that
-    labels would roll back to. The configuration is locked meanwhile, so that no label moves to a version that goes.
+    Keeps the newest `keep` versions, and every version that a label, the previous version of a label, or the version
+    policy refers to. The configuration is locked, so that no label can move to a version that is being deleted.
 
     Returns:
-        The versions that were removed, in ascending order.
+        The deleted versions, in ascending order.
 
     Raises:
-        TrainerError: `keep` is under 1, the model has no version, or there is no configuration to read labels from.
+        TrainerError: `keep` is less than 1, the model has no version, or the configuration does not exist.
     """
     if keep < 1:
-        raise TrainerError("at least 1 version is kept")
+        raise TrainerError("--keep must be at least 1")
     if not config.is_file():
-        raise TrainerError(f"there is no {config}, so it is not known which versions labels name; give --config FILE")
+        raise TrainerError(f"{config} does not exist, so the labelled versions are unknown; use --config FILE")
     if not published_versions(models_dir, name):
         raise TrainerError(f"{models_dir} has no version of {name}")
     with server_config.edit(config) as current:
@@ -73,7 +73,7 @@ def prune(models_dir: Path, name: str, *, keep: int, config: Path) -> list[int]:
 
 
 def _remove(directory: Path) -> None:
-    # Renamed first: a server must not find half a version while the files go.
+    # Rename it first, so that a server never sees an incomplete version.
     hidden = directory.with_name(f"{DRAFT_PREFIX}{secrets.token_hex(6)}")
     directory.rename(hidden)
     shutil.rmtree(hidden)
@@ -86,8 +86,8 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_prune_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `prune`."""
-    parser.add_argument("name", metavar="NAME", help="the model, such as dog_breed")
-    parser.add_argument("--keep", type=int, default=3, metavar="N", help="how many newest versions stay (default: 3)")
+    parser.add_argument("name", metavar="NAME", help="name of the model, for example dog_breed")
+    parser.add_argument("--keep", type=int, default=3, metavar="N", help="newest versions to keep (default: 3)")
     _add_shared_arguments(parser)
 
 
@@ -102,12 +102,12 @@ def run_list(args: argparse.Namespace) -> int:
     config = server_config.read(path)
     names = model_names(args.models_dir)
     if not names:
-        say(f"no model is published in {args.models_dir}")
+        say(f"{args.models_dir} has no published model")
     for name in names:
         entry = server_config.find(config, name)
         labels = dict(entry.version_labels) if entry else {}
         if entry is None:
-            say(f"{name}: not in {path}; `promote` puts it there")
+            say(f"{name}: not in {path}; `promote` adds it")
         for version in published_versions(args.models_dir, name):
             directory = args.models_dir / name / str(version)
             size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
@@ -118,9 +118,9 @@ def run_list(args: argparse.Namespace) -> int:
 
 
 def run_prune(args: argparse.Namespace) -> int:
-    """Removes old versions that no label names."""
+    """Deletes old versions without a label."""
     removed = prune(args.models_dir, check_name(args.name), keep=args.keep, config=server_config.config_path(args))
     left = ", ".join(map(str, published_versions(args.models_dir, args.name)))
     gone = ", ".join(map(str, removed)) or "none"
-    say(f"{args.name}: removed {gone}; left {left}")
+    say(f"{args.name}: deleted {gone}; kept {left}")
     return 0

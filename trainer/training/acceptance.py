@@ -1,4 +1,4 @@
-"""Whether a trained model is good enough to take the place of the one before."""
+"""Check that a trained model is good enough to replace the previous version."""
 
 import math
 from pathlib import Path
@@ -8,25 +8,26 @@ from trainer.model_card import Card
 from trainer.registry.publish import published_versions
 
 STANDARD_ERRORS = 3.0
-"""By how many the accuracies of two versions must differ to be no accident: 1 in 700 on one side if they are equal."""
+"""Number of standard errors by which the accuracies of two versions must differ: for equal versions, one in 700 differs
+so much to one side."""
 
 
 def check_accepted(card: Card, models_dir: Path) -> None:
-    """Refuses a model that learned nothing, or that is clearly worse than the newest version of the same classes.
+    """Rejects a model that is no better than guessing, or clearly worse than the newest version of the same classes.
 
     Args:
-        card: Of the new model, with its accuracy on validation photos.
-        models_dir: Where versions are published.
+        card: Card of the new model, with its accuracy on validation photos.
+        models_dir: Directory of the published models.
 
     Raises:
-        TrainerError: It is refused; the message says why and how to publish it all the same.
+        TrainerError: The model is rejected. The message gives the reason and the option to publish it anyway.
     """
     photos, accuracy = _validation(card)
     chance = 1 / len(card.labels)
     if accuracy - chance <= _standard_error(chance, photos):
         raise _refused(
-            f"it is right on {accuracy:.1%} of {photos} validation photos, and guessing among {len(card.labels)} "
-            f"classes on {chance:.1%}"
+            f"its accuracy on {photos} validation photos is {accuracy:.1%}, and guessing among {len(card.labels)} "
+            f"classes gives {chance:.1%}"
         )
     before = newest_card(models_dir, card.name)
     if before is None or set(before.labels) != set(card.labels) or "validation" not in before.metrics:
@@ -35,13 +36,13 @@ def check_accepted(card: Card, models_dir: Path) -> None:
     error = math.hypot(_standard_error(accuracy, photos), _standard_error(accuracy_before, photos_before))
     if accuracy_before - accuracy > STANDARD_ERRORS * max(error, 1 / min(photos, photos_before)):
         raise _refused(
-            f"it is right on {accuracy:.1%} of {photos} validation photos, and the newest version of {card.name} was "
-            f"on {accuracy_before:.1%} of {photos_before}"
+            f"its accuracy on {photos} validation photos is {accuracy:.1%}, and that of the newest version of "
+            f"{card.name} was {accuracy_before:.1%} on {photos_before}"
         )
 
 
 def newest_card(models_dir: Path, name: str) -> Card | None:
-    """Returns the card of the newest version that was exported by this trainer; None where there is none."""
+    """Returns the card of the newest version with a card of this trainer; None if there is none."""
     for version in reversed(published_versions(models_dir, name)):
         try:
             return Card.from_json((models_dir / name / str(version) / "assets.extra/card.json").read_text("utf-8"))
@@ -56,11 +57,9 @@ def _validation(card: Card) -> tuple[int, float]:
 
 
 def _standard_error(accuracy: float, photos: int) -> float:
-    """Of a share that was counted on so many photos."""
+    """Standard error of an accuracy."""
     return math.sqrt(accuracy * (1 - accuracy) / photos)
 
 
 def _refused(reason: str) -> TrainerError:
-    return TrainerError(
-        f"the model is not published: {reason}; the same command with --force publishes it all the same"
-    )
+    return TrainerError(f"the model was not published: {reason}; repeat the command with --force to publish it anyway")

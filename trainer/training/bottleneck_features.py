@@ -1,4 +1,4 @@
-"""Bottleneck features: what the backbone makes of each photo, computed once per photo and view and kept on disk."""
+"""Bottleneck features: the output of the backbone for each view of a photo, cached on disk."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -24,16 +24,15 @@ Floats = NDArray[np.float32]
 
 
 class Extractor:
-    """Runs a backbone over photos and keeps what comes out.
+    """Computes the features of photos and caches them.
 
-    The file it is kept in is named after everything the features depend on but the photo and the view: the weights
-    themselves, the input size, the fit.
+    The name of the cache file depends on everything but the photo and the view: weights, input size and fit.
 
     Args:
         model: Pixels float32 (n, height, width, 3) -> features float32 (n, ...): normalisation, backbone, pooling.
-        spec: How photos become pixels.
-        cache: The folder of the file.
-        workers: Threads that decode.
+        spec: Input size and fit.
+        cache: Folder of the cache file.
+        workers: Number of threads that decode.
     """
 
     def __init__(self, model: keras.Model, spec: InputSpec, cache: Path, workers: int) -> None:
@@ -44,11 +43,11 @@ class Extractor:
 
     @cached_property
     def run(self) -> Callable[[Pixels], Floats]:
-        """The model as a function; made when it is needed, for that takes seconds and the store may have it all."""
+        """The model as a function. Created on first use, because it takes seconds and may not be needed."""
         return frozen(self._model, self._spec)
 
     def extract(self, photos: Sequence[Photo], views: Sequence[str]) -> None:
-        """Computes what is not in the store yet. Stopped, it goes on where it was when it is called again."""
+        """Computes the features that are not in the store yet. An interrupted call can be repeated to continue."""
         todo = [
             (photo, missing)
             for photo in photos
@@ -72,9 +71,9 @@ class Extractor:
 
 
 def frozen(model: keras.Model, spec: InputSpec) -> Callable[[Pixels], Floats]:
-    """Returns a model as a function of uint8 pixels with its weights as constants, as it will be exported.
+    """Returns a model as a function of uint8 pixels with its weights as constants, as in the export.
 
-    It is half again as fast as the Keras model on a CPU: batch normalisation folds into the convolutions.
+    It is 1.5 times as fast as the Keras model on a CPU, because batch normalisation is folded into the convolutions.
     """
     function = tf.function(lambda images: model(tf.cast(images, tf.float32), training=False), jit_compile=False)
     images = tf.TensorSpec((None, spec.height, spec.width, 3), tf.uint8)

@@ -83,7 +83,7 @@ class Stages:
             before = network.model.get_weights()
             history["fine-tuning"], tuned_logits, tuned_views = self._fine_tune()
             if config.epochs and self._valid_score(tuned_logits) < self._valid_score(logits):
-                say("fine-tuning made nothing better on the validation photos: the model is left as it was before")
+                say("fine-tuning did not improve the validation accuracy; keeping the model from before it")
                 network.model.set_weights(before)
             else:
                 logits, views, cross_validation = tuned_logits, tuned_views, None

@@ -20,12 +20,12 @@ from trainer.config import Config
 from trainer.console import say
 from trainer.data.data_set import DataSet, count_classes, open_folder
 from trainer.data.folders import SPLITS, Split
-from trainer.data.photos import Photo
+from trainer.data.photos import Photo, evenly
 from trainer.errors import TrainerError
 from trainer.evaluation import calibrate
 from trainer.evaluation.calibration import COVERAGE, Calibration
 from trainer.evaluation.intervals import wilson_interval
-from trainer.export.precision import check_available
+from trainer.export.precision import Limits, check_available
 from trainer.model_card import JSON, Backbone, Card
 from trainer.network.weights import check_weights_file, weights_source
 from trainer.registry.publish import check_writable, new_version
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     values = dict(configuration.RECIPES[args.recipe]) if args.recipe else {}
     if args.config:
         values |= configuration.read(args.config)
-    given = configuration.given(args)
+    given = configuration.from_arguments(args)
     if args.show:
         sys.stdout.write(Config(**(values | given)).to_toml())  # type: ignore[arg-type]
         return 0
@@ -79,6 +79,7 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     # TensorFlow takes seconds to load: only now that there is something to compute.
     from trainer.evaluation.evaluate import evaluate, summary
     from trainer.export.parity import PHOTOS
+    from trainer.export.quantization import Int8
     from trainer.export.saved_model import EXTRA, export_model
     from trainer.network import assemble
     from trainer.training.export_trial import check_exportable
@@ -122,8 +123,13 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     held_out: Split = "test" if data.photos["test"] else "valid"
     links = _linked(data.photos["test"] or data.photos["valid"], folder / held_out)
     with new_version(args.models_dir, config.name) as draft:
-        photos = _some(data.photos["valid"], PHOTOS)
-        exported = export_model(model, card, draft.directory, photos=photos, precision=config.precision)
+        photos = [photo.path.read_bytes() for photo in evenly(data.photos["valid"], PHOTOS)]
+        int8 = None
+        if config.precision == "int8":
+            say("quantising: a minute for a small network, more where operations have to stay in float32")
+            limits = Limits(config.max_accuracy_loss, config.min_same_top1)
+            int8 = Int8.of(data, range(len(data.labels)), fitted.spec, limits, args.workers)
+        exported = export_model(model, card, draft.directory, photos=photos, precision=config.precision, int8=int8)
         shutil.copy(folder / "history.json", draft.directory / EXTRA)
         (draft.directory / EXTRA / "config.toml").write_text(config.without_places().to_toml(), encoding="utf-8")
     published = f"published as {config.name} version {draft.version}"
@@ -265,7 +271,9 @@ def _run_folder(config: Config, data: DataSet, runs: Path) -> Path:
 
     Left out is what does not change the training, so that another export of a run that was stopped goes on from there.
     """
-    trained = dataclasses.replace(config, data="", name="", description="", precision="float32")
+    trained = dataclasses.replace(
+        config, data="", name="", description="", precision="float32", max_accuracy_loss=0.0, min_same_top1=0.0
+    )
     text = trained.to_toml() + data.fingerprint
     folder = runs / config.name / hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
@@ -288,10 +296,6 @@ def _report_data(data: DataSet, folder: Path) -> None:
     (folder / "data.json").write_text(json.dumps(found | {"photos": data.counts()}, indent=1), encoding="utf-8")
 
 
-def _some(photos: list[Photo], count: int) -> list[bytes]:
-    return [photo.path.read_bytes() for photo in photos[:: max(1, -(-len(photos) // count))]]
-
-
 def _linked(photos: list[Photo], folder: Path) -> Path:
     """A folder of links to photos by class, so that the evaluation sees those of one split and no others."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -306,38 +310,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `train`."""
     parser.usage = "%(prog)s DATA --name NAME [OPTION ...]"
     parser.epilog = (
-        "The defaults above are those without a recipe. A run writes RUNS_DIR/NAME/ID: report.html, evaluation.json, "
-        "config.toml (which --config reads), history.json and data.json (photos that were left out, and why); and "
-        "publishes MODELS_DIR/NAME/VERSION."
+        "The defaults above apply without a recipe. A run publishes MODELS_DIR/NAME/VERSION and writes to "
+        "RUNS_DIR/NAME/ID: report.html, evaluation.json, config.toml (for --config), history.json and data.json "
+        "(photos that were left out, with reasons)."
     )
     parser.add_argument(
-        "data", nargs="?", metavar="DATA", help="photos in DATA/CLASS/ or DATA/{train,valid,test}/CLASS/"
+        "data", nargs="?", metavar="DATA", help="folder of photos: DATA/CLASS/ or DATA/{train,valid,test}/CLASS/"
     )
-    parser.add_argument("--name", help="the model's name, such as dog_breed")
+    parser.add_argument("--name", help="name of the model, for example dog_breed")
     parser.add_argument(
         "--recipe",
         choices=list(configuration.RECIPES),
-        help="settings to start from, which options override: dog-breeds is a head on bottleneck features of "
-        "DenseNet-201, cats-dogs is VGG-16 with its last block fine-tuned (--epochs 0 --fine-tune-epochs 20)",
+        help="preset of settings, which options override; dog-breeds: a head on bottleneck features of DenseNet-201; "
+        "cats-dogs: VGG-16 with its last block fine-tuned (--epochs 0 --fine-tune-epochs 20)",
     )
     parser.add_argument("--show", action="store_true", help="print the settings as TOML, and train nothing")
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="settings from a TOML file, such as every run writes; options win"
+        "--config", type=Path, metavar="FILE", help="TOML file of settings, as every run writes it; options override it"
     )
-    parser.add_argument("--unknown", type=Path, metavar="DIR", help="photos of things that the model should not know")
+    parser.add_argument("--unknown", type=Path, metavar="DIR", help="photos of other things than the classes")
     parser.add_argument(
-        "--force", action="store_true", help="publish it even if it is no better than guessing or worse than before"
+        "--force",
+        action="store_true",
+        help="publish the model even if it is poor or worse than before",
     )
     add_places(parser)
     configuration.add_arguments(parser)
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:
-    """Adds where things are kept and how the machine is used: nothing of this changes what comes out."""
-    group = parser.add_argument_group("places and machine")
+    """Adds options for directories and for the machine. They do not change the results."""
+    group = parser.add_argument_group("directories and machine")
     for flag, default, text in (
-        ("--models-dir", "models", "where models are published"),
-        ("--runs-dir", "runs", "results and reports, and the state of stopped runs"),
+        ("--models-dir", "models", "directory of the published models"),
+        ("--runs-dir", "runs", "directory of results, reports and the state of stopped runs"),
     ):
         group.add_argument(flag, type=Path, default=Path(default), metavar="DIR", help=f"{text} (default: %(default)s)")
     group.add_argument(
@@ -351,11 +357,11 @@ def add_places(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="threads that decode photos (default: %(default)s)",
+        help="number of threads that decode photos (default: %(default)s)",
     )
     group.add_argument(
         "--training-precision",
         choices=["auto", "float32", "mixed_float16"],
         default="auto",
-        help="auto: mixed_float16 on a GPU, else float32",
+        help="precision of the training; auto: mixed_float16 on a GPU, otherwise float32",
     )

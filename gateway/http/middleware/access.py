@@ -13,7 +13,9 @@ from gateway.http.problems import responses
 from gateway.security.api_keys import ApiKeys, given_key
 from gateway.security.rate_limits import RateLimits
 
-OPEN_PATHS = frozenset({"/", "/favicon.ico", "/healthz", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
+OPEN_PATHS = frozenset(
+    {"/", "/favicon.ico", "/share-worker.js", "/healthz", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready"}
+)
 """Paths without access control: probes have no keys, and the page contains no data."""
 OPEN_FOLDERS = ("/web/",)
 
@@ -29,8 +31,8 @@ _COUNT_IMAGES = "gateway.count_images"
 
 def has_access(scope: Scope) -> bool:
     """Whether the caller of an open path could also use the others: it sent a valid key, or none is required."""
-    found: bool = scope.get(_HAS_ACCESS, True)
-    return found
+    access: bool = scope.get(_HAS_ACCESS, True)
+    return access
 
 
 async def count_images(scope: Scope, images: int) -> None:

@@ -1,4 +1,4 @@
-"""Limits on request bodies while they arrive: their number, total size and speed."""
+"""Limits on request bodies: their number and speed while they arrive, and the memory that they hold."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from gateway.errors import UploadTimeout, UploadTooLarge
 from gateway.http.multipart import FORM_OVERHEAD_BYTES
 from gateway.http.server.connection import connection_of
 from gateway.http.services import Services
+from gateway.observability.request_record import RequestRecord
 
 RATE_GRACE_SECONDS = 5.0
 """How far an upload may fall behind the minimum rate: a phone that changes cells is silent for a few seconds."""
 
+
+LARGE_ANSWER_BYTES = 64 * 2**10
+"""An answer over this size holds the memory of its request until the client has read it; the system buffers others."""
 
 MAX_READ_OVER_BYTES = 2**20
 """A body up to this size is read to its end even after the answer, so that the connection can be reused."""
@@ -40,6 +44,10 @@ class BodyLimits:
         async def send_and_close(message: Message) -> None:
             if message["type"] == "http.response.start" and not body.complete and _must_close(scope):
                 message["headers"] = [*message["headers"], (b"connection", b"close")]
+            elif len(message.get("body", b"")) > LARGE_ANSWER_BYTES and not message.get("more_body", False):
+                # The server waits with the next message, the empty end, until it has sent this one.
+                await send({**message, "more_body": True})
+                message = {"type": "http.response.body"}
             await send(message)
 
         try:
@@ -78,7 +86,7 @@ class _Body:
     def __init__(self, services: Services, scope: Scope, receive: Receive) -> None:
         settings = services.settings
         self._admission = services.admission
-        self._caller = scope["gateway.request_record"].caller
+        self._record: RequestRecord = scope["gateway.request_record"]
         self._receive = receive
         self._connection = connection_of(scope)
         self._seconds = settings.upload_timeout_seconds
@@ -102,11 +110,11 @@ class _Body:
         count = len(message.get("body", b""))
         # Not before: a client that announces a body and sends none holds no permit.
         if count and not self._has_permit:
-            self._admission.begin_upload(self._caller)
+            self._admission.begin_upload(self._record.caller)
             self._has_permit = True
         if self._held + count > self._max_bytes:
             raise UploadTooLarge(f"The body is larger than {self._max_bytes:,} bytes.", limit=self._max_bytes)
-        self._admission.hold(self._caller, count)
+        self._admission.hold(self._record.turn, count)
         self._held += count
         if not message.get("more_body", False):
             self.complete = True
@@ -114,14 +122,14 @@ class _Body:
         return message
 
     def close(self) -> None:
-        """Release the permit and the memory of this body."""
+        """Release the permit of this body, and all memory of its request."""
         self._end_upload()
-        self._admission.release(self._caller, self._held)
+        self._admission.release(self._record.turn)
 
     def _end_upload(self) -> None:
         if self._has_permit:
             self._has_permit = False
-            self._admission.end_upload(self._caller)
+            self._admission.end_upload(self._record.caller)
 
     async def _received_in_time(self) -> Message:
         try:

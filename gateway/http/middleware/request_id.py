@@ -14,7 +14,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-    "worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 SECURITY_HEADERS = [
@@ -42,12 +42,12 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
-        this = given if REQUEST_ID.fullmatch(given) else _new_id()
-        added = [(b"x-request-id", this.encode()), *SECURITY_HEADERS]
+        sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
+        current = sent if REQUEST_ID.fullmatch(sent) else _new_id()
+        added = [(b"x-request-id", current.encode()), *SECURITY_HEADERS]
         if scope["path"].startswith(API_PATHS):
             added += NO_STORE
-        token = request_id.set(this)
+        token = request_id.set(current)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -1,21 +1,21 @@
-"""Labels with heat maps: where in a photo the model looked."""
+"""Classify an image and return a heat map of where the model looked."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic_core import to_json
 
 from gateway import errors
-from gateway.http.multipart import read_upload
 from gateway.http.parameters import ModelName, SelectorDep, TopKDep, time_limit
 from gateway.http.problems import responses
-from gateway.http.routes.image_form import SINGLE_BODY, SINGLE_RESPONSES, ranked_fields
-from gateway.http.schemas import Box, ExplainedBreed, ExplainedLabel, HeatMap, ModelVersion
-from gateway.http.services import RecordDep, Services, ServicesDep, deadline_of
+from gateway.http.request_body import read_upload
+from gateway.http.routes.image_form import SINGLE_BODY, SINGLE_RESPONSES, LabelField, model_field, result_fields
+from gateway.http.schemas import ExplainedBreed, ExplainedLabel
+from gateway.http.services import deadline_of, record_of, services_of
 from gateway.inference.explainer import Explanation
-from gateway.observability.request_record import RequestRecord
 from gateway.serving.backend import Selector
 
 router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)])
@@ -27,7 +27,7 @@ RESPONSES: dict[int | str, dict[str, object]] = {
     **SINGLE_RESPONSES,
     **responses(errors.UnknownModel, errors.UnknownVersion, errors.SignatureMissing),
     200: {
-        "description": "The answer and its heat map; or, with `format=png`, the photo with the heat map over it.",
+        "description": "The label and the heat map or, with `format=png`, the photo with the heat map painted over it.",
         "content": {PNG: {"schema": {"type": "string", "format": "binary"}}},
     },
 }
@@ -50,30 +50,10 @@ FormatParameter = Annotated[
     openapi_extra=SINGLE_BODY,
 )
 async def explain_breed(
-    request: Request,
-    services: ServicesDep,
-    record: RecordDep,
-    selector: SelectorDep,
-    top_k: TopKDep,
-    form: FormatParameter = "json",
+    request: Request, selector: SelectorDep, top_k: TopKDep, form: FormatParameter = "json"
 ) -> Response:
     """Classify one photo with the default model, and return a heat map of where the model looked."""
-    found, picture = await _explained(request, services, record, services.settings.default_model, selector, top_k, form)
-    if picture is not None:
-        return _sent(found, record, picture, PNG)
-    breed, looks_like, confidence, predictions = ranked_fields(found.ranked)
-    return _answer(
-        found,
-        record,
-        ExplainedBreed(
-            breed=breed,
-            looks_like=looks_like,
-            confidence=confidence,
-            predictions=predictions,
-            model=_model(found),
-            heatmap=_heatmap(found),
-        ),
-    )
+    return await _explain(request, services_of(request).settings.default_model, selector, top_k, form, "breed")
 
 
 @router.post(
@@ -84,70 +64,34 @@ async def explain_breed(
     openapi_extra=SINGLE_BODY,
 )
 async def explain(
-    request: Request,
-    services: ServicesDep,
-    record: RecordDep,
-    model: ModelName,
-    selector: SelectorDep,
-    top_k: TopKDep,
-    form: FormatParameter = "json",
+    request: Request, model: ModelName, selector: SelectorDep, top_k: TopKDep, form: FormatParameter = "json"
 ) -> Response:
     """Classify one image with a model, and return a heat map of where the model looked."""
-    found, picture = await _explained(request, services, record, model, selector, top_k, form)
-    if picture is not None:
-        return _sent(found, record, picture, PNG)
-    label, looks_like, confidence, predictions = ranked_fields(found.ranked)
-    return _answer(
-        found,
-        record,
-        ExplainedLabel(
-            label=label,
-            looks_like=looks_like,
-            confidence=confidence,
-            predictions=predictions,
-            model=_model(found),
-            heatmap=_heatmap(found),
-        ),
-    )
+    return await _explain(request, model, selector, top_k, form, "label")
 
 
-async def _explained(
-    request: Request,
-    services: Services,
-    record: RequestRecord,
-    model: str,
-    selector: Selector,
-    top_k: int | None,
-    form: str,
-) -> tuple[Explanation, bytes | None]:
+async def _explain(
+    request: Request, model: str, selector: Selector, top_k: int | None, form: str, label_field: LabelField
+) -> Response:
+    services, record = services_of(request), record_of(request)
     with record.stage("upload"):
         upload = await read_upload(request, max_bytes=services.settings.max_upload_bytes)
     record.images, record.image_bytes = 1, upload.size
     deadline = deadline_of(request)
-    wanted = top_k or services.settings.default_top_k
     async with services.admit(request, 1):
         selector = await services.route(request, model, selector, deadline)
-        found = await services.explainer.explain(model, selector, upload.data, wanted, deadline, record)
-        picture = await services.explainer.painted(upload.data, found, deadline, record) if form == "png" else None
-    return found, picture
-
-
-def _model(found: Explanation) -> ModelVersion:
-    return ModelVersion(name=found.contract.model, version=found.contract.version)
-
-
-def _heatmap(found: Explanation) -> HeatMap:
-    box = found.box
-    return HeatMap(
-        values=[[round(value, HEAT_DECIMALS) for value in row] for row in found.heatmap.tolist()],
-        box=Box(left=box.left, top=box.top, right=box.right, bottom=box.bottom),
-    )
-
-
-def _answer(found: Explanation, record: RequestRecord, answer: ExplainedBreed | ExplainedLabel) -> Response:
-    return _sent(found, record, to_json(answer), "application/json")
-
-
-def _sent(found: Explanation, record: RequestRecord, content: bytes, media_type: str) -> Response:
-    headers = {"X-Model-Version": str(found.contract.version), "Server-Timing": record.server_timing()}
+        explanation = await services.explainer.explain(
+            model, selector, upload.data, top_k or services.settings.default_top_k, deadline, record
+        )
+        if form == "png":
+            content, media_type = await services.explainer.painted(upload.data, explanation, deadline, record), PNG
+        else:
+            fields = result_fields(explanation.ranked, label_field) | model_field(explanation.contract)
+            content, media_type = to_json(fields | {"heatmap": _heatmap(explanation)}), "application/json"
+    headers = {"X-Model-Version": str(explanation.contract.version), "Server-Timing": record.server_timing()}
     return Response(content, media_type=media_type, headers=headers)
+
+
+def _heatmap(explanation: Explanation) -> dict[str, object]:
+    values = [[round(value, HEAT_DECIMALS) for value in row] for row in explanation.heatmap.tolist()]
+    return {"values": values, "box": asdict(explanation.box)}

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
 from gateway import errors
 from gateway.http.middleware.access import has_access
 from gateway.http.problems import responses
 from gateway.http.schemas import Health, Readiness
-from gateway.http.services import Services, ServicesDep
+from gateway.http.services import Services, services_of
 
 router = APIRouter(tags=["health"])
-
-
-async def _may_see_models(request: Request) -> bool:
-    return has_access(request.scope)
 
 
 @router.head("/livez", include_in_schema=False)
 @router.get("/livez", summary="Check that the process is alive", response_description="The process is alive.")
 async def livez() -> Health:
-    """Answer while the process runs, whatever the state of the model server."""
+    """Answer while the process runs. The state of the model server does not matter."""
     return Health()
 
 
@@ -41,24 +35,37 @@ async def healthz() -> Health:
     response_description="Every model is ready.",
     responses=responses(errors.NotReady),
 )
-async def readyz(services: ServicesDep, told: Annotated[bool, Depends(_may_see_models)] = True) -> Readiness:
+async def readyz(request: Request) -> Readiness:
     """Answer 200 if every configured model is ready, otherwise 503 and the reasons.
 
     A model is ready if it has an available version that the gateway supports and that has answered a test image.
 
     If API keys are set, names and versions are shown only to callers with a key.
     """
+    versions = await ready_versions(services_of(request), details=has_access(request.scope))
+    return Readiness(models=versions)
+
+
+async def ready_versions(services: Services, *, details: bool) -> dict[str, list[int]]:
+    """The available versions of every configured model.
+
+    Args:
+        services: The services of the app.
+        details: Whether to tell the names and versions of models.
+
+    Raises:
+        NotReady: A model is not ready, or the gateway is shutting down.
+    """
     if services.shutdown.draining:
         raise errors.NotReady("The gateway is shutting down.")
-    found = await services.readiness.check(services.settings.served_models)
-    missing = {name: one.reason for name, one in found.items() if one.reason}
-    if missing and not told:
+    models = await services.readiness.check(services.settings.served_models)
+    missing = {name: model.reason for name, model in models.items() if model.reason}
+    if missing and not details:
         raise errors.NotReady("Not all models are ready.")
     if missing:
-        listed = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
-        raise errors.NotReady(f"Not all models are ready. {listed}", missing=missing)
-    versions = {name: list(one.versions) for name, one in found.items()}
-    return Readiness(models=versions if told else {})
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
+        raise errors.NotReady(f"Not all models are ready. {reasons}", missing=missing)
+    return {name: list(model.versions) for name, model in models.items()} if details else {}
 
 
 @router.get(
@@ -69,7 +76,5 @@ async def readyz(services: ServicesDep, told: Annotated[bool, Depends(_may_see_m
 )
 def metrics(request: Request) -> Response:
     """Return the metrics of all gateway processes."""
-    services = request.state.services
-    assert isinstance(services, Services)
-    content, media_type = services.metrics.exposition(request.headers.get("accept", ""))
+    content, media_type = services_of(request).metrics.exposition(request.headers.get("accept", ""))
     return Response(content, media_type=media_type)

@@ -1,12 +1,16 @@
-"""What routes that take images share: the description of their bodies and errors, and the fields of an answer."""
+"""What routes that take images share: the description of their bodies and errors, and the fields of their answers."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from gateway import errors
 from gateway.http.multipart import SINGLE_FIELDS
 from gateway.http.problems import responses
-from gateway.http.schemas import Prediction
 from gateway.inference.scores import Ranked
+from gateway.serving.contract import Contract
+
+LabelField = Literal["breed", "label"]
 
 SHARED_ERRORS = (
     errors.BadRequest,
@@ -74,8 +78,17 @@ BATCH_BODY: dict[str, object] = {
 }
 
 
-def ranked_fields(ranked: Ranked) -> tuple[str | None, str | None, float, list[Prediction]]:
-    """Best label or None for unknown, what it looks like then, the best score, and all labels, as answers have them."""
+def result_fields(ranked: Ranked, label_field: LabelField) -> dict[str, object]:
+    """The fields of `BreedResult` or `LabelResult`, which differ only in the name of the field with the best label."""
     best_label, best_score = ranked.predictions[0]
-    predictions = [Prediction(label=label, score=score) for label, score in ranked.predictions]
-    return None if ranked.unknown else best_label, ranked.looks_like, best_score, predictions
+    return {
+        label_field: None if ranked.unknown else best_label,
+        "looks_like": ranked.looks_like,
+        "confidence": best_score,
+        "predictions": [{"label": label, "score": score} for label, score in ranked.predictions],
+    }
+
+
+def model_field(contract: Contract) -> dict[str, object]:
+    """The field `model` of an answer: the model and the version that answered."""
+    return {"model": {"name": contract.model, "version": contract.version}}

@@ -12,7 +12,7 @@ from gateway.deadline import Deadline
 from gateway.http.parameters import ModelName, SelectorDep, time_limit
 from gateway.http.problems import responses
 from gateway.http.schemas import InputSize, ModelDetail, ModelList, ModelSummary, VersionState
-from gateway.http.services import Services, ServicesDep, deadline_of
+from gateway.http.services import Services, deadline_of, services_of
 from gateway.pb.serving_pb2 import ModelVersionStatus
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"], dependencies=[Depends(time_limit)])
@@ -28,14 +28,15 @@ AVAILABLE = ModelVersionStatus.State.AVAILABLE
         errors.InvalidParameter, errors.ModelServerUnavailable, errors.ModelServerFailed, errors.DeadlineExceeded
     ),
 )
-async def list_models(request: Request, services: ServicesDep) -> ModelList:
+async def list_models(request: Request) -> ModelList:
     """List the configured models: whether each is ready, and the states of its versions."""
-    names, deadline = services.settings.served_models, deadline_of(request)
-    found = await asyncio.gather(*(_versions(services, name, deadline) for name in names))
+    services, deadline = services_of(request), deadline_of(request)
+    names = services.settings.served_models
+    states = await asyncio.gather(*(_versions(services, name, deadline) for name in names))
     ready = await services.readiness.check(names)
     return ModelList(
         models=[
-            _summary(services, name, versions, ready[name].reason) for name, versions in zip(names, found, strict=True)
+            _summary(services, name, versions, ready[name].reason) for name, versions in zip(names, states, strict=True)
         ]
     )
 
@@ -55,10 +56,10 @@ async def list_models(request: Request, services: ServicesDep) -> ModelList:
         errors.DeadlineExceeded,
     ),
 )
-async def model_detail(request: Request, services: ServicesDep, model: ModelName, selector: SelectorDep) -> ModelDetail:
+async def model_detail(request: Request, model: ModelName, selector: SelectorDep) -> ModelDetail:
     """Describe a model: versions and states, input size, labels and model card."""
-    deadline = deadline_of(request)
-    contract = await services.resolver.resolve(model, selector, deadline)
+    services, deadline = services_of(request), deadline_of(request)
+    contract = (await services.resolver.described(model, selector, deadline)).checked_contract()
     versions = await services.resolver.versions(model, deadline)
     reason = ""
     if model in services.settings.served_models:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import JSONResponse, Response
@@ -13,10 +13,10 @@ from gateway import errors
 from gateway.deadline import Deadline
 from gateway.http.dialects import OPEN_INFERENCE, error_objects
 from gateway.http.middleware.access import count_images
-from gateway.http.multipart import compression, read_body
 from gateway.http.parameters import MAX_VERSION, ModelName, time_limit
+from gateway.http.request_body import compression, read_body
 from gateway.http.routes import health
-from gateway.http.services import RecordDep, Services, ServicesDep, deadline_of
+from gateway.http.services import Services, deadline_of, record_of, services_of
 from gateway.inference.classifier import Classification
 from gateway.inference.predictor import Predicted, TensorRequest
 from gateway.inference.readiness import PROBE_SECONDS
@@ -25,10 +25,10 @@ from gateway.observability.request_record import RequestRecord
 from gateway.pb.serving_pb2 import ModelVersionStatus, TensorInfo
 from gateway.serving.backend import Selector
 from gateway.serving.contract import DEFAULT_SIGNATURE
-from gateway.serving.resolver import ServedVersion
-from gateway.tensors.open_inference import DATATYPES, HEADER_LENGTH
+from gateway.serving.version_lookup import ServedVersion, available_versions
+from gateway.tensors.open_inference import HEADER_LENGTH
+from gateway.tensors.open_inference_data import DATATYPES
 
-TIMED = [Depends(time_limit)]
 router = APIRouter(
     prefix=OPEN_INFERENCE.prefix, tags=["open inference protocol"], generate_unique_id_function=lambda route: route.name
 )
@@ -37,23 +37,23 @@ Version = Annotated[int, Path(ge=0, le=MAX_VERSION, description="Version of the 
 
 ERRORS = error_objects(
     {
-        400: "The request is not of the protocol, or its tensors are not what the model takes.",
-        404: "There is no such model or version.",
+        400: "The request does not follow the protocol, or its tensors do not match the model.",
+        404: "The model or version does not exist.",
         413: "The body is too large.",
-        415: "An image is of a format that is not accepted.",
-        422: "An image is broken or too large.",
-        429: "The gateway has all the work that it takes.",
+        415: "The format of an image is not accepted.",
+        422: "An image is corrupt or too large.",
+        429: "The gateway is at its limit of concurrent work.",
         502: "The model server failed.",
-        503: "The model server cannot be reached, or no version is available.",
-        504: "The answer did not come within the deadline.",
+        503: "The model server is unreachable, or no version is available.",
+        504: "The answer was not ready before the deadline.",
     }
 )
-INFER: dict[str, object] = {
+INFER_BODY: dict[str, object] = {
     "requestBody": {
         "required": True,
-        "description": "Encoded images as one `BYTES` input are decoded by the gateway and answered with `classes` and "
-        "`scores`, best first (`parameters.top_k` of them, 5 by default); in JSON they are base64. Any other tensors "
-        "go to the signature `parameters.signature_name`, or to the one by which the model takes images.",
+        "description": "The gateway decodes encoded images in a single `BYTES` input, base64 in JSON, and returns "
+        "`classes` and `scores`, best first (`parameters.top_k` of them, 5 by default). Other tensors go to the "
+        "signature `parameters.signature_name`, or by default to the one that classifies images.",
         "content": {
             "application/json": {
                 "schema": {
@@ -69,6 +69,8 @@ INFER: dict[str, object] = {
         },
     }
 }
+INFER: dict[str, Any] = {"dependencies": [Depends(time_limit)], "responses": ERRORS, "openapi_extra": INFER_BODY}
+"""Options of the routes that infer."""
 
 
 @router.head("/health/live", include_in_schema=False)
@@ -80,10 +82,10 @@ async def server_live() -> dict[str, bool]:
 
 @router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready", summary="Check that every model is ready", responses={503: ERRORS[503]})
-async def server_ready(services: ServicesDep) -> Response:
+async def server_ready(request: Request) -> Response:
     """Answer 200 if every configured model is ready."""
     try:
-        await health.readyz(services)
+        await health.ready_versions(services_of(request), details=False)
     except errors.NotReady:
         return JSONResponse({"ready": False}, 503)
     return JSONResponse({"ready": True})
@@ -96,52 +98,43 @@ async def server_metadata(request: Request) -> dict[str, object]:
 
 
 @router.get("/models/{model}", summary="Describe a model", responses=ERRORS)
-async def model_metadata(services: ServicesDep, model: ModelName) -> Response:
+async def model_metadata(request: Request, model: ModelName) -> Response:
     """Return the inputs and outputs of the newest version."""
-    return await _metadata(services, model, Selector())
+    return await _metadata(services_of(request), model, Selector())
 
 
 @router.get("/models/{model}/versions/{version}", summary="Describe a version", responses=ERRORS)
-async def version_metadata(services: ServicesDep, model: ModelName, version: Version) -> Response:
+async def version_metadata(request: Request, model: ModelName, version: Version) -> Response:
     """Return the inputs and outputs of a version."""
-    return await _metadata(services, model, Selector(version=version))
+    return await _metadata(services_of(request), model, Selector(version=version))
 
 
 @router.get("/models/{model}/ready", summary="Check that a model is ready", responses=ERRORS)
-async def model_ready(services: ServicesDep, model: ModelName) -> Response:
-    """Answer whether the model can answer requests."""
-    return await _ready(services, model, Selector())
+async def model_ready(request: Request, model: ModelName) -> Response:
+    """Answer 200 if the model can answer requests, otherwise 503."""
+    return await _ready(services_of(request), model, Selector())
 
 
 @router.get("/models/{model}/versions/{version}/ready", summary="Check that a version is ready", responses=ERRORS)
-async def version_ready(services: ServicesDep, model: ModelName, version: Version) -> Response:
-    """Answer whether the model can answer requests."""
-    return await _ready(services, model, Selector(version=version))
+async def version_ready(request: Request, model: ModelName, version: Version) -> Response:
+    """Answer 200 if this version can answer requests, otherwise 503."""
+    return await _ready(services_of(request), model, Selector(version=version))
 
 
-@router.post("/models/{model}/infer", dependencies=TIMED, summary="Infer", responses=ERRORS, openapi_extra=INFER)
-async def infer(request: Request, services: ServicesDep, record: RecordDep, model: ModelName) -> Response:
+@router.post("/models/{model}/infer", summary="Infer", **INFER)
+async def infer(request: Request, model: ModelName) -> Response:
     """Infer with the newest version, or with the one that the traffic split chooses."""
-    return await _infer(request, services, record, model, Selector())
+    return await _infer(request, model, Selector())
 
 
-@router.post(
-    "/models/{model}/versions/{version}/infer",
-    dependencies=TIMED,
-    summary="Infer with one version",
-    responses=ERRORS,
-    openapi_extra=INFER,
-)
-async def infer_version(
-    request: Request, services: ServicesDep, record: RecordDep, model: ModelName, version: Version
-) -> Response:
+@router.post("/models/{model}/versions/{version}/infer", summary="Infer with one version", **INFER)
+async def infer_version(request: Request, model: ModelName, version: Version) -> Response:
     """Infer with this version."""
-    return await _infer(request, services, record, model, Selector(version=version))
+    return await _infer(request, model, Selector(version=version))
 
 
-async def _infer(
-    request: Request, services: Services, record: RequestRecord, model: str, selector: Selector
-) -> Response:
+async def _infer(request: Request, model: str, selector: Selector) -> Response:
+    services, record = services_of(request), record_of(request)
     with record.stage("upload"):
         upload = await read_body(request, max_bytes=services.settings.max_tensor_body_bytes)
     record.image_bytes = upload.size
@@ -161,6 +154,7 @@ async def _infer(
             partial(count_images, request.scope),
         )
         answer = await services.predictor.predict(model, selector, body, deadline, record)
+        services.admission.hold(record.turn, sum(map(len, answer.answers)))
         arguments: dict[str, object] = {"rows": answer.rows, "head": answer.request["head"], "model": model}
         version = answer.served.version
         if answer.images is not None:
@@ -193,7 +187,7 @@ async def _classified(
 
 
 def _classes(classified: Classification) -> dict[str, object]:
-    """Labels and scores of the images, best first; the first image that failed fails the request."""
+    """Labels and scores of each image, best first. Raises the error of the first image that failed."""
     ranked = []
     for result in classified.results:
         if not isinstance(result, Ranked):
@@ -205,13 +199,13 @@ def _classes(classified: Classification) -> dict[str, object]:
     }
 
 
-def _top_k(services: Services, wanted: object) -> int:
-    if wanted is None:
+def _top_k(services: Services, requested: object) -> int:
+    if requested is None:
         return services.settings.default_top_k
     limit = services.settings.max_top_k
-    if not isinstance(wanted, int) or isinstance(wanted, bool) or not 1 <= wanted <= limit:
-        raise errors.BadRequest(f"The parameter top_k must be a number from 1 to {limit}.")
-    return wanted
+    if not isinstance(requested, int) or isinstance(requested, bool) or not 1 <= requested <= limit:
+        raise errors.BadRequest(f"The parameter top_k must be an integer from 1 to {limit}.")
+    return requested
 
 
 def _takes_images(served: ServedVersion) -> bool:
@@ -223,22 +217,22 @@ def _default_signature(served: ServedVersion) -> str:
 
 
 async def _ready(services: Services, model: str, selector: Selector) -> Response:
-    # Of the server itself: what is known of a version outlives it.
+    # Without the cache, which keeps a version after its server has gone.
     try:
         versions = await services.resolver.versions(model, Deadline.after(PROBE_SECONDS))
     except (errors.ModelServerUnavailable, errors.DeadlineExceeded):
         versions = []
-    wanted = [one for one in versions if selector.version in (None, one.version)]
-    if versions and not wanted:
+    selected = [one for one in versions if selector.version in (None, one.version)]
+    if versions and not selected:
         raise errors.UnknownVersion(f"The model {model!r} has no {selector}.")
-    ready = any(one.state == ModelVersionStatus.State.AVAILABLE for one in wanted)
+    ready = any(one.state == ModelVersionStatus.State.AVAILABLE for one in selected)
     return JSONResponse({"name": model, "ready": ready}, 200 if ready else 503)
 
 
 async def _metadata(services: Services, model: str, selector: Selector) -> Response:
     deadline = Deadline.after(services.settings.request_timeout_seconds)
-    served = await services.resolver.served(model, selector, deadline)
-    available = sorted(await services.resolver.available(model, deadline))
+    served = await services.resolver.described(model, selector, deadline)
+    available = sorted(available_versions(await services.resolver.versions(model, deadline)))
     if _takes_images(served):
         inputs: list[dict[str, object]] = [{"name": "image_bytes", "datatype": "BYTES", "shape": [-1]}]
         outputs: list[dict[str, object]] = [

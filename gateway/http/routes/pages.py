@@ -1,4 +1,4 @@
-"""What people open in a browser: the page and the API's documentation, all of it from this process."""
+"""Pages for a browser: the web page and the documentation of the API."""
 
 from __future__ import annotations
 
@@ -19,20 +19,26 @@ router = APIRouter(include_in_schema=False)
 @router.head("/")
 @router.get("/")
 async def page(request: Request) -> Response:
-    """The page where people pick photos and see what is in them."""
+    """The page on which people choose photos and see the results."""
     return await _page(request, "index.html")
 
 
 @router.get("/docs")
 async def docs(request: Request) -> Response:
-    """The page for developers, with Swagger UI."""
+    """The documentation of the API, with Swagger UI."""
     return await _page(request, "docs.html")
 
 
 @router.get("/favicon.ico")
 async def favicon(request: Request) -> Response:
-    """What browsers ask for beside every other page, such as a JSON answer."""
+    """The icon, which browsers request even for a JSON answer."""
     return await _page(request, "icon.svg")
+
+
+@router.get("/share-worker.js")
+async def share_worker(request: Request) -> Response:
+    """The page's service worker, which may act for the whole origin only from here."""
+    return await _page(request, "share-worker.js")
 
 
 async def _page(request: Request, name: str) -> Response:
@@ -41,16 +47,17 @@ async def _page(request: Request, name: str) -> Response:
 
 
 def mount_files(app: FastAPI) -> None:
-    """Serve the page's own files and those of the documentation page.
+    """Serve the files of the pages.
 
-    A page names its files by the digest of their folder, so that a browser keeps them, and the modules of two releases
-    never meet in one.
+    The address of a file contains a digest of its folder. So browsers can cache files without expiry, and a page never
+    mixes the modules of two releases.
     """
     web = StaticFolder(WEB)
     app.state.pages = {
         "index.html": web.page("index.html", "/web"),
         "docs.html": web.page("docs.html", "/web"),
         "icon.svg": web.files["icon.svg"],
+        "share-worker.js": web.files["share-worker.js"],
     }
     app.mount("/docs/static", StaticFolder(Path(str(files("fastapi_offline"))) / "static", SWAGGER_UI))
     app.mount("/web", web)

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic_core import to_json
 
 from gateway import errors
-from gateway.http.multipart import Upload, read_upload, read_uploads
 from gateway.http.parameters import ModelName, SelectorDep, TopKDep, time_limit
 from gateway.http.problems import problem
-from gateway.http.routes.image_form import BATCH_BODY, BATCH_RESPONSES, SINGLE_BODY, SINGLE_RESPONSES, ranked_fields
-from gateway.http.schemas import (
-    BreedAnswer,
-    BreedBatch,
-    BreedItem,
-    FailedItem,
-    LabelAnswer,
-    LabelBatch,
-    LabelItem,
-    ModelVersion,
+from gateway.http.request_body import read_upload, read_uploads
+from gateway.http.routes.image_form import (
+    BATCH_BODY,
+    BATCH_RESPONSES,
+    SINGLE_BODY,
+    SINGLE_RESPONSES,
+    LabelField,
+    model_field,
+    result_fields,
 )
+from gateway.http.schemas import BreedAnswer, BreedBatch, LabelAnswer, LabelBatch
 from gateway.http.services import deadline_of, record_of, services_of
+from gateway.http.upload import Upload
 from gateway.inference.classifier import Classification
 from gateway.inference.scores import Ranked
+from gateway.inference.traffic_split import ROUTING_KEY
+from gateway.prediction_log.records import BEST
 from gateway.serving.backend import Selector
 
 router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)])
@@ -42,12 +44,7 @@ NEWEST = Selector()
 )
 async def predict_breed(request: Request, selector: SelectorDep = NEWEST, top_k: TopKDep = None) -> Response:
     """Classify one photo with the default model."""
-    ranked, answer = await _one(request, services_of(request).settings.default_model, selector, top_k)
-    breed, looks_like, confidence, predictions = ranked_fields(ranked)
-    body = BreedAnswer(
-        breed=breed, looks_like=looks_like, confidence=confidence, predictions=predictions, model=_model(answer)
-    )
-    return _response(request, answer, body)
+    return await _predict(request, services_of(request).settings.default_model, selector, top_k, "breed")
 
 
 @router.post(
@@ -60,23 +57,7 @@ async def predict_breed(request: Request, selector: SelectorDep = NEWEST, top_k:
 )
 async def predict_breed_batch(request: Request, selector: SelectorDep = NEWEST, top_k: TopKDep = None) -> Response:
     """Classify several photos with the default model. A photo that fails does not affect the others."""
-    uploads, answer = await _many(request, services_of(request).settings.default_model, selector, top_k)
-    results: list[BreedItem | FailedItem] = []
-    for upload, result in zip(uploads, answer.results, strict=True):
-        if isinstance(result, Ranked):
-            breed, looks_like, confidence, predictions = ranked_fields(result)
-            results.append(
-                BreedItem(
-                    breed=breed,
-                    looks_like=looks_like,
-                    confidence=confidence,
-                    predictions=predictions,
-                    filename=upload.filename,
-                )
-            )
-        else:
-            results.append(_failed(upload, result))
-    return _response(request, answer, BreedBatch(results=results, model=_model(answer)))
+    return await _predict_batch(request, services_of(request).settings.default_model, selector, top_k, "breed")
 
 
 @router.post(
@@ -91,12 +72,7 @@ async def predict(
     request: Request, model: ModelName, selector: SelectorDep = NEWEST, top_k: TopKDep = None
 ) -> Response:
     """Classify one image with any model."""
-    ranked, answer = await _one(request, model, selector, top_k)
-    label, looks_like, confidence, predictions = ranked_fields(ranked)
-    body = LabelAnswer(
-        label=label, looks_like=looks_like, confidence=confidence, predictions=predictions, model=_model(answer)
-    )
-    return _response(request, answer, body)
+    return await _predict(request, model, selector, top_k, "label")
 
 
 @router.post(
@@ -111,38 +87,24 @@ async def predict_batch(
     request: Request, model: ModelName, selector: SelectorDep = NEWEST, top_k: TopKDep = None
 ) -> Response:
     """Classify several images with any model. An image that fails does not affect the others."""
-    uploads, answer = await _many(request, model, selector, top_k)
-    results: list[LabelItem | FailedItem] = []
-    for upload, result in zip(uploads, answer.results, strict=True):
-        if isinstance(result, Ranked):
-            label, looks_like, confidence, predictions = ranked_fields(result)
-            results.append(
-                LabelItem(
-                    label=label,
-                    looks_like=looks_like,
-                    confidence=confidence,
-                    predictions=predictions,
-                    filename=upload.filename,
-                )
-            )
-        else:
-            results.append(_failed(upload, result))
-    return _response(request, answer, LabelBatch(results=results, model=_model(answer)))
+    return await _predict_batch(request, model, selector, top_k, "label")
 
 
-async def _one(request: Request, model: str, selector: Selector, top_k: int | None) -> tuple[Ranked, Classification]:
+async def _predict(
+    request: Request, model: str, selector: Selector, top_k: int | None, label_field: LabelField
+) -> Response:
     with record_of(request).stage("upload"):
         upload = await read_upload(request, max_bytes=services_of(request).settings.max_upload_bytes)
     answer = await _classified(request, model, selector, [upload], top_k)
     [result] = answer.results
     if isinstance(result, errors.GatewayError):
         raise result
-    return result, answer
+    return _response(request, answer, result_fields(result, label_field))
 
 
-async def _many(
-    request: Request, model: str, selector: Selector, top_k: int | None
-) -> tuple[list[Upload], Classification]:
+async def _predict_batch(
+    request: Request, model: str, selector: Selector, top_k: int | None, label_field: LabelField
+) -> Response:
     settings = services_of(request).settings
     services_of(request).admission.check_batch()
     with record_of(request).stage("upload"):
@@ -152,7 +114,15 @@ async def _many(
             max_file_bytes=settings.max_upload_bytes,
             max_bytes=settings.max_batch_upload_bytes,
         )
-    return uploads, await _classified(request, model, selector, uploads, top_k)
+    answer = await _classified(request, model, selector, uploads, top_k)
+    results = [_item(*pair, label_field) for pair in zip(uploads, answer.results, strict=True)]
+    return _response(request, answer, {"results": results})
+
+
+def _item(upload: Upload, result: Ranked | errors.GatewayError, label_field: LabelField) -> dict[str, object]:
+    if isinstance(result, Ranked):
+        return {**result_fields(result, label_field), "filename": upload.filename}
+    return {"filename": upload.filename, "error": problem(result, with_request_id=False)}
 
 
 async def _classified(
@@ -164,21 +134,15 @@ async def _classified(
         contents = [one.content for one in uploads]
         wanted = top_k or services.settings.default_top_k
         selector = await services.route(request, model, selector, deadline)
-        answer = await services.classifier.classify(model, selector, contents, wanted, deadline, record)
+        ranked = wanted if services.prediction_log is None else max(wanted, BEST)
+        answer = await services.classifier.classify(model, selector, contents, ranked, deadline, record)
     services.shadows.copy(answer, contents, record)
-    return answer
+    if services.prediction_log is not None:
+        services.prediction_log.answered(answer, contents, record, request.headers.get(ROUTING_KEY))
+    return answer.best(wanted) if ranked > wanted else answer
 
 
-def _response(
-    request: Request, answer: Classification, body: BreedAnswer | BreedBatch | LabelAnswer | LabelBatch
-) -> Response:
+def _response(request: Request, answer: Classification, fields: Mapping[str, object]) -> Response:
     headers = {"X-Model-Version": str(answer.contract.version), "Server-Timing": record_of(request).server_timing()}
-    return Response(to_json(body), headers=headers, media_type="application/json")
-
-
-def _failed(upload: Upload, error: errors.GatewayError) -> FailedItem:
-    return FailedItem(filename=upload.filename, error=problem(error, with_request_id=False))
-
-
-def _model(answer: Classification) -> ModelVersion:
-    return ModelVersion(name=answer.contract.model, version=answer.contract.version)
+    body = to_json({**fields, **model_field(answer.contract)})
+    return Response(body, headers=headers, media_type="application/json")

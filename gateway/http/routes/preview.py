@@ -1,4 +1,4 @@
-"""A small JPEG of any accepted image, for browsers that cannot show the format themselves."""
+"""Convert an image to a small JPEG, for browsers that cannot show its format."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from gateway import errors
-from gateway.http.multipart import read_upload
 from gateway.http.parameters import time_limit
 from gateway.http.problems import responses
+from gateway.http.request_body import read_upload
 from gateway.http.routes.image_form import SINGLE_BODY
-from gateway.http.services import RecordDep, ServicesDep, deadline_of
+from gateway.http.services import deadline_of, record_of, services_of
 
 router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)])
 
@@ -48,8 +48,6 @@ RESPONSES: dict[int | str, dict[str, object]] = {
 )
 async def preview(
     request: Request,
-    services: ServicesDep,
-    record: RecordDep,
     max_side: Annotated[
         int,
         Query(
@@ -61,6 +59,7 @@ async def preview(
     ] = DEFAULT_MAX_SIDE,
 ) -> Response:
     """Convert an image to a JPEG that every browser can show. No model is used."""
+    services, record = services_of(request), record_of(request)
     with record.stage("upload"):
         upload = await read_upload(request, max_bytes=services.settings.max_upload_bytes)
     record.images, record.image_bytes = 1, upload.size

@@ -1,7 +1,7 @@
-"""TensorFlow Serving's REST API, so that its clients only change the host.
+"""TensorFlow Serving's REST API. Its clients only need another host name.
 
-The requests and answers are those of the real server; beyond it, shapes and dtypes are checked against the signature,
-and the gateway's limits, admission and deadline hold.
+Requests and answers are those of the real server. In addition, the gateway checks shapes and dtypes against the
+signature, and applies its limits, admission and deadline.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import grpc
 from fastapi import APIRouter, Depends, Path, Request
@@ -20,15 +20,13 @@ from gateway import errors
 from gateway.deadline import Deadline
 from gateway.http.dialects import TENSORFLOW_SERVING, error_objects
 from gateway.http.middleware.access import count_images
-from gateway.http.multipart import compression, read_body
 from gateway.http.parameters import MAX_VERSION, ModelName, time_limit
-from gateway.http.services import RecordDep, Services, ServicesDep, deadline_of
+from gateway.http.request_body import compression, read_body
+from gateway.http.services import Services, deadline_of, record_of, services_of
 from gateway.inference.predictor import TensorRequest
-from gateway.observability.request_record import RequestRecord
 from gateway.pb.serving_pb2 import DataType, ModelVersionStatus, TensorInfo
 from gateway.serving.backend import Selector
 
-TIMED = [Depends(time_limit)]
 router = APIRouter(prefix=f"{TENSORFLOW_SERVING.prefix}/models", tags=["tensorflow serving"])
 
 Version = Annotated[int, Path(ge=0, le=MAX_VERSION, description="Version of the model.", examples=[1])]
@@ -38,20 +36,20 @@ GRPC_CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 ERRORS = error_objects(
     {
-        400: "The request cannot be read, or the model refuses it.",
-        404: "There is no such model, version or label.",
-        408: "The body came too slowly.",
+        400: "The request cannot be parsed, or the model rejects it.",
+        404: "The model, version or label does not exist.",
+        408: "The upload was too slow.",
         413: "The body is too large.",
-        429: "The gateway has all the work that it takes.",
-        503: "The model server cannot be reached, or no version is available.",
-        504: "The answer did not come within the deadline.",
+        429: "The gateway is at its limit of concurrent work.",
+        503: "The model server is unreachable, or no version is available.",
+        504: "The answer was not ready before the deadline.",
     }
 )
-PREDICT: dict[str, object] = {
+PREDICT_BODY: dict[str, object] = {
     "requestBody": {
         "required": True,
-        "description": "`instances` (a list of rows) or `inputs` (columns), and `signature_name` where it is not "
-        'the default one. Bytes are written `{"b64": "..."}`.',
+        "description": "`instances` (a list of rows) or `inputs` (columns), and optionally `signature_name`. Bytes are "
+        'written as `{"b64": "..."}`.',
         "content": {
             "application/json": {
                 "schema": {
@@ -68,103 +66,89 @@ PREDICT: dict[str, object] = {
         },
     }
 }
+PREDICT: dict[str, Any] = {"dependencies": [Depends(time_limit)], "responses": ERRORS, "openapi_extra": PREDICT_BODY}
+"""Options of the routes that run a signature."""
 
 
-@router.post("/{model}:predict", dependencies=TIMED, summary="Run a signature", responses=ERRORS, openapi_extra=PREDICT)
-async def predict_tensors(request: Request, services: ServicesDep, record: RecordDep, model: ModelName) -> Response:
+@router.post("/{model}:predict", summary="Run a signature", **PREDICT)
+async def predict_tensors(request: Request, model: ModelName) -> Response:
     """Run a signature of the newest version, or of the one that the traffic split chooses."""
-    return await _predict(request, services, record, model, Selector())
+    return await _predict(request, model, Selector())
 
 
-@router.post(
-    "/{model}/versions/{version}:predict",
-    dependencies=TIMED,
-    summary="Run a signature of one version",
-    responses=ERRORS,
-    openapi_extra=PREDICT,
-)
-async def predict_tensors_of_version(
-    request: Request, services: ServicesDep, record: RecordDep, model: ModelName, version: Version
-) -> Response:
+@router.post("/{model}/versions/{version}:predict", summary="Run a signature of one version", **PREDICT)
+async def predict_tensors_of_version(request: Request, model: ModelName, version: Version) -> Response:
     """Run a signature of this version."""
-    return await _predict(request, services, record, model, Selector(version=version))
+    return await _predict(request, model, Selector(version=version))
 
 
-@router.post(
-    "/{model}/labels/{label}:predict",
-    dependencies=TIMED,
-    summary="Run a signature of a labelled version",
-    responses=ERRORS,
-    openapi_extra=PREDICT,
-)
-async def predict_tensors_of_label(
-    request: Request, services: ServicesDep, record: RecordDep, model: ModelName, label: Label
-) -> Response:
+@router.post("/{model}/labels/{label}:predict", summary="Run a signature of a labelled version", **PREDICT)
+async def predict_tensors_of_label(request: Request, model: ModelName, label: Label) -> Response:
     """Run a signature of the version with this label."""
-    return await _predict(request, services, record, model, Selector(label=label))
+    return await _predict(request, model, Selector(label=label))
 
 
 @router.get("/{model}", summary="Get the states of all versions", responses=ERRORS)
-async def model_status(services: ServicesDep, model: ModelName) -> Response:
+async def model_status(request: Request, model: ModelName) -> Response:
     """Return all versions and their states."""
-    return _status(await _versions(services, model))
+    return _status(await _versions(services_of(request), model))
 
 
 @router.get("/{model}/versions/{version}", summary="Get the state of one version", responses=ERRORS)
-async def version_status(services: ServicesDep, model: ModelName, version: Version) -> Response:
+async def version_status(request: Request, model: ModelName, version: Version) -> Response:
     """Return the state of a version."""
-    found = [one for one in await _versions(services, model) if one.version == version]
-    if not found:
+    statuses = [one for one in await _versions(services_of(request), model) if one.version == version]
+    if not statuses:
         raise errors.UnknownVersion(f"Could not find version {version} of model {model}")
-    return _status(found)
+    return _status(statuses)
 
 
 @router.get("/{model}/labels/{label}", summary="Get the state of a labelled version", responses=ERRORS)
-async def label_status(services: ServicesDep, model: ModelName, label: Label) -> Response:
+async def label_status(request: Request, model: ModelName, label: Label) -> Response:
     """Return the state of the version with this label; for an unknown label, the states of all versions."""
+    services = services_of(request)
     deadline = Deadline.after(services.settings.request_timeout_seconds)
     versions = await _versions(services, model)
     try:
-        labelled = (await services.resolver.served(model, Selector(label=label), deadline)).version
+        labelled = (await services.resolver.described(model, Selector(label=label), deadline)).version
     except errors.UnknownVersion:
         return _status(versions)
     return _status([one for one in versions if one.version == labelled])
 
 
 @router.get("/{model}/metadata", summary="Get the signatures of the newest version", responses=ERRORS)
-async def model_signatures(services: ServicesDep, model: ModelName) -> Response:
+async def model_signatures(request: Request, model: ModelName) -> Response:
     """Return every signature."""
-    return await _metadata(services, model, Selector())
+    return await _metadata(services_of(request), model, Selector())
 
 
 @router.get("/{model}/versions/{version}/metadata", summary="Get the signatures of one version", responses=ERRORS)
-async def version_signatures(services: ServicesDep, model: ModelName, version: Version) -> Response:
+async def version_signatures(request: Request, model: ModelName, version: Version) -> Response:
     """Return every signature of a version."""
-    return await _metadata(services, model, Selector(version=version))
+    return await _metadata(services_of(request), model, Selector(version=version))
 
 
 @router.get("/{model}/labels/{label}/metadata", summary="Get the signatures of a labelled version", responses=ERRORS)
-async def label_signatures(services: ServicesDep, model: ModelName, label: Label) -> Response:
+async def label_signatures(request: Request, model: ModelName, label: Label) -> Response:
     """Return every signature of the version with this label."""
-    return await _metadata(services, model, Selector(label=label))
+    return await _metadata(services_of(request), model, Selector(label=label))
 
 
 @router.post("/{target:path}:classify", include_in_schema=False)
 @router.post("/{target:path}:regress", include_in_schema=False)
 async def classify_or_regress() -> Response:
-    """Refuse what the real server refuses as well for a model that is exported for Predict."""
+    """Refuse these methods, as the real server does for a model that is exported for Predict."""
     raise errors.BadRequest("The model's signatures are of method tensorflow/serving/predict: use :predict.")
 
 
-async def _predict(
-    request: Request, services: Services, record: RequestRecord, model: str, selector: Selector
-) -> Response:
+async def _predict(request: Request, model: str, selector: Selector) -> Response:
+    services, record = services_of(request), record_of(request)
     with record.stage("upload"):
         upload = await read_body(request, max_bytes=services.settings.max_tensor_body_bytes)
     record.image_bytes = upload.size
     deadline = deadline_of(request)
     async with services.admit(request, 1):
-        with _real_words(model, selector):
+        with _messages_of_the_real_server(model, selector):
             selector = await services.route(request, model, selector, deadline)
         body = TensorRequest(
             "tensorflow_serving_request",
@@ -172,8 +156,9 @@ async def _predict(
             compression(request, services.settings.max_tensor_body_bytes),
             partial(count_images, request.scope),
         )
-        with _real_words(model, selector):
+        with _messages_of_the_real_server(model, selector):
             answer = await services.predictor.predict(model, selector, body, deadline, record)
+        services.admission.hold(record.turn, sum(map(len, answer.answers)))
         arguments = {"rows": answer.rows, "by_row": answer.request["by_row"]}
         written = await services.predictor.write(
             "tensorflow_serving_response", arguments, answer.answers, deadline, record
@@ -183,8 +168,8 @@ async def _predict(
 
 
 @contextmanager
-def _real_words(model: str, selector: Selector) -> Iterator[None]:
-    """Say what is not served in the words of the real server, by which clients tell one case from another."""
+def _messages_of_the_real_server(model: str, selector: Selector) -> Iterator[None]:
+    """Use the error messages of the real server, which some clients parse."""
     try:
         yield
     except (errors.UnknownModel, errors.UnknownVersion) as error:
@@ -214,7 +199,7 @@ def _status(versions: list[ModelVersionStatus]) -> Response:
                 "error_code": GRPC_CODES[one.status.error_code]
                 if one.status.error_code < len(GRPC_CODES)
                 else "UNKNOWN",
-                # Why a version failed to load names files of the model server: it is in that server's log.
+                # The reason may contain paths on the model server.
                 "error_message": "" if not one.status.error_message else "See the log of the model server.",
             },
         }
@@ -225,9 +210,9 @@ def _status(versions: list[ModelVersionStatus]) -> Response:
 
 async def _metadata(services: Services, model: str, selector: Selector) -> Response:
     deadline = Deadline.after(services.settings.request_timeout_seconds)
-    await _versions(services, model)  # what is known of a version outlives its server
-    with _real_words(model, selector):
-        served = await services.resolver.served(model, selector, deadline)
+    await _versions(services, model)  # a cached version outlives its server
+    with _messages_of_the_real_server(model, selector):
+        served = await services.resolver.described(model, selector, deadline)
     signatures = {
         key: {
             "inputs": _tensors(signature.inputs),

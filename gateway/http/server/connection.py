@@ -47,5 +47,5 @@ def put(scope: Scope, connection: ClientConnection) -> None:
 
 def connection_of(scope: Scope) -> ClientConnection | None:
     """The connection a request came over; None where another server than the gateway's own runs the app."""
-    found: ClientConnection | None = scope.get(_KEY)
-    return found
+    connection: ClientConnection | None = scope.get(_KEY)
+    return connection

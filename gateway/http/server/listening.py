@@ -2,38 +2,57 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 
 logger = logging.getLogger(__name__)
 
+NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""Errors of an address that this machine does not have, such as ``::1`` where IPv6 is turned off."""
+
 
 def listen(host: str, port: int) -> list[socket.socket]:
-    """Bind a socket to every address of a host.
+    """Bind a socket to every address of a host that this machine has.
 
     Args:
         host: A name or an address. ``::`` takes connections of both families, IPv6 and IPv4.
         port: 0 takes a free one.
 
     Raises:
-        OSError: The name is not known, or an address cannot be bound, such as one that is in use.
+        OSError: The name is not known, the machine has none of its addresses, or an address cannot be bound, such as
+            one that is in use.
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
-    try:
-        for family, address in dict.fromkeys((one[0], one[4]) for one in found):
-            listening = socket.socket(family)
-            sockets.append(listening)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address[0] != "::"))
-            listening.bind((address[0], port, *address[2:]))
-            port = listening.getsockname()[1]  # where it was 0, all addresses share the one that was found
-            listening.set_inheritable(True)  # by worker processes
-    except OSError:
-        for one in sockets:
-            one.close()
-        raise
+    missing: list[OSError] = []
+    for family, address in dict.fromkeys((one[0], one[4]) for one in addresses):
+        try:
+            sockets.append(_bound(family, (address[0], port, *address[2:])))
+        except OSError as error:
+            if error.errno not in NO_SUCH_ADDRESS:
+                for one in sockets:
+                    one.close()
+                raise
+            missing.append(error)
+        else:
+            port = sockets[-1].getsockname()[1]  # all addresses share the port that was chosen for 0
+    if not sockets:
+        raise missing[0]
     shown = f"[{host}]" if ":" in host else host
     logger.info("listening on http://%s:%d", shown, port)
     return sockets
+
+
+def _bound(family: int, address: tuple[str | int, ...]) -> socket.socket:
+    listening = socket.socket(family)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address[0] != "::"))
+        listening.bind(address)
+    except OSError:
+        listening.close()
+        raise
+    listening.set_inheritable(True)  # by worker processes
+    return listening

@@ -1,7 +1,7 @@
 """HTTP/1.1 by uvicorn, with the limits on a connection that uvicorn leaves to a proxy.
 
-* Headers must arrive within a time limit and a size limit. Trailers count towards the size and are then discarded: a
-  trailer must not pass for a header.
+* Headers must arrive within a time limit, and are limited in number and size. Trailers count as headers and are then
+  discarded: a trailer must not pass for a header.
 * Requests that two servers could read in different ways are refused as RFC 9112 requires: a missing, repeated or
   malformed Host, any transfer coding but ``chunked``, any version but 1.0 and 1.1.
 * A body in absurdly small pieces is refused. Each piece costs the event loop a few calls in Python, whatever its size.
@@ -9,7 +9,8 @@
 * If a request is answered before its body has arrived, the connection is closed for writing only and the rest of the
   body is discarded for a while. Closing it at once would make the kernel reset it, and the client could lose the answer
   (RFC 9112, section 9.6).
-* A client that stops reading its answer loses the connection.
+* A client that reads nothing for 30 to 60 seconds loses the connection while a part of its answer is still here: what
+  the buffers of the operating system do not hold.
 * What is not HTTP gets the same error body as any other error.
 * A request to switch to HTTP/2 or WebSocket is ignored and the request answered over HTTP/1.1. uvicorn would lose its
   body; Java's HTTP client and ``curl --http2`` send such requests first.
@@ -25,8 +26,9 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway import errors
 from gateway.http import cors
@@ -38,6 +40,9 @@ MAX_HEADER_BYTES = 32 * 2**10
 """Limit on the address, headers and trailers of a request together; browsers and proxies stay under 16 KiB.
 
 Parsing 64 KiB of nothing but separators would block the event loop for 7 to 20 ms."""
+
+MAX_HEADERS = 100
+"""Limit on headers and trailers of a request together, as in other servers. Each costs several steps in Python."""
 
 MAX_ADDRESS_BYTES = 8 * 2**10
 """Limit on path and query; most servers and proxies accept no more."""
@@ -70,6 +75,7 @@ class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
     _header_timer: asyncio.TimerHandle | None = None
+    _header_count = 0
     _field_bytes = 0
     """Size of the address, headers and trailers of the request being read."""
     _unreported_bytes = 0
@@ -84,6 +90,8 @@ class HttpProtocol(HttpToolsProtocol):
     _end_timer: asyncio.TimerHandle | None = None
     _stalled_timer: asyncio.TimerHandle | None = None
     _written_bytes = 0
+    _running: RequestResponseCycle | None = None
+    """The request in work; `cycle` is the newest one, which may wait behind it."""
     _lost: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -106,11 +114,13 @@ class HttpProtocol(HttpToolsProtocol):
                 timer.cancel()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
-        # uvicorn does not tell the request in work from those behind it, so with any waiting it is left alone.
-        if self._lost is not None and not self.pipeline:
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True  # uvicorn says so to the newest request alone
+            self._running.message_event.set()
+        if self._lost is not None:
             self._lost()
         self.pipeline.clear()
-        self.cycle = self.scope = self._lost = None  # type: ignore[assignment]
+        self.cycle = self.scope = self._running = self._lost = None  # type: ignore[assignment]
         del self._answers
 
     def watch(self, lost: Callable[[], None] | None) -> None:
@@ -146,6 +156,8 @@ class HttpProtocol(HttpToolsProtocol):
                 self._refuse(_too_large(), data)
         if self.transport.is_closing() or self._lingering:
             return
+        if len(data) < LARGE_READ_BYTES:
+            self._read_on()
         between_requests = self.cycle is None or self.cycle.response_complete
         if between_requests and self._header_timer is None and self.timeout_keep_alive_task is None:
             # The rest of a body that was answered early, or empty lines: neither may drip in for ever.
@@ -157,7 +169,7 @@ class HttpProtocol(HttpToolsProtocol):
         connection.put(self.scope, self)  # type: ignore[arg-type]
         self._unset_keepalive_if_required()
         self._in_headers = True
-        self._field_bytes = self._body_pieces = self._body_bytes = 0
+        self._header_count = self._field_bytes = self._body_pieces = self._body_bytes = 0
         if self._header_timer is None:
             self._await_headers()
 
@@ -171,6 +183,9 @@ class HttpProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; discard a trailer, which must not pass for one (RFC 9110, section 6.5.1)."""
         self._count_field(len(name) + len(value) + len(":\r\n"))
+        self._header_count += 1
+        if self._header_count > MAX_HEADERS:
+            raise errors.HeadersTooLarge(f"The request has more than {MAX_HEADERS} headers.")
         if self._in_headers:
             super().on_header(name, value)
 
@@ -244,12 +259,25 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self._end_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _read_on(self) -> None:
-        """Read again, unless the request in work has not taken what is there: then that resumes reading."""
-        in_work = self.cycle is not None and not self.cycle.response_complete
-        full = in_work and (self.pipeline or len(self.cycle.body) > HIGH_WATER_LIMIT)
-        if not self.transport.is_closing() and (self._lingering or not full):
+        """Read again, unless the requests here have not taken what they hold; the next one that does resumes reading.
+
+        uvicorn stops reading behind a request in work. The end of the connection, which cancels that request, would be
+        noticed only after it.
+        """
+        if not self.transport.is_closing() and (self._lingering or not self._holds_enough()):
             self.flow.resume_reading()
+
+    def _holds_enough(self) -> bool:
+        """Whether what requests have not taken yet is all that this connection may hold."""
+        held = sum(len(cycle.body) for cycle, _ in self.pipeline)
+        if self._running is not None and not self._running.response_complete:
+            held += len(self._running.body)
+        return held > HIGH_WATER_LIMIT or len(self.pipeline) == MAX_PIPELINED
 
     def _watch_reading(self) -> None:
         """Look again later whether the client has read anything, as long as there is something to read."""

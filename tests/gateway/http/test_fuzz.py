@@ -11,7 +11,7 @@ import schemathesis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import CheckFunction
-from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance, unsupported_method
 
 from gateway.app import create_app
 from gateway.http.parameters import MIN_TIMEOUT_SECONDS
@@ -153,7 +153,7 @@ described = schemathesis.openapi.from_dict(create_app(Settings.model_construct()
 
 
 @described.parametrize()
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_what_is_described_is_what_happens(client: httpx.Client, case: schemathesis.Case) -> None:  # type: ignore[type-arg]
     if "version_label" in case.query:
         case.query.pop("version", None)  # no schema can say that only one of them may be given
@@ -165,6 +165,12 @@ def test_what_is_described_is_what_happens(client: httpx.Client, case: schemathe
     passed_over: list[CheckFunction] = [negative_data_rejection] if set(case.query) - described_names else []
     if case.path.startswith(("/v1/", "/v2")):
         passed_over.append(positive_data_acceptance)  # which tensors are taken is the model's to say
+    elif case.media_type == "application/json":
+        passed_over.append(positive_data_acceptance)  # no schema can say which strings are an image in base64
+    elif case.media_type == "multipart/form-data":
+        passed_over.append(negative_data_rejection)  # every value of a form is text on the wire, and so a file
+    if case.path.startswith("/v1/"):
+        passed_over.append(unsupported_method)  # TensorFlow Serving answers 400 to a method that it does not have
     case.call_and_validate(base_url=str(client.base_url), timeout=60, excluded_checks=passed_over)
 
 

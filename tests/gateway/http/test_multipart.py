@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from gateway.errors import BadRequest
-from gateway.http.multipart import Upload, read_upload
+from gateway.http.request_body import read_upload
+from gateway.http.upload import Upload
 from testing.photos import photo
 from testing.polling import DEADLINE_SECONDS
 
@@ -134,6 +135,20 @@ def test_what_people_send_by_mistake_is_named(gateway: httpx.Client, mistake: st
 def test_json_with_the_image_as_inputs_is_answered(gateway: httpx.Client, inputs: object, media_type: str) -> None:
     headers = {"content-type": media_type} if media_type else {}
     answer = gateway.post(BREED, content=json.dumps({"inputs": inputs}), headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["breed"] == "green"
+
+
+def test_json_with_a_byte_order_mark_and_the_media_type_of_s3_are_taken(gateway: httpx.Client) -> None:
+    content = b"\xef\xbb\xbf" + json.dumps({"inputs": IMAGE_TEXT}).encode()
+    assert gateway.post(BREED, content=content, headers={"content-type": "application/json"}).status_code == 200
+    assert gateway.post(BREED, content=photo(), headers={"content-type": "binary/octet-stream"}).status_code == 200
+
+
+@pytest.mark.parametrize("side", [1500, 1630, 1800])  # files of 7, 8 and 10 MB
+def test_a_large_image_in_json_is_answered_too(gateway: httpx.Client, side: int) -> None:
+    text = base64.b64encode(photo("green", (side, side), "BMP")).decode()
+    answer = gateway.post(BREED, content=json.dumps({"inputs": text}))
     assert answer.status_code == 200, answer.text
     assert answer.json()["breed"] == "green"
 

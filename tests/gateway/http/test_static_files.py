@@ -29,7 +29,7 @@ def test_an_address_of_another_release_is_not_found(gateway: httpx.Client) -> No
     assert gateway.get("/web/000000000000/app.js").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/web/app.js", "/docs/static/swagger-ui.css"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/share-worker.js", "/web/app.js", "/docs/static/swagger-ui.css"])
 @pytest.mark.parametrize("encoding", ["br", "gzip", "identity"])
 def test_files_are_sent_as_the_browser_accepts_them(gateway: httpx.Client, path: str, encoding: str) -> None:
     request = gateway.build_request("GET", path, headers={"Accept-Encoding": encoding})

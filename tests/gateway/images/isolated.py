@@ -1,7 +1,10 @@
-"""Decodes a file in a process with the limits that a worker has."""
+"""Decodes files in processes with the limits that a worker has."""
 
 from __future__ import annotations
 
+import atexit
+import functools
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,11 +13,10 @@ from pathlib import Path
 from testing import ROOT
 
 CODE = """
-import io, resource, sys, time
+import io, json, os, resource, sys, time, traceback
 from PIL import Image
-from gateway.images import ImageError, Target, decode_image, rewrite_image
+from gateway.images import ImageError, Target, decode_image
 
-path, max_pixels, side, heap, cpu_seconds = sys.argv[1], *map(int, sys.argv[2:])
 for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP"):  # loads what a worker has loaded before its limits are set
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, kind)
@@ -23,16 +25,35 @@ try:
     import pillow_heif
 except ImportError:
     pass
-data = open(path, "rb").read()
-mapped = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (mapped + heap, mapped + heap))
-resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
-started = time.process_time()
-try:
-    outcome = "x".join(map(str, decode_image(data, Target(side, side), max_pixels=max_pixels).shape))
-except ImageError as error:
-    outcome = error.code
-print(outcome, time.process_time() - started)
+
+
+def decode(path, max_pixels, side, heap, cpu_seconds):
+    data = open(path, "rb").read()
+    mapped = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + heap, mapped + heap))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
+    started = time.process_time()
+    try:
+        outcome = "x".join(map(str, decode_image(data, Target(side, side), max_pixels=max_pixels).shape))
+    except ImageError as error:
+        outcome = error.code
+    print(json.dumps([outcome, time.process_time() - started]), flush=True)
+
+
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            decode(*json.loads(line))
+            status = 0
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    if status:
+        print(json.dumps([None, os.waitstatus_to_exitcode(status)]), flush=True)
 """
 
 
@@ -60,10 +81,23 @@ def decode_isolated(path: Path, *, max_pixels: int, heap_bytes: int, side: int =
         cpu_seconds: The process is killed after so many.
 
     Raises:
-        subprocess.CalledProcessError: The process ended without an outcome.
+        ChildProcessError: The process ended without an outcome.
     """
-    arguments = [str(path), *map(str, (max_pixels, side, heap_bytes, cpu_seconds))]
-    run = [sys.executable, "-W", "error", "-c", CODE, *arguments]
-    done = subprocess.run(run, capture_output=True, text=True, check=True, timeout=120, cwd=ROOT)
-    result, seconds = done.stdout.split()
+    server = _fork_server()
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(json.dumps([str(path), max_pixels, side, heap_bytes, cpu_seconds]) + "\n")
+    server.stdin.flush()
+    result, seconds = json.loads(server.stdout.readline())
+    if result is None:
+        raise ChildProcessError(f"the process that decoded {path} ended with {seconds}")
     return Outcome(result, float(seconds))
+
+
+@functools.cache
+def _fork_server() -> subprocess.Popen[str]:
+    """A process that has loaded the decoders and forks for each file: loading them takes longer than most files."""
+    command = [sys.executable, "-W", "error", "-c", CODE]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    atexit.register(server.communicate)
+    return server

@@ -40,6 +40,25 @@ SENT = [
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a", "This is a Git LFS pointer, not an image:"),
     (b"data:image/jpeg;base64,/9j/4AAQSkZJRg==", "This is a data URL, not the bytes of an image:"),
     (b"https://example.com/dog.jpg", "This is a URL, not an image:"),
+    (b"content://media/external/images/1", "This is a URL, not an image:"),
+    (b"blob:http://localhost:3000/9b2f", "This is a URL, not an image:"),
+    *(
+        (text, "This is the name of a JavaScript value,")
+        for text in (b"[object Object]", b"[object File]\n", b"undefined")
+    ),
+    *(
+        (damaged, "This is an image that was converted as if it were text, which destroys it:")
+        for kind in ("jpeg", "png")
+        for data in [ORDINARY[kind]]
+        for damaged in (data.decode("latin-1").encode(), data.decode("utf-8", "replace").encode())
+    ),
+    (ORDINARY["png"].replace(b"\r\n", b"\n"), "This is an image that was converted as if it were text"),
+    (ORDINARY["jpeg"].hex().encode(), "This is hexadecimal text, not the bytes of an image:"),
+    (repr(ORDINARY["jpeg"]).encode(), "This is Python's notation of bytes, not the bytes of an image:"),
+    (repr(base64.b64encode(ORDINARY["jpeg"])).encode(), "This is base64 text, not the bytes of an image:"),
+    (b"\0\5\x16\7\0\2\0\0Mac OS X", "This is a file of macOS beside the image (its name begins with ._), not"),
+    (bytes(4096), "This is a file of zeros, not an image."),
+    (bytes(128) + b"DICM\2\0", "DICOM images are not accepted."),
     (b"photo.jpg", "This is a file name, not the file:"),
     (b"@C:\\Users\\me\\dog 1.JPEG\n", "This is a file name, not the file:"),
     (

@@ -1,14 +1,11 @@
 import io
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from gateway.images import ImageError, Target, UnsupportedImage, decode_image, rewrite_image
-from testing import ROOT, TESTDATA
+from testing import TESTDATA
 from tests.gateway.images.samples import ORDINARY, encoded, exif_of, photo, png, png_chunk
 
 RED_ROW = b"\0\xff\0\0"
@@ -17,16 +14,6 @@ REFUSED_BY_TENSORFLOW = {
     "second header": png(1, 1, RED_ROW, png_chunk(b"IHDR", bytes.fromhex("00000001000000010802000000"))),
     "two starts": ORDINARY["jpeg"][:2] + ORDINARY["jpeg"],
 }
-DECODE = """
-import sys
-import numpy as np
-import tensorflow as tf
-for path in sys.argv[1:]:
-    data = tf.io.read_file(path)
-    for decode in (tf.io.decode_image, tf.io.decode_jpeg, tf.io.decode_png):
-        assert (decode(data, channels=3).numpy() == np.load(path + ".npy")).all(), path
-print("decoded", len(sys.argv) - 1)
-"""
 
 
 @pytest.mark.parametrize(
@@ -55,23 +42,20 @@ def test_what_cannot_be_decoded_cannot_be_rewritten() -> None:
         rewrite_image(b"no image")
 
 
-def test_tensorflow_reads_the_same_pixels_of_every_rewritten_file(tmp_path: Path) -> None:
-    pytest.importorskip("tensorflow", reason="needs TensorFlow")
+def test_tensorflow_reads_the_same_pixels_of_every_rewritten_file() -> None:
+    tf = pytest.importorskip("tensorflow", reason="needs TensorFlow")
     files = ORDINARY | REFUSED_BY_TENSORFLOW | {"one pixel": png(1, 1, RED_ROW), "wide": encoded(photo(5000, 3), "PNG")}
     hostile = [*(TESTDATA / "hostile").glob("*.png"), *(TESTDATA / "hostile").glob("*.jpg")]
     files |= {path.name: path.read_bytes() for path in hostile}
-    paths: list[str] = []
-    for data in files.values():
+    compared = 0
+    for name, data in files.items():
         try:
             made = rewrite_image(data)
         except ImageError:
             continue  # what is refused is not sent
-        path = tmp_path / str(len(paths))
-        path.write_bytes(made)
-        with Image.open(path) as image:
-            np.save(f"{path}.npy", np.asarray(image))
-        paths.append(str(path))
-    assert len(paths) >= len(ORDINARY) + len(hostile)
-    run = [sys.executable, "-c", DECODE, *paths]
-    done = subprocess.run(run, capture_output=True, text=True, check=True, timeout=300, cwd=ROOT)
-    assert done.stdout.split() == ["decoded", str(len(paths))]
+        with Image.open(io.BytesIO(made)) as image:
+            pixels = np.asarray(image)
+        for decode in (tf.io.decode_image, tf.io.decode_jpeg, tf.io.decode_png):
+            assert np.array_equal(decode(made, channels=3).numpy(), pixels), name
+        compared += 1
+    assert compared >= len(ORDINARY) + len(hostile)

@@ -11,7 +11,7 @@ from gateway.inference.admission import Admission
 
 
 def admission() -> Admission:
-    return Admission(max_images=64, max_uploads=16, max_upload_bytes=1600, max_body_bytes=100)
+    return Admission(max_images=64, max_uploads=16, max_upload_bytes=1600, max_request_bytes=100)
 
 
 def test_a_caller_who_is_alone_leaves_room_for_the_next() -> None:
@@ -54,13 +54,14 @@ def test_uploads_and_their_bytes_are_shared_in_the_same_way() -> None:
     with pytest.raises(Overloaded):
         permits.begin_upload("a")
     permits.begin_upload("b")
-    for _ in range(14):
-        permits.hold("a", 100)
+    for number in range(14):
+        permits.hold(("a", number), 100)
     with pytest.raises(Overloaded):
-        permits.hold("a", 1)
-    permits.hold("b", 100)
-    permits.release("a", 1400)
-    permits.release("b", 100)
+        permits.hold(("a", 14), 1)
+    permits.hold(("b", 1), 100)
+    for number in range(14):
+        permits.release(("a", number))
+    permits.release(("b", 1))
     for caller in ["a"] * 14 + ["b"]:
         permits.end_upload(caller)
     assert permits.is_idle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ import pytest
 import trustme
 from pydantic import ValidationError
 
+from gateway.serving.channel import CHANNEL_OPTIONS, SERVICE_CONFIG
 from gateway.settings import Settings
 from testing.colour_server import ColourModel, ColourServer
 from testing.photos import photo
@@ -72,11 +74,12 @@ def asked_while(gateway: httpx.Client, dying: ColourServer, happen: Callable[[],
 
 @pytest.mark.parametrize("harm", ["killed", "stalled"])
 def test_a_server_of_two_that_is_killed_or_stalls_under_load_loses_no_request(
-    start: Start, pair: tuple[ColourServer, ColourServer], harm: str
+    start: Start, pair: tuple[ColourServer, ColourServer], harm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("gateway.serving.channel.PING_SHARE", 0)  # a ping after two seconds, however long requests have
     lasting, dying = pair
     with Relay(dying.address).running() as relay:
-        gateway = start(serving_target=f"{lasting.address},{relay.address}", request_timeout_seconds=6)
+        gateway = start(serving_target=f"{lasting.address},{relay.address}")
         happen = relay.broken.set if harm == "killed" else relay.frozen.set
         assert asked_while(gateway, dying, happen) == {(200, True)}
 
@@ -143,24 +146,34 @@ def test_replicas_with_different_versions_answer_every_request(
     assert gateway.post(f"{BREED}?version=3", content=photo()).status_code == 404
 
 
-def test_only_unavailable_is_tried_again_and_only_within_a_budget(start: Start, model_server: ColourServer) -> None:
+def test_unavailable_is_tried_again_within_a_budget_and_a_refusal_once(
+    start: Start, model_server: ColourServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = 100  # a tenth of the usual, which take half a minute to use up
+    config = SERVICE_CONFIG | {"retryThrottling": {"maxTokens": tokens, "tokenRatio": 0.5}}
+    options = dict(CHANNEL_OPTIONS) | {"grpc.service_config": json.dumps(config)}
+    monkeypatch.setattr("gateway.serving.channel.CHANNEL_OPTIONS", tuple(options.items()))
     gateway = start(model_refresh_seconds=60, request_timeout_seconds=60)
     assert gateway.post(BREED, content=photo()).status_code == 200
-    for code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL, grpc.StatusCode.FAILED_PRECONDITION):
+    for code, calls in (
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, 1),
+        (grpc.StatusCode.INTERNAL, 1),
+        (grpc.StatusCode.FAILED_PRECONDITION, 2),  # another row of its batch may be to blame
+    ):
         before = model_server.calls
         model_server.refusal = (code, "no")
         gateway.post(BREED, content=photo())
-        assert model_server.calls == before + 1, code
+        assert model_server.calls == before + calls, code
     model_server.refusal = (grpc.StatusCode.UNAVAILABLE, "The batch scheduling queue is full")
     before = model_server.calls
     assert gateway.post(BREED, content=photo()).status_code == 503
     assert model_server.calls == before + 4
     with ThreadPoolExecutor(64) as pool:
         before = model_server.calls
-        answers = list(pool.map(lambda _: gateway.post(BREED, content=photo()).status_code, range(300)))
+        answers = list(pool.map(lambda _: gateway.post(BREED, content=photo()).status_code, range(100)))
     assert set(answers) == {503}
-    # 300 first tries, and as many retries as use up half of the thousand tokens.
-    assert model_server.calls - before <= 300 + 520
+    # The first tries, and as many retries as use up half of the tokens; some are under way when that happens.
+    assert model_server.calls - before <= 100 + tokens / 2 + 20
 
 
 @pytest.mark.parametrize(

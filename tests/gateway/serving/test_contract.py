@@ -12,13 +12,14 @@ from gateway.deadline import Deadline
 from gateway.errors import GatewayError, UnsupportedModel
 from gateway.inference.classifier import Classifier
 from gateway.inference.worker_pools import WorkerPools
+from gateway.model_options import ModelOptions
 from gateway.observability.request_record import RequestRecord
 from gateway.pb.serving_pb2 import DataType, ModelVersionStatus, PredictResponse, SignatureDef, Tensor
 from gateway.serving.backend import Selector
 from gateway.serving.contract import Contract, contract_from_card
 from gateway.serving.resolver import ContractResolver
 from gateway.serving.signature_contract import contract_from_signatures
-from gateway.settings import ModelOptions, Settings
+from gateway.settings import Settings
 from gateway.tensors.wire import Wire, shape_of
 from testing.colour_server import signature
 from testing.gateway import FORK_SERVER
@@ -124,7 +125,7 @@ def test_what_leaves_has_the_rank_size_and_dtype_of_the_signature(
 async def classify(backend: Recorder, files: list[bytes]) -> None:
     limits = Settings.model_construct()
     resolver = ContractResolver(backend, {}, 60)
-    workers = WorkerPools(limits, FORK_SERVER)
+    workers = WorkerPools(limits, FORK_SERVER, lambda *_: None)
     try:
         classifier = Classifier(backend, resolver, workers.images, limits)
         await classifier.classify("m", Selector(), [[file] for file in files], 2, Deadline.after(60), RequestRecord())

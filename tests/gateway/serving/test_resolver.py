@@ -14,7 +14,8 @@ from gateway.errors import NotReady
 from gateway.serving.backend import Selector, ServableNotFound
 from gateway.serving.channel import ModelServerChannel
 from gateway.serving.grpc_backend import GrpcBackend
-from gateway.serving.resolver import RELOAD_SECONDS, SWITCH_ATTEMPTS, ContractResolver, ServedVersion
+from gateway.serving.resolver import RELOAD_SECONDS, SWITCH_ATTEMPTS, ContractResolver
+from gateway.serving.version_lookup import ServedVersion
 from testing.colour_server import ColourModel, ColourServer
 from testing.photos import photo
 from testing.polling import until, until_async

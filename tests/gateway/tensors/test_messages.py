@@ -10,8 +10,9 @@ import pytest
 from gateway.errors import InvalidTensor, ModelServerFailed, SignatureMissing
 from gateway.pb.serving_pb2 import DataType, PredictResponse, SignatureDefMap, Tensor
 from gateway.tensors.messages import SignatureRules, checked_inputs, find_signature, read_outputs
-from gateway.tensors.wire import array_of, number_tensor
+from gateway.tensors.wire import array_of
 from testing.colour_server import signature
+from testing.tensors import number_tensor
 
 PIXELS = signature({"images": (DataType.DT_UINT8, (-1, 8, 8, 3))}, {"probabilities": (DataType.DT_FLOAT, (-1, 3))})
 OPEN = signature({"x": (DataType.DT_FLOAT, (-1, -1, -1, 3))}, {"y": (DataType.DT_FLOAT, (-1, 3))})

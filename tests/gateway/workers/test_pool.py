@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -17,7 +18,7 @@ import pytest
 from PIL import Image
 
 from gateway.deadline import Deadline
-from gateway.errors import DeadlineExceeded, InvalidImage, Overloaded, UnsupportedImage
+from gateway.errors import DeadlineExceeded, ImageTooLarge, InvalidImage, Overloaded, UnsupportedImage
 from gateway.workers.fork_server import ForkServer
 from gateway.workers.limits import Limits
 from gateway.workers.messages import Message
@@ -77,11 +78,9 @@ def children_of(pid: int) -> set[int]:
 
 async def working(fork_server: ForkServer) -> int:
     """The number of the one worker, once it is at work on its job."""
-    assert fork_server.pid is not None
-    server = fork_server.pid
 
     def busy() -> int | None:
-        for child in psutil.Process(server).children():
+        for child in psutil.Process(fork_server.pid).children() if fork_server.pid is not None else ():
             with suppress(psutil.NoSuchProcess):
                 if child.cpu_times().user > 0.1:  # a worker that has nothing but small images to do uses less
                     return child.pid
@@ -143,6 +142,14 @@ async def test_a_job_over_its_memory_is_told_so_and_costs_nothing_else(make: Mak
 
 
 @linux
+async def test_a_request_that_does_not_fit_into_the_memory_of_a_worker_is_told_so_too(make: Make) -> None:
+    pool = make(limits=Limits(memory_bytes=64 * 2**20, cpu_seconds=60))
+    with pytest.raises(ImageTooLarge, match="memory"):
+        await decode(pool, [bytes(2**20)] * 100)
+    assert await decode(pool, [photo()])
+
+
+@linux
 async def test_a_job_over_its_cpu_time_is_ended_by_the_system(make: Make) -> None:
     pool = make(limits=Limits(memory_bytes=2**30, cpu_seconds=0))
     with pytest.raises(InvalidImage, match="CPU time"):
@@ -181,15 +188,91 @@ async def test_a_slow_image_lets_the_others_pass(make: Make) -> None:
     await asyncio.gather(slow, return_exceptions=True)
 
 
-async def test_the_job_that_has_taken_longest_is_ended_where_others_wait_in_vain(
+async def test_a_caller_who_has_used_more_cpu_time_makes_room_and_starts_again(
     make: Make, fork_server: ForkServer
 ) -> None:
     pool = make(Capacity(1, 0, 0.1, kept=1))
     slow = asyncio.create_task(decode(pool, [slow_png()], "slow"))
-    await working(fork_server)
+    first = await working(fork_server)
     assert await decode(pool, [photo()], "quick")
+    assert not slow.done()
+    await until_async(lambda: has_ended(first))
+    assert await slow
+
+
+async def test_a_job_that_has_to_make_room_twice_fails(make: Make, fork_server: ForkServer) -> None:
+    pool = make(Capacity(1, 0, 0.1, kept=1))
+    slow = asyncio.create_task(decode(pool, [slow_png()], "slow"))
+    for _ in range(2):
+        worker = await working(fork_server)
+        assert await decode(pool, [photo()], "quick")
+        await until_async(partial(has_ended, worker))
     with pytest.raises(Overloaded, match="takes too long"):
         await slow
+
+
+async def test_the_caller_who_has_used_less_cpu_time_comes_first(make: Make) -> None:
+    pool = make()
+    await decode(pool, [slow_png(2000)], "heavy")
+    order: list[str] = []
+
+    async def run(caller: str) -> None:
+        await decode(pool, [photo()], caller)
+        order.append(caller)
+
+    async with pool._turns.slot(("other", 0), Deadline.after(DEADLINE_SECONDS)):
+        waiting = [asyncio.create_task(run("heavy")), asyncio.create_task(run("light"))]
+        await until_async(lambda: pool._turns.waiting == 2)
+    await asyncio.gather(*waiting)
+    assert order == ["light", "heavy"]
+
+
+async def test_a_job_does_not_make_room_for_its_own_caller(make: Make) -> None:
+    pool = make(Capacity(1, 0, 0.0, kept=1))
+    order: list[str] = []
+
+    async def run(data: bytes) -> None:
+        await pool.run(
+            "image_pixels",
+            ARGUMENTS,
+            [[data]],
+            ("a", object()),
+            Deadline.after(DEADLINE_SECONDS),
+            lambda: order.append("start"),
+        )
+        order.append("end")
+
+    await asyncio.gather(run(slow_png(4000)), run(photo()))
+    assert order == ["start", "end"] * 2
+
+
+@linux
+async def test_a_job_is_answered_that_is_displaced_when_its_reply_has_come(
+    make: Make, fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make(Capacity(1, 0, 0.0, kept=1))
+    starts, displaced = Counter[str](), Counter[str]()
+    lead = pool._lead
+    monkeypatch.setattr(pool, "_lead", lambda running: displaced.update([running.caller]) or lead(running))
+    slow = asyncio.create_task(
+        pool.run(
+            "image_pixels",
+            ARGUMENTS,
+            [[slow_png()]],
+            ("slow", 0),
+            Deadline.after(DEADLINE_SECONDS),
+            lambda: starts.update(["slow"]),
+        )
+    )
+    worker = psutil.Process(await working(fork_server))
+    quick = asyncio.create_task(decode(pool, [photo()], "quick"))
+    # The event loop stands still until the worker has replied: then its reply and its time slice are due together, once
+    # the other waits.
+    until(lambda: worker.status() == psutil.STATUS_ZOMBIE)  # it has grown, so it ends after its reply
+    assert await slow
+    assert await quick
+    assert displaced["slow"]
+    assert starts["slow"] == 1
 
 
 async def test_a_worker_that_has_grown_gives_its_memory_back(make: Make, fork_server: ForkServer) -> None:
@@ -267,7 +350,7 @@ def framed(header: bytes) -> bytes:
 async def test_a_worker_that_answers_nonsense_is_replaced(make: Make, reply: bytes) -> None:
     pool = make()
     await decode(pool, [photo()])
-    [worker] = pool._idle
+    [worker] = pool._workers._idle
     worker.reader.feed_data(reply)  # what a worker that was taken over might send
     with pytest.raises(InvalidImage):
         await decode(pool, [photo()])

@@ -28,6 +28,38 @@ def test_requests_of_one_caller_take_turns_too() -> None:
     assert [queue.take() for _ in range(4)] == ["batch 0", "photo", "batch 1", "batch 2"]
 
 
+def test_callers_who_used_less_cpu_time_come_first() -> None:
+    queue: TurnQueue[str] = TurnQueue()
+    for caller, seconds in (("heavy", 2.0), ("light", 0.5), ("heavy", 1.0)):
+        queue.charge(caller, seconds)
+    for caller in ("heavy", "light", "new", "heavy", "light"):
+        queue.put((caller, 1), caller)
+    assert queue.lead("heavy") == 3.0
+    assert queue.lead("new") == -0.5
+    assert [queue.take() for _ in range(5)] == ["new", "light", "light", "heavy", "heavy"]
+    assert queue.lead("heavy") < 0  # nobody waits
+
+
+def test_a_caller_who_has_used_cpu_time_is_not_overtaken_for_ever() -> None:
+    queue: TurnQueue[str] = TurnQueue()
+    queue.charge("old", 1e-9)
+    for caller in ("old", "new", "newer"):
+        queue.put((caller, 1), caller)
+    assert [queue.take() for _ in range(3)] == ["old", "new", "newer"]
+
+
+def test_cpu_time_is_forgotten_by_and_by() -> None:
+    queue: TurnQueue[str] = TurnQueue()
+    for caller, seconds in (("a", 28.0), ("b", 0.01), ("c", 1.0)):
+        queue.charge(caller, seconds)
+    assert [queue.used(caller) for caller in "abc"] == [28.0, 0.01, 1.0]
+    queue.charge("c", 1.0)
+    assert [queue.used(caller) for caller in "abc"] == [14.0, 0.0, 1.0]
+    queue.charge("c", 30.0)
+    queue.charge("c", 1.0)
+    assert [queue.used(caller) for caller in "abc"] == [7.0, 0.0, 16.0]
+
+
 def test_what_is_discarded_is_not_taken() -> None:
     queue: TurnQueue[str] = TurnQueue()
     queue.put(("a", 1), "first")

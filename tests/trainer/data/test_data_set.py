@@ -91,7 +91,7 @@ def test_split_folders_are_taken_as_they_are(tmp_path: Path, write_photos: Write
     found = opened(data)
     assert found.labels == ("cat", "dog")
     assert {split: len(photos) for split, photos in found.photos.items()} == {"train": 10, "valid": 4, "test": 2}
-    assert "'001.cat' is called 'cat'; --class-numbers keep leaves them" in found.warnings[0]
+    assert "'001.cat' becomes 'cat'; --class-numbers keep keeps them" in found.warnings[0]
 
 
 def test_validation_photos_are_taken_from_training_where_there_is_no_folder_of_them(
@@ -137,7 +137,7 @@ def test_duplicates_are_kept_out_of_validation_and_test(tmp_path: Path, write_ph
     shutil.copy(data / "valid" / "dog" / "100.png", data / "test" / "dog" / "of-valid.png")
     shutil.copy(data / "train" / "cat" / "2.png", data / "train" / "dog" / "mislabelled.png")
     found = opened(data)
-    left_out = {line.split(" is the same picture")[0].rsplit("/", 1)[1] for line in found.duplicates}
+    left_out = {line.split(" is a duplicate of")[0].rsplit("/", 1)[1] for line in found.duplicates}
     assert left_out == {"same.png", "larger.jpg", "of-valid.png", "mislabelled.png"}
     assert {split: len(photos) for split, photos in found.photos.items()} == {"train": 24, "valid": 6, "test": 6}
     assert any("mislabelled.png is in 'dog' and" in line for line in found.warnings)
@@ -198,7 +198,7 @@ def test_a_folder_divided_without_training_photos_is_refused_and_not_taken_for_c
 ) -> None:
     for split in ("valid", "test"):
         write_photos(tmp_path / "data" / split, {"cat": 3, "dog": 3})
-    with pytest.raises(TrainerError, match="is divided into test, valid and has no train folder"):
+    with pytest.raises(TrainerError, match="is divided into test, valid but has no train folder"):
         opened(tmp_path / "data")
     assert sorted(list_classes(tmp_path / "data")) == ["cat", "dog"]
 
@@ -208,7 +208,7 @@ def test_a_folder_beside_the_splits_is_named_and_left_out(tmp_path: Path, write_
     write_photos(tmp_path / "data", {"extra": 3})
     found = opened(tmp_path / "data")
     assert found.labels == ("cat", "dog")
-    assert any("extra beside them is left out" in line for line in found.warnings)
+    assert any("ignoring the other folders: extra" in line for line in found.warnings)
 
 
 def series(folder: Path, count: int, *, negative: bool = False) -> None:
@@ -223,7 +223,7 @@ def series(folder: Path, count: int, *, negative: bool = False) -> None:
 def test_a_validation_that_near_duplicates_empty_is_explained_and_an_option_keeps_it(tmp_path: Path) -> None:
     series(tmp_path / "data" / "cat", 8)
     series(tmp_path / "data" / "dog", 8, negative=True)
-    with pytest.raises(TrainerError, match=r"no photo is left to validate on; 14 were left out .* --duplicates exact"):
+    with pytest.raises(TrainerError, match=r"no photo is left for validation; \d+ are copies .* --duplicates exact"):
         opened(tmp_path / "data", test=0.0)
     found = opened(tmp_path / "data", test=0.0, duplicates="off")
     assert len(found.photos["valid"]) == 4
@@ -249,6 +249,32 @@ def test_photos_that_differ_in_one_place_are_no_duplicates(tmp_path: Path, write
     assert opened(tmp_path / "data").duplicates == []
 
 
+def test_parts_of_low_contrast_that_differ_by_a_scratch_are_no_duplicates(
+    tmp_path: Path, write_photos: WriteFolder
+) -> None:
+    """Photos of an inspection: the same grey part each time, with noise, and a faint scratch somewhere."""
+    random = np.random.default_rng(0)
+    x, y = np.meshgrid(np.arange(512), np.arange(512))
+    part = 128 + 15 * np.sin(x / 37) * np.cos(y / 53)
+
+    def photo(path: Path, at: int) -> None:
+        pixels = part + random.normal(0, 3, part.shape)
+        pixels[40 * at : 40 * at + 8, 100:180] -= 25
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=92)
+
+    write_photos(tmp_path / "data" / "train", {"good": 10})
+    write_photos(tmp_path / "data" / "valid", {"good": 3}, first=100)
+    for at in range(1, 11):
+        photo(tmp_path / "data" / ("train" if at < 8 else "valid") / "scratched" / f"{at}.jpg", at)
+    with Image.open(tmp_path / "data" / "train" / "scratched" / "2.jpg") as copied:
+        copied.resize((384, 384)).save(tmp_path / "data" / "valid" / "scratched" / "copy.jpg", quality=70)
+    found = opened(tmp_path / "data")
+    [line] = found.duplicates
+    assert "/copy.jpg" in line
+    assert "/2.jpg" in line
+
+
 def test_photos_of_two_classes_that_look_alike_are_both_kept_and_named(
     tmp_path: Path, write_photos: WriteFolder
 ) -> None:
@@ -272,7 +298,7 @@ def test_names_that_unicode_or_case_spells_two_ways_in_two_splits_are_one_class(
     found = opened(tmp_path / "data")
     assert found.labels == ("Pug", unicodedata.normalize("NFC", "café"))
     assert len(found.photos["valid"]) == 6
-    assert any("is taken for 'Pug'" in line for line in found.warnings)
+    assert any("belongs to 'Pug'" in line for line in found.warnings)
     assert set(match_folders(list(list_classes(tmp_path / "data")), found.labels, {}).values()) == {0, 1}
 
 
@@ -281,16 +307,16 @@ def test_an_empty_class_folder_is_named_and_left_out(tmp_path: Path, write_photo
     (data / "fox").mkdir()
     found = opened(data)
     assert found.labels == ("cat", "dog")
-    assert f"the class folder {data / 'fox'} is empty and left out" in found.warnings
+    assert f"ignoring the empty class folder {data / 'fox'}" in found.warnings
 
 
 def test_a_folder_too_high_or_too_deep_or_misspelled_is_told_which_was_meant(
     tmp_path: Path, write_photos: WriteFolder
 ) -> None:
     data = write_photos(tmp_path / "data" / "dogs", {"pug": 3, "boxer": 3})
-    with pytest.raises(TrainerError, match="holds one folder 'dogs' with 2 folders in it: give that one"):
+    with pytest.raises(TrainerError, match="contains one folder 'dogs' with 2 folders in it; use that one"):
         opened(tmp_path / "data")
-    with pytest.raises(TrainerError, match=r"holds photos and no class folders; did you mean .*dogs, which has 2"):
+    with pytest.raises(TrainerError, match=r"contains photos but no class folders; did you mean .*dogs, which has 2"):
         opened(data / "pug")
     with pytest.raises(TrainerError, match=r"did you mean .*dogs\?"):
         opened(tmp_path / "data" / "dgos")
@@ -302,6 +328,10 @@ def test_a_folder_too_high_or_too_deep_or_misspelled_is_told_which_was_meant(
         ("labels.csv", "id,breed", "{stem},{label}"),
         ("train.csv", "\ufeffFilename,Label", "train/{stem}.png,{label}"),
         ("anything.csv", "label,source,image", '{label},web,"{stem}.png"'),
+        ("excel.csv", "File Path;Class Name", "train\\{stem}.PNG;{label}"),
+        ("labels.tsv", "image_id\tspecies", "{stem}\t{label}"),
+        ("colab.csv", "path,label", "/content/drive/MyDrive/pets/train/{stem}.png,{label}"),
+        ("label-studio.csv", "id,image,choice", "7,/data/upload/1/{stem}.png,{label}"),
     ],
 )
 def test_photos_in_one_folder_are_read_with_a_table_of_labels(
@@ -321,18 +351,70 @@ def test_photos_in_one_folder_are_read_with_a_table_of_labels(
     found = opened(data)
     assert found.labels == ("cat", "dog")
     assert sum(len(photos) for photos in found.photos.values()) == 20
-    assert any(f"classes are read from {data / table}" in line for line in found.warnings)
-    assert any("names 1 files that are not there" in line for line in found.warnings)
-    assert any("1 files are not in" in line for line in found.warnings)
+    assert any(f"reading classes from {data / table}" in line for line in found.warnings)
+    assert any("lists 1 files that do not exist" in line for line in found.warnings)
+    assert any("ignoring 1 files that are not in" in line for line in found.warnings)
     assert {name: len(files) for name, files in list_classes(data).items()} == {"cat": 10, "dog": 10}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
+def test_a_table_without_a_header_is_read_in_the_encodings_of_excel(
+    tmp_path: Path, write_photos: WriteFolder, encoding: str
+) -> None:
+    data = write_photos(tmp_path / "data", {"photos": 20})
+    rows = [f"{number}.png,{'café' if number % 2 else 'cat'}" for number in range(20)]
+    (data / "labels.csv").write_bytes("\r\n".join(rows).encode(encoding))
+    (data / "sample_submission.csv").write_text("id,label\n0,dog\n")
+    found = opened(data)
+    assert found.labels == ("café", "cat")
+    assert any("labels.csv, which has no header" in line for line in found.warnings)
+
+
+def test_what_systems_leave_among_photos_is_passed_over(tmp_path: Path, write_photos: WriteFolder) -> None:
+    data = write_photos(tmp_path / "data", {"cat": 10, "dog": 10, "__MACOSX": 2, "@eaDir": 2})
+    write_photos(data / "cat", {"__MACOSX": 1, ".ipynb_checkpoints": 1})
+    for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "._0.png"):
+        (data / "dog" / name).write_bytes(b"x")
+    found = opened(data)
+    assert (found.labels, found.unreadable, found.duplicates) == (("cat", "dog"), [], [])
+
+
+def test_a_split_without_class_folders_is_left_out_and_named(tmp_path: Path, write_photos: WriteFolder) -> None:
+    write_photos(tmp_path / "data" / "train" / "train", {"cat": 10, "dog": 10})
+    write_photos(tmp_path / "data", {"test": 4}, first=100)
+    found = opened(tmp_path / "data")
+    assert found.labels == ("cat", "dog")
+    assert any("ignoring the other folders: test" in line for line in found.warnings)
+
+
+def test_splits_of_photos_without_classes_are_no_classes(tmp_path: Path, write_photos: WriteFolder) -> None:
+    data = write_photos(tmp_path / "data", {"train": 10, "valid": 4, "test": 4})
+    for read in (opened, list_classes):
+        with pytest.raises(
+            TrainerError, match="divided into test, train, valid, which hold photos and no class folders"
+        ):
+            read(data)
+
+
+def test_archives_are_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "archive.zip").write_bytes(b"PK")
+    with pytest.raises(TrainerError, match=r"contains archives; unpack archive\.zip first"):
+        opened(tmp_path / "data")
+
+
+def test_classes_that_differ_in_case_only_are_told(tmp_path: Path, write_photos: WriteFolder) -> None:
+    found = opened(write_photos(tmp_path / "data", {"Cat": 10, "cat": 10}))
+    assert found.labels == ("Cat", "cat")
+    assert any("Cat and cat differ in case only" in line for line in found.warnings)
 
 
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ("id,breed\nx,cat", "names no file that is there, such as 'x'"),
-        ("id,breed\n0,cat\n0,dog", "is in 'cat' and in 'dog'"),
-        ("id,breed\n0,", "row 2: a file or a label is missing"),
+        ("id,breed\nx,cat", "lists only files that do not exist, such as 'x'"),
+        ("id,breed\n0,cat\n0,dog", "has the labels 'cat' and 'dog'"),
+        ("id,breed\n0,", "row 2: the file or the label is missing"),
         ("id,breed\n", "has no rows"),
     ],
 )

@@ -52,7 +52,7 @@ def test_batch_sizes_that_are_none_are_refused(sizes: str, capsys: pytest.Captur
     with pytest.raises(SystemExit) as error:
         cli.main(["benchmark", "nowhere", "--batch-sizes", sizes])
     assert error.value.code == 2
-    assert "positive numbers" in capsys.readouterr().err
+    assert "positive integers" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_model_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

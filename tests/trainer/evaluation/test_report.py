@@ -79,9 +79,9 @@ def test_the_page_has_all_its_parts_and_is_well_formed(photo: Path) -> None:
         "Most confused",
         "Reliability",
         "Known and unknown",
-        "Worst mistakes, surest first",
-        "Classes, weakest first",
-        "1 files that could not be read",
+        "Worst mistakes, most confident first",
+        "Classes, lowest F1 first",
+        "1 files that cannot be read",
     ]
 
 
@@ -129,7 +129,7 @@ def test_names_cannot_break_out_of_the_page(photo: Path) -> None:
 
 def test_a_perfect_model_and_a_single_stage_of_one_epoch_have_a_page_too(photo: Path) -> None:
     text = report.render(measured(["pug", "boxer"], photo, mistakes=0, strangers=0), {"head": HISTORY["head"][:1]})
-    assert "every photo was answered correctly" in text
+    assert "every photo was classified correctly" in text
     assert "Most confused" not in text
     assert "Known and unknown" not in Page(text).headings
     assert "Accuracy" not in Page(report.render(measured(["pug", "boxer"], photo), {})).headings
@@ -153,7 +153,9 @@ def test_the_confusion_matrix_can_be_read_at_any_number_of_classes(count: int) -
     texts = picture.findall("text")
     assert min(float(text.attrib["font-size"]) for text in texts) >= 9
     assert [text.text for text in texts].count("Breed number 1") == 2
-    assert "Breed number 0 taken for Breed number 1: 3 of 10 photos" in [title.text for title in picture.iter("title")]
+    assert "Breed number 0 classified as Breed number 1: 3 of 10 photos" in [
+        title.text for title in picture.iter("title")
+    ]
     size = float(picture.attrib["width"])
     assert all(float(cell.attrib["x"]) + float(cell.attrib["width"]) <= size for cell in cells)
 
@@ -164,5 +166,5 @@ def test_history_is_read_from_the_model(tmp_path: Path) -> None:
     (tmp_path / "assets.extra" / "history.json").write_text(json.dumps(HISTORY))
     assert report.read_history(tmp_path) == HISTORY
     (tmp_path / "assets.extra" / "history.json").write_text("[1]")
-    with pytest.raises(TrainerError, match="damaged"):
+    with pytest.raises(TrainerError, match="corrupt"):
         report.read_history(tmp_path)

@@ -46,23 +46,14 @@ def test_every_network_is_of_a_family_that_is_exported_here() -> None:
     assert covered == modules
 
 
-def check_export(name: str, folder: Path) -> None:
+@pytest.mark.backbones
+@pytest.mark.parametrize("name", SMALLEST.values())
+def test_a_network_of_every_family_is_exported(name: str, tmp_path: Path) -> None:
     keras.backend.clear_session()
     config = make({"data": "x", "name": "x", "backbone": name, "weights": "none", "size": SIDE})
     model = assemble.with_other(assemble.build(config, 2).model, 0.0)
     card = Card(name, ("a", "b"), InputSpec(SIDE, SIDE), Backbone(name, "none"), other_labels=(None,))
-    exported = export_model(model, card, folder, batch_sizes=(1,))
+    exported = export_model(model, card, tmp_path, batch_sizes=(1,))
     assert exported.parity.pixels <= LIMIT
     images = np.zeros((2, SIDE, SIDE, 3), np.uint8)
     assert exported.written.probabilities(images).sum(axis=1) == pytest.approx([1, 1], abs=1e-5)
-
-
-@pytest.mark.slow
-def test_a_network_with_swish_is_exported(tmp_path: Path) -> None:
-    check_export("efficientnet_b0", tmp_path)
-
-
-@pytest.mark.backbones
-@pytest.mark.parametrize("name", SMALLEST.values())
-def test_a_network_of_every_family_is_exported(name: str, tmp_path: Path) -> None:
-    check_export(name, tmp_path)

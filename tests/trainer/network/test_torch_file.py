@@ -120,10 +120,10 @@ def test_code_in_the_first_pickle_of_a_file_is_not_run(tmp_path: Path) -> None:
         ({"a": tensor((2, 4), (3, 1))}, "impossible shape"),
         ({"a": tensor((10**9, 10**9), (0, 0))}, "impossible shape"),
         ({"a": tensor((2, 3), (-3, 1))}, "impossible shape"),
-        ({"a": tensor((3,), (1,), 4)}, "reaches past its storage"),
-        ({"a": tensor((3,), (1,), -1)}, "reaches past its storage"),
-        ({"a": 1.0}, "does not hold a dictionary of tensors"),
-        ([], "does not hold a dictionary of tensors"),
+        ({"a": tensor((3,), (1,), 4)}, "exceeds its storage"),
+        ({"a": tensor((3,), (1,), -1)}, "exceeds its storage"),
+        ({"a": 1.0}, "does not contain a dictionary of tensors"),
+        ([], "does not contain a dictionary of tensors"),
     ],
 )  # fmt: skip
 def test_tensors_that_cannot_be_are_refused(tmp_path: Path, found: object, reason: str) -> None:

@@ -52,12 +52,8 @@ def test_breeds_come_first_and_every_class_keeps_its_logit() -> None:
 
 
 @pytest.fixture(scope="module")
-def first_model(tmp_path_factory: pytest.TempPathFactory) -> SavedClassifier:
-    from trainer.cli import main
-
-    folder = tmp_path_factory.mktemp("models")
-    assert main(["imagenet-dogs", "--models-dir", str(folder)]) == 0
-    return SavedClassifier(folder / "dog_breed")
+def first_model(first_models: Path) -> SavedClassifier:
+    return SavedClassifier(first_models / "dog_breed")
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from testing.colour_server import ColourModel, ColourServer, ForeignModel, Model
 from testing.gateway import running_gateway
 from testing.photos import photo
 from testing.polling import until
-from tests.gateway.http.routes.test_tensorflow_serving import Arithmetic
+from tests.gateway.http.routes.arithmetic import Arithmetic
 
 Start = Callable[..., httpx.Client]
 
@@ -85,15 +85,19 @@ def test_what_is_known_of_a_model_does_not_make_it_ready(start: Start) -> None:
         gateway = start(serving_target=address, model_refresh_seconds=3600)
         for path in (*ready, "/v1/models/colours/metadata"):
             assert gateway.get(path).status_code == 200
-    down = gateway.get(ready[0])
-    assert (down.status_code, down.json()) == (503, {"name": "colours", "ready": False})
-    assert gateway.get("/v1/models/colours/metadata").status_code == 503
+
+    def answers() -> list[int]:
+        return [gateway.get(path).status_code for path in ready]
+
+    until(lambda: answers() == [503, 503])
+    assert gateway.get(ready[0]).json() == {"name": "colours", "ready": False}
+    until(lambda: gateway.get("/v1/models/colours/metadata").status_code == 503)
     with other.serving(address):
-        until(lambda: [gateway.get(path).status_code for path in ready] == [200, 200])
+        until(lambda: answers() == [200, 200])
         other.models["colours"] = {}
-        assert [gateway.get(path).status_code for path in ready] == [503, 503]
+        until(lambda: answers() == [503, 503])
         other.models = {}
-        assert [gateway.get(path).status_code for path in ready] == [404, 404]
+        until(lambda: answers() == [404, 404])
 
 
 @pytest.mark.parametrize("data", [[1, 2, 3, 4], [[1, 2], [3, 4]]])
@@ -136,7 +140,7 @@ def test_any_signature_can_be_named(client: httpx.Client) -> None:
             {"inputs": [tensor([1, 2], [1, 2])], "outputs": [{"name": "y", "parameters": {"classification": 1}}]},
             "'classification' is not offered",
         ),
-        ({"inputs": [tensor([1, 2], [1, 2]) | {"parameters": {"binary_data_size": 8}}]}, "does not hold"),
+        ({"inputs": [tensor([1, 2], [1, 2]) | {"parameters": {"binary_data_size": 8}}]}, "no valid binary_data_size"),
     ],
 )
 def test_what_is_not_of_the_protocol_is_told(client: httpx.Client, body: object, words: str) -> None:

@@ -1,117 +1,19 @@
+"""The REST interface of TensorFlow Serving: requests in both forms, refusals, status and metadata."""
+
 from __future__ import annotations
 
-import base64
-import gzip
-import io
-import json
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 import grpc
 import httpx
-import numpy as np
 import pytest
-from PIL import Image
 
 from gateway.pb import serving_pb2 as pb
-from gateway.pb.serving_pb2 import DataType
-from gateway.settings import Settings
-from gateway.tensors.wire import array_of, number_tensor, string_tensor
-from testing.colour_server import ColourModel, ColourServer, ForeignModel, colour_scores, signature
-from testing.gateway import running_gateway
+from testing.colour_server import ColourServer
 from testing.photos import photo
+from tests.gateway.http.routes.arithmetic import Arithmetic, asked, rounded
 
 Start = Callable[..., httpx.Client]
-FLOAT, INT32, INT64, UINT8 = DataType.DT_FLOAT, DataType.DT_INT32, DataType.DT_INT64, DataType.DT_UINT8
-BOOL, HALF, STRING = DataType.DT_BOOL, DataType.DT_HALF, DataType.DT_STRING
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """A model of many signatures, none of them an image's; what it gets is what the gateway sent."""
-
-    def signatures(self) -> dict[str, pb.SignatureDef]:
-        described = {
-            "serving_default": signature({"x": (FLOAT, (-1, 2))}, {"y": (FLOAT, (-1, 2))}),
-            "sum": signature(
-                {"a": (INT32, (-1,)), "b": (INT64, (-1,))}, {"sum": (INT64, (-1,)), "less": (BOOL, (-1,))}
-            ),
-            "echo": signature({"text": (STRING, (-1,))}, {"text": (STRING, (-1,)), "raw_bytes": (STRING, (-1,))}),
-            "shout": signature({"text": (STRING, (-1,))}, {"loud_bytes": (STRING, (-1,))}),
-            "total": signature({"x": (FLOAT, (-1, -1))}, {"total": (FLOAT, ())}),
-            "half": signature({"x": (HALF, (-1,))}, {"y": (HALF, (-1,))}),
-            "scalar": signature({"x": (FLOAT, ())}, {"y": (FLOAT, ())}),
-            "open": signature({"x": (FLOAT, ())}, {"y": (FLOAT, ())}),
-            "strange": signature({"x": (DataType.DT_BFLOAT16, (-1,))}, {"y": (FLOAT, (-1,))}),
-            "nothing": signature({"x": (FLOAT, (-1,))}, {"y": (FLOAT, (-1,))}),
-        }
-        described["open"].inputs["x"].tensor_shape.unknown_rank = True
-        return described
-
-    def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
-        given = {key: array_of(tensor, max_elements=1000) for key, tensor in inputs.items()}
-        if name == "serving_default":
-            assert given["x"].dtype == np.float32
-            return {"y": number_tensor(np.asarray(given["x"], np.float32) * np.float32(0.1))}
-        if name == "sum":
-            assert (str(given["a"].dtype), str(given["b"].dtype)) == ("int32", "int64")
-            a, b = np.asarray(given["a"], np.int64), np.asarray(given["b"], np.int64)
-            return {"sum": number_tensor(a + b), "less": number_tensor(a < b)}
-        if name in ("echo", "shout"):
-            texts = given["text"].tolist()
-            if name == "shout":
-                return {"loud_bytes": string_tensor([one.upper() for one in texts])}
-            return {"text": string_tensor(texts), "raw_bytes": string_tensor(texts)}
-        if name == "total":
-            return {"total": number_tensor(np.asarray(np.float32(np.asarray(given["x"], np.float32).sum())))}
-        if name == "nothing":
-            return {"y": number_tensor(np.array([np.nan, np.inf, -np.inf], np.float32)[: given["x"].size])}
-        assert name in ("half", "scalar"), name
-        return {"y": number_tensor(given["x"])}
-
-
-@dataclass(frozen=True)
-class WithDefault(ColourModel):
-    """A model of the contract whose default signature takes encoded images."""
-
-    def signatures(self) -> dict[str, pb.SignatureDef]:
-        default = signature(
-            {"image_bytes": (STRING, (-1,))}, {"classes": (STRING, (-1, 3)), "scores": (FLOAT, (-1, 3))}
-        )
-        return {**super().signatures(), "serving_default": default}
-
-    def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
-        if name != "serving_default":
-            return super().predict(name, inputs)
-        pictures = [Image.open(io.BytesIO(one)) for one in array_of(inputs["image_bytes"], max_elements=64).tolist()]
-        assert all(one.format in ("JPEG", "PNG") for one in pictures)
-        scores = colour_scores(np.stack([np.asarray(one.convert("RGB").resize((8, 8))) for one in pictures]))
-        best = np.argsort(-scores, axis=1)
-        names = [self.labels[index].encode() for index in best.ravel().tolist()]
-        return {
-            "classes": string_tensor(names, best.shape),
-            "scores": number_tensor(np.take_along_axis(scores, best, 1)),
-        }
-
-
-@pytest.fixture(scope="module")
-def sums_server() -> Iterator[ColourServer]:
-    server = ColourServer(models={"sums": {1: Arithmetic(), 2: Arithmetic()}}, labels={("sums", "stable"): 1})  # type: ignore[dict-item]
-    with server.serving():
-        yield server
-
-
-@pytest.fixture(scope="module")
-def arithmetic(sums_server: ColourServer) -> Iterator[httpx.Client]:
-    settings = Settings.model_validate({"serving_target": sums_server.address, "default_model": "sums"})
-    with running_gateway(settings) as client:
-        yield client
-
-
-def asked(gateway: httpx.Client, body: object, path: str = "/v1/models/sums:predict") -> httpx.Response:
-    return gateway.post(path, content=json.dumps(body))
-
 
 ANSWERS: dict[str, tuple[object, object]] = {
     "rows, the only input unnamed": (
@@ -153,14 +55,6 @@ def test_requests_in_both_forms_are_answered_like_the_real_server_does(arithmeti
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-model-version"] == "2"
     assert "predict;dur=" in answer.headers["server-timing"]
-
-
-def rounded(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: rounded(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [rounded(one) for one in value]
-    return round(value, 5) if isinstance(value, float) else value
 
 
 def test_what_is_not_finite_goes_through_as_the_real_server_writes_it(arithmetic: httpx.Client) -> None:
@@ -233,73 +127,6 @@ def test_a_request_that_does_not_fit_is_told_so_and_never_sent(
 def test_an_unknown_model_is_404_as_an_error_object(gateway: httpx.Client) -> None:
     for answer in (asked(gateway, {"inputs": 1}, "/v1/models/nope:predict"), gateway.get("/v1/models/nope")):
         assert (answer.status_code, list(answer.json())) == (404, ["error"])
-
-
-HALF_A_PAIR = rb'{"signature_name": "\ud800", "instances": [NaN]}'
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"{", b"\xff", b"[" * 100_000, b'{"inputs": [NaN, ' + b"[" * 100_000, HALF_A_PAIR]
-)
-def test_what_is_not_json_is_400(gateway: httpx.Client, content: bytes) -> None:
-    answer = gateway.post("/v1/models/colours:predict", content=content)
-    assert answer.status_code == 400
-    assert "JSON" in answer.json()["error"]
-
-
-def test_lists_nested_deeper_than_any_tensor_are_400(arithmetic: httpx.Client) -> None:
-    answer = arithmetic.post("/v1/models/sums:predict", content=b'{"inputs": ' + b"[" * 200 + b"]" * 200 + b"}")
-    assert answer.status_code == 400
-    assert "deep" in answer.json()["error"]
-
-
-def test_a_body_over_the_limit_is_413(start: Start) -> None:
-    gateway = start(max_tensor_body_bytes=1000)
-    answer = gateway.post("/v1/models/colours:predict", content=b" " * 1001)
-    assert (answer.status_code, list(answer.json())) == (413, ["error"])
-
-
-BODY = b'{"inputs": [[1, 2]]}'
-GZIP, DEFLATE = {"content-encoding": "gzip"}, {"content-encoding": "deflate"}
-
-
-@pytest.mark.parametrize(
-    ("content", "headers"),
-    [
-        (gzip.compress(BODY, mtime=0), GZIP),
-        (gzip.compress(BODY[:5], mtime=0) + gzip.compress(BODY[5:], mtime=0), GZIP),
-        (gzip.compress(BODY, mtime=0), {"content-encoding": "GZip"}),
-        (zlib.compress(BODY), DEFLATE),
-    ],
-)
-def test_compressed_bodies_are_read(arithmetic: httpx.Client, content: bytes, headers: dict[str, str]) -> None:
-    answer = arithmetic.post("/v1/models/sums:predict", content=content, headers=headers)
-    assert answer.status_code == 200, answer.text
-    assert rounded(answer.json()) == {"outputs": [[0.1, 0.2]]}
-    tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}
-    packed = gzip.compress(json.dumps({"inputs": [tensor]}).encode())
-    assert arithmetic.post("/v2/models/sums/infer", content=packed, headers=GZIP).status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("content", "encoding", "status", "words"),
-    [
-        (gzip.compress(b" " * 2**20, mtime=0), "gzip", 413, "more than the 100,000 bytes"),
-        (gzip.compress(gzip.compress(b" " * 2**26)), "gzip", 400, "not JSON"),
-        (gzip.compress(b"", mtime=0) * 1100, "gzip", 400, "more than 1000 parts"),
-        (gzip.compress(BODY, mtime=0)[:-9], "gzip", 400, "cut off"),
-        (BODY, "gzip", 400, "not compressed as its Content-Encoding says"),
-        (BODY, "br", 400, "The content encoding 'br' is not accepted; gzip and deflate are."),
-        (BODY, "gzip, gzip", 400, "is not accepted"),
-    ],
-)
-def test_a_compressed_body_that_cannot_be_read_is_told_so(
-    start: Start, content: bytes, encoding: str, status: int, words: str
-) -> None:
-    gateway = start(max_tensor_body_bytes=100_000)
-    answer = gateway.post("/v1/models/colours:predict", content=content, headers={"content-encoding": encoding})
-    assert (answer.status_code, list(answer.json())) == (status, ["error"])
-    assert words in answer.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -384,76 +211,6 @@ def test_rows_take_permits_like_images(start: Start, model_server: ColourServer)
     assert refused.status_code == 429
     assert "retry-after" in refused.headers
     assert asked(gateway, {"inputs": [[1, 2]] * 2}).status_code == 200
-
-
-def encoded(colour: str, encoding: str = "PNG") -> dict[str, str]:
-    return {"b64": base64.b64encode(photo(colour, encoding=encoding)).decode()}
-
-
-@pytest.mark.parametrize("encoding", ["PNG", "JPEG", "WebP", "GIF", "BMP"])
-def test_encoded_images_are_classified_by_the_default_signature(
-    gateway: httpx.Client, model_server: ColourServer, encoding: str
-) -> None:
-    model_server.models["colours"] = {1: WithDefault()}
-    body = {"instances": [{"image_bytes": encoded("red", encoding)}, {"image_bytes": encoded("blue", encoding)}]}
-    answer = asked(gateway, body, "/v1/models/colours:predict")
-    assert answer.status_code == 200, answer.text
-    assert [row["classes"][0] for row in answer.json()["predictions"]] == ["red", "blue"]
-    assert answer.json()["predictions"][0]["scores"][0] > 0.8
-
-
-@pytest.mark.parametrize("inputs", [{"a": 1.0}, {"a": [1.0, 2.0, 3.0]}, {"a": 1.0, "b": 2.0}])
-def test_a_default_signature_may_take_no_images(
-    gateway: httpx.Client,
-    model_server: ColourServer,
-    inputs: dict[str, float | list[float]],
-) -> None:
-    class Counting(ColourModel):
-        def signatures(self) -> dict[str, pb.SignatureDef]:
-            shapes = {name: (FLOAT, np.shape(value)) for name, value in inputs.items()}
-            return {**super().signatures(), "serving_default": signature(shapes, {"count": (FLOAT, ())})}
-
-        def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
-            if name != "serving_default":
-                return super().predict(name, inputs)
-            sizes = [array_of(one, max_elements=9).size for one in inputs.values()]
-            return {"count": number_tensor(np.array(sum(sizes), np.float32))}
-
-    model_server.models["colours"] = {1: Counting()}
-    answer = asked(gateway, {"inputs": inputs}, "/v1/models/colours:predict")
-    assert answer.status_code == 200, answer.text
-    assert answer.json() == {"outputs": sum(np.size(one) for one in inputs.values())}
-
-
-@pytest.mark.parametrize("content", [b"no image", photo()[:-40], b""])
-def test_an_image_that_would_fail_its_batch_on_the_server_is_refused_here(
-    gateway: httpx.Client, model_server: ColourServer, content: bytes
-) -> None:
-    model_server.models["colours"] = {1: WithDefault()}
-    body = {"instances": [encoded("red"), {"b64": base64.b64encode(content).decode()}]}
-    answer = asked(gateway, body, "/v1/models/colours:predict")
-    assert (answer.status_code, list(answer.json())) == (400, ["error"])
-    assert model_server.batch_sizes == []
-
-
-def test_pixels_of_another_size_would_fail_the_batch_they_share_and_are_refused(
-    start: Start, model_server: ColourServer
-) -> None:
-    anysize = ForeignModel({"x": (FLOAT, (-1, -1, -1, 3))}, {"y": (FLOAT, (-1, 3))}, colour_scores)
-    model_server.models["anysize"] = {1: anysize}
-    gateway = start(models="anysize", model_options={"anysize": {"height": 4, "width": 6}})
-    for height, width in ((6, 4), (4, 4), (1, 1)):
-        pixels = np.ones((2, height, width, 3)).tolist()
-        described = {"name": "x", "shape": [2, height, width, 3], "datatype": "FP32", "data": pixels}
-        for answer in (
-            asked(gateway, {"instances": pixels}, "/v1/models/anysize:predict"),
-            asked(gateway, {"inputs": [described]}, "/v2/models/anysize/infer"),
-        ):
-            assert answer.status_code == 400, answer.text
-            assert f"must be of shape (n, 4, 6, 3), not (2, {height}, {width}, 3)" in answer.json()["error"]
-    assert model_server.batch_sizes == []
-    good = asked(gateway, {"instances": np.ones((2, 4, 6, 3)).tolist()}, "/v1/models/anysize:predict")
-    assert good.status_code == 200, good.text
 
 
 def test_status_and_metadata_have_the_real_servers_form(arithmetic: httpx.Client) -> None:

@@ -14,10 +14,11 @@ import pytest
 
 from gateway.pb import serving_pb2 as pb
 from gateway.pb.serving_pb2 import DataType
-from gateway.tensors.wire import array_of, number_tensor, string_tensor
+from gateway.tensors.wire import array_of
 from testing import ROOT
 from testing.colour_server import ColourServer, signature
 from testing.photos import photo
+from testing.tensors import number_tensor, string_tensor
 from tests.gateway.test_foreign_models import Export, plain
 
 Start = Callable[..., httpx.Client]

@@ -1,0 +1,34 @@
+"""An uploaded file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gateway.errors import GatewayError
+
+
+@dataclass(slots=True)
+class Upload:
+    """An uploaded file, or the body of a request.
+
+    Attributes:
+        filename: File name that the client sent, without folders; None if it sent none.
+        data: The bytes, in the pieces in which they arrived. A worker process joins them.
+        size: Number of bytes.
+        error: Set if the file is over its limit; `data` is then empty.
+    """
+
+    filename: str | None = None
+    data: list[bytes] = field(default_factory=list)
+    size: int = 0
+    error: GatewayError | None = None
+
+    def append(self, piece: bytes) -> None:
+        """Add the next bytes."""
+        self.size += len(piece)
+        self.data.append(piece)
+
+    @property
+    def content(self) -> list[bytes] | GatewayError:
+        """The pieces, or the error."""
+        return self.data if self.error is None else self.error

@@ -1,0 +1,5 @@
+"""The prediction log: what was asked and answered, what people said about it, and the photos, on plain files.
+
+Routes hand answers to `PredictionLog` after they are complete; everything else happens off the request path. A log that
+cannot keep up drops records and counts them. This package may import everything but `http`.
+"""

@@ -1,0 +1,97 @@
+"""The schema of the records in the prediction log, one JSON object a line."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+
+BEST = 5
+"""Number of labels that a record keeps."""
+
+PhotoReason = Literal["uncertain", "sampled", "all"]
+Verdict = Literal["right", "wrong", "none"]
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    time: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
+    """When the record was made, UTC."""
+
+
+class Score(BaseModel):
+    """One label and its score."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    label: str
+    """Class name."""
+    score: float
+    """Score of the class, from 0 to 1."""
+
+
+class Prediction(_Record):
+    """The answer to one photo."""
+
+    kind: Literal["prediction"] = "prediction"
+    """What the record is about."""
+    request_id: str
+    """ID of the request, as in the header X-Request-ID."""
+    index: int = Field(0, ge=0)
+    """Position of the photo in a batch; 0 for a single photo."""
+    model: str
+    """Name of the model."""
+    version: int
+    """Version that answered."""
+    label: str | None
+    """The label that was answered; null if the photo is unknown to the model."""
+    looks_like: str | None = None
+    """What an unknown photo shows, if the model has a name for it."""
+    scores: tuple[Score, ...]
+    """The best labels, best first, at most five."""
+    digest: Digest
+    """SHA-256 of the uploaded file, in hexadecimal."""
+    bytes: int = Field(ge=0)
+    """Size of the uploaded file."""
+    milliseconds: float = Field(ge=0)
+    """Time that decoding and the model took for the request, waiting included."""
+    key: str | None = None
+    """Name of the API key; null without keys. Addresses of callers are never kept."""
+    routing_key: str | None = None
+    """The header X-Routing-Key, if the request had one."""
+    photo: PhotoReason | None = None
+    """Why the photo was selected to be kept; null if it was not. It is in `photos/DAY/DIGEST.jpg`, unless the log could
+    not keep up."""
+
+
+class Feedback(_Record):
+    """What somebody said about an answer."""
+
+    kind: Literal["feedback"] = "feedback"
+    """What the record is about."""
+    request_id: str | None = None
+    """ID of the request that was answered; null if the photo's digest is given instead."""
+    index: int = Field(0, ge=0)
+    """Position of the photo in a batch; 0 for a single photo."""
+    digest: Digest | None = None
+    """SHA-256 of the file; null if the request's ID is given instead."""
+    model: str
+    """Name of the model that answered."""
+    verdict: Verdict
+    """`right`, `wrong` with the right label, or `none` if no label of the model fits."""
+    label: str | None = None
+    """The right label, if the verdict is `wrong`."""
+    new_label: bool = False
+    """Whether the model does not know that label yet."""
+    key: str | None = None
+    """Name of the API key; null without keys."""
+
+
+Record = Annotated[Prediction | Feedback, Field(discriminator="kind")]
+
+RECORD: TypeAdapter[Prediction | Feedback] = TypeAdapter(Record)
+"""Reads, validates and describes one line of the log."""

@@ -1,0 +1,47 @@
+"""A lock that many hold together, or one alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class SharedLock:
+    """A readers-writer lock.
+
+    Neither kind starves the other: whoever has waited to hold it alone is followed by all who wait to share it.
+    """
+
+    def __init__(self) -> None:
+        self._one = asyncio.Lock()
+        self._open = asyncio.Event()
+        self._open.set()
+        self._unused = asyncio.Event()
+        self._unused.set()
+        self._holders = 0
+
+    @asynccontextmanager
+    async def shared(self) -> AsyncIterator[None]:
+        """Hold it beside others."""
+        while not self._open.is_set():
+            await self._open.wait()
+        self._holders += 1
+        self._unused.clear()
+        try:
+            yield
+        finally:
+            self._holders -= 1
+            if not self._holders:
+                self._unused.set()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Hold it when those who share it have released it; others who come meanwhile wait."""
+        async with self._one:
+            self._open.clear()
+            try:
+                await self._unused.wait()
+                yield
+            finally:
+                self._open.set()

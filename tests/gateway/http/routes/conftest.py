@@ -1,0 +1,27 @@
+"""A gateway before a model of many signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from gateway.settings import Settings
+from testing.colour_server import ColourServer
+from testing.gateway import running_gateway
+from tests.gateway.http.routes.arithmetic import Arithmetic
+
+
+@pytest.fixture(scope="module")
+def sums_server() -> Iterator[ColourServer]:
+    server = ColourServer(models={"sums": {1: Arithmetic(), 2: Arithmetic()}}, labels={("sums", "stable"): 1})  # type: ignore[dict-item]
+    with server.serving():
+        yield server
+
+
+@pytest.fixture(scope="module")
+def arithmetic(sums_server: ColourServer) -> Iterator[httpx.Client]:
+    settings = Settings.model_validate({"serving_target": sums_server.address, "default_model": "sums"})
+    with running_gateway(settings) as client:
+        yield client

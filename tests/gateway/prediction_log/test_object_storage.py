@@ -1,0 +1,74 @@
+"""The prediction log in object storage: a real S3 client and a server that speaks S3."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.prediction_log.records import RECORD, Prediction
+from gateway.prediction_log.storage import ObjectStorage
+from testing.photos import photo
+from testing.polling import until
+
+pytest.importorskip("s3fs")
+moto_server = pytest.importorskip("moto.server")
+
+Start = Callable[..., httpx.Client]
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """The address of an empty bucket."""
+    import s3fs
+
+    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    s3fs.S3FileSystem.clear_instance_cache()
+    s3fs.S3FileSystem().makedirs("photos-of-dogs", exist_ok=True)
+    try:
+        yield "s3://photos-of-dogs/log"
+    finally:
+        s3fs.S3FileSystem.clear_instance_cache()
+        httpx.post(f"http://{host}:{port}/moto-api/reset")
+        server.stop()
+
+
+def test_records_and_photos_end_up_in_the_bucket(start: Start, bucket: str) -> None:
+    gateway = start(prediction_log=bucket, prediction_log_photos="all", prediction_log_segment_seconds=1)
+    assert gateway.post("/api/v1/models/colours/predict", content=photo("red")).status_code == 200
+    storage = ObjectStorage(bucket)
+    [(segment, _)] = until(lambda: list(storage.files("records")))
+    [(kept, _)] = until(lambda: list(storage.files("photos")))
+    record = RECORD.validate_json(storage.read(segment))
+    assert isinstance(record, Prediction)
+    assert kept == f"photos/{record.time:%Y-%m-%d}/{record.digest}.jpg"
+    assert storage.read(kept).startswith(b"\xff\xd8")
+    storage.delete(kept)
+    storage.delete(kept)
+    assert not list(storage.files("photos"))
+
+
+def test_a_bucket_that_is_gone_fails_no_request(
+    start: Start, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import s3fs
+
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unused.getsockname()[1]}")
+        s3fs.S3FileSystem.clear_instance_cache()
+        gateway = start(prediction_log=bucket, prediction_log_segment_seconds=1)
+        assert gateway.post("/api/v1/models/colours/predict", content=photo("red")).status_code == 200
+        [waiting] = until(lambda: list(tmp_path.rglob("*.jsonl")))
+        assert RECORD.validate_json(waiting.read_text().splitlines()[0])
+        assert gateway.post("/api/v1/models/colours/predict", content=photo("red")).status_code == 200

@@ -1,0 +1,205 @@
+"""What the gateway keeps of answers and feedback, seen from outside: over HTTP and in the files."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from gateway.prediction_log.records import RECORD, Feedback, Prediction
+from gateway.settings import Settings
+from testing.colour_server import ColourServer
+from testing.gateway import running_gateway
+from testing.photos import photo
+from testing.polling import until
+
+Start = Callable[..., httpx.Client]
+
+PREDICT = "/api/v1/models/colours/predict"
+
+
+def lines(log: Path) -> list[str]:
+    """All lines of the log, of open segments too."""
+    return [line for path in sorted((log / "records").rglob("*.jsonl*")) for line in path.read_text().splitlines()]
+
+
+def records(log: Path, number: int) -> list[Prediction | Feedback]:
+    """The records of the log, once there are so many."""
+    until(lambda: len(lines(log)) >= number)
+    return [RECORD.validate_json(line) for line in lines(log)]
+
+
+def photos(log: Path) -> list[Path]:
+    return sorted((log / "photos").rglob("*.jpg"))
+
+
+def upright_jpeg() -> bytes:
+    """A photo of 60 x 80 pixels as it is seen, with a camera's EXIF."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010F] = "camera of somebody"
+    encoded = io.BytesIO()
+    Image.new("RGB", (800, 600), (250, 5, 5)).save(encoded, "JPEG", exif=exif)
+    return encoded.getvalue()
+
+
+def test_a_record_says_what_was_answered(start: Start, tmp_path: Path) -> None:
+    gateway = start(prediction_log=str(tmp_path))
+    content = photo("red")
+    answer = gateway.post(PREDICT, content=content, headers={"X-Routing-Key": "user-7"}, params={"top_k": 1})
+    [record] = records(tmp_path, 1)
+    assert isinstance(record, Prediction)
+    assert record.request_id == answer.headers["X-Request-ID"]
+    assert (record.model, record.version, record.label) == ("colours", 1, "red")
+    assert record.scores[0].score == answer.json()["predictions"][0]["score"]
+    assert len(record.scores) > len(answer.json()["predictions"]) == 1
+    assert record.digest == hashlib.sha256(content).hexdigest()
+    assert record.bytes == len(content)
+    assert record.routing_key == "user-7"
+    assert record.photo is None
+    assert not photos(tmp_path)
+
+
+def test_each_photo_of_a_batch_has_a_record_and_one_that_failed_has_none(start: Start, tmp_path: Path) -> None:
+    gateway = start(prediction_log=str(tmp_path))
+    files = [("images", ("a.png", photo("red"))), ("images", ("b.png", b"no image")), ("images", ("c", photo("blue")))]
+    gateway.post("/api/v1/models/colours/predict_batch", files=files)
+    found = records(tmp_path, 2)
+    assert [(one.index, one.label) for one in found if isinstance(one, Prediction)] == [(0, "red"), (2, "blue")]
+
+
+def test_neither_file_names_nor_addresses_nor_keys_are_recorded(start: Start, tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"secret-key-1").hexdigest()
+    gateway = start(prediction_log=str(tmp_path), prediction_log_photos="all", api_keys=f"alice:{digest}")
+    headers = {"X-API-Key": "secret-key-1"}
+    gateway.post(PREDICT, files={"image": ("private-name.jpg", upright_jpeg())}, headers=headers)
+    [record] = records(tmp_path, 1)
+    assert record.key == "alice"
+    until(lambda: photos(tmp_path))
+    everything = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    for secret in (b"secret-key-1", digest.encode(), b"private-name", b"127.0.0.1", b"camera of somebody"):
+        assert secret not in everything
+
+
+def test_a_kept_photo_is_upright_small_and_without_metadata(start: Start, tmp_path: Path) -> None:
+    gateway = start(prediction_log=str(tmp_path), prediction_log_photos="all", prediction_log_photo_side=80)
+    content = upright_jpeg()
+    gateway.post(PREDICT, content=content)
+    [kept] = until(lambda: photos(tmp_path))
+    [record] = records(tmp_path, 1)
+    assert isinstance(record, Prediction)
+    assert kept.stem == record.digest == hashlib.sha256(content).hexdigest()
+    assert kept.parent.name == f"{record.time:%Y-%m-%d}"
+    assert record.photo == "all"
+    with Image.open(kept) as image:
+        assert image.size == (60, 80)
+        assert not image.getexif()
+
+
+def test_only_uncertain_photos_are_kept_if_the_setting_says_so(start: Start, tmp_path: Path) -> None:
+    gateway = start(prediction_log=str(tmp_path), prediction_log_photos="uncertain", prediction_log_margin=0.2)
+    sure = gateway.post(PREDICT, content=photo("red")).json()["predictions"]
+    grey = Image.new("RGB", (40, 30), (128, 128, 128))
+    encoded = io.BytesIO()
+    grey.save(encoded, "PNG")
+    unsure = gateway.post(PREDICT, content=encoded.getvalue()).json()["predictions"]
+    assert sure[0]["score"] - sure[1]["score"] > 0.2 > unsure[0]["score"] - unsure[1]["score"]
+    found = records(tmp_path, 2)
+    assert [one.photo for one in found if isinstance(one, Prediction)] == [None, "uncertain"]
+    [kept] = until(lambda: photos(tmp_path))
+    assert kept.stem == hashlib.sha256(encoded.getvalue()).hexdigest()
+
+
+def test_without_the_setting_nothing_is_kept_and_feedback_is_refused(gateway: httpx.Client, tmp_path: Path) -> None:
+    gateway.post(PREDICT, content=photo("red"))
+    answer = gateway.post("/api/v1/feedback", json={"request_id": "a", "model": "colours", "verdict": "right"})
+    assert answer.status_code == 404
+    assert "prediction_log" in answer.json()["detail"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_feedback_is_recorded_and_a_new_label_is_marked(start: Start, tmp_path: Path) -> None:
+    gateway = start(prediction_log=str(tmp_path))
+    for said in (
+        {"request_id": "one", "verdict": "right"},
+        {"request_id": "two", "index": 3, "verdict": "wrong", "label": "blue"},
+        {"digest": "0" * 64, "verdict": "wrong", "label": "purple"},
+        {"request_id": "four", "verdict": "none"},
+    ):
+        answer = gateway.post("/api/v1/feedback", json=said)
+        assert answer.status_code == 200, answer.text
+        assert answer.json() == {"status": "recorded", "new_label": said.get("label") == "purple"}
+    found = records(tmp_path, 4)
+    assert [(one.verdict, one.label, one.new_label) for one in found if isinstance(one, Feedback)] == [
+        ("right", None, False),
+        ("wrong", "blue", False),
+        ("wrong", "purple", True),
+        ("none", None, False),
+    ]
+    counted = gateway.get("/metrics").text
+    assert 'gateway_feedback_total{model="colours",verdict="wrong"} 2.0' in counted
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"verdict": "right"},
+        {"request_id": "a", "digest": "0" * 64, "verdict": "right"},
+        {"request_id": "a", "verdict": "wrong"},
+        {"request_id": "a", "verdict": "right", "label": "red"},
+        {"request_id": "a", "verdict": "maybe"},
+        {"request_id": "a\nb", "verdict": "right"},
+        {"digest": "xyz", "verdict": "right"},
+        {"request_id": "a", "verdict": "wrong", "label": "re\nd"},
+        {"request_id": "a", "verdict": "right", "filename": "a.jpg"},
+    ],
+)
+def test_feedback_that_makes_no_sense_is_refused(start: Start, tmp_path: Path, said: dict[str, object]) -> None:
+    gateway = start(prediction_log=str(tmp_path))
+    answer = gateway.post("/api/v1/feedback", json=said)
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "invalid_parameter"
+
+
+def test_feedback_is_small(start: Start, tmp_path: Path) -> None:
+    gateway = start(prediction_log=str(tmp_path))
+    answer = gateway.post("/api/v1/feedback", content=b'{"request_id": "' + b"a" * 20_000 + b'"}')
+    assert answer.status_code == 413
+    assert answer.json()["code"] == "upload_too_large"
+
+
+def test_a_log_that_cannot_be_written_fails_no_request(start: Start, tmp_path: Path) -> None:
+    gateway = start(prediction_log=str(tmp_path / "log"), prediction_log_photos="all")
+    (tmp_path / "log").rename(tmp_path / "gone")
+    (tmp_path / "log").write_text("no folder")
+    for _ in range(3):
+        assert gateway.post(PREDICT, content=photo("red")).status_code == 200
+
+    def dropped() -> bool:
+        gateway.post(PREDICT, content=photo("red"))
+        return 'gateway_prediction_records_dropped_total{reason="storage"}' in gateway.get("/metrics").text
+
+    until(dropped)
+
+
+def test_closed_segments_move_to_the_folder_of_their_day(start: Start, tmp_path: Path) -> None:
+    gateway = start(prediction_log=str(tmp_path), prediction_log_segment_seconds=1)
+    gateway.post(PREDICT, content=photo("red"))
+    [segment] = until(lambda: list((tmp_path / "records").glob("*/*.jsonl")))
+    assert segment.name.startswith(segment.parent.name.replace("-", ""))
+    assert [json.loads(line)["kind"] for line in segment.read_text().splitlines()] == ["prediction"]
+
+
+def test_ending_the_gateway_closes_the_segment(model_server: ColourServer, tmp_path: Path) -> None:
+    settings = Settings(serving_target=model_server.address, default_model="colours", prediction_log=str(tmp_path))
+    with running_gateway(settings) as gateway:
+        gateway.post(PREDICT, content=photo("red"))
+        records(tmp_path, 1)
+        assert not list(tmp_path.glob("records/*/*.jsonl"))
+    assert len(list(tmp_path.glob("records/*/*.jsonl"))) == 1

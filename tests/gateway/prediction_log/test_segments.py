@@ -1,0 +1,119 @@
+"""Segments: their size, and what is left of them when a process is killed or the storage fails."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.prediction_log.retention import delete_old
+from gateway.prediction_log.segments import Segments
+from gateway.prediction_log.storage import Folder
+from testing.polling import until
+
+WRITE_FOR_EVER = """
+import sys
+from pathlib import Path
+from gateway.prediction_log.segments import Segments
+from gateway.prediction_log.storage import Folder
+segments = Segments(Folder(Path(sys.argv[1])), 5000, 3600)
+number = 0
+while True:
+    segments.append(b'{"number": %d}\\n' % (number + at) for at in range(7))
+    number += 7
+    if segments.due():
+        segments.close()
+        segments.ship()
+"""
+
+
+def written(log: Path) -> list[int]:
+    return [
+        json.loads(line)["number"]
+        for path in sorted(log.glob("records/*/*.jsonl"))
+        for line in path.read_text().splitlines()
+    ]
+
+
+def test_a_segment_is_due_at_its_size(tmp_path: Path) -> None:
+    segments = Segments(Folder(tmp_path), 100, 3600)
+    segments.append([b"1" * 50 + b"\n"])
+    assert not segments.due()
+    segments.append([b"1" * 50 + b"\n"])
+    assert segments.due()
+    segments.close()
+    assert not segments.due()
+
+
+def test_killing_the_process_loses_no_line_that_was_written(tmp_path: Path) -> None:
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", WRITE_FOR_EVER, str(tmp_path)])
+        try:
+            before = len(written(tmp_path))
+            until(lambda before=before: len(written(tmp_path)) > before + 500)  # type: ignore[misc]
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    for torn in (tmp_path / "records").glob("*.open"):
+        with torn.open("ab") as segment:
+            segment.write(b'{"number": 12')  # as if it had been killed in the middle of a line
+    Segments(Folder(tmp_path), 5000, 3600).ship()
+    assert not list((tmp_path / "records").glob("*.open"))
+    for path in tmp_path.glob("records/*/*.jsonl"):
+        numbers = [json.loads(line)["number"] for line in path.read_text().splitlines()]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def test_a_segment_in_use_is_left_alone(tmp_path: Path) -> None:
+    mine, other = Segments(Folder(tmp_path), 100, 3600), Segments(Folder(tmp_path), 100, 3600)
+    mine.append([b"{}\n"])
+    other.ship()
+    assert len(list((tmp_path / "records").glob("*.open"))) == 1
+    mine.close()
+    other.ship()
+    assert len(list((tmp_path / "records").glob("*/*.jsonl"))) == 1
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder in which files cannot grow beyond 64 KB."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, hard))
+    try:
+        yield tmp_path
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, previous)
+
+
+def test_lines_that_do_not_fit_on_the_disk_leave_no_part_behind(full_disk: Path) -> None:
+    segments = Segments(Folder(full_disk), 10**9, 3600)
+    line = b'{"number": 1}\n'
+    segments.append([line] * 4000)
+    with pytest.raises(OSError, match=r"(?i)large|space"):
+        segments.append([line] * 1000)
+    segments.append([line])
+    segments.close()
+    segments.ship()
+    assert len(written(full_disk)) == 4001
+
+
+def test_old_days_go_first_and_then_the_oldest_files_until_the_rest_fits(tmp_path: Path) -> None:
+    storage = Folder(tmp_path)
+    for day in ("2020-01-01", "2999-01-01", "2999-01-02", "2999-01-03"):
+        storage.write(b"x" * 100, f"records/{day}/a.jsonl")
+        storage.write(b"x" * 100, f"photos/{day}/a.jpg")
+    storage.write(b"x" * 100, "records/20200101T000000-open.jsonl.open")
+    assert delete_old(storage, 30, 0) == 2
+    assert delete_old(storage, 30, 450) == 2
+    assert sorted(path.parent.name for path in tmp_path.rglob("a.*")) == ["2999-01-02"] * 2 + ["2999-01-03"] * 2
+    assert (tmp_path / "records/20200101T000000-open.jsonl.open").exists()
+    assert delete_old(storage, 0, 0) == 0

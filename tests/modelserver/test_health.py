@@ -1,0 +1,93 @@
+"""The health service of gRPC, asked by a real client, and the probes that use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import pytest
+import yaml
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from modelserver import flags
+from testing import ROOT
+from testing.modelserver import Server
+from testing.polling import DEADLINE_SECONDS, until
+from tests.modelserver.conftest import Publish
+
+Serve = Callable[..., Server]
+SERVING = health_pb2.HealthCheckResponse.SERVING
+
+
+def status(channel: grpc.Channel, service: str) -> int:
+    message = health_pb2.HealthCheckRequest(service=service)
+    answer = health_pb2_grpc.HealthStub(channel).Check(message, timeout=DEADLINE_SECONDS)
+    return int(answer.status)
+
+
+def test_a_server_with_a_model_is_serving_under_the_names_of_tensorflow_serving(
+    serve: Serve, publish: Publish, tmp_path: Path
+) -> None:
+    server = serve(f"--model_base_path={tmp_path / 'demo'}", "--enable_grpc_healthcheck_service")
+    until(lambda: "waiting" in server.output)
+    assert not server.is_open()
+    publish(tmp_path / "demo", 1)
+    channel = server.client.channel
+    assert [status(channel, name) for name in ("", "PredictionService", "ModelService")] == [SERVING] * 3
+    with pytest.raises(grpc.RpcError) as refused:
+        status(channel, "tensorflow.serving.PredictionService")
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_a_server_that_drains_tells_its_watchers(serve: Serve, publish: Publish, tmp_path: Path) -> None:
+    publish(tmp_path / "demo", 1)
+    server = serve(f"--model_base_path={tmp_path / 'demo'}", "--enable_grpc_healthcheck_service", "--drain_seconds=1")
+    watch = health_pb2_grpc.HealthStub(server.client.channel).Watch(
+        health_pb2.HealthCheckRequest(service="PredictionService"), timeout=DEADLINE_SECONDS
+    )
+    assert next(watch).status == SERVING
+    os.kill(server.pid, signal.SIGTERM)
+    assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert server.wait() == 0
+
+
+def test_without_the_flag_there_is_no_health_service(servers: dict[str, Server]) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        status(servers["plain"].client.channel, "")
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_the_health_check_of_the_image_asks_the_health_service(serve: Serve, publish: Publish, tmp_path: Path) -> None:
+    dockerfile = (ROOT / "modelserver" / "Dockerfile").read_text()
+    [default_flag] = re.findall(r"exec python -m modelserver (\S+) \"\$@\"", dockerfile)
+    [command] = re.findall(r"^HEALTHCHECK .* CMD (\[.*\])$", dockerfile, re.MULTILINE)
+    publish(tmp_path / "demo", 1)
+    server = serve(f"--model_base_path={tmp_path / 'demo'}", default_flag)
+    command = command.replace("127.0.0.1:8500", server.address)
+
+    def healthy() -> bool:
+        program, *arguments = json.loads(command)
+        assert program == "python"
+        return subprocess.run([sys.executable, *arguments], check=False, capture_output=True).returncode == 0
+
+    assert healthy()
+    server.kill()
+    assert not healthy()
+
+
+def test_the_probes_on_kubernetes_ask_for_a_service_that_the_server_reports() -> None:
+    manifests = yaml.safe_load_all((ROOT / "deploy/kubernetes/base/serving.yaml").read_text())
+    [container] = next(one for one in manifests if one["kind"] == "Deployment")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    parsed = flags.parse(container["args"])
+    assert parsed.enable_grpc_healthcheck_service
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["grpc"] == {"port": parsed.port, "service": "PredictionService"}

@@ -1,0 +1,145 @@
+"""Photos with feedback become a folder of photos by class."""
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from testing.photos import photo
+from trainer.cli import main
+from trainer.data.collect import folder_name
+from trainer.data.data_set import open_folder
+
+
+class Log:
+    """A prediction log that a test writes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._lines: list[str] = []
+        self._seconds = 0
+
+    def _append(self, record: Mapping[str, object]) -> None:
+        self._seconds += 1
+        self._lines.append(json.dumps({"time": f"2026-01-31T12:00:{self._seconds:02}Z", **record}) + "\n")
+        folder = self.root / "records" / "2026-01-31"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "20260131T120000-host-1-0001.jsonl").write_text("".join(self._lines))
+
+    def answered(self, digest: str, label: str | None, *, kept: bool = True, index: int = 0) -> None:
+        record: dict[str, object] = {
+            "kind": "prediction",
+            "request_id": f"request-{digest}",
+            "index": index,
+            "digest": digest,
+        }
+        self._append({**record, "model": "dogs", "version": 1, "label": label})
+        if kept:
+            file = self.root / "photos" / "2026-01-31" / f"{digest}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(photo("red", encoding="JPEG"))
+
+    def said(self, verdict: str, label: str | None = None, *, digest: str | None = None, of: str | None = None) -> None:
+        self._append(
+            {"kind": "feedback", "request_id": of and f"request-{of}", "index": 0, "digest": digest}
+            | {"verdict": verdict, "label": label}
+        )
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Log:
+    return Log(tmp_path / "log")
+
+
+def collected(log: Log, out: Path, *options: str) -> list[str]:
+    assert main(["collect", str(log.root), str(out), *options]) == 0
+    return sorted(path.relative_to(out).as_posix() for path in out.rglob("*.jpg"))
+
+
+def test_confirmed_and_corrected_photos_are_collected_and_others_are_not(log: Log, tmp_path: Path) -> None:
+    log.answered("aa", "Boxer")
+    log.answered("bb", "Boxer")
+    log.answered("cc", "Pug")
+    log.answered("dd", "Pug")
+    log.answered("ee", None)
+    log.said("right", of="aa")
+    log.said("wrong", "Pug", digest="bb")
+    log.said("none", digest="cc")
+    log.said("right", of="ee")  # that it is unknown
+    assert collected(log, tmp_path / "out") == ["Boxer/aa.jpg", "Pug/bb.jpg"]
+    with (tmp_path / "out" / "collected.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["file"], row["predicted"], row["verdict"]) for row in rows] == [
+        ("Boxer/aa.jpg", "Boxer", "right"),
+        ("Pug/bb.jpg", "Boxer", "wrong"),
+    ]
+    assert rows[0]["request_id"] == "request-aa"
+
+
+def test_the_last_feedback_counts_and_a_second_run_moves_and_removes(log: Log, tmp_path: Path) -> None:
+    for digest in ("aa", "bb"):
+        log.answered(digest, "Boxer")
+        log.said("right", of=digest)
+    out = tmp_path / "out"
+    assert collected(log, out) == ["Boxer/aa.jpg", "Boxer/bb.jpg"]
+    log.said("wrong", "Pug", of="aa")
+    log.said("none", of="bb")
+    assert collected(log, out) == ["Pug/aa.jpg"]
+
+
+def test_what_was_collected_stays_when_the_log_has_deleted_its_photo(log: Log, tmp_path: Path) -> None:
+    log.answered("aa", "Boxer")
+    log.said("right", of="aa")
+    out = tmp_path / "out"
+    collected(log, out)
+    (log.root / "photos" / "2026-01-31" / "aa.jpg").unlink()
+    assert collected(log, out) == ["Boxer/aa.jpg"]
+
+
+def test_photos_that_were_not_kept_are_counted(log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log.answered("aa", "Boxer", kept=False)
+    log.said("right", of="aa")
+    assert collected(log, tmp_path / "out") == []
+    assert "1 photos with feedback are not in the log" in capsys.readouterr().out
+
+
+def test_the_last_line_of_an_open_segment_may_be_cut_off(log: Log, tmp_path: Path) -> None:
+    log.answered("aa", "Boxer")
+    log.said("right", of="aa")
+    whole = next((log.root / "records").rglob("*.jsonl"))
+    whole.rename(log.root / "records" / "20260131T120000-host-1-0002.jsonl.open")
+    with (log.root / "records" / "20260131T120000-host-1-0002.jsonl.open").open("a") as segment:
+        segment.write('{"kind": "feedb')
+    assert collected(log, tmp_path / "out") == ["Boxer/aa.jpg"]
+
+
+def test_a_model_selects_its_photos(log: Log, tmp_path: Path) -> None:
+    log.answered("aa", "Boxer")
+    log.said("right", of="aa")
+    assert collected(log, tmp_path / "out", "--model", "cats") == []
+    assert collected(log, tmp_path / "out", "--model", "dogs") == ["Boxer/aa.jpg"]
+
+
+def test_what_is_collected_can_be_trained_on(log: Log, tmp_path: Path) -> None:
+    for number in range(12):
+        log.answered(f"{number:02}", "Boxer" if number % 2 else "Saint Bernard / mix")
+        log.said("right", of=f"{number:02}")
+    collected(log, tmp_path / "out")
+    data = open_folder(
+        *(tmp_path / "out", tmp_path / "cache"), valid_share=0.2, test_share=0.0, seed=1, workers=1, duplicates="off"
+    )
+    assert data.labels == ("Boxer", "Saint Bernard _ mix")
+
+
+@pytest.mark.parametrize(
+    ("label", "name"), [("Boxer", "Boxer"), ("a/b", "a_b"), ("..", "_"), (" . ", "_"), ("C:\\x", "C__x")]
+)
+def test_a_label_cannot_lead_out_of_the_folder(label: str, name: str) -> None:
+    assert folder_name(label) == name
+
+
+def test_a_folder_that_is_no_log_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["collect", str(tmp_path), str(tmp_path / "out")]) == 1
+    assert "is not a prediction log" in capsys.readouterr().err

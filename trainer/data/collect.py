@@ -1,0 +1,236 @@
+"""Collect the photos of a prediction log that people gave feedback on, as a folder of photos by class."""
+
+import argparse
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from trainer.console import say
+from trainer.errors import TrainerError
+
+MANIFEST: Final = "collected.csv"
+
+NOT_IN_NAMES: Final = frozenset('/\\:*?"<>|')
+"""Characters that some file systems do not allow in a folder's name."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A row of the manifest: where a photo comes from, and why it has its label.
+
+    Attributes:
+        file: Path of the photo in the output folder.
+        label: The label that people gave or confirmed.
+        digest: SHA-256 of the uploaded file.
+        time: When the photo was answered, RFC 3339.
+        request_id: ID of that request.
+        model: Name of the model that answered.
+        version: Version that answered.
+        predicted: What it answered; empty if the photo was unknown.
+        verdict: ``right`` or ``wrong``.
+    """
+
+    file: str
+    label: str
+    digest: str
+    time: str
+    request_id: str
+    model: str
+    version: int
+    predicted: str
+    verdict: str
+
+
+class Files(Protocol):
+    """The files of a prediction log. Names are relative to it."""
+
+    def records(self) -> Iterator[bytes]:
+        """The content of each segment."""
+
+    def photos(self) -> dict[str, str]:
+        """The name of the newest kept photo by digest."""
+
+    def read(self, name: str) -> bytes:
+        """The content of a file."""
+
+
+class Folder:
+    """A prediction log in a folder."""
+
+    def __init__(self, root: Path) -> None:
+        if not (root / "records").is_dir():
+            raise TrainerError(f"{root} is not a prediction log: it has no folder `records`")
+        self._root = root
+
+    def records(self) -> Iterator[bytes]:
+        """See `Files`."""
+        for path in sorted((self._root / "records").rglob("*.jsonl*")):
+            yield path.read_bytes()
+
+    def photos(self) -> dict[str, str]:
+        """See `Files`."""
+        found = sorted((self._root / "photos").rglob("*.jpg"))
+        return {path.stem: path.relative_to(self._root).as_posix() for path in found}
+
+    def read(self, name: str) -> bytes:
+        """See `Files`."""
+        return (self._root / name).read_bytes()
+
+
+class ObjectStorage:
+    """A prediction log at an address of fsspec."""
+
+    def __init__(self, address: str) -> None:
+        try:
+            import fsspec
+
+            self._files: Any
+            self._files, self._root = fsspec.core.url_to_fs(address)
+        except (ImportError, ValueError) as error:
+            raise TrainerError(f"{address} cannot be read: {error}. For S3: pip install 'breed-gateway[s3]'") from error
+
+    def records(self) -> Iterator[bytes]:
+        """See `Files`."""
+        for path in sorted(self._files.find(f"{self._root}/records")):
+            if path.endswith(".jsonl"):
+                yield self._files.cat_file(path)
+
+    def photos(self) -> dict[str, str]:
+        """See `Files`."""
+        found = sorted(path for path in self._files.find(f"{self._root}/photos") if path.endswith(".jpg"))
+        return {Path(path).stem: path.removeprefix(f"{self._root}/") for path in found}
+
+    def read(self, name: str) -> bytes:
+        """See `Files`."""
+        content: bytes = self._files.cat_file(f"{self._root}/{name}")
+        return content
+
+
+def collect(log: Files, out: Path, model: str | None = None) -> tuple[list[Collected], int]:
+    """Write the photos with feedback to folders by label, and a manifest.
+
+    The last feedback on a photo counts. A photo whose label changed since the last call moves; other photos that are
+    there already are not read again. Photos with the verdict ``none`` have no label and are left out.
+
+    Args:
+        log: The prediction log.
+        out: The output folder.
+        model: Only photos that this model answered.
+
+    Returns:
+        The rows of the manifest, and the number of photos with feedback that the log did not keep.
+    """
+    answers, feedback = _read(log)
+    kept = log.photos()
+    before = {row["digest"]: Path(row["file"]) for row in _manifest(out)}
+    rows: dict[str, Collected] = {}
+    missing = 0
+    for digest, said in feedback.items():
+        answer = answers.get(digest)
+        if answer is None or (model is not None and answer["model"] != model):
+            continue
+        label = said["label"] if said["verdict"] == "wrong" else answer["label"]
+        if said["verdict"] == "none" or label is None:
+            continue
+        name = Path(folder_name(label)) / f"{digest}.jpg"
+        if digest not in kept and not (out / before.get(digest, name)).is_file():
+            missing += 1
+            continue
+        (out / name.parent).mkdir(parents=True, exist_ok=True)
+        previous = before.pop(digest, None)
+        if previous is not None and (out / previous).is_file():
+            (out / previous).replace(out / name)
+        else:
+            partial = out / name.with_suffix(".partial")
+            partial.write_bytes(log.read(kept[digest]))
+            partial.replace(out / name)
+        rows[digest] = Collected(
+            name.as_posix(),
+            label,
+            digest,
+            answer["time"],
+            answer["request_id"],
+            answer["model"],
+            answer["version"],
+            answer["label"] or "",
+            said["verdict"],
+        )
+    for gone in before.values():  # the last feedback says that no label fits
+        (out / gone).unlink(missing_ok=True)
+    found = sorted(rows.values(), key=lambda row: row.file)
+    _write_manifest(out, found)
+    return found, missing
+
+
+def folder_name(label: str) -> str:
+    """A label as the name of a folder on every file system."""
+    name = "".join("_" if character in NOT_IN_NAMES else character for character in label).strip(" .")
+    return name or "_"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `trainer collect`."""
+    parser.add_argument("log", help="prediction log: a folder or an fsspec address such as s3://bucket/folder")
+    parser.add_argument("out", type=Path, help="folder to write, with a folder for each label")
+    parser.add_argument("--model", help="only photos that this model answered")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs `trainer collect`."""
+    log = ObjectStorage(args.log) if "://" in args.log else Folder(Path(args.log))
+    rows, missing = collect(log, args.out, args.model)
+    labels = sorted({row.label for row in rows})
+    lines = [f"{args.out}: {len(rows)} photos of {len(labels)} labels"]
+    lines += [f"  {sum(row.label == label for row in rows):5}  {label}" for label in labels]
+    if missing:
+        lines.append(
+            f"{missing} photos with feedback are not in the log; GATEWAY_PREDICTION_LOG_PHOTOS selects what it keeps"
+        )
+    say("\n".join(lines))
+    return 0
+
+
+def _read(log: Files) -> tuple[dict[str, Mapping[str, Any]], dict[str, Mapping[str, Any]]]:
+    """The newest answer, and the newest feedback, by digest."""
+    answers: dict[str, Mapping[str, Any]] = {}
+    said: list[Mapping[str, Any]] = []
+    by_request: dict[tuple[str, int], str] = {}
+    for segment in log.records():
+        for line in segment.splitlines(keepends=True):
+            if not line.endswith(b"\n"):
+                continue  # the gateway is writing it, or was killed
+            record = json.loads(line)
+            if record["kind"] == "feedback":
+                said.append(record)
+                continue
+            by_request[record["request_id"], record["index"]] = record["digest"]
+            known = answers.get(record["digest"])
+            if known is None or known["time"] <= record["time"]:
+                answers[record["digest"]] = record
+    feedback: dict[str, Mapping[str, Any]] = {}
+    for record in sorted(said, key=lambda one: one["time"]):
+        digest = record["digest"] or by_request.get((record["request_id"], record["index"]))
+        if digest is not None:
+            feedback[digest] = record
+    return answers, feedback
+
+
+def _manifest(out: Path) -> list[dict[str, str]]:
+    try:
+        with (out / MANIFEST).open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
+
+
+def _write_manifest(out: Path, rows: list[Collected]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / f"{MANIFEST}.partial"
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Collected)])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+    partial.replace(out / MANIFEST)
