@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -106,5 +107,7 @@ def _run(arguments: Sequence[str], prog: str) -> int:
             getattr(module, f"add_{infix}_arguments" if infix else "add_arguments")(command)
             command.set_defaults(run=getattr(module, f"run_{infix}" if infix else "run"))
     args = parser.parse_args(arguments)
+    # Its warnings, such as those of retracing, are about code that users of the trainer do not see.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     status: int = args.run(args)
     return status

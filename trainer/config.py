@@ -65,15 +65,20 @@ class Config:
     interpolation: Interpolation = _option("bilinear", "network", "resampling filter")
     pooling: Literal["avg", "flatten"] = _option("avg", "network", "how to reduce the last feature map for the head")
     hidden: int = _option(0, "network", "units of an additional dense layer before the last one; 0: none")
-    dropout: float = _option(0.2, "network", "dropout rate before the last layer")
+    dropout: float = _option(0.2, "network", "dropout rate before the last layer of a dense head")
     output: Literal["softmax", "sigmoid"] = _option("softmax", "network", "sigmoid: one output for two classes")
 
-    epochs: int = _option(
-        20,
+    head: Literal["auto", "logistic", "dense"] = _option(
+        "auto",
         "training of the head",
-        "maximum number of epochs on bottleneck features; 0: none",
+        "logistic: a regularised logistic regression; dense: layers trained by gradient descent; auto: dense with "
+        "--hidden, else logistic",
     )
-    views: int = _option(8, "training of the head", "augmented views of each photo; 1: none, 2: the mirror image, ...")
+    folds: int = _option(5, "training of the head", "folds of the cross-validation of a logistic head")
+    epochs: int = _option(
+        20, "training of the head", "epochs of a dense head, at most; 0: no head is trained before fine-tuning"
+    )
+    views: int = _option(2, "training of the head", "views of each photo to train on: 1 plain, 2 and its mirror, ...")
     patience: int = _option(10, "training of the head", "epochs without improvement until training stops")
     batch_size: int = _option(128, "training of the head", "photos (or views) in a step")
     optimizer: Literal["adamw", "sgd", "rmsprop"] = _option("adamw", "training of the head", "optimizer of both stages")
@@ -101,17 +106,31 @@ class Config:
     max_accuracy_loss: float = _option(Limits.max_accuracy_loss, "export", LOSS_HELP)
     min_same_top1: float = _option(Limits.min_same_top1, "export", TOP1_HELP)
 
+    @property
+    def logistic(self) -> bool:
+        """Whether the head is a logistic regression; otherwise it is trained by gradient descent."""
+        return bool(self.epochs) and (self.head == "logistic" or (self.head == "auto" and not self.hidden))
+
     def to_toml(self) -> str:
         """Returns the TOML file with which `train --config` repeats the run."""
         return tomli_w.dumps(dataclasses.asdict(self))
 
+    def without_places(self) -> "Config":
+        """Returns the configuration with names instead of paths, for what is published."""
+        weights = self.weights if self.weights in {"imagenet", "none"} else Path(self.weights).name
+        return dataclasses.replace(self, data=Path(self.data).resolve().name, weights=weights)
+
+
+OF_DENSE_HEADS: Final = ("dropout", "patience", "batch_size", "optimizer", "learning_rate", "schedule", "weight_decay")
+"""What a logistic head makes no use of. Fine-tuning does, except for the batch size and learning rate."""
 
 KINDS: Final[Mapping[type, str]] = {int: "an integer", float: "a number", str: "text", bool: "true or false"}
 
 RECIPES: Final[Mapping[str, Mapping[str, Value]]] = {
-    "dog-breeds": {"backbone": "densenet201", "dropout": 0.3, "views": 8},
+    "dog-breeds": {"backbone": "densenet201", "head": "dense", "dropout": 0.3, "views": 8},
     "cats-dogs": {
         "backbone": "vgg16",
+        "size": 256,
         "pooling": "flatten",
         "hidden": 256,
         "dropout": 0.5,
@@ -120,6 +139,7 @@ RECIPES: Final[Mapping[str, Mapping[str, Value]]] = {
         "fine_tune": 4,  # block5: three convolutions and their pooling
         "fine_tune_epochs": 20,
         "fine_tune_learning_rate": 1e-4,
+        "fine_tune_batch_size": 8,
         "optimizer": "rmsprop",
         "schedule": "constant",
         "label_smoothing": 0.0,
@@ -178,7 +198,8 @@ def make(values: Mapping[str, Value]) -> Config:
         "patience": (1, 100_000), "batch_size": (1, 65536), "learning_rate": (1e-9, 10), "weight_decay": (0, 10),
         "fine_tune": (0, 10_000), "fine_tune_epochs": (1, 100_000), "fine_tune_learning_rate": (1e-9, 10),
         "fine_tune_batch_size": (1, 65536), "rotation": (0, 180), "shift": (0, 1), "shear": (0, 1.5), "zoom": (0, 0.9),
-        "seed": (0, 2**31 - 1), "limit": (0, 10**9), "max_accuracy_loss": (0, 100), "min_same_top1": (0, 100),
+        "seed": (0, 2**31 - 1), "limit": (0, 10**9), "folds": (2, 100),
+        "max_accuracy_loss": (0, 100), "min_same_top1": (0, 100),
     }  # fmt: skip
     for key, (low, high) in limits.items():
         if not low <= getattr(config, key) <= high:
@@ -189,11 +210,21 @@ def make(values: Mapping[str, Value]) -> Config:
         raise TrainerError("valid-share and test-share leave too few photos for training")
     if not config.epochs and not config.fine_tune:
         raise TrainerError("nothing to train: epochs is 0 and fine-tune is 0")
+    if config.head == "logistic" and config.hidden:
+        raise TrainerError("a logistic head has no hidden layer: leave out --hidden, or use --head dense")
     if not config.data:
         raise TrainerError("no data set; use train DATA, or data in the --config file")
     if not config.name:
         raise TrainerError("no model name; use --name, or name in the --config file")
     return config
+
+
+def without_effect(config: Config, given: Mapping[str, Value]) -> list[str]:
+    """Returns a sentence for the options that were given and change nothing, none where all of them do."""
+    useless = [f"--{name.replace('_', '-')}" for name in OF_DENSE_HEADS if name in given]
+    if not useless or not config.logistic or config.fine_tune:
+        return []
+    return [f"{', '.join(useless)} changes nothing in a logistic head; --head dense trains one by gradient descent"]
 
 
 METAVARS: Final = {"backbone": "NETWORK", "weights": "FILE", "description": "TEXT", "fine_tune": "LAYERS"}

@@ -61,6 +61,8 @@ class Card:
     temperature: float = 1.0
     unknown_threshold: float | None = None
     unknown_rule: str = ""
+    unknown_rates: Mapping[str, JSON] = field(default_factory=dict)
+    label_sets: Mapping[str, JSON] = field(default_factory=dict)
     parity: Mapping[str, JSON] = field(default_factory=dict)
     precision: str = "float32"
     quantization: Mapping[str, JSON] | None = None

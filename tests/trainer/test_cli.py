@@ -14,12 +14,14 @@ import keras
 import numpy as np
 import pytest
 
+from trainer.cli import main
 from trainer.config import RECIPES, Config, make, read
 from trainer.data import record_store as records
 from trainer.errors import TrainerError
 from trainer.evaluation import metrics as evaluation
 from trainer.export import precision
 from trainer.model_card import Card
+from trainer.network import assemble
 from trainer.training import bottleneck_features as features
 from trainer.training import fit
 
@@ -43,12 +45,14 @@ def preprocess_input(images: np.ndarray, data_format: str) -> np.ndarray:
 def tiny(include_top: bool, input_shape: tuple[int, int, int], weights: str | None) -> keras.Model:
     """A network as keras.applications builds them, of few layers: those take most of a run's time in being traced."""
     assert not include_top
-    assert weights is None
     images = keras.Input(input_shape)
     maps = keras.layers.Conv2D(8, 3, strides=4, use_bias=False)(images)
     maps = keras.layers.ReLU()(keras.layers.BatchNormalization()(maps))
     maps = keras.layers.Conv2D(16, 3, strides=2, use_bias=False)(maps)
-    return keras.Model(images, keras.layers.ReLU()(keras.layers.BatchNormalization()(maps)), name="tiny")
+    model = keras.Model(images, keras.layers.ReLU()(keras.layers.BatchNormalization()(maps)), name="tiny")
+    if weights:
+        model.load_weights(weights)
+    return model
 
 
 @pytest.fixture(autouse=True)
@@ -68,18 +72,23 @@ def weights_of(version: Path) -> list[np.ndarray]:
 def test_a_folder_of_photos_becomes_a_published_version_that_can_be_made_again_from_its_file(
     trainer: Trainer, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    status, out, _ = trainer("train", data, "--name", "colours", *TINY, "--epochs", "3", "--views", "2")
-    assert status == 0, out
+    status, out, error = trainer("train", data, "--name", "colours", *TINY)
+    assert status == 0, error
     version = tmp_path / "models" / "colours" / "1"
     card = card_of(version)
     assert card.labels == ("red", "green")
     assert card.metrics["validation"]["photos"] == 6
     assert card.training["photos"] == {"train": {"red": 10, "green": 10}, "validation": {"red": 3, "green": 3}}
-    assert card.temperature >= 0.8
+    assert card.metrics["cross-validation"]["photos"] == 20
+    assert card.metrics["cross-validation"]["folds"] == 5
     assert (card.other_labels, card.unknown_threshold) == ((None,), 0.9)
-    assert "views of validation photos" in card.unknown_rule
-    assert f"validation: 6 photos, accuracy {card.metrics['validation']['accuracy']}" in out
+    assert "in cross-validation" in card.unknown_rule
+    assert card.label_sets["coverage"] == 0.95
+    assert isinstance(card.metrics["validation"]["label_set_coverage"], float)
+    assert f"validation: 6 photos, accuracy {card.metrics['validation']['accuracy']} (95 % interval " in out
     assert str(tmp_path) not in card.to_json()
+    for name in ("config.toml", "history.json", "card.json"):
+        assert str(tmp_path) not in (version / "assets.extra" / name).read_text()
     (run,) = (tmp_path / "runs" / "colours").iterdir()
     assert {"config.toml", "history.json", "evaluation.json", "report.html"} <= {one.name for one in run.iterdir()}
     assert not (run / "state").exists()
@@ -109,7 +118,7 @@ def test_classes_of_any_name_are_trained_evaluated_and_evaluated_again(
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
     stage: str, trainer: Trainer, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = ["train", data, *TINY, "--epochs", "4", "--views", "2", "--patience", "9", "--dropout", "0.5"]
+    command = ["train", data, *TINY, "--head", "dense", "--epochs", "4", "--patience", "9", "--dropout", "0.5"]
     command += ["--name", "colours"]
     if stage == "fine-tuning":
         command += ["--fine-tune", "4", "--fine-tune-epochs", "3"]
@@ -144,7 +153,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
     history = json.loads((run / "history.json").read_text())
     assert len(history["head"]) == 4
     if stage == "features":
-        assert "Computing features: 36/36" in error  # 16 of the 52 were kept
+        assert "Computing features: 24/24" in error  # 16 of the 40 were kept
     elif stage == "head":
         assert "Fitting, head: 2/2" in error
     else:
@@ -177,6 +186,59 @@ def test_a_run_stopped_after_it_has_published_says_what_is_missing_and_how_to_ge
     (run,) = (tmp_path / "runs" / "colours").iterdir()
     assert (run / "report.html").is_file()
     assert len(list((tmp_path / "models" / "colours").iterdir())) == 1
+
+
+def test_a_logistic_head_is_the_same_bit_for_bit_and_needs_no_seed(
+    trainer: Trainer, data: Path, tmp_path: Path
+) -> None:
+    # Random weights would differ by the seed.
+    network = assemble.build(make({"data": "x", "name": "x", "backbone": "tiny", "size": 32, "weights": "none"}), 2)
+    network.backbone.save_weights(tmp_path / "tiny.weights.h5")
+    command = ["train", data, "--name", "colours", *TINY, "--weights", tmp_path / "tiny.weights.h5"]
+    for seed in ("0", "0", "7"):
+        status, _, error = trainer(*command, "--seed", seed)
+        assert status == 0, error
+    first, *others = (weights_of(tmp_path / "models" / "colours" / version) for version in ("1", "2", "3"))
+    for other in others:
+        for one, same in zip(first, other, strict=True):
+            np.testing.assert_array_equal(one, same)
+    cards = [card_of(tmp_path / "models" / "colours" / version) for version in ("1", "3")]
+    assert cards[0].temperature == cards[1].temperature
+
+
+def test_what_a_logistic_head_makes_no_use_of_is_said(trainer: Trainer, data: Path) -> None:
+    status, out, error = trainer("train", data, "--name", "colours", *TINY, "--dropout", "0.4", "--patience", "3")
+    assert status == 0, error
+    assert "warning: --dropout, --patience changes nothing in a logistic head" in out
+
+
+def test_a_dense_head_says_that_its_validation_is_optimistic_and_a_logistic_head_does_not_need_to(
+    trainer: Trainer, data: Path
+) -> None:
+    command = ["train", data, "--name", "colours", *TINY]
+    _, out, _ = trainer(*command, "--hidden", "4", "--epochs", "2")
+    assert "so accuracy on them is optimistic" in out
+    assert "cross-validation" not in out
+    _, out, _ = trainer(*command)
+    assert "optimistic" not in out
+    assert "cross-validation: 20 photos, accuracy" in out
+
+
+def test_the_settings_of_a_recipe_are_shown_without_training(trainer: Trainer, tmp_path: Path) -> None:
+    status, out, _ = trainer("train", "--recipe", "cats-dogs", "--show", "--dropout", "0.1")
+    assert status == 0
+    shown = tomllib.loads(out)
+    assert (shown["size"], shown["fine_tune_batch_size"], shown["dropout"]) == (256, 8, 0.1)
+    assert {key: shown[key] for key in RECIPES["cats-dogs"] if key != "dropout"} == {
+        key: value for key, value in RECIPES["cats-dogs"].items() if key != "dropout"
+    }
+    assert not (tmp_path / "models").exists()
+
+
+def test_the_cache_lies_in_the_folder_of_runs(data: Path, tmp_path: Path) -> None:
+    places = ["--models-dir", f"{tmp_path}/models", "--runs-dir", f"{tmp_path}/elsewhere"]
+    assert main(["train", str(data), "--name", "colours", *TINY, *places]) == 0
+    assert list((tmp_path / "elsewhere" / "cache").glob("features-*"))
 
 
 def test_bfloat16_is_tried_before_the_training_and_another_precision_goes_on_with_the_same_run(
@@ -292,6 +354,7 @@ def test_mixed_precision_is_exported_in_float32(trainer: Trainer, data: Path, tm
         (("train", "{data}"), 1, "no model name"),
         (("train", "{data}", "--name", "../x"), 1, "is not a model name"),
         (("train", "{data}", "--name", "x", "--backbone", "resnet5"), 1, "unknown backbone 'resnet5'"),
+        (("train", "{data}", "--name", "x", "--hidden", "8", "--head", "logistic"), 1, "or use --head dense"),
         (("train", "{data}", "--name", "x", "--weights", "no.h5"), 3, "the file no.h5 does not exist"),
         (("train", "{data}", "--name", "x", "--dropout", "2"), 1, "dropout must be from 0 to 0.95, not 2"),
         (("train", "{data}", "--name", "x", "--alpha", "0.5", "--backbone", "vgg16"), 1, "has no width multiplier"),
@@ -308,6 +371,17 @@ def test_a_mistake_is_answered_in_one_line(
     found, _, error = trainer(*(one.replace("{data}", str(data)) for one in arguments))
     assert (found, said in error.strip().splitlines()[-1]) == (status, True), error
     assert "Traceback" not in error
+    assert "Reading photos" not in error
+
+
+def test_a_sigmoid_for_three_classes_is_refused_before_photos_are_read(
+    trainer: Trainer, write_photos: WriteFolder, tmp_path: Path
+) -> None:
+    photos = write_photos(tmp_path / "photos", {"red": 5, "green": 5, "blue": 5})
+    status, _, error = trainer("train", photos, "--name", "x", *TINY, "--output", "sigmoid")
+    assert status == 1
+    assert error.endswith("has 3: use softmax\n")
+    assert "Reading photos" not in error
 
 
 def test_weights_of_another_network_are_refused_in_one_line(trainer: Trainer, data: Path, tmp_path: Path) -> None:

@@ -47,6 +47,15 @@ class DataSet:
         }
 
 
+def count_classes(data: Path, limit: int = 0) -> int:
+    """Returns the number of classes of a data set, without a look at the photos.
+
+    Raises:
+        TrainerError: There is no such folder, or there are not two classes with files in it.
+    """
+    return len({folder for _, folder, _ in list_data_set(data, limit).files})
+
+
 def open_folder(
     data: Path,
     cache: Path,

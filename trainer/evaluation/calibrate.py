@@ -149,12 +149,48 @@ def choose_other_logit(logits: Floats, temperature: float, least_known: float) -
     """
     if not len(logits):
         raise ValueError("a logit is chosen on validation photos, and there are none")
+    found = log_sum_exp(logits, temperature)
+    low, high = np.quantile(found, (0.25, 0.75))
+    return other_logit_at(float(low - FENCE * (high - low)), temperature, least_known)
+
+
+def other_logit_at(threshold: float, temperature: float, least_known: float) -> float:
+    """Returns the logit of "something else" with which the classes' scores sum to `least_known` at a log-sum-exp.
+
+    Args:
+        threshold: The log-sum-exp, of logits divided by the temperature.
+        temperature: What all logits are divided by before the softmax.
+        least_known: The sum, 0 to 1.
+    """
+    return (threshold - math.log(least_known / (1 - least_known))) * temperature
+
+
+def log_sum_exp(logits: Floats, temperature: float) -> NDArray[np.float64]:
+    """Returns log(sum(exp(logits / temperature))) of each row, float64 (n): the negative free energy."""
     scaled = logits.astype(np.float64) / temperature
     highest = scaled.max(axis=1)
-    energies = highest + np.log(np.exp(scaled - highest[:, np.newaxis]).sum(axis=1))
-    low, high = np.quantile(energies, (0.25, 0.75))
-    fence = float(low - FENCE * (high - low))
-    return (fence - math.log(least_known / (1 - least_known))) * temperature
+    return np.asarray(highest + np.log(np.exp(scaled - highest[:, np.newaxis]).sum(axis=1)))
+
+
+def at_bound(temperature: float) -> bool:
+    """Whether a fitted temperature is at the end of its range, where it says nothing."""
+    low, high = TEMPERATURES
+    return not low * 1.001 < temperature < high / 1.001
+
+
+def least_set_score(true_scores: Floats, coverage: float) -> float:
+    """Returns the least score with which a label belongs into a set that holds the truth with a chosen probability.
+
+    This is split conformal prediction with sets of least ambiguity (Sadinle et al. 2019): on photos like those that it
+    was chosen on, the labels with at least that score hold the true one in a share of `coverage` or more. Where the
+    model is more often right than that, some sets are empty.
+
+    Args:
+        true_scores: float (n), the score of the true label of photos that the model was not fitted on.
+        coverage: The probability, 0 to 1.
+    """
+    allowed = math.floor((len(true_scores) + 1) * (1 - coverage))
+    return float(np.sort(true_scores)[allowed - 1]) if allowed else 0.0
 
 
 def auroc(known: Floats, unknown: Floats) -> float:

@@ -1,11 +1,14 @@
 """How the logits of a trained model become scores, and when these are too low for an answer."""
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.evaluation import calibrate
+from trainer.model_card import JSON
 
 LEAST_TEMPERATURE = 0.8
 """A validation set that is nearly free of mistakes asks for more sureness than other photos bear out.
@@ -22,27 +25,36 @@ and other animals 6 are taken for a breed; with the best score of a softmax over
 """
 
 UNKNOWN_RATE = 0.02
-"""The share of the views of validation photos that a sigmoid's threshold may call unknown.
+"""The share of known photos that the threshold may call unknown.
 
-The views (corners, other fits) are harder than the photos, as what is served will be.
+They are photos that the head was not fitted on (cross-validation), or for a sigmoid the views of validation photos,
+which are harder than the photos. Measured with EfficientNet-Lite2 on 12 breeds: of 69 photos from another source 4 are
+lost, and of 340 photos of cats and other animals 5 are taken for a breed.
 """
+
+COVERAGE = 0.95
+"""The probability with which a set of labels holds the true one."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How logits become scores, and when these are too low: fitted on the views of the validation photos.
+    """How logits become scores, and when these are too low.
 
-    `other_logit` is the logit of "something else", None for a model without one (a sigmoid).
+    `other_logit` is the logit of "something else", None for a model without one (a sigmoid). `unknown` has the error
+    rates at the threshold, where they could be measured on photos of classes that a head was not told of. Labels with
+    at least `set_score` hold the truth with a probability of COVERAGE; None without cross-validation.
     """
 
     temperature: float
     other_logit: float | None
     threshold: float
     rule: str
+    unknown: Mapping[str, JSON] = field(default_factory=dict)
+    set_score: float | None = None
 
     @classmethod
     def fit(cls, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> "Calibration":
-        """Fits to logits (n, classes), or (n, 1) of a sigmoid, and labels (n)."""
+        """Fits to the views of validation photos: logits (n, classes), or (n, 1) of a sigmoid, and labels (n)."""
         columns = two_columns(logits)
         temperature = round(max(LEAST_TEMPERATURE, calibrate.fit_temperature(columns, labels)), 6)
         if logits.shape[1] > 1:
@@ -53,6 +65,44 @@ class Calibration:
         threshold = calibrate.choose_unknown_threshold(best, UNKNOWN_RATE)
         rule = f"the highest score that all but {UNKNOWN_RATE:.0%} of the views of validation photos reach"
         return cls(temperature, None, threshold, rule)
+
+    @classmethod
+    def cross_validated(
+        cls, logits: NDArray[np.float32], labels: NDArray[np.int64], left_out: NDArray[np.float32], *, sigmoid: bool
+    ) -> "Calibration":
+        """Fits to photos that the head was not fitted on.
+
+        Args:
+            logits: float32 (n, classes), of known photos.
+            labels: int (n), their classes.
+            left_out: float32 (m, classes), of photos of classes that a head was not told of; m may be 0.
+            sigmoid: Whether the model gives one logit, and so none for "something else".
+        """
+        temperature = round(calibrate.fit_temperature(logits, labels), 6)
+        if sigmoid:
+            best = calibrate.softmax(logits, temperature).max(axis=1)
+            threshold = calibrate.choose_unknown_threshold(best, UNKNOWN_RATE)
+            rule = f"the highest score that all but {UNKNOWN_RATE:.0%} of the photos reach in cross-validation"
+            return cls(temperature, None, threshold, rule)._with_sets(logits[:, 1:] - logits[:, :1], labels)
+        known = calibrate.log_sum_exp(logits, temperature)
+        threshold = float(np.quantile(known, UNKNOWN_RATE))
+        rule = f"the sum of scores that all but {UNKNOWN_RATE:.0%} of the photos reach in cross-validation"
+        rates: dict[str, JSON] = {}
+        if len(left_out):
+            others = calibrate.log_sum_exp(left_out, temperature)
+            rates = {
+                "known_photos": len(known),
+                "known_called_unknown": round(float((known < threshold).mean()), 4),
+                "left_out_photos": len(others),
+                "left_out_taken_for_known": round(float((others >= threshold).mean()), 4),
+                "auroc": round(calibrate.auroc(known, others), 4),
+            }
+        other = round(calibrate.other_logit_at(threshold, temperature, LEAST_KNOWN), 6)
+        return cls(temperature, other, LEAST_KNOWN, rule, rates)._with_sets(logits, labels)
+
+    def _with_sets(self, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> "Calibration":
+        true_scores = self.probabilities(logits)[np.arange(len(labels)), labels]
+        return dataclasses.replace(self, set_score=round(calibrate.least_set_score(true_scores, COVERAGE), 6))
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Returns scores float64 (n, classes), and those of "something else" after them where the model has it."""

@@ -145,10 +145,15 @@ def run(args: argparse.Namespace) -> int:
 
 def summary(evaluation: Evaluation) -> str:
     """Returns the most important metrics as a few lines of text."""
+
+    def interval(name: str) -> str:
+        return " [{:.3f}, {:.3f}]".format(*evaluation.intervals[name])
+
     error = evaluation.reliability.expected_calibration_error
     figures = (
-        f"{evaluation.photos} photos: accuracy {evaluation.accuracy:.3f}, top-5 {evaluation.top5_accuracy:.3f}, "
-        f"macro F1 {evaluation.macro_f1:.3f}, expected calibration error {error:.3f}"
+        f"{evaluation.photos} photos: accuracy {evaluation.accuracy:.3f}{interval('accuracy')}, "
+        f"top-5 {evaluation.top5_accuracy:.3f}, macro F1 {evaluation.macro_f1:.3f}{interval('macro_f1')}, "
+        f"expected calibration error {error:.3f}; in brackets 95 % intervals"
     )
     lines = [figures]
     if evaluation.threshold_rate is not None:
@@ -156,7 +161,8 @@ def summary(evaluation: Evaluation) -> str:
             f"threshold {evaluation.card.unknown_threshold}: {evaluation.threshold_rate:.3f} of them are unknown"
         )
     if evaluation.unknown:
-        text = f"{evaluation.unknown.photos} photos of other things: AUROC {evaluation.unknown.auroc:.3f}"
+        auroc = f"{evaluation.unknown.auroc:.3f}{interval('auroc')}"
+        text = f"{evaluation.unknown.photos} photos of other things: AUROC {auroc}"
         if evaluation.unknown.false_known_rate is not None:
             text += f", {evaluation.unknown.false_known_rate:.3f} of them classified as known"
         lines.append(text)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from trainer.errors import TrainerError
 from trainer.evaluation import calibrate
+from trainer.evaluation.intervals import Interval, bootstrap_interval, wilson_interval
 from trainer.model_card import JSON, Card
 
 TOP_K = 5
@@ -77,6 +78,7 @@ class Evaluation:
 
     `signature` is the called signature. `macro_f1` is the mean over the classes with photos. `confusion` is int64
     (classes, classes), with a row for each true class and a column for each predicted class.
+    `intervals` are the 95 % intervals of figures by their names, `auroc` among them where there are other things.
     """
 
     card: Card
@@ -94,6 +96,7 @@ class Evaluation:
     unreadable: tuple[str, ...]
     threshold_rate: float | None
     unknown: Unknown | None
+    intervals: Mapping[str, Interval]
 
     def to_json(self) -> dict[str, JSON]:
         """Returns the content of `evaluation.json`."""
@@ -106,6 +109,7 @@ class Evaluation:
             "top5_accuracy": self.top5_accuracy,
             "macro_f1": self.macro_f1,
             "expected_calibration_error": self.reliability.expected_calibration_error,
+            "intervals": {name: list(interval) for name, interval in self.intervals.items()},
             "unknown_threshold": self.card.unknown_threshold,
             "under_threshold": self.threshold_rate,
             "reliability": [
@@ -131,6 +135,7 @@ class Tally:
         self.confidences: list[float] = []
         self.known: list[float] = []
         self.right: list[bool] = []
+        self.cells: list[int] = []
         self.worst: list[tuple[float, int, Mistake]] = []
         self.strangers: list[float] = []
         self.unreadable: list[str] = []
@@ -144,6 +149,7 @@ class Tally:
         best = int(probabilities.argmax())
         confidence = float(probabilities[best])
         self.confusion[label, best] += 1
+        self.cells.append(label * len(self.labels) + best)
         # Count classes with higher scores, which does not depend on how top_k orders ties.
         self.in_top += int((probabilities > probabilities[label]).sum() < TOP_K)
         self.confidences.append(confidence)
@@ -191,7 +197,7 @@ class Tally:
             photos=len(right),
             accuracy=float(right.mean()),
             top5_accuracy=self.in_top / len(right),
-            macro_f1=float(np.mean([one.f1 for one in classes if one.photos])),
+            macro_f1=_macro_f1(self.confusion),
             reliability=calibrate.reliability(confidences, right),
             confusion=self.confusion,
             classes=classes,
@@ -199,11 +205,40 @@ class Tally:
             unreadable=tuple(self.unreadable),
             threshold_rate=under,
             unknown=unknown,
+            intervals=self._intervals(),
         )
+
+    def _intervals(self) -> dict[str, Interval]:
+        count, shape = len(self.right), self.confusion.shape
+
+        def macro_f1(cells: NDArray[np.int64]) -> float:
+            return _macro_f1(np.bincount(cells, minlength=self.confusion.size).reshape(shape))
+
+        def calibration_error(rows: NDArray[np.float64]) -> float:
+            return calibrate.reliability(rows[:, 0], rows[:, 1] > 0).expected_calibration_error
+
+        found = {
+            "accuracy": wilson_interval(sum(self.right), count),
+            "top5_accuracy": wilson_interval(self.in_top, count),
+            "macro_f1": bootstrap_interval(macro_f1, np.array(self.cells)),
+            "expected_calibration_error": bootstrap_interval(
+                calibration_error, np.column_stack([self.confidences, self.right])
+            ),
+        }
+        if self.strangers:
+            found["auroc"] = bootstrap_interval(calibrate.auroc, np.array(self.known), np.array(self.strangers))
+        return found
 
 
 def _histogram(scores: NDArray[np.float64]) -> tuple[int, ...]:
     return tuple(np.histogram(scores, HISTOGRAM_BINS, (0.0, 1.0))[0].tolist())
+
+
+def _macro_f1(confusion: NDArray[np.int64]) -> float:
+    """Mean F1 of the classes that have photos."""
+    photos = confusion.sum(axis=1)
+    f1 = 2 * confusion.diagonal() / np.maximum(photos + confusion.sum(axis=0), 1)
+    return float(f1[photos > 0].mean())
 
 
 def _class_results(confusion: NDArray[np.int64], labels: Sequence[str]) -> tuple[ClassResult, ...]:

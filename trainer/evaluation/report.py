@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -126,19 +127,59 @@ def _threshold(card: Card) -> str:
 
 def _figures(evaluation: Evaluation) -> str:
     figures = [
-        ("accuracy", f"{evaluation.accuracy:.1%}"),
-        (f"top-{min(5, len(evaluation.card.labels))} accuracy", f"{evaluation.top5_accuracy:.1%}"),
-        ("macro F1", f"{evaluation.macro_f1:.3f}"),
-        ("expected calibration error", f"{evaluation.reliability.expected_calibration_error:.3f}"),
+        ("accuracy", f"{evaluation.accuracy:.1%}", "accuracy"),
+        (f"top-{min(5, len(evaluation.card.labels))} accuracy", f"{evaluation.top5_accuracy:.1%}", "top5_accuracy"),
+        ("macro F1", f"{evaluation.macro_f1:.3f}", "macro_f1"),
+        (
+            "expected calibration error",
+            f"{evaluation.reliability.expected_calibration_error:.3f}",
+            "expected_calibration_error",
+        ),
     ]
     if evaluation.threshold_rate is not None:
         figures.append(
-            (f"below the threshold {evaluation.card.unknown_threshold:g}", f"{evaluation.threshold_rate:.1%}")
+            (f"below the threshold {evaluation.card.unknown_threshold:g}", f"{evaluation.threshold_rate:.1%}", "")
         )
     if evaluation.unknown:
-        figures.append(("AUROC for other things", f"{evaluation.unknown.auroc:.3f}"))
-    tiles = (f"<div><b>{value}</b><span class='muted'>{escape(name)}</span></div>" for name, value in figures)
-    return f"<div class='figures'>{''.join(tiles)}</div>"
+        figures.append(("AUROC for other things", f"{evaluation.unknown.auroc:.3f}", "auroc"))
+    tiles = (
+        f"<div><b>{value}</b><span class='muted'>{escape(name)}{_interval(evaluation, key)}</span></div>"
+        for name, value, key in figures
+    )
+    return f"<div class='figures'>{''.join(tiles)}</div>{_certainty(evaluation.card)}"
+
+
+def _interval(evaluation: Evaluation, key: str) -> str:
+    if key not in evaluation.intervals:
+        return ""
+    low, high = evaluation.intervals[key]
+    return f"<br><small>95 % interval {low:.3f} to {high:.3f}</small>"
+
+
+def _certainty(card: Card) -> str:
+    """What the card says of photos that the model was not fitted on."""
+    found = card.metrics.get("cross-validation")
+    lines = []
+    if found is not None:
+        low, high = cast("Sequence[float]", found["accuracy_interval"])
+        lines.append(
+            f"Cross-validation on {found['photos']} training photos, in {found['folds']} folds: accuracy "
+            f"{found['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}; standard deviation of the folds "
+            f"{found['standard_deviation']:.3f})."
+        )
+    elif "validation" in card.metrics:
+        lines.append(
+            "The validation photos of this model also decided on epochs, temperature and threshold: figures on them "
+            "are optimistic."
+        )
+    if card.unknown_rates:
+        rates = card.unknown_rates
+        lines.append(
+            f"Unknown: of {rates['known_photos']} photos in cross-validation, {rates['known_called_unknown']:.1%} are "
+            f"called unknown. Of {rates['left_out_photos']} photos of classes that were left out of training in turn, "
+            f"{rates['left_out_taken_for_known']:.1%} are taken for another class (AUROC {rates['auroc']:.3f})."
+        )
+    return "".join(f"<p class='note'>{line}</p>" for line in lines)
 
 
 def _training(history: History) -> str:

@@ -19,7 +19,7 @@ LIMIT = 1e-4
 SAME_TOP1 = 0.99
 """The share of photos that should get the same best class from `serving_default` as from Keras."""
 
-PHOTOS = 32
+PHOTOS = 16
 """How many photos an export is compared on, at most."""
 
 Floats = NDArray[np.float32]

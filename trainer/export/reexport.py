@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from trainer.export.parity import PHOTOS
     from trainer.export.quantization import Int8
     from trainer.export.saved_classifier import SavedClassifier
-    from trainer.export.saved_model import EXTRA, export_model
+    from trainer.export.saved_model import EXTRA, export_model, logits_of
 
     old = SavedClassifier(args.model_dir)
     card, kept = old.card, old.directory / EXTRA / "model.keras"
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         int8 = Int8.of(data, labels, card.input, Limits(args.max_accuracy_loss, args.min_same_top1), args.workers)
         say(f"quantising with {len(int8.calibration)} photos, measuring on {len(int8.validation)}")
     try:
-        model = keras.models.load_model(kept, compile=False)
+        model = logits_of(keras.models.load_model(kept, compile=False))
     except (OSError, ValueError) as error:
         raise TrainerError(f"{kept} cannot be read: {str(error).splitlines()[0]}") from error
     photos = [photo.path.read_bytes() for photo in evenly(data.photos["valid"], PHOTOS)] if data else []

@@ -1,6 +1,8 @@
 """A Keras model to a SavedModel that serves exactly what was trained: frozen, with its card, proved and warmed up."""
 
 import dataclasses
+import gc
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,9 @@ from trainer.model_card import Card
 
 GRAPH_LIMIT = 1_900_000_000
 """Bytes of weights that may become constants: protobuf refuses a graph file over 2 GiB, which also holds the rest."""
+
+BATCH = 8
+"""Photos in one call of a comparison: of 32, the feature maps of EfficientNet-Lite2 take half a gigabyte."""
 
 EXTRA = "assets.extra"
 """The part of a SavedModel that is left to its maker; servers read the warm-up records there and nothing else."""
@@ -85,8 +90,8 @@ def export_model(
 ) -> Exported:
     """Writes a complete SavedModel with the signatures of docs/model-contract.md.
 
-    Beside it, in `assets.extra/`: `model.keras` and `model.h5` (the same model, logits out), `card.json`, the warm-up
-    records, and where OpenVINO is installed, `openvino/`: the network for it.
+    Beside it, in `assets.extra/`: `model.keras` and `model.h5` (the same model, with temperature and softmax or
+    sigmoid), `card.json`, the warm-up records, and where OpenVINO is installed, `openvino/`: the network for it.
 
     Args:
         model: Functional Keras model in float32: pixel values 0 to 255, RGB, float32 (n, height, width, 3) -> logits
@@ -95,7 +100,7 @@ def export_model(
             export adds them.
         card: The card; `parity`, `precision` and `quantization` are filled in here.
         directory: An existing directory to write to, such as the draft of `publish.new_version`.
-        photos: Encoded photos to prove parity on; at most 32 are used. Without any, patterns are drawn.
+        photos: Encoded photos to prove parity on; at most `parity.PHOTOS` are used. Without any, patterns are drawn.
         batch_sizes: Batch sizes to warm up each signature with.
         graph_limit: Above this many bytes of weights they are saved as variables instead of constants.
         precision: What the export computes in. How far bfloat16 is from Keras is measured and stated, not limited.
@@ -122,10 +127,11 @@ def export_model(
         core, heatmap = _frozen(split, tail, card, served) if frozen else _variable(split, tail)
     encoded, pixels, drawn = parity.decodable(photos, card.input)
 
-    restored = _save_keras(model, extra)
-    expected = _keras_runner(model, card.temperature)
-    h5 = _keras_runner(restored, card.temperature) if restored else None
-    runners = _runners(signatures.build(core, heatmap, card), card, expected, h5)
+    restored = _save_keras(model, card.temperature, extra)
+    expected = _keras_runner(model, card.temperature)(pixels)
+    h5 = _probabilities_runner(restored) if restored else None
+    endpoints = signatures.build(core, heatmap, card)
+    runners = _runners(endpoints, card, lambda _: expected, h5)
     found = parity.measure(runners, encoded, pixels, len(card.labels), drawn=drawn)
     if served == "float32":
         parity.check(found.pixels, "`pixels`")
@@ -133,10 +139,11 @@ def export_model(
         parity.check(found.h5, "model.h5")
 
     without_openvino: str | None = "its weights are too large for constants"
+    exact = endpoints
     if frozen:
         with quiet():
-            in_float32 = (core, heatmap) if served == "float32" else _frozen(split, tail, card, "float32")
-            exact = signatures.build(*in_float32, card)
+            if served != "float32":
+                exact = signatures.build(*_frozen(split, tail, card, "float32"), card)
             without_openvino = openvino_network.write_network(exact, extra)
     if without_openvino is None:
         found = _with_openvino(found, expected, exact["explain"], extra, pixels, len(card.labels))
@@ -149,18 +156,50 @@ def export_model(
 
     noted = quantization.to_json() if quantization else None
     card = dataclasses.replace(card, parity=found.to_json(), precision=served, quantization=noted)
-    endpoints = signatures.build(core, heatmap, card)
+    endpoints["describe"] = signatures.describe(card)
+    exported = runners.pixels(pixels[:BATCH])
+    del restored, h5, runners, exact
+    gc.collect()  # each of them holds the weights, and more of its own
     with quiet():
         _save(endpoints, [] if frozen else [one.value for one in model.variables], directory)
     write_warmup(directory, card, list(endpoints), batch_sizes)
     (extra / "card.json").write_text(card.to_json(), encoding="utf-8")
-    written = _check_written(directory, card, runners.pixels(pixels[:8]), pixels[:8])
+    written = _check_written(directory, card, exported, pixels[:BATCH])
     return Exported(card, found, frozen, written, without_openvino, quantization)
+
+
+def logits_of(model: keras.Model) -> keras.Model:
+    """Returns the part of a `model.keras` that gives logits; those of older versions give nothing else."""
+    if "temperature" not in {layer.name for layer in model.layers}:
+        return model
+    return keras.Model(model.input, model.get_layer("temperature").input, name=model.name)
+
+
+def try_export(model: keras.Model, card: Card) -> None:
+    """Writes the graph of a model to a temporary folder, so that an export that cannot work is known before training.
+
+    Raises:
+        TrainerError: The network cannot be exported; the message has TensorFlow's reason.
+    """
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        try:
+            _check(model, card)
+            split, tail = signatures.split_at_features(model)
+            frozen = 4 * model.count_params() <= GRAPH_LIMIT
+            core, heatmap = _frozen(split, tail, card, "float32") if frozen else _variable(split, tail)
+            endpoints = signatures.build(core, heatmap, card)
+            _save(endpoints, [] if frozen else [one.value for one in model.variables], Path(folder))
+        except (ValueError, TypeError, RuntimeError, AssertionError, tf.errors.OpError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise TrainerError(
+                f"{card.backbone.name} cannot be exported ({reason}), so training it would be for nothing; choose "
+                "another --backbone"
+            ) from error
 
 
 def _with_openvino(
     found: parity.Parity,
-    expected: Callable[[Pixels], Floats],
+    expected: Floats,
     explain: tf.types.experimental.GenericFunction,
     extra: Path,
     pixels: Pixels,
@@ -168,20 +207,23 @@ def _with_openvino(
 ) -> parity.Parity:
     """Holds the network for OpenVINO to Keras's probabilities and to the heat maps of the SavedModel."""
     network = openvino_network.runner(extra)
-    ours, theirs = network(pixels), explain(images=tf.constant(pixels))
-    probabilities = float(np.abs(expected(pixels) - ours["probabilities"]).max())
+    ours = _in_batches(network, pixels)
+    heatmaps = _batched(lambda images: explain(images=tf.constant(images))["heatmap"].numpy())(pixels)
+    probabilities = float(np.abs(expected - ours["probabilities"]).max())
     parity.check(probabilities, "the network for OpenVINO")
     # Where two labels are as likely as each other, a heat map may be that of either.
     best = np.sort(ours["probabilities"][:, :labels], axis=1)
     clear = best[:, -1] - best[:, -2] > parity.LIMIT if labels > 1 else np.ones(len(pixels), bool)
-    heatmap = float(np.abs(theirs["heatmap"].numpy() - ours["heatmap"])[clear].max(initial=0.0))
+    heatmap = float(np.abs(heatmaps - ours["heatmap"])[clear].max(initial=0.0))
     parity.check(heatmap, "the heat map of the network for OpenVINO")
     return dataclasses.replace(found, openvino=probabilities, openvino_heatmap=heatmap)
 
 
-def _save_keras(model: keras.Model, extra: Path) -> keras.Model | None:
+def _save_keras(model: keras.Model, temperature: float, extra: Path) -> keras.Model | None:
     """Writes `model.keras` and `model.h5`; returns the latter as read back, None where HDF5 cannot hold the network."""
-    plain = keras.Model(model.input, model.output, name=model.name)  # without optimiser and loss
+    logits = keras.layers.Rescaling(1 / temperature, name="temperature", dtype="float32")(model.output)
+    activation = keras.layers.Activation("sigmoid" if logits.shape[-1] == 1 else "softmax", name="probabilities")
+    plain = keras.Model(model.input, activation(logits), name=model.name)  # without optimiser and loss
     with quiet():
         plain.save(extra / "model.keras")
         try:
@@ -267,9 +309,7 @@ def _pixels_of(function: Callable[..., dict[str, tf.Tensor]]) -> Callable[[Pixel
 
 def _keras_runner(model: keras.Model, temperature: float) -> Callable[[Pixels], Floats]:
     """The reference: logits by Keras, the rest by NumPy in float64."""
-    # As a graph, as Keras's own `predict` runs it: the first eager call of a large network takes seconds.
-    spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
-    keras_logits = tf.function(lambda images: model(images, training=False), [spec], jit_compile=False)
+    keras_logits = _as_graph(model)
 
     def run(images: Pixels) -> Floats:
         logits = np.asarray(keras_logits(tf.constant(images, tf.float32)), np.float64) / temperature
@@ -281,8 +321,30 @@ def _keras_runner(model: keras.Model, temperature: float) -> Callable[[Pixels], 
     return _batched(run)
 
 
-def _batched(run: Callable[[Pixels], Floats], size: int = 32) -> Callable[[Pixels], Floats]:
-    return lambda images: np.concatenate([run(images[at : at + size]) for at in range(0, len(images), size)])
+def _probabilities_runner(model: keras.Model) -> Callable[[Pixels], Floats]:
+    """Runs a model of probabilities (n, classes), or (n, 1) of the second of two."""
+    keras_probabilities = _as_graph(model)
+
+    def run(images: Pixels) -> Floats:
+        found = np.asarray(keras_probabilities(tf.constant(images, tf.float32)), np.float32)
+        return np.concatenate([1 - found, found], axis=1) if found.shape[1] == 1 else found
+
+    return _batched(run)
+
+
+def _as_graph(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    # As a graph, as Keras's own `predict` runs it: the first eager call of a large network takes seconds.
+    spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+    return tf.function(lambda images: model(images, training=False), [spec], jit_compile=False)  # type: ignore[no-any-return]
+
+
+def _batched(run: Callable[[Pixels], Floats]) -> Callable[[Pixels], Floats]:
+    return lambda images: np.concatenate([run(images[at : at + BATCH]) for at in range(0, len(images), BATCH)])
+
+
+def _in_batches(run: Callable[[Pixels], dict[str, Floats]], images: Pixels) -> dict[str, Floats]:
+    parts = [run(images[at : at + BATCH]) for at in range(0, len(images), BATCH)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _check_written(directory: Path, card: Card, expected: Floats, pixels: Pixels) -> SavedClassifier:

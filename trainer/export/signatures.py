@@ -128,7 +128,6 @@ def build(core: Core, heatmap: Saliency, card: Card) -> dict[str, tf.types.exper
     spec = card.input
     images_spec = tf.TensorSpec((None, spec.height, spec.width, 3), tf.uint8, name="images")
     labels = tf.constant(list(card.labels))
-    text = tf.constant(card.to_json())
 
     def scores(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         logits, features = core(tf.cast(images, tf.float32))
@@ -149,9 +148,6 @@ def build(core: Core, heatmap: Saliency, card: Card) -> dict[str, tf.types.exper
         top = tf.argmax(of_labels(found), axis=1, output_type=tf.int32)
         return {"probabilities": found, "heatmap": heatmap(features, top)}
 
-    def describe(request: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"card": tf.fill(tf.shape(request), text)}
-
     def sigmoid(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probability": tf.sigmoid(core(tf.cast(images, tf.float32))[0])}
 
@@ -160,9 +156,25 @@ def build(core: Core, heatmap: Saliency, card: Card) -> dict[str, tf.types.exper
         (serving_default, bytes_spec),
         (pixels, images_spec),
         (explain, images_spec),
-        (describe, tf.TensorSpec((None,), tf.int32, name="request")),
     ]
     if core(tf.zeros((1, spec.height, spec.width, 3)))[0].shape[1] == 1:
         endpoints.append((sigmoid, images_spec))
+    found = {one.__name__: _served(one, spec) for one, spec in endpoints}
+    return {**found, "describe": describe(card)}
+
+
+def describe(card: Card) -> tf.types.experimental.GenericFunction:
+    """Returns the function of the signature `describe`: any int32 (n) -> `card`, string (n)."""
+    text = tf.constant(card.to_json())
+
+    def run(request: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"card": tf.fill(tf.shape(request), text)}
+
+    return _served(run, tf.TensorSpec((None,), tf.int32, name="request"))
+
+
+def _served(
+    function: Callable[..., dict[str, tf.Tensor]], spec: tf.TensorSpec
+) -> tf.types.experimental.GenericFunction:
     # Without XLA, which a model server may lack.
-    return {one.__name__: tf.function(one, input_signature=[arg], jit_compile=False) for one, arg in endpoints}
+    return tf.function(function, input_signature=[spec], jit_compile=False)

@@ -120,7 +120,7 @@ def fit(
     Returns:
         The figures of each epoch, those of earlier, stopped calls included.
     """
-    weights = _class_weights(train.labels, config, classes)[train.labels]
+    weights = class_weights(train.labels, config, classes)[train.labels]
     batches = Batches(train, weights, config, classes, batch_size, config.seed)
     checks = Batches(valid, np.ones(len(valid.labels), np.float32), config, classes, batch_size)
     model.compile(
@@ -258,7 +258,7 @@ def _accuracy(config: Config) -> keras.metrics.Metric:
     return keras.metrics.CategoricalAccuracy(name="accuracy")
 
 
-def _class_weights(labels: NDArray[np.int64], config: Config, classes: int) -> Floats:
+def class_weights(labels: NDArray[np.int64], config: Config, classes: int) -> Floats:
     """Weights float32 (classes), 1 on average over the examples: all classes count the same together, or all are 1."""
     counts = np.bincount(labels, minlength=classes)
     unbalanced = counts.max() > 1.5 * counts.min()

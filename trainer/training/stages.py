@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from trainer.config import Config
 from trainer.console import say
@@ -17,24 +18,25 @@ from trainer.data.folders import Split
 from trainer.data.pixel_cache import cache_pixels, pixel_store
 from trainer.data.record_store import RecordStore
 from trainer.data.views import VIEWS, view_key
+from trainer.evaluation import calibrate
+from trainer.evaluation.calibration import Calibration, two_columns
 from trainer.model_card import InputSpec
 from trainer.network import assemble as networks
 from trainer.training.bottleneck_features import Extractor
-from trainer.training.fit import Epoch, Examples, Floats, fit, predict
+from trainer.training.fit import Epoch, Examples, Floats, class_weights, fit, predict
+from trainer.training.logistic_head import CrossValidation, Training, fit_head
 
 PLAIN = VIEWS[:1]
+
+Store = RecordStore[np.float32] | RecordStore[np.uint8]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """How the machine is used, and where what can be computed again is kept: nothing here changes what comes out.
-
-    `precision`: `float32`, `mixed_float16`, or `auto` for the latter on a GPU.
-    """
+    """How the machine is used, and where what can be computed again is kept: nothing here changes what comes out."""
 
     cache: Path
     workers: int
-    precision: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -42,57 +44,94 @@ class Fitted:
     """What a run has learned.
 
     `model`: pixels float32 (n, height, width, 3) -> logits, in float32. `history`: the figures of each epoch by stage.
-    `logits`: those of validation and test photos, float32 (n, classes) or (n, 1). `views`: those of the views of the
-    validation photos, which are harder than the photos: what to calibrate on; all views of a photo follow each other.
+    `logits`: those of validation and test photos, float32 (n, classes) or (n, 1). `calibration`: from photos that the
+    model was not fitted on. `cross_validation`: of a logistic head that was not fine-tuned; None for other models.
     """
 
     model: keras.Model
     spec: InputSpec
     history: dict[str, list[Epoch]]
     logits: dict[Split, Floats]
-    views: Floats
+    calibration: Calibration
+    cross_validation: CrossValidation | None
 
 
 @dataclass
 class Stages:
-    """Fits a network to a data set. `state` is the folder from which a stopped fit goes on."""
+    """Fits a network to a data set.
+
+    `network`: as `assemble.build` gives it. `state`: the folder from which a stopped fit goes on.
+    """
 
     config: Config
     data: DataSet
+    network: networks.Network
     machine: Machine
     state: Path
-    spec: InputSpec = field(init=False)
 
     def run(self) -> Fitted:
-        """Builds the network and fits it; Keras objects are left in float32."""
-        config = self.config
-        precision = _precision(self.machine.precision)
-        network = networks.build(config, len(self.data.labels), precision=precision)
-        height, width = network.model.input_shape[1:3]
-        self.spec = InputSpec(height, width, config.fit, config.interpolation)
+        """Fits the network; Keras objects are left in float32."""
+        config, network = self.config, self.network
         history: dict[str, list[Epoch]] = {}
-        if config.epochs:
-            history["head"], logits, views = self._fit_head(network)
+        cross_validation: CrossValidation | None = None
+        if config.logistic:
+            logits, cross_validation = self._fit_logistic_head()
+            views = logits["valid"]  # calibrated on where there are too few photos for cross-validation
+        elif config.epochs:
+            history["head"], logits, views = self._fit_dense_head()
         if config.fine_tune:
             before = network.model.get_weights()
-            history["fine-tuning"], tuned_logits, tuned_views = self._fine_tune(network)
-            if config.epochs and _best(history["fine-tuning"]) < _best(history["head"]):
+            history["fine-tuning"], tuned_logits, tuned_views = self._fine_tune()
+            if config.epochs and self._valid_score(tuned_logits) < self._valid_score(logits):
                 say("fine-tuning did not improve the validation accuracy; keeping the model from before it")
                 network.model.set_weights(before)
             else:
-                logits, views = tuned_logits, tuned_views
+                logits, views, cross_validation = tuned_logits, tuned_views, None
+        if cross_validation is None:
+            truth = self._truth("valid")
+            calibration = Calibration.fit(views, np.repeat(truth, len(views) // len(truth)))
+        else:
+            found, sigmoid = cross_validation, config.output == "sigmoid"
+            calibration = Calibration.cross_validated(found.logits, found.labels, found.left_out, sigmoid=sigmoid)
         model = network.model
-        if precision != "float32":
+        if model.compute_dtype != "float32":
             model = networks.build(dataclasses.replace(config, weights="none"), len(self.data.labels)).model
             model.set_weights(network.model.get_weights())
-        return Fitted(model, self.spec, history, logits, views)
+        return Fitted(model, self.spec, history, logits, calibration, cross_validation)
 
-    def _fit_head(self, network: networks.Network) -> tuple[list[Epoch], dict[Split, Floats], Floats]:
-        config, photos = self.config, self.data.photos
+    @property
+    def spec(self) -> InputSpec:
+        """How photos become pixels."""
+        return input_spec(self.network, self.config)
+
+    def _fit_logistic_head(self) -> tuple[dict[Split, Floats], CrossValidation | None]:
+        config, photos, classes = self.config, self.data.photos, len(self.data.labels)
+        views = VIEWS[: config.views]
+        extractor = Extractor(self.network.features, self.spec, self.machine.cache, self.machine.workers)
+        with extractor.store as store:
+            extractor.extract(photos["train"], views)
+            extractor.extract(photos["valid"] + photos["test"], PLAIN)
+            labels = self._truth("train")
+            features = np.stack(
+                [store.rows([view_key(photo, view) for photo in photos["train"]]) for view in views], axis=1
+            )
+            training = Training(
+                features, labels, [photo.key for photo in photos["train"]], class_weights(labels, config, classes)
+            )
+            head, cross_validation = fit_head(training, config.folds)
+            sigmoid = config.output == "sigmoid"
+            self.network.head.get_layer("logits").set_weights(
+                [np.diff(head.kernel), np.diff(head.bias)] if sigmoid else [head.kernel, head.bias]
+            )
+            return self._predict(self.network.head, store), cross_validation
+
+    def _fit_dense_head(self) -> tuple[list[Epoch], dict[Split, Floats], Floats]:
+        config, photos, network = self.config, self.data.photos, self.network
         views = VIEWS[: config.views]
         extractor = Extractor(network.features, self.spec, self.machine.cache, self.machine.workers)
         with extractor.store as store:
-            extractor.extract(photos["train"] + photos["valid"], views)
+            extractor.extract(photos["train"], views)
+            extractor.extract(photos["valid"], VIEWS)
             extractor.extract(photos["test"], PLAIN)
             history = fit(
                 network.head,
@@ -106,15 +145,14 @@ class Stages:
                 batch_size=config.batch_size,
                 state=self.state,
             )
-            return history, *self._predict(network.head, views, store)
+            return history, self._predict(network.head, store), self._predict_views(network.head, store)
 
-    def _fine_tune(self, network: networks.Network) -> tuple[list[Epoch], dict[Split, Floats], Floats]:
-        config, photos = self.config, self.data.photos
-        views = VIEWS[: config.views]
+    def _fine_tune(self) -> tuple[list[Epoch], dict[Split, Floats], Floats]:
+        config, photos, network = self.config, self.data.photos, self.network
         networks.unfreeze(network, config.fine_tune)
         with pixel_store(self.spec, self.machine.cache) as store:
             cache_pixels(photos["train"] + photos["test"], PLAIN, store, self.spec, self.machine.workers)
-            cache_pixels(photos["valid"], views, store, self.spec, self.machine.workers)
+            cache_pixels(photos["valid"], VIEWS, store, self.spec, self.machine.workers)
             plain = self._examples("train", PLAIN, store)
             augmentation = Augmentation.of(config)
             history = fit(
@@ -129,30 +167,41 @@ class Stages:
                 batch_size=config.fine_tune_batch_size,
                 state=self.state,
             )
-            return history, *self._predict(network.model, views, store)
+            return history, self._predict(network.model, store), self._predict_views(network.model, store)
 
-    def _examples(
-        self, split: Split, views: Sequence[str], store: RecordStore[np.float32] | RecordStore[np.uint8]
-    ) -> Examples:
-        photos = self.data.photos[split]
-        keys = [view_key(photo, view) for photo in photos for view in views]
-        labels = np.repeat(np.array([photo.label for photo in photos], np.int64), len(views))
-        return Examples(lambda at: store.rows([keys[one] for one in at]), labels)
+    def _truth(self, split: Split) -> NDArray[np.int64]:
+        return np.array([photo.label for photo in self.data.photos[split]], np.int64)
 
-    def _predict(
-        self, model: keras.Model, views: Sequence[str], store: RecordStore[np.float32] | RecordStore[np.uint8]
-    ) -> tuple[dict[Split, Floats], Floats]:
+    def _examples(self, split: Split, views: Sequence[str], store: Store) -> Examples:
+        keys = [view_key(photo, view) for photo in self.data.photos[split] for view in views]
+        return Examples(lambda at: store.rows([keys[one] for one in at]), np.repeat(self._truth(split), len(views)))
+
+    def _predict(self, model: keras.Model, store: Store) -> dict[Split, Floats]:
         held_out: list[Split] = [split for split in ("valid", "test") if self.data.photos[split]]
-        logits = {split: predict(model, self._examples(split, PLAIN, store)) for split in held_out}
-        return logits, predict(model, self._examples("valid", views, store))
+        return {split: predict(model, self._examples(split, PLAIN, store)) for split in held_out}
+
+    def _predict_views(self, model: keras.Model, store: Store) -> Floats:
+        """Logits of all views of the validation photos, which are harder than the photos; a photo's follow each other.
+
+        They are what a model is calibrated on that was not cross-validated.
+        """
+        return predict(model, self._examples("valid", VIEWS, store))
+
+    def _valid_score(self, logits: dict[Split, Floats]) -> tuple[float, float]:
+        """Accuracy and negative log-loss on the validation photos."""
+        columns, truth = two_columns(logits["valid"]), self._truth("valid")
+        likelihood = calibrate.softmax(columns)[np.arange(len(truth)), truth]
+        return float((columns.argmax(axis=1) == truth).mean()), float(np.log(np.maximum(likelihood, 1e-12)).mean())
 
 
-def _best(history: list[Epoch]) -> tuple[float, float]:
-    """Accuracy and negative loss on validation photos of the epoch whose weights were kept."""
-    return max((epoch["val_accuracy"], -epoch["val_loss"]) for epoch in history)
+def input_spec(network: networks.Network, config: Config) -> InputSpec:
+    """Returns how photos become the pixels that a network takes."""
+    height, width = network.model.input_shape[1:3]
+    return InputSpec(height, width, config.fit, config.interpolation)
 
 
-def _precision(wanted: str) -> str:
+def training_precision(wanted: str) -> str:
+    """Returns `float32` or `mixed_float16`, for what `--training-precision` says: `auto` is the latter on a GPU."""
     if wanted != "auto":
         return wanted
     return "mixed_float16" if tf.config.list_physical_devices("GPU") else "float32"

@@ -7,9 +7,10 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +18,21 @@ from numpy.typing import NDArray
 from trainer import config as configuration
 from trainer.config import Config
 from trainer.console import say
-from trainer.data.data_set import DataSet, open_folder
+from trainer.data.data_set import DataSet, count_classes, open_folder
 from trainer.data.folders import SPLITS, Split
 from trainer.data.photos import Photo, evenly
 from trainer.errors import TrainerError
 from trainer.evaluation import calibrate
-from trainer.evaluation.calibration import Calibration
+from trainer.evaluation.calibration import COVERAGE, Calibration
+from trainer.evaluation.intervals import wilson_interval
 from trainer.export.precision import Limits, check_available
-from trainer.model_card import JSON, Backbone, Card, InputSpec
+from trainer.model_card import JSON, Backbone, Card
 from trainer.network.weights import check_weights_file, weights_source
 from trainer.registry.publish import check_writable, new_version
 from trainer.training.acceptance import check_accepted
+
+if TYPE_CHECKING:
+    from trainer.training.stages import Fitted
 
 LISTED = 10
 """Of unreadable photos and duplicates, how many are named on the terminal; the run's folder has them all."""
@@ -41,7 +46,13 @@ def run(args: argparse.Namespace) -> int:
     values = dict(configuration.RECIPES[args.recipe]) if args.recipe else {}
     if args.config:
         values |= configuration.read(args.config)
-    config = configuration.make(values | configuration.from_arguments(args))
+    given = configuration.from_arguments(args)
+    if args.show:
+        sys.stdout.write(Config(**(values | given)).to_toml())  # type: ignore[arg-type]
+        return 0
+    config = configuration.make(values | given)
+    for line in configuration.without_effect(config, given):
+        say(f"warning: {line}")
     train(config, args)
     return 0
 
@@ -58,11 +69,29 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     Raises:
         TrainerError: The data or the configuration cannot work, or the export computes something else.
     """
+    cache = args.cache_dir or args.runs_dir / "cache"
     check_writable(args.models_dir, config.name)
     check_weights_file(config.weights)
+    classes = count_classes(Path(config.data), config.limit)
+    if config.output == "sigmoid" and classes != 2:
+        raise TrainerError(f"a sigmoid tells two classes apart, {config.data} has {classes}: use softmax")
+
+    # TensorFlow takes seconds to load: only now that there is something to compute.
+    from trainer.evaluation.evaluate import evaluate, summary
+    from trainer.export.parity import PHOTOS
+    from trainer.export.quantization import Int8
+    from trainer.export.saved_model import EXTRA, export_model
+    from trainer.network import assemble
+    from trainer.training.export_trial import check_exportable
+    from trainer.training.stages import Machine, Stages, input_spec, training_precision
+
+    # Before photos are read, which may take an hour: whether the network can be had and exported.
+    check_available(config.precision)
+    network = assemble.build(config, classes, precision=training_precision(args.training_precision))
+    check_exportable(network.model, config, input_spec(network, config), cache)
     data = open_folder(
         Path(config.data),
-        args.cache_dir,
+        cache,
         valid_share=config.valid_share,
         test_share=config.test_share,
         seed=config.seed,
@@ -71,32 +100,26 @@ def train(config: Config, args: argparse.Namespace) -> Path:
         duplicates=config.duplicates,
         workers=args.workers,
     )
-    if config.output == "sigmoid" and len(data.labels) != 2:
-        raise TrainerError(f"a sigmoid tells two classes apart, {config.data} has {len(data.labels)}: use softmax")
     folder = _run_folder(config, data, args.runs_dir)
     _report_data(data, folder)
     (folder / "config.toml").write_text(config.to_toml(), encoding="utf-8")
 
-    # TensorFlow takes seconds to load: only now that there is something to compute.
-    from trainer.evaluation.evaluate import evaluate, summary
-    from trainer.export.parity import PHOTOS
-    from trainer.export.quantization import Int8
-    from trainer.export.saved_model import EXTRA, export_model
-    from trainer.network.assemble import with_other
-    from trainer.training.stages import Machine, Stages
-
-    check_available(config.precision)
-    machine = Machine(args.cache_dir, args.workers, args.training_precision)
-    fitted = Stages(config, data, machine, folder / "state").run()
+    fitted = Stages(config, data, network, Machine(cache, args.workers), folder / "state").run()
     (folder / "history.json").write_text(json.dumps(fitted.history, indent=1), encoding="utf-8")
-    views_per_photo = len(fitted.views) // len(data.photos["valid"])
-    calibration = Calibration.fit(fitted.views, np.repeat(_truth(data, "valid"), views_per_photo))
-    card = describe(config, data, fitted.spec, fitted.logits, calibration)
+    calibration = fitted.calibration
+    card = describe(config, data, fitted)
+    for line in warnings(fitted):
+        say(f"warning: {line}")
     if not args.force:
         check_accepted(card, args.models_dir)
-    model = fitted.model if calibration.other_logit is None else with_other(fitted.model, calibration.other_logit)
+    other = calibration.other_logit
+    model = fitted.model if other is None else assemble.with_other(fitted.model, other)
     for split, figures in card.metrics.items():
-        say(f"{split}: {figures['photos']} photos, accuracy {figures['accuracy']}")
+        say(f"{split}: {figures['photos']} photos, accuracy {figures['accuracy']}{_interval(figures)}")
+    if "cross-validation" in card.metrics:
+        say(_folds(card))
+    if card.unknown_rates:
+        say(_unknown(card.unknown_rates))
     held_out: Split = "test" if data.photos["test"] else "valid"
     links = _linked(data.photos["test"] or data.photos["valid"], folder / held_out)
     with new_version(args.models_dir, config.name) as draft:
@@ -107,8 +130,8 @@ def train(config: Config, args: argparse.Namespace) -> Path:
             limits = Limits(config.max_accuracy_loss, config.min_same_top1)
             int8 = Int8.of(data, range(len(data.labels)), fitted.spec, limits, args.workers)
         exported = export_model(model, card, draft.directory, photos=photos, precision=config.precision, int8=int8)
-        for name in ("history.json", "config.toml"):
-            shutil.copy(folder / name, draft.directory / EXTRA / name)
+        shutil.copy(folder / "history.json", draft.directory / EXTRA)
+        (draft.directory / EXTRA / "config.toml").write_text(config.without_places().to_toml(), encoding="utf-8")
     published = f"published as {config.name} version {draft.version}"
     try:
         say(exported.summary())
@@ -130,28 +153,34 @@ def train(config: Config, args: argparse.Namespace) -> Path:
 
 def forget(state: Path) -> None:
     """Deletes what a run goes on from, first of all under this name: half of it would be taken for a whole."""
+    if not state.exists():  # nothing was fitted in steps
+        return
     old = state.with_name(f"{state.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     state.rename(old)
     shutil.rmtree(old)
 
 
-def describe(
-    config: Config,
-    data: DataSet,
-    spec: InputSpec,
-    logits: Mapping[Split, NDArray[np.float32]],
-    calibration: Calibration,
-) -> Card:
+def describe(config: Config, data: DataSet, fitted: "Fitted") -> Card:
     """Returns the card of a fitted model: what it was trained on, how it is calibrated, how good it is."""
+    calibration, found = fitted.calibration, fitted.cross_validation
     photos = {SPLIT_NAMES[split]: counts for split, counts in data.counts().items()}
-    metrics = {SPLIT_NAMES[split]: _metrics(calibration, found, _truth(data, split)) for split, found in logits.items()}
+    metrics = {
+        SPLIT_NAMES[split]: _metrics(calibration, logits, _truth(data, split))
+        for split, logits in fitted.logits.items()
+    }
+    if found is not None:
+        accuracies = found.accuracies()
+        metrics["cross-validation"] = _metrics(calibration, _as_output(found.logits, config), found.labels) | {
+            "folds": len(accuracies),
+            "standard_deviation": round(float(np.std(accuracies)), 4),
+        }
     source = weights_source(config.weights)
     settings = dataclasses.asdict(dataclasses.replace(config, data=Path(config.data).name, weights=source))
     return Card(
         name=config.name,
         labels=data.labels,
-        input=spec,
+        input=fitted.spec,
         backbone=Backbone(config.backbone, source),
         description=config.description or f"Tells {len(data.labels)} classes apart, trained on photos of each.",
         training={"photos": photos, "settings": settings},
@@ -160,6 +189,52 @@ def describe(
         temperature=calibration.temperature,
         unknown_threshold=calibration.threshold,
         unknown_rule=calibration.rule,
+        unknown_rates=calibration.unknown,
+        label_sets={}
+        if calibration.set_score is None
+        else {"coverage": COVERAGE, "least_score": calibration.set_score},
+    )
+
+
+def warnings(fitted: "Fitted") -> list[str]:
+    """Returns what makes the figures of a model less certain than they look, a sentence each."""
+    found = []
+    if calibrate.at_bound(fitted.calibration.temperature):
+        found.append(
+            f"the temperature is {fitted.calibration.temperature:g}, the end of its range: the photos for calibration "
+            "are too few, or the model learned nothing, so its scores do not say how sure it is"
+        )
+    if fitted.cross_validation is None:
+        found.append(
+            "the validation photos also decided on epochs, temperature and threshold, so accuracy on them is "
+            "optimistic; photos in a test folder, or --test-share, give a figure that is not"
+        )
+    return found
+
+
+def _as_output(logits: NDArray[np.float32], config: Config) -> NDArray[np.float32]:
+    """Logits of two classes as a sigmoid has them."""
+    return np.diff(logits) if config.output == "sigmoid" else logits
+
+
+def _interval(figures: Mapping[str, JSON]) -> str:
+    return " (95 % interval {} to {})".format(*cast("Sequence[float]", figures["accuracy_interval"]))
+
+
+def _folds(card: Card) -> str:
+    found, held_out = card.metrics["cross-validation"], card.metrics["validation"]
+    return (
+        f"{found['folds']} folds: the standard deviation of their accuracies is {found['standard_deviation']}\n"
+        f"labels with a score of {card.label_sets['least_score']} or more hold the true one for "
+        f"{held_out['label_set_coverage']:.1%} of the validation photos, {held_out['label_set_size']} labels on average"
+    )
+
+
+def _unknown(rates: Mapping[str, JSON]) -> str:
+    return (
+        f"unknown, in cross-validation: {rates['known_called_unknown']:.1%} of {rates['known_photos']} photos are "
+        f"called unknown; of {rates['left_out_photos']} photos of classes that were left out, "
+        f"{rates['left_out_taken_for_known']:.1%} are taken for another class (AUROC {rates['auroc']:.3f})"
     )
 
 
@@ -172,12 +247,22 @@ def _metrics(calibration: Calibration, logits: NDArray[np.float32], truth: NDArr
     probabilities = every if calibration.other_logit is None else every[:, :-1]
     known = probabilities.max(axis=1) if calibration.other_logit is None else probabilities.sum(axis=1)
     ranked = np.argsort(-probabilities, axis=1, kind="stable")
+    right = int((ranked[:, 0] == truth).sum())
+    sets: dict[str, JSON] = {}
+    if calibration.set_score is not None:
+        inside = probabilities >= calibration.set_score
+        sets = {
+            "label_set_coverage": round(float(inside[np.arange(len(truth)), truth].mean()), 4),
+            "label_set_size": round(float(inside.sum(axis=1).mean()), 4),
+        }
     return {
         "photos": len(truth),
-        "accuracy": round(float((ranked[:, 0] == truth).mean()), 4),
+        "accuracy": round(right / len(truth), 4),
+        "accuracy_interval": [round(end, 4) for end in wilson_interval(right, len(truth))],
         "top5_accuracy": round(float((ranked[:, :5] == truth[:, np.newaxis]).any(axis=1).mean()), 4),
         "expected_calibration_error": round(calibrate.expected_calibration_error(probabilities, truth), 4),
         "known_under_threshold": round(float((known < calibration.threshold).mean()), 4),
+        **sets,
     }
 
 
@@ -239,6 +324,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="preset of settings, which options override; dog-breeds: a head on bottleneck features of DenseNet-201; "
         "cats-dogs: VGG-16 with its last block fine-tuned (--epochs 0 --fine-tune-epochs 20)",
     )
+    parser.add_argument("--show", action="store_true", help="print the settings as TOML, and train nothing")
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="TOML file of settings, as every run writes it; options override it"
     )
@@ -258,9 +344,14 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     for flag, default, text in (
         ("--models-dir", "models", "directory of the published models"),
         ("--runs-dir", "runs", "directory of results, reports and the state of stopped runs"),
-        ("--cache-dir", "runs/cache", "cache of features and decoded photos; may be deleted"),
     ):
         group.add_argument(flag, type=Path, default=Path(default), metavar="DIR", help=f"{text} (default: %(default)s)")
+    group.add_argument(
+        "--cache-dir",
+        type=Path,
+        metavar="DIR",
+        help="features and decoded photos, by content; may be deleted (default: RUNS_DIR/cache)",
+    )
     group.add_argument(
         "--workers",
         type=int,

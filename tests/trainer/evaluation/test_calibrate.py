@@ -118,3 +118,24 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order() -> None:
     assert calibrate.auroc(known, unknown) == pytest.approx(np.mean(pairs))
     assert calibrate.auroc(np.array([0.9, 0.8]), np.array([0.1])) == 1.0
     assert calibrate.auroc(np.array([0.5]), np.array([0.5])) == 0.5
+
+
+@pytest.mark.parametrize("coverage", [0.9, 0.95])
+def test_sets_of_labels_hold_the_truth_as_often_as_they_say(coverage: float) -> None:
+    rng = np.random.default_rng(4)
+    logits, labels = confident_logits(rng, 4000, 1.5)
+    scores = calibrate.softmax(logits, 1.0)  # not calibrated: that makes no difference
+    true = scores[np.arange(4000), labels]
+    least = calibrate.least_set_score(true[:2000], coverage)
+    assert (true[2000:] >= least).mean() == pytest.approx(coverage, abs=0.015)
+    assert 1 < (scores[2000:] >= least).sum(axis=1).mean() < 4
+
+
+def test_too_few_photos_give_sets_of_all_labels() -> None:
+    assert calibrate.least_set_score(np.full(10, 0.9), 0.95) == 0.0
+
+
+def test_a_temperature_at_the_end_of_its_range_is_known_to_be_there() -> None:
+    logits = np.eye(3, dtype=np.float32)[[0, 1, 2]] * 8
+    assert calibrate.at_bound(round(calibrate.fit_temperature(logits, np.array([1, 2, 0])), 6))
+    assert not calibrate.at_bound(1.0)

@@ -80,6 +80,7 @@ def test_the_files_written_agree_with_what_is_returned(model_dir: Path, photos: 
     found = evaluate(model_dir, photos, unknown=None, output=tmp_path / "deep" / "out")
     written = json.loads((tmp_path / "deep/out/evaluation.json").read_text())
     assert written["accuracy"] == found.accuracy
+    assert written["intervals"]["accuracy"] == list(found.intervals["accuracy"])
     assert written["confusion"] == found.confusion.tolist()
     assert [one["label"] for one in written["classes"]] == list(COLOURS)
     assert sum(one["photos"] for one in written["reliability"]) == 12

@@ -1,5 +1,6 @@
 """The report: one page that stands alone and says what was measured."""
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -13,7 +14,7 @@ from PIL import Image
 from trainer.errors import TrainerError
 from trainer.evaluation import plots, report
 from trainer.evaluation.metrics import Answer, Evaluation, Tally
-from trainer.model_card import Backbone, Card, InputSpec
+from trainer.model_card import JSON, Backbone, Card, InputSpec
 
 HISTORY = {
     "head": [{"accuracy": 0.5, "val_accuracy": 0.4, "loss": 1.0, "val_loss": 1.2}] * 3,
@@ -82,6 +83,32 @@ def test_the_page_has_all_its_parts_and_is_well_formed(photo: Path) -> None:
         "Classes, lowest F1 first",
         "1 files that cannot be read",
     ]
+
+
+def test_figures_have_intervals_and_the_card_says_what_they_are_worth(photo: Path) -> None:
+    evaluation = measured(["pug", "boxer", "beagle"], photo)
+    assert set(evaluation.intervals) == {
+        "accuracy", "top5_accuracy", "macro_f1", "expected_calibration_error", "auroc",
+    }  # fmt: skip
+    for name in ("accuracy", "macro_f1"):
+        low, high = evaluation.intervals[name]
+        assert 0.5 < low < getattr(evaluation, name) < high <= 1
+    page = report.render(evaluation, {})
+    assert page.count("95 % interval") == 5
+
+    figures: dict[str, JSON] = {"photos": 40, "accuracy": 0.9, "accuracy_interval": [0.77, 0.96]}
+    dense = dataclasses.replace(evaluation.card, metrics={"validation": figures})
+    assert "figures on them are optimistic" in report.render(dataclasses.replace(evaluation, card=dense), {})
+    tested: dict[str, JSON] = figures | {"folds": 5, "standard_deviation": 0.02}
+    rates: dict[str, JSON] = {
+        "known_photos": 40, "known_called_unknown": 0.025, "left_out_photos": 30, "left_out_taken_for_known": 0.1,
+        "auroc": 0.97,
+    }  # fmt: skip
+    card = dataclasses.replace(dense, metrics={"validation": figures, "cross-validation": tested}, unknown_rates=rates)
+    page = report.render(dataclasses.replace(evaluation, card=card), {})
+    assert "optimistic" not in page
+    assert "accuracy 0.900 (95 % interval 0.770 to 0.960; standard deviation of the folds 0.020)" in page
+    assert "10.0% are taken for another class (AUROC 0.970)" in page
 
 
 def test_nothing_is_fetched_from_anywhere(photo: Path) -> None:

@@ -20,7 +20,7 @@ from trainer.errors import TrainerError
 from trainer.export import parity
 from trainer.export.precision import in_bfloat16
 from trainer.export.saved_classifier import SavedClassifier
-from trainer.export.saved_model import Exported, export_model
+from trainer.export.saved_model import Exported, export_model, try_export
 from trainer.export.signatures import decode, split_at_features
 from trainer.export.warmup import RECORDS
 from trainer.model_card import Card, InputSpec
@@ -252,11 +252,21 @@ def test_every_signature_has_a_warm_up_record_of_every_batch_size(small: Small, 
     assert (small.directory / RECORDS).stat().st_size < 20_000
 
 
-def test_the_keras_files_beside_give_the_same_logits(small: Small) -> None:
+def test_the_keras_files_beside_give_the_same_probabilities(small: Small) -> None:
     assert small.exported.parity.h5 is not None
+    expected = softmax(small.logits() / 2.0)
     for name in ("model.keras", "model.h5"):
         restored = keras.models.load_model(small.directory / "assets.extra" / name, compile=False)
-        assert np.asarray(restored(IMAGES.astype(np.float32))) == pytest.approx(small.logits(), abs=1e-6)
+        assert np.asarray(restored(IMAGES.astype(np.float32))) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_network_that_cannot_be_exported_is_known_without_training(small: Small, make_card: MakeCard) -> None:
+    try_export(small.model, make_card())
+    flat = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    with pytest.raises(
+        TrainerError, match=r"small_cnn cannot be exported \(the model has no layer .* another --backbone"
+    ):
+        try_export(flat, make_card())
 
 
 def test_parity_is_measured_on_the_photos_given_and_written_to_the_card(
