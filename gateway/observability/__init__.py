@@ -1,4 +1,4 @@
-"""Request IDs, logs, metrics and traces.
+"""What is recorded of requests: ids, log lines, metrics, traces.
 
-Every package may import this one. It imports only `gateway.settings`.
+`serving`, `inference`, `prediction_log` and `http` may import this package. It imports none of them.
 """
