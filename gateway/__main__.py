@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from gateway.app import create_app
+from gateway.app import check_parts, create_app
 from gateway.command_line import SettingsError, fail, load_settings, parse_options
 from gateway.environment import rename_variables, unknown_variables
 from gateway.http.server.listening import listen
@@ -71,6 +71,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "breed-gateway") ->
     if unknown := unknown_variables(os.environ):
         logger.warning("ignoring unknown environment variables: %s", ", ".join(unknown))
     raise_open_files_limit()
+    check_parts(settings)  # once, because uvicorn starts a process that ends again and again
     with shared_between(settings.workers):
         return _serve(settings)
 

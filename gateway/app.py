@@ -169,6 +169,18 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
     return app
 
 
+def check_parts(settings: Settings) -> None:
+    """End the program with one line if a part that the settings ask for is not installed or cannot be used.
+
+    Raises:
+        SystemExit: With that line.
+    """
+    if settings.tracing:
+        _tracing()
+    if settings.prediction_log is not None:
+        _log_storage(settings.prediction_log)
+
+
 class Gateway(FastAPI):
     """FastAPI whose description of the API holds the error body, to which the routes only refer."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,40 +19,83 @@ from gateway.observability.request_id import request_id
 from gateway.observability.request_record import RequestRecord
 from gateway.prediction_log.records import BEST, Feedback, PhotoReason, Prediction, Score
 from gateway.prediction_log.segments import Segments
+from gateway.prediction_log.shipper import Shipper
 from gateway.prediction_log.storage import Storage
 from gateway.prediction_log.writer import Writer
 from gateway.settings import Settings
 from gateway.workers.messages import Buffer
 from gateway.workers.pool import WorkerPool
 
-MAX_WAITING_PHOTOS = 64
+logger = logging.getLogger(__name__)
+
 MAX_WAITING_BYTES = 64 * 2**20
-"""Uploads that wait for their digest and, if they are to be kept, for a worker that shrinks them. Beyond either, an
-answer is not recorded."""
+"""Maximum size of uploads that wait for their digest. Answers beyond it are not recorded."""
+
+MAX_PHOTO_BYTES = 32 * 2**20
+"""Maximum size of uploads that wait to be scaled down. Photos beyond it are not kept."""
 
 PHOTO_SECONDS = 60.0
-"""How long a worker may take for one photo; its priority is the lowest."""
+"""Time limit for scaling down one photo, at the lowest priority."""
 
-KEEPER = "prediction log"
-"""The caller to which work on kept photos is attributed."""
+MAX_ROUTING_KEY_LENGTH = 128
+
+CLOSE_SECONDS = 2.0
+"""How long a gateway that ends waits for each of the two threads."""
+
+CALLER = "prediction log"
+"""The caller to which work on photos is attributed."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """An answer whose photo is still in memory."""
+    """An answer and its upload."""
 
     record: Prediction
     upload: Buffer
-    keep: bool
+
+
+class _Backlog:
+    """A queue with a limit on the size of the uploads in it."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._entries: asyncio.Queue[_Entry] = asyncio.Queue()
+
+    def __len__(self) -> int:
+        return self._entries.qsize()
+
+    def put(self, entry: _Entry) -> bool:
+        """Add an entry. Returns whether there was room for it."""
+        if self._bytes + entry.record.bytes > self._max_bytes:
+            return False
+        self._bytes += entry.record.bytes
+        self._entries.put_nowait(entry)
+        return True
+
+    async def work(self, process: Callable[[_Entry], Awaitable[None]]) -> None:
+        """Process entries, one after the other, for ever."""
+        while True:
+            entry = await self._entries.get()
+            try:
+                await process(entry)
+            except Exception:
+                logger.exception("cannot record an answer")
+            finally:
+                self._bytes -= entry.record.bytes
+                del entry
 
 
 class PredictionLog:
     """Keeps records of answers, and photos, off the request path.
 
+    An answer takes this way: its digest is computed, and its line handed to the `Writer`; if its photo is selected, a
+    worker scales it down. The `Shipper` moves files to the storage. Each step drops and counts what it cannot take.
+
     Args:
         settings: What to keep, and for how long.
         storage: Where to keep it.
-        workers: Shrink photos, at the lowest priority.
+        workers: Scale photos down, at the lowest priority.
         metrics: Counts what is dropped.
     """
 
@@ -59,40 +103,43 @@ class PredictionLog:
         self._settings = settings
         self._workers = workers
         self._dropped = metrics.prediction_records_dropped
-        segments = Segments(
-            storage,
-            settings.prediction_log_segment_bytes,
-            settings.prediction_log_segment_seconds,
-        )
-        self._writer = Writer(storage, segments, settings.prediction_log_max_days, settings.prediction_log_max_bytes)
-        self._entries: asyncio.Queue[_Entry] = asyncio.Queue(MAX_WAITING_PHOTOS)
-        self._waiting_bytes = 0
-        self._task: asyncio.Task[None] | None = None
+        segments = Segments(storage, settings.prediction_log_segment_bytes, settings.prediction_log_segment_seconds)
+        self._writer = Writer(segments, storage.spool, self._dropped)
+        self._shipper = Shipper(storage, settings.prediction_log_max_days, settings.prediction_log_max_bytes)
+        self._answers = _Backlog(MAX_WAITING_BYTES)
+        self._photos = _Backlog(MAX_PHOTO_BYTES)
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Start the thread and the task that do the work."""
+        """Start the threads and tasks that do the work."""
         self._writer.start()
-        self._task = asyncio.create_task(self._work())
+        self._shipper.start()
+        self._tasks = [
+            asyncio.create_task(self._answers.work(self._record)),
+            asyncio.create_task(self._photos.work(self._keep)),
+        ]
 
     async def close(self) -> None:
-        """Write what has been recorded and end. Photos that still wait are dropped."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        self._drop("shutdown", self._entries.qsize())
-        await asyncio.to_thread(self._writer.stop)
+        """Write and ship what has been recorded. Answers and photos that still wait are dropped."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._dropped.labels("shutdown").inc(len(self._answers) + len(self._photos))
+        await asyncio.to_thread(self._writer.stop, CLOSE_SECONDS)
+        await asyncio.to_thread(self._shipper.stop, CLOSE_SECONDS)
 
-    def answered(
+    def record_answers(
         self,
         answer: Classification,
         uploads: Sequence[Buffer | GatewayError],
         record: RequestRecord,
         routing_key: str | None,
     ) -> None:
-        """Record an answer. Returns at once.
+        """Record the answers to the photos of a request. Returns at once.
 
         Args:
-            answer: The answer.
+            answer: The answers.
             uploads: The photos, in the same order.
             record: Caller and times of the request.
             routing_key: The header X-Routing-Key.
@@ -101,11 +148,6 @@ class PredictionLog:
         for index, (result, upload) in enumerate(zip(answer.results, uploads, strict=True)):
             if isinstance(result, GatewayError) or isinstance(upload, GatewayError):
                 continue
-            size = sum(map(len, upload))
-            if self._entries.full() or self._waiting_bytes + size > MAX_WAITING_BYTES:
-                self._drop("queue")
-                continue
-            reason = self._reason(result)
             prediction = Prediction.model_construct(
                 time=datetime.now(UTC),
                 request_id=request_id.get(),
@@ -116,18 +158,18 @@ class PredictionLog:
                 looks_like=result.looks_like,
                 scores=tuple(Score(label=label, score=score) for label, score in result.predictions[:BEST]),
                 digest="",
-                bytes=size,
+                bytes=sum(map(len, upload)),
                 milliseconds=round(seconds * 1000, 1),
                 key=key_name(record),
-                routing_key=routing_key,
-                photo=reason,
+                routing_key=routing_key[:MAX_ROUTING_KEY_LENGTH] if routing_key is not None else None,
+                photo=self._reason(result),
             )
-            self._waiting_bytes += size
-            self._entries.put_nowait(_Entry(prediction, upload, reason is not None))
+            if not self._answers.put(_Entry(prediction, upload)):
+                self._dropped.labels("queue").inc()
 
-    def said(self, feedback: Feedback) -> bool:
+    def record_feedback(self, feedback: Feedback) -> bool:
         """Record feedback. Returns whether there was room for it."""
-        return self._write(_line(feedback))
+        return self._writer.put_line(_line(feedback))
 
     def _reason(self, result: Ranked) -> PhotoReason | None:
         """Why the photo of an answer is kept, if it is."""
@@ -143,48 +185,25 @@ class PredictionLog:
                 return "uncertain"
         return None
 
-    async def _work(self) -> None:
-        """Compute digests and shrink photos, one after the other."""
-        while True:
-            entry = await self._entries.get()
-            size = entry.record.bytes
-            try:
-                digest = await asyncio.to_thread(_digest, entry.upload)
-                self._write(_line(entry.record.model_copy(update={"digest": digest})))
-                if entry.keep:
-                    await self._keep(entry, digest)
-            finally:
-                self._waiting_bytes -= size
+    async def _record(self, entry: _Entry) -> None:
+        digest = await asyncio.to_thread(_digest, entry.upload)
+        record = entry.record.model_copy(update={"digest": digest})
+        self._writer.put_line(_line(record))
+        if record.photo is not None and not self._photos.put(_Entry(record, entry.upload)):
+            self._dropped.labels("photo").inc()
 
-    async def _keep(self, entry: _Entry, digest: str) -> None:
+    async def _keep(self, entry: _Entry) -> None:
+        arguments = {
+            "max_side": self._settings.prediction_log_photo_side,
+            "max_pixels": self._settings.max_image_pixels,
+        }
+        deadline = Deadline.after(PHOTO_SECONDS)
         try:
-            reply = await self._workers.run(
-                "image_preview",
-                {
-                    "max_side": self._settings.prediction_log_photo_side,
-                    "max_pixels": self._settings.max_image_pixels,
-                },
-                [entry.upload],
-                (KEEPER, 0),
-                Deadline.after(PHOTO_SECONDS),
-            )
+            reply = await self._workers.run("image_preview", arguments, [entry.upload], (CALLER, 0), deadline)
         except GatewayError:
-            self._drop("photo")
+            self._dropped.labels("photo").inc()
             return
-        if not self._writer.put((f"photos/{entry.record.time:%Y-%m-%d}/{digest}.jpg", reply.buffers[0])):
-            self._drop("queue")
-
-    def _write(self, line: bytes) -> bool:
-        put = self._writer.put(line)
-        if not put:
-            self._drop("queue")
-        lost, self._writer.dropped_by_storage = self._writer.dropped_by_storage, 0
-        self._drop("storage", lost)
-        return put
-
-    def _drop(self, reason: str, number: int = 1) -> None:
-        if number:
-            self._dropped.labels(reason).inc(number)
+        self._writer.put_photo((f"{entry.record.time:%Y-%m-%d}", entry.record.digest, reply.buffers[0]))
 
 
 def key_name(record: RequestRecord) -> str | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 from gateway.prediction_log.storage import Storage
 
-FOLDERS = ("records", "photos")
-"""Each holds a folder for each day, named like 2026-01-31."""
+OWN_FILE = re.compile(
+    r"(records/(?P<records>\d{4}-\d\d-\d\d)/[^/]+\.jsonl|photos/(?P<photos>\d{4}-\d\d-\d\d)/[0-9a-f]{64}\.jpg)"
+)
+"""Names of files that the prediction log wrote. Others in the same place are left alone."""
 
 
 def delete_old(storage: Storage, max_days: float, max_bytes: int) -> int:
@@ -24,13 +27,16 @@ def delete_old(storage: Storage, max_days: float, max_bytes: int) -> int:
     Raises:
         OSError: The storage fails.
     """
-    found = [(name.split("/"), size) for folder in FOLDERS for name, size in storage.files(folder)]
-    # A file that is in no day's folder is an open segment.
-    files = sorted((parts[1], "/".join(parts), size) for parts, size in found if len(parts) > 2)
+    files = []
+    for folder in ("records", "photos"):
+        for name, size in storage.files(folder):
+            match = OWN_FILE.fullmatch(name)
+            if match is not None:
+                files.append((match["records"] or match["photos"], name, size))
     first_day = f"{datetime.now(UTC) - timedelta(days=max_days):%Y-%m-%d}" if max_days else ""
     total = sum(size for _, _, size in files)
     deleted = 0
-    for day, name, size in files:
+    for day, name, size in sorted(files):
         if day >= first_day and not (max_bytes and total > max_bytes):
             break
         storage.delete(name)

@@ -6,9 +6,12 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
+
+PRIVATE = 0o700
+"""Mode of folders: records and photos are personal data."""
 
 
 class Storage(Protocol):
@@ -23,14 +26,8 @@ class Storage(Protocol):
     def put(self, file: Path, name: str) -> None:
         """Move a local file here. It appears whole or not at all."""
 
-    def write(self, content: bytes, name: str) -> None:
-        """Write a file. It appears whole or not at all."""
-
     def files(self, folder: str) -> Iterator[tuple[str, int]]:
         """Names and sizes in bytes of all files below a folder."""
-
-    def read(self, name: str) -> bytes:
-        """Read a file."""
 
     def delete(self, name: str) -> None:
         """Delete a file, if it is there."""
@@ -46,28 +43,16 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self._root = root
         self.spool = root / "records"
-        self.spool.mkdir(parents=True, exist_ok=True)
+        self.spool.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
         with tempfile.TemporaryFile(dir=self.spool):
             pass
 
     def put(self, file: Path, name: str) -> None:
         """See `Storage`."""
         target = self._root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (target.parent.parent, target.parent):
+            folder.mkdir(exist_ok=True, mode=PRIVATE)
         file.replace(target)
-
-    def write(self, content: bytes, name: str) -> None:
-        """See `Storage`."""
-        target = self._root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        try:
-            partial.write_bytes(content)
-            partial.replace(target)
-        except OSError:
-            with suppress(OSError):
-                partial.unlink()
-            raise
 
     def files(self, folder: str) -> Iterator[tuple[str, int]]:
         """See `Storage`."""
@@ -75,10 +60,6 @@ class Folder:
             with suppress(FileNotFoundError):  # another replica deleted it
                 if path.is_file():
                     yield path.relative_to(self._root).as_posix(), path.stat().st_size
-
-    def read(self, name: str) -> bytes:
-        """See `Storage`."""
-        return (self._root / name).read_bytes()
 
     def delete(self, name: str) -> None:
         """See `Storage`."""
@@ -105,7 +86,7 @@ class ObjectStorage:
         # Of this user alone, and the same after a restart, which ships what was left.
         mine = hashlib.sha256(address.encode()).hexdigest()[:12]
         self.spool = Path(tempfile.gettempdir()) / f"breed-gateway-{os.getuid()}" / mine
-        self.spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.spool.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
         if self.spool.parent.stat().st_uid != os.getuid():
             raise OSError(f"{self.spool.parent} belongs to another user")
 
@@ -115,11 +96,6 @@ class ObjectStorage:
             self._files.put_file(str(file), f"{self._root}/{name}")
         file.unlink()
 
-    def write(self, content: bytes, name: str) -> None:
-        """See `Storage`."""
-        with _os_errors():
-            self._files.pipe_file(f"{self._root}/{name}", content)
-
     def files(self, folder: str) -> Iterator[tuple[str, int]]:
         """See `Storage`."""
         with _os_errors():
@@ -127,12 +103,7 @@ class ObjectStorage:
             found = self._files.find(f"{self._root}/{folder}", detail=True)
         for path, info in found.items():
             if info["type"] == "file":  # s3fs lists an empty folder as itself
-                yield path.removeprefix(f"{self._root}/"), int(info["size"])
-
-    def read(self, name: str) -> bytes:
-        """See `Storage`."""
-        with _os_errors():
-            return bytes(self._files.cat_file(f"{self._root}/{name}"))
+                yield path.removeprefix(f"{self._root}/"), int(info["size"] or 0)
 
     def delete(self, name: str) -> None:
         """See `Storage`."""
@@ -140,15 +111,15 @@ class ObjectStorage:
             self._files.rm_file(f"{self._root}/{name}")
 
 
-class _os_errors:  # noqa: N801 - a context manager
+@contextmanager
+def _os_errors() -> Iterator[None]:
     """Turns whatever a file system's package raises into `OSError`."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, OSError):
-            raise OSError(str(error)) from error
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(str(error)) from error
 
 
 def open_storage(address: str) -> Storage:

@@ -1,4 +1,4 @@
-"""The thread that writes the prediction log. Storage may be slow, full or gone: nothing else waits for it."""
+"""The thread that writes lines and photos to local files."""
 
 from __future__ import annotations
 
@@ -6,126 +6,127 @@ import logging
 import queue
 import threading
 import time
-from typing import Literal
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
-from gateway.prediction_log.retention import delete_old
+from prometheus_client import Counter
+
 from gateway.prediction_log.segments import Segments
-from gateway.prediction_log.storage import Storage
 
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 1000
-"""Maximum number of records and photos that wait for the storage. Further ones are dropped."""
+"""Maximum number of lines that wait for this thread. Further ones are dropped."""
+
+MAX_WAITING_PHOTOS = 16
+"""The same for photos."""
 
 TICK_SECONDS = 1.0
 """How often the thread looks whether a segment is due."""
 
-RETENTION_SECONDS = 600.0
-"""How often the thread looks for old files."""
+MAX_SPOOLED_BYTES = 32 * 2**20
+"""Maximum size of what waits in the spool. Further records and photos are dropped."""
 
-RETRY_SECONDS = 10.0
-"""How long the thread waits after the storage has failed."""
+WARNING_SECONDS = 10.0
+"""Time between two warnings in the log."""
 
-MAX_SPOOLED_BYTES = 256 * 2**20
-"""Maximum size of closed segments that wait for the storage. Further records are dropped."""
+T = TypeVar("T")
 
-CLOSE_SECONDS = 5.0
-"""How long a gateway that ends waits for the thread."""
-
-Dropped = Literal["queue", "storage"]
+Photo = tuple[str, str, bytes]
+"""Day, digest and content of a photo."""
 
 
 class Writer(threading.Thread):
-    """Writes records to segments and photos to the storage, and deletes old files.
+    """Writes lines and photos. A full or broken disk loses them, and they are counted.
 
     Args:
-        storage: Where everything is kept.
-        segments: The open segment.
-        max_days: Retention; see `delete_old`.
-        max_bytes: Retention.
+        segments: Where to write.
+        spool: The folder whose size is limited.
+        dropped: Counts what is lost, by reason.
     """
 
-    def __init__(self, storage: Storage, segments: Segments, max_days: float, max_bytes: int) -> None:
-        # A daemon: storage that hangs must not keep the process alive.
-        super().__init__(name="prediction-log", daemon=True)
-        self._storage = storage
+    def __init__(self, segments: Segments, spool: Path, dropped: Counter) -> None:
+        # A daemon: a disk that hangs must not keep the process alive.
+        super().__init__(name="prediction-log-writer", daemon=True)
         self._segments = segments
-        self._max_days, self._max_bytes = max_days, max_bytes
-        self._waiting: queue.Queue[bytes | tuple[str, bytes] | None] = queue.Queue(MAX_WAITING)
-        self._retry_at = self._retention_at = 0.0
-        self.dropped_by_storage = 0
-        """Number of records and photos that the storage did not take."""
+        self._spool = spool
+        self._dropped = dropped
+        self._lines: queue.Queue[bytes] = queue.Queue(MAX_WAITING)
+        self._photos: queue.Queue[Photo] = queue.Queue(MAX_WAITING_PHOTOS)
+        self._work = threading.Event()
+        self._stopping = False
+        self._warned_at = -WARNING_SECONDS
 
-    def put(self, line_or_photo: bytes | tuple[str, bytes]) -> bool:
-        """Hand over a line, or the name and the content of a photo. Returns whether there was room for it."""
-        try:
-            self._waiting.put_nowait(line_or_photo)
-        except queue.Full:
-            return False
-        return True
+    def put_line(self, line: bytes) -> bool:
+        """Hand over a line. Returns whether there was room for it."""
+        return self._put(self._lines, line)
 
-    def stop(self) -> None:
-        """Write what waits, close the segment and end. Gives up after `CLOSE_SECONDS`."""
-        deadline = time.monotonic() + CLOSE_SECONDS
-        try:
-            self._waiting.put(None, timeout=CLOSE_SECONDS)
-        except queue.Full:
-            return
-        self.join(max(0.0, deadline - time.monotonic()))
+    def put_photo(self, photo: Photo) -> bool:
+        """Hand over a photo. Returns whether there was room for it."""
+        return self._put(self._photos, photo)
+
+    def stop(self, seconds: float) -> None:
+        """Write what waits, close the segment and end, or give up after some seconds."""
+        self._stopping = True
+        self._work.set()
+        self.join(seconds)
 
     def run(self) -> None:
         """Work until `stop`."""
-        ends = False
-        while not ends:
-            lines, photos = [], []
-            for one in self._take():
-                if one is None:
-                    ends = True
-                elif isinstance(one, bytes):
-                    lines.append(one)
-                else:
-                    photos.append(one)
-            self._write(lines, photos)
-            if ends or self._segments.due():
-                self._segments.close()
-            self._tend(ends)
+        while not self._stopping:
+            self._work.wait(TICK_SECONDS)
+            self._work.clear()
+            self._write()
+        self._write()
+        self._guarded(0, self._segments.close)
 
-    def _take(self) -> list[bytes | tuple[str, bytes] | None]:
+    def _put(self, waiting: queue.Queue[T], item: T) -> bool:
         try:
-            taken = [self._waiting.get(timeout=TICK_SECONDS)]
-        except queue.Empty:
-            return []
-        while not self._waiting.empty():
-            taken.append(self._waiting.get_nowait())
-        return taken
+            waiting.put_nowait(item)
+        except queue.Full:
+            self._dropped.labels("queue").inc()
+            return False
+        self._work.set()
+        return True
 
-    def _write(self, lines: list[bytes], photos: list[tuple[str, bytes]]) -> None:
-        if lines:
-            try:
-                if self._segments.spooled_bytes() > MAX_SPOOLED_BYTES:
-                    raise OSError("the storage does not take closed segments")
-                self._segments.append(lines)
-            except OSError as error:
-                self._failed(error, len(lines))
-        for name, content in photos:
-            try:
-                self._storage.write(content, name)
-            except OSError as error:
-                self._failed(error, 1)
+    def _write(self) -> None:
+        if lines := _all(self._lines):
+            self._guarded(len(lines), partial(self._segments.append, lines))
+        for photo in _all(self._photos):
+            self._guarded(1, partial(self._segments.add_photo, *photo))
+        if self._segments.due():
+            self._guarded(0, self._segments.close)
 
-    def _tend(self, ends: bool) -> None:
-        now = time.monotonic()
-        if now < self._retry_at and not ends:
-            return
+    def _guarded(self, items: int, write: Callable[[], None]) -> None:
+        """Write; what cannot be written is counted."""
         try:
-            self._segments.ship()
-            if now >= self._retention_at and not ends:
-                self._retention_at = now + RETENTION_SECONDS
-                delete_old(self._storage, self._max_days, self._max_bytes)
-        except OSError as error:
-            self._failed(error, 0)
-            self._retry_at = now + RETRY_SECONDS
+            if items and _size(self._spool) > MAX_SPOOLED_BYTES:
+                raise OSError("too much waits for the storage")
+            write()
+        except Exception as error:
+            self._dropped.labels("storage").inc(items)
+            if time.monotonic() - self._warned_at >= WARNING_SECONDS:
+                self._warned_at = time.monotonic()
+                logger.warning("the prediction log cannot be written; records or photos are lost: %s", error)
 
-    def _failed(self, error: OSError, dropped: int) -> None:
-        self.dropped_by_storage += dropped
-        logger.warning("the prediction log cannot be written, %d records or photos are dropped: %s", dropped, error)
+
+def _all(waiting: queue.Queue[T]) -> list[T]:
+    """Everything that waits."""
+    items: list[T] = []
+    with suppress(queue.Empty):
+        while True:
+            items.append(waiting.get_nowait())
+    return items
+
+
+def _size(spool: Path) -> int:
+    """Size of the closed segments and photos that wait for the storage."""
+    size = 0
+    for pattern in ("*.jsonl", "*~*.jpg"):
+        for path in spool.glob(pattern):
+            with suppress(FileNotFoundError):  # it was shipped meanwhile
+                size += path.stat().st_size
+    return size

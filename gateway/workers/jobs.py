@@ -85,8 +85,7 @@ def image_preview(arguments: Arguments, request: Request) -> Reply:
     Returns:
         Buffer: a JPEG file, upright and without metadata.
     """
-    [data] = request
-    photo = _whole(data, arguments["max_side"], arguments["max_pixels"])
+    photo = _whole(image_in_json(request[0]), arguments["max_side"], arguments["max_pixels"])
     encoded = io.BytesIO()
     Image.fromarray(photo).save(encoded, "JPEG", quality=PREVIEW_QUALITY)
     return Reply({}, [[encoded.getvalue()]])

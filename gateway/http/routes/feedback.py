@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request
@@ -12,6 +13,7 @@ from gateway import errors
 from gateway.http.middleware.request_id import REQUEST_ID
 from gateway.http.parameters import time_limit
 from gateway.http.problems import responses
+from gateway.http.request_body import read_body
 from gateway.http.services import deadline_of, record_of, services_of
 from gateway.model_options import MODEL_NAME
 from gateway.prediction_log.prediction_log import key_name
@@ -75,13 +77,9 @@ async def read_feedback(request: Request) -> FeedbackRequest:
         UploadTooLarge: It has more than `MAX_BODY_BYTES`.
         RequestValidationError: It is not what `FeedbackRequest` describes.
     """
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise errors.UploadTooLarge(f"Feedback may have up to {MAX_BODY_BYTES} bytes.")
+    body = await read_body(request, max_bytes=MAX_BODY_BYTES)
     try:
-        return FeedbackRequest.model_validate_json(bytes(body))
+        return FeedbackRequest.model_validate_json(b"".join(body.data))
     except ValidationError as error:
         wrong = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_context=False)]
         raise RequestValidationError(wrong) from None
@@ -106,9 +104,6 @@ BODY: dict[str, object] = {
         errors.BadRequest,
         errors.UploadTooLarge,
         errors.InvalidParameter,
-        errors.UnsupportedModel,
-        errors.ModelServerUnavailable,
-        errors.NotReady,
         errors.Overloaded,
         errors.DeadlineExceeded,
     ),
@@ -120,9 +115,11 @@ async def send_feedback(request: Request, said: FeedbackDep) -> FeedbackAnswer:
     if services.prediction_log is None:
         raise errors.NotFound("This gateway does not keep feedback: its setting prediction_log is not set.")
     model = said.model or services.settings.default_model
-    contract = (await services.resolver.served(model, Selector(), deadline_of(request))).checked_contract()
-    record.answered_by(model, contract.version)
-    new_label = said.label is not None and said.label not in contract.labels
+    new_label = False
+    if said.label is not None:
+        with suppress(errors.GatewayError):  # feedback is taken while the model cannot be asked for its labels
+            served = await services.resolver.described(model, Selector(), deadline_of(request))
+            new_label = served.contract is not None and said.label not in served.contract.labels
     feedback = Feedback(
         request_id=said.request_id,
         index=said.index,
@@ -133,7 +130,7 @@ async def send_feedback(request: Request, said: FeedbackDep) -> FeedbackAnswer:
         new_label=new_label,
         key=key_name(record),
     )
-    if not services.prediction_log.said(feedback):
+    if not services.prediction_log.record_feedback(feedback):
         raise errors.Overloaded("The prediction log is full. Try again later.")
     services.metrics.feedback.labels(model, said.verdict).inc()
     return FeedbackAnswer(new_label=new_label)

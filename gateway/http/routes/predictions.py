@@ -138,7 +138,7 @@ async def _classified(
         answer = await services.classifier.classify(model, selector, contents, ranked, deadline, record)
     services.shadows.copy(answer, contents, record)
     if services.prediction_log is not None:
-        services.prediction_log.answered(answer, contents, record, request.headers.get(ROUTING_KEY))
+        services.prediction_log.record_answers(answer, contents, record, request.headers.get(ROUTING_KEY))
     return answer.best(wanted) if ranked > wanted else answer
 
 

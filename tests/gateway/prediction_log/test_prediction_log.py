@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import hashlib
 import io
 import json
+import logging
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
 from PIL import Image
 
+from gateway.app import check_parts
+from gateway.prediction_log.prediction_log import PredictionLog
 from gateway.prediction_log.records import RECORD, Feedback, Prediction
 from gateway.settings import Settings
 from testing.colour_server import ColourServer
@@ -176,6 +183,8 @@ def test_feedback_is_small(start: Start, tmp_path: Path) -> None:
 
 def test_a_log_that_cannot_be_written_fails_no_request(start: Start, tmp_path: Path) -> None:
     gateway = start(prediction_log=str(tmp_path / "log"), prediction_log_photos="all")
+    gateway.post(PREDICT, content=photo("red"))
+    records(tmp_path / "log", 1)  # in an open segment
     (tmp_path / "log").rename(tmp_path / "gone")
     (tmp_path / "log").write_text("no folder")
     for _ in range(3):
@@ -186,6 +195,62 @@ def test_a_log_that_cannot_be_written_fails_no_request(start: Start, tmp_path: P
         return 'gateway_prediction_records_dropped_total{reason="storage"}' in gateway.get("/metrics").text
 
     until(dropped)
+
+
+def test_records_do_not_wait_for_photos(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    gateway = start(prediction_log=str(tmp_path), prediction_log_photos="all")
+    monkeypatch.setattr(PredictionLog, "_keep", never)
+    for _ in range(20):
+        assert gateway.post(PREDICT, content=photo("red")).status_code == 200
+    assert len(records(tmp_path, 20)) == 20
+
+
+def test_a_photo_in_json_is_kept_too(start: Start, tmp_path: Path) -> None:
+    gateway = start(prediction_log=str(tmp_path), prediction_log_photos="all")
+    body = {"inputs": base64.b64encode(photo("red")).decode()}
+    assert gateway.post(PREDICT, json=body).status_code == 200
+    [kept] = until(lambda: photos(tmp_path))
+    with Image.open(kept) as image:
+        assert image.size == (40, 30)
+
+
+def test_only_the_owner_may_read_the_log(start: Start, tmp_path: Path) -> None:
+    gateway = start(prediction_log=str(tmp_path / "log"), prediction_log_photos="all")
+    gateway.post(PREDICT, content=photo("red"))
+    [kept] = until(lambda: photos(tmp_path / "log"))
+    for folder in (tmp_path / "log" / "records", kept.parent, kept.parent.parent):
+        assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_a_client_that_hangs_up_during_its_feedback_is_no_error(
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway = start(prediction_log=str(tmp_path))
+    with socket.create_connection((gateway.base_url.host, gateway.base_url.port)) as client:
+        client.sendall(b"POST /api/v1/feedback HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        until(lambda: "gateway_requests_in_flight 2.0" in gateway.get("/metrics").text)
+    until(lambda: "gateway_requests_in_flight 1.0" in gateway.get("/metrics").text)
+    assert 'status="500"' not in gateway.get("/metrics").text
+    assert not [one for one in caplog.records if one.levelno >= logging.ERROR]
+
+
+def test_feedback_is_taken_while_the_model_server_is_away(
+    start: Start, tmp_path: Path, model_server: ColourServer
+) -> None:
+    gateway = start(prediction_log=str(tmp_path))
+    model_server.refusal = (grpc.StatusCode.UNAVAILABLE, "away")
+    answer = gateway.post("/api/v1/feedback", json={"request_id": "a", "verdict": "wrong", "label": "blue"})
+    assert answer.status_code == 200, answer.text
+
+
+def test_a_log_that_cannot_be_used_ends_the_program_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for address, words in ((str(tmp_path / "file" / "log"), "cannot be used"), ("nonsense://bucket", "cannot be used")):
+        with pytest.raises(SystemExit, match=words):
+            check_parts(Settings(prediction_log=address))
 
 
 def test_closed_segments_move_to_the_folder_of_their_day(start: Start, tmp_path: Path) -> None:
