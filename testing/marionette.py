@@ -31,6 +31,7 @@ NAMES: Final = {
     Command.GET_ELEMENT_TEXT: "WebDriver:GetElementText",
     Command.GET_ELEMENT_TAG_NAME: "WebDriver:GetElementTagName",
     Command.GET_ELEMENT_RECT: "WebDriver:GetElementRect",
+    Command.GET_ELEMENT_ATTRIBUTE: "WebDriver:GetElementAttribute",
     Command.IS_ELEMENT_ENABLED: "WebDriver:IsElementEnabled",
     Command.IS_ELEMENT_SELECTED: "WebDriver:IsElementSelected",
     Command.W3C_EXECUTE_SCRIPT: "WebDriver:ExecuteScript",

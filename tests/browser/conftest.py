@@ -23,7 +23,7 @@ __all__ = ["gateway", "model_server", "start"]
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Runs each test in both browsers, but for those that ask for what only one of them can do."""
     if "browser" in metafunc.fixturenames and not {"chromium", "firefox"} & set(metafunc.fixturenames):
-        metafunc.parametrize("browser", ["chromium", "firefox"], indirect=True)
+        metafunc.parametrize("browser", ["chromium", pytest.param("firefox", marks=pytest.mark.firefox)], indirect=True)
 
 
 @pytest.fixture(scope="session")

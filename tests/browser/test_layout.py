@@ -34,6 +34,7 @@ def test_the_viewer_pages_through_photos_and_closes_on_escape(page: Page, files:
     assert [tile.heading for tile in page.tiles()] == ["red", "blue"]
 
 
+@pytest.mark.usefixtures("chromium")  # Firefox stops at links only if its settings say so
 def test_a_keyboard_is_enough(page: Page, files: Files) -> None:
     def focused() -> WebElement:
         return page.browser.switch_to.active_element

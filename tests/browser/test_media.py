@@ -24,6 +24,7 @@ def medium(chromium: Chromium) -> Iterator[Callable[..., None]]:
     chromium.media({})
 
 
+@pytest.mark.usefixtures("chromium")  # Firefox compresses the list of pages
 def test_photos_are_printed_on_one_sheet_without_the_tools(page: Page, files: Files) -> None:
     page.choose(files(*["red", "blue", "green"] * 2))
     page.settled(6)

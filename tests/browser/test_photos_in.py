@@ -42,6 +42,7 @@ def test_dropped_folders_are_walked_and_only_pictures_taken(
     assert titles[2] == "dogs/small/red-1.png"
 
 
+@pytest.mark.usefixtures("chromium")  # Marionette cannot choose folders
 def test_a_chosen_folder_leaves_out_what_is_no_picture_and_says_so(
     page: Page, model_server: ColourServer, files: Files, tmp_path: Path
 ) -> None:
