@@ -100,7 +100,7 @@ def _scale(console: Console, photos: list[bytes], rounds: int, seconds: float, f
     bound = 2 * alone / (own + others)
     console.print(
         f"two over one: throughput {ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f}), CPU a request "
-        f"{cost.median:.2f}; with what client and server take, about {bound:.2f} is to be had"
+        f"{cost.median:.2f}; with what client and server take, at most about {bound:.2f} is possible"
     )
 
 
