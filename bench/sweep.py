@@ -1,6 +1,7 @@
 """Compare batching settings for the files in serving/: ``python -m bench.sweep MODEL_FOLDER``.
 
-Each setting gets a model server of its own; all are asked in turn, in rounds, so that a busy moment hits all alike.
+Each setting gets a model server of its own. They are measured in turn, in rounds, so that a busy moment of the machine
+affects all alike.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Throughput of two workers compared with one, and memory over many requests, with an idle model server.
+"""Compare two gateway processes with one, or measure memory over many requests, with an idle model server.
 
-Run as ``python -m bench.workers`` or ``python -m bench.workers --soak 100000``. What bounds the ratio:
+Run as ``python -m bench.workers`` or ``python -m bench.workers --soak 100000``. Two effects would hide the ratio:
 
-* One worker is not limited to one core: it decodes in threads beside its event loop. So each worker is given a core of
-  its own, and one on one core is compared with two on two.
-* Server and client take from the same cores. So the photos are of 2 megapixels, as phones send them when they send
-  small: decoding is then most of a request, and what the others take of it is printed, with the ratio that it leaves.
+* One gateway process can use more than one core, because it decodes in worker processes. So each gateway process is
+  pinned to one core, and one process on one core is compared with two processes on two cores.
+* Client and server share the cores. So the photos have 2 megapixels, and decoding takes most of a request. The CPU time
+  of the other parts is printed, with the ratio that it leaves.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _scale(console: Console, photos: list[bytes], rounds: int, seconds: float, f
     bound = 2 * alone / (own + others)
     console.print(
         f"two over one: throughput {ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f}), CPU a request "
-        f"{cost.median:.2f}; with what client and server take, about {bound:.2f} is to be had"
+        f"{cost.median:.2f}; with what client and server take, at most about {bound:.2f} is possible"
     )
 
 

@@ -105,13 +105,13 @@ class UnknownVersion(NotFound):
 
 
 class SignatureMissing(NotFound):
-    """The model does not have the signature that the request needs."""
+    """The model has no signature for this request, for example none for heat maps."""
 
     code, title = "signature_missing", "Not offered by this model"
 
 
 class MethodNotAllowed(GatewayError):
-    """The path exists, but not for this HTTP method."""
+    """The path does not accept this HTTP method."""
 
     status, code, title = 405, "method_not_allowed", "Method not allowed"
 
@@ -166,13 +166,13 @@ class InvalidImage(Unprocessable):
 
 
 class ImageTooLarge(Unprocessable):
-    """The image has too many pixels, or needs too much memory to decode."""
+    """The image has too many pixels, or decoding it needs too much memory."""
 
     code, title = "image_too_large", "Image has too many pixels"
 
 
 class Overloaded(GatewayError):
-    """The gateway is at capacity, or the caller has its full share of it."""
+    """The gateway is at capacity, or the caller has used its share of the capacity."""
 
     status, code, title = 429, "overloaded", "Too many requests"
     retry_after_seconds = 1
@@ -208,11 +208,11 @@ class HeadersTooLarge(GatewayError):
 
 
 class InternalError(GatewayError):
-    """The gateway failed; its log has the reason."""
+    """The gateway failed. Its log contains the reason."""
 
 
 class BadUpstream(GatewayError):
-    """The model server's answer cannot be used."""
+    """The model server returned an answer that the gateway cannot use."""
 
     status, code, title = 502, "bad_upstream", "Bad answer from the model server"
 

@@ -30,11 +30,11 @@ class ModelOptions(BaseModel):
     labels: Annotated[tuple[str, ...], BeforeValidator(_class_names)] = ()
     """Class names in the order of the outputs: a list, or the path of a file."""
     signature: str | None = None
-    """Signature that classifies, if it is neither `serving_default` nor the only one."""
+    """Signature to use, if it is neither `serving_default` nor the only one."""
     output: str | None = None
     """Output with the scores, if several outputs are floats."""
     encoded_image: bool | None = None
-    """Whether a string input takes encoded images, if its name does not tell."""
+    """Whether a string input takes encoded images. By default, the name of the input decides."""
     height: int | None = Field(None, ge=1, le=4096)
     """Input height in pixels, if the signature does not fix it."""
     width: int | None = Field(None, ge=1, le=4096)
@@ -46,17 +46,18 @@ class ModelOptions(BaseModel):
     channels: Channels | None = None
     """Channels and their order: `rgb`, `bgr` or `grey`. By default, the signature decides."""
     layout: Layout | None = None
-    """Order of dimensions, if the signature does not tell: `nhwc`, `nchw` or `nhw`."""
+    """Order of dimensions: `nhwc`, `nchw` or `nhw`. By default, the signature decides."""
     pixel_range: tuple[float, float] = (0.0, 255.0)
-    """Values of black and white for a float input, for example [0, 1] or [-1, 1]."""
+    """Values of black and of white for a float input, for example [0, 1] or [-1, 1]."""
     normalize: Normalization | None = None
     """Mode of Keras' `preprocess_input` for a float input: `caffe` (ResNet50, VGG16), `torch` or `tf`."""
     activation: Activation | None = None
-    """What to apply to outputs that are logits: `softmax` or `sigmoid`. By default, they are probabilities."""
+    """Function that turns logits into probabilities: `softmax` or `sigmoid`. By default, the outputs are already
+    probabilities."""
     multi_label: bool = False
-    """Whether an image can have several labels, so that the scores are independent."""
+    """Whether an image can have several labels, so that the scores do not sum to 1."""
     unknown_threshold: float | None = Field(None, ge=0, le=1)
-    """Answer "unknown" if the best score is below this."""
+    """A photo is unknown if its best score is below this value. By default, no photo is unknown."""
 
     @model_validator(mode="after")
     def _one_normalization(self) -> ModelOptions:

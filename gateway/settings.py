@@ -87,21 +87,23 @@ class Settings(BaseSettings):
     default_model: str = Field("dog_breed", pattern=MODEL_NAME)
     """Model used by /api/v1/predict_breed."""
     models: CommaSeparated = ()
-    """Models to list and to require for readiness, separated by commas. The default model is always included."""
+    """Models that /api/v1/models lists and that /readyz waits for, separated by commas. The default model is always
+    included."""
     model_options: Annotated[dict[str, ModelOptions], NoDecode] = Field(default_factory=dict)
     """Options for models without a model card, as a JSON object keyed by model name: labels (a file or a list),
     signature, output, encoded_image, height, width, fit, interpolation, channels, layout, pixel_range, normalize,
     activation, multi_label, unknown_threshold."""
     model_refresh_seconds: float = Field(1.0, gt=0, le=3600)
-    """Maximum age of cached model-version metadata, in seconds."""
+    """How long the gateway caches the versions, labels and signatures of a model, in seconds."""
 
     traffic_split: Annotated[dict[str, dict[str, float]], NoDecode] = Field(default_factory=dict)
-    """How to split requests that name no version, as a JSON object keyed by model name. Each value weights version
-    labels or numbers, for example {"dog_breed": "stable=95,canary=5"}. Requests with the same X-Routing-Key header
-    always get the same version."""
+    """How to split requests that do not set a version, as a JSON object keyed by model name. Each value gives weights
+    to version labels or numbers, for example {"dog_breed": "stable=95,canary=5"}. Requests with the same X-Routing-Key
+    header always get the same version."""
     shadows: Annotated[dict[str, ShadowOptions], NoDecode] = Field(default_factory=dict)
-    """Where to send copies of requests for comparison, as a JSON object keyed by model name. Each value has percent
-    and a model, version or version_label, for example {"dog_breed": {"percent": 10, "version_label": "canary"}}."""
+    """Where to send copies of image requests to compare the answers, as a JSON object keyed by model name. Each value
+    has percent and a model, version or version_label, for example {"dog_breed": {"percent": 10, "version_label":
+    "canary"}}."""
 
     request_timeout_seconds: float = Field(10.0, gt=0, le=600)
     """Time limit for answering a request after its upload is complete, in seconds."""
@@ -134,21 +136,21 @@ class Settings(BaseSettings):
     max_predict_batch_size: int = Field(32, ge=1, le=4096)
     """Maximum number of images in one PredictRequest. Must not exceed the server's max_batch_size."""
     max_cross_request_batch_size: int = Field(4, ge=1, le=128)
-    """Maximum number of images from different requests in one PredictRequest. 1 disables cross-request batching, as
+    """Maximum number of images from different requests in one PredictRequest. 1 disables this kind of batching, and so
     does tracing. Must not exceed the server's max_batch_size."""
     max_images_per_server: int = Field(8, ge=1, le=4096)
     """Maximum number of images sent to one model server at a time. Further images wait in the gateway, and callers
     take turns. Raise it for a GPU or many cores."""
     max_images_in_flight: int = Field(256, ge=1)
-    """Maximum number of images in progress. Requests beyond it get status 429."""
+    """Maximum number of images in progress. Requests over this limit get status 429."""
     max_uploads: int = Field(1000, ge=1)
-    """Maximum number of concurrent uploads. Requests beyond it get status 429."""
+    """Maximum number of concurrent uploads. Requests over this limit get status 429."""
     max_upload_memory_bytes: int = Field(512 * 2**20, ge=1)
-    """Maximum memory for request bodies, and for the tensors and answers that are made of them, in bytes. Requests
-    beyond it get status 429."""
+    """Maximum memory for request bodies, and for the tensors and answers of these requests, in bytes. Requests over
+    this limit get status 429."""
     decode_workers: int = Field(0, ge=0, le=256)
-    """Number of processes that decode images, for each gateway process. 0 divides the available cores between the
-    gateway processes."""
+    """Number of processes that decode images, for each gateway process. 0 means the number of available cores divided
+    by the number of gateway processes."""
     worker_memory_bytes: int = Field(448 * 2**20, ge=64 * 2**20)
     """Maximum additional address space of a process that decodes one large image or one tensor request, in bytes.
     448 MiB is enough for every image that max_image_pixels accepts. Plan memory for two such processes."""
@@ -164,17 +166,18 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = None
     """File with more API key hashes, one per line."""
     rate_limit: str = ""
-    """Request limit for each API key, or for each client address if there are no keys, counted by each gateway
-    process: for example 60/minute or 10/second;1000/hour. Empty disables it."""
+    """Maximum rate of requests for each API key, or for each client address if there are no keys: for example 60/minute
+    or 10/second;1000/hour. Each gateway process counts separately. Empty disables the limit."""
     image_rate_limit: str = ""
-    """The same for images, for example 600/minute. Must be at least max_batch_images. Empty disables it."""
+    """Maximum rate of images, counted in the same way, for example 600/minute. Must allow at least max_batch_images.
+    Empty disables the limit."""
     trusted_proxies: CommaSeparated = ()
     """Addresses or networks of the proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted,
     separated by commas."""
     docs: bool = True
     """Serve /docs and /openapi.json."""
     metrics: Literal["open", "key", "off"] = "open"
-    """Access to /metrics: open to everyone, only with an API key, or off."""
+    """Access to /metrics: open (to everyone), key (only with an API key) or off."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Minimum log level."""
     log_format: Literal["console", "json"] = "console"
@@ -183,15 +186,15 @@ class Settings(BaseSettings):
     """Export OpenTelemetry traces, configured by OTEL_... variables. Requires the extra `tracing`."""
 
     prediction_log: str | None = None
-    """Where to keep records of answers and feedback: a folder, or an fsspec address such as s3://bucket/folder. Unset,
-    nothing is kept."""
+    """Where to keep records of answers and feedback: a folder, or an fsspec address such as s3://bucket/folder. If it
+    is not set, nothing is kept."""
     prediction_log_photos: Literal["none", "uncertain", "sampled", "all"] = "none"
-    """Which photos the prediction log keeps: none; uncertain, which are unknown or have a small margin; sampled, a
-    random share; or all. They are scaled down and kept without metadata."""
+    """Which photos the prediction log keeps: none, uncertain (unknown photos and those with two similar best scores),
+    sampled (a random share) or all. Photos are scaled down, and their metadata is removed."""
     prediction_log_margin: float = Field(0.2, ge=0, le=1)
-    """A photo is uncertain if the scores of its two best labels differ by less than this."""
+    """A photo is uncertain if the scores of its two best labels differ by less than this value."""
     prediction_log_sample_rate: float = Field(0.01, ge=0, le=1)
-    """Share of photos to keep with prediction_log_photos=sampled."""
+    """Share of photos to keep with prediction_log_photos=sampled, from 0 to 1."""
     prediction_log_photo_side: int = Field(512, ge=32, le=2048)
     """Maximum length of the longer side of kept photos, in pixels."""
     prediction_log_segment_bytes: int = Field(16 * 2**20, ge=1024)
@@ -199,9 +202,10 @@ class Settings(BaseSettings):
     prediction_log_segment_seconds: float = Field(300.0, ge=1)
     """Age at which a file of records is closed, in seconds."""
     prediction_log_max_days: float = Field(90.0, ge=0)
-    """Age at which records and photos are deleted, in days. 0 keeps them."""
+    """Age at which records and photos are deleted, in days. 0 disables the limit."""
     prediction_log_max_bytes: int = Field(10 * 2**30, ge=0)
-    """Maximum size of the prediction log, in bytes; the oldest files are deleted. 0 disables the limit."""
+    """Maximum size of the prediction log, in bytes. Over this size, the oldest files are deleted. 0 disables the
+    limit."""
 
     @field_validator("models", "cors_origins", "api_keys", "trusted_proxies", mode="before")
     @classmethod

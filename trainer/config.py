@@ -76,9 +76,9 @@ class Config:
     )
     folds: int = _option(5, "training of the head", "folds of the cross-validation of a logistic head")
     epochs: int = _option(
-        20, "training of the head", "epochs of a dense head, at most; 0: no head is trained before fine-tuning"
+        20, "training of the head", "maximum number of epochs of a dense head; 0: no head is trained before fine-tuning"
     )
-    views: int = _option(2, "training of the head", "views of each photo to train on: 1 plain, 2 and its mirror, ...")
+    views: int = _option(2, "training of the head", "views of each photo; 1: the photo, 2: also its mirror image, ...")
     patience: int = _option(10, "training of the head", "epochs without improvement until training stops")
     batch_size: int = _option(128, "training of the head", "photos (or views) in a step")
     optimizer: Literal["adamw", "sgd", "rmsprop"] = _option("adamw", "training of the head", "optimizer of both stages")

@@ -17,7 +17,7 @@ The gateway decodes and checks uploads, calls a TensorFlow model server over gRP
 
 ## Errors
 
-Every error has the same body, problem details (RFC 9457, `application/problem+json`), with a stable `code`; each
+Every error has the same format, problem details (RFC 9457, `application/problem+json`), with a stable `code`; each
 operation lists its codes. If the same request may succeed later, `retryable` is true and the header `Retry-After` says
 when. Under `/v1` and `/v2`, errors have the form that clients of those interfaces expect.
 """
@@ -31,7 +31,7 @@ SERVERS = [{"url": "/", "description": "The gateway that serves this description
 TAGS = [
     {"name": "predictions", "description": "Send images, get labels."},
     {"name": "models", "description": "List the served models."},
-    {"name": "feedback", "description": "Say whether answers were right."},
+    {"name": "feedback", "description": "Report whether answers were right."},
     {"name": "tensorflow serving", "description": "TensorFlow Serving's REST interface."},
     {"name": "open inference protocol", "description": "The protocol of KServe and Triton."},
     {"name": "health", "description": "Probes and metrics."},

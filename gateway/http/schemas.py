@@ -103,7 +103,7 @@ class HeatMap(TypedDict):
     values: Annotated[
         list[list[float]],
         Field(
-            description="Rows from top to bottom. Each value, from 0 to 1, says how much its place contributes.",
+            description="Rows from top to bottom. Each value, from 0 to 1, says how much this part contributes.",
             examples=[[[0.0, 0.12, 0.05], [0.1, 1.0, 0.46], [0.02, 0.61, 0.3]]],
         ),
     ]

@@ -56,7 +56,7 @@ class Metrics:
             ProcessCollector(registry=registry)
         self._requests = Counter(
             "gateway_requests",
-            "Number of requests, by route template and status, and by the model and version that answered.",
+            "Number of requests, by method, route template, status, model and version.",
             ["method", "route", "status", "model", "version"],
             registry=registry,
         )
@@ -76,7 +76,7 @@ class Metrics:
         )
         self._stage_seconds = Histogram(
             "gateway_stage_seconds",
-            "Time of each stage of a prediction, in seconds: upload, queue, decode, predict; paint for heat maps.",
+            "Time of each stage of a prediction, in seconds: upload, queue, decode, predict, and paint for heat maps.",
             ["stage", "model"],
             buckets=BUCKETS,
             registry=registry,
@@ -105,7 +105,7 @@ class Metrics:
         )  # fmt: skip
         self._version_seen = Gauge(
             "gateway_model_version_last_answer_timestamp_seconds",
-            "Unix time of the last answer of each version.",
+            "Unix time of the last successful answer of each version.",
             ["model", "version"],
             multiprocess_mode="max",
             registry=registry,
@@ -118,19 +118,19 @@ class Metrics:
         )
         self.feedback = Counter(
             "gateway_feedback",
-            "Number of answers that people called right, wrong or none of these.",
+            "Number of answers with feedback, by verdict: right, wrong, or none if no label fits.",
             ["model", "verdict"],
             registry=registry,
         )
         self.shadow_images = Counter(
             "gateway_shadow_images",
-            "Number of images copied to a shadow, by outcome: agree, disagree, failed, or dropped under load.",
+            "Number of images copied to a shadow, by outcome: agree, disagree, failed, or dropped because of load.",
             ["model", "target", "outcome"],
             registry=registry,
         )
         self.shadow_seconds = Histogram(
             "gateway_shadow_seconds",
-            "Time of the predict stage for the same images, in seconds, by role: primary or shadow.",
+            "Time of the predict stage for images copied to a shadow, in seconds, by role: primary or shadow.",
             ["model", "target", "role"],
             buckets=BUCKETS,
             registry=registry,

@@ -20,7 +20,7 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     time: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
-    """When the record was made, UTC."""
+    """When the record was created, in UTC."""
 
 
 class Score(BaseModel):
@@ -38,7 +38,7 @@ class Prediction(_Record):
     """The answer to one photo."""
 
     kind: Literal["prediction"] = "prediction"
-    """What the record is about."""
+    """Kind of the record."""
     request_id: str
     """ID of the request, as in the header X-Request-ID."""
     index: int = Field(0, ge=0)
@@ -48,47 +48,47 @@ class Prediction(_Record):
     version: int
     """Version that answered."""
     label: str | None
-    """The label that was answered; null if the photo is unknown to the model."""
+    """Label in the answer; null if the photo is unknown to the model."""
     looks_like: str | None = None
     """What an unknown photo shows, if the model has a name for it."""
     scores: tuple[Score, ...]
-    """The best labels, best first, at most five."""
+    """The best labels and their scores, best first, at most five."""
     digest: Digest
     """SHA-256 of the uploaded file, in hexadecimal."""
     bytes: int = Field(ge=0)
-    """Size of the uploaded file."""
+    """Size of the uploaded file, in bytes."""
     milliseconds: float = Field(ge=0)
-    """Time that decoding and the model took for the request, waiting included."""
+    """Time for decoding and for the model, including waiting, in milliseconds."""
     key: str | None = None
-    """Name of the API key; null without keys. Addresses of callers are never kept."""
+    """Name of the API key; null if no keys are configured. The address of the caller is never kept."""
     routing_key: str | None = None
-    """The header X-Routing-Key, if the request had one."""
+    """Value of the header X-Routing-Key, if the request had one."""
     photo: PhotoReason | None = None
-    """Why the photo was selected to be kept; null if it was not. It is in `photos/DAY/DIGEST.jpg`, unless the log could
-    not keep up."""
+    """Why the photo was selected to be kept; null if it was not selected. The photo is in `photos/DAY/DIGEST.jpg`,
+    unless the log was overloaded and lost it."""
 
 
 class Feedback(_Record):
-    """What somebody said about an answer."""
+    """Feedback on an answer."""
 
     kind: Literal["feedback"] = "feedback"
-    """What the record is about."""
+    """Kind of the record."""
     request_id: str | None = None
-    """ID of the request that was answered; null if the photo's digest is given instead."""
+    """ID of the request; null if `digest` is given instead."""
     index: int = Field(0, ge=0)
     """Position of the photo in a batch; 0 for a single photo."""
     digest: Digest | None = None
-    """SHA-256 of the file; null if the request's ID is given instead."""
+    """SHA-256 of the uploaded file, in hexadecimal; null if `request_id` is given instead."""
     model: str
     """Name of the model that answered."""
     verdict: Verdict
-    """`right`, `wrong` with the right label, or `none` if no label of the model fits."""
+    """`right`, `wrong`, or `none` if no label of the model fits."""
     label: str | None = None
     """The right label, if the verdict is `wrong`."""
     new_label: bool = False
-    """Whether the model does not know that label yet."""
+    """Whether the label is new to the model."""
     key: str | None = None
-    """Name of the API key; null without keys."""
+    """Name of the API key; null if no keys are configured."""
 
 
 Record = Annotated[Prediction | Feedback, Field(discriminator="kind")]

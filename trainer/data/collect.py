@@ -173,9 +173,11 @@ def folder_name(label: str) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `trainer collect`."""
-    parser.add_argument("log", help="prediction log: a folder or an fsspec address such as s3://bucket/folder")
-    parser.add_argument("out", type=Path, help="folder to write, with a folder for each label")
-    parser.add_argument("--model", help="only photos that this model answered")
+    parser.add_argument(
+        "log", metavar="LOG", help="prediction log: a folder or an fsspec address such as s3://bucket/folder"
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write, with a subfolder for each label")
+    parser.add_argument("--model", help="collect only photos that this model classified")
 
 
 def run(args: argparse.Namespace) -> int:

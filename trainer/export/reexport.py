@@ -90,15 +90,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PERCENT",
         help=f"{TOP1_HELP} (default: %(default)s)",
     )
-    parser.add_argument("--map", type=Path, metavar="FILE", help="TOML or JSON, folder = label, where names differ")
-    parser.add_argument("--name", help="the model to publish it as (default: its own name)")
+    parser.add_argument("--map", type=Path, metavar="FILE", help="TOML or JSON file: folder = label")
+    parser.add_argument("--name", help="name to publish the model under (default: its present name)")
     add_models_dir(parser)
     parser.add_argument(
         "--cache-dir",
         type=Path,
         default=Path("runs/cache"),
         metavar="DIR",
-        help="what is found out about photos, by content; may be deleted (default: %(default)s)",
+        help="cache of decoded photos; may be deleted (default: %(default)s)",
     )
     parser.add_argument(
         "--workers",

@@ -27,7 +27,7 @@ MAX_BODY_BYTES = 8192
 
 
 class FeedbackRequest(BaseModel):
-    """What somebody says about an answer, which its request ID or the digest of its photo names."""
+    """Feedback on an answer, identified by its request ID or by the digest of its photo."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,7 +50,7 @@ class FeedbackRequest(BaseModel):
             min_length=1,
             max_length=MAX_LABEL_LENGTH,
             pattern=r"^[^\x00-\x1f\x7f]+$",
-            description="The right label, if the verdict is `wrong`. The model need not know it.",
+            description="The right label, if the verdict is `wrong`. It may be new to the model.",
         ),
     ] = None
 
@@ -67,7 +67,7 @@ class FeedbackAnswer(BaseModel):
     """The feedback was recorded."""
 
     status: Literal["recorded"] = "recorded"
-    new_label: bool = Field(description="Whether the model does not know the label yet.", examples=[False])
+    new_label: bool = Field(description="Whether the label is new to the model.", examples=[False])
 
 
 async def read_feedback(request: Request) -> FeedbackRequest:
@@ -97,8 +97,8 @@ BODY: dict[str, object] = {
 
 @router.post(
     "/feedback",
-    summary="Say whether an answer was right",
-    response_description="The feedback was recorded. Sending the same again changes nothing.",
+    summary="Report whether an answer was right",
+    response_description="The feedback was recorded. Sending the same feedback again has no effect.",
     responses=responses(
         errors.NotFound,
         errors.BadRequest,
@@ -110,7 +110,7 @@ BODY: dict[str, object] = {
     openapi_extra=BODY,
 )
 async def send_feedback(request: Request, said: FeedbackDep) -> FeedbackAnswer:
-    """Record whether an answer was right, and if not, what the photo shows. The last word about a photo counts."""
+    """Record whether an answer was right, and if not, what the photo shows. The last feedback on a photo counts."""
     services, record = services_of(request), record_of(request)
     if services.prediction_log is None:
         raise errors.NotFound("This gateway does not keep feedback: its setting prediction_log is not set.")

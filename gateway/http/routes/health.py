@@ -17,7 +17,7 @@ router = APIRouter(tags=["health"])
 @router.head("/livez", include_in_schema=False)
 @router.get("/livez", summary="Check that the process is alive", response_description="The process is alive.")
 async def livez() -> Health:
-    """Answer while the process runs. The state of the model server does not matter."""
+    """Answer 200 while the process runs. The state of the model server does not matter."""
     return Health()
 
 

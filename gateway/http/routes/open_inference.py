@@ -76,7 +76,7 @@ INFER: dict[str, Any] = {"dependencies": [Depends(time_limit)], "responses": ERR
 @router.head("/health/live", include_in_schema=False)
 @router.get("/health/live", summary="Check that the server is alive")
 async def server_live() -> dict[str, bool]:
-    """Answer while the process runs."""
+    """Answer 200 while the process runs."""
     return {"live": True}
 
 
