@@ -118,7 +118,7 @@ class Metrics:
         )
         self.feedback = Counter(
             "gateway_feedback",
-            "Number of answers that people called right, wrong or none of these.",
+            "Number of feedback records by verdict: right, wrong, none (no label fits) or withdrawn.",
             ["model", "verdict"],
             registry=registry,
         )

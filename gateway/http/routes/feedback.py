@@ -40,7 +40,12 @@ class FeedbackRequest(BaseModel):
     ] = None
     verdict: Annotated[
         Verdict,
-        Field(description="`right`; `wrong`, with the right label; or `none` if no label of the model fits."),
+        Field(
+            description=(
+                "`right`; `wrong`, with the right label; `none` if no label of the model fits; or `withdrawn` to take "
+                "back earlier feedback with the same request ID and index, or the same digest."
+            )
+        ),
     ]
     label: Annotated[
         str | None,
@@ -115,7 +120,7 @@ BODY: dict[str, object] = {
     openapi_extra=BODY,
 )
 async def send_feedback(request: Request, said: FeedbackDep) -> FeedbackAnswer:
-    """Record whether an answer was right, and if not, what the photo shows. The last word about a photo counts."""
+    """Record whether an answer was right, and if not, what the photo shows. The last feedback on a photo counts."""
     services, record = services_of(request), record_of(request)
     if services.prediction_log is None:
         raise errors.NotFound("This gateway does not keep feedback: its setting prediction_log is not set.")
