@@ -113,7 +113,8 @@ def collect(log: Files, out: Path, model: str | None = None) -> tuple[list[Colle
     """Write the photos with feedback to folders by label, and a manifest.
 
     The last feedback on a photo that was not withdrawn counts. A photo whose label changed since the last call moves;
-    other photos that are there already are not read again. Photos with the verdict ``none`` have no label and are left out.
+    other photos that are there already are not read again. Photos with the verdict ``none`` have no label and are left
+    out.
 
     Args:
         log: The prediction log.
