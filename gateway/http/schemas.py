@@ -224,6 +224,7 @@ class ModelDetail(ModelSummary):
         description="Whether an image can have several labels, so that the scores are independent.", examples=[False]
     )
     explains: bool = Field(description="Whether the model can return heat maps.", examples=[True])
+    feedback: bool = Field(description="Whether the gateway takes feedback on answers.", examples=[False])
     card: dict[str, object] | None = Field(
         description="The model card; null if the model has none.",
         examples=[{"schema": 1, "name": "dog_breed", "labels": ["Chihuahua", "Japanese Chin"]}],

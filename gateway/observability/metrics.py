@@ -118,7 +118,7 @@ class Metrics:
         )
         self.feedback = Counter(
             "gateway_feedback",
-            "Number of answers with feedback, by verdict: right, wrong, or none if no label fits.",
+            "Number of feedback records by verdict: right, wrong, none (no label fits) or withdrawn.",
             ["model", "verdict"],
             registry=registry,
         )

@@ -11,7 +11,7 @@ BEST = 5
 """Number of labels that a record keeps."""
 
 PhotoReason = Literal["uncertain", "sampled", "all"]
-Verdict = Literal["right", "wrong", "none"]
+Verdict = Literal["right", "wrong", "none", "withdrawn"]
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -82,7 +82,8 @@ class Feedback(_Record):
     model: str
     """Name of the model that answered."""
     verdict: Verdict
-    """`right`, `wrong`, or `none` if no label of the model fits."""
+    """`right`; `wrong`; `none` if no label of the model fits; or `withdrawn`, which takes back earlier feedback with the
+    same request ID and index, or with the same digest."""
     label: str | None = None
     """The right label, if the verdict is `wrong`."""
     new_label: bool = False

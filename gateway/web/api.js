@@ -5,6 +5,7 @@ import { errorText, t } from "./page.js";
 const KEY = "gateway-api-key";
 const TIMEOUT_MS = 90_000; // more than the gateway's limits on an upload and an answer together
 
+const requestIds = new WeakMap();
 let askForKey = async () => null;
 let asking = null;
 
@@ -76,7 +77,10 @@ export async function call(path, { body, type, signal, timeout = TIMEOUT_MS, blo
       throw new CallFailed(t("noAnswerTitle"), t("noAnswerText"));
     }
     const json = await answer.json().catch(() => ({}));
-    if (answer.ok) return json;
+    if (answer.ok) {
+      requestIds.set(json, answer.headers.get("X-Request-ID"));
+      return json;
+    }
     if (answer.status === 401 && (await keyInstead(key))) continue;
     const translated = errorText(json.code);
     const title = translated ? "" : json.title ?? t("errorStatus", { status: answer.status });
@@ -98,8 +102,8 @@ function send(path, body, headers, signal, onProgress) {
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
     if (onProgress) request.upload.onprogress = ({ loaded, total }) => onProgress(total ? loaded / total : 0);
     request.onload = () => {
-      const retryAfter = request.getResponseHeader("Retry-After");
-      resolve(new Response(request.response, { status: request.status, headers: retryAfter ? { "Retry-After": retryAfter } : {} }));
+      const headers = ["Retry-After", "X-Request-ID"].map((name) => [name, request.getResponseHeader(name)]);
+      resolve(new Response(request.response, { status: request.status, headers: headers.filter(([, value]) => value) }));
     };
     request.onerror = request.onabort = () => reject(signal.reason ?? new TypeError("no answer"));
     request.onloadend = () => signal.removeEventListener("abort", abort);
@@ -118,6 +122,9 @@ async function keyInstead(refused) {
   useKey(key);
   return true;
 }
+
+/** The ID of the request whose answer `call` returned. */
+export const requestIdOf = (json) => requestIds.get(json);
 
 /** Path of a model in the API. */
 export const modelPath = (model) => `/api/v1/models/${encodeURIComponent(model)}`;

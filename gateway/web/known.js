@@ -31,4 +31,5 @@ export async function openKnown({ labels }, { dogs, classes }) {
   history.replaceState(null, "", "#known"); // so that the address can be shared
 }
 
-const plain = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+/** A text for comparison: without accents and capitals. */
+export const plain = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();

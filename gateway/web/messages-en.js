@@ -142,6 +142,18 @@ export default {
   code: "Code",
   codeLabel: "Copy as code",
   codeTitle: "The same as code",
+  feedback: "Feedback on {name}",
+  right: "Right",
+  rightLabel: "Right: {label}",
+  wrong: "Wrong? It is …",
+  itIs: "It is …",
+  saidRight: "You said: right.",
+  saidLabel: "You said: {label}.",
+  saidNone: "You said: none of these.",
+  "pick.title": "What is it?",
+  "pick.find": "Find or type a name",
+  "pick.new": "{label}: new to the model",
+  "pick.none": "None of these",
 
   // The viewer, the crop and the camera
   viewer: "Photo",

@@ -13,6 +13,7 @@ export class Photo {
   answers = new Map(); // by model and version, as in the API; the last requested one is last
   explainers = new Set(); // those with heat maps
   error = null; // why the last request failed: a CallFailed
+  feedback = null; // makes the feedback row of an answer; null if the gateway takes no feedback
   removed = false;
   tile = null;
   thumbnail = null; // Blob that every browser can show

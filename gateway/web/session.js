@@ -106,10 +106,12 @@ export class Session {
   }
 
   async #ask(photo, signal) {
-    const { explains = false } = this.#models.detail ?? {};
+    const { explains = false, feedback = false } = this.#models.detail ?? {};
+    const asking = feedback && import("./feedback.js").catch(() => null); // the answer counts more
     const slow = setTimeout(() => this.#service.check(), SLOW_MS);
     const path = `${modelPath(this.#models.name)}/predict${this.#models.query}`;
     const answer = await upload(photo, path, { ...this.#how(), signal }).finally(() => clearTimeout(slow));
+    photo.feedback ??= (await asking)?.feedbackRow;
     photo.answered(answer, explains);
     if (this.#models.words.dogs) showFacts(photo).catch(() => {}); // facts are optional
     photo.forget();

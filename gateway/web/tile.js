@@ -103,6 +103,7 @@ function column(photo, answer, several) {
   const guesses = element("details", { className: "guesses" }, element("summary", {}, t("guesses")), bars);
   if (small.length) guesses.append(element("p", { className: "small" }, t("small", { labels: small.map((one) => one.label).join(", ") })));
   parts.push(guesses, element("p", { className: "by" }, by));
+  if (photo.feedback) parts.push(photo.feedback(photo, answer));
   return element("section", {}, ...parts);
 }
 

@@ -112,8 +112,9 @@ class ObjectStorage:
 def collect(log: Files, out: Path, model: str | None = None) -> tuple[list[Collected], int]:
     """Write the photos with feedback to folders by label, and a manifest.
 
-    The last feedback on a photo counts. A photo whose label changed since the last call moves; other photos that are
-    there already are not read again. Photos with the verdict ``none`` have no label and are left out.
+    The last feedback on a photo that was not withdrawn counts. A photo whose label changed since the last call moves;
+    other photos that are there already are not read again. Photos with the verdict ``none`` have no label and are left
+    out.
 
     Args:
         log: The prediction log.
@@ -123,14 +124,13 @@ def collect(log: Files, out: Path, model: str | None = None) -> tuple[list[Colle
     Returns:
         The rows of the manifest, and the number of photos with feedback that the log did not keep.
     """
-    answers, feedback = _read(log)
+    feedback = _read(log)
     kept = log.photos()
     before = {row["digest"]: Path(row["file"]) for row in _manifest(out)}
     rows: dict[str, Collected] = {}
     missing = 0
-    for digest, said in feedback.items():
-        answer = answers.get(digest)
-        if answer is None or (model is not None and answer["model"] != model):
+    for digest, (said, answer) in feedback.items():
+        if model is not None and answer["model"] != model:
             continue
         label = said["label"] if said["verdict"] == "wrong" else answer["label"]
         if said["verdict"] == "none" or label is None:
@@ -158,7 +158,7 @@ def collect(log: Files, out: Path, model: str | None = None) -> tuple[list[Colle
             answer["label"] or "",
             said["verdict"],
         )
-    for gone in before.values():  # the last feedback says that no label fits
+    for gone in before.values():  # no label fits, or the feedback was withdrawn
         (out / gone).unlink(missing_ok=True)
     found = sorted(rows.values(), key=lambda row: row.file)
     _write_manifest(out, found)
@@ -195,11 +195,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read(log: Files) -> tuple[dict[str, Mapping[str, Any]], dict[str, Mapping[str, Any]]]:
-    """The newest answer, and the newest feedback, by digest."""
-    answers: dict[str, Mapping[str, Any]] = {}
+def _read(log: Files) -> dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """The last feedback on each photo and the answer it is about, by digest."""
+    newest: dict[str, Mapping[str, Any]] = {}
+    by_request: dict[tuple[str, int], Mapping[str, Any]] = {}
     said: list[Mapping[str, Any]] = []
-    by_request: dict[tuple[str, int], str] = {}
     for segment in log.records():
         for line in segment.splitlines(keepends=True):
             if not line.endswith(b"\n"):
@@ -208,16 +208,22 @@ def _read(log: Files) -> tuple[dict[str, Mapping[str, Any]], dict[str, Mapping[s
             if record["kind"] == "feedback":
                 said.append(record)
                 continue
-            by_request[record["request_id"], record["index"]] = record["digest"]
-            known = answers.get(record["digest"])
+            by_request[record["request_id"], record["index"]] = record
+            known = newest.get(record["digest"])
             if known is None or known["time"] <= record["time"]:
-                answers[record["digest"]] = record
-    feedback: dict[str, Mapping[str, Any]] = {}
+                newest[record["digest"]] = record
+    last: dict[tuple[str | None, int, str | None], Mapping[str, Any]] = {}
     for record in sorted(said, key=lambda one: one["time"]):
-        digest = record["digest"] or by_request.get((record["request_id"], record["index"]))
-        if digest is not None:
-            feedback[digest] = record
-    return answers, feedback
+        about = record["request_id"], record["index"], record["digest"]
+        last.pop(about, None)
+        if record["verdict"] != "withdrawn":
+            last[about] = record
+    feedback: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
+    for (request_id, index, digest), record in last.items():  # in order of time
+        answer = newest.get(digest) if digest is not None else by_request.get((request_id or "", index))
+        if answer is not None:
+            feedback[answer["digest"]] = record, answer
+    return feedback
 
 
 def _manifest(out: Path) -> list[dict[str, str]]:

@@ -42,7 +42,12 @@ class FeedbackRequest(BaseModel):
     ] = None
     verdict: Annotated[
         Verdict,
-        Field(description="`right`; `wrong`, with the right label; or `none` if no label of the model fits."),
+        Field(
+            description=(
+                "`right`; `wrong`, with the right label; `none` if no label of the model fits; or `withdrawn` to take "
+                "back earlier feedback with the same request ID and index, or the same digest."
+            )
+        ),
     ]
     label: Annotated[
         str | None,

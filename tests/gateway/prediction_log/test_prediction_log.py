@@ -128,6 +128,7 @@ def test_without_the_setting_nothing_is_kept_and_feedback_is_refused(gateway: ht
     answer = gateway.post("/api/v1/feedback", json={"request_id": "a", "model": "colours", "verdict": "right"})
     assert answer.status_code == 404
     assert "prediction_log" in answer.json()["detail"]
+    assert gateway.get("/api/v1/models/colours").json()["feedback"] is False
     assert not list(tmp_path.iterdir())
 
 
@@ -138,17 +139,20 @@ def test_feedback_is_recorded_and_a_new_label_is_marked(start: Start, tmp_path: 
         {"request_id": "two", "index": 3, "verdict": "wrong", "label": "blue"},
         {"digest": "0" * 64, "verdict": "wrong", "label": "purple"},
         {"request_id": "four", "verdict": "none"},
+        {"request_id": "one", "verdict": "withdrawn"},
     ):
         answer = gateway.post("/api/v1/feedback", json=said)
         assert answer.status_code == 200, answer.text
         assert answer.json() == {"status": "recorded", "new_label": said.get("label") == "purple"}
-    found = records(tmp_path, 4)
+    found = records(tmp_path, 5)
     assert [(one.verdict, one.label, one.new_label) for one in found if isinstance(one, Feedback)] == [
         ("right", None, False),
         ("wrong", "blue", False),
         ("wrong", "purple", True),
         ("none", None, False),
+        ("withdrawn", None, False),
     ]
+    assert gateway.get("/api/v1/models/colours").json()["feedback"] is True
     counted = gateway.get("/metrics").text
     assert 'gateway_feedback_total{model="colours",verdict="wrong"} 2.0' in counted
 
@@ -161,6 +165,7 @@ def test_feedback_is_recorded_and_a_new_label_is_marked(start: Start, tmp_path: 
         {"request_id": "a", "verdict": "wrong"},
         {"request_id": "a", "verdict": "right", "label": "red"},
         {"request_id": "a", "verdict": "maybe"},
+        {"request_id": "a", "verdict": "withdrawn", "label": "red"},
         {"request_id": "a\nb", "verdict": "right"},
         {"digest": "xyz", "verdict": "right"},
         {"request_id": "a", "verdict": "wrong", "label": "re\nd"},

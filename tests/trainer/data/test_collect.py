@@ -28,10 +28,12 @@ class Log:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "20260131T120000-host-1-0001.jsonl").write_text("".join(self._lines))
 
-    def answered(self, digest: str, label: str | None, *, kept: bool = True, index: int = 0) -> None:
+    def answered(
+        self, digest: str, label: str | None, *, kept: bool = True, index: int = 0, request: str | None = None
+    ) -> None:
         record: dict[str, object] = {
             "kind": "prediction",
-            "request_id": f"request-{digest}",
+            "request_id": f"request-{request or digest}",
             "index": index,
             "digest": digest,
         }
@@ -87,6 +89,29 @@ def test_the_last_feedback_counts_and_a_second_run_moves_and_removes(log: Log, t
     log.said("wrong", "Pug", of="aa")
     log.said("none", of="bb")
     assert collected(log, out) == ["Pug/aa.jpg"]
+
+
+def test_withdrawn_feedback_does_not_count_but_what_others_said_does(log: Log, tmp_path: Path) -> None:
+    log.answered("aa", "Boxer", request="one")
+    log.answered("aa", "Boxer", request="two")
+    log.answered("bb", "Boxer")
+    log.said("right", of="one")
+    log.said("wrong", "Pug", of="two")
+    log.said("right", of="bb")
+    out = tmp_path / "out"
+    assert collected(log, out) == ["Boxer/bb.jpg", "Pug/aa.jpg"]
+    log.said("withdrawn", of="two")
+    log.said("withdrawn", of="bb")
+    assert collected(log, out) == ["Boxer/aa.jpg"]
+    log.said("right", of="bb")
+    assert collected(log, out) == ["Boxer/aa.jpg", "Boxer/bb.jpg"]
+
+
+def test_right_means_the_answer_to_that_request_and_not_a_later_one(log: Log, tmp_path: Path) -> None:
+    log.answered("aa", "Boxer", request="one")
+    log.answered("aa", "Pug", request="two")
+    log.said("right", of="one")
+    assert collected(log, tmp_path / "out") == ["Boxer/aa.jpg"]
 
 
 def test_what_was_collected_stays_when_the_log_has_deleted_its_photo(log: Log, tmp_path: Path) -> None:
