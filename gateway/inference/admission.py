@@ -110,6 +110,8 @@ class Admission:
         Raises:
             Overloaded: The limit is reached, or the caller would exceed its share.
         """
+        if not count:
+            return  # nothing that `release` would have to give back
         caller, _ = turn
         held = self._upload_bytes[caller]
         if self.upload_bytes + count > self.max_upload_bytes:

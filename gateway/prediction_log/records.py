@@ -82,8 +82,8 @@ class Feedback(_Record):
     model: str
     """Name of the model that answered."""
     verdict: Verdict
-    """`right`; `wrong`; `none` if no label of the model fits; or `withdrawn`, which takes back earlier feedback with the
-    same request ID and index, or with the same digest."""
+    """`right`; `wrong`; `none` if no label of the model fits; or `withdrawn`, which takes back earlier feedback with
+    the same request ID and index, or with the same digest."""
     label: str | None = None
     """The right label, if the verdict is `wrong`."""
     new_label: bool = False

@@ -84,7 +84,7 @@ class GrpcBackend:
         """See `Backend.predict`.
 
         A model server joins calls that it gets at the same time to a batch, and one bad row fails all of them. So a
-        call that it refuses is repeated once, without others of this process beside it.
+        call that it refuses is repeated once, without others of this process beside it. If there were none, it is not.
         """
         pieces: list[bytes | bytearray | memoryview] = [_predict_head(model, version, signature, tuple(outputs))]
         for name, tensor in inputs.items():
@@ -96,11 +96,11 @@ class GrpcBackend:
         batch = self._batches.get(callee) or self._batches.setdefault(callee, SharedLock())
         try:
             async with asyncio.timeout(deadline.remaining()):
-                async with batch.shared():
+                async with batch.shared() as had_others:
                     try:
                         return await self._call(PREDICT, request, deadline)
                     except ModelServerFailed as error:
-                        if not error.said:
+                        if not error.said or not had_others():
                             raise
                 async with batch.alone():
                     return await self._call(PREDICT, request, deadline)

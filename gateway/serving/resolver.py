@@ -171,7 +171,7 @@ class ContractResolver:
                 self._shared_lookup(model, selector)
                 return entry.served
         if entry is None:
-            return await joined(self._shared_lookup(model, selector), deadline)
+            return await joined(self._shared_lookup(model, selector, known=False), deadline)
         try:
             return await joined(self._shared_lookup(model, selector), Deadline.after(deadline.remaining() / 2))
         except (ModelServerUnavailable, DeadlineExceeded):
@@ -180,9 +180,12 @@ class ContractResolver:
 
     async def described(self, model: str, selector: Selector, deadline: Deadline) -> ServedVersion:
         """Like `served`, for answers about a model: an error, too, is kept for `DESCRIPTION_SECONDS`."""
-        return await self._descriptions.result(
-            (model, selector), lambda: self.served(model, selector, Deadline.after(LOOKUP_SECONDS)), deadline
+        task = self._descriptions.start(
+            (model, selector),
+            lambda: self.served(model, selector, Deadline.after(LOOKUP_SECONDS)),
+            at_once=True,  # its lookup waits if it must
         )
+        return await joined(task, deadline)
 
     async def versions(self, model: str, deadline: Deadline) -> list[ModelVersionStatus]:
         """States of all versions of a model, newest first, at most `DESCRIPTION_SECONDS` old.
@@ -190,9 +193,12 @@ class ContractResolver:
         Raises:
             GatewayError: As `VersionLookup.versions` raises them.
         """
-        return await self._states.result(
-            model, lambda: self.lookup.versions(model, Deadline.after(LOOKUP_SECONDS)), deadline
+        task = self._states.start(
+            model,
+            lambda: self.lookup.versions(model, Deadline.after(LOOKUP_SECONDS)),
+            at_once=any(known == model for known, _ in self._entries),
         )
+        return await joined(task, deadline)
 
     async def close(self) -> None:
         """Cancel the calls in progress."""
@@ -205,8 +211,9 @@ class ContractResolver:
             return entry.served
         return await joined(self._shared_lookup(gone.model, selector), deadline)
 
-    def _shared_lookup(self, model: str, selector: Selector) -> asyncio.Task[ServedVersion]:
-        return self._lookups.start((model, selector), lambda: self._read(model, selector))
+    def _shared_lookup(self, model: str, selector: Selector, *, known: bool = True) -> asyncio.Task[ServedVersion]:
+        """The lookup of a version. That of a known one does not wait behind those of names that callers made up."""
+        return self._lookups.start((model, selector), lambda: self._read(model, selector), at_once=known)
 
     async def _read(self, model: str, selector: Selector) -> ServedVersion:
         key = (model, selector)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 
@@ -20,16 +20,20 @@ class SharedLock:
         self._unused = asyncio.Event()
         self._unused.set()
         self._holders = 0
+        self._count = 0
 
     @asynccontextmanager
-    async def shared(self) -> AsyncIterator[None]:
-        """Hold it beside others."""
+    async def shared(self) -> AsyncIterator[Callable[[], bool]]:
+        """Hold it beside others. The block gets a function that tells whether there has been another holder so far."""
         while not self._open.is_set():
             await self._open.wait()
+        others = self._holders > 0
         self._holders += 1
+        self._count += 1
+        count = self._count
         self._unused.clear()
         try:
-            yield
+            yield lambda: others or self._count > count
         finally:
             self._holders -= 1
             if not self._holders:

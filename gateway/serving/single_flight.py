@@ -10,6 +10,9 @@ from typing import Any, Generic, TypeVar
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded
 
+MAX_CALLS = 16
+"""Maximum number of calls at a time, so that lookups of many different names leave room on the model server."""
+
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
@@ -17,7 +20,8 @@ T = TypeVar("T")
 class SingleFlight(Generic[K, T]):
     """Makes one call at a time for each key, whoever asks, and keeps its outcome for a while.
 
-    So the model server gets no more of these calls however often strangers ask.
+    However often callers ask for one key, there is one call; for different keys, there are `MAX_CALLS` at a time, and
+    further ones wait.
 
     Args:
         keep_seconds: How long an outcome is kept, be it a result or an error.
@@ -26,23 +30,21 @@ class SingleFlight(Generic[K, T]):
     def __init__(self, keep_seconds: float = 0.0) -> None:
         self._keep_seconds = keep_seconds
         self._calls: dict[K, asyncio.Task[T]] = {}
+        self._slots = asyncio.Semaphore(MAX_CALLS)
 
-    def start(self, key: K, call: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
-        """The call for a key that is under way or has just ended; without one, a new call."""
+    def start(self, key: K, call: Callable[[], Coroutine[Any, Any, T]], *, at_once: bool = False) -> asyncio.Task[T]:
+        """The call for a key that is in progress or has just ended; without one, a new call.
+
+        Args:
+            key: What the call is for.
+            call: Starts the call.
+            at_once: Whether a new call starts even if `MAX_CALLS` others are in progress.
+        """
         task = self._calls.get(key)
         if task is None:
-            task = self._calls[key] = asyncio.create_task(call())
+            task = self._calls[key] = asyncio.create_task(call() if at_once else self._in_a_slot(call))
             task.add_done_callback(partial(self._ended, key))
         return task
-
-    async def result(self, key: K, call: Callable[[], Coroutine[Any, Any, T]], deadline: Deadline) -> T:
-        """The result of the call for a key.
-
-        Raises:
-            DeadlineExceeded: It has none yet. The call goes on for the others who wait.
-            GatewayError: As the call raises it.
-        """
-        return await joined(self.start(key, call), deadline)
 
     async def close(self) -> None:
         """Cancel the calls under way."""
@@ -50,6 +52,10 @@ class SingleFlight(Generic[K, T]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _in_a_slot(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        async with self._slots:
+            return await call()
 
     def _ended(self, key: K, task: asyncio.Task[T]) -> None:
         if not task.cancelled():

@@ -3,7 +3,7 @@
 With a plain queue, one caller with a lot of work would delay everyone else. Here each free slot goes to the next
 caller, then to the next request of that caller, then to the oldest item of that request. So a single photo waits for at
 most one image of every other request. Where CPU time is counted, a caller is placed further back the more it has used
-lately. So those who used less come first, and nobody waits for ever.
+lately, up to a limit. So those who used less come first, and nobody waits for ever.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded
 
 HALVING_SECONDS = 30.0
-"""CPU time after which half of what each caller has used is forgotten."""
+"""Time after which half of the CPU time that each caller has used is forgotten."""
 
-WAIT_PER_CPU_SECOND = 4
-"""Seconds that a caller is placed further back for each second of CPU time. More than one, for on a busy machine a
-second of CPU time takes longer."""
+MAX_WAIT_SECONDS = 2.0
+"""A caller is placed back by less than this, however much CPU time it has used. Callers who come later than that never
+overtake it, even if each of them is new."""
+
+HALF_WAIT_CPU_SECONDS = 0.5
+"""CPU time for which a caller is placed back by half of `MAX_WAIT_SECONDS`: that of some twenty photos from a phone."""
 
 NEGLIGIBLE_SECONDS = 0.01
 """CPU time of a caller that is forgotten altogether."""
@@ -39,7 +42,7 @@ one caller apart."""
 class TurnQueue(Generic[T]):
     """A queue whose items are taken in turns between callers and requests.
 
-    A caller whose CPU time is charged is placed further back: see `WAIT_PER_CPU_SECOND`.
+    A caller whose CPU time is charged is placed further back: see `MAX_WAIT_SECONDS`.
     """
 
     def __init__(self) -> None:
@@ -47,7 +50,7 @@ class TurnQueue(Generic[T]):
         self._places: dict[str, float] = {}
         self._size = 0
         self._used: dict[str, float] = {}
-        self._charged = 0.0
+        self._halved_at = time.monotonic()
 
     def __len__(self) -> int:
         return self._size
@@ -55,13 +58,14 @@ class TurnQueue(Generic[T]):
     def charge(self, caller: str, seconds: float) -> None:
         """Count CPU time that a caller has used."""
         self._used[caller] = self.used(caller) + seconds
-        self._charged += seconds
-        if self._charged > HALVING_SECONDS:
-            self._charged = 0.0
-            self._used = {one: used / 2 for one, used in self._used.items() if used > NEGLIGIBLE_SECONDS}
 
     def used(self, caller: str) -> float:
-        """CPU time that a caller has used lately."""
+        """CPU time that a caller has used lately: it halves every `HALVING_SECONDS`."""
+        halvings = (time.monotonic() - self._halved_at) // HALVING_SECONDS
+        if halvings:
+            self._halved_at += halvings * HALVING_SECONDS
+            halved = {one: used * 0.5**halvings for one, used in self._used.items()}
+            self._used = {one: used for one, used in halved.items() if used > NEGLIGIBLE_SECONDS}
         return self._used.get(caller, 0.0)
 
     def lead(self, caller: str) -> float:
@@ -116,7 +120,8 @@ class TurnQueue(Generic[T]):
 
     def _place(self, caller: str) -> None:
         """Place a caller behind the others, or among them where they have used more."""
-        self._places[caller] = time.monotonic() + WAIT_PER_CPU_SECOND * self.used(caller)
+        used = self.used(caller)
+        self._places[caller] = time.monotonic() + MAX_WAIT_SECONDS * used / (used + HALF_WAIT_CPU_SECONDS)
 
 
 class Turns:

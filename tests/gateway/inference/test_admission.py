@@ -65,3 +65,10 @@ def test_uploads_and_their_bytes_are_shared_in_the_same_way() -> None:
     for caller in ["a"] * 14 + ["b"]:
         permits.end_upload(caller)
     assert permits.is_idle
+
+
+def test_no_bytes_leave_no_entry() -> None:
+    permits = admission()
+    permits.hold(("a", 1), 0)
+    assert not permits._request_bytes
+    assert not permits._upload_bytes

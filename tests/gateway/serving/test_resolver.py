@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import httpx
@@ -11,14 +11,16 @@ import pytest
 
 from gateway.deadline import Deadline
 from gateway.errors import NotReady
+from gateway.pb.serving_pb2 import ModelVersionStatus, SignatureDef
 from gateway.serving.backend import Selector, ServableNotFound
 from gateway.serving.channel import ModelServerChannel
 from gateway.serving.grpc_backend import GrpcBackend
 from gateway.serving.resolver import RELOAD_SECONDS, SWITCH_ATTEMPTS, ContractResolver
+from gateway.serving.single_flight import MAX_CALLS
 from gateway.serving.version_lookup import ServedVersion
 from testing.colour_server import ColourModel, ColourServer
 from testing.photos import photo
-from testing.polling import until, until_async
+from testing.polling import DEADLINE_SECONDS, until, until_async
 
 NEWEST = Selector()
 
@@ -47,6 +49,52 @@ def test_a_stalled_look_up_takes_half_of_a_requests_time_however_often_it_asks(m
             return deadline.remaining()
 
     assert 0.5 < asyncio.run(left()) <= 2
+
+
+class Held(GrpcBackend):
+    """A backend whose calls for made-up names last until they are cancelled."""
+
+    def __init__(self, connection: ModelServerChannel) -> None:
+        super().__init__(connection)
+        self.held = 0
+
+    async def signatures(
+        self, model: str, selector: Selector, deadline: Deadline
+    ) -> tuple[int, Mapping[str, SignatureDef]]:
+        await self._hold(model)
+        return await super().signatures(model, selector, deadline)
+
+    async def status(self, model: str, deadline: Deadline) -> Sequence[ModelVersionStatus]:
+        await self._hold(model)
+        return await super().status(model, deadline)
+
+    async def _hold(self, model: str) -> None:
+        if model != "colours":
+            self.held += 1
+            await asyncio.Event().wait()
+
+
+async def test_made_up_names_are_looked_up_a_few_at_a_time_and_known_models_do_not_wait_for_them(
+    model_server: ColourServer,
+) -> None:
+    backend = Held(ModelServerChannel(model_server.address))
+    resolver = ContractResolver(backend, {}, refresh_seconds=0)
+    limit = Deadline.after(DEADLINE_SECONDS)
+    await resolver.served("colours", NEWEST, limit)
+    names = [f"name {number}" for number in range(3 * MAX_CALLS)]
+    tasks: list[asyncio.Task[object]] = [asyncio.create_task(resolver.described(name, NEWEST, limit)) for name in names]
+    tasks += [asyncio.create_task(resolver.served(f"other {name}", NEWEST, limit)) for name in names]
+    tasks += [asyncio.create_task(resolver.versions(name, limit)) for name in names]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert backend.held == 2 * MAX_CALLS  # for versions, and for states
+    assert (await resolver.described("colours", NEWEST, limit)).version == 1
+    assert [one.version for one in await resolver.versions("colours", limit)] == [1]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await resolver.close()
+    await backend.close()
 
 
 def test_a_version_that_is_always_gone_is_looked_up_once_for_each_time_it_is_asked(model_server: ColourServer) -> None:

@@ -93,3 +93,18 @@ async def test_a_waiter_that_is_cancelled_holds_up_nobody() -> None:
     await holders.release("b", asyncio.Task.cancel)
     await holders.start("next", alone=True)
     assert holders.held == ["next"]
+
+
+async def test_a_holder_is_told_whether_there_was_another_at_the_same_time() -> None:
+    lock = SharedLock()
+    async with lock.shared() as first:
+        assert not first()
+        async with lock.shared() as second:
+            assert first()
+            assert second()
+        assert first()  # although the other has gone
+    async with lock.alone():
+        pass
+    async with lock.shared() as next_one:
+        assert not next_one()
+    assert not next_one()

@@ -8,7 +8,24 @@ import pytest
 
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded
-from gateway.workers.turns import TurnQueue, Turns
+from gateway.workers.turns import HALVING_SECONDS, MAX_WAIT_SECONDS, TurnQueue, Turns
+
+
+class Clock:
+    """A monotonic clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("gateway.workers.turns.time", clock)
+    return clock
 
 
 def test_callers_take_turns_whatever_they_have_queued() -> None:
@@ -40,24 +57,34 @@ def test_callers_who_used_less_cpu_time_come_first() -> None:
     assert queue.lead("heavy") < 0  # nobody waits
 
 
-def test_a_caller_who_has_used_cpu_time_is_not_overtaken_for_ever() -> None:
+def test_a_caller_who_has_used_cpu_time_is_not_overtaken_for_ever(clock: Clock) -> None:
     queue: TurnQueue[str] = TurnQueue()
-    queue.charge("old", 1e-9)
-    for caller in ("old", "new", "newer"):
+    queue.charge("old", 40.0)
+    queue.put(("old", 1), "old")
+    for number in range(10):
+        queue.put((f"new {number}", 1), f"new {number}")
+    assert queue.take() == "new 0"
+    clock.now += MAX_WAIT_SECONDS + 0.1
+    for number in range(10, 20):
+        queue.put((f"new {number}", 1), f"new {number}")
+    taken = [queue.take() for _ in range(len(queue))]
+    assert taken.index("new 9") < taken.index("old") < taken.index("new 10")
+
+
+def test_used_cpu_time_halves_with_the_clock(clock: Clock) -> None:
+    queue: TurnQueue[str] = TurnQueue()
+    queue.charge("a", 400.0)
+    queue.charge("b", 0.02)
+    assert [queue.used(caller) for caller in "ab"] == [400.0, 0.02]
+    clock.now += HALVING_SECONDS
+    assert [queue.used(caller) for caller in "ab"] == [200.0, 0.0]
+    queue.charge("b", 1.0)
+    clock.now += 2 * HALVING_SECONDS
+    assert [queue.used(caller) for caller in "ab"] == [50.0, 0.25]
+    clock.now += 12 * 3600
+    for caller in ("a", "new"):
         queue.put((caller, 1), caller)
-    assert [queue.take() for _ in range(3)] == ["old", "new", "newer"]
-
-
-def test_cpu_time_is_forgotten_by_and_by() -> None:
-    queue: TurnQueue[str] = TurnQueue()
-    for caller, seconds in (("a", 28.0), ("b", 0.01), ("c", 1.0)):
-        queue.charge(caller, seconds)
-    assert [queue.used(caller) for caller in "abc"] == [28.0, 0.01, 1.0]
-    queue.charge("c", 1.0)
-    assert [queue.used(caller) for caller in "abc"] == [14.0, 0.0, 1.0]
-    queue.charge("c", 30.0)
-    queue.charge("c", 1.0)
-    assert [queue.used(caller) for caller in "abc"] == [7.0, 0.0, 16.0]
+    assert [queue.take() for _ in range(2)] == ["a", "new"]
 
 
 def test_what_is_discarded_is_not_taken() -> None:
