@@ -3,7 +3,7 @@
 import argparse
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -113,8 +113,8 @@ def collect(log: Files, out: Path, model: str | None = None) -> tuple[list[Colle
     """Write the photos with feedback to folders by label, and a manifest.
 
     The last feedback on a photo that was not withdrawn counts. A photo whose label changed since the last call moves;
-    other photos that are there already are not read again. Photos with the verdict ``none`` have no label and are left
-    out.
+    other photos that are there already are not read again, and stay when the log deletes them. Photos with the verdict
+    ``none`` have no label and are left out.
 
     Args:
         log: The prediction log.
@@ -124,9 +124,9 @@ def collect(log: Files, out: Path, model: str | None = None) -> tuple[list[Colle
     Returns:
         The rows of the manifest, and the number of photos with feedback that the log did not keep.
     """
-    feedback = _read(log)
+    feedback, recorded = _read(log)
     kept = log.photos()
-    before = {row["digest"]: Path(row["file"]) for row in _manifest(out)}
+    before = {row.digest: row for row in _manifest(out)}
     rows: dict[str, Collected] = {}
     missing = 0
     for digest, (said, answer) in feedback.items():
@@ -136,13 +136,13 @@ def collect(log: Files, out: Path, model: str | None = None) -> tuple[list[Colle
         if said["verdict"] == "none" or label is None:
             continue
         name = Path(folder_name(label)) / f"{digest}.jpg"
-        if digest not in kept and not (out / before.get(digest, name)).is_file():
+        previous = out / (before.pop(digest).file if digest in before else name)
+        if digest not in kept and not previous.is_file():
             missing += 1
             continue
         (out / name.parent).mkdir(parents=True, exist_ok=True)
-        previous = before.pop(digest, None)
-        if previous is not None and (out / previous).is_file():
-            (out / previous).replace(out / name)
+        if previous.is_file():
+            previous.replace(out / name)
         else:
             partial = out / name.with_suffix(".partial")
             partial.write_bytes(log.read(kept[digest]))
@@ -158,8 +158,11 @@ def collect(log: Files, out: Path, model: str | None = None) -> tuple[list[Colle
             answer["label"] or "",
             said["verdict"],
         )
-    for gone in before.values():  # no label fits, or the feedback was withdrawn
-        (out / gone).unlink(missing_ok=True)
+    for digest, row in before.items():
+        if digest in recorded and model in (None, row.model):  # no label fits, or the feedback was withdrawn
+            (out / row.file).unlink(missing_ok=True)
+        else:  # the log has deleted its records by now, or the photo was collected for another model
+            rows[digest] = row
     found = sorted(rows.values(), key=lambda row: row.file)
     _write_manifest(out, found)
     return found, missing
@@ -195,8 +198,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read(log: Files) -> dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """The last feedback on each photo and the answer it is about, by digest."""
+def _read(log: Files) -> tuple[dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]], Set[str]]:
+    """The last feedback on each photo and the answer it is about, by digest; and the digests of all answers."""
     newest: dict[str, Mapping[str, Any]] = {}
     by_request: dict[tuple[str, int], Mapping[str, Any]] = {}
     said: list[Mapping[str, Any]] = []
@@ -223,13 +226,14 @@ def _read(log: Files) -> dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]]:
         answer = newest.get(digest) if digest is not None else by_request.get((request_id or "", index))
         if answer is not None:
             feedback[answer["digest"]] = record, answer
-    return feedback
+    return feedback, newest.keys()
 
 
-def _manifest(out: Path) -> list[dict[str, str]]:
+def _manifest(out: Path) -> list[Collected]:
     try:
         with (out / MANIFEST).open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+            rows: list[dict[str, Any]] = list(csv.DictReader(file))
+            return [Collected(**row | {"version": int(row["version"])}) for row in rows]
     except FileNotFoundError:
         return []
 

@@ -123,6 +123,20 @@ def test_what_was_collected_stays_when_the_log_has_deleted_its_photo(log: Log, t
     assert collected(log, out) == ["Boxer/aa.jpg"]
 
 
+def test_what_was_collected_stays_when_the_log_has_deleted_its_records(log: Log, tmp_path: Path) -> None:
+    log.answered("aa", "Boxer")
+    log.said("right", of="aa")
+    out = tmp_path / "out"
+    collected(log, out)
+    newer = Log(tmp_path / "newer")
+    newer.answered("bb", "Pug")
+    newer.said("right", of="bb")
+    assert collected(newer, out) == ["Boxer/aa.jpg", "Pug/bb.jpg"]
+    assert collected(newer, out, "--model", "cats") == ["Boxer/aa.jpg", "Pug/bb.jpg"]
+    with (out / "collected.csv").open(newline="") as file:
+        assert [row["file"] for row in csv.DictReader(file)] == ["Boxer/aa.jpg", "Pug/bb.jpg"]
+
+
 def test_photos_that_were_not_kept_are_counted(log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log.answered("aa", "Boxer", kept=False)
     log.said("right", of="aa")
