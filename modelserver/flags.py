@@ -143,7 +143,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     flag("host", "0.0.0.0", "address to listen on; not a flag of TensorFlow Serving")  # noqa: S104 - as upstream
     flag("port", 8500, "gRPC port; 0 picks a free port and logs it", _port)
     flag("grpc_socket_path", "", "also listen on this Unix socket")
-    flag("grpc_max_threads", 128, "maximum number of concurrent calls; others fail with RESOURCE_EXHAUSTED", _threads)
+    flag(
+        "grpc_max_threads",
+        128,
+        "maximum number of concurrent calls, and 4 for health checks; others fail with RESOURCE_EXHAUSTED",
+        _threads,
+    )
     flag(
         "grpc_channel_arguments", (), "arguments of the gRPC server: key=value, separated by commas", _channel_arguments
     )

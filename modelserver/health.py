@@ -10,8 +10,8 @@ SERVICES = ("PredictionService", "ModelService")
 def add_health_service(server: grpc.Server) -> health.HealthServicer:
     """Registers the health service, with every name as SERVING.
 
-    The status says nothing about a single model: the port opens once every configured model is loaded, and
-    GetModelStatus tells the state of each one.
+    The status says nothing about a single model. The port opens once every configured model has loaded or failed once,
+    and at least one serves; GetModelStatus tells the state of each one.
 
     Args:
         server: A server that has not been started.

@@ -21,6 +21,9 @@ from modelserver.versions import State
 _LOG = logging.getLogger(__name__)
 _REQUEST_ID = "x-request-id"
 
+PROBE_CALLS = 4
+"""Calls, and threads, beyond the configured number: health checks are answered while all others are in use."""
+
 
 class _Message(Protocol):
     def SerializeToString(self) -> bytes: ...  # noqa: N802 - protobuf's name
@@ -184,7 +187,9 @@ def _abort(error: Exception, context: grpc.ServicerContext) -> NoReturn:
 def make_server(
     service: Service, most_calls: int, channel_arguments: Sequence[tuple[str, int | str]] = ()
 ) -> grpc.Server:
-    """A gRPC server that answers at most ``most_calls`` calls at once and refuses more with RESOURCE_EXHAUSTED.
+    """A gRPC server that answers ``most_calls`` calls at once, and `PROBE_CALLS` more, which health checks need.
+
+    It refuses further ones with RESOURCE_EXHAUSTED.
 
     A call holds a thread while it waits for its batch; engines compute outside Python's lock, so threads that wait
     cost nothing but their stacks.
@@ -195,5 +200,6 @@ def make_server(
         ("grpc.so_reuseport", 0),  # two servers on one port would share its calls in silence
         *channel_arguments,
     ]
+    most_calls += PROBE_CALLS
     pool = ThreadPoolExecutor(most_calls, thread_name_prefix="grpc")
     return grpc.server(pool, service.handlers(), options=options, maximum_concurrent_rpcs=most_calls)

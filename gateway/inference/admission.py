@@ -124,9 +124,15 @@ class Admission:
         self._upload_bytes[caller] += count
         self._request_bytes[turn] += count
 
-    def release(self, turn: Turn) -> None:
-        """Give back all bytes of a request."""
-        count = self._request_bytes.pop(turn, 0)
+    def held_by(self, turn: Turn) -> int:
+        """Bytes that a request holds."""
+        return self._request_bytes.get(turn, 0)
+
+    def release(self, turn: Turn, keep: int = 0) -> None:
+        """Give back the bytes of a request, except for `keep` of them."""
+        count = self._request_bytes.pop(turn, 0) - keep
+        if keep:
+            self._request_bytes[turn] = keep
         self.upload_bytes -= count
         _subtract(self._upload_bytes, turn[0], count)
 

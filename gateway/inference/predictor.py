@@ -108,9 +108,11 @@ class Predictor:
             GatewayError: As `ContractResolver.served` and `Backend.predict` raise them.
         """
         counted = False
+        body_bytes = self._admission.held_by(record.turn)
 
         async def ask(served: ServedVersion) -> Predicted:
             nonlocal counted
+            self._admission.release(record.turn, keep=body_bytes)  # the tensors of a former attempt
             record.answered_by(served.model, served.version)
             with record.stage("decode"):
                 read = await self._read(served, request, deadline, record)

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,10 +17,17 @@ import pytest
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from gateway.pb import serving_pb2 as pb
 from modelserver import flags
+from modelserver.health import add_health_service
+from modelserver.lifecycle import Lifecycle
+from modelserver.models import Models
+from modelserver.servable import Servable
+from modelserver.service import Service, make_server
 from testing import ROOT
 from testing.modelserver import Server
 from testing.polling import DEADLINE_SECONDS, until
+from testing.processes import LOOPBACK
 from tests.modelserver.conftest import Publish
 
 Serve = Callable[..., Server]
@@ -56,6 +64,43 @@ def test_a_server_that_drains_tells_its_watchers(serve: Serve, publish: Publish,
     os.kill(server.pid, signal.SIGTERM)
     assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
     assert server.wait() == 0
+
+
+def test_a_check_is_answered_while_all_other_calls_are_in_use() -> None:
+    began, over = threading.Semaphore(0), threading.Event()
+
+    class Busy(Service):
+        def get_model_status(
+            self,
+            request: pb.ModelStatusRequest,  # noqa: ARG002
+            _context: grpc.ServicerContext,
+        ) -> pb.ModelStatusResponse:
+            began.release()
+            over.wait(DEADLINE_SECONDS)
+            return pb.ModelStatusResponse()
+
+    def load(_name: str, _path: Path) -> Servable:
+        raise AssertionError("no model is configured")
+
+    models = Models(Lifecycle(load, retries=0, retry_seconds=0), labels_ahead=False)
+    server = make_server(Busy(models, as_content=False, configure=lambda *_: None), 2)
+    add_health_service(server)
+    port = server.add_insecure_port(f"{LOOPBACK}:0")
+    server.start()
+    with grpc.insecure_channel(f"{LOOPBACK}:{port}") as channel:
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/tensorflow.serving.ModelService/GetModelStatus"
+        )
+        try:
+            busy = [call.future(b"", timeout=DEADLINE_SECONDS) for _ in range(2)]
+            for _ in busy:
+                assert began.acquire(timeout=DEADLINE_SECONDS)
+            assert status(channel, "PredictionService") == SERVING
+        finally:
+            over.set()
+        assert [one.result() for one in busy] == [b""] * 2
+    server.stop(None).wait()
+    models.close()
 
 
 def test_without_the_flag_there_is_no_health_service(servers: dict[str, Server]) -> None:
