@@ -28,8 +28,8 @@ UNKNOWN_RATE = 0.02
 """The share of known photos that the threshold may call unknown.
 
 They are photos that the head was not fitted on (cross-validation), or for a sigmoid the views of validation photos,
-which are harder than the photos. Measured with EfficientNet-Lite2 on 12 breeds: of 69 photos from another source 4 are
-lost, and of 340 photos of cats and other animals 5 are taken for a breed.
+which are harder than the photos. Measured with EfficientNet-Lite2 on 12 breeds: of 69 photos from another source 3 are
+lost, and of 340 photos of cats and other animals 6 are taken for a breed.
 """
 
 COVERAGE = 0.95
