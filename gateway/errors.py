@@ -49,8 +49,8 @@ class GatewayError(Exception):
     """Base class of all errors that a caller can see.
 
     Args:
-        detail: What was wrong and what is accepted, for people. No text of libraries; of the model server, only the first
-            line of why it refused a test image, in answers of `/readyz`.
+        detail: What was wrong and what is accepted, for people. No text of libraries. Of the model server, only the
+            first line of why it refused a test image, in answers of `/readyz`.
         extra: Additional members of the problem body.
     """
 
