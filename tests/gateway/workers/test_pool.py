@@ -261,8 +261,8 @@ async def test_a_job_is_answered_that_is_displaced_when_its_reply_has_come(
 ) -> None:
     pool = make(Capacity(1, 0, 0.0, kept=1))
     starts, displaced = Counter[str](), Counter[str]()
-    lead = pool._lead
-    monkeypatch.setattr(pool, "_lead", lambda running: displaced.update([running.caller]) or lead(running))
+    lead = pool._cpu_lead
+    monkeypatch.setattr(pool, "_cpu_lead", lambda running: displaced.update([running.caller]) or lead(running))
     slow = asyncio.create_task(
         pool.run(
             "image_pixels",
