@@ -33,7 +33,7 @@ SMALL_REQUEST_BYTES = 2 * 2**20
 SMALL_LIMITS = Limits(memory_bytes=128 * 2**20, cpu_seconds=3)
 """Limits of a small worker. Most photos take a hundredth of either."""
 
-SMALL_PATIENCE_SECONDS, LARGE_PATIENCE_SECONDS = 1.0, 3.0
+SMALL_CPU_LEAD_LIMIT, LARGE_CPU_LEAD_LIMIT = 1.0, 3.0
 """CPU time that the callers of ordinary and of large work may use more than others who wait. The slowest files that are
 accepted take some 0.3 s (a HEIC of 12 megapixels) and 1.8 s (a HEIC of 48)."""
 
@@ -139,17 +139,17 @@ class WorkerPools:
         slots = settings.image_workers
         self._first = WorkerPool(
             fork_server,
-            Capacity(slots, IMAGE_OVERTIME, SMALL_PATIENCE_SECONDS, kept=1),
+            Capacity(slots, IMAGE_OVERTIME, SMALL_CPU_LEAD_LIMIT, kept=1),
             SMALL_LIMITS,
             SMALL_IMAGES,
         )
         rest = [
-            WorkerPool(fork_server, Capacity(1, 0, LARGE_PATIENCE_SECONDS), large, LARGE_IMAGES),
-            WorkerPool(fork_server, Capacity(1, TENSOR_OVERTIME, SMALL_PATIENCE_SECONDS), small_tensor, SMALL_TENSORS),
-            WorkerPool(fork_server, Capacity(1, 0, LARGE_PATIENCE_SECONDS), large_tensor, LARGE_TENSORS),
+            WorkerPool(fork_server, Capacity(1, 0, LARGE_CPU_LEAD_LIMIT), large, LARGE_IMAGES),
+            WorkerPool(fork_server, Capacity(1, TENSOR_OVERTIME, SMALL_CPU_LEAD_LIMIT), small_tensor, SMALL_TENSORS),
+            WorkerPool(fork_server, Capacity(1, 0, LARGE_CPU_LEAD_LIMIT), large_tensor, LARGE_TENSORS),
         ]
         background = Limits(settings.worker_memory_bytes, settings.worker_cpu_seconds, BACKGROUND_NICENESS)
-        self.background = WorkerPool(fork_server, Capacity(1, 0, LARGE_PATIENCE_SECONDS), background, LARGE_IMAGES)
+        self.background = WorkerPool(fork_server, Capacity(1, 0, LARGE_CPU_LEAD_LIMIT), background, LARGE_IMAGES)
         self._all = [self._first, *rest, self.background]
         self.images = ImageWorkers(self._first, rest[0], settings.max_image_pixels)
         self.tensors = TensorWorkers(rest[1], rest[2], hold)

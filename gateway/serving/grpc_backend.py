@@ -29,7 +29,7 @@ from gateway.pb.serving_pb2 import (
 )
 from gateway.serving.backend import Selector, ServableNotFound
 from gateway.serving.channel import ModelServerChannel
-from gateway.serving.shared_lock import SharedLock
+from gateway.serving.read_write_lock import ReadWriteLock
 from gateway.tensors.wire import Wire, length_delimited
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class GrpcBackend:
         self._connection = connection
         self._channel: grpc.aio.Channel | None = None
         self._methods: dict[str, Method] = {}
-        self._batches: WeakValueDictionary[tuple[str, int, str], SharedLock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[tuple[str, int, str], ReadWriteLock] = WeakValueDictionary()
 
     async def predict(
         self,
@@ -93,16 +93,16 @@ class GrpcBackend:
             pieces += length_delimited(PredictRequest.INPUTS_FIELD_NUMBER, entry)
         request = b"".join(pieces)
         callee = model, version, signature
-        batch = self._batches.get(callee) or self._batches.setdefault(callee, SharedLock())
+        lock = self._locks.get(callee) or self._locks.setdefault(callee, ReadWriteLock())
         try:
             async with asyncio.timeout(deadline.remaining()):
-                async with batch.shared() as had_others:
+                async with lock.read() as had_others:
                     try:
                         return await self._call(PREDICT, request, deadline)
                     except ModelServerFailed as error:
                         if not error.said or not had_others():
                             raise
-                async with batch.alone():
+                async with lock.write():
                     return await self._call(PREDICT, request, deadline)
         except TimeoutError:
             raise DeadlineExceeded("The model server did not answer before the deadline of the request.") from None

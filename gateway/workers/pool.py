@@ -43,13 +43,13 @@ class Capacity:
     Attributes:
         slots: Number of jobs that run at the normal priority of the pool.
         overtime: Number of jobs that may continue beside them after their time slice.
-        patience_seconds: CPU time that a caller may use more than one who waits, before its job has to make room.
+        cpu_lead_limit: CPU time that a caller may use more than one who waits, before its job has to make room.
         kept: Number of idle workers to keep. Others end after `IDLE_SECONDS`.
     """
 
     slots: int
     overtime: int
-    patience_seconds: float
+    cpu_lead_limit: float
     kept: int = 0
 
 
@@ -93,7 +93,7 @@ class _Running:
     Attributes:
         worker: The worker.
         caller: Whose job it is.
-        again: Whether it was displaced before.
+        restarted: Whether it was displaced before.
         seconds: CPU time that it had used when it was last measured.
         in_overtime: Whether it has given up its slot.
         timer: The next look.
@@ -102,7 +102,7 @@ class _Running:
 
     worker: WorkerProcess
     caller: str
-    again: bool
+    restarted: bool
     seconds: float = 0.0
     in_overtime: bool = False
     timer: asyncio.TimerHandle | None = None
@@ -121,7 +121,7 @@ class WorkerPool:
     Callers wait in turns, and those longer who have used more CPU time: see `TurnQueue`. A job that has used
     `SLICE_SECONDS` while others wait goes into overtime: it gives up its slot to another job and continues at a lower
     priority. If no more jobs may be in overtime, the job whose caller has used the most is ended, provided that this is
-    `Capacity.patience_seconds` more than one who waits has used. It starts again when its turn comes. The second time
+    `Capacity.cpu_lead_limit` more than one who waits has used. It starts again when its turn comes. The second time
     only its own CPU time counts, and it fails if it has to make room again.
 
     Args:
@@ -169,11 +169,11 @@ class WorkerPool:
         try:
             async with asyncio.timeout(deadline.remaining()):
                 request = pack({"job": job, "arguments": arguments}, buffers)
-                for again in (False, True):
+                for restarted in (False, True):
                     await self._turns.acquire(turn)
                     running: _Running | None = None
                     try:
-                        running = _Running(await self._workers.take(), turn[0], again)
+                        running = _Running(await self._workers.take(), turn[0], restarted)
                         if on_start is not None:
                             on_start()
                         return await self._run(running, request, on_reply)
@@ -231,17 +231,17 @@ class WorkerPool:
             if len(self._overtime) < self._capacity.overtime:
                 self._put_into_overtime(running)
                 return
-            greediest = max([running, *self._overtime], key=self._lead)
-            if self._lead(greediest) >= self._capacity.patience_seconds and not greediest.worker.replies:
-                greediest.displaced = True
-                self._workers.end(greediest.worker)
+            heaviest = max([running, *self._overtime], key=self._cpu_lead)
+            if self._cpu_lead(heaviest) >= self._capacity.cpu_lead_limit and not heaviest.worker.replies:
+                heaviest.displaced = True
+                self._workers.end(heaviest.worker)
         if not running.displaced:
             self._watch(running)
 
-    def _lead(self, running: _Running) -> float:
+    def _cpu_lead(self, running: _Running) -> float:
         """CPU time that the caller of a job has used more than one who waits; the second time, that of this job."""
-        lead = self._turns.lead(running.caller)
-        return (min(lead, 0.0) if running.again else lead) + running.measure()
+        lead = self._turns.cpu_lead(running.caller)
+        return (min(lead, 0.0) if running.restarted else lead) + running.measure()
 
     def _put_into_overtime(self, running: _Running) -> None:
         running.in_overtime = True

@@ -68,7 +68,7 @@ class TurnQueue(Generic[T]):
             self._used = {one: used for one, used in halved.items() if used > NEGLIGIBLE_SECONDS}
         return self._used.get(caller, 0.0)
 
-    def lead(self, caller: str) -> float:
+    def cpu_lead(self, caller: str) -> float:
         """CPU time that a caller has used more than any of the others who wait; negative if none does."""
         return self.used(caller) - min(
             (self.used(other) for other in self._callers if other != caller), default=math.inf
@@ -135,7 +135,7 @@ class Turns:
         self._free = slots
         self._waiting: TurnQueue[asyncio.Future[None]] = TurnQueue()
         self.charge = self._waiting.charge
-        self.lead = self._waiting.lead
+        self.cpu_lead = self._waiting.cpu_lead
 
     @property
     def waiting(self) -> int:

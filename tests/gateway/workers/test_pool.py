@@ -177,13 +177,12 @@ async def test_an_idle_worker_that_was_killed_is_noticed(make: Make, fork_server
     assert await decode(pool, [photo()])
 
 
-async def test_a_slow_image_lets_the_others_pass(make: Make) -> None:
+async def test_a_slow_image_lets_the_others_pass(make: Make, fork_server: ForkServer) -> None:
     pool = make(Capacity(1, 2, 60, kept=1))
-    slow = asyncio.create_task(decode(pool, [slow_png()], "slow"))
-    await asyncio.sleep(0)
+    slow = asyncio.create_task(decode(pool, [slow_png()], "slow", seconds=2 * DEADLINE_SECONDS))
+    os.kill(await working(fork_server), signal.SIGSTOP)  # so it outlasts the others
     for _ in range(3):
-        await decode(pool, [photo()], "quick")
-    assert not slow.done()
+        assert await decode(pool, [photo()], "quick")
     slow.cancel()
     await asyncio.gather(slow, return_exceptions=True)
 
@@ -192,12 +191,22 @@ async def test_a_caller_who_has_used_more_cpu_time_makes_room_and_starts_again(
     make: Make, fork_server: ForkServer
 ) -> None:
     pool = make(Capacity(1, 0, 0.1, kept=1))
-    slow = asyncio.create_task(decode(pool, [slow_png()], "slow"))
+    starts: list[str] = []
+    slow = asyncio.create_task(
+        pool.run(
+            "image_pixels",
+            ARGUMENTS,
+            [[slow_png()]],
+            ("slow", 0),
+            Deadline.after(DEADLINE_SECONDS),
+            lambda: starts.append("slow"),
+        )
+    )
     first = await working(fork_server)
     assert await decode(pool, [photo()], "quick")
-    assert not slow.done()
     await until_async(lambda: has_ended(first))
     assert await slow
+    assert len(starts) == 2
 
 
 async def test_a_job_that_has_to_make_room_twice_fails(make: Make, fork_server: ForkServer) -> None:
@@ -252,8 +261,8 @@ async def test_a_job_is_answered_that_is_displaced_when_its_reply_has_come(
 ) -> None:
     pool = make(Capacity(1, 0, 0.0, kept=1))
     starts, displaced = Counter[str](), Counter[str]()
-    lead = pool._lead
-    monkeypatch.setattr(pool, "_lead", lambda running: displaced.update([running.caller]) or lead(running))
+    lead = pool._cpu_lead
+    monkeypatch.setattr(pool, "_cpu_lead", lambda running: displaced.update([running.caller]) or lead(running))
     slow = asyncio.create_task(
         pool.run(
             "image_pixels",

@@ -51,10 +51,10 @@ def test_callers_who_used_less_cpu_time_come_first() -> None:
         queue.charge(caller, seconds)
     for caller in ("heavy", "light", "new", "heavy", "light"):
         queue.put((caller, 1), caller)
-    assert queue.lead("heavy") == 3.0
-    assert queue.lead("new") == -0.5
+    assert queue.cpu_lead("heavy") == 3.0
+    assert queue.cpu_lead("new") == -0.5
     assert [queue.take() for _ in range(5)] == ["new", "light", "light", "heavy", "heavy"]
-    assert queue.lead("heavy") < 0  # nobody waits
+    assert queue.cpu_lead("heavy") < 0  # nobody waits
 
 
 def test_a_caller_who_has_used_cpu_time_is_not_overtaken_for_ever(clock: Clock) -> None:
