@@ -50,7 +50,7 @@ def test_a_chosen_folder_leaves_out_what_is_no_picture_and_says_so(
     (tmp_path / "dogs" / "labels.csv").write_text("a,b")
     model_server.stalled.set()  # or the answers would be announced before this can be read
     page.one("#folder").send_keys(str(tmp_path / "dogs"))
-    eventually(lambda: page.message() == "2 photos added; 1 file left out, being no pictures.")
+    eventually(lambda: page.message() == "2 photos added; 1 file left out, being no picture.")
     model_server.stalled.clear()
     assert set(page.settled(2)) == {"red-1.png", "blue-2.png"}
 
