@@ -32,6 +32,7 @@ NAMES: Final = {
     Command.GET_ELEMENT_TAG_NAME: "WebDriver:GetElementTagName",
     Command.GET_ELEMENT_RECT: "WebDriver:GetElementRect",
     Command.GET_ELEMENT_ATTRIBUTE: "WebDriver:GetElementAttribute",
+    Command.GET_ELEMENT_VALUE_OF_CSS_PROPERTY: "WebDriver:GetElementCSSValue",
     Command.IS_ELEMENT_ENABLED: "WebDriver:IsElementEnabled",
     Command.IS_ELEMENT_SELECTED: "WebDriver:IsElementSelected",
     Command.W3C_EXECUTE_SCRIPT: "WebDriver:ExecuteScript",
