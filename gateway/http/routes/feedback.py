@@ -137,5 +137,6 @@ async def send_feedback(request: Request, said: FeedbackDep) -> FeedbackAnswer:
     )
     if not services.prediction_log.record_feedback(feedback):
         raise errors.Overloaded("The prediction log is full. Try again later.")
-    services.metrics.feedback.labels(model, said.verdict).inc()
+    counted = model if model in services.settings.served_models else "other"  # callers can name any model
+    services.metrics.feedback.labels(counted, said.verdict).inc()
     return FeedbackAnswer(new_label=new_label)

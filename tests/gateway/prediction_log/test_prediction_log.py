@@ -157,6 +157,16 @@ def test_feedback_is_recorded_and_a_new_label_is_marked(start: Start, tmp_path: 
     assert 'gateway_feedback_total{model="colours",verdict="wrong"} 2.0' in counted
 
 
+def test_made_up_models_do_not_become_metrics(start: Start, tmp_path: Path) -> None:
+    gateway = start(prediction_log=str(tmp_path))
+    for number in range(3):
+        said = {"request_id": "a", "verdict": "right", "model": f"made-up-{number}"}
+        assert gateway.post("/api/v1/feedback", json=said).status_code == 200
+    metrics = gateway.get("/metrics").text
+    assert 'gateway_feedback_total{model="other",verdict="right"} 3.0' in metrics
+    assert "made-up" not in metrics
+
+
 @pytest.mark.parametrize(
     "said",
     [
