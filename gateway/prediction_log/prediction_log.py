@@ -34,6 +34,9 @@ MAX_WAITING_BYTES = 64 * 2**20
 MAX_PHOTO_BYTES = 32 * 2**20
 """Maximum size of uploads that wait to be scaled down. Photos beyond it are not kept."""
 
+MAX_WAITING = 256
+"""Maximum number of uploads that wait for either; small ones cost more than their size."""
+
 PHOTO_SECONDS = 60.0
 """Time limit for scaling down one photo, at the lowest priority."""
 
@@ -55,7 +58,7 @@ class _Entry:
 
 
 class _Backlog:
-    """A queue with a limit on the size of the uploads in it."""
+    """A queue with limits on the number and the size of the uploads in it."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -67,7 +70,7 @@ class _Backlog:
 
     def put(self, entry: _Entry) -> bool:
         """Add an entry. Returns whether there was room for it."""
-        if self._bytes + entry.record.bytes > self._max_bytes:
+        if len(self) >= MAX_WAITING or self._bytes + entry.record.bytes > self._max_bytes:
             return False
         self._bytes += entry.record.bytes
         self._entries.put_nowait(entry)

@@ -216,11 +216,26 @@ def test_records_do_not_wait_for_photos(start: Start, tmp_path: Path, monkeypatc
     async def never(*_: object, **__: object) -> None:
         await asyncio.Event().wait()
 
-    gateway = start(prediction_log=str(tmp_path), prediction_log_photos="all")
     monkeypatch.setattr(PredictionLog, "_keep", never)
+    gateway = start(prediction_log=str(tmp_path), prediction_log_photos="all")
     for _ in range(20):
         assert gateway.post(PREDICT, content=photo("red")).status_code == 200
     assert len(records(tmp_path, 20)) == 20
+
+
+def test_only_so_many_answers_wait_to_be_recorded(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(PredictionLog, "_record", never)
+    gateway = start(prediction_log=str(tmp_path))
+    files = [("images", ("a.png", photo("red")))] * 64
+    for _ in range(5):
+        assert gateway.post("/api/v1/models/colours/predict_batch", files=files).status_code == 200
+    dropped = 'gateway_prediction_records_dropped_total{reason="queue"} 63.0'  # one is being recorded
+    assert dropped in gateway.get("/metrics").text
 
 
 def test_a_photo_in_json_is_kept_too(start: Start, tmp_path: Path) -> None:
