@@ -201,7 +201,7 @@ class _Measure:
 def _quantize(network: "ov.Model", given: Int8, measure: _Measure) -> "ov.Model":
     import nncf
 
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # nncf.set_log_level would silence every handler of the process
     labels = measure.before.shape[1]
     advanced = nncf.AdvancedQuantizationParameters(
         # Half the range for weights. With all of it, sums saturate on processors without VNNI: EfficientNet-Lite0 was

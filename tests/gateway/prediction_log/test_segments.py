@@ -145,19 +145,17 @@ def test_two_processes_lose_nothing_of_each_other(tmp_path: Path) -> None:
     """Each begins segments while the other adopts and ships those without a lock."""
     command = [sys.executable, "-c", WRITE_FOR_EVER, str(tmp_path)]
     processes = [subprocess.Popen(command) for _ in range(2)]
+
+    def segments_of(process: subprocess.Popen[bytes]) -> list[Path]:
+        return list(tmp_path.glob(f"records/*/*-{process.pid}-*.jsonl"))
+
     try:
-        until(lambda: len(written(tmp_path)) > 3000)
+        until(lambda: all(len(segments_of(process)) > 5 for process in processes))
     finally:
         for process in processes:
             process.kill()
             process.wait()
     ship(Folder(tmp_path))
-    by_process: dict[str, list[int]] = {}
-    for path in sorted(tmp_path.glob("records/*/*.jsonl")):
-        process_id = path.stem.rsplit("-", 2)[1]
-        by_process.setdefault(process_id, []).extend(
-            json.loads(line)["number"] for line in path.read_text().splitlines()
-        )
-    assert len(by_process) == 2
-    for numbers in by_process.values():
-        assert sorted(numbers) == list(range(len(numbers)))
+    for process in processes:
+        lines = [line for path in segments_of(process) for line in path.read_text().splitlines()]
+        assert sorted(json.loads(line)["number"] for line in lines) == list(range(len(lines)))
