@@ -31,6 +31,7 @@ from gateway.inference.predictor import Predictor
 from gateway.inference.readiness import Readiness
 from gateway.inference.shadowing import Shadows
 from gateway.inference.traffic_split import TrafficSplit
+from gateway.inference.traffic_split_file import TrafficSplitFile
 from gateway.inference.worker_pools import WorkerPools, max_request_bytes
 from gateway.memory import trim_when_idle
 from gateway.observability.metrics import Metrics
@@ -88,8 +89,13 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
         log = PredictionLog(settings, log_storage, workers.background, metrics) if log_storage is not None else None
         if log is not None:
             log.start()
+        traffic_split = TrafficSplit(settings.traffic_split, resolver, metrics)
         shutdown = Shutdown(settings.shutdown_delay_seconds)
         tasks = [asyncio.create_task(workers.warm_up()), asyncio.create_task(trim_when_idle(admission))]
+        if settings.traffic_split_file is not None:
+            file = TrafficSplitFile(settings.traffic_split_file, settings.traffic_split, traffic_split, metrics)
+            tasks.append(asyncio.create_task(file.follow()))
+            await file.read()  # before the first request
         try:
             with shutdown.on_sigterm():
                 yield {
@@ -103,7 +109,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
                         predictor=Predictor(server, resolver, workers.tensors, workers.images, admission, settings),
                         admission=admission,
                         metrics=metrics,
-                        traffic_split=TrafficSplit(settings.traffic_split, resolver),
+                        traffic_split=traffic_split,
                         shadows=shadows,
                         prediction_log=log,
                         shutdown=shutdown,

@@ -31,6 +31,7 @@ from gateway.images import DEFAULT_MAX_PIXELS
 from gateway.model_options import MODEL_NAME, ModelOptions, ShadowOptions
 from gateway.security.api_keys import ApiKeys, read_entries
 from gateway.serving_target import check_target
+from gateway.traffic_shares import TrafficShares
 
 PREFIX = "GATEWAY_"
 """Prefix of environment variables."""
@@ -96,10 +97,16 @@ class Settings(BaseSettings):
     model_refresh_seconds: float = Field(1.0, gt=0, le=3600)
     """How long the gateway caches the versions, labels and signatures of a model, in seconds."""
 
-    traffic_split: Annotated[dict[str, dict[str, float]], NoDecode] = Field(default_factory=dict)
+    traffic_split: Annotated[TrafficShares, NoDecode] = Field(default_factory=dict)
     """How to split requests that do not set a version, as a JSON object keyed by model name. Each value gives weights
     to version labels or numbers, for example {"dog_breed": "stable=95,canary=5"}. Requests with the same X-Routing-Key
     header always get the same version."""
+    traffic_split_file: Path | None = None
+    """JSON file with a traffic split that can change without a restart, in UTF-8 and the syntax of traffic_split: one
+    object whose keys are model names and whose values are weights, either as a string ("stable=95,canary=5") or as an
+    object ({"stable": 95, "canary": 5}). Weights are numbers from 0; at least one for each model is positive. The
+    gateway reads the file twice a second. For models that the file names, it replaces traffic_split. If the file is not
+    valid or was deleted, the last valid split stays. Replace the file in one step, by renaming."""
     shadows: Annotated[dict[str, ShadowOptions], NoDecode] = Field(default_factory=dict)
     """Where to send copies of image requests to compare the answers, as a JSON object keyed by model name. Each value
     has percent and a model, version or version_label, for example {"dog_breed": {"percent": 10, "version_label":
@@ -212,22 +219,6 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("traffic_split", mode="before")
-    @classmethod
-    def _shares(cls, value: object) -> object:
-        value = cls._parse(value)
-        if not isinstance(value, dict):
-            return value
-        return {model: _weights(weights) if isinstance(weights, str) else weights for model, weights in value.items()}
-
-    @field_validator("traffic_split")
-    @classmethod
-    def _positive(cls, value: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-        for model, weights in value.items():
-            if not weights or min(weights.values()) < 0 or not 0 < sum(weights.values()) < float("inf"):
-                raise ValueError(f"the weights of {model!r} must not be negative, and at least one must be positive")
         return value
 
     @field_validator("model_options", "shadows", mode="before")
@@ -344,18 +335,6 @@ class Settings(BaseSettings):
     def image_workers(self) -> int:
         """Number of image-decoding processes for each gateway process, at least 1."""
         return self.decode_workers or max(1, available_cores() // self.workers)
-
-
-def _weights(text: str) -> dict[str, float]:
-    """Parse weights such as ``stable=95,canary=5``."""
-    weights: dict[str, float] = {}
-    for part in text.split(","):
-        name, _, weight = part.partition("=")
-        try:
-            weights[name.strip()] = float(weight)
-        except ValueError as error:
-            raise ValueError(f"expected label=weight, not {part.strip()!r}") from error
-    return weights
 
 
 def available_cores() -> int:

@@ -9,30 +9,51 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from gateway.deadline import Deadline
 from gateway.errors import UnknownVersion
+from gateway.observability.metrics import Metrics
 from gateway.serving.backend import Selector
 from gateway.serving.resolver import ContractResolver
 
 logger = logging.getLogger(__name__)
+
+Shares = Mapping[str, Mapping[str, float]]
+"""For each model, version labels (or numbers) and their weights."""
 
 ROUTING_KEY = "x-routing-key"
 """Header that keeps requests with the same value, such as a user or session ID, on one version."""
 
 
 class TrafficSplit:
-    """Chooses versions by the configured shares.
+    """Chooses versions by their shares.
 
     Args:
-        routes: For each model, version labels (or numbers) and their weights.
+        shares: The shares at first; see `update`.
         resolver: Checks whether a version is loaded.
+        metrics: Shows the shares.
     """
 
-    def __init__(self, routes: Mapping[str, Mapping[str, float]], resolver: ContractResolver) -> None:
+    def __init__(self, shares: Shares, resolver: ContractResolver, metrics: Metrics) -> None:
+        self._resolver = resolver
+        self._metrics = metrics
+        self._routes: dict[str, list[tuple[Selector, float]]] = {}
+        self._shown: set[tuple[str, str]] = set()
+        self._missing: set[tuple[str, Selector]] = set()
+        self.update(shares)
+
+    def update(self, shares: Shares) -> None:
+        """Use these shares for all requests from now on."""
         self._routes = {
             model: [(_selector(target), weight) for target, weight in weights.items()]
-            for model, weights in routes.items()
+            for model, weights in shares.items()
         }
-        self._resolver = resolver
-        self._missing: set[tuple[str, Selector]] = set()
+        self._missing.clear()
+        fractions = {
+            (model, target): weight / sum(weights.values())
+            for model, weights in shares.items()
+            for target, weight in weights.items()
+        }
+        for shown in fractions.keys() | self._shown:
+            self._metrics.traffic_share.labels(*shown).set(fractions.get(shown, 0.0))
+        self._shown |= fractions.keys()
 
     async def choose(self, model: str, selector: Selector, key: str | None, deadline: Deadline) -> Selector:
         """Choose the version for a request.

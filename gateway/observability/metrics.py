@@ -110,6 +110,18 @@ class Metrics:
             multiprocess_mode="max",
             registry=registry,
         )
+        self.traffic_share = Gauge(
+            "gateway_traffic_share",
+            "Share of each target of the traffic split, from 0 to 1. A target is a version label or number.",
+            ["model", "target"],
+            multiprocess_mode="livemostrecent",
+            registry=registry,
+        )
+        self.traffic_split_file_errors = Counter(
+            "gateway_traffic_split_file_errors",
+            "Number of contents of the traffic split file that could not be used.",
+            registry=registry,
+        )
         self.prediction_records_dropped = Counter(
             "gateway_prediction_records_dropped",
             "Number of records or photos that the prediction log lost, by reason: queue, storage, photo or shutdown.",

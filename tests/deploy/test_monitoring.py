@@ -37,7 +37,8 @@ def told() -> Iterator[dict[str, set[str]]]:
     server = ColourServer(models={"colours": {1: ColourModel(), 2: ColourModel()}})
     with server.serving() as address:
         shadows = {"colours": {"percent": 100, "version": 1}}
-        values = {"serving_target": address, "default_model": "colours", "shadows": shadows}
+        split = {"colours": {"2": 1}}
+        values = {"serving_target": address, "default_model": "colours", "shadows": shadows, "traffic_split": split}
         with running_gateway(Settings.model_validate(values)) as gateway:
             gateway.post("/api/v1/predict_breed", content=photo())
             gateway.post("/api/v1/predict_breed", content=b"broken")

@@ -114,7 +114,8 @@ def busy_gateway() -> Iterator[httpx.Client]:
     stop = threading.Event()
     with server.serving() as address:
         shadows = {"colours": {"percent": 100, "version": 1}}
-        values = {"serving_target": address, "default_model": "colours", "shadows": shadows}
+        split = {"colours": {"2": 1}}
+        values = {"serving_target": address, "default_model": "colours", "shadows": shadows, "traffic_split": split}
         with running_gateway(Settings.model_validate(values)) as gateway:
 
             def ask() -> None:

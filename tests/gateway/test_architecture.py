@@ -15,7 +15,7 @@ GATEWAY = ROOT / "gateway"
 FOUNDATION = frozenset({"errors", "deadline"})
 """Modules that every package but `images` and `pb` may import."""
 
-CONFIGURATION = frozenset({"settings", "model_options"})
+CONFIGURATION = frozenset({"settings", "model_options", "traffic_shares"})
 
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "pb": frozenset(),
@@ -35,7 +35,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     | CONFIGURATION
     | FOUNDATION,
     "model_options": frozenset({"images", "labels_file"}),
-    "settings": frozenset({"images", "model_options", "security", "serving_target"}),
+    "traffic_shares": frozenset(),
+    "settings": frozenset({"images", "model_options", "security", "serving_target", "traffic_shares"}),
 }
 
 FORBIDDEN_LIBRARIES = {
