@@ -59,6 +59,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.dns_min_time_between_resolutions_ms", 2_000),
     ("grpc.keepalive_permit_without_calls", 0),
+    # By default, all channels of a process to one address share a connection, and its backoff after a failure.
+    ("grpc.use_local_subchannel_pool", 1),
     # Proxies in the environment are for other hosts.
     ("grpc.enable_http_proxy", 0),
 )
