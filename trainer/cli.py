@@ -14,6 +14,7 @@ from trainer.errors import TrainerError
 
 COMMANDS: Final = {
     "train": ("trainer.training.train", "", "train a model on a folder of photos and publish it"),
+    "check": ("trainer.check.check", "", "find wrong labels, copies and poor photos in a folder of photos"),
     "imagenet-dogs": (
         "trainer.training.imagenet_dogs",
         "",
@@ -45,6 +46,7 @@ A module has the functions `add_arguments(parser)` and `run(args) -> exit status
 
 EPILOG: Final = """\
 examples:
+  breed check photos
   breed train photos --name dog_breed --recipe dog-breeds
   breed train photos --name dog_breed --backbone mobilenet_v2 --weights mobilenet_v2.weights.h5
   breed train --config runs/dog_breed/3f9a2c1b07/config.toml --dropout 0.4

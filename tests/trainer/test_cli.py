@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.trainer import tiny
 from trainer.cli import main
 from trainer.config import RECIPES, Config, make, read
 from trainer.data import record_store as records
@@ -30,34 +31,16 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 Trainer = Callable[..., tuple[int, str, str]]
 
-TINY = ("--backbone", "tiny", "--size", "32", "--weights", "none", "--force")
+TINY = (*tiny.OPTIONS, "--force")
 
 
 class WriteFolder(Protocol):
     def __call__(self, folder: Path, classes: dict[str, int], *, first: int = 0) -> Path: ...
 
 
-def preprocess_input(images: np.ndarray, data_format: str) -> np.ndarray:
-    assert data_format == "channels_last"
-    return images / 127.5 - 1
-
-
-def tiny(include_top: bool, input_shape: tuple[int, int, int], weights: str | None) -> keras.Model:
-    """A network as keras.applications builds them, of few layers: those take most of a run's time in being traced."""
-    assert not include_top
-    images = keras.Input(input_shape)
-    maps = keras.layers.Conv2D(8, 3, strides=4, use_bias=False)(images)
-    maps = keras.layers.ReLU()(keras.layers.BatchNormalization()(maps))
-    maps = keras.layers.Conv2D(16, 3, strides=2, use_bias=False)(maps)
-    model = keras.Model(images, keras.layers.ReLU()(keras.layers.BatchNormalization()(maps)), name="tiny")
-    if weights:
-        model.load_weights(weights)
-    return model
-
-
 @pytest.fixture(autouse=True)
 def tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keras.applications, "Tiny", tiny, raising=False)
+    tiny.add(monkeypatch)
 
 
 def card_of(version: Path) -> Card:

@@ -47,6 +47,39 @@ class DataSet:
         }
 
 
+@dataclass
+class Contents:
+    """What is in a folder of photos, before anything is split or left out.
+
+    `photos` are (split, photo); the split is None if the folder has no splits. `unreadable` are (path, label, reason).
+    """
+
+    labels: tuple[str, ...]
+    photos: list[tuple[Split | None, Photo]]
+    unreadable: list[tuple[Path, str, str]]
+    warnings: list[str]
+
+
+def read_folder(data: Path, cache: Path, *, workers: int, limit: int = 0, class_numbers: Numbers = "auto") -> Contents:
+    """Reads every photo of a data set; see `open_folder` for the arguments.
+
+    Raises:
+        TrainerError: There is no such folder, or there are not two classes with files in it.
+    """
+    listing = list_data_set(data, limit)
+    names = sorted({folder for _, folder, _ in listing.files})
+    labels, said = class_labels(names, class_numbers)
+    contents = Contents(tuple(labels[name] for name in names), [], [], listing.warnings + ([said] if said else []))
+    looks = read_looks([path for *_, path in listing.files], cache, workers)
+    at = {name: index for index, name in enumerate(names)}
+    for (split, folder, path), look in zip(listing.files, looks, strict=True):
+        if isinstance(look, str):
+            contents.unreadable.append((path, labels[folder], look))
+        else:
+            contents.photos.append((split, Photo(path, folder, at[folder], *look)))
+    return contents
+
+
 def count_classes(data: Path, limit: int = 0) -> int:
     """Returns the number of classes of a data set, without a look at the photos.
 
@@ -90,21 +123,12 @@ def open_folder(
         TrainerError: There are fewer than two classes, a class has no readable photo for training, or there is none for
             validation.
     """
-    listing = list_data_set(data, limit)
-    found = listing.files
-    names = sorted({folder for _, folder, _ in found})
-    labels, said = class_labels(names, class_numbers)
-    result = DataSet(tuple(labels[name] for name in names), {split: [] for split in SPLITS})
-    result.warnings += listing.warnings + ([said] if said else [])
+    contents = read_folder(data, cache, workers=workers, limit=limit, class_numbers=class_numbers)
+    result = DataSet(contents.labels, {split: [] for split in SPLITS}, warnings=contents.warnings)
+    result.unreadable += [f"{path}: {reason}" for path, _, reason in contents.unreadable]
     unsplit: list[Photo] = []
-    for (split, folder, path), look in zip(
-        found, read_looks([path for *_, path in found], cache, workers), strict=True
-    ):
-        if isinstance(look, str):
-            result.unreadable.append(f"{path}: {look}")
-        else:
-            photo = Photo(path, folder, names.index(folder), *look)
-            (result.photos[split] if split else unsplit).append(photo)
+    for split, photo in contents.photos:
+        (result.photos[split] if split else unsplit).append(photo)
     if not unsplit and not result.photos["valid"]:
         unsplit, result.photos["train"] = result.photos["train"], []
         test_share = 0.0

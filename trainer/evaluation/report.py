@@ -1,7 +1,5 @@
 """The report of an evaluation: a self-contained HTML page."""
 
-import base64
-import io
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -9,60 +7,21 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from PIL import Image
 
-from gateway.images import ImageError, Target, decode_image
 from trainer.errors import TrainerError
 from trainer.evaluation import calibrate, plots
 from trainer.evaluation.metrics import ClassResult, Evaluation, Mistake
+from trainer.evaluation.page import document, thumbnail
 from trainer.model_card import Card
 
 HISTORY = Path("assets.extra/history.json")
 """File in a SavedModel of `train` with the metrics of each epoch, by stage."""
 
-THUMBNAIL = Target(160, 160, "crop")
 CONFUSED_PAIRS = 12
 LARGE = 16
 """Number of classes above which the confusion matrix takes the full width."""
 
 History = Mapping[str, Sequence[Mapping[str, float]]]
-
-STYLE = """
-:root { color-scheme: light dark;
-  --page: #f6f7f9; --card: #ffffff; --text: #1c2330; --muted: #616b7c; --faint: #e3e7ed; --accent: #3b6fd4;
-  --good: #2f7fd1; --bad: #d9483b; --on-strong: #ffffff; }
-@media (prefers-color-scheme: dark) { :root {
-  --page: #12151b; --card: #1b2029; --text: #e6e9ef; --muted: #98a2b3; --faint: #2c3442; --accent: #6ea0ff;
-  --good: #5aa2ec; --bad: #f0695c; --on-strong: #0d1117; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1120px; padding: 28px 20px 60px; background: var(--page); color: var(--text);
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-svg { font-family: inherit; display: block; }
-h1 { margin: 0; font-size: 26px; } h2 { margin: 0 0 12px; font-size: 18px; }
-p { margin: 4px 0; } .muted { color: var(--muted); } .note { font-size: 13px; color: var(--muted); }
-section { background: var(--card); border: 1px solid var(--faint); border-radius: 10px; padding: 18px 20px;
-  margin-top: 18px; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin-top: 18px; }
-.figures div { background: var(--card); border: 1px solid var(--faint); border-radius: 10px; padding: 12px 16px; }
-.figures b { display: block; font-size: 24px; font-weight: 650; font-variant-numeric: tabular-nums; }
-.row { display: flex; flex-wrap: wrap; column-gap: 18px; }
-.row section { flex: 1 1 440px; min-width: 0; } .row .matrix { flex: 3 1 560px; } .row .pairs { flex: 1 1 360px; }
-.broad { width: max-content; min-width: 100%; max-width: calc(100vw - 40px); position: relative; left: 50%;
-  transform: translateX(-50%); }
-.wide { overflow-x: auto; }
-.photos { display: grid; grid-template-columns: repeat(auto-fill, minmax(160px, 1fr)); gap: 16px; }
-figure { margin: 0; }
-figure img { width: 100%; aspect-ratio: 1; object-fit: cover; border-radius: 8px; display: block; }
-figcaption { font-size: 13px; line-height: 1.35; margin-top: 6px; overflow-wrap: anywhere; }
-figcaption .said { color: var(--bad); } figcaption .true { color: var(--good); }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th { text-align: right; font-weight: 600; color: var(--muted); font-size: 13px; }
-th, td { padding: 4px 10px; border-bottom: 1px solid var(--faint); } td { text-align: right; }
-th:first-child, td:first-child { text-align: left; } .words th, .words td { text-align: left; }
-.words th:last-child, .words td:last-child { text-align: right; }
-td.bar { background: linear-gradient(var(--accent) 0 0) left bottom / calc(var(--share) * 100%) 3px no-repeat; }
-ul { margin: 0; padding-left: 20px; font-size: 13px; overflow-wrap: anywhere; }
-"""
 
 
 def read_history(model: Path) -> History:
@@ -98,18 +57,14 @@ def render(evaluation: Evaluation, history: History) -> str:
         _mistakes(evaluation),
         _classes(evaluation),
         _unreadable(evaluation.unreadable),
-        "</body></html>",
     ]
-    return "".join(parts)
+    return document(f"{evaluation.card.name} {evaluation.model.name}: evaluation", "".join(parts))
 
 
 def _head(evaluation: Evaluation) -> str:
     card, version = evaluation.card, escape(evaluation.model.name)
     name, backbone, weights = escape(card.name), escape(card.backbone.name), escape(card.backbone.weights)
     return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{name} {version}: evaluation</title><style>{STYLE}</style></head><body>"
         f"<h1>{name} <span class='muted'>version {version}</span></h1><p>{escape(card.description)}</p>"
         f"<p class='note'>Evaluated on {evaluation.photos} photos of {escape(evaluation.data)}, with the signature "
         f"<code>{evaluation.signature}</code> of the exported model. Backbone {backbone}, weights {weights}, "
@@ -264,21 +219,11 @@ def _mistakes(evaluation: Evaluation) -> str:
 def _mistake(mistake: Mistake) -> str:
     place = escape(f"{mistake.path.parent.name}/{mistake.path.name}")
     return (
-        f"<figure><img alt='' src='{_thumbnail(mistake.path)}'><figcaption>"
+        f"<figure><img alt='' src='{thumbnail(mistake.path)}'><figcaption>"
         f"predicted <b class='said'>{escape(mistake.said)}</b> {mistake.confidence:.0%}<br>"
         f"true <b class='true'>{escape(mistake.true)}</b> {mistake.true_score:.0%}<br>"
         f"<span class='muted'>{place}</span></figcaption></figure>"
     )
-
-
-def _thumbnail(photo: Path) -> str:
-    try:
-        image = Image.fromarray(decode_image(photo.read_bytes(), THUMBNAIL))
-    except (OSError, ImageError):  # deleted since the evaluation
-        return ""
-    encoded = io.BytesIO()
-    image.save(encoded, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"
 
 
 def _classes(evaluation: Evaluation) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.console import progress
+from trainer.console import Advance, progress
 from trainer.evaluation import calibrate
 
 STRENGTHS: Final = (0.01, 0.1, 1.0)
@@ -111,26 +111,57 @@ def fit_head(training: Training, folds: int) -> tuple[Head, CrossValidation | No
     Returns:
         The head, and what the cross-validation found; None where no class has two photos.
     """
+    everything = np.ones(len(training.labels), bool)
+    held_out = hold_out(training, folds)
+    if held_out is None:
+        return training.fit(everything, STRENGTHS[1]), None
+    strength, tested = held_out.strength, held_out.fold >= 0
+    none = np.zeros((0, len(training.class_weights)), np.float32)
+    groups = class_groups(training)
+    with progress("Leaving out classes", len(groups)) as advance:
+        left_out = [none]
+        for logits in _left_out(training, groups, strength):
+            left_out.append(logits)
+            advance()
+    found = CrossValidation(
+        held_out.logits[tested],
+        training.labels[tested],
+        held_out.fold[tested],
+        np.concatenate(left_out),
+        held_out.losses,
+    )
+    return training.fit(everything, strength), found
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Logits of each photo by a head that was fitted without it, at the strength that gives the best ones.
+
+    `logits`: float32 (photos, classes). `fold`: int (photos), -1 for the only photo of a class, which has no logits.
+    `losses`: the log-loss of each strength, mean and standard error.
+    """
+
+    logits: Floats
+    fold: Integers
+    strength: float
+    losses: dict[float, tuple[float, float]]
+
+
+def hold_out(training: Training, folds: int) -> HeldOut | None:
+    """Cross-validates heads of each strength; see `fit_head`. Returns None where no class has two photos."""
     fold = assign_folds(training.labels, training.keys, folds)
     numbers = [int(number) for number in np.unique(fold[fold >= 0])]
-    everything = np.ones(len(training.labels), bool)
     if len(numbers) < 2:
-        return training.fit(everything, STRENGTHS[1]), None
-    groups = class_groups(training)
-    with progress("Cross-validating the head", len(STRENGTHS) * len(numbers) + len(groups)) as advance:
-        tried = {}
+        return None
+    tried = {}
+    with progress("Cross-validating the head", len(STRENGTHS) * len(numbers)) as advance:
         for strength in STRENGTHS:
-            tried[strength] = _held_out(training, fold, numbers, strength)
-            advance(len(numbers))
-        tested = fold >= 0
-        losses = {one: _loss(logits[tested], training.labels[tested]) for one, logits in tried.items()}
-        best = min(losses.values())
-        strength = next(one for one in STRENGTHS if losses[one][0] <= sum(best))
-        none = np.zeros((0, len(training.class_weights)), np.float32)
-        left_out = np.concatenate([none, *_left_out(training, groups, strength)])
-        advance(len(groups))
-    found = CrossValidation(tried[strength][tested], training.labels[tested], fold[tested], left_out, losses)
-    return training.fit(everything, strength), found
+            tried[strength] = _held_out(training, fold, numbers, strength, advance)
+    tested = fold >= 0
+    losses = {one: _loss(logits[tested], training.labels[tested]) for one, logits in tried.items()}
+    best = min(losses.values())
+    strength = next(one for one in STRENGTHS if losses[one][0] <= sum(best))
+    return HeldOut(tried[strength], fold, strength, losses)
 
 
 def assign_folds(labels: Integers, keys: Sequence[bytes], folds: int) -> Integers:
@@ -150,10 +181,11 @@ def class_groups(training: Training) -> list[list[int]]:
     return [group for group in groups if classes - len(group) >= 2]
 
 
-def _held_out(training: Training, fold: Integers, numbers: Sequence[int], strength: float) -> Floats:
+def _held_out(training: Training, fold: Integers, numbers: Sequence[int], strength: float, advance: Advance) -> Floats:
     logits = np.zeros((len(training.labels), len(training.class_weights)), np.float32)
     for number in numbers:
         logits[fold == number] = training.fit(fold != number, strength).logits(training.features[fold == number, 0])
+        advance()
     return logits
 
 

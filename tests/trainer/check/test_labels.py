@@ -1,0 +1,67 @@
+"""Wrong labels and classes that are alike, found in scores of known distributions."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from trainer.check.labels import alike_classes, label_errors
+from trainer.check.outliers import distances, outliers
+
+CLASSES = 8
+
+
+def scores(truth: NDArray[np.int64], *, sure: float, seed: int = 0) -> NDArray[np.float64]:
+    """Scores of a model that gives the true class the highest logit of `sure` over noise."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(0, 1, (len(truth), CLASSES))
+    logits[np.arange(len(truth)), truth] += sure
+    powers = np.exp(logits)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("sure", [5.0, 8.0])
+def test_most_swapped_labels_are_found_and_most_that_are_found_were_swapped(sure: float) -> None:
+    generator = np.random.default_rng(1)
+    truth = np.arange(1600) % CLASSES
+    labels = truth.copy()
+    swapped = generator.choice(1600, 80, replace=False)
+    labels[swapped] = (truth[swapped] + generator.integers(1, CLASSES, 80)) % CLASSES
+    found = label_errors(scores(truth, sure=sure), labels)
+    hits = [one for one in found if one.photo in swapped]
+    assert len(hits) >= 0.8 * len(swapped)
+    assert len(hits) >= 0.5 * len(found)
+    assert np.mean([one.suggested == truth[one.photo] for one in hits]) > 0.9
+    first = found[:40]
+    assert sum(one.photo in swapped for one in first) >= 38  # the most certain come first
+
+
+def test_an_unsure_model_calls_no_label_wrong_that_is_right() -> None:
+    truth = np.arange(400) % CLASSES
+    even = np.full((400, CLASSES), 1 / CLASSES)
+    even[np.arange(400), truth] += 1e-6
+    assert label_errors(even, truth) == []
+
+
+def test_a_class_without_photos_is_never_suggested() -> None:
+    labels = np.array([0, 0, 1, 1])
+    probabilities = np.array([[0.5, 0.1, 0.4], [0.3, 0.1, 0.6], [0.1, 0.8, 0.1], [0.1, 0.7, 0.2]])
+    assert label_errors(probabilities, labels) == []
+
+
+def test_classes_that_are_taken_for_each_other_are_alike_and_the_others_are_not() -> None:
+    truth = np.arange(400) % CLASSES
+    said = truth.copy()
+    of_two, of_three = np.flatnonzero(truth == 2), np.flatnonzero(truth == 3)
+    said[of_two[:20]], said[of_three[:10]] = 3, 2  # 30 of 100
+    said[np.flatnonzero(truth == 5)[:2]] = 6
+    [found] = alike_classes(np.eye(CLASSES)[said], truth)
+    assert (found.first, found.second, found.confused, found.share) == (2, 3, 30, 0.3)
+
+
+def test_a_photo_unlike_all_others_is_an_outlier_and_a_cluster_has_none() -> None:
+    generator = np.random.default_rng(0)
+    centre = generator.normal(0, 1, 64)
+    features = (centre + generator.normal(0, 0.3, (300, 64))).astype(np.float32)
+    assert outliers(distances(features)) == []
+    features[17] = -centre
+    assert outliers(distances(features)) == [17]

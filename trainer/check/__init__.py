@@ -1,0 +1,1 @@
+"""Find problems in a folder of photos before training: the command `check`."""

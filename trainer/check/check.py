@@ -1,0 +1,227 @@
+"""The command `check`: find problems in a folder of photos before training."""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.check import page
+from trainer.check.findings import CLASS_PROBLEMS, PROBLEMS, ClassFinding, Findings, PhotoFinding
+from trainer.check.labels import HARDLY_SEPARABLE, alike_classes, label_errors
+from trainer.check.outliers import distances, outliers
+from trainer.check.photos import copies, quality_findings
+from trainer.config import DEFAULT_BACKBONE, Config
+from trainer.console import say
+from trainer.data.data_set import FEW_PHOTOS, Contents, read_folder
+from trainer.data.photos import Photo
+from trainer.data.quality import measure_all
+from trainer.evaluation import calibrate
+from trainer.network.weights import check_weights_file
+from trainer.training.logistic_head import Training, hold_out
+
+LISTED = 5
+"""Photos of each problem that are named on the terminal; the page has all of them."""
+
+UNBALANCED = 10
+"""A class is unbalanced if another class has this many times its photos."""
+
+FOLDS = 5
+
+
+def check(data: Path, cache: Path, *, backbone: str, weights: str, size: int, workers: int, limit: int = 0) -> Findings:
+    """Reads a folder of photos and returns its problems.
+
+    Digests, measures and features of photos are cached by content, so that a second check, and `train` with the same
+    backbone, take them from there.
+
+    Args:
+        data: The folder; see `open_folder`.
+        cache: Folder of caches.
+        backbone: Network whose features are compared.
+        weights: Its weights, as for `train`.
+        size: Its input size; 0 for that of the pretraining.
+        workers: Threads that decode.
+        limit: Maximum number of photos of each class folder; 0: no limit.
+
+    Raises:
+        TrainerError: The folder has no classes, or the network cannot be built.
+    """
+    contents = read_folder(data, cache, workers=workers, limit=limit)
+    photos, found = copies(contents)
+    for path, label, reason in contents.unreadable:
+        found.append(PhotoFinding("unreadable", path, label, reason))
+    features, input_size = _features(photos, len(contents.labels), cache, backbone, weights, size, workers)
+    found += quality_findings(photos, measure_all(photos, cache, workers), contents.labels, input_size)
+    far = distances(features) if photos else np.zeros(0, np.float32)
+    for at in outliers(far):
+        text = f"distance {far[at]:.2f}; median {np.median(far):.2f}"
+        found.append(PhotoFinding("outlier", photos[at].path, contents.labels[photos[at].label], text))
+    classes = _sizes(contents)
+    accuracy, wrong, alike = _labels(photos, contents.labels, features)
+    order = list(PROBLEMS)
+    return Findings(
+        data=data.resolve().name,
+        counts=_counts(contents),
+        accuracy=accuracy,
+        photos=sorted(found + wrong, key=lambda one: order.index(one.problem)),
+        classes=classes + alike,
+        warnings=contents.warnings,
+    )
+
+
+def _features(
+    photos: Sequence[Photo], classes: int, cache: Path, backbone: str, weights: str, size: int, workers: int
+) -> tuple[NDArray[np.float32], int]:
+    """Features of the plain view of each photo, and the input size of the network."""
+    # TensorFlow takes seconds to load.
+    from trainer.data.views import VIEWS, view_key
+    from trainer.network import assemble
+    from trainer.training.bottleneck_features import Extractor
+    from trainer.training.stages import input_spec
+
+    config = Config(backbone=backbone, weights=weights, size=size)
+    network = assemble.build(config, classes)
+    spec = input_spec(network, config)
+    extractor = Extractor(network.features, spec, cache, workers)
+    with extractor.store as store:
+        extractor.extract(photos, VIEWS[:1])
+        if not photos:
+            return np.zeros((0, 1), np.float32), spec.height
+        return store.rows([view_key(photo, VIEWS[0]) for photo in photos]), spec.height
+
+
+def _counts(contents: Contents) -> dict[str, int]:
+    numbers = np.bincount([photo.label for _, photo in contents.photos], minlength=len(contents.labels))
+    return {label: int(number) for label, number in zip(contents.labels, numbers, strict=True)}
+
+
+def _sizes(contents: Contents) -> list[ClassFinding]:
+    counts = _counts(contents)
+    most = max(counts.values())
+    found = []
+    for label, count in counts.items():
+        if not count:
+            found.append(ClassFinding("none", [label], "none of its files can be read; train needs at least one"))
+        elif count < FEW_PHOTOS:
+            found.append(ClassFinding("few", [label], f"{count} photos; its figures mean little below {FEW_PHOTOS}"))
+        elif count * UNBALANCED <= most:
+            found.append(ClassFinding("unbalanced", [label], f"{count} photos; the largest class has {most}"))
+    return found
+
+
+def _labels(
+    photos: Sequence[Photo], labels: Sequence[str], features: NDArray[np.float32]
+) -> tuple[float | None, list[PhotoFinding], list[ClassFinding]]:
+    """Cross-validated accuracy, photos with probably wrong labels, and classes that are alike."""
+    present, truth = np.unique([photo.label for photo in photos], return_inverse=True)
+    names = [labels[at] for at in present]
+    counts = np.bincount(truth)
+    if np.count_nonzero(counts >= 2) < 2:
+        return None, [], []
+    weights = (len(truth) / (len(names) * counts)).astype(np.float32)
+    training = Training(features[:, np.newaxis], truth, [photo.key for photo in photos], weights)
+    held_out = hold_out(training, FOLDS)
+    assert held_out is not None
+    tested = np.flatnonzero(held_out.fold >= 0)
+    logits, truth = held_out.logits[tested], truth[tested]
+    probabilities = calibrate.softmax(logits, calibrate.fit_temperature(logits, truth))
+    wrong = [
+        PhotoFinding(
+            "label",
+            photos[tested[one.photo]].path,
+            names[truth[one.photo]],
+            f"{names[one.suggested]} {one.score:.0%}, {names[truth[one.photo]]} {one.given_score:.0%}",
+            suggested=names[one.suggested],
+        )
+        for one in label_errors(probabilities, truth)
+    ]
+    alike = [
+        ClassFinding(
+            "inseparable" if one.share >= HARDLY_SEPARABLE else "alike",
+            [names[one.first], names[one.second]],
+            f"{one.confused} of their photos ({one.share:.0%}) are taken for the other class",
+        )
+        for one in alike_classes(probabilities, truth)
+    ]
+    return float((logits.argmax(axis=1) == truth).mean()), wrong, alike
+
+
+def summary(found: Findings) -> str:
+    """Returns the findings as lines of text."""
+    lines = [f"{sum(found.counts.values())} photos in {len(found.counts)} classes"]
+    if found.accuracy is not None:
+        lines[0] += f"; in cross-validation, {found.accuracy:.1%} are classified as their labels say"
+    lines += [f"warning: {line}" for line in found.warnings]
+    lines += [f"{CLASS_PROBLEMS[one.problem]}: {' and '.join(one.labels)}: {one.detail}" for one in found.classes]
+    for problem, (title, _) in PROBLEMS.items():
+        photos = found.of(problem)
+        if photos:
+            lines.append(f"{title}: {len(photos)}")
+            lines += [f"  {one.photo} ({one.label}): {one.detail}" for one in photos[:LISTED]]
+        if len(photos) > LISTED:
+            lines.append(f"  and {len(photos) - LISTED} more")
+    if not found.photos and not found.classes:
+        lines.append("no problems found")
+    return "\n".join(lines)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `check`."""
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder of photos, as for train")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("runs/check"),
+        metavar="DIR",
+        help="folder for check.html and check.json (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cache-dir",
+        type=Path,
+        default=Path("runs/cache"),
+        metavar="DIR",
+        help="features and measures, by content; train uses them, too (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--backbone",
+        default=DEFAULT_BACKBONE,
+        metavar="NETWORK",
+        help="network whose features are compared, as for train (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--weights", default="imagenet", metavar="FILE", help="its weights, as for train (default: %(default)s)"
+    )
+    parser.add_argument("--size", type=int, default=0, metavar="N", help="its input size (default: that of train)")
+    parser.add_argument("--limit", type=int, default=0, metavar="N", help="maximum number of photos of a class")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="number of threads that decode photos (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Checks a folder, prints a summary, and writes `check.html` and `check.json`; returns the exit status."""
+    check_weights_file(args.weights)
+    found = check(
+        args.data,
+        args.cache_dir,
+        backbone=args.backbone,
+        weights=args.weights,
+        size=args.size,
+        workers=args.workers,
+        limit=args.limit,
+    )
+    args.output.mkdir(parents=True, exist_ok=True)
+    (args.output / "check.json").write_text(json.dumps(found.to_json(), indent=1), encoding="utf-8")
+    (args.output / "check.html").write_text(page.render(found), encoding="utf-8")
+    say(summary(found))
+    say(f"report with photos: {args.output / 'check.html'}")
+    say(f"next: correct the labels, then breed train {args.data} --name NAME")
+    return 0

@@ -1,0 +1,78 @@
+"""The findings of a check as a page that stands alone."""
+
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+
+from trainer.check.findings import CLASS_PROBLEMS, PROBLEMS, Findings, PhotoFinding
+from trainer.evaluation.page import document, thumbnail
+
+SHOWN = 60
+"""Photos of each problem with a picture; `check.json` lists all of them."""
+
+
+def render(found: Findings) -> str:
+    """Returns the page."""
+    title = f"Check of {found.data}"
+    parts = [f"<h1>{escape(title)}</h1>", _overview(found), _classes(found)]
+    parts += [_problem(title, advice, found.of(problem)) for problem, (title, advice) in PROBLEMS.items()]
+    return document(title, "".join(parts))
+
+
+def _overview(found: Findings) -> str:
+    tiles = [(f"{sum(found.counts.values()):,}", "photos"), (str(len(found.counts)), "classes")]
+    if found.accuracy is not None:
+        tiles.append((f"{found.accuracy:.1%}", "classified as their labels say, in cross-validation"))
+    tiles += [(str(len(photos)), title.lower()) for key, (title, _) in PROBLEMS.items() if (photos := found.of(key))]
+    shown = "".join(f"<div><b>{value}</b><span class='muted'>{escape(name)}</span></div>" for value, name in tiles)
+    warnings = "".join(f"<p class='note'>{escape(line)}</p>" for line in found.warnings)
+    nothing = "" if found.photos or found.classes else "<p>No problems found.</p>"
+    return f"<div class='figures'>{shown}</div>{warnings}{nothing}"
+
+
+def _classes(found: Findings) -> str:
+    problems: Mapping[str, list[str]] = {label: [] for label in found.counts}
+    for one in found.classes:
+        for label in one.labels:
+            others = " and ".join(other for other in one.labels if other != label)
+            text = f"{CLASS_PROBLEMS[one.problem]}{f' to {others}' if others else ''}: {one.detail}"
+            problems[label].append(text)
+    most = max(1, *found.counts.values())
+    rows = "".join(
+        f"<tr><td>{escape(label)}</td><td class='bar' style='--share:{count / most:.3f}'>{count}</td>"
+        f"<td>{escape('; '.join(problems[label]))}</td></tr>"
+        for label, count in sorted(found.counts.items(), key=lambda row: (not problems[row[0]], row[0]))
+    )
+    return (
+        "<section><h2>Classes</h2><div class='wide'><table><tr><th>class</th><th>photos</th><th>problem</th></tr>"
+        f"{rows}</table></div></section>"
+    )
+
+
+def _problem(title: str, advice: str, photos: list[PhotoFinding]) -> str:
+    if not photos:
+        return ""
+    pictures = "".join(_picture(one) for one in photos[:SHOWN])
+    more = f"<p class='note'>{len(photos) - SHOWN} more are in check.json.</p>" if len(photos) > SHOWN else ""
+    return (
+        f"<section><h2>{escape(title)}: {len(photos)}</h2><p class='note'>{escape(advice)}</p>"
+        f"<div class='photos'>{pictures}</div>{more}</section>"
+    )
+
+
+def _picture(one: PhotoFinding) -> str:
+    shown = [one.photo] if one.other is None else [one.photo, one.other]
+    images = "".join(_image(path) for path in shown)
+    label = f"<b class='said'>{escape(one.label)}</b>"
+    if one.suggested is not None:
+        label += f" should be <b class='true'>{escape(one.suggested)}</b>"
+    places = "<br>".join(escape(f"{path.parent.name}/{path.name}") for path in shown)
+    return (
+        f"<figure><div class='beside'>{images}</div><figcaption>{label}<br>{escape(one.detail)}<br>"
+        f"<span class='muted'>{places}</span></figcaption></figure>"
+    )
+
+
+def _image(path: Path) -> str:
+    data = thumbnail(path)
+    return f"<img alt='' src='{data}'>" if data else ""

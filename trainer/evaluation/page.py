@@ -1,0 +1,71 @@
+"""What the pages of the trainer have in common: style, and photos inside the page, so that a page stands alone."""
+
+import base64
+import io
+from html import escape
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from gateway.images import ImageError, Target, decode_image
+
+THUMBNAIL: Final = Target(160, 160, "crop")
+
+STYLE: Final = """
+:root { color-scheme: light dark;
+  --page: #f6f7f9; --card: #ffffff; --text: #1c2330; --muted: #616b7c; --faint: #e3e7ed; --accent: #3b6fd4;
+  --good: #2f7fd1; --bad: #d9483b; --on-strong: #ffffff; }
+@media (prefers-color-scheme: dark) { :root {
+  --page: #12151b; --card: #1b2029; --text: #e6e9ef; --muted: #98a2b3; --faint: #2c3442; --accent: #6ea0ff;
+  --good: #5aa2ec; --bad: #f0695c; --on-strong: #0d1117; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 1120px; padding: 28px 20px 60px; background: var(--page); color: var(--text);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+svg { font-family: inherit; display: block; }
+h1 { margin: 0; font-size: 26px; } h2 { margin: 0 0 12px; font-size: 18px; }
+p { margin: 4px 0; } .muted { color: var(--muted); } .note { font-size: 13px; color: var(--muted); }
+section { background: var(--card); border: 1px solid var(--faint); border-radius: 10px; padding: 18px 20px;
+  margin-top: 18px; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin-top: 18px; }
+.figures div { background: var(--card); border: 1px solid var(--faint); border-radius: 10px; padding: 12px 16px; }
+.figures b { display: block; font-size: 24px; font-weight: 650; font-variant-numeric: tabular-nums; }
+.row { display: flex; flex-wrap: wrap; column-gap: 18px; }
+.row section { flex: 1 1 440px; min-width: 0; } .row .matrix { flex: 3 1 560px; } .row .pairs { flex: 1 1 360px; }
+.broad { width: max-content; min-width: 100%; max-width: calc(100vw - 40px); position: relative; left: 50%;
+  transform: translateX(-50%); }
+.wide { overflow-x: auto; }
+.photos { display: grid; grid-template-columns: repeat(auto-fill, minmax(160px, 1fr)); gap: 16px; }
+figure { margin: 0; }
+figure img { width: 100%; aspect-ratio: 1; object-fit: cover; border-radius: 8px; display: block; }
+.beside { display: flex; gap: 4px; } .beside img { min-width: 0; flex: 1 1 0; }
+figcaption { font-size: 13px; line-height: 1.35; margin-top: 6px; overflow-wrap: anywhere; }
+figcaption .said { color: var(--bad); } figcaption .true { color: var(--good); }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th { text-align: right; font-weight: 600; color: var(--muted); font-size: 13px; }
+th, td { padding: 4px 10px; border-bottom: 1px solid var(--faint); } td { text-align: right; }
+th:first-child, td:first-child { text-align: left; } .words th, .words td { text-align: left; }
+.words th:last-child, .words td:last-child { text-align: right; }
+td.bar { background: linear-gradient(var(--accent) 0 0) left bottom / calc(var(--share) * 100%) 3px no-repeat; }
+ul { margin: 0; padding-left: 20px; font-size: 13px; overflow-wrap: anywhere; }
+"""
+
+
+def document(title: str, body: str) -> str:
+    """Returns a page with a title (text) and a body (HTML)."""
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>{body}</body></html>"
+    )
+
+
+def thumbnail(photo: Path) -> str:
+    """Returns a small copy of a photo as a data URL; an empty string if it cannot be read."""
+    try:
+        image = Image.fromarray(decode_image(photo.read_bytes(), THUMBNAIL))
+    except (OSError, ImageError):  # deleted since
+        return ""
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"
