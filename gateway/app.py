@@ -18,7 +18,7 @@ from gateway.http.middleware.body_limits import BodyLimits
 from gateway.http.middleware.client_disconnect import CancelOnDisconnect
 from gateway.http.middleware.request_id import RequestContext
 from gateway.http.middleware.telemetry import Telemetry
-from gateway.http.routes import explain, feedback, health, models, pages, predictions, preview
+from gateway.http.routes import explain, feedback, health, hugging_face, models, pages, predictions, preview
 from gateway.http.routes import open_inference as inference
 from gateway.http.routes import tensorflow_serving as tfserving
 from gateway.http.server.connection import ConnectionOptions
@@ -106,6 +106,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
                         classifier=classifier,
                         explainer=Explainer(server, resolver, workers.images),
                         image_workers=workers.images,
+                        tensor_workers=workers.tensors,
                         predictor=Predictor(server, resolver, workers.tensors, workers.images, admission, settings),
                         admission=admission,
                         metrics=metrics,
@@ -154,7 +155,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
         },  # `gateway.http.middleware.telemetry` and `gateway.observability.tracing` do
         lifespan=lifespan,
     )
-    routers = (predictions, explain, preview, feedback, models, tfserving, inference, health, pages)
+    routers = (predictions, explain, preview, feedback, models, tfserving, inference, hugging_face, health, pages)
     for router in (module.router for module in routers):
         # Not include_router: it analyses every route again at its first request, 25 ms, and finds it twice at each.
         for route in router.routes:

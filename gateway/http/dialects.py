@@ -50,7 +50,8 @@ def _tensorflow_serving_detail(error: errors.GatewayError) -> str:
 
 TENSORFLOW_SERVING = Dialect("/v1", _tensorflow_serving_status, _tensorflow_serving_detail)
 OPEN_INFERENCE = Dialect("/v2", lambda error: error.status, lambda error: error.detail)
-DIALECTS = (TENSORFLOW_SERVING, OPEN_INFERENCE)
+HUGGING_FACE = Dialect("/hf", lambda error: error.status, lambda error: error.detail)
+DIALECTS = (TENSORFLOW_SERVING, OPEN_INFERENCE, HUGGING_FACE)
 
 
 def error_response(path: str, error: errors.GatewayError, headers: Mapping[str, str] | None = None) -> Response:

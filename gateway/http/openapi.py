@@ -19,7 +19,7 @@ The gateway decodes and checks uploads, calls a TensorFlow model server over gRP
 
 Every error has the same format, problem details (RFC 9457, `application/problem+json`), with a stable `code`; each
 operation lists its codes. If the same request may succeed later, `retryable` is true and the header `Retry-After` says
-when. Under `/v1` and `/v2`, errors have the form that clients of those interfaces expect.
+when. Under `/v1`, `/v2` and `/hf`, errors have the form that clients of those interfaces expect.
 """
 
 LICENCE = {"name": "MIT", "identifier": "MIT"}
@@ -34,6 +34,7 @@ TAGS = [
     {"name": "feedback", "description": "Report whether answers were right."},
     {"name": "tensorflow serving", "description": "TensorFlow Serving's REST interface."},
     {"name": "open inference protocol", "description": "The protocol of KServe and Triton."},
+    {"name": "hugging face", "description": "The interface of Hugging Face's inference clients."},
     {"name": "health", "description": "Probes and metrics."},
 ]
 

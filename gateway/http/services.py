@@ -18,7 +18,7 @@ from gateway.inference.predictor import Predictor
 from gateway.inference.readiness import Readiness
 from gateway.inference.shadowing import Shadows
 from gateway.inference.traffic_split import ROUTING_KEY, TrafficSplit
-from gateway.inference.worker_pools import ImageWorkers
+from gateway.inference.worker_pools import ImageWorkers, TensorWorkers
 from gateway.observability.metrics import Metrics
 from gateway.observability.request_record import RequestRecord
 from gateway.prediction_log.prediction_log import PredictionLog
@@ -38,6 +38,7 @@ class Services:
     predictor: Predictor
     explainer: Explainer
     image_workers: ImageWorkers
+    tensor_workers: TensorWorkers
     admission: Admission
     metrics: Metrics
     traffic_split: TrafficSplit

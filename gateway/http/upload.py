@@ -28,6 +28,15 @@ class Upload:
         self.size += len(piece)
         self.data.append(piece)
 
+    def head(self, size: int) -> bytes:
+        """The first bytes, at most `size` of them."""
+        head = b""
+        for piece in self.data:
+            head += piece[: size - len(head)]
+            if len(head) == size:
+                break
+        return head
+
     @property
     def content(self) -> list[bytes] | GatewayError:
         """The pieces, or the error."""

@@ -19,6 +19,9 @@ from gateway.tensors.wire import Array, dtype_name, number_dtype
 MAX_RANK = 16
 """Nested lists that are followed; TensorFlow itself knows tensors of up to 254 dimensions, image models of 5."""
 
+HEAD_BYTES = 64
+"""Bytes of a body by which JSON is told from an image."""
+
 Text = bytes | bytearray | memoryview
 
 _KINDS: dict[str, Set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
@@ -125,24 +128,37 @@ def decoded_base64(text: str) -> bytes:
         return binascii.a2b_base64(plain + "=" * (-len(plain) % 4), strict_mode=True)
 
 
+def is_json_object(data: bytes) -> bool:
+    """Whether a body is a JSON object, by its first `HEAD_BYTES`; no image begins like that."""
+    return data[:HEAD_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
+
+
 def image_in_json(data: bytes) -> bytes:
-    """The image of ``{"inputs": "<base64>"}``; other bytes as they are.
+    """The image of ``{"inputs": "<base64>"}``; other bytes as they are. See `image_of_value`."""
+    if not is_json_object(data):
+        return data
+    try:
+        # orjson takes twelve times the size of the body, and crashes without
+        image = image_of_value(json.loads(data))
+    except (ValueError, RecursionError):
+        return data
+    return data if image is None else image
+
+
+def image_of_value(value: object) -> bytes | None:
+    """The image of a JSON value ``{"inputs": "<base64>"}``; None if there is none.
 
     The value may be a data URL, ``{"b64": "<base64>"}``, or a list of one of these.
     """
-    text = data.removeprefix(b"\xef\xbb\xbf")
-    if not text[:64].lstrip().startswith(b"{"):
-        return data
+    inputs = value.get("inputs") if isinstance(value, dict) else None
+    if isinstance(inputs, list) and len(inputs) == 1:
+        [inputs] = inputs
+    if isinstance(inputs, dict):
+        inputs = inputs.get("b64")
     try:
-        value = json.loads(text)  # orjson takes twelve times the size of the body, and crashes without
-        inputs = value["inputs"] if isinstance(value, dict) and "inputs" in value else None
-        if isinstance(inputs, list) and len(inputs) == 1:
-            [inputs] = inputs
-        if isinstance(inputs, dict):
-            inputs = inputs.get("b64")
-        return decoded_base64(inputs) if isinstance(inputs, str) else data
-    except (ValueError, RecursionError):
-        return data
+        return decoded_base64(inputs) if isinstance(inputs, str) else None
+    except ValueError:
+        return None
 
 
 def is_binary(value: object) -> bool:

@@ -18,7 +18,7 @@ from gateway.images.pixel_format import PixelFormat
 from gateway.images.rewrite import rewrite_image
 from gateway.images.target import Target
 from gateway.pb.serving_pb2 import SignatureDefMap
-from gateway.tensors import open_inference, tensorflow_serving
+from gateway.tensors import hugging_face, open_inference, tensorflow_serving
 from gateway.tensors.inflate import inflate
 from gateway.tensors.json_values import image_in_json
 from gateway.tensors.messages import Inputs, SignatureRules, read_outputs
@@ -108,6 +108,16 @@ def heat_overlay(arguments: Arguments, request: Request) -> Reply:
     return Reply({}, [[paint_heat(photo, heatmap, Box(**arguments["box"]))]])
 
 
+def hugging_face_request(_: Arguments, request: Request) -> Reply:
+    """Read a JSON body; see `hugging_face.read_request`.
+
+    Returns:
+        Buffer: the encoded image; `top_k`.
+    """
+    image, top_k = hugging_face.read_request(request[0])
+    return Reply({"top_k": top_k}, [[image]])
+
+
 def tensorflow_serving_request(arguments: Arguments, request: Request) -> Reply:
     """Read the body of a predict request; see `tensorflow_serving.read_request`."""
     body, signatures = _inflated(arguments, request)
@@ -195,6 +205,7 @@ JOBS: Final[Mapping[str, Job]] = {
         image_file,
         image_preview,
         heat_overlay,
+        hugging_face_request,
         tensorflow_serving_request,
         tensorflow_serving_response,
         open_inference_request,

@@ -28,7 +28,7 @@ SECURITY_HEADERS = [
 NO_STORE = [(b"cache-control", b"no-store")]
 """On every API response, so that no cache stores answers about photos."""
 
-API_PATHS = ("/api/", "/v1/", "/v2/")
+API_PATHS = ("/api/", "/v1/", "/v2/", "/hf/")
 
 
 class RequestContext:

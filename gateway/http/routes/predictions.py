@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic_core import to_json
 
 from gateway import errors
+from gateway.http.classification import classified
 from gateway.http.parameters import ModelName, SelectorDep, TopKDep, time_limit
 from gateway.http.problems import problem
 from gateway.http.request_body import read_upload, read_uploads
@@ -21,12 +22,10 @@ from gateway.http.routes.image_form import (
     result_fields,
 )
 from gateway.http.schemas import BreedAnswer, BreedBatch, LabelAnswer, LabelBatch
-from gateway.http.services import deadline_of, record_of, services_of
+from gateway.http.services import record_of, services_of
 from gateway.http.upload import Upload
 from gateway.inference.classifier import Classification
 from gateway.inference.scores import Ranked
-from gateway.inference.traffic_split import ROUTING_KEY
-from gateway.prediction_log.records import BEST
 from gateway.serving.backend import Selector
 
 router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)])
@@ -95,7 +94,7 @@ async def _predict(
 ) -> Response:
     with record_of(request).stage("upload"):
         upload = await read_upload(request, max_bytes=services_of(request).settings.max_upload_bytes)
-    answer = await _classified(request, model, selector, [upload], top_k)
+    answer = await classified(request, model, selector, [upload], top_k)
     [result] = answer.results
     if isinstance(result, errors.GatewayError):
         raise result
@@ -114,7 +113,7 @@ async def _predict_batch(
             max_file_bytes=settings.max_upload_bytes,
             max_bytes=settings.max_batch_upload_bytes,
         )
-    answer = await _classified(request, model, selector, uploads, top_k)
+    answer = await classified(request, model, selector, uploads, top_k)
     results = [_item(*pair, label_field) for pair in zip(uploads, answer.results, strict=True)]
     return _response(request, answer, {"results": results})
 
@@ -123,23 +122,6 @@ def _item(upload: Upload, result: Ranked | errors.GatewayError, label_field: Lab
     if isinstance(result, Ranked):
         return {**result_fields(result, label_field), "filename": upload.filename}
     return {"filename": upload.filename, "error": problem(result, with_request_id=False)}
-
-
-async def _classified(
-    request: Request, model: str, selector: Selector, uploads: Sequence[Upload], top_k: int | None
-) -> Classification:
-    services, record, deadline = services_of(request), record_of(request), deadline_of(request)
-    record.images, record.image_bytes = len(uploads), sum(one.size for one in uploads)
-    async with services.admit(request, len(uploads)):
-        contents = [one.content for one in uploads]
-        wanted = top_k or services.settings.default_top_k
-        selector = await services.route(request, model, selector, deadline)
-        ranked = wanted if services.prediction_log is None else max(wanted, BEST)
-        answer = await services.classifier.classify(model, selector, contents, ranked, deadline, record)
-    services.shadows.copy(answer, contents, record)
-    if services.prediction_log is not None:
-        services.prediction_log.record_answers(answer, contents, record, request.headers.get(ROUTING_KEY))
-    return answer.best(wanted) if ranked > wanted else answer
 
 
 def _response(request: Request, answer: Classification, fields: Mapping[str, object]) -> Response:

@@ -147,6 +147,14 @@ def test_any_json_is_answered_or_a_clear_error(client: httpx.Client, path: str, 
     assert answer.status_code == 200 or list(answer.json()) == ["error"]
 
 
+@settings(max_examples=50)
+@given(body=st.one_of(anything, st.fixed_dictionaries({"inputs": anything}, optional={"parameters": anything})))
+def test_any_json_of_hugging_faces_clients_is_answered_or_a_clear_error(client: httpx.Client, body: object) -> None:
+    answer = client.post("/hf/models/colours", content=json.dumps(body).encode())
+    assert answer.status_code in {200, 400, 415, 422}, answer.text
+    assert answer.status_code == 200 or list(answer.json()) == ["error"]
+
+
 schemathesis.serializer.alias(["image/bmp", "image/webp"], "application/octet-stream")
 schemathesis.openapi.format("binary", st.sampled_from(GOOD))
 described = schemathesis.openapi.from_dict(create_app(Settings.model_construct()).openapi())

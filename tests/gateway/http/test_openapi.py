@@ -81,7 +81,7 @@ def test_every_error_is_documented_with_its_code_and_an_example() -> None:
     for path, operations in json.loads(described())["paths"].items():
         for operation in operations.values():
             for status, answer in operation["responses"].items():
-                if int(status) >= 400 and path.startswith(("/v1/", "/v2")):
+                if int(status) >= 400 and path.startswith(("/v1/", "/v2", "/hf/")):
                     assert list(answer["content"]["application/json"]["example"]) == ["error"], path
                 elif int(status) >= 400:
                     examples = answer["content"]["application/problem+json"]["examples"]

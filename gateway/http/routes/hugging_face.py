@@ -1,0 +1,76 @@
+"""The interface that Hugging Face's inference clients call for image classification."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic_core import to_json
+
+from gateway import errors
+from gateway.http.classification import classified
+from gateway.http.dialects import HUGGING_FACE, error_objects
+from gateway.http.parameters import ModelName, SelectorDep, time_limit
+from gateway.http.request_body import read_upload
+from gateway.http.routes.image_form import SINGLE_BODY
+from gateway.http.schemas import Prediction
+from gateway.http.services import deadline_of, record_of, services_of
+from gateway.http.upload import Upload
+from gateway.tensors.json_values import HEAD_BYTES, is_json_object
+
+router = APIRouter(prefix=HUGGING_FACE.prefix, tags=["hugging face"], dependencies=[Depends(time_limit)])
+
+ERRORS = error_objects(
+    {
+        400: "The body or a parameter is not valid.",
+        404: "The model or version does not exist.",
+        408: "The upload was too slow.",
+        413: "The body is too large.",
+        415: "The format of the image is not accepted.",
+        422: "The image is corrupt or too large, or a parameter of the address is not valid.",
+        429: "The gateway is at its limit of concurrent work.",
+        500: "The gateway failed.",
+        502: "The model server failed, or the model does not classify images.",
+        503: "The model server is unreachable, or no version is available.",
+        504: "The answer was not ready before the deadline.",
+    }
+)
+
+
+@router.post(
+    "/models/{model}",
+    summary="Classify an image for Hugging Face's clients",
+    response_model=list[Prediction],
+    response_description="The best labels and their scores, best first.",
+    responses=ERRORS,
+    openapi_extra=SINGLE_BODY,
+)
+async def image_classification(request: Request, model: ModelName, selector: SelectorDep) -> Response:
+    """Classify one image. `{"inputs": "<base64>", "parameters": {"top_k": 3}}` sets the number of labels."""
+    record = record_of(request)
+    with record.stage("upload"):
+        upload = await read_upload(request, max_bytes=services_of(request).settings.max_upload_bytes)
+    top_k = None
+    if is_json_object(upload.head(HEAD_BYTES)):
+        upload, top_k = await _from_json(request, upload)
+    answer = await classified(request, model, selector, [upload], top_k)
+    [result] = answer.results
+    if isinstance(result, errors.GatewayError):
+        raise result
+    body = to_json([{"label": label, "score": score} for label, score in result.predictions])
+    headers = {"X-Model-Version": str(answer.contract.version), "Server-Timing": record.server_timing()}
+    return Response(body, headers=headers, media_type="application/json")
+
+
+async def _from_json(request: Request, upload: Upload) -> tuple[Upload, int | None]:
+    """The image and the number of labels in a JSON body."""
+    services, record = services_of(request), record_of(request)
+    with record.stage("decode"):
+        read = await services.tensor_workers.run(
+            "hugging_face_request", {}, [upload.data], record.turn, deadline_of(request)
+        )
+    top_k = read.header["top_k"]
+    assert top_k is None or isinstance(top_k, int)
+    if top_k is not None and top_k > services.settings.max_top_k:
+        raise errors.BadRequest(f"top_k must be at most {services.settings.max_top_k}.")
+    image = Upload(upload.filename)
+    image.append(read.buffers[0])
+    return image, top_k
