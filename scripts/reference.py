@@ -69,7 +69,8 @@ def error_codes() -> str:
 def metrics() -> str:
     """A table of the gateway's own metrics."""
     lines = ["| metric | type | labels | description |", "|---|---|---|---|"]
-    for metric in vars(Metrics()).values():
+    all_metrics = Metrics()
+    for metric in (*vars(all_metrics).values(), *vars(all_metrics.answers).values()):
         if not hasattr(metric, "_labelnames"):
             continue
         [family] = metric.describe()

@@ -50,6 +50,7 @@ class ColourModel:
     fit: str = "crop"
     explains: bool = True
     other_labels: tuple[str, ...] = ()
+    baseline: Mapping[str, object] | None = None
 
     @property
     def scored(self) -> tuple[str, ...]:
@@ -65,6 +66,7 @@ class ColourModel:
             "other_labels": list(self.other_labels),
             "input": {"height": self.height, "width": self.width, "fit": self.fit, "interpolation": "bilinear"},
             "unknown_threshold": self.threshold,
+            "baseline": self.baseline,
         }
 
     def signatures(self) -> dict[str, pb.SignatureDef]:

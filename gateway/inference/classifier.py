@@ -114,7 +114,7 @@ class Classifier:
             async def one(index: int) -> Scores | None:
                 image = prepared[index]
                 if image is None:
-                    image = await prepare(uploads[index], contract, self._workers, record.turn, deadline, times)
+                    image = await prepare(uploads[index], contract, self._workers, record, deadline, times)
                     prepared[index] = image
                 if isinstance(image, errors.GatewayError):
                     return None
@@ -128,6 +128,8 @@ class Classifier:
             record.failures = [image.code for image in images if isinstance(image, errors.GatewayError)]
             rank = partial(_ranked, contract, images, scores, top_k)
             results = rank() if len(images) <= RANKED_AT_ONCE else await asyncio.to_thread(rank)
+            record.answers = [_answer(result) for result in results if isinstance(result, Ranked)]
+            record.baseline = contract.baseline
             return Classification(contract, results, images)
 
         return await self._resolver.answered(model, selector, deadline, ask)
@@ -170,3 +172,8 @@ def _ranked(
             assert row is not None
             results.append(rank_labels(contract, row, top_k))
     return tuple(results)
+
+
+def _answer(result: Ranked) -> tuple[str | None, float]:
+    label, score = result.predictions[0]
+    return None if result.unknown else label, score

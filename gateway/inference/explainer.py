@@ -92,9 +92,7 @@ class Explainer:
             times = StageTimes()
             job, arguments = preparation(contract)
             try:
-                prepared = await self._workers.run(
-                    job, {**arguments, "with_size": True}, [upload], record.turn, deadline, times.started
-                )
+                prepared = await self._workers.run(job, arguments, [upload], record.turn, deadline, times.started)
                 times.done()
                 answer = await self._backend.predict(
                     model,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from typing import cast
 
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
@@ -13,7 +14,6 @@ from gateway.observability.request_record import RequestRecord
 from gateway.serving.contract import Contract
 from gateway.tensors.wire import Wire, joined, strings
 from gateway.workers.messages import Buffer
-from gateway.workers.turns import Turn
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ async def prepare(
     upload: Buffer | GatewayError,
     contract: Contract,
     workers: ImageWorkers,
-    turn: Turn,
+    record: RequestRecord,
     deadline: Deadline,
     times: StageTimes,
 ) -> bytes | GatewayError:
@@ -59,7 +59,7 @@ async def prepare(
         upload: The encoded image in pieces. An error is returned unchanged.
         contract: The contract of the model.
         workers: Decode the image.
-        turn: Caller and request, for taking turns.
+        record: Of the request, for taking turns. Receives size and brightness of the photo.
         deadline: Deadline of the request.
         times: Receives the start and the end of the work.
 
@@ -73,13 +73,16 @@ async def prepare(
         return upload
     job, arguments = preparation(contract)
     try:
-        reply = await workers.run(job, arguments, [upload], turn, deadline, times.started)
+        reply = await workers.run(job, arguments, [upload], record.turn, deadline, times.started)
     except GatewayError as error:
         if error.retry_after_seconds is not None or error.status >= 500:
             raise
         return error
     finally:
         times.done()
+    if "brightness" in reply.header:
+        width, height = cast(tuple[int, int], reply.header["size"])
+        record.photos.append((width * height, cast(float, reply.header["brightness"])))
     return reply.buffers[0]
 
 

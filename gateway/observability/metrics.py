@@ -27,6 +27,7 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from gateway.observability.answer_metrics import AnswerMetrics
 from gateway.observability.request_record import RequestRecord
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -46,7 +47,11 @@ def _labelled(metric: MetricT, *values: str) -> MetricT:
 
 
 class Metrics:
-    """Every metric of the gateway."""
+    """Every metric of the gateway.
+
+    Attributes:
+        answers: Those of what models answer.
+    """
 
     def __init__(self) -> None:
         self._child = cache(_labelled)
@@ -122,16 +127,20 @@ class Metrics:
             "Number of contents of the traffic split file that could not be used.",
             registry=registry,
         )
+        self.answers = AnswerMetrics(registry)
         self.prediction_records_dropped = Counter(
             "gateway_prediction_records_dropped",
             "Number of records or photos that the prediction log lost, by reason: queue, storage, photo or shutdown.",
             ["reason"],
             registry=registry,
         )
+        for reason in ("queue", "storage", "photo", "shutdown"):
+            self.prediction_records_dropped.labels(reason)  # from 0 on: `increase` does not see where a counter starts
         self.feedback = Counter(
             "gateway_feedback",
-            "Number of feedback records by verdict: right, wrong, none (no label fits) or withdrawn.",
-            ["model", "verdict"],
+            "Number of feedback records by verdict: right, wrong, none (no label fits) or withdrawn. The version is "
+            "empty if the feedback names none that is loaded.",
+            ["model", "version", "verdict"],
             registry=registry,
         )
         self.shadow_images = Counter(
@@ -171,6 +180,7 @@ class Metrics:
         for code in record.failures:
             self._child(self._decode_failures, code).inc()
         if record.version is not None and status == 200:
+            self.answers.count(record)
             self._child(self._version_seen, record.model, version).set(time.time())
 
     def exposition(self, accept: str) -> tuple[bytes, str]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from gateway.observability.answer_metrics import Baseline
 
 Stage = Literal["upload", "queue", "decode", "predict", "paint"]
 """Stages of a request: receive the body; wait for a worker process; decode images or parse tensors; wait for the model
@@ -23,6 +27,9 @@ class RequestRecord:
         images: Images (or rows) in the request, and `image_bytes` their encoded size.
         failures: Codes of the images that could not be decoded, one for each.
         seconds: Time spent by stage.
+        photos: Number of pixels and brightness (0 to 1) of each photo that was decoded to pixels.
+        answers: Label and best score of each photo that was classified; None instead of a label if it is unknown.
+        baseline: What the model card says about such answers.
     """
 
     caller: str = ""
@@ -33,6 +40,9 @@ class RequestRecord:
     image_bytes: int = 0
     failures: list[str] = field(default_factory=list)
     seconds: dict[Stage, float] = field(default_factory=dict)
+    photos: list[tuple[int, float]] = field(default_factory=list)
+    answers: Sequence[tuple[str | None, float]] = ()
+    baseline: Baseline | None = None
 
     def stage(self, name: Stage) -> _Timed:
         """Add the time that a block takes to a stage, also when it fails."""

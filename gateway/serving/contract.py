@@ -13,6 +13,7 @@ from gateway.errors import UnsupportedModel
 from gateway.images import FitMode, Interpolation, Target
 from gateway.images.pixel_format import PixelFormat
 from gateway.model_options import Activation
+from gateway.observability.answer_metrics import Baseline
 from gateway.pb.serving_pb2 import DataType, SignatureDef, TensorInfo
 from gateway.serving.signature_shapes import rank
 from gateway.tensors.wire import dtype_name
@@ -38,6 +39,7 @@ class Card(BaseModel):
     other_labels: list[str | None] = []
     input: CardInput
     unknown_threshold: float | None = Field(None, ge=0, le=1)
+    baseline: Baseline | None = None
 
 
 UINT8_RGB = PixelFormat()
@@ -73,6 +75,7 @@ class Contract:
         certain_image: Whether `input_kind` is certain; if not, a tensor request may contain other strings.
         multi_label: Whether the scores are independent of each other.
         activation: Function that turns the scores into probabilities, if the model does not.
+        baseline: What the version answered to its validation photos, if its card says so.
     """
 
     model: str
@@ -97,6 +100,7 @@ class Contract:
     certain_image: bool = True
     multi_label: bool = False
     activation: Activation | None = None
+    baseline: Baseline | None = None
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -152,6 +156,7 @@ def contract_from_card(model: str, version: int, signatures: Mapping[str, Signat
         explains=_explains(signatures, expected),
         card=whole,
         other_labels=tuple(card.other_labels),
+        baseline=card.baseline,
     )
 
 

@@ -41,7 +41,8 @@ function makeRow(name, answer) {
   }
 
   async function send(verdict, { label, text = "" } = {}) {
-    const body = { request_id: requestIdOf(answer), model: answer.model.name, verdict, label };
+    const { name: model, version } = answer.model;
+    const body = { request_id: requestIdOf(answer), model, version, verdict, label };
     await call("/api/v1/feedback", { body: JSON.stringify(body), type: "application/json" });
     show(text);
   }

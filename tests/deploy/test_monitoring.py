@@ -23,7 +23,10 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 
 SAMPLE = re.compile(r"^([\w:]+)(\{.*\})? ", re.MULTILINE)
 NAME = re.compile(r"(?<![\w:])(?:gateway_\w+|:tensorflow:[\w:]+)")
+RECORDED = {rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule}
 LABELS = re.compile(r"(?:by|on) \(([\w, ]+)\)|[{,]\s*(\w+)\s*(?:=~|!=|!~|=)")
+
+BASELINE = {"photos": 3, "labels": {"red": 1, "green": 0, "blue": 0}, "unknown": 0, "confidence": [0] * 9 + [1]}
 
 
 def queries() -> list[str]:
@@ -32,16 +35,19 @@ def queries() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def told() -> Iterator[dict[str, set[str]]]:
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[str]]]:
     """Label names by sample name: of a gateway that has seen a bit of everything, and of TensorFlow Serving."""
-    server = ColourServer(models={"colours": {1: ColourModel(), 2: ColourModel()}})
+    model = ColourModel(baseline=BASELINE)
+    server = ColourServer(models={"colours": {1: model, 2: model}})
     with server.serving() as address:
         shadows = {"colours": {"percent": 100, "version": 1}}
         split = {"colours": {"2": 1}}
         values = {"serving_target": address, "default_model": "colours", "shadows": shadows, "traffic_split": split}
+        values["prediction_log"] = str(tmp_path_factory.mktemp("log"))
         with running_gateway(Settings.model_validate(values)) as gateway:
             gateway.post("/api/v1/predict_breed", content=photo())
             gateway.post("/api/v1/predict_breed", content=b"broken")
+            gateway.post("/api/v1/feedback", json={"request_id": "a", "verdict": "right"})
             until(
                 lambda: (
                     {"gateway_shadow_seconds_bucket", "gateway_shadow_images_total"}
@@ -61,7 +67,8 @@ def samples(text: str) -> dict[str, set[str]]:
 @pytest.mark.parametrize("query", queries())
 def test_every_metric_and_label_that_is_asked_for_exists(query: str, told: dict[str, set[str]]) -> None:
     names = NAME.findall(query)
-    assert names or query.startswith("up{"), "a query of nothing known"
+    assert names or query.startswith("up{") or query in RECORDED, "a query of nothing known"
+    assert set(re.findall(r"gateway:[\w:]+", query)) <= RECORDED
     assert set(names) <= told.keys()
     if names:
         known = set().union(*(told[name] for name in names))

@@ -26,7 +26,7 @@ from testing.gateway import gateway_process, running_gateway
 from testing.photos import photo
 from testing.polling import until
 from testing.processes import LOOPBACK, free_port
-from tests.deploy.test_monitoring import DASHBOARD, MONITORING, RULES
+from tests.deploy.test_monitoring import BASELINE, DASHBOARD, MONITORING, RULES
 
 SHOWN = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
 SCRAPE_INTERVAL, RATE_INTERVAL = "250ms", "2s"
@@ -50,6 +50,12 @@ def test_promtool_finds_nothing_wrong(arguments: tuple[str, ...]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_rules_about_answers_fire_when_they_should() -> None:
+    command = [program("promtool"), "test", "rules", "rules_of_answers.yml"]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_promtool_finds_nothing_wrong_with_the_metrics(workers: str) -> None:
     command = [program("promtool"), "check", "metrics"]
@@ -68,10 +74,12 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clien
     """A Prometheus before a gateway with traffic and a TensorFlow Serving's metrics, when it has scraped both."""
     command = program("prometheus")
     with ExitStack() as stack:
-        gateway = stack.enter_context(busy_gateway())
+        gateway = stack.enter_context(busy_gateway(tmp_path_factory.mktemp("log")))
         addresses = {"gateway": gateway.base_url.netloc.decode(), "serving": stack.enter_context(serving_metrics())}
         folder = tmp_path_factory.mktemp("prometheus")
         (folder / "prometheus.yml").write_text(yaml.safe_dump(local(addresses)))
+        groups = [{**group, "interval": SCRAPE_INTERVAL} for group in RULES["groups"]]
+        (folder / "rules.yml").write_text(yaml.safe_dump({"groups": groups}))
         address = f"{LOOPBACK}:{free_port()}"
         process = subprocess.Popen(
             [
@@ -99,7 +107,8 @@ def local(addresses: dict[str, str]) -> dict[str, object]:
     """The project's configuration, with the addresses of this test in place of the names that Docker resolves."""
     config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": SCRAPE_INTERVAL, "evaluation_interval": SCRAPE_INTERVAL}
-    config["rule_files"] = [str(MONITORING / Path(name).name) for name in config["rule_files"]]
+    assert config["rule_files"] == ["/etc/prometheus/rules.yml"]
+    config["rule_files"] = ["rules.yml"]
     for job in config["scrape_configs"]:
         del job["dns_sd_configs"]
         job["static_configs"] = [{"targets": [addresses[job["job_name"]]]}]
@@ -108,20 +117,23 @@ def local(addresses: dict[str, str]) -> dict[str, object]:
 
 
 @contextmanager
-def busy_gateway() -> Iterator[httpx.Client]:
+def busy_gateway(log: Path) -> Iterator[httpx.Client]:
     """A gateway that is always being asked: good photos, broken ones, and a shadow beside."""
-    server = ColourServer(models={"colours": {1: ColourModel(), 2: ColourModel()}})
+    model = ColourModel(baseline=BASELINE)
+    server = ColourServer(models={"colours": {1: model, 2: model}})
     stop = threading.Event()
     with server.serving() as address:
         shadows = {"colours": {"percent": 100, "version": 1}}
         split = {"colours": {"2": 1}}
         values = {"serving_target": address, "default_model": "colours", "shadows": shadows, "traffic_split": split}
+        values["prediction_log"] = str(log)
         with running_gateway(Settings.model_validate(values)) as gateway:
 
             def ask() -> None:
                 while not stop.wait(0.05):
                     gateway.post("/api/v1/predict_breed", content=photo())
                     gateway.post("/api/v1/predict_breed", content=b"broken")
+                    gateway.post("/api/v1/feedback", json={"request_id": "a", "verdict": "right"})
 
             asking = threading.Thread(target=ask)
             asking.start()
@@ -183,8 +195,8 @@ def test_every_rule_is_evaluated_and_a_failing_model_server_is_noticed(prometheu
         groups = prometheus.get("/rules").json()["data"]["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
-    names = {rule["alert"] for group in RULES["groups"] for rule in group["rules"]}
+    names = {rule.get("alert") or rule["record"] for group in RULES["groups"] for rule in group["rules"]}
     until(lambda: {rule["name"] for rule in rules() if rule["health"] == "ok"} == names)
     # Until: on a busy machine one scrape may take longer than the interval.
-    until(lambda: {rule["name"]: rule["state"] for rule in rules()}["GatewayDown"] == "inactive")
-    until(lambda: {rule["name"]: rule["state"] for rule in rules()}["ModelServerFailing"] == "pending")
+    until(lambda: {rule["name"]: rule.get("state") for rule in rules()}["GatewayDown"] == "inactive")
+    until(lambda: {rule["name"]: rule.get("state") for rule in rules()}["ModelServerFailing"] == "pending")

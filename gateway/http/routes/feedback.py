@@ -10,11 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gateway import errors
+from gateway.deadline import Deadline
 from gateway.http.middleware.request_id import REQUEST_ID
-from gateway.http.parameters import time_limit
+from gateway.http.parameters import MAX_VERSION, time_limit
 from gateway.http.problems import responses
 from gateway.http.request_body import read_body
-from gateway.http.services import deadline_of, record_of, services_of
+from gateway.http.services import Services, deadline_of, record_of, services_of
 from gateway.model_options import MODEL_NAME
 from gateway.prediction_log.prediction_log import key_name
 from gateway.prediction_log.records import Digest, Feedback, Verdict
@@ -39,6 +40,9 @@ class FeedbackRequest(BaseModel):
     digest: Annotated[Digest | None, Field(description="SHA-256 of the photo's file, in hexadecimal.")] = None
     model: Annotated[
         str | None, Field(pattern=MODEL_NAME, description="Model that answered; by default the default model.")
+    ] = None
+    version: Annotated[
+        int | None, Field(ge=0, le=MAX_VERSION, description="Version that answered, for the metrics.")
     ] = None
     verdict: Annotated[
         Verdict,
@@ -138,5 +142,15 @@ async def send_feedback(request: Request, said: FeedbackDep) -> FeedbackAnswer:
     if not services.prediction_log.record_feedback(feedback):
         raise errors.Overloaded("The prediction log is full. Try again later.")
     counted = model if model in services.settings.served_models else "other"  # callers can name any model
-    services.metrics.feedback.labels(counted, said.verdict).inc()
+    version = await _loaded(services, model, said.version, deadline_of(request)) if counted == model else ""
+    services.metrics.feedback.labels(counted, version, said.verdict).inc()
     return FeedbackAnswer(new_label=new_label)
+
+
+async def _loaded(services: Services, model: str, version: int | None, deadline: Deadline) -> str:
+    """The version as text if it is loaded, otherwise an empty text: callers can name any number."""
+    if version is not None:
+        with suppress(errors.GatewayError):
+            await services.resolver.served(model, Selector(version=version), deadline)
+            return str(version)
+    return ""

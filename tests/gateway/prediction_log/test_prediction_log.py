@@ -135,8 +135,8 @@ def test_without_the_setting_nothing_is_kept_and_feedback_is_refused(gateway: ht
 def test_feedback_is_recorded_and_a_new_label_is_marked(start: Start, tmp_path: Path) -> None:
     gateway = start(prediction_log=str(tmp_path))
     for said in (
-        {"request_id": "one", "verdict": "right"},
-        {"request_id": "two", "index": 3, "verdict": "wrong", "label": "blue"},
+        {"request_id": "one", "verdict": "right", "version": 7},
+        {"request_id": "two", "index": 3, "verdict": "wrong", "label": "blue", "version": 1},
         {"digest": "0" * 64, "verdict": "wrong", "label": "purple"},
         {"request_id": "four", "verdict": "none"},
         {"request_id": "one", "verdict": "withdrawn"},
@@ -154,7 +154,9 @@ def test_feedback_is_recorded_and_a_new_label_is_marked(start: Start, tmp_path: 
     ]
     assert gateway.get("/api/v1/models/colours").json()["feedback"] is True
     counted = gateway.get("/metrics").text
-    assert 'gateway_feedback_total{model="colours",verdict="wrong"} 2.0' in counted
+    assert 'gateway_feedback_total{model="colours",verdict="wrong",version="1"} 1.0' in counted
+    assert 'gateway_feedback_total{model="colours",verdict="wrong",version=""} 1.0' in counted
+    assert 'gateway_feedback_total{model="colours",verdict="right",version=""} 1.0' in counted  # 7 is not loaded
 
 
 def test_made_up_models_do_not_become_metrics(start: Start, tmp_path: Path) -> None:
@@ -163,7 +165,7 @@ def test_made_up_models_do_not_become_metrics(start: Start, tmp_path: Path) -> N
         said = {"request_id": "a", "verdict": "right", "model": f"made-up-{number}"}
         assert gateway.post("/api/v1/feedback", json=said).status_code == 200
     metrics = gateway.get("/metrics").text
-    assert 'gateway_feedback_total{model="other",verdict="right"} 3.0' in metrics
+    assert 'gateway_feedback_total{model="other",verdict="right",version=""} 3.0' in metrics
     assert "made-up" not in metrics
 
 

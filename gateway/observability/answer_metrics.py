@@ -1,0 +1,154 @@
+"""Metrics of what models answer, and of the photos that they answer for.
+
+The number of labels of a model is bounded: `NAMED_LABELS` of them have time series of their own. These are the most
+frequent ones in the baseline of the model card, or else the first that occur.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Annotated
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.observability.request_record import RequestRecord
+
+NAMED_LABELS = 200
+"""Maximum number of labels of a version that have time series of their own."""
+
+OTHER = "(other)"
+"""Stands for all labels without a time series of their own."""
+
+UNKNOWN = "(unknown)"
+"""Stands for photos that are unknown to the model."""
+
+TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
+"""Upper bounds of the histograms of confidence and brightness. The baseline in a model card has the same bins."""
+
+PIXELS = (1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7, 3e7, 1e8)
+"""Upper bounds of the histogram of photo sizes: from a thumbnail to the best cameras."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Baseline(BaseModel):
+    """What a version answered to its validation photos, from the model card."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    photos: int = Field(ge=1)
+    """Number of photos."""
+    labels: Mapping[str, Share]
+    """Share of the photos that got each label; labels that none got are listed too."""
+    unknown: Share
+    """Share of the photos that were unknown. Together with those of the labels, it sums to 1."""
+    confidence: tuple[Share, ...] = Field(min_length=len(TENTHS), max_length=len(TENTHS))
+    """Share of the photos whose best score is in each bin of `TENTHS`."""
+
+
+@dataclass(slots=True)
+class _Version:
+    baseline: Baseline | None
+    named: set[str] = field(default_factory=set)
+
+
+class AnswerMetrics:
+    """Counts answers by label and confidence, and photos by size and brightness.
+
+    Args:
+        registry: Receives the metrics.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._versions: dict[tuple[str, str], _Version] = {}
+        self._child = cache(Counter.labels)
+        self._histogram = cache(Histogram.labels)
+        self.predictions = Counter(
+            "gateway_predictions",
+            "Number of photos by the label of their answer: (unknown) for unknown photos, (other) for all labels but "
+            "the 200 most frequent ones.",
+            ["model", "version", "label"],
+            registry=registry,
+        )
+        self.confidence = Histogram(
+            "gateway_prediction_confidence",
+            "Best score of each photo, from 0 to 1.",
+            ["model", "version"],
+            buckets=TENTHS,
+            registry=registry,
+        )
+        self.photo_pixels = Histogram(
+            "gateway_photo_pixels",
+            "Width times height of each photo, for models that take pixels.",
+            ["model"],
+            buckets=PIXELS,
+            registry=registry,
+        )
+        self.photo_brightness = Histogram(
+            "gateway_photo_brightness",
+            "Mean brightness of each photo, from 0 (black) to 1 (white), for models that take pixels.",
+            ["model"],
+            buckets=TENTHS,
+            registry=registry,
+        )
+        self.baseline_label_share = Gauge(
+            "gateway_baseline_label_share",
+            "Share of the validation photos that got each label, from the model card; see gateway_predictions_total.",
+            ["model", "version", "label"],
+            multiprocess_mode="livemostrecent",
+            registry=registry,
+        )
+        self.baseline_confidence_share = Gauge(
+            "gateway_baseline_confidence_share",
+            "Share of the validation photos whose best score is at most le, from the model card.",
+            ["model", "version", "le"],
+            multiprocess_mode="livemostrecent",
+            registry=registry,
+        )
+
+    def count(self, record: RequestRecord) -> None:
+        """Count the answers and photos of a request."""
+        if record.answers:
+            model, version = record.model, str(record.version)
+            known = self._versions.get((model, version))
+            if known is None or (known.baseline is not record.baseline and known.baseline != record.baseline):
+                known = self._versions[model, version] = self._described(model, version, record.baseline)
+            for label, confidence in record.answers:
+                self._child(self.predictions, model, version, _named(known.named, label)).inc()
+                self._histogram(self.confidence, model, version).observe(confidence)
+        for pixels, brightness in record.photos:
+            self._histogram(self.photo_pixels, record.model).observe(pixels)
+            self._histogram(self.photo_brightness, record.model).observe(brightness)
+
+    def _described(self, model: str, version: str, baseline: Baseline | None) -> _Version:
+        """Set the gauges of a version, and its counters to 0: `increase` does not see where a counter starts."""
+        for label in (UNKNOWN, OTHER):
+            self._child(self.predictions, model, version, label).inc(0)
+        if baseline is None:
+            return _Version(None)
+        named = sorted(baseline.labels, key=lambda label: -baseline.labels[label])[:NAMED_LABELS]
+        shares = {label: baseline.labels[label] for label in named}
+        shares |= {UNKNOWN: baseline.unknown, OTHER: max(0.0, 1 - baseline.unknown - sum(shares.values()))}
+        for label, share in shares.items():
+            self._child(self.predictions, model, version, label).inc(0)
+            self.baseline_label_share.labels(model, version, label).set(share)
+        total = 0.0
+        for bound, share in zip(TENTHS, baseline.confidence, strict=True):
+            total += share
+            self.baseline_confidence_share.labels(model, version, str(bound)).set(total)
+        return _Version(baseline, set(named))
+
+
+def _named(named: set[str], label: str | None) -> str:
+    """The label, or what stands for it."""
+    if label is None:
+        return UNKNOWN
+    if label in named:
+        return label
+    if len(named) >= NAMED_LABELS:
+        return OTHER
+    named.add(label)
+    return label
