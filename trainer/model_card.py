@@ -63,6 +63,7 @@ class Card:
     unknown_rule: str = ""
     unknown_rates: Mapping[str, JSON] = field(default_factory=dict)
     label_sets: Mapping[str, JSON] = field(default_factory=dict)
+    baseline: Mapping[str, JSON] | None = None
     parity: Mapping[str, JSON] = field(default_factory=dict)
     precision: str = "float32"
     quantization: Mapping[str, JSON] | None = None

@@ -23,6 +23,7 @@ from trainer.data.folders import SPLITS, Split
 from trainer.data.photos import Photo, evenly
 from trainer.errors import TrainerError
 from trainer.evaluation import calibrate
+from trainer.evaluation.baseline import baseline
 from trainer.evaluation.calibration import COVERAGE, Calibration
 from trainer.evaluation.intervals import wilson_interval
 from trainer.export.precision import Limits, check_available
@@ -177,7 +178,7 @@ def describe(config: Config, data: DataSet, fitted: "Fitted") -> Card:
         }
     source = weights_source(config.weights)
     settings = dataclasses.asdict(dataclasses.replace(config, data=Path(config.data).name, weights=source))
-    return Card(
+    card = Card(
         name=config.name,
         labels=data.labels,
         input=fitted.spec,
@@ -194,6 +195,8 @@ def describe(config: Config, data: DataSet, fitted: "Fitted") -> Card:
         if calibration.set_score is None
         else {"coverage": COVERAGE, "least_score": calibration.set_score},
     )
+    unseen = fitted.logits["valid"] if found is None else _as_output(found.logits, config)
+    return dataclasses.replace(card, baseline=baseline(card, calibration.probabilities(unseen)))
 
 
 def warnings(fitted: "Fitted") -> list[str]:
