@@ -15,7 +15,7 @@ BAD = {"name": "bad", "version": "2.0", "vulns": [{"id": "CVE-1", "fix_versions"
 SKIPPED = {"name": "odd", "skip_reason": "not found"}
 
 
-LOCK_FILES = [f"requirements/{name}.txt" for name in ("dev", "gateway", "modelserver", "trainer")]
+LOCK_FILES = [f"requirements/{name}.txt" for name in ("dev", "gateway", "modelserver", "trainer", "uv")]
 
 
 def test_every_lock_file_is_audited() -> None:

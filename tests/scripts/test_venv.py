@@ -1,4 +1,7 @@
-"""`scripts/venv`, in a repository of its own whose requirements are empty, so that nothing is downloaded."""
+"""`scripts/venv`, in a repository of its own whose requirements are empty, so that nothing is downloaded.
+
+That includes uv, so pip installs here.
+"""
 
 import os
 import shutil
@@ -15,7 +18,7 @@ def new_repository(folder: Path) -> Path:
     (folder / "scripts").mkdir()
     (folder / "requirements").mkdir()
     shutil.copy(ROOT / "scripts/venv", folder / "scripts/venv")
-    for name in ("gateway", "trainer", "dev"):
+    for name in ("gateway", "trainer", "dev", "uv"):
         (folder / f"requirements/{name}.txt").write_text("# nothing\n")
     return folder
 

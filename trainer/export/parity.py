@@ -83,7 +83,7 @@ def decodable(photos: Sequence[bytes], spec: InputSpec) -> tuple[list[bytes], ND
     return kept, np.stack(pixels), False
 
 
-def _patterns(spec: InputSpec, count: int = 16) -> list[bytes]:
+def _patterns(spec: InputSpec, count: int = 4) -> list[bytes]:
     """Smooth random colours at the model's own size, as PNG: for a model that is exported without photos."""
     generator = np.random.default_rng(0)
     photos = []
