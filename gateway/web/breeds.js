@@ -11,7 +11,7 @@ export function factsOf(label) {
   const [origin, size, alike] = facts.get(label) ?? [];
   const said = [];
   if (size) said.push(t(`size.${size}`));
-  if (origin) said.push(t("breed.origin", { place: regions.of(origin) })); // a country (ISO 3166) or a region (UN M49)
+  if (origin) said.push(t("breed.origin", { place: regions.of(origin) })); // a country (ISO 3166)
   if (alike) said.push(t("breed.alike", { labels: alike }));
   return said;
 }

@@ -48,6 +48,14 @@ def test_operations_are_grouped(docs: Browser) -> None:
     assert "health" in groups
 
 
+@pytest.mark.parametrize("width", [390, 1440])
+def test_request_and_answer_are_right_below_their_headings(docs: Browser, width: int) -> None:
+    docs.screen(width, 900)
+    for title in docs.find_elements(By.CSS_SELECTOR, ".try h2"):
+        below = title.find_element(By.XPATH, "following-sibling::*[1]")
+        assert below.rect["y"] - title.rect["y"] < 80, title.text
+
+
 def test_a_photo_is_uploaded_from_the_page_and_answered(docs: Browser, files: Callable[..., list[Path]]) -> None:
     operation = opened(docs, "/api/v1/predict_breed")
     chosen = eventually(lambda: operation.find_elements(By.CSS_SELECTOR, "input[type=file]"))[0]
