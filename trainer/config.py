@@ -22,7 +22,7 @@ from trainer.export.precision import HELP, LOSS_HELP, TOP1_HELP, Limits, Precisi
 DEFAULT_BACKBONE: Final = "efficientnet_lite2"
 """The most accurate backbone whose weights come with a package; docs/training.md compares them."""
 
-Value = str | int | float | bool
+Value = str | int | float | bool | tuple[str, ...]
 Default = TypeVar("Default", bound=Value)
 
 
@@ -35,6 +35,7 @@ class Config:
     """The settings of a run. Each is an option of `train` and a key of the TOML file."""
 
     data: str = ""
+    add: tuple[str, ...] = ()
     name: str = ""
 
     description: str = _option("", "data", "description of the model for its card")
@@ -118,7 +119,8 @@ class Config:
     def without_places(self) -> "Config":
         """Returns the configuration with names instead of paths, for what is published."""
         weights = self.weights if self.weights in {"imagenet", "none"} else Path(self.weights).name
-        return dataclasses.replace(self, data=Path(self.data).resolve().name, weights=weights)
+        added = tuple(Path(folder).resolve().name for folder in self.add)
+        return dataclasses.replace(self, data=Path(self.data).resolve().name, add=added, weights=weights)
 
 
 OF_DENSE_HEADS: Final = ("dropout", "patience", "batch_size", "optimizer", "learning_rate", "schedule", "weight_decay")
@@ -170,6 +172,11 @@ def read(path: Path) -> dict[str, Value]:
     for key, value in table.items():
         if key not in known:
             raise TrainerError(f"{path}: unknown setting {key!r}; the settings are {', '.join(known)}")
+        if key == "add":
+            if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+                raise TrainerError(f"{path}: add must be a list of folders, not {value!r}")
+            values[key] = tuple(value)
+            continue
         kind = _plain_type(known[key])
         if kind is float and type(value) is int:
             value = float(value)
@@ -256,11 +263,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def from_arguments(args: argparse.Namespace) -> dict[str, Value]:
     """Returns the settings of the command line."""
-    return {
+    given = {
         one.name: getattr(args, one.name)
         for one in dataclasses.fields(Config)
         if getattr(args, one.name, None) is not None
     }
+    return given | ({"add": tuple(given["add"])} if "add" in given else {})
 
 
 def _choices(hint: object) -> tuple[str, ...]:

@@ -83,6 +83,34 @@ def test_a_folder_of_photos_becomes_a_published_version_that_can_be_made_again_f
     assert card_of(version.parent / "2").metrics == card.metrics
 
 
+def test_added_photos_need_only_their_own_features_and_a_new_label_becomes_a_class(
+    trainer: Trainer, data: Path, tmp_path: Path, write_photos: WriteFolder
+) -> None:
+    status, _, error = trainer("train", data, "--name", "colours", *TINY)
+    assert status == 0, error
+    more = write_photos(tmp_path / "more", {"Red": 2, "unused": 0, "blue": 5}, first=500)
+    (more / "unused").rmdir()
+    others = write_photos(tmp_path / "others", {"green": 1}, first=700)
+    command = ["train", data, "--add", more, "--add", others, "--name", "colours", *TINY]
+    status, out, error = trainer(*command)
+    assert status == 0, error
+    assert "Computing features: 16/16" in error  # 8 photos in 2 views
+    assert "8 of the train photos were added, of 3 classes: blue, green, red" in out
+    assert "new classes: blue; validation has no photos of them, cross-validation covers them" in out
+    version = tmp_path / "models" / "colours" / "2"
+    card = card_of(version)
+    assert card.labels == ("red", "green", "blue")
+    assert card.training["added"] == {"blue": 5, "green": 1, "red": 2}
+    assert card.metrics["validation"]["photos"] == card_of(version.parent / "1").metrics["validation"]["photos"]
+    assert card.metrics["cross-validation"]["photos"] == 28
+    assert str(tmp_path) not in (version / "assets.extra" / "config.toml").read_text()
+
+    _, run = sorted((tmp_path / "runs" / "colours").iterdir(), key=lambda one: one.stat().st_mtime)
+    status, _, error = trainer("train", "--config", run / "config.toml")
+    assert status == 0, error
+    assert card_of(version.parent / "3").metrics == card.metrics
+
+
 @pytest.mark.parametrize("classes", [("train", "bus", "test"), ("1 euro", "2 euro"), ("0-2", "4-6", "60-100")])
 def test_classes_of_any_name_are_trained_evaluated_and_evaluated_again(
     trainer: Trainer, tmp_path: Path, write_photos: WriteFolder, classes: tuple[str, ...]
@@ -342,6 +370,7 @@ def test_mixed_precision_is_exported_in_float32(trainer: Trainer, data: Path, tm
         (("train", "{data}", "--name", "x", "--dropout", "2"), 1, "dropout must be from 0 to 0.95, not 2"),
         (("train", "{data}", "--name", "x", "--alpha", "0.5", "--backbone", "vgg16"), 1, "has no width multiplier"),
         (("train", "{data}", "--name", "x", "--config", "{data}/none.toml"), 1, "cannot read"),
+        (("train", "{data}", "--name", "x", "--add", "{data}/none"), 1, "none does not exist"),
         (("train", "{data}", "--name", "x", "--epochs", "many"), 2, "invalid int value: 'many'"),
         (("fly",), 2, "invalid choice: 'fly'"),
         ((), 2, "the following arguments are required: COMMAND"),

@@ -132,4 +132,9 @@ def _usual(name: str) -> str:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", without_number(unicodedata.normalize("NFC", name))).casefold()
+    return folded(without_number(unicodedata.normalize("NFC", name)))
+
+
+def folded(name: str) -> str:
+    """Returns a name without what the names of one class may differ in: case, spaces and punctuation."""
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFC", name)).casefold()

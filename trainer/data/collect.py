@@ -126,7 +126,7 @@ def collect(log: Files, out: Path, model: str | None = None) -> tuple[list[Colle
     """
     feedback, recorded = _read(log)
     kept = log.photos()
-    before = {row.digest: row for row in _manifest(out)}
+    before = {row.digest: row for row in read_manifest(out)}
     rows: dict[str, Collected] = {}
     missing = 0
     for digest, (said, answer) in feedback.items():
@@ -229,7 +229,8 @@ def _read(log: Files) -> tuple[dict[str, tuple[Mapping[str, Any], Mapping[str, A
     return feedback, newest.keys()
 
 
-def _manifest(out: Path) -> list[Collected]:
+def read_manifest(out: Path) -> list[Collected]:
+    """Reads the manifest of a folder that `collect` has written; an empty list if it has none."""
     try:
         with (out / MANIFEST).open(encoding="utf-8", newline="") as file:
             rows: list[dict[str, Any]] = list(csv.DictReader(file))

@@ -19,13 +19,17 @@ FEW_PHOTOS = 10
 
 @dataclass
 class DataSet:
-    """The photos of a folder by split, and a line for each problem."""
+    """The photos of a folder by split, and a line for each problem.
+
+    `added` are those of the training photos that do not come from the folder; see `added_photos`.
+    """
 
     labels: tuple[str, ...]
     photos: dict[Split, list[Photo]]
     unreadable: list[str] = field(default_factory=list)
     duplicates: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    added: list[Photo] = field(default_factory=list)
 
     @property
     def fingerprint(self) -> str:
@@ -80,13 +84,15 @@ def read_folder(data: Path, cache: Path, *, workers: int, limit: int = 0, class_
     return contents
 
 
-def count_classes(data: Path, limit: int = 0) -> int:
-    """Returns the number of classes of a data set, without a look at the photos.
+def list_labels(data: Path, limit: int = 0, class_numbers: Numbers = "auto") -> tuple[str, ...]:
+    """Returns the labels of a data set as `open_folder` does, without a look at the photos.
 
     Raises:
         TrainerError: There is no such folder, or there are not two classes with files in it.
     """
-    return len({folder for _, folder, _ in list_data_set(data, limit).files})
+    names = sorted({folder for _, folder, _ in list_data_set(data, limit).files})
+    labels, _ = class_labels(names, class_numbers)
+    return tuple(labels[name] for name in names)
 
 
 def open_folder(
@@ -133,10 +139,10 @@ def open_folder(
         unsplit, result.photos["train"] = result.photos["train"], []
         test_share = 0.0
     # Before the split: afterwards, a class could lose all photos that it has for validation.
-    unsplit = _without_duplicates(result, unsplit, [], duplicates, inside=True)
+    unsplit = without_duplicates(result, unsplit, [], duplicates, inside=True)
     kept: list[Photo] = []
     for split in SPLITS:
-        result.photos[split] = _without_duplicates(result, result.photos[split], kept, duplicates)
+        result.photos[split] = without_duplicates(result, result.photos[split], kept, duplicates)
         kept += result.photos[split]
     _divide(result, unsplit, {"valid": valid_share, "test": test_share}, seed)
     _check_classes(result, data)
@@ -156,7 +162,7 @@ def _divide(result: DataSet, photos: Sequence[Photo], shares: dict[Split, float]
         result.photos["train"] += mine
 
 
-def _without_duplicates(
+def without_duplicates(
     result: DataSet, photos: Sequence[Photo], kept: Sequence[Photo], duplicates: Duplicates, *, inside: bool = False
 ) -> list[Photo]:
     """Returns the photos without duplicates of each other and of `kept`.

@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 from trainer import config as configuration
 from trainer.config import Config
 from trainer.console import say
-from trainer.data.data_set import DataSet, count_classes, open_folder
+from trainer.data.added_photos import add_photos, list_added
+from trainer.data.data_set import DataSet, list_labels, open_folder
 from trainer.data.folders import SPLITS, Split
 from trainer.data.photos import Photo, evenly
 from trainer.errors import TrainerError
@@ -73,9 +75,11 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     cache = args.cache_dir or args.runs_dir / "cache"
     check_writable(args.models_dir, config.name)
     check_weights_file(config.weights)
-    classes = count_classes(Path(config.data), config.limit)
+    labels = list_labels(Path(config.data), config.limit, config.class_numbers)
+    added = list_added([Path(folder) for folder in config.add], labels)
+    classes = len(labels) + len(added.new_labels)
     if config.output == "sigmoid" and classes != 2:
-        raise TrainerError(f"a sigmoid tells two classes apart, {config.data} has {classes}: use softmax")
+        raise TrainerError(f"a sigmoid tells two classes apart, {_sources(config)} has {classes}: use softmax")
 
     # TensorFlow takes seconds to load: only now that there is something to compute.
     from trainer.evaluation.evaluate import evaluate, summary
@@ -101,6 +105,11 @@ def train(config: Config, args: argparse.Namespace) -> Path:
         duplicates=config.duplicates,
         workers=args.workers,
     )
+    if added.files:
+        add_photos(data, added, cache, duplicates=config.duplicates, workers=args.workers)
+    if added.new_labels:
+        measured = "cross-validation covers them" if config.logistic else "measure them with `evaluate` on other photos"
+        say(f"new classes: {', '.join(added.new_labels)}; validation has no photos of them, {measured}")
     folder = _run_folder(config, data, args.runs_dir)
     _report_data(data, folder)
     (folder / "config.toml").write_text(config.to_toml(), encoding="utf-8")
@@ -177,14 +186,15 @@ def describe(config: Config, data: DataSet, fitted: "Fitted") -> Card:
             "standard_deviation": round(float(np.std(accuracies)), 4),
         }
     source = weights_source(config.weights)
-    settings = dataclasses.asdict(dataclasses.replace(config, data=Path(config.data).name, weights=source))
+    names = tuple(Path(one).name for one in config.add)
+    settings = dataclasses.asdict(dataclasses.replace(config, data=Path(config.data).name, add=names, weights=source))
     card = Card(
         name=config.name,
         labels=data.labels,
         input=fitted.spec,
         backbone=Backbone(config.backbone, source),
         description=config.description or f"Tells {len(data.labels)} classes apart, trained on photos of each.",
-        training={"photos": photos, "settings": settings},
+        training={"photos": photos, **_added(data), "settings": settings},
         metrics=metrics,
         other_labels=() if calibration.other_logit is None else (None,),
         temperature=calibration.temperature,
@@ -197,6 +207,16 @@ def describe(config: Config, data: DataSet, fitted: "Fitted") -> Card:
     )
     unseen = fitted.logits["valid"] if found is None else _as_output(found.logits, config)
     return dataclasses.replace(card, baseline=baseline(card, calibration.probabilities(unseen)))
+
+
+def _added(data: DataSet) -> dict[str, JSON]:
+    """The number of added photos by label, where there are any."""
+    counts = Counter(data.labels[photo.label] for photo in data.added)
+    return {"added": dict(sorted(counts.items()))} if counts else {}
+
+
+def _sources(config: Config) -> str:
+    return " with ".join((config.data, *config.add))
 
 
 def warnings(fitted: "Fitted") -> list[str]:
@@ -275,7 +295,7 @@ def _run_folder(config: Config, data: DataSet, runs: Path) -> Path:
     Left out is what does not change the training, so that another export of a run that was stopped goes on from there.
     """
     trained = dataclasses.replace(
-        config, data="", name="", description="", precision="float32", max_accuracy_loss=0.0, min_same_top1=0.0
+        config, data="", add=(), name="", description="", precision="float32", max_accuracy_loss=0.0, min_same_top1=0.0
     )
     text = trained.to_toml() + data.fingerprint
     folder = runs / config.name / hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
@@ -286,6 +306,9 @@ def _run_folder(config: Config, data: DataSet, runs: Path) -> Path:
 def _report_data(data: DataSet, folder: Path) -> None:
     counted = ", ".join(f"{len(data.photos[split])} {split}" for split in SPLITS if data.photos[split])
     say(f"{len(data.labels)} classes; photos: {counted}")
+    if data.added:
+        classes = sorted({data.labels[photo.label] for photo in data.added})
+        say(f"{len(data.added)} of the train photos were added, of {len(classes)} classes: {', '.join(classes)}")
     for what, lines in (("unreadable, left out", data.unreadable), ("duplicates, left out", data.duplicates)):
         if lines:
             say(f"{len(lines)} {what}:")
@@ -319,6 +342,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "data", nargs="?", metavar="DATA", help="folder of photos: DATA/CLASS/ or DATA/{train,valid,test}/CLASS/"
+    )
+    parser.add_argument(
+        "--add",
+        action="append",
+        metavar="OUT",
+        help="folder of more photos for training by class, as `collect` writes it; may be repeated. A label that DATA "
+        "does not have becomes a class",
     )
     parser.add_argument("--name", help="name of the model, for example dog_breed")
     parser.add_argument(
