@@ -112,6 +112,7 @@ class _Version:
         size = card["input"]
         self._target = Target(size["height"], size["width"], size["fit"], size["interpolation"])
         self._labels = np.array([label.encode() for label in card["labels"]], np.object_)
+        self._least_set_score = card.get("label_sets", {}).get("least_score", 0.0)
         # What a model answers must not depend on the processor, which by default chooses bfloat16 where it has it.
         self._precision = "bf16" if card.get("precision") == "bfloat16" else "f32"
         quantization = card.get("quantization") or {}
@@ -136,7 +137,7 @@ class _Version:
             return lambda wanted: self._compile(frozenset(outputs)).run_of(wanted)
         if (inputs, outputs) == ({"request"}, {"card"}):
             return self._describe
-        if (inputs, outputs) == ({"image_bytes"}, {"classes", "scores"}):
+        if inputs == {"image_bytes"} and outputs - {"in_label_set"} == {"classes", "scores"}:
             shape = signature.outputs["scores"].shape or ()
             top_k = shape[1] if len(shape) == 2 and shape[1] is not None else len(self._labels)
             return partial(self._classify, self._compile(frozenset({"probabilities"})), top_k)
@@ -164,9 +165,11 @@ class _Version:
             [probabilities] = pixels(images)
             scores = probabilities[:, : len(self._labels)]
             best = np.argsort(np.negative(scores), axis=1, kind="stable")[:, :top_k]
+            best_scores = np.take_along_axis(scores, best, axis=1)
             found: Mapping[str, Array] = {
                 "classes": self._labels[best],
-                "scores": np.take_along_axis(scores, best, axis=1),
+                "scores": best_scores,
+                "in_label_set": np.greater_equal(best_scores, np.float32(self._least_set_score)),
             }
             return [found[alias] for alias in wanted]
 

@@ -51,6 +51,7 @@ class ColourModel:
     explains: bool = True
     other_labels: tuple[str, ...] = ()
     baseline: Mapping[str, object] | None = None
+    least_set_score: float | None = None
 
     @property
     def scored(self) -> tuple[str, ...]:
@@ -67,6 +68,9 @@ class ColourModel:
             "input": {"height": self.height, "width": self.width, "fit": self.fit, "interpolation": "bilinear"},
             "unknown_threshold": self.threshold,
             "baseline": self.baseline,
+            "label_sets": {}
+            if self.least_set_score is None
+            else {"coverage": 0.95, "least_score": self.least_set_score},
         }
 
     def signatures(self) -> dict[str, pb.SignatureDef]:

@@ -76,6 +76,11 @@ class Config:
         "--hidden, else logistic",
     )
     folds: int = _option(5, "training of the head", "folds of the cross-validation of a logistic head")
+    set_coverage: float = _option(
+        0.95,
+        "training of the head",
+        "probability with which the label set of a photo contains its true label; for a logistic head",
+    )
     epochs: int = _option(
         20, "training of the head", "maximum number of epochs of a dense head; 0: no head is trained before fine-tuning"
     )
@@ -205,7 +210,7 @@ def make(values: Mapping[str, Value]) -> Config:
         "patience": (1, 100_000), "batch_size": (1, 65536), "learning_rate": (1e-9, 10), "weight_decay": (0, 10),
         "fine_tune": (0, 10_000), "fine_tune_epochs": (1, 100_000), "fine_tune_learning_rate": (1e-9, 10),
         "fine_tune_batch_size": (1, 65536), "rotation": (0, 180), "shift": (0, 1), "shear": (0, 1.5), "zoom": (0, 0.9),
-        "seed": (0, 2**31 - 1), "limit": (0, 10**9), "folds": (2, 100),
+        "seed": (0, 2**31 - 1), "limit": (0, 10**9), "folds": (2, 100), "set_coverage": (0.5, 0.999),
         "max_accuracy_loss": (0, 100), "min_same_top1": (0, 100),
     }  # fmt: skip
     for key, (low, high) in limits.items():

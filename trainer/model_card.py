@@ -78,6 +78,12 @@ class Card:
     task: str = "image-classification"
     schema: int = SCHEMA
 
+    @property
+    def least_set_score(self) -> float | None:
+        """The score from which labels belong to the label set of a photo; None if the model has no label sets."""
+        least = self.label_sets.get("least_score")
+        return None if least is None else float(str(least))
+
     def known(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
         """Returns the values to compare with `unknown_threshold`, float32 (n).
 

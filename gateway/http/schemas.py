@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
@@ -58,6 +58,19 @@ Predictions = Annotated[
 ]
 
 
+LabelSet = Annotated[
+    list[str],
+    Field(
+        description=(
+            "Labels that contain the true one with the probability `label_sets.coverage` of the model card, best "
+            "first. Several: the model cannot tell them apart in this photo. Empty: the photo is unusual. Absent if "
+            "the model has no label sets or the photo is unknown."
+        ),
+        examples=[["Boxer", "Saint Bernard"]],
+    ),
+]
+
+
 class BreedResult(TypedDict):
     """The breed in one photo."""
 
@@ -65,6 +78,7 @@ class BreedResult(TypedDict):
     looks_like: LooksLike
     confidence: BestScore
     predictions: Predictions
+    label_set: NotRequired[LabelSet]
 
 
 class LabelResult(TypedDict):
@@ -74,6 +88,7 @@ class LabelResult(TypedDict):
     looks_like: LooksLike
     confidence: BestScore
     predictions: Predictions
+    label_set: NotRequired[LabelSet]
 
 
 class BreedAnswer(BreedResult):

@@ -49,11 +49,14 @@ class Ranked:
         predictions: Labels and scores, best first.
         unknown: Whether the image is unknown to the model.
         looks_like: What an unknown image shows, if the model has a name for it.
+        label_set: The labels that contain the true one with a known probability, best first; None if the model has no
+            label sets or the image is unknown.
     """
 
     predictions: tuple[tuple[str, float], ...]
     unknown: bool
     looks_like: str | None = None
+    label_set: tuple[str, ...] | None = None
 
 
 def checked_scores(contract: Contract, outputs: Mapping[str, Tensor], images_sent: int) -> list[Scores]:
@@ -108,7 +111,8 @@ def rank_labels(contract: Contract, scores: Scores, top_k: int) -> Ranked:
     values, labels = scores.values, scores.labels or contract.labels
     others = values[len(values) - len(contract.other_labels) :]
     values = values[: len(values) - len(others)]
-    best = (-values).argsort(kind="stable")[:top_k]
+    order = (-values).argsort(kind="stable")
+    best = order[:top_k]
     predictions = tuple(
         (labels[index] if labels else str(index), round(float(values[index]), SCORE_DECIMALS))
         for index in best.tolist()
@@ -116,7 +120,11 @@ def rank_labels(contract: Contract, scores: Scores, top_k: int) -> Ranked:
     threshold = contract.unknown_threshold
     known = float(values.sum() if len(others) else values[best[0]])
     if threshold is None or known >= threshold:
-        return Ranked(predictions, unknown=False)
+        label_set = None
+        if contract.least_set_score is not None:
+            inside = order[: int(np.count_nonzero(values >= contract.least_set_score))]
+            label_set = tuple(labels[index] for index in inside.tolist())
+        return Ranked(predictions, unknown=False, label_set=label_set)
     return Ranked(predictions, True, contract.other_labels[int(others.argmax())] if len(others) else None)
 
 

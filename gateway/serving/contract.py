@@ -30,6 +30,12 @@ class CardInput(BaseModel):
     interpolation: Interpolation = "bilinear"
 
 
+class LabelSets(BaseModel):
+    """Which labels belong to the set of an image."""
+
+    least_score: float | None = Field(None, ge=0, le=1)
+
+
 class Card(BaseModel):
     """The fields of a model card that the gateway uses. Clients get the whole card."""
 
@@ -40,6 +46,7 @@ class Card(BaseModel):
     input: CardInput
     unknown_threshold: float | None = Field(None, ge=0, le=1)
     baseline: Baseline | None = None
+    label_sets: LabelSets = LabelSets()
 
 
 UINT8_RGB = PixelFormat()
@@ -76,6 +83,8 @@ class Contract:
         multi_label: Whether the scores are independent of each other.
         activation: Function that turns the scores into probabilities, if the model does not.
         baseline: What the version answered to its validation photos, if its card says so.
+        least_set_score: Labels with at least this score are the label set of an image, which contains the true label
+            with a known probability; None if the model has no label sets.
     """
 
     model: str
@@ -101,6 +110,7 @@ class Contract:
     multi_label: bool = False
     activation: Activation | None = None
     baseline: Baseline | None = None
+    least_set_score: float | None = None
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -157,6 +167,7 @@ def contract_from_card(model: str, version: int, signatures: Mapping[str, Signat
         card=whole,
         other_labels=tuple(card.other_labels),
         baseline=card.baseline,
+        least_set_score=card.label_sets.least_score,
     )
 
 

@@ -103,6 +103,8 @@ export default {
   maybe: "Vielleicht: zu {percent} sicher.",
   rivals: "{first} oder {second}?",
   "rivals.text": "Vielleicht das eine, vielleicht das andere: {percent} gegen {other}.",
+  "rivals.three": "{first}, {second} oder {third}?",
+  "rivals.set": "Wahrscheinlich eines davon: {percent} für das erste.",
   or: "oder",
   notSure: "nicht sicher",
   spoken: "{title}, {sentence}",

@@ -109,6 +109,8 @@ export default {
   maybe: "Maybe: {percent} sure.",
   rivals: "{first} or {second}?",
   "rivals.text": "Maybe one, maybe the other: {percent} against {other}.",
+  "rivals.three": "{first}, {second} or {third}?",
+  "rivals.set": "Probably one of these: {percent} for the first.",
   or: "or",
   notSure: "not sure",
   spoken: "{title}, {sentence}",

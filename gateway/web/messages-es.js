@@ -103,6 +103,8 @@ export default {
   maybe: "Quizás: seguro al {percent}.",
   rivals: "¿{first} o {second}?",
   "rivals.text": "Quizás uno, quizás el otro: {percent} contra {other}.",
+  "rivals.three": "¿{first}, {second} o {third}?",
+  "rivals.set": "Probablemente uno de estos: {percent} para el primero.",
   or: "o",
   notSure: "sin seguridad",
   spoken: "{title}, {sentence}",

@@ -103,6 +103,8 @@ export default {
   maybe: "Peut-être : sûr à {percent}.",
   rivals: "{first} ou {second} ?",
   "rivals.text": "Peut-être l’un, peut-être l’autre : {percent} contre {other}.",
+  "rivals.three": "{first}, {second} ou {third} ?",
+  "rivals.set": "Probablement l’un d’eux : {percent} pour le premier.",
   or: "ou",
   notSure: "pas sûr",
   spoken: "{title}, {sentence}",

@@ -103,6 +103,8 @@ export default {
   maybe: "もしかすると：{percent}。",
   rivals: "{first}か{second}？",
   "rivals.text": "どちらか：{percent}と{other}。",
+  "rivals.three": "{first}、{second}、それとも{third}？",
+  "rivals.set": "おそらくこの中のどれかです。最初の候補は{percent}。",
   or: "または",
   notSure: "不確か",
   spoken: "{title}、{sentence}",

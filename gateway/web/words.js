@@ -16,15 +16,20 @@ export function percent(score) {
 }
 
 /** Title and sentence for an answer: a short title, and a sentence with the score. */
-export function said({ label, looks_like, confidence, predictions }) {
+export function said({ label, looks_like, confidence, predictions, label_set }) {
   const [best, second] = predictions;
   if (label === null) {
     if (looks_like) return [t("looksLike", { label: looks_like }), t("looksLike.text")];
     return [t("unsure"), t("unsure.text", { label: best.label, percent: percent(confidence) })];
   }
+  if (label_set?.length === 2 || label_set?.length === 3) {
+    const [first, next, third] = label_set;
+    const title = third ? t("rivals.three", { first, second: next, third }) : t("rivals", { first, second: next });
+    return [title, t("rivals.set", { percent: percent(confidence) })];
+  }
   if (confidence >= CERTAIN) return [label, t("certain", { percent: percent(confidence) })];
   if (confidence >= LIKELY) return [label, t("probably", { percent: percent(confidence) })];
-  if (second && second.score >= RIVAL * confidence) {
+  if (!label_set && second && second.score >= RIVAL * confidence) {
     return [t("rivals", { first: label, second: second.label }), t("rivals.text", { percent: percent(confidence), other: percent(second.score) })];
   }
   return [`${label}?`, t("maybe", { percent: percent(confidence) })];

@@ -64,6 +64,21 @@ def test_an_answer_under_the_threshold_is_not_sure(visit: Visit, start: Start, m
     assert page.count() == "1 of 1 photo answered · 1 not sure"
 
 
+def test_several_labels_of_which_one_is_probably_right_are_all_named(
+    visit: Visit, start: Start, model_server: ColourServer
+) -> None:
+    model_server.models["colours"] = {1: ColourModel(least_set_score=0.2)}
+    page = visit(start())
+    page.paste("olive.png", (120, 110, 10))
+    page.paste("grey.png", (130, 128, 126))
+    page.paste("red.png", (250, 10, 10))
+    tiles = page.settled(3)
+    assert tiles["olive.png"].heading == "red or green?"
+    assert tiles["olive.png"].detail == "Probably one of these: 50 % for the first."
+    assert tiles["grey.png"].heading == "red, green or blue?"
+    assert tiles["red.png"].heading == "red"
+
+
 def test_why_lays_the_heat_where_it_is_and_takes_it_away_again(page: Page, tmp_path: Path) -> None:
     image = Image.new("RGB", (400, 200), (10, 10, 10))
     image.paste((255, 0, 0), (240, 120, 290, 180))  # right of the middle, below; inside of what a crop keeps

@@ -60,6 +60,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         input=InputSpec(SIZE, SIZE),
         backbone=Backbone("small", "none"),
         temperature=2.0,
+        label_sets={"coverage": 0.95, "least_score": 0.2},
     )
     directory = tmp_path_factory.mktemp("exported") / "demo" / "1"
     directory.mkdir(parents=True)

@@ -32,9 +32,6 @@ which are harder than the photos. Measured with EfficientNet-Lite2 on 12 breeds:
 lost, and of 340 photos of cats and other animals 6 are taken for a breed.
 """
 
-COVERAGE = 0.95
-"""The probability with which a set of labels holds the true one."""
-
 
 @dataclass(frozen=True)
 class Calibration:
@@ -42,7 +39,7 @@ class Calibration:
 
     `other_logit` is the logit of "something else", None for a model without one (a sigmoid). `unknown` has the error
     rates at the threshold, where they could be measured on photos of classes that a head was not told of. Labels with
-    at least `set_score` hold the truth with a probability of COVERAGE; None without cross-validation.
+    at least `set_score` hold the truth with a probability of `coverage`; None without cross-validation.
     """
 
     temperature: float
@@ -51,6 +48,7 @@ class Calibration:
     rule: str
     unknown: Mapping[str, JSON] = field(default_factory=dict)
     set_score: float | None = None
+    coverage: float | None = None
 
     @classmethod
     def fit(cls, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> "Calibration":
@@ -68,7 +66,13 @@ class Calibration:
 
     @classmethod
     def cross_validated(
-        cls, logits: NDArray[np.float32], labels: NDArray[np.int64], left_out: NDArray[np.float32], *, sigmoid: bool
+        cls,
+        logits: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        left_out: NDArray[np.float32],
+        *,
+        sigmoid: bool,
+        coverage: float = 0.95,
     ) -> "Calibration":
         """Fits to photos that the head was not fitted on.
 
@@ -77,13 +81,14 @@ class Calibration:
             labels: int (n), their classes.
             left_out: float32 (m, classes), of photos of classes that a head was not told of; m may be 0.
             sigmoid: Whether the model gives one logit, and so none for "something else".
+            coverage: The probability with which a label set holds the true label.
         """
         temperature = round(calibrate.fit_temperature(logits, labels), 6)
         if sigmoid:
             best = calibrate.softmax(logits, temperature).max(axis=1)
             threshold = calibrate.choose_unknown_threshold(best, UNKNOWN_RATE)
             rule = f"the highest score that all but {UNKNOWN_RATE:.0%} of the photos reach in cross-validation"
-            return cls(temperature, None, threshold, rule)._with_sets(logits[:, 1:] - logits[:, :1], labels)
+            return cls(temperature, None, threshold, rule)._with_sets(logits[:, 1:] - logits[:, :1], labels, coverage)
         known = calibrate.log_sum_exp(logits, temperature)
         threshold = float(np.quantile(known, UNKNOWN_RATE))
         rule = f"the sum of scores that all but {UNKNOWN_RATE:.0%} of the photos reach in cross-validation"
@@ -98,11 +103,12 @@ class Calibration:
                 "auroc": round(calibrate.auroc(known, others), 4),
             }
         other = round(calibrate.other_logit_at(threshold, temperature, LEAST_KNOWN), 6)
-        return cls(temperature, other, LEAST_KNOWN, rule, rates)._with_sets(logits, labels)
+        return cls(temperature, other, LEAST_KNOWN, rule, rates)._with_sets(logits, labels, coverage)
 
-    def _with_sets(self, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> "Calibration":
+    def _with_sets(self, logits: NDArray[np.float32], labels: NDArray[np.int64], coverage: float) -> "Calibration":
         true_scores = self.probabilities(logits)[np.arange(len(labels)), labels]
-        return dataclasses.replace(self, set_score=round(calibrate.least_set_score(true_scores, COVERAGE), 6))
+        least = round(calibrate.least_set_score(true_scores, coverage), 6)
+        return dataclasses.replace(self, set_score=least, coverage=coverage)
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Returns scores float64 (n, classes), and those of "something else" after them where the model has it."""

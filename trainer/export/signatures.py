@@ -138,7 +138,10 @@ def build(core: Core, heatmap: Saliency, card: Card) -> dict[str, tf.types.exper
 
     def serving_default(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         best = tf.math.top_k(of_labels(scores(decode(image_bytes, spec))[0]), k=min(TOP_K, len(card.labels)))
-        return {"classes": tf.gather(labels, best.indices), "scores": best.values}
+        found = {"classes": tf.gather(labels, best.indices), "scores": best.values}
+        if card.least_set_score is not None:
+            found["in_label_set"] = best.values >= card.least_set_score
+        return found
 
     def pixels(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": scores(images)[0]}

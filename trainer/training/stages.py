@@ -92,7 +92,9 @@ class Stages:
             calibration = Calibration.fit(views, np.repeat(truth, len(views) // len(truth)))
         else:
             found, sigmoid = cross_validation, config.output == "sigmoid"
-            calibration = Calibration.cross_validated(found.logits, found.labels, found.left_out, sigmoid=sigmoid)
+            calibration = Calibration.cross_validated(
+                found.logits, found.labels, found.left_out, sigmoid=sigmoid, coverage=config.set_coverage
+            )
         model = network.model
         if model.compute_dtype != "float32":
             model = networks.build(dataclasses.replace(config, weights="none"), len(self.data.labels)).model

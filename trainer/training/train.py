@@ -26,7 +26,7 @@ from trainer.data.photos import Photo, evenly
 from trainer.errors import TrainerError
 from trainer.evaluation import calibrate
 from trainer.evaluation.baseline import baseline
-from trainer.evaluation.calibration import COVERAGE, Calibration
+from trainer.evaluation.calibration import Calibration
 from trainer.evaluation.intervals import wilson_interval
 from trainer.export.precision import Limits, check_available
 from trainer.model_card import JSON, Backbone, Card
@@ -203,7 +203,7 @@ def describe(config: Config, data: DataSet, fitted: "Fitted") -> Card:
         unknown_rates=calibration.unknown,
         label_sets={}
         if calibration.set_score is None
-        else {"coverage": COVERAGE, "least_score": calibration.set_score},
+        else {"coverage": calibration.coverage, "least_score": calibration.set_score},
     )
     unseen = fitted.logits["valid"] if found is None else _as_output(found.logits, config)
     return dataclasses.replace(card, baseline=baseline(card, calibration.probabilities(unseen)))

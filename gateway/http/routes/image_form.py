@@ -81,11 +81,13 @@ BATCH_BODY: dict[str, object] = {
 def result_fields(ranked: Ranked, label_field: LabelField) -> dict[str, object]:
     """The fields of `BreedResult` or `LabelResult`, which differ only in the name of the field with the best label."""
     best_label, best_score = ranked.predictions[0]
+    label_set = {} if ranked.label_set is None else {"label_set": ranked.label_set}
     return {
         label_field: None if ranked.unknown else best_label,
         "looks_like": ranked.looks_like,
         "confidence": best_score,
         "predictions": [{"label": label, "score": score} for label, score in ranked.predictions],
+        **label_set,
     }
 
 

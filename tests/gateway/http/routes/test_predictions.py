@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import itertools
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -8,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 import grpc
 import httpx
 import pytest
+from PIL import Image
 
 from gateway.inference.classifier import RANKED_AT_ONCE
 from gateway.pb import serving_pb2 as pb
@@ -99,6 +101,30 @@ def test_what_is_no_label_is_unknown_and_named_by_what_it_looks_like(
         assert (answer[name], answer["looks_like"]) == (None, "blue")
     # Neither red nor green has half of the light, and both together have two thirds.
     assert gateway.post("/api/v1/predict_breed", content=photo("grey")).json()["breed"] in {"red", "green"}
+
+
+def test_a_model_with_label_sets_names_the_labels_that_one_of_is_true(start: Start, model_server: ColourServer) -> None:
+    model_server.models["colours"] = {1: ColourModel(least_set_score=0.3, threshold=0.34)}
+    gateway = start()
+
+    def answer(*colour: int) -> dict[str, object]:
+        stream = io.BytesIO()
+        Image.new("RGB", (20, 20), colour).save(stream, "PNG")
+        found: dict[str, object] = gateway.post("/api/v1/predict_breed", content=stream.getvalue()).json()
+        return found
+
+    assert answer(200, 0, 0)["label_set"] == ["red"]
+    several = answer(90, 100, 10)
+    assert several["label_set"] == ["green", "red"]
+    assert several["breed"] == "green"
+    unknown = answer(100, 100, 100)
+    assert unknown["breed"] is None
+    assert "label_set" not in unknown
+    assert gateway.post("/api/v1/predict_breed/explain", content=photo("red")).json()["label_set"] == ["red"]
+    model_server.models["sure"] = {1: ColourModel(least_set_score=1.0)}
+    assert gateway.post("/api/v1/models/sure/predict", content=photo("red")).json()["label_set"] == []
+    model_server.models["none"] = {1: ColourModel()}
+    assert "label_set" not in gateway.post("/api/v1/models/none/predict", content=photo("red")).json()
 
 
 def test_a_version_can_be_asked_for_by_number_and_by_label(gateway: httpx.Client, model_server: ColourServer) -> None:
