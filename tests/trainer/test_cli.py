@@ -19,7 +19,7 @@ from trainer.cli import main
 from trainer.config import RECIPES, Config, make, read
 from trainer.data import record_store as records
 from trainer.errors import TrainerError
-from trainer.evaluation import metrics as evaluation
+from trainer.evaluation import tally as evaluation
 from trainer.export import precision
 from trainer.model_card import Card
 from trainer.network import assemble

@@ -21,7 +21,8 @@ from trainer.data.photos import Photo
 from trainer.data.quality import measure_all
 from trainer.evaluation import calibrate
 from trainer.network.weights import check_weights_file
-from trainer.training.logistic_head import Training, hold_out
+from trainer.training.cross_validation import hold_out
+from trainer.training.logistic_head import Training
 
 LISTED = 5
 """Photos of each problem that are named on the terminal; the page has all of them."""

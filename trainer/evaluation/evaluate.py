@@ -3,21 +3,27 @@
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from gateway.images import ImageError
 from trainer.console import progress, say
 from trainer.data.class_names import match_folders, read_mapping
 from trainer.data.folders import list_classes, list_files
+from trainer.data.quality import Quality, measure
 from trainer.errors import TrainerError
 from trainer.evaluation import report
-from trainer.evaluation.metrics import Answer, Evaluation, Tally
+from trainer.evaluation.metrics import Answer, Evaluation
+from trainer.evaluation.tally import Tally
 from trainer.model_card import JSON
 
 if TYPE_CHECKING:
     from trainer.export.saved_classifier import SavedClassifier, Signature
 
 UNREADABLE_SAID = 10
+MEASURING = 2
+"""Threads that measure photos, beside those that decode them for the model."""
 
 
 def evaluate(
@@ -57,16 +63,19 @@ def evaluate(
     known = model.card.labels
     labels = match_folders(folders, known, mapping or {})
     photos = [(path, labels[folder]) for folder, paths in folders.items() for path in paths]
-    tally = Tally(known)
+    # serving_default returns only the best classes, so the set of a photo may be larger than what it returns.
+    tally = Tally(known, model.card.least_set_score if signature == "pixels" else None)
     output.mkdir(parents=True, exist_ok=True)
     with (
         (output / "predictions.jsonl").open("w", encoding="utf-8") as predictions,
         progress("Evaluating", len(photos) + len(others)) as advance,
+        ThreadPoolExecutor(MEASURING) as pool,
     ):
-        answers = model.answers([path for path, _ in photos], signature)
-        for answer, (_, label) in zip(answers, photos, strict=True):
-            tally.add(answer, label)
-            _write_prediction(predictions, answer, known, known[label])
+        paths = [path for path, _ in photos]
+        answers, measures = model.answers(paths, signature), pool.map(_measure, paths)
+        for answer, measured, (_, label) in zip(answers, measures, photos, strict=True):
+            tally.add(answer, label, measured)
+            _write_prediction(predictions, answer, known, known[label], measured)
             advance()
         for answer in model.answers(others, signature):
             tally.add_stranger(answer)
@@ -74,21 +83,32 @@ def evaluate(
             advance()
     evaluation = tally.evaluation(model.card, model.directory, name or data.resolve().name, signature)
     (output / "evaluation.json").write_text(json.dumps(evaluation.to_json(), indent=1), encoding="utf-8")
-    (output / "report.html").write_text(
-        report.render(evaluation, report.read_history(model.directory)), encoding="utf-8"
-    )
+    report.write(evaluation, output)
     return evaluation
 
 
-def _write_prediction(file: TextIO, answer: Answer, labels: Sequence[str], true: str | None) -> None:
+def _measure(photo: Path) -> Quality | None:
+    try:
+        return measure(photo.read_bytes())
+    except (OSError, ImageError):
+        return None
+
+
+def _write_prediction(
+    file: TextIO, answer: Answer, labels: Sequence[str], true: str | None, measured: Quality | None = None
+) -> None:
     """Writes a line of JSON: the photo, its true class (null for other things), and the scores or an error.
 
-    Scores are sorted, best first. `known` is the value to compare with the threshold for "unknown".
+    Scores are sorted, best first. `known` is the value to compare with the threshold for "unknown". `width`, `height`,
+    `brightness` and `sharpness` are measures of the photo.
     """
     found: dict[str, JSON] = {"photo": str(answer.path), "true": true}
     if answer.probabilities is None:
         found["error"] = answer.error
     else:
+        if measured is not None:
+            found |= {"width": measured.width, "height": measured.height}
+            found |= {"brightness": measured.brightness, "sharpness": measured.sharpness}
         found["known"] = round(answer.known, 6)
         scores = answer.probabilities.round(6).tolist()
         ranked = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)

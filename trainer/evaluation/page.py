@@ -11,6 +11,7 @@ from PIL import Image
 from gateway.images import ImageError, Target, decode_image
 
 THUMBNAIL: Final = Target(160, 160, "crop")
+SMALL_THUMBNAIL: Final = Target(64, 64, "crop")
 
 STYLE: Final = """
 :root { color-scheme: light dark;
@@ -47,6 +48,16 @@ th, td { padding: 4px 10px; border-bottom: 1px solid var(--faint); } td { text-a
 th:first-child, td:first-child { text-align: left; } .words th, .words td { text-align: left; }
 .words th:last-child, .words td:last-child { text-align: right; }
 td.bar { background: linear-gradient(var(--accent) 0 0) left bottom / calc(var(--share) * 100%) 3px no-repeat; }
+td.small { white-space: nowrap; } td.small img { height: 40px; border-radius: 4px; margin-left: 4px;
+  vertical-align: middle; }
+input[type=range] { width: 100%; max-width: 520px; accent-color: var(--accent); }
+pre { font-size: 12px; overflow-x: auto; margin: 8px 0 0; } summary { cursor: pointer; }
+@media print { :root { color-scheme: light; --page: #fff; --card: #fff; --text: #000; --muted: #444; --faint: #ccc;
+  --accent: #2456b0; --good: #1f66b0; --bad: #b5362b; --on-strong: #fff; }
+  body { max-width: none; padding: 0; font-size: 11pt; } section { border: 0; padding: 8px 0; }
+  figure, tr, .figures div { break-inside: avoid; } h2 { break-after: avoid; } input[type=range] { display: none; }
+  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } .wide { overflow: visible; }
+  .broad { position: static; transform: none; } .broad svg { max-width: 100%; height: auto; } }
 ul { margin: 0; padding-left: 20px; font-size: 13px; overflow-wrap: anywhere; }
 """
 
@@ -60,10 +71,10 @@ def document(title: str, body: str) -> str:
     )
 
 
-def thumbnail(photo: Path) -> str:
+def thumbnail(photo: Path, *, small: bool = False) -> str:
     """Returns a small copy of a photo as a data URL; an empty string if it cannot be read."""
     try:
-        image = Image.fromarray(decode_image(photo.read_bytes(), THUMBNAIL))
+        image = Image.fromarray(decode_image(photo.read_bytes(), SMALL_THUMBNAIL if small else THUMBNAIL))
     except (OSError, ImageError):  # deleted since
         return ""
     encoded = io.BytesIO()

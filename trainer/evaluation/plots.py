@@ -127,6 +127,44 @@ def curves(title: str, lines: Sequence[Line], borders: Mapping[str, int]) -> str
     return plot.svg(title, "epoch", title.lower(), whole_x=True)
 
 
+def threshold_curves(thresholds: Sequence[float], lines: Sequence[Line], chosen: float) -> str:
+    """Draws rates by threshold, and a line at the chosen one that a script can move (id `chosen`)."""
+    plot = _Plot(520, 340, (0, 1), (0, 1.02))
+    for _, colour, line in lines:
+        points = " ".join(f"{plot.x(at):.1f},{plot.y(value):.1f}" for at, value in zip(thresholds, line, strict=True))
+        plot.parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+    plot.parts.append(
+        f'<path id="chosen" data-first="{plot.x(0):.1f}" data-last="{plot.x(1):.1f}" '
+        f'd="M{plot.x(chosen):.1f} {plot.y.low}V{plot.y.high}" stroke="var(--text)" stroke-dasharray="5 4"/>'
+    )
+    plot.legend([(name, colour) for name, colour, _ in lines], width=112)
+    return plot.svg("Precision, recall and unknown photos by threshold", "threshold", "share")
+
+
+def learning_curve(points: Sequence[tuple[int, float]], expected: tuple[int, float] | None) -> str:
+    """Draws accuracy by number of photos, and the accuracy that is expected of more photos."""
+    everything = [*points, *([expected] if expected else [])]
+    low = min(accuracy for _, accuracy in everything)
+    plot = _Plot(420, 280, (0, everything[-1][0] * 1.05), (max(0.0, low - 0.03), 1.0))
+
+    def place(point: tuple[int, float]) -> str:
+        return f"{plot.x(point[0]):.1f},{plot.y(point[1]):.1f}"
+
+    lines = [(list(points), "")]
+    if expected:
+        lines.append(([points[-1], expected], ' stroke-dasharray="5 4"'))
+    for line, dashes in lines:
+        plot.parts.append(
+            f'<polyline points="{" ".join(map(place, line))}" fill="none" stroke="var(--accent)" '
+            f'stroke-width="2"{dashes}/>'
+        )
+    for photos, accuracy in everything:
+        x, y = place((photos, accuracy)).split(",")
+        hint = f"{photos} photos: {'about ' if (photos, accuracy) == expected else ''}{accuracy:.3f}"
+        plot.parts.append(f'<circle cx="{x}" cy="{y}" r="4" fill="var(--accent)"><title>{hint}</title></circle>')
+    return plot.svg("Learning curve", "training photos", "accuracy", whole_x=True)
+
+
 class _Axis:
     """From values to pixels."""
 
@@ -159,9 +197,9 @@ class _Plot:
         self.y = _Axis(ys, (height - BOTTOM, TOP))
         self.parts: list[str] = []
 
-    def legend(self, entries: Sequence[tuple[str, str]]) -> None:
+    def legend(self, entries: Sequence[tuple[str, str]], width: float = 130) -> None:
         for at, (name, colour) in enumerate(entries):
-            x = self.x.low + 130 * at
+            x = self.x.low + width * at
             self.parts.append(f'<rect x="{x:.1f}" y="5" width="14" height="10" rx="2" fill="{colour}"/>')
             self.parts.append(_text(x + 20, 10, name, size=12))
 

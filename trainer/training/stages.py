@@ -23,8 +23,9 @@ from trainer.evaluation.calibration import Calibration, two_columns
 from trainer.model_card import InputSpec
 from trainer.network import assemble as networks
 from trainer.training.bottleneck_features import Extractor
+from trainer.training.cross_validation import CrossValidation, fit_head
 from trainer.training.fit import Epoch, Examples, Floats, class_weights, fit, predict
-from trainer.training.logistic_head import CrossValidation, Training, fit_head
+from trainer.training.logistic_head import Training
 
 PLAIN = VIEWS[:1]
 

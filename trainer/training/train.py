@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer import config as configuration
+from trainer.check.labels import label_errors
 from trainer.config import Config
 from trainer.console import say
 from trainer.data.added_photos import add_photos, list_added
@@ -116,6 +117,7 @@ def train(config: Config, args: argparse.Namespace) -> Path:
 
     fitted = Stages(config, data, network, Machine(cache, args.workers), folder / "state").run()
     (folder / "history.json").write_text(json.dumps(fitted.history, indent=1), encoding="utf-8")
+    _report_labels(data, fitted, folder, config)
     calibration = fitted.calibration
     card = describe(config, data, fitted)
     for line in warnings(fitted):
@@ -194,7 +196,13 @@ def describe(config: Config, data: DataSet, fitted: "Fitted") -> Card:
         input=fitted.spec,
         backbone=Backbone(config.backbone, source),
         description=config.description or f"Tells {len(data.labels)} classes apart, trained on photos of each.",
-        training={"photos": photos, **_added(data), "settings": settings},
+        training={
+            "photos": photos,
+            **_added(data),
+            "fingerprint": data.fingerprint,
+            **_learning_curve(fitted),
+            "settings": settings,
+        },
         metrics=metrics,
         other_labels=() if calibration.other_logit is None else (None,),
         temperature=calibration.temperature,
@@ -217,6 +225,17 @@ def _added(data: DataSet) -> dict[str, JSON]:
 
 def _sources(config: Config) -> str:
     return " with ".join((config.data, *config.add))
+
+
+def _learning_curve(fitted: "Fitted") -> dict[str, JSON]:
+    if fitted.cross_validation is None:
+        return {}
+    points = fitted.cross_validation.learning_curve
+    return {
+        "learning_curve": [
+            {"photos": photos, "tested": tested, "accuracy": round(accuracy, 4)} for photos, tested, accuracy in points
+        ]
+    }
 
 
 def warnings(fitted: "Fitted") -> list[str]:
@@ -320,6 +339,33 @@ def _report_data(data: DataSet, folder: Path) -> None:
         say(f"warning: {line}")
     found = {"unreadable": data.unreadable, "duplicates": data.duplicates, "warnings": data.warnings}
     (folder / "data.json").write_text(json.dumps(found | {"photos": data.counts()}, indent=1), encoding="utf-8")
+
+
+def _report_labels(data: DataSet, fitted: "Fitted", folder: Path, config: Config) -> None:
+    """Reports training photos whose labels are probably wrong, and adds them to data.json."""
+    found = fitted.cross_validation
+    if found is None:
+        return
+    probabilities = calibrate.softmax(found.logits, calibrate.fit_temperature(found.logits, found.labels))
+    errors = label_errors(probabilities, found.labels)
+    listed: list[dict[str, JSON]] = []
+    for one in errors:
+        photo = data.photos["train"][found.tested[one.photo]]
+        listed.append(
+            {
+                "photo": str(photo.path),
+                "label": data.labels[photo.label],
+                "suggested": data.labels[one.suggested],
+                "score": round(one.score, 4),
+                "given_score": round(one.given_score, 4),
+            }
+        )
+    if listed:
+        say(f"{len(listed)} training photos may have a wrong label: breed check {shlex.quote(config.data)} shows them")
+    path = folder / "data.json"
+    path.write_text(
+        json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"label_errors": listed}, indent=1), encoding="utf-8"
+    )
 
 
 def _linked(photos: list[Photo], folder: Path) -> Path:

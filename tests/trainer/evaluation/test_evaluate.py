@@ -4,43 +4,18 @@ import argparse
 import json
 from pathlib import Path
 
-import keras
-import numpy as np
 import pytest
 from PIL import Image
 
+from tests.trainer.evaluation.colours import COLOURS, paint
 from trainer.data.class_names import match_folders, read_mapping
 from trainer.data.folders import list_classes, list_files
 from trainer.errors import TrainerError
 from trainer.evaluation import evaluate as command
 from trainer.evaluation.evaluate import evaluate
-from trainer.export.saved_model import export_model
-from trainer.model_card import Backbone, Card, InputSpec
 
 # Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-COLOURS = {"Red Setter": (250, 0, 0), "Green Hound": (0, 250, 0), "Blue Spitz": (0, 0, 250)}
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that says which of three colours a picture has most of: logits are a tenth of the mean values."""
-    images = keras.Input((8, 8, 3))
-    features = keras.layers.Conv2D(3, 1, use_bias=False)(images)
-    outputs = keras.layers.Dense(3, use_bias=False)(keras.layers.GlobalAveragePooling2D()(features))
-    model = keras.Model(images, outputs)
-    model.set_weights([np.eye(3, dtype=np.float32).reshape(1, 1, 3, 3), np.eye(3, dtype=np.float32) / 10])
-    card = Card("colours", tuple(COLOURS), InputSpec(8, 8), Backbone("colour", "none"), unknown_threshold=0.9)
-    directory = tmp_path_factory.mktemp("models") / "colours" / "3"
-    directory.mkdir(parents=True)
-    export_model(model, card, directory, batch_sizes=(1,))
-    return directory
-
-
-def paint(path: Path, colour: tuple[int, int, int]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (20, 12), colour).save(path)
 
 
 @pytest.fixture

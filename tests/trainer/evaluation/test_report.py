@@ -13,7 +13,9 @@ from PIL import Image
 
 from trainer.errors import TrainerError
 from trainer.evaluation import plots, report
-from trainer.evaluation.metrics import Answer, Evaluation, Tally
+from trainer.evaluation.metrics import Answer, Evaluation
+from trainer.evaluation.report.run import Run
+from trainer.evaluation.tally import Tally
 from trainer.model_card import JSON, Backbone, Card, InputSpec
 
 HISTORY = {
@@ -71,7 +73,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_has_all_its_parts_and_is_well_formed(photo: Path) -> None:
-    page = Page(report.render(measured(["pug", "boxer", "beagle"], photo), HISTORY))
+    page = Page(report.render(measured(["pug", "boxer", "beagle"], photo), Run(HISTORY)))
     assert page.headings == [
         "Accuracy",
         "Loss",
@@ -79,9 +81,11 @@ def test_the_page_has_all_its_parts_and_is_well_formed(photo: Path) -> None:
         "Most confused",
         "Reliability",
         "Known and unknown",
+        "Threshold for unknown",
         "Worst mistakes, most confident first",
         "Classes, lowest F1 first",
         "1 files that cannot be read",
+        "Repeat the run",
     ]
 
 
@@ -93,52 +97,52 @@ def test_figures_have_intervals_and_the_card_says_what_they_are_worth(photo: Pat
     for name in ("accuracy", "macro_f1"):
         low, high = evaluation.intervals[name]
         assert 0.5 < low < getattr(evaluation, name) < high <= 1
-    page = report.render(evaluation, {})
+    page = report.render(evaluation, Run())
     assert page.count("95 % interval") == 5
 
     figures: dict[str, JSON] = {"photos": 40, "accuracy": 0.9, "accuracy_interval": [0.77, 0.96]}
     dense = dataclasses.replace(evaluation.card, metrics={"validation": figures})
-    assert "figures on them are optimistic" in report.render(dataclasses.replace(evaluation, card=dense), {})
+    assert "figures on them are optimistic" in report.render(dataclasses.replace(evaluation, card=dense), Run())
     tested: dict[str, JSON] = figures | {"folds": 5, "standard_deviation": 0.02}
     rates: dict[str, JSON] = {
         "known_photos": 40, "known_called_unknown": 0.025, "left_out_photos": 30, "left_out_taken_for_known": 0.1,
         "auroc": 0.97,
     }  # fmt: skip
     card = dataclasses.replace(dense, metrics={"validation": figures, "cross-validation": tested}, unknown_rates=rates)
-    page = report.render(dataclasses.replace(evaluation, card=card), {})
+    page = report.render(dataclasses.replace(evaluation, card=card), Run())
     assert "optimistic" not in page
     assert "accuracy 0.900 (95 % interval 0.770 to 0.960; standard deviation of the folds 0.020)" in page
     assert "10.0% are taken for another class (AUROC 0.970)" in page
 
 
 def test_nothing_is_fetched_from_anywhere(photo: Path) -> None:
-    text = report.render(measured(["pug", "boxer"], photo), HISTORY)
+    text = report.render(measured(["pug", "boxer"], photo), Run(HISTORY))
     links = [value for name, value in Page(text).attributes if name in ("src", "href", "srcset", "data")]
     assert links
     assert all(link.startswith("data:image/jpeg;base64,") for link in links)
-    assert not re.search(r"https?:|url\(|@import|<script", text)
+    assert not re.search(r"https?:|url\(|@import|<script [^>]*src", text)
 
 
 def test_names_cannot_break_out_of_the_page(photo: Path) -> None:
     label = "<script>alert(1)</script> & 'co\""
-    text = report.render(measured([label, "pug"], photo), HISTORY)
-    assert "<script" not in text
+    text = report.render(measured([label, "pug"], photo), Run(HISTORY))
+    assert "<script>alert" not in text
     assert "<b>bad</b>" not in text
     Page(text)
 
 
 def test_a_perfect_model_and_a_single_stage_of_one_epoch_have_a_page_too(photo: Path) -> None:
-    text = report.render(measured(["pug", "boxer"], photo, mistakes=0, strangers=0), {"head": HISTORY["head"][:1]})
+    text = report.render(measured(["pug", "boxer"], photo, mistakes=0, strangers=0), Run({"head": HISTORY["head"][:1]}))
     assert "every photo was classified correctly" in text
     assert "Most confused" not in text
     assert "Known and unknown" not in Page(text).headings
-    assert "Accuracy" not in Page(report.render(measured(["pug", "boxer"], photo), {})).headings
+    assert "Accuracy" not in Page(report.render(measured(["pug", "boxer"], photo), Run())).headings
 
 
 def test_a_photo_that_went_away_since_does_not_stop_the_report(photo: Path) -> None:
     evaluation = measured(["pug", "boxer"], photo)
     photo.unlink()
-    Page(report.render(evaluation, HISTORY))
+    Page(report.render(evaluation, Run(HISTORY)))
 
 
 @pytest.mark.parametrize("count", [2, 12, 133])
@@ -160,11 +164,29 @@ def test_the_confusion_matrix_can_be_read_at_any_number_of_classes(count: int) -
     assert all(float(cell.attrib["x"]) + float(cell.attrib["width"]) <= size for cell in cells)
 
 
-def test_history_is_read_from_the_model(tmp_path: Path) -> None:
-    assert report.read_history(tmp_path) == {}
+def test_files_of_the_run_are_read_from_the_model_and_the_folder(tmp_path: Path) -> None:
+    assert Run.read(tmp_path, tmp_path) == Run()
     (tmp_path / "assets.extra").mkdir()
     (tmp_path / "assets.extra" / "history.json").write_text(json.dumps(HISTORY))
-    assert report.read_history(tmp_path) == HISTORY
+    (tmp_path / "assets.extra" / "config.toml").write_text("views = 2")
+    (tmp_path / "data.json").write_text('{"warnings": ["odd"]}')
+    assert Run.read(tmp_path, tmp_path) == Run(HISTORY, "views = 2", {"warnings": ["odd"]})
     (tmp_path / "assets.extra" / "history.json").write_text("[1]")
-    with pytest.raises(TrainerError, match="corrupt"):
-        report.read_history(tmp_path)
+    with pytest.raises(TrainerError, match=r"corrupt.*delete it"):
+        Run.read(tmp_path, tmp_path)
+
+
+def test_the_report_says_what_repeats_the_run_and_what_is_wrong_with_its_photos(photo: Path) -> None:
+    evaluation = measured(["pug", "boxer"], photo)
+    points: JSON = [{"photos": 10 * 2**at, "tested": 100, "accuracy": 1 - 0.2 / 2**at} for at in range(4)]
+    training: dict[str, JSON] = {"photos": {"train": {"pug": 3, "boxer": 4}}, "fingerprint": "12ab"}
+    card = dataclasses.replace(evaluation.card, training=training | {"learning_curve": points})
+    wrong = {"photo": str(photo), "label": "pug", "suggested": "<boxer>"}
+    data = {"warnings": ["class <x> has 1 photo"], "duplicates": ["copy"] * 20, "label_errors": [wrong]}
+    text = report.render(dataclasses.replace(evaluation, card=card), Run({}, "views = 2\n# <&>", data))
+    page = Page(text)
+    assert page.headings[0] == "Learning curve"
+    assert re.search(r"0.975 with all. Twice the photos would give about 0.98\d", text)
+    assert "Photos of the training" in page.headings
+    for words in ("should be <b class='true'>&lt;boxer&gt;", "class &lt;x&gt;", "and 8 more", "12ab", "views = 2"):
+        assert words in text

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from trainer.evaluation import calibrate
 from trainer.evaluation.calibration import Calibration
-from trainer.training import logistic_head
-from trainer.training.logistic_head import Head, Training, assign_folds, class_groups, fit_head
+from trainer.training import cross_validation
+from trainer.training.cross_validation import assign_folds, class_groups, fit_head
+from trainer.training.logistic_head import Head, Training
 
 CLASSES = 6
 
@@ -135,7 +136,7 @@ def test_the_strongest_regularisation_that_is_about_as_good_is_chosen(monkeypatc
     _, found = fit_head(clusters(120, distance=2.0), 5)
     assert found is not None
     best = min(found.losses.values())
-    wanted = next(one for one in logistic_head.STRENGTHS if found.losses[one][0] <= sum(best))
+    wanted = next(one for one in cross_validation.STRENGTHS if found.losses[one][0] <= sum(best))
     assert strengths[-1] == wanted
 
 

@@ -1,0 +1,190 @@
+"""Choose the strength of a logistic head by cross-validation, and measure the head on photos it was not fitted on."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.console import Advance, progress
+from trainer.evaluation import calibrate
+from trainer.training.logistic_head import Floats, Head, Integers, Training
+
+STRENGTHS: Final = (0.01, 0.1, 1.0)
+"""Inverse strengths of the regularisation, strongest first, for features with a variance of 1 on average."""
+
+GROUPS: Final = 10
+"""Into how many groups classes are divided, at most, to be left out in turn as things that the model does not know."""
+
+PARTS: Final = (0.125, 0.25, 0.5)
+"""Parts of the photos that the learning curve is measured with, beside all of them."""
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """What heads said of photos that they were not fitted on.
+
+    Attributes:
+        tested: Positions of the photos (n); others are the only photo of their class.
+        logits: float32 (n, classes), by the fold that left the photo out.
+        labels: The true classes (n).
+        fold: The number of the fold of each photo (n).
+        left_out: float32 (m, classes), of photos of classes that a head was not told of, whose own columns are -inf.
+        losses: The log-loss of each strength tried, mean and standard error.
+        learning_curve: The accuracy of heads that were fitted to parts of the photos, as `learning_curve` returns it.
+    """
+
+    tested: Integers
+    logits: Floats
+    labels: Integers
+    fold: Integers
+    left_out: Floats
+    losses: dict[float, tuple[float, float]]
+    learning_curve: list[tuple[int, int, float]]
+
+    def accuracies(self) -> list[float]:
+        """Returns the accuracy of each fold."""
+        right = self.logits.argmax(axis=1) == self.labels
+        return [float(right[self.fold == fold].mean()) for fold in np.unique(self.fold)]
+
+
+def fit_head(training: Training, folds: int) -> tuple[Head, CrossValidation | None]:
+    """Fits a head to all photos, with the strength that cross-validation chooses.
+
+    That is the strongest regularisation whose log-loss is within one standard error of the best one (the rule of one
+    standard error: Hastie et al. 2009, section 7.10). Views of a photo are always in the same fold.
+
+    Args:
+        training: What to fit to.
+        folds: Of the cross-validation.
+
+    Returns:
+        The head, and what the cross-validation found; None where no class has two photos.
+    """
+    everything = np.ones(len(training.labels), bool)
+    held_out = hold_out(training, folds)
+    if held_out is None:
+        return training.fit(everything, STRENGTHS[1]), None
+    strength, tested = held_out.strength, np.flatnonzero(held_out.fold >= 0)
+    none = np.zeros((0, len(training.class_weights)), np.float32)
+    groups = class_groups(training)
+    with progress("Leaving out classes", len(groups)) as advance:
+        left_out = [none]
+        for logits in _left_out(training, groups, strength):
+            left_out.append(logits)
+            advance()
+    found = CrossValidation(
+        tested,
+        held_out.logits[tested],
+        training.labels[tested],
+        held_out.fold[tested],
+        np.concatenate(left_out),
+        held_out.losses,
+        learning_curve(training, held_out),
+    )
+    return training.fit(everything, strength), found
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Logits of each photo by a head that was fitted without it, at the strength that gives the best ones.
+
+    `logits`: float32 (photos, classes). `fold`: int (photos), -1 for the only photo of a class, which has no logits.
+    `losses`: the log-loss of each strength, mean and standard error.
+    """
+
+    logits: Floats
+    fold: Integers
+    strength: float
+    losses: dict[float, tuple[float, float]]
+
+
+def hold_out(training: Training, folds: int) -> HeldOut | None:
+    """Cross-validates heads of each strength; see `fit_head`. Returns None where no class has two photos."""
+    fold = assign_folds(training.labels, training.keys, folds)
+    numbers = [int(number) for number in np.unique(fold[fold >= 0])]
+    if len(numbers) < 2:
+        return None
+    tried = {}
+    with progress("Cross-validating the head", len(STRENGTHS) * len(numbers)) as advance:
+        for strength in STRENGTHS:
+            tried[strength] = _held_out(training, fold, numbers, strength, advance)
+    tested = fold >= 0
+    losses = {one: _loss(logits[tested], training.labels[tested]) for one, logits in tried.items()}
+    best = min(losses.values())
+    strength = next(one for one in STRENGTHS if losses[one][0] <= sum(best))
+    return HeldOut(tried[strength], fold, strength, losses)
+
+
+def learning_curve(training: Training, held_out: HeldOut) -> list[tuple[int, int, float]]:
+    """Returns the accuracy by number of photos: training photos, tested photos and accuracy, fewest photos first.
+
+    For each fold, heads are fitted to a part of the photos outside of it, the same part of each class, and tested on
+    the fold. The last point is the cross-validation itself.
+    """
+    fold, found = held_out.fold, []
+    numbers = [int(number) for number in np.unique(fold[fold >= 0])]
+    with progress("Fitting to fewer photos", len(PARTS) * len(numbers)) as advance:
+        for part in PARTS:
+            right = photos = 0
+            for number in numbers:
+                chosen = _part(training, fold != number, part)
+                tested = fold == number
+                logits = training.fit(chosen, held_out.strength).logits(training.features[tested, 0])
+                right += int((logits.argmax(axis=1) == training.labels[tested]).sum())
+                photos += int(chosen.sum())
+                advance()
+            found.append((round(photos / len(numbers)), int((fold >= 0).sum()), right / int((fold >= 0).sum())))
+    tested = fold >= 0
+    right = int((held_out.logits[tested].argmax(axis=1) == training.labels[tested]).sum())
+    photos = round(len(fold) - int(tested.sum()) / len(numbers))
+    return [*found, (photos, int(tested.sum()), right / int(tested.sum()))]
+
+
+def _part(training: Training, chosen: NDArray[np.bool_], part: float) -> NDArray[np.bool_]:
+    """Returns the part of the chosen photos of each class, at least one, that comes first in the order of the keys."""
+    inside = np.zeros(len(chosen), bool)
+    for label in np.unique(training.labels[chosen]):
+        mine = sorted(np.flatnonzero(chosen & (training.labels == label)), key=lambda at: training.keys[int(at)])
+        inside[mine[: max(1, round(part * len(mine)))]] = True
+    return inside
+
+
+def assign_folds(labels: Integers, keys: Sequence[bytes], folds: int) -> Integers:
+    """Returns the fold of each photo, class by class in the order of the keys; -1 for the only photo of a class."""
+    fold = np.full(len(labels), -1, np.int64)
+    for label in np.unique(labels):
+        mine = sorted(np.flatnonzero(labels == label), key=lambda at: keys[int(at)])
+        if len(mine) > 1:
+            fold[mine] = (np.arange(len(mine)) + label) % folds  # the classes' first photos are not all in one fold
+    return fold
+
+
+def class_groups(training: Training) -> list[list[int]]:
+    """Returns groups of classes to leave out in turn; none where fewer than two classes would be left."""
+    classes = len(training.class_weights)
+    groups = [list(range(first, classes, min(GROUPS, classes))) for first in range(min(GROUPS, classes))]
+    return [group for group in groups if classes - len(group) >= 2]
+
+
+def _held_out(training: Training, fold: Integers, numbers: Sequence[int], strength: float, advance: Advance) -> Floats:
+    logits = np.zeros((len(training.labels), len(training.class_weights)), np.float32)
+    for number in numbers:
+        logits[fold == number] = training.fit(fold != number, strength).logits(training.features[fold == number, 0])
+        advance()
+    return logits
+
+
+def _left_out(training: Training, groups: Sequence[Sequence[int]], strength: float) -> Iterator[Floats]:
+    for group in groups:
+        others = np.isin(training.labels, group)
+        yield training.fit(~others, strength).logits(training.features[others, 0])
+
+
+def _loss(logits: Floats, labels: Integers) -> tuple[float, float]:
+    """Mean log-loss at its best temperature, and its standard error."""
+    probabilities = calibrate.softmax(logits, calibrate.fit_temperature(logits, labels))
+    losses = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12))
+    return float(losses.mean()), float(losses.std() / math.sqrt(len(losses)))
