@@ -19,7 +19,7 @@ from uvicorn.supervisors import Multiprocess
 
 from gateway.app import check_parts, create_app
 from gateway.command_line import SettingsError, fail, load_settings, parse_options
-from gateway.environment import rename_variables, unknown_variables
+from gateway.environment import unknown_variables
 from gateway.http.server.listening import listen
 from gateway.http.server.protocol import HttpProtocol
 from gateway.observability import logs
@@ -59,15 +59,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = "breed-gateway") ->
     Returns:
         The exit status: 0 after a clean stop, 2 if the command line or the settings are not valid.
     """
-    renamed = rename_variables(os.environ)
     parse_options(prog, arguments, os.environ)
     try:
         settings = load_settings()
     except SettingsError as error:
         return fail(prog, error)
     logs.configure(settings)
-    for sentence in renamed:
-        logger.warning(sentence)
     if unknown := unknown_variables(os.environ):
         logger.warning("ignoring unknown environment variables: %s", ", ".join(unknown))
     raise_open_files_limit()

@@ -1,32 +1,11 @@
-"""Environment variables of settings: old names and misspelt ones."""
+"""Environment variables with the prefix of settings that are not settings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 
 from gateway.settings import CONFIG, PREFIX, Settings
-
-RENAMED = {
-    "ROUTES": "TRAFFIC_SPLIT",
-    "DECODE_THREADS": "DECODE_WORKERS",
-    "MAX_JOINED_PHOTOS": "MAX_CROSS_REQUEST_BATCH_SIZE",
-}
-"""Old names of settings and their current names, both without the prefix."""
-
-
-def rename_variables(environment: MutableMapping[str, str]) -> list[str]:
-    """Replace old names of settings by their current names.
-
-    Returns:
-        A warning for each, for the log.
-    """
-    renamed = []
-    for old, new in RENAMED.items():
-        if (value := environment.pop(PREFIX + old, None)) is not None:
-            environment.setdefault(PREFIX + new, value)
-            renamed.append(f"{PREFIX}{old} is deprecated and will be removed in the next release; use {PREFIX}{new}")
-    return renamed
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

@@ -72,13 +72,6 @@ class Metrics:
             buckets=BUCKETS,
             registry=registry,
         )
-        self._request_seconds = Histogram(
-            "gateway_request_seconds",
-            "Old name of gateway_request_duration_seconds; it will be removed in the next release.",
-            ["route"],
-            buckets=BUCKETS,
-            registry=registry,
-        )
         self._stage_seconds = Histogram(
             "gateway_stage_seconds",
             "Time of each stage of a prediction, in seconds: upload, queue, decode, predict, and paint for heat maps.",
@@ -171,7 +164,6 @@ class Metrics:
         answer = str(status) if status else "aborted"
         self._child(self._requests, known, record.route, answer, record.model, version).inc()
         self._child(self._request_duration, record.route).observe(seconds)
-        self._child(self._request_seconds, record.route).observe(seconds)
         for stage, spent in record.seconds.items():
             self._child(self._stage_seconds, stage, record.model).observe(spent)
         if record.images:
