@@ -12,9 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -39,13 +37,6 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 
 
-MetricT = TypeVar("MetricT", Counter, Gauge, Histogram)
-
-
-def _labelled(metric: MetricT, *values: str) -> MetricT:
-    return metric.labels(*values)
-
-
 class Metrics:
     """Every metric of the gateway.
 
@@ -54,7 +45,6 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self._child = cache(_labelled)
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         if FOLDER not in os.environ:
@@ -162,18 +152,18 @@ class Metrics:
         known = method if method in METHODS else "other"
         version = str(record.version) if record.version is not None else ""
         answer = str(status) if status else "aborted"
-        self._child(self._requests, known, record.route, answer, record.model, version).inc()
-        self._child(self._request_duration, record.route).observe(seconds)
+        self._requests.labels(known, record.route, answer, record.model, version).inc()
+        self._request_duration.labels(record.route).observe(seconds)
         for stage, spent in record.seconds.items():
-            self._child(self._stage_seconds, stage, record.model).observe(spent)
+            self._stage_seconds.labels(stage, record.model).observe(spent)
         if record.images:
-            self._child(self._images, record.model).inc(record.images)
-            self._child(self._image_bytes, record.model).inc(record.image_bytes)
+            self._images.labels(record.model).inc(record.images)
+            self._image_bytes.labels(record.model).inc(record.image_bytes)
         for code in record.failures:
-            self._child(self._decode_failures, code).inc()
+            self._decode_failures.labels(code).inc()
         if record.version is not None and status == 200:
             self.answers.count(record)
-            self._child(self._version_seen, record.model, version).set(time.time())
+            self._version_seen.labels(record.model, version).set(time.time())
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """The response to a scrape and its media type, in a format that the scraper accepts."""
