@@ -166,10 +166,3 @@ class WorkerPools:
 def max_request_bytes(settings: Settings) -> int:
     """Memory of the gateway for one request: a body of any accepted size, tensors of the same size, and an answer."""
     return max(settings.max_body_bytes, (2 + COPIES) * settings.max_tensor_body_bytes)
-
-
-def most_memory_bytes(settings: Settings) -> int:
-    """Maximum memory of all workers of a gateway process, without the libraries that they share."""
-    small = settings.image_workers + IMAGE_OVERTIME + 1 + TENSOR_OVERTIME
-    large = 2 + (settings.prediction_log_photos != "none")
-    return small * SMALL_LIMITS.memory_bytes + large * settings.worker_memory_bytes

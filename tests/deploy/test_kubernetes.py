@@ -18,7 +18,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from gateway.environment import unknown_variables
-from gateway.inference.worker_pools import most_memory_bytes
+from gateway.inference.worker_pools import IMAGE_OVERTIME, SMALL_LIMITS, TENSOR_OVERTIME
 from gateway.settings import Settings
 from modelserver import flags
 from modelserver.config import parse_batching
@@ -151,8 +151,11 @@ def test_a_gateway_that_decodes_the_costliest_images_stays_under_its_memory_limi
     assert settings.decode_workers > 0, "by itself it is the number of the node's cores"
     limit = at(named(found, "Deployment", "gateway"), f"{CONTAINER}.resources.limits.memory")
     assert limit == "3Gi"
+    small = settings.image_workers + IMAGE_OVERTIME + 1 + TENSOR_OVERTIME
+    large = 2 + (settings.prediction_log_photos != "none")
+    workers = small * SMALL_LIMITS.memory_bytes + large * settings.worker_memory_bytes
     # 256 MB is more than the processes take that are always there.
-    assert most_memory_bytes(settings) + settings.max_upload_memory_bytes + 256 * 2**20 < 3 * 2**30
+    assert workers + settings.max_upload_memory_bytes + 256 * 2**20 < 3 * 2**30
 
 
 @pytest.mark.parametrize("batching", ["base/config.yaml", "overlays/gpu/batching.yaml"])
