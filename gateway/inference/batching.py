@@ -131,12 +131,12 @@ class RequestBatcher:
             Exception: As `send` raises it.
         """
         lane = self._lane(contract)
-        if not bulk and not lane.single and self._has_room(lane, bulk):
-            return await self._send_alone(lane, content, deadline)
         image = _Image(content, bulk, deadline, request_id.get(), asyncio.get_running_loop().create_future())
         lane.queue(bulk).put(turn, image)
         if bulk:  # the others of its request may be put in the same step, and go with it
             asyncio.get_running_loop().call_soon(self._send_waiting, lane)
+        elif self._has_room(lane, bulk):
+            self._send_next(lane, lane.single)
         try:
             async with asyncio.timeout(deadline.remaining()):
                 return await image.scores
@@ -190,17 +190,10 @@ class RequestBatcher:
             image.batch = batch
         task.add_done_callback(lambda _: self._ended(lane, bulk))
 
-    def _ended(self, lane: _Lane, bulk: bool = False) -> None:
+    def _ended(self, lane: _Lane, bulk: bool) -> None:
         lane.requests -= 1
         lane.bulk_requests -= bulk
         self._send_waiting(lane)
-
-    async def _send_alone(self, lane: _Lane, content: bytes, deadline: Deadline) -> Scores:
-        lane.requests += 1
-        try:
-            return (await self._send(lane.contract, [content], deadline))[0]
-        finally:
-            self._ended(lane)
 
     async def _send_batch(self, lane: _Lane, images: list[_Image]) -> None:
         request_id.set(",".join(image.request_id for image in images))
