@@ -1,22 +1,19 @@
 """HTTP/1.1 by uvicorn, with the limits on a connection that uvicorn leaves to a proxy.
 
-* Headers must arrive within a time limit, and are limited in number and size. Trailers count as headers and are then
-  discarded: a trailer must not pass for a header.
-* Requests that two servers could read in different ways are refused as RFC 9112 requires: a missing, repeated or
-  malformed Host, any transfer coding but ``chunked``, any version but 1.0 and 1.1.
-* A body in absurdly small pieces is refused. Each piece costs the event loop a few calls in Python, whatever its size.
-* After a large read the other connections get their turn before this one is read again.
-* If a request is answered before its body has arrived, the connection is closed for writing only and the rest of the
+* Headers must arrive within a time limit. `message_limits` limits their number and size, and the pieces of a body.
+  Trailers count as headers and are then discarded: a trailer must not pass for a header.
+* `framing` refuses requests that two servers could read in different ways.
+* After a large read, other connections get their turn before this one is read again.
+* If a request is answered before its body has arrived, the connection is closed for writing only, and the rest of the
   body is discarded for a while. Closing it at once would make the kernel reset it, and the client could lose the answer
   (RFC 9112, section 9.6).
-* A client that reads nothing for 30 to 60 seconds loses the connection while a part of its answer is still here: what
-  the buffers of the operating system do not hold.
+* `answer_transport` aborts a connection whose client reads nothing for 30 to 60 seconds.
 * What is not HTTP gets the same error body as any other error.
-* A request to switch to HTTP/2 or WebSocket is ignored and the request answered over HTTP/1.1. uvicorn would lose its
-  body; Java's HTTP client and ``curl --http2`` send such requests first.
+* A request to switch to HTTP/2 or WebSocket is answered over HTTP/1.1. uvicorn would lose its body. Java's HTTP client
+  and ``curl --http2`` send such requests first.
 * The number of pipelined requests is limited.
 
-The uvicorn internals used here are pinned by a test. Read this file again when that test fails.
+A test pins the uvicorn internals that are used here. Read this file again when that test fails.
 """
 
 from __future__ import annotations
@@ -34,24 +31,9 @@ from gateway import errors
 from gateway.http import cors
 from gateway.http.dialects import error_response
 from gateway.http.server import connection, framing
+from gateway.http.server.answer_transport import AnswerTransport
 from gateway.http.server.connection import ConnectionOptions
-
-MAX_HEADER_BYTES = 32 * 2**10
-"""Limit on the address, headers and trailers of a request together; browsers and proxies stay under 16 KiB.
-
-Parsing 64 KiB of nothing but separators would block the event loop for 7 to 20 ms."""
-
-MAX_HEADERS = 100
-"""Limit on headers and trailers of a request together, as in other servers. Each costs several steps in Python."""
-
-MAX_ADDRESS_BYTES = 8 * 2**10
-"""Limit on path and query; most servers and proxies accept no more."""
-
-FREE_BODY_PIECES = 1024
-"""Pieces that any body may come in: chunks, or reads of a body whose length was announced."""
-
-BYTES_PER_BODY_PIECE = 64
-"""Beyond those a body may have one more piece for so many bytes."""
+from gateway.http.server.message_limits import MessageLimits
 
 LARGE_READ_BYTES = 64 * 2**10
 """After a read of this size the connection waits until the event loop has looked at the others.
@@ -67,29 +49,17 @@ LINGER_BYTES = 256 * 2**20
 MAX_PIPELINED = 64
 """Requests that may wait for the one before them; each takes about 3 KB and can be sent in 18 bytes."""
 
-STALLED_ANSWER_SECONDS = 30.0
-"""How long a client may read nothing of an answer; it is noticed within twice this time."""
-
 
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
     _header_timer: asyncio.TimerHandle | None = None
-    _header_count = 0
-    _field_bytes = 0
-    """Size of the address, headers and trailers of the request being read."""
-    _unreported_bytes = 0
-    """Received since the parser last reported anything, such as a header or a chunk extension without end."""
-    _body_pieces = 0
-    _body_bytes = 0
     _in_headers = False
     _body_complete = True
     """Whether the body of the newest request has arrived; True before the first."""
     _lingering = False
     _discarded_bytes = 0
     _end_timer: asyncio.TimerHandle | None = None
-    _stalled_timer: asyncio.TimerHandle | None = None
-    _written_bytes = 0
     _running: RequestResponseCycle | None = None
     """The request in work; `cycle` is the newest one, which may wait behind it."""
     _lost: Callable[[], None] | None = None
@@ -100,7 +70,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self.client is not None and self.client[0].startswith("::ffff:"):
             # An IPv4 client on a socket for both families: trusted proxies, logs and limits expect its IPv4 address.
             self.client = (self.client[0].removeprefix("::ffff:"), self.client[1])
-        self._answers = _AnswerTransport(self, transport)
+        self._answers = AnswerTransport(transport, self.end)
+        self._limits = MessageLimits()
         self._options: ConnectionOptions = self.app_state.get("connections") or ConnectionOptions()
         self._await_headers()
 
@@ -109,9 +80,10 @@ class HttpProtocol(HttpToolsProtocol):
 
         That frees it at once, without the garbage collector.
         """
-        for timer in (self._header_timer, self._end_timer, self._stalled_timer):
+        for timer in (self._header_timer, self._end_timer):
             if timer is not None:
                 timer.cancel()
+        self._answers.stop_watching()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         if self._running is not None and not self._running.response_complete:
@@ -144,16 +116,16 @@ class HttpProtocol(HttpToolsProtocol):
                 self.transport.close()
             return
         self._unset_keepalive_if_required()
-        self._unreported_bytes += len(data)
+        self._limits.receive(len(data))
         try:
             self._parse(data)
+            self._limits.check_progress()
         except httptools.HttpParserError as error:
             raised = error.__context__  # in one of the methods below, which the parser calls
             invalid = errors.BadRequest("This is not a valid HTTP/1.1 request.")
             self._refuse(raised if isinstance(raised, errors.GatewayError) else invalid, data)
-        else:
-            if self._unreported_bytes > MAX_HEADER_BYTES:
-                self._refuse(_too_large(), data)
+        except errors.HeadersTooLarge as error:
+            self._refuse(error, data)
         if self.transport.is_closing() or self._lingering:
             return
         if len(data) < LARGE_READ_BYTES:
@@ -169,23 +141,18 @@ class HttpProtocol(HttpToolsProtocol):
         connection.put(self.scope, self)  # type: ignore[arg-type]
         self._unset_keepalive_if_required()
         self._in_headers = True
-        self._header_count = self._field_bytes = self._body_pieces = self._body_bytes = 0
+        self._limits.begin()
         if self._header_timer is None:
             self._await_headers()
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the address."""
-        self._count_field(len(url))
+        self._limits.count_address(len(url))
         super().on_url(url)
-        if len(self.url) > MAX_ADDRESS_BYTES:
-            raise errors.UriTooLong(f"The path and query are longer than {MAX_ADDRESS_BYTES:,} bytes.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; discard a trailer, which must not pass for one (RFC 9110, section 6.5.1)."""
-        self._count_field(len(name) + len(value) + len(":\r\n"))
-        self._header_count += 1
-        if self._header_count > MAX_HEADERS:
-            raise errors.HeadersTooLarge(f"The request has more than {MAX_HEADERS} headers.")
+        self._limits.count_header(len(name) + len(value) + len(":\r\n"))
         if self._in_headers:
             super().on_header(name, value)
 
@@ -210,14 +177,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
-        self._unreported_bytes = 0
-        self._body_pieces += 1
-        self._body_bytes += len(body)
-        if self._body_pieces > FREE_BODY_PIECES + self._body_bytes // BYTES_PER_BODY_PIECE:
-            raise errors.BadRequest(
-                f"The body arrives in too many small pieces. The limit is {FREE_BODY_PIECES:,}, plus one for each "
-                f"{BYTES_PER_BODY_PIECE} bytes. Send larger chunks."
-            )
+        self._limits.count_body_piece(len(body))
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -239,23 +199,13 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             super().on_response_complete()
 
-    def write(self, data: bytes) -> None:
-        """Write unless the connection is at its end, and watch that the client reads."""
-        # uvloop raises when the client has gone but has not said so yet; every loop does after write_eof.
-        if self.transport.is_closing() or self._lingering:
-            return
-        self.transport.write(data)
-        self._written_bytes += len(data)
-        if self._stalled_timer is None:
-            self._watch_reading()
-
     def end(self) -> None:
         """Close the connection after an answer; first discard what is still to come of the request's body."""
         if self._body_complete or self.transport.is_closing() or not self.transport.can_write_eof():
             self.transport.close()
             return
         self._lingering = True
-        self.transport.write_eof()
+        self._answers.write_eof()
         self.flow.resume_reading()
         self._end_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
@@ -278,26 +228,6 @@ class HttpProtocol(HttpToolsProtocol):
         if self._running is not None and not self._running.response_complete:
             held += len(self._running.body)
         return held > HIGH_WATER_LIMIT or len(self.pipeline) == MAX_PIPELINED
-
-    def _watch_reading(self) -> None:
-        """Look again later whether the client has read anything, as long as there is something to read."""
-        self._stalled_timer = None
-        if left := self.transport.get_write_buffer_size():
-            read = self._written_bytes - left
-            self._stalled_timer = self.loop.call_later(STALLED_ANSWER_SECONDS, self._end_stalled, read)
-
-    def _end_stalled(self, read: int) -> None:
-        """End the connection if the client has read no more than that many bytes."""
-        if self._written_bytes - self.transport.get_write_buffer_size() > read:
-            self._watch_reading()
-        else:
-            self.transport.abort()
-
-    def _count_field(self, size: int) -> None:
-        self._unreported_bytes = 0
-        self._field_bytes += size
-        if self._field_bytes > MAX_HEADER_BYTES:
-            raise _too_large()
 
     def _parse(self, data: bytes) -> None:
         while True:
@@ -363,19 +293,6 @@ class HttpProtocol(HttpToolsProtocol):
         response = error_response(path, error, {"Connection": "close", **allowed})
         lines = [f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}".encode()]
         lines += [name + b": " + value for name, value in response.raw_headers]
-        self.write(b"\r\n".join([*lines, b"", bytes(response.body)]))
+        self._answers.write(b"\r\n".join([*lines, b"", bytes(response.body)]))
         self._body_complete = False  # whatever was refused, more of it may come
         self.end()
-
-
-def _too_large() -> errors.HeadersTooLarge:
-    return errors.HeadersTooLarge(f"The headers are larger than {MAX_HEADER_BYTES:,} bytes.")
-
-
-class _AnswerTransport:
-    """The transport as uvicorn's request sees it: it may write, and close."""
-
-    def __init__(self, protocol: HttpProtocol, transport: asyncio.Transport) -> None:
-        self.write = protocol.write
-        self.close = protocol.end
-        self.is_closing = transport.is_closing

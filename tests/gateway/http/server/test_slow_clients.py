@@ -13,6 +13,7 @@ from functools import partial
 import httpx
 import pytest
 
+from gateway.http.server.answer_transport import AnswerTransport
 from gateway.http.server.protocol import HttpProtocol
 from testing.polling import DEADLINE_SECONDS, until
 from tests.gateway.http.server.raw_http import BIG, BREED, answering, connect, read_all
@@ -74,7 +75,7 @@ def test_an_upload_slower_than_the_least_rate_is_408(start: Start, monkeypatch: 
 def test_a_caller_that_does_not_read_its_answers_loses_its_connection(
     gateway: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.http.server.protocol.STALLED_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("gateway.http.server.answer_transport.STALLED_ANSWER_SECONDS", 0.2)
     with connect(gateway) as connection:
         connection.sendall(b"GET /docs/static/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
         until(lambda: _is_lost(connection))
@@ -92,30 +93,27 @@ def test_a_caller_that_does_not_read_its_answers_loses_its_connection(
 def test_an_answer_of_a_few_bytes_that_nobody_reads_ends_its_connection_too(
     monkeypatch: pytest.MonkeyPatch, head: str
 ) -> None:
-    monkeypatch.setattr("gateway.http.server.protocol.STALLED_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("gateway.http.server.answer_transport.STALLED_ANSWER_SECONDS", 0.2)
     pending, lost = threading.Event(), threading.Event()
-    write, connection_made, connection_lost = (
-        HttpProtocol.write,
-        HttpProtocol.connection_made,
-        HttpProtocol.connection_lost,
-    )
+    write = AnswerTransport.write
+    connection_made, connection_lost = HttpProtocol.connection_made, HttpProtocol.connection_lost
 
     def with_a_small_buffer(protocol: HttpProtocol, transport: asyncio.Transport) -> None:
         with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as same:
             same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         connection_made(protocol, transport)
 
-    def noting_what_is_left(protocol: HttpProtocol, data: bytes) -> None:
-        write(protocol, data)
-        assert not protocol.flow.write_paused, "the answer is too long for this test"
+    def noting_what_is_left(answers: AnswerTransport, data: bytes) -> None:
+        write(answers, data)
         pending.set()
 
     def noting_the_end(protocol: HttpProtocol, error: Exception | None) -> None:
+        assert not protocol.flow.write_paused, "the answer is too long for this test"
         connection_lost(protocol, error)
         lost.set()
 
     monkeypatch.setattr(HttpProtocol, "connection_made", with_a_small_buffer)
-    monkeypatch.setattr(HttpProtocol, "write", noting_what_is_left)
+    monkeypatch.setattr(AnswerTransport, "write", noting_what_is_left)
     monkeypatch.setattr(HttpProtocol, "connection_lost", noting_the_end)
     with answering(b"x" * 60_000) as client, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -126,7 +124,7 @@ def test_an_answer_of_a_few_bytes_that_nobody_reads_ends_its_connection_too(
 
 
 def test_an_answer_that_is_read_slowly_but_steadily_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.http.server.protocol.STALLED_ANSWER_SECONDS", 1.5)
+    monkeypatch.setattr("gateway.http.server.answer_transport.STALLED_ANSWER_SECONDS", 1.5)
     with answering(b"x" * BIG) as client, connect(client) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         received, started = 0, time.monotonic()
