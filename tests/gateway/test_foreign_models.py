@@ -2,180 +2,52 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import itertools
-import json
 import logging
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
 
 import httpx
 import numpy as np
-import numpy.typing as npt
 import pytest
-from PIL import Image
 
 from gateway.images.pixel_format import PixelFormat
-from gateway.pb import serving_pb2 as pb
-from gateway.pb.serving_pb2 import DataType
-from gateway.tensors.wire import Array, array_of
-from testing.colour_server import COLOURS, ColourServer, Refused, Tensors, colour_scores, signature
+from testing.colour_server import ColourServer, Refused, Tensors, colour_scores
 from testing.photos import photo
-from testing.polling import DEADLINE_SECONDS, until
-from testing.tensors import number_tensor, string_tensor
+from testing.polling import until
+from testing.tensors import number_tensor
+from tests.gateway.exports import (
+    AUTOML,
+    BFLOAT16,
+    DOUBLE,
+    FLOAT,
+    HALF,
+    IMAGES,
+    INT32,
+    INT64,
+    NAMED,
+    SCORES,
+    STRING,
+    UINT8,
+    Export,
+    Inputs,
+    Outputs,
+    as_bfloat16,
+    best_first,
+    best_only,
+    brightness,
+    channels_first,
+    logits,
+    no_batch,
+    normalized,
+    one_image,
+    plain,
+    shaped,
+    three_images,
+    two_outputs,
+    with_features,
+)
 
 Start = Callable[..., httpx.Client]
-FLOAT, HALF, DOUBLE, BFLOAT16 = DataType.DT_FLOAT, DataType.DT_HALF, DataType.DT_DOUBLE, DataType.DT_BFLOAT16
-UINT8, INT32, INT64, STRING = DataType.DT_UINT8, DataType.DT_INT32, DataType.DT_INT64, DataType.DT_STRING
 
-Inputs = Mapping[str, Array]
-Outputs = Mapping[str, pb.Tensor]
-
-
-@dataclass(frozen=True)
-class Export:
-    """A model with any signatures; `answer` gets the inputs of whichever was called."""
-
-    inputs: Tensors
-    outputs: Tensors
-    answer: Callable[[Inputs], Outputs]
-    key: str = "serving_default"
-    others: Mapping[str, tuple[Tensors, Tensors]] = field(default_factory=dict)
-
-    def signatures(self) -> dict[str, pb.SignatureDef]:
-        described = {key: signature(*one) for key, one in self.others.items()}
-        bookkeeping: Tensors = {"__saved_model_init_op": (DataType.DT_INVALID, ())}
-        described["__saved_model_init_op"] = signature({}, bookkeeping)
-        return {**described, self.key: signature(self.inputs, self.outputs)}
-
-    def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> Outputs:
-        assert name == self.key
-        assert set(inputs) == set(self.inputs)
-        for key, tensor in inputs.items():
-            assert tensor.dtype == self.inputs[key][0]
-        return self.answer({key: array_of(tensor, max_elements=10**7) for key, tensor in inputs.items()})
-
-
-def decoded(strings: Array) -> npt.NDArray[np.generic]:
-    files = strings.ravel().tolist()
-    return np.stack([np.asarray(Image.open(io.BytesIO(one)).convert("RGB").resize((8, 8))) for one in files])
-
-
-def scored(images: Array) -> npt.NDArray[np.float32]:
-    return colour_scores(decoded(images) if images.dtype == object else images)
-
-
-def plain(name: str = "x", output: str = "y") -> Callable[[Inputs], Outputs]:
-    return lambda given: {output: number_tensor(scored(given[name]))}
-
-
-def shaped(*shape: int, dtype: object = np.float32) -> Callable[[Inputs], Outputs]:
-    def answer(given: Inputs) -> Outputs:
-        scores = scored(given["x"])
-        return {"y": number_tensor(scores.reshape(len(scores), *shape).astype(dtype))}  # type: ignore[call-overload]
-
-    return answer
-
-
-def best_first(labels: str, name: str = "x", *, indexes: bool = False) -> Callable[[Inputs], Outputs]:
-    """The two best classes of each image by name or by index."""
-
-    def answer(given: Inputs) -> Outputs:
-        scores = scored(given[name])
-        order = np.argsort(-scores, axis=1)[:, :2]
-        names = [COLOURS[index].encode() for index in order.ravel().tolist()]
-        named = number_tensor(order.astype(np.int64)) if indexes else string_tensor(names, order.shape)
-        return {labels: named, "scores": number_tensor(np.take_along_axis(scores, order, 1))}
-
-    return answer
-
-
-def with_key(given: Inputs) -> Outputs:
-    assert given["key"].shape == given["image_bytes"].shape
-    return {**best_first("labels", "image_bytes")(given), "key": string_tensor(given["key"].tolist())}
-
-
-def as_bfloat16(given: Inputs) -> Outputs:
-    bits = scored(given["x"]).view(np.uint32) >> 16
-    tensor = pb.Tensor(dtype="DT_BFLOAT16", tensor_content=bits.astype("<u2").tobytes())
-    for size in bits.shape:
-        tensor.tensor_shape.dim.add(size=size)
-    return {"y": tensor}
-
-
-def two_outputs(given: Inputs) -> Outputs:
-    scores = scored(given["x"])
-    return {"logits": number_tensor(np.log(scores + 1e-6)), "probabilities": number_tensor(scores)}
-
-
-def one_image(given: Inputs) -> Outputs:
-    assert given["x"].shape[0] == 1
-    return {"y": number_tensor(scored(given["x"]))}
-
-
-def three_images(given: Inputs) -> Outputs:
-    assert given["x"].shape[0] == 3
-    return {"y": number_tensor(scored(given["x"]))}
-
-
-def logits(given: Inputs) -> Outputs:
-    return {"y": number_tensor(50 * scored(given["x"]) - 30)}
-
-
-def best_only(given: Inputs) -> Outputs:
-    scores = scored(given["x"])
-    return {
-        "best": string_tensor([COLOURS[index].encode() for index in scores.argmax(1)]),
-        "p": number_tensor(scores.max(1)),
-    }
-
-
-def with_features(given: Inputs) -> Outputs:
-    scores = scored(given["x"])
-    return {"y": number_tensor(scores), "features": number_tensor(np.tile(scores, (1, 3)))}
-
-
-def no_batch(given: Inputs) -> Outputs:
-    assert given["x"].shape == ()
-    return {"y": number_tensor(scored(given["x"].reshape(1))[0])}
-
-
-def channels_first(given: Inputs) -> Outputs:
-    assert given["x"].shape[1:] == (3, 8, 6)
-    return {"y": number_tensor(colour_scores(np.moveaxis(given["x"], 1, 3)))}
-
-
-def brightness(given: Inputs) -> Outputs:
-    """Dark, medium or bright."""
-    values = given["x"].astype(np.float64).reshape(len(given["x"]), -1).mean(axis=1)
-    return {"y": number_tensor(np.eye(3, dtype=np.float32)[np.digitize(values, [64, 192])])}
-
-
-def normalized(mode: str) -> Callable[[Inputs], Outputs]:
-    """Scores of images that were normalised so, undone by the formulas of Keras' documentation."""
-
-    def answer(given: Inputs) -> Outputs:
-        x = given["x"].astype(np.float64)
-        if mode == "caffe":
-            images = np.add(x, [103.939, 116.779, 123.68])[..., ::-1]
-        elif mode == "torch":
-            images = (x * [0.229, 0.224, 0.225] + [0.485, 0.456, 0.406]) * 255
-        else:
-            images = (x + 1) * 127.5
-        np.testing.assert_allclose(images, np.rint(images), atol=1e-3)
-        return {"y": number_tensor(colour_scores(np.rint(images)))}
-
-    return answer
-
-
-IMAGES: Tensors = {"x": (FLOAT, (-1, 8, 8, 3))}
-SCORES: Tensors = {"y": (FLOAT, (-1, 3))}
-NAMED: dict[str, object] = {"labels": list(COLOURS)}
 
 SERVED: dict[str, tuple[Export, dict[str, object]]] = {
     "one signature of another name": (Export(IMAGES, SCORES, plain(), key="predict"), NAMED),
@@ -199,14 +71,7 @@ SERVED: dict[str, tuple[Export, dict[str, object]]] = {
         Export(IMAGES, {"ids": (INT64, (-1, 2)), "scores": (FLOAT, (-1, 2))}, best_first("ids", indexes=True)),
         NAMED,
     ),
-    "AutoML": (
-        Export(
-            {"image_bytes": (STRING, (-1,)), "key": (STRING, (-1,))},
-            {"labels": (STRING, (-1, -1)), "scores": (FLOAT, (-1, -1)), "key": (STRING, (-1,))},
-            with_key,
-        ),
-        {},
-    ),
+    "AutoML": (AUTOML, {}),
     "logits and probabilities": (
         Export(IMAGES, {"logits": (FLOAT, (-1, 3)), "probabilities": (FLOAT, (-1, 3))}, two_outputs),
         NAMED,
@@ -433,202 +298,6 @@ def test_scores_of_several_labels_at_once_are_said_to_be_so(
         warnings = [one for one in caplog.records if "multi_label" in one.getMessage()]
         assert len(warnings) == (0 if said else 1)
         assert gateway.get("/api/v1/models/m").json()["multi_label"] is said
-
-
-# TensorFlow Serving's interface
-
-
-def upper(given: Inputs) -> Outputs:
-    """Scores of texts, by which letter they begin with; fails where one of them does not."""
-    [texts] = given.values()
-    return {"y": number_tensor(np.array([[one[:1] in b"ab", one[:1] in b"cd", 0] for one in texts], np.float32))}
-
-
-@pytest.mark.parametrize("name", ["text", "inputs", "examples", "bytes_b64"])
-def test_strings_that_are_no_images_pass_through(start: Start, model_server: ColourServer, name: str) -> None:
-    model_server.models["m"] = {1: Export({name: (STRING, (-1,))}, SCORES, upper)}  # type: ignore[dict-item]
-    gateway = start()
-    for given in ("a good film", {"b64": base64.b64encode(b"\x0a\x05\x12").decode()}, "BMW", ""):
-        body = {"instances": [given, "c"]}
-        answer = gateway.post("/v1/models/m:predict", content=json.dumps(body))
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["predictions"][1] == [0, 1, 0]
-    tensor = {"name": name, "shape": [1], "datatype": "BYTES", "data": ["c"]}
-    answer = gateway.post("/v2/models/m/infer", content=json.dumps({"inputs": [tensor]}))
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["outputs"][0]["data"] == [0, 1, 0]
-
-
-def test_a_text_models_request_from_a_report_is_answered(
-    start: Start, model_server: ColourServer, testdata: Path
-) -> None:
-    body = (testdata / "reports" / "v1_text_model.json").read_bytes()
-    model_server.models["m"] = {1: Export({"inputs": (STRING, (-1,))}, SCORES, upper)}  # type: ignore[dict-item]
-    answer = start().post("/v1/models/m:predict", content=body)
-    assert (answer.status_code, answer.json()) == (200, {"predictions": [[1, 0, 0]]})
-
-
-@pytest.mark.parametrize("file", ["v1_b64_no_padding.json", "v1_b64_with_newlines.json"])
-def test_base64_of_phones_and_mail_encoders_is_read_as_the_real_server_reads_it(
-    start: Start, model_server: ColourServer, testdata: Path, file: str
-) -> None:
-    body = (testdata / "reports" / file).read_bytes()
-    model_server.models["m"] = {1: Export({"image_bytes": (STRING, (-1,))}, SCORES, plain("image_bytes"))}  # type: ignore[dict-item]
-    answer = start().post("/v1/models/m:predict", content=body)
-    assert answer.status_code == 200, answer.text
-    assert sum(answer.json()["predictions"][0]) == pytest.approx(1, abs=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("name", "options"), [("inputs", {}), ("image_bytes", {}), ("inputs", {"encoded_image": True})]
-)
-def test_images_are_sent_as_files_that_the_gateway_wrote_also_where_the_input_may_hold_others(
-    start: Start, model_server: ColourServer, name: str, options: dict[str, object]
-) -> None:
-    def only_files_of_the_gateway(given: Inputs) -> Outputs:
-        assert all(Image.open(io.BytesIO(one)).format in ("PNG", "JPEG") for one in given[name].tolist())
-        return plain(name)(given)
-
-    model_server.models["m"] = {1: Export({name: (STRING, (-1,))}, SCORES, only_files_of_the_gateway)}  # type: ignore[dict-item]
-    gateway = start(models="m", model_options={"m": options})
-    file = {"b64": base64.b64encode(photo("red", encoding="WebP")).decode()}
-    answer = gateway.post("/v1/models/m:predict", content=json.dumps({"instances": [file, file]}))
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["predictions"][0][0] > 0.8
-    broken = {"b64": base64.b64encode(photo("red")[:50]).decode()}
-    assert gateway.post("/v1/models/m:predict", content=json.dumps({"instances": [broken]})).status_code == 400
-
-
-@dataclass
-class OneBatch:
-    """Joins all calls that it has at once, as a server with batching does: a bad one fails those beside it."""
-
-    answer: Callable[[Inputs], Outputs]
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    numbers: Iterator[int] = field(default_factory=itertools.count)
-    running: dict[int, bool] = field(default_factory=dict)
-    """By call, whether it is bad."""
-    failed: set[int] = field(default_factory=set)
-
-    def __call__(self, given: Inputs) -> Outputs:
-        with self.lock:
-            number = next(self.numbers)
-            self.running[number] = any(one in (b"bad", -1) for one in next(iter(given.values())).ravel().tolist())
-            if any(self.running.values()):
-                self.failed.update(self.running)
-        time.sleep(0.02)
-        with self.lock:
-            del self.running[number]
-            if number in self.failed:
-                raise Refused("Could not parse example input")
-        return self.answer(given)
-
-
-def first_numbers(given: Inputs) -> Outputs:
-    return {"y": number_tensor(given["tokens"][:, :3].astype(np.float32))}
-
-
-UNBATCHED_OUTPUT: Tensors = {"y": (FLOAT, ())}
-
-
-@pytest.mark.parametrize(
-    ("export", "good", "bad"),
-    [
-        (Export({"inputs": (STRING, (-1,))}, SCORES, OneBatch(upper)), "a", "bad"),
-        (Export({"inputs": (STRING, (-1,))}, UNBATCHED_OUTPUT, OneBatch(upper)), "a", "bad"),
-        (Export({"tokens": (INT64, (-1, 4))}, SCORES, OneBatch(first_numbers)), [1, 2, 3, 4], [-1, 2, 3, 4]),
-    ],
-    ids=["with a contract", "without a contract", "numbers"],
-)
-def test_a_row_that_the_model_refuses_fails_its_own_request_only(
-    start: Start, model_server: ColourServer, export: Export, good: object, bad: object
-) -> None:
-    model_server.models["m"] = {1: export}  # type: ignore[dict-item]
-    gateway = start()
-
-    def ask(row: object) -> int:
-        return gateway.post("/v1/models/m:predict", content=json.dumps({"instances": [row]})).status_code
-
-    with ThreadPoolExecutor(6) as pool:
-        honest = [pool.submit(ask, good) for _ in range(20)]
-        hostile = [pool.submit(ask, bad) for _ in range(5)]
-        honest += [pool.submit(ask, good) for _ in range(20)]
-    assert {one.result() for one in hostile} == {400}
-    assert {one.result() for one in honest} == {200}
-
-
-def test_a_photo_does_not_fail_for_a_string_beside_it(start: Start, model_server: ColourServer) -> None:
-    export = Export({"inputs": (STRING, (-1,))}, SCORES, OneBatch(plain("inputs")))
-    model_server.models["m"] = {1: export}  # type: ignore[dict-item]
-    gateway = start(models="m")
-
-    def classify(_: int) -> int:
-        return gateway.post("/api/v1/models/m/predict", content=photo()).status_code
-
-    def ask(_: int) -> int:
-        return gateway.post("/v1/models/m:predict", content=json.dumps({"instances": ["bad"]})).status_code
-
-    with ThreadPoolExecutor(4) as photos, ThreadPoolExecutor(2) as strings:
-        hostile = strings.map(ask, range(10))
-        honest = photos.map(classify, range(30))
-    assert set(hostile) == {400}
-    assert set(honest) == {200}
-
-
-def test_calls_of_other_models_do_not_wait_for_a_refused_call(start: Start, model_server: ColourServer) -> None:
-    began, slow, refused = threading.Event(), threading.Event(), threading.Event()
-
-    def answer(given: Inputs) -> Outputs:
-        [text] = given["inputs"].tolist()
-        if text == b"slow":
-            began.set()
-            assert slow.wait(DEADLINE_SECONDS)
-        if text == b"bad":
-            refused.set()
-            raise Refused("Could not parse example input")
-        return upper(given)
-
-    for name in ("m", "n"):
-        model_server.models[name] = {1: Export({"inputs": (STRING, (-1,))}, SCORES, answer)}  # type: ignore[dict-item]
-    gateway = start(max_images_per_server=3)
-
-    def ask(text: str, model: str = "m") -> int:
-        return gateway.post(f"/v1/models/{model}:predict", content=json.dumps({"instances": [text]})).status_code
-
-    with ThreadPoolExecutor(8) as pool:
-        try:
-            waits = pool.submit(ask, "slow")
-            assert began.wait(DEADLINE_SECONDS)
-            bad = [pool.submit(ask, "bad") for _ in range(5)]
-            assert refused.wait(DEADLINE_SECONDS)
-            assert ask("a", "n") == 200
-            assert not any(one.done() for one in (waits, *bad))  # each is repeated only when nothing runs beside it
-        finally:
-            slow.set()
-    assert waits.result() == 200
-    assert {one.result() for one in bad} == {400}
-
-
-def test_automl_takes_images_and_keys_in_tensorflow_servings_interface(
-    start: Start, model_server: ColourServer
-) -> None:
-    model_server.models["m"] = {1: SERVED["AutoML"][0]}  # type: ignore[dict-item]
-    rows = [
-        {"key": one, "image_bytes": {"b64": base64.b64encode(photo(one, encoding="GIF")).decode()}} for one in COLOURS
-    ]
-    answer = start().post("/v1/models/m:predict", content=json.dumps({"instances": rows}))
-    assert answer.status_code == 200, answer.text
-    assert [(one["key"], one["labels"][0]) for one in answer.json()["predictions"]] == [(one, one) for one in COLOURS]
-
-
-def test_what_tensorflow_serving_lists_for_its_own_use_is_nowhere_among_the_signatures(
-    start: Start, model_server: ColourServer
-) -> None:
-    model_server.models["m"] = {1: Export(IMAGES, SCORES, plain(), key="predict")}  # type: ignore[dict-item]
-    gateway = start()
-    answer = gateway.post("/v1/models/m:predict", content=json.dumps({"instances": [0]}))
-    assert answer.json() == {"error": "Serving signature key \"serving_default\" not found. There is 'predict'."}
-    assert "__saved_model" not in gateway.get("/v1/models/m/metadata").text
 
 
 def test_pixel_formats_have_the_shape_and_dtype_that_they_say() -> None:
