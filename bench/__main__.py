@@ -19,7 +19,8 @@ from bench import batches, decoding, picture, profile, report, targets
 from bench.agreement import Disagreement
 from bench.compare import CLOSED, compare
 from bench.photos import draw_photos, read_photos
-from bench.systems import Peer, check_agreement, has_network, newest_version, started, systems
+from bench.programs import Peer, has_network, newest_version, started
+from bench.systems import check_agreement, systems
 from gateway.model_options import MODEL_NAME
 from testing import ROOT
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from bench.clients import HttpCaller, form_request
 from bench.load import closed_loop
-from bench.systems import GATEWAY_PATH, posting
+from bench.programs import GATEWAY_PATH
+from bench.systems import posting
 from testing.processes import LOOPBACK
 
 BATCH = 64

@@ -20,7 +20,7 @@ from rich.table import Table
 from bench.clients import ReadyTensors, request_for
 from bench.compare import Spread
 from bench.load import closed_loop
-from bench.systems import available, input_size, modelserver_arguments, newest_version
+from bench.programs import available, input_size, modelserver_arguments, newest_version
 from modelserver import flags
 from modelserver.config import parse_batching
 from modelserver.engines import Engines

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib as mpl
 
 from bench.compare import Comparison
-from bench.systems import OPENVINO, OPENVINO_INT8
+from bench.programs import OPENVINO, OPENVINO_INT8
 
 CHOICES = {
     "model inside": "FastAPI + TensorFlow",

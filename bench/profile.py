@@ -22,7 +22,8 @@ from bench.clients import HttpCaller, form_request, json_request
 from bench.compare import meters
 from bench.idle_server import MODEL, SIZE
 from bench.load import closed_loop
-from bench.systems import GATEWAY_PATH, Started, System, available, started, systems
+from bench.programs import GATEWAY_PATH, Started, available, started
+from bench.systems import System, systems
 from testing.processes import LOOPBACK, Process, free_port
 
 CALLERS = 8

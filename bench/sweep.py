@@ -22,7 +22,7 @@ from rich.table import Table
 from bench.clients import ReadyTensors, request_for
 from bench.compare import Spread
 from bench.load import Run, closed_loop
-from bench.systems import available, input_size, modelserver_arguments
+from bench.programs import available, input_size, modelserver_arguments
 from testing.processes import LOOPBACK, Process, free_port
 
 CALLERS = (1, 8, 32)

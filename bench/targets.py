@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.compare import CLIENT, Comparison
 from bench.decoding import Decoding
-from bench.systems import OPENVINO, OPENVINO_INT8
+from bench.programs import OPENVINO, OPENVINO_INT8
 
 READY, UNAVOIDABLE, GATEWAY = "direct", "decode + direct", "gateway"
 PEER_OPENVINO = "OpenVINO inside"

@@ -29,7 +29,8 @@ from bench.compare import Spread
 from bench.idle_server import MODEL
 from bench.load import Run, closed_loop
 from bench.photos import draw_photos, read_photos
-from bench.systems import GATEWAY_PATH, answers, available, gateway_environment, posting
+from bench.programs import GATEWAY_PATH, answers, available, gateway_environment
+from bench.systems import posting
 from testing.processes import LOOPBACK, Process, free_port
 
 CALLERS = 16

@@ -14,7 +14,8 @@ from bench.agreement import Disagreement
 from bench.compare import Comparison, compare
 from bench.idle_server import MODEL
 from bench.photos import draw_photos, read_photos
-from bench.systems import System, available, check_agreement, input_size, started, systems
+from bench.programs import available, input_size, started
+from bench.systems import System, check_agreement, systems
 from bench.targets import Target
 from modelserver.config import parse_batching
 from testing import ROOT
