@@ -1,4 +1,4 @@
-"""``python -m modelserver``: starts, follows the files, and ends cleanly on SIGTERM or SIGINT."""
+"""``python -m modelserver``: serve models until SIGTERM or SIGINT."""
 
 import logging
 import os
@@ -26,14 +26,14 @@ def main(arguments: Sequence[str] | None = None, prog: str = "breed-modelserver"
     except KeyboardInterrupt:
         status = 0
     sys.stderr.flush()
-    # Not sys.exit: threads that still compute after the drain would hold it up.
+    # Not sys.exit, which would wait for threads that still compute after the drain.
     os._exit(status)
 
 
 def _start_logging(flags: Flags) -> None:
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(
-        # A descriptor of its own: what libraries write to descriptor 2 while they start is held back (quiet.py).
+        # Log to a copy of descriptor 2, because quiet.py suppresses what libraries write to descriptor 2 at the start.
         stream=os.fdopen(os.dup(2), "w"),
         level=logging.WARNING,
         format="%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s",
@@ -48,7 +48,7 @@ def _start_logging(flags: Flags) -> None:
 def _run(flags: Flags) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     share_arenas()
-    # Only now: gRPC takes a while to import, and a mistake on the command line should not.
+    # Import gRPC only now, so that a mistake on the command line is reported at once.
     from modelserver.errors import ConfigError, ServingError
     from modelserver.server import run
 

@@ -65,7 +65,7 @@ class Scheduler:
         starts = range(0, max(rows, 1), size)
         calls = [_Call([a[at : at + size] for a in arrays], names, min(size, rows - at), due) for at in starts]
         with self._changed:
-            # No queue is ever empty: one that a refused call left behind would have no first call to look at.
+            # Every queue contains at least one call, so a refused call must not leave an empty queue behind.
             if sum(call.rows for call in self._queues.get(run, ())) + rows > size * self.batching.max_enqueued_batches:
                 raise ServingError(
                     grpc.StatusCode.UNAVAILABLE,
@@ -75,13 +75,13 @@ class Scheduler:
             self._queues.setdefault(run, deque()).extend(calls)
             self._changed.notify()
         for call in calls:
-            call.answer.exception()  # waits: no part may compute on, with its version, when the caller was answered
+            call.answer.exception()  # wait for all parts, because each uses the version
         answers = [call.answer.result() for call in calls]
         return answers[0] if len(answers) == 1 else [np.concatenate(parts) for parts in zip(*answers, strict=True)]
 
     def _work(self) -> None:
         while True:
-            self._compute(*self._next())  # not in a name, which would hold the last rows and their model
+            self._compute(*self._next())  # no variable, because it would keep the last rows and their model in memory
 
     def _next(self) -> tuple[Run, list[_Call]]:
         with self._changed:
@@ -90,7 +90,7 @@ class Scheduler:
             return ready, self._take(ready)
 
     def _ready(self) -> Run | None:
-        # The one whose first call is due first among those that are full or due.
+        # The queue, among those that are full or due, whose first call is due first.
         now, size = time.monotonic(), self.batching.execution_size
         ready = [
             (waiting[0].due, run)

@@ -43,15 +43,15 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How requests to one signature of one version are joined; the defaults are TensorFlow Serving's.
+    """How requests to one signature of a version are batched; the defaults are those of TensorFlow Serving.
 
     Attributes:
-        max_batch_size: The most rows that one request may bring.
-        execution_size: Rows in a batch; a request with more is split.
-        timeout_micros: How long a batch that is not full waits for more.
-        max_enqueued_batches: Full batches that may wait; above, requests are refused with UNAVAILABLE.
-        threads: Batches that run at once.
-        allowed_sizes: Batches are padded up to the next of these; empty: no padding.
+        max_batch_size: Maximum number of rows in a request.
+        execution_size: Maximum number of rows in a batch. A larger request is split.
+        timeout_micros: How long a batch that is not full waits for more rows.
+        max_enqueued_batches: Maximum number of full batches that wait. Further requests fail with UNAVAILABLE.
+        threads: Number of batches that run at once.
+        allowed_sizes: Batches are padded to the next of these sizes; empty means no padding.
     """
 
     max_batch_size: int = 1000
@@ -66,7 +66,7 @@ def parse_models(text: str) -> dict[str, ModelConfig]:
     """Reads a text ``ModelServerConfig`` into its models by name.
 
     Raises:
-        ConfigError: It is not one, or says something that cannot be served.
+        ConfigError: It is not valid, or asks for something that is not supported.
     """
     message = management_pb2.ModelServerConfig()
     try:
@@ -80,7 +80,7 @@ def models_from(message: management_pb2.ModelServerConfig) -> dict[str, ModelCon
     """The models of a ``ModelServerConfig`` message by name.
 
     Raises:
-        ConfigError: It says something that cannot be served.
+        ConfigError: It asks for something that is not supported.
     """
     if message.WhichOneof("config") == "custom_model_config":
         raise ConfigError("custom_model_config is not supported; use model_config_list")
@@ -119,7 +119,7 @@ def parse_batching(text: str) -> Batching:
     """Reads a text ``BatchingParameters``.
 
     Raises:
-        ConfigError: It is not one, or its values do not fit together.
+        ConfigError: It is not valid, or its values contradict each other.
     """
     message = batching_pb2.BatchingParameters()
     try:
@@ -137,7 +137,7 @@ def parse_batching(text: str) -> Batching:
     if message.pad_variable_length_inputs.value:
         raise ConfigError("pad_variable_length_inputs is not supported")
     largest = number("max_batch_size", default.max_batch_size, 1)
-    # As TensorFlow Serving: without splitting, max_execution_batch_size says nothing.
+    # As in TensorFlow Serving, max_execution_batch_size has no effect without splitting.
     split = message.enable_large_batch_splitting.value
     execution = number("max_execution_batch_size", largest, 1) if split else largest
     if execution > largest:

@@ -6,7 +6,7 @@ import grpc
 
 _BY_NUMBER: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
-# TensorFlow Serving cuts longer messages, since gRPC sends them in a header (kept small by many proxies).
+# TensorFlow Serving truncates longer messages, because gRPC sends them in a header, and many proxies limit headers.
 _LONGEST_MESSAGE_BYTES = 1024
 _CUT = "...TRUNCATED"
 
@@ -16,7 +16,7 @@ class ServingError(Exception):
 
     Attributes:
         code: The gRPC status code.
-        message: What was wrong, for people.
+        message: What was wrong.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
@@ -26,7 +26,7 @@ class ServingError(Exception):
 
 
 class ConfigError(ValueError):
-    """A configuration file or flag that cannot be used; the text says why."""
+    """A configuration file or flag is not valid; the message says why."""
 
 
 def invalid(message: str) -> ServingError:
@@ -45,10 +45,10 @@ def failed_precondition(message: str) -> ServingError:
 
 
 def from_exception(error: Exception) -> ServingError:
-    """The status of any exception that loading or running a model can raise.
+    """Convert any exception from loading or running a model to a status.
 
-    TensorFlow's own errors carry a code of the same numbers as gRPC's, and a message that goes on with the node that
-    failed; only its first part is of use to a client.
+    TensorFlow's errors have the same codes as gRPC. Only the first part of their message is useful to a client; the
+    rest describes the node that failed.
     """
     if isinstance(error, ServingError):
         return error
@@ -56,7 +56,7 @@ def from_exception(error: Exception) -> ServingError:
     if isinstance(number, int):
         code = _BY_NUMBER.get(number, grpc.StatusCode.UNKNOWN)
         return ServingError(code, str(getattr(error, "message", error)).partition("\n\t [[")[0])
-    if isinstance(error, UnicodeDecodeError):  # a message of TensorFlow that quotes an input which is not text
+    if isinstance(error, UnicodeDecodeError):  # TensorFlow's message quotes an input that is not text
         return invalid(error.object.decode(errors="replace").partition("\n\t [[")[0])
     if isinstance(error, OSError):
         return not_found(str(error))
@@ -64,7 +64,7 @@ def from_exception(error: Exception) -> ServingError:
 
 
 def shortened(message: str) -> str:
-    """``message``, cut where TensorFlow Serving cuts it."""
+    """``message``, truncated as TensorFlow Serving does."""
     encoded = message.encode()
     if len(encoded) <= _LONGEST_MESSAGE_BYTES:
         return message

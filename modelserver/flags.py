@@ -8,8 +8,8 @@ from typing import Literal, get_args
 
 from modelserver import __version__
 
-# Flags of tensorflow_model_server without effect here. They are accepted, so that a command line for it also starts
-# this server, and named in the log.
+# Flags of tensorflow_model_server that have no effect here. They are accepted, so that the same command line starts
+# this server, and the log names them.
 WITHOUT_EFFECT = (
     "enable_cors_support",
     "enable_per_model_batching_parameters",
@@ -41,7 +41,7 @@ Engine = Literal["auto", "tensorflow", "openvino"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
-    """The command line; the names and defaults of `tensorflow_model_server`'s flags where it has them."""
+    """The command line, with the names and defaults of `tensorflow_model_server`'s flags."""
 
     host: str
     port: int
@@ -72,7 +72,7 @@ class Flags:
 
 
 def parse(arguments: Sequence[str] | None = None, prog: str = "breed-modelserver") -> Flags:
-    """Reads the command line; a mistake is one line on standard error and exit status 2."""
+    """Parse the command line. A mistake prints one line on standard error and exits with status 2."""
     parser = _parser(prog)
     values = vars(parser.parse_args(arguments))
     ignored = tuple(name for name in WITHOUT_EFFECT if values.pop(name) is not None)

@@ -1,8 +1,8 @@
-"""Loading and unloading, each version in a thread of its own, without ever leaving a model unserved.
+"""Load and unload versions, each in its own thread.
 
-A version goes START → LOADING → AVAILABLE → UNLOADING → END. A new one is loaded and warmed up before an old one is
-unloaded, and an old one is closed only when its last request has its answer. A version that fails is tried again while
-the next older one (or a newer one) serves in its place: a broken version takes nothing down and holds nothing up.
+A version goes through the states START, LOADING, AVAILABLE, UNLOADING and END. A new version is loaded and warmed up
+before an old one is unloaded. An old version is closed after its last request has been answered. If a version fails to
+load, it is tried again while the next older version (or a newer one) serves in its place.
 """
 
 import logging
@@ -22,13 +22,13 @@ class Lifecycle:
     """Moves versions through their states.
 
     Args:
-        load: Makes a version ready to answer, warm-up included: (model name, folder of the version).
-        retries: How often a version that failed is tried again.
-        retry_seconds: The time between two tries.
+        load: Loads and warms up a version, given the model's name and the folder of the version.
+        retries: Number of retries for a version that failed to load.
+        retry_seconds: Time between two attempts.
 
     Attributes:
-        changed: Guards every model and version, and tells of each change of theirs.
-        closed: Nothing is loaded any more. Set it under `changed`.
+        changed: Lock of all models and versions. It notifies of each change.
+        closed: No more versions are loaded. Set it while holding `changed`.
     """
 
     def __init__(self, load: Callable[[str, Path], Servable], *, retries: int, retry_seconds: float) -> None:
@@ -37,11 +37,11 @@ class Lifecycle:
         self._load = load
         self._retries = retries
         self._retry_seconds = retry_seconds
-        # Loading is work for every core; two at once would only make both slower. Not held between retries.
+        # Loading keeps all cores busy, so versions are loaded one at a time. It is not held between retries.
         self._one_load = threading.Semaphore(1)
 
     def follow(self, model: Model) -> None:
-        """Starts to load what the model's policy asks for, and to unload what it does not; call under `changed`."""
+        """Start to load the versions that the policy selects, and to unload others. Call it while holding `changed`."""
         if self.closed:
             return
         chosen = model.chosen()
@@ -51,7 +51,7 @@ class Lifecycle:
             if version is None or (version.state is State.END and version.error is None):
                 version = Version(number)
                 self._start(self._bring_up, model, version)
-                model.versions[number] = version  # after the start, which may fail: then the next call tries again
+                model.versions[number] = version  # after the start: if that fails, the next call tries again
         serving = any(v.state is State.AVAILABLE for n, v in model.versions.items() if n in chosen)
         for number, version in model.versions.items():
             version.wanted = number in chosen or number in retried
@@ -71,7 +71,7 @@ class Lifecycle:
                 _LOG.info("loading model %s version %d from %s", model.config.name, version.number, path)
                 try:
                     servable = self._load(model.config.name, path)
-                except Exception as error:  # whatever a model does, the server goes on
+                except Exception as error:  # no model may end the server
                     failure = from_exception(error)
                 else:
                     self._offer(model, version, servable)
@@ -88,7 +88,7 @@ class Lifecycle:
             self._fail(model, version, failure, last=attempt == self._retries)
 
     def _enter(self, model: Model, version: Version, state: State) -> bool:
-        """Moves on, unless the version is not asked for any more: then it ends."""
+        """Move to the next state, or to END if the version is no longer wanted."""
         with self.changed:
             go_on = version.wanted and not self.closed and version.state is not State.END
             version.state = state if go_on else State.END

@@ -5,7 +5,7 @@ import gc
 import os
 
 _M_ARENA_MAX = -8
-"""Value of the option in malloc.h of glibc."""
+"""The value of M_ARENA_MAX in glibc's malloc.h."""
 
 _ARENAS = 2
 

@@ -1,4 +1,4 @@
-"""Every model that is served: what its folders and its configuration ask for, and its versions for requests."""
+"""All models: what folders and configuration ask for, and the versions that answer requests."""
 
 import logging
 import threading
@@ -16,11 +16,11 @@ _LOG = logging.getLogger(__name__)
 
 
 class Models:
-    """Every model that is served; all methods may be called from any thread.
+    """All models. Every method may be called from any thread.
 
     Args:
         lifecycle: Loads and unloads their versions.
-        labels_ahead: Let a label that is new point at a version that is not available yet.
+        labels_ahead: Allow a new label for a version that is not available yet.
     """
 
     def __init__(self, lifecycle: Lifecycle, *, labels_ahead: bool) -> None:
@@ -35,10 +35,11 @@ class Models:
     # Configuration and folders
 
     def configure(self, configs: Mapping[str, ModelConfig]) -> None:
-        """Replaces the configuration as a whole; models that are not in it any more are unloaded.
+        """Replace the whole configuration. Models that it no longer contains are unloaded.
 
         Raises:
-            ConfigError: A label points at a version that is not available, or a base_path changed. Nothing is changed.
+            ConfigError: A label points to a version that is not available, or a base_path changed. The old
+                configuration stays.
         """
         with self._changed:
             for config in configs.values():
@@ -73,11 +74,11 @@ class Models:
                 )
 
     def scan(self) -> None:
-        """Looks at the folders, starts to load what is new and to unload what is gone."""
+        """Read the folders, start to load new versions and to unload removed ones."""
         with self._one_scan:
             with self._changed:
                 paths = {name: self._models[name].config.base_path for name in self._configured}
-            # A slow disk holds up no request: the folders are read without the lock.
+            # Read the folders without the lock, so that a slow disk does not delay requests.
             folders = {name: versions_in(path) for name, path in paths.items()}
             with self._changed:
                 for name, model in self._models.items():
@@ -94,9 +95,9 @@ class Models:
             _LOG.warning("model %s: cannot read %s (%s), waiting", model.config.name, path, versions.strerror)
         model.waiting = not versions or isinstance(versions, OSError)
         if isinstance(versions, OSError):
-            return  # it says nothing about the versions: what is loaded stays
+            return  # the versions are unknown: keep what is loaded
         for number in versions.keys() - model.on_disk.keys():
-            # Published again under the same number: a new chance.
+            # It was published again under the same number: try again.
             if (version := model.versions.get(number)) is not None and version.state is State.END:
                 version.error = None
         model.on_disk = versions
@@ -105,7 +106,7 @@ class Models:
 
     @contextmanager
     def use(self, name: str, number: int | None = None, label: str | None = None) -> Iterator[tuple[int, Servable]]:
-        """A version, held in memory until the block ends: the newest, or the one of that number or label.
+        """The newest version, or the one with that number or label. It stays in memory until the block ends.
 
         Raises:
             ServingError: NOT_FOUND, or INVALID_ARGUMENT for a label that is not configured.
@@ -139,7 +140,7 @@ class Models:
         return version
 
     def status(self, name: str, number: int | None = None) -> list[tuple[int, State, ServingError | None]]:
-        """Number, state and error of each version that was ever seen, newest first, or of the one asked for.
+        """Number, state and error of each known version, newest first, or only of the requested one.
 
         Raises:
             ServingError: NOT_FOUND.
@@ -156,13 +157,13 @@ class Models:
     # Start and end
 
     def wait_until_loaded(self, timeout: float | None = None) -> bool:
-        """Waits until a model serves, and every version that is asked for serves or has failed once.
+        """Wait until at least one model serves, and every wanted version serves or has failed once.
 
-        A model without a version, or with broken ones only, does not hold up the others. TensorFlow Serving would wait
-        for the former, and end because of the latter.
+        A model without versions, or with only broken ones, does not delay the others. TensorFlow Serving would wait for
+        the former and exit because of the latter.
 
         Returns:
-            False if it was closed first, or the time ran out.
+            False if the server was closed first or the time is over.
 
         Raises:
             ServingError: Every model has versions, and all of them are broken.
@@ -196,14 +197,14 @@ class Models:
         return done and serves
 
     def close(self) -> None:
-        """Stops loading and waiting; requests in flight go on."""
+        """Stop loading and waiting. Requests in flight continue."""
         with self._changed:
             self._lifecycle.closed = True
             self._changed.notify_all()
 
 
 def _without_versions(path: Path) -> str:
-    """What to say of a model's folder that has no version."""
+    """Message about a model's folder without versions."""
     if (path / "saved_model.pb").is_file():
         return f"{path} holds a SavedModel itself: move it into {path / '1'}, a folder for its version"
     nested = next(path.glob("*/saved_model.pb"), None)

@@ -1,10 +1,10 @@
-"""OpenVINO: runs the network that the trainer writes beside a SavedModel, on a CPU, without TensorFlow.
+"""OpenVINO: run the network that the trainer writes beside a SavedModel, on a CPU, without TensorFlow.
 
-A version that carries ``assets.extra/openvino/network.xml`` can be served by it. The network takes ``images``, and each
-of its outputs has the name that signatures use: a signature whose outputs it has is computed by it. The two other
-signatures of docs/model-contract.md need no network of their own: ``describe`` is answered from the card, and
-``serving_default`` is `gateway.images`, then ``pixels``. The signatures themselves are read from ``saved_model.pb``, so
-that a client sees no difference between the engines.
+The network is ``assets.extra/openvino/network.xml`` in the folder of the version. It takes ``images``, and its outputs
+have the same names as the outputs of the signatures that it can compute. The two other signatures of
+docs/model-contract.md need no network: ``describe`` returns the card, and ``serving_default`` decodes with
+`gateway.images` and then runs ``pixels``. The signatures are read from ``saved_model.pb``, so clients see no difference
+between the engines.
 """
 
 import dataclasses
@@ -31,19 +31,19 @@ from modelserver.tensors import Array
 CARD = Path("assets.extra") / "card.json"
 
 HEATMAP = "heatmap"
-"""An output whose part of the network is compiled when it is first asked for.
+"""An output whose part of the network is compiled on first use.
 
-With MobileNetV2 that saves 40 MB and a fifth of the time of the start; the first heat map takes 0.2 s longer.
+With MobileNetV2, this saves 40 MB and a fifth of the start time; the first heat map takes 0.2 s longer.
 """
 
 
 class OpenVinoEngine:
-    """Loads the versions that carry a network.
+    """Loads versions that contain a network.
 
     Args:
-        tags: Of the graph whose signatures are read.
-        batching: How much may wait, and how many images are computed at once; None: nothing waits in a queue.
-        threads: Threads of a model; 0: one per core.
+        tags: Tags of the graph whose signatures are read.
+        batching: Limits on the queue, and the number of images computed at once. None means no queue.
+        threads: Number of threads for each model; 0 means one for each core.
     """
 
     def __init__(self, tags: Sequence[str], batching: Batching | None, *, threads: int) -> None:
@@ -53,9 +53,9 @@ class OpenVinoEngine:
             self._streams = min(self._streams, threads)
         self._scheduler = Scheduler(_row_by_row(batching, self._streams)) if batching is not None else None
         self._core = ov.Core()
-        # One stream, of one thread, for each image that is computed at once: on CPUs that takes a quarter less time of
-        # processors than all threads on one image, and less than a batch on each thread, which takes 70 MB more as
-        # well. Threads move freely, since the gateway's workers want the same cores.
+        # One stream with one thread for each image that is computed at once. On CPUs, this takes a quarter less CPU
+        # time than all threads on one image. A batch on each thread takes more time, and 70 MB more. Threads are not
+        # pinned, because the gateway's workers use the same cores.
         self._core.set_property("CPU", {"NUM_STREAMS": self._streams, "ENABLE_CPU_PINNING": False})
         if threads:
             self._core.set_property("CPU", {"INFERENCE_NUM_THREADS": threads})
@@ -65,7 +65,7 @@ class OpenVinoEngine:
 
         Raises:
             OSError: A file is missing or cannot be read.
-            ServingError: A signature of the version cannot be computed by it.
+            ServingError: OpenVINO cannot compute a signature of the version.
             RuntimeError: OpenVINO refused the network.
         """
         definitions = _signature_defs(path / "saved_model.pb", self._tags)
@@ -79,7 +79,7 @@ class OpenVinoEngine:
 
 
 def _row_by_row(batching: Batching, streams: int) -> Batching:
-    """The same limits in images, with batches of one image."""
+    """The same limits, counted in images, with batches of one image."""
     return dataclasses.replace(
         batching,
         execution_size=1,
@@ -113,7 +113,8 @@ class _Version:
         self._target = Target(size["height"], size["width"], size["fit"], size["interpolation"])
         self._labels = np.array([label.encode() for label in card["labels"]], np.object_)
         self._least_set_score = card.get("label_sets", {}).get("least_score", 0.0)
-        # What a model answers must not depend on the processor, which by default chooses bfloat16 where it has it.
+        # By default, OpenVINO computes in bfloat16 on processors that have it. Answers must not depend on the
+        # processor.
         self._precision = "bf16" if card.get("precision") == "bfloat16" else "f32"
         quantization = card.get("quantization") or {}
         self.engine = f"OpenVINO in {quantization['precision']}" if "precision" in quantization else "OpenVINO"
@@ -125,10 +126,10 @@ class _Version:
         self._compiled: dict[frozenset[str], _Compiled] = {}
 
     def runner(self, name: str, signature: Declared) -> Callable[[tuple[str, ...]], Run]:
-        """What makes the runs of a signature, compiled now unless it is of heat maps.
+        """The function that creates runs of a signature. The network is compiled now, except for heat maps.
 
         Raises:
-            ServingError: FAILED_PRECONDITION, nothing here computes that signature.
+            ServingError: FAILED_PRECONDITION: OpenVINO cannot compute that signature.
         """
         inputs, outputs = set(signature.inputs), set(signature.outputs)
         if inputs == {"images"} and outputs <= self._outputs:
@@ -187,7 +188,7 @@ class _Version:
 
 
 class _Compiled:
-    """A network compiled for one image, and its inference requests: as many as run at once, each used by one call."""
+    """A network compiled for one image, with as many inference requests as run at once. One call uses one request."""
 
     def __init__(self, model: ov.CompiledModel, streams: int) -> None:
         self._free: SimpleQueue[ov.InferRequest] = SimpleQueue()
@@ -196,13 +197,15 @@ class _Compiled:
         self._ports = {name: output for output in model.outputs for name in output.names}
 
     def run_of(self, wanted: tuple[str, ...]) -> Run:
-        """What computes the outputs of those names for ``images``."""
+        """A function that computes the outputs of those names for ``images``."""
         ports = [self._ports[alias] for alias in wanted]
 
         def run(images: Array) -> list[Array]:
             request = self._free.get()
             try:
-                rows = [request.infer(image[np.newaxis]) for image in images]  # copies, which outlive the next use
+                rows = [
+                    request.infer(image[np.newaxis]) for image in images
+                ]  # copies; the next use overwrites the originals
             finally:
                 self._free.put(request)
             return [np.concatenate([row[port] for row in rows]) for port in ports]

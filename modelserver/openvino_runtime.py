@@ -1,6 +1,6 @@
-"""OpenVINO without its converter, which sends usage data to its makers as soon as it is imported.
+"""OpenVINO without its converter, which sends usage data to its makers when it is imported.
 
-``import openvino`` imports the converter if it can be had. Without it, a start takes 0.1 s and 18 MB less as well.
+``import openvino`` imports the converter if it is installed. Without it, a start also takes 0.1 s and 18 MB less.
 """
 
 import sys
@@ -9,8 +9,8 @@ sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]  # 
 
 import openvino as ov  # noqa: E402
 
-# The first use of a tensor's data fills a table, and gives up Python's lock meanwhile. Two threads that do it at once
-# wait for each other for ever, so it is done here, where imports let one thread in.
+# The first access to a tensor's data fills a table and releases the GIL meanwhile. Two threads that do so at once would
+# deadlock, so do it here, under the import lock.
 ov.Tensor(ov.Type.u8, ov.Shape([1])).data  # noqa: B018
 
 __all__ = ["ov"]

@@ -1,8 +1,9 @@
-"""A PredictRequest against one loaded version: checks, runs, answers.
+"""Answer a PredictRequest with one loaded version.
 
-Everything that can be known from the signature is refused here, before it shares a batch or reaches a kernel. Two
-answers are stricter than TensorFlow Serving's on purpose: a wrong rank, which aborts its process, and a wrong size of
-a dimension that the signature fixes (a wrong height, say), which it computes in silence, are INVALID_ARGUMENT.
+Whatever contradicts the signature is refused here, before it joins a batch or reaches a kernel. Two checks are stricter
+than in TensorFlow Serving on purpose. A wrong rank is INVALID_ARGUMENT; TensorFlow Serving aborts its process. A wrong
+size of a fixed dimension, such as the height, is INVALID_ARGUMENT; TensorFlow Serving computes a result without an
+error.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -16,13 +17,13 @@ DEFAULT_SIGNATURE = "serving_default"
 
 
 def predict(servable: Servable, request: pb.PredictRequest, response: pb.PredictResponse, *, as_content: bool) -> None:
-    """Fills the outputs of ``response``.
+    """Fill the outputs of ``response``.
 
     Args:
         servable: The version that answers.
-        request: With its inputs, signature name and output filter.
+        request: The request, with inputs, signature name and output filter.
         response: Filled in place.
-        as_content: Write raw bytes in place of typed lists.
+        as_content: Write raw bytes instead of typed lists.
 
     Raises:
         ServingError: The request does not fit the signature, or the batching queue is full.

@@ -20,7 +20,7 @@ def stderr_held_back() -> Iterator[None]:
     if _ASKED_FOR:
         yield
         return
-    os.environ.setdefault(_LOG_LEVEL, "2")  # from here on: errors
+    os.environ.setdefault(_LOG_LEVEL, "2")  # show only errors from now on
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as held:

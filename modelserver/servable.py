@@ -1,4 +1,4 @@
-"""One version of a model in memory, whatever engine computes it: its signatures, and how each is run."""
+"""One version of a model in memory, independent of the engine: its signatures, and how to run them."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from modelserver.errors import failed_precondition
 from modelserver.tensors import Array
 
 NETWORK = Path("assets.extra") / "openvino" / "network.xml"
-"""Where a version carries what OpenVINO runs."""
+"""Path of OpenVINO's network in the folder of a version."""
 
 _PREDICT_METHODS = frozenset(
     {"", "tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress"}
@@ -26,8 +26,8 @@ class TensorSpec:
     Attributes:
         alias: Its name in requests and answers.
         tensor: Its name in the graph.
-        dtype: A number of TensorFlow's ``DataType``.
-        shape: Sizes, None where any will do; None as a whole if even the rank is free.
+        dtype: A value of TensorFlow's ``DataType``.
+        shape: Size of each dimension, None if it is free; None if the rank is free too.
     """
 
     alias: str
@@ -37,7 +37,7 @@ class TensorSpec:
 
     @classmethod
     def of(cls, alias: str, info: pb.TensorInfo) -> "TensorSpec":
-        """Reads a signature's entry."""
+        """Convert an entry of a signature."""
         shape = info.tensor_shape
         sizes = None if shape.unknown_rank else tuple(None if dim.size < 0 else dim.size for dim in shape.dim)
         return cls(alias, info.name, info.dtype, sizes)
@@ -64,19 +64,20 @@ def declared(definitions: Mapping[str, pb.SignatureDef]) -> dict[str, Declared]:
 
 
 class Signature:
-    """A callable of a loaded version.
+    """A signature of a loaded version, ready to run.
 
     Args:
-        declared: What it takes and gives.
-        make_run: Takes the aliases of outputs, and gives what computes them from the inputs in the order declared;
-            called once for each choice of outputs. Any number of threads may call the result.
-        scheduler: Joins requests; without one each runs alone, as they do where an input has no dimension for a batch,
-            or one of a fixed size. (TensorFlow Serving with batching refuses the former, and fails what it joins of
-            the latter.)
+        declared: Its inputs and outputs.
+        make_run: Given aliases of outputs, returns a function that computes them from the inputs, in the declared
+            order. It is called once for each combination of outputs. Any number of threads may call the returned
+            function.
+        scheduler: Batches requests. Without it, each request runs alone. So do requests with an input that has no batch
+            dimension or one of a fixed size. (With batching, TensorFlow Serving refuses the former, and batches of the
+            latter fail.)
 
     Attributes:
-        inputs: What a request must bring, by alias.
-        outputs: What it may ask for, by alias.
+        inputs: Required inputs, by alias.
+        outputs: Available outputs, by alias.
     """
 
     def __init__(
@@ -92,11 +93,11 @@ class Signature:
 
     @property
     def batching(self) -> Batching | None:
-        """How requests are joined; None if they run alone."""
+        """Batching parameters; None if requests run alone."""
         return self._scheduler.batching if self._scheduler is not None else None
 
     def run(self, arrays: Mapping[str, Array], wanted: Sequence[str]) -> list[Array]:
-        """Computes the outputs ``wanted`` (aliases) for checked inputs; one thread a call, many at once.
+        """Compute the outputs ``wanted`` (aliases) for checked inputs. Many threads may call this at once.
 
         Raises:
             ServingError: The batching queue is full, the batch had rows of several shapes, or an output has no batch
@@ -122,12 +123,12 @@ class Servable:
     """A loaded version.
 
     Args:
-        engine: The name of the engine that computes it, for logs.
-        signatures: What can be called, by name.
-        signature_defs: All that the SavedModel declares, as GetModelMetadata answers it.
-        release: Gives back what the engine holds.
-        row_by_row: Whether rows are computed apart, so that one request of a signature warms up all its batch sizes.
-        on_demand: Signatures that take memory only once they are called, so that warm-up leaves them out.
+        engine: Name of the engine, for logs.
+        signatures: The signatures that can be called, by name.
+        signature_defs: All signatures of the SavedModel, for GetModelMetadata.
+        release: Releases what the engine holds.
+        row_by_row: Whether each row is computed separately. Then one request for a signature warms up all batch sizes.
+        on_demand: Signatures that take memory only once they are called. Warm-up leaves them out.
     """
 
     def __init__(
@@ -151,13 +152,13 @@ class Servable:
         """The signature of that name.
 
         Raises:
-            ServingError: FAILED_PRECONDITION, there is none.
+            ServingError: FAILED_PRECONDITION: there is none.
         """
         if (found := self.signatures.get(name)) is None:
             raise failed_precondition(f'Serving signature key "{name}" not found.')
         return found
 
     def close(self) -> None:
-        """Gives the memory back. No call may be running."""
+        """Release the memory. No call may be running."""
         self.signatures = {}
         self._release()

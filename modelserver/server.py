@@ -1,4 +1,4 @@
-"""Runs the server: loads the models, opens the port, polls folders and configuration, and drains on shutdown."""
+"""The server: load models, open the port, poll folders and configuration, and drain on shutdown."""
 
 import logging
 import signal
@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def run(flags: Flags) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes the requests in flight.
+    """Serve until SIGTERM or SIGINT, then finish the requests in flight.
 
     Raises:
         ConfigError: The configuration is not valid.
@@ -71,13 +71,13 @@ def _serve(flags: Flags, models: Models, stop: threading.Event) -> None:
     _LOG.info("stopping: no new requests, up to %g s for those in flight", flags.drain_seconds)
     if health is not None:
         health.enter_graceful_shutdown()
-    # Bounded here as well: what still computes then cannot be cancelled, and gRPC would wait for it.
+    # Limit the wait here too: gRPC would wait for computations that cannot be cancelled.
     server.stop(flags.drain_seconds).wait(flags.drain_seconds + 1)
     _LOG.info("stopped")
 
 
 def _check_port(flags: Flags) -> None:
-    # gRPC binds only once the models are loaded; a taken port should not take that long to say so.
+    # gRPC binds the port only after the models are loaded. Report a port in use right away.
     family = socket.AF_INET6 if ":" in flags.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -101,7 +101,7 @@ def _batching(flags: Flags) -> Batching | None:
 
 
 def _read(path: Path) -> str:
-    """Returns a file's text; raises OSError, or ConfigError where it is no text."""
+    """The text of a file. Raises OSError, or ConfigError if it is not UTF-8."""
     try:
         return path.read_text("utf-8")
     except UnicodeDecodeError as error:
@@ -131,7 +131,7 @@ class _Loader:
 
 
 class Follower:
-    """Polls the folders and the configuration file, each at its own pace."""
+    """Poll the folders and the configuration file, each at its own interval."""
 
     def __init__(self, flags: Flags, models: Models, stop: threading.Event, text: str) -> None:
         self._models = models
@@ -149,13 +149,13 @@ class Follower:
             while not self._stop.wait(seconds):
                 try:
                     action()
-                except Exception:  # whatever it was may pass; without this thread nothing would be followed any more
-                    _LOG.exception("following files failed, and goes on")
+                except Exception:  # keep polling: the cause may go away
+                    _LOG.exception("polling failed; it continues")
 
         threading.Thread(target=loop, name="follower", daemon=True).start()
 
     def _reconfigure(self, path: Path) -> None:
-        # A refused file is tried again: a label may wait for its version to be loaded. It is logged once.
+        # Try a refused file again, because a label may wait for its version to be loaded. Log it once.
         text = ""
         try:
             text = _read(path)
@@ -164,7 +164,7 @@ class Follower:
             self._models.configure(parse_models(text))
         except (ConfigError, OSError) as error:
             if text != self._refused:
-                _LOG.error("%s is refused, the old configuration stays: %s", path, error)
+                _LOG.error("%s is not valid; the old configuration stays: %s", path, error)
             self._refused = text
         else:
             self._applied = self._refused = text

@@ -1,4 +1,4 @@
-"""The gRPC services of TensorFlow Serving, over `models.Models`."""
+"""The gRPC services of TensorFlow Serving, on top of `models.Models`."""
 
 import logging
 import time
@@ -22,7 +22,8 @@ _LOG = logging.getLogger(__name__)
 _REQUEST_ID = "x-request-id"
 
 PROBE_CALLS = 4
-"""Calls, and threads, beyond the configured number: health checks are answered while all others are in use."""
+"""Number of calls and threads in addition to the configured number, so that health checks are answered under full
+load."""
 
 
 class _Message(Protocol):
@@ -34,12 +35,12 @@ Response = TypeVar("Response", bound=_Message)
 
 
 class Service:
-    """The methods: each takes a request message and the call's context, and returns the answer or raises.
+    """The methods. Each takes a request and the call's context, and returns a response or raises.
 
     Args:
-        models: What is served.
-        as_content: Answer tensors as raw bytes in place of typed lists.
-        configure: Takes a new configuration, and how many seconds its models may take to load (None: any time).
+        models: The models.
+        as_content: Return tensors as raw bytes instead of typed lists.
+        configure: Applies a new configuration, given the seconds that its models may take to load (None: no limit).
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Service:
         self._configure = configure
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
-        """What a `grpc.Server` needs to answer for this service; any other method is UNIMPLEMENTED."""
+        """The handler for a `grpc.Server`. Other methods of this service are UNIMPLEMENTED."""
         prediction: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "Predict": _unary(self.predict, pb.PredictRequest),
             "GetModelMetadata": _unary(self.get_model_metadata, pb.ModelMetadataRequest),
@@ -96,7 +97,7 @@ class Service:
         with self._version(spec) as (number, servable):
             for name, definition in servable.signature_defs.items():
                 definitions.signature_def[name].CopyFrom(definition)
-        # Not Pack, which would write the name that this message has here.
+        # Not Pack, because the message has another full name here.
         packed = response.metadata["signature_def"]
         packed.type_url = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
         packed.value = definitions.SerializeToString()
@@ -124,7 +125,7 @@ class Service:
     def reload_config(
         self, request: management_pb2.ReloadConfigRequest, context: grpc.ServicerContext
     ) -> management_pb2.ReloadConfigResponse:
-        """ModelService/HandleReloadConfigRequest: answers when the models of the new configuration are loaded."""
+        """ModelService/HandleReloadConfigRequest. Returns when the models of the new configuration are loaded."""
         try:
             configs = models_from(request.config)
             if not configs:
@@ -133,7 +134,7 @@ class Service:
         except ConfigError as error:
             raise invalid(str(error)) from error
         response = management_pb2.ReloadConfigResponse()
-        response.status = b""  # set, and OK
+        response.status = b""  # set it, as OK
         return response
 
     def _version(self, spec: pb.ModelSpec) -> AbstractContextManager[tuple[int, Servable]]:
@@ -165,7 +166,7 @@ def _unary(
     def answer(request: Request, context: grpc.ServicerContext) -> Response:
         try:
             return method(request, context)
-        except Exception as error:  # every failure becomes a status; none ends the server
+        except Exception as error:  # every failure becomes a status
             _abort(error, context)
 
     return grpc.unary_unary_rpc_method_handler(
@@ -187,17 +188,15 @@ def _abort(error: Exception, context: grpc.ServicerContext) -> NoReturn:
 def make_server(
     service: Service, most_calls: int, channel_arguments: Sequence[tuple[str, int | str]] = ()
 ) -> grpc.Server:
-    """A gRPC server that answers ``most_calls`` calls at once, and `PROBE_CALLS` more, which health checks need.
+    """A gRPC server for up to ``most_calls`` concurrent calls, and `PROBE_CALLS` more for health checks.
 
-    It refuses further ones with RESOURCE_EXHAUSTED.
-
-    A call holds a thread while it waits for its batch; engines compute outside Python's lock, so threads that wait
-    cost nothing but their stacks.
+    Further calls fail with RESOURCE_EXHAUSTED. A call holds a thread while it waits for its batch. Engines release the
+    GIL while they compute, so waiting threads cost only their stacks.
     """
     options = [
         ("grpc.max_receive_message_length", 2**31 - 1),
         ("grpc.max_send_message_length", 2**31 - 1),
-        ("grpc.so_reuseport", 0),  # two servers on one port would share its calls in silence
+        ("grpc.so_reuseport", 0),  # otherwise two servers could share a port unnoticed
         *channel_arguments,
     ]
     most_calls += PROBE_CALLS

@@ -1,4 +1,4 @@
-"""TensorProto messages to NumPy arrays and back, without the copies and loops of ``tf.make_ndarray``."""
+"""Convert TensorProto messages to NumPy arrays and back, without the copies and loops of ``tf.make_ndarray``."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -10,15 +10,15 @@ from gateway.pb import serving_pb2 as pb
 
 try:
     from ml_dtypes import bfloat16
-except ModuleNotFoundError:  # it comes with TensorFlow, which is what computes in it
+except ModuleNotFoundError:  # it is installed with TensorFlow, the only engine that uses it
     bfloat16 = None
 
 Array = npt.NDArray[np.generic]
 
-# What a message may claim to hold without bringing the values (they are filled in): gRPC's own limit for a message.
+# Maximum size of a tensor whose message does not contain all values: gRPC's own limit for a message.
 _MOST_BYTES = 2**31 - 1
 
-# The typed list of tensor.proto that carries each dtype, and the dtype that its numbers have there.
+# For each dtype, the field of tensor.proto that contains the values, and the dtype of the numbers in it.
 _LISTS: Mapping[int, tuple[str, type[np.generic] | None]] = {
     pb.DT_FLOAT: ("float_val", np.float32),
     pb.DT_DOUBLE: ("double_val", np.float64),
@@ -51,7 +51,7 @@ _NAMES: Mapping[int, str] = {
     **{number: dtype.name for number, dtype in _NUMPY.items()},
     pb.DT_STRING: "string",
     pb.DT_BFLOAT16: "bfloat16",
-    # Those that types.proto has besides; a client may send them by mistake.
+    # Other dtypes of types.proto, which a client may send by mistake.
     8: "complex64",
     11: "qint8",
     12: "quint8",
@@ -65,15 +65,15 @@ _NAMES: Mapping[int, str] = {
 
 
 def dtype_name(number: int) -> str:
-    """The name that TensorFlow's messages use, such as ``uint8``; ``dtype 99`` for a number without one."""
+    """The name in TensorFlow's messages, such as ``uint8``; ``dtype 99`` for an unknown number."""
     return _NAMES.get(number, f"dtype {number}")
 
 
 def shape_of(proto: pb.Tensor) -> tuple[int, ...]:
-    """The shape that a message claims.
+    """The shape in a message.
 
     Raises:
-        ValueError: It is not fully known.
+        ValueError: The shape is not fully known.
     """
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
@@ -127,7 +127,7 @@ def _listed(proto: pb.Tensor, dtype: np.dtype[np.generic]) -> Array:
 
 
 def _strings_from_content(content: bytes, count: int) -> Array:
-    # All lengths, each a varint of protobuf's wire format, then all bytes: EncodeStringList in TensorFlow.
+    # The format of EncodeStringList in TensorFlow: all lengths as varints of protobuf, then all bytes.
     lengths: list[int] = []
     at = 0
     while len(lengths) < count:
@@ -150,7 +150,7 @@ def _strings_from_content(content: bytes, count: int) -> Array:
 
 
 def to_proto(array: Array, dtype: pb.DataType, target: pb.Tensor, *, as_content: bool) -> None:
-    """Writes an array into ``target``: a typed list, or raw bytes if ``as_content`` (strings are always listed)."""
+    """Write an array to ``target`` as a typed list, or as raw bytes if ``as_content``. Strings are always a list."""
     target.dtype = dtype
     dims = target.tensor_shape.dim
     for size in array.shape:

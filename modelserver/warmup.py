@@ -17,7 +17,7 @@ from modelserver.predict import predict
 from modelserver.servable import Servable
 
 _RECORDS = Path("assets.extra") / "tf_serving_warmup_requests"
-# The same bound as TensorFlow Serving's (WarmupConsts::kMaxNumRecords): more is a mistake, not a warm-up.
+# The limit of TensorFlow Serving (WarmupConsts::kMaxNumRecords).
 _MOST_RECORDS = 1000
 _MOST_BYTES = 2**31 - 1
 
