@@ -203,9 +203,7 @@ class _Compiled:
         def run(images: Array) -> list[Array]:
             request = self._free.get()
             try:
-                rows = [
-                    request.infer(image[np.newaxis]) for image in images
-                ]  # copies; the next use overwrites the originals
+                rows = [request.infer(image[np.newaxis]) for image in images]  # infer() copies its results
             finally:
                 self._free.put(request)
             return [np.concatenate([row[port] for row in rows]) for port in ports]

@@ -10,10 +10,10 @@ from gateway.errors import Overloaded
 from gateway.workers.turns import Turn
 
 CALLER_SHARE = 4
-"""One caller may hold one part in so many of a limit, while others hold any of it."""
+"""While others use a limit, one caller may hold at most one part in so many of it."""
 
 RESERVED_SHARE = 8
-"""One part in so many of a limit is kept from a caller who is alone, so that the next one finds room."""
+"""A caller who is alone leaves one part in so many of a limit free for the next one."""
 
 BATCH_SHARE = 0.75
 """Share of the images that batch requests may hold together. The rest is for requests with one image."""
@@ -25,9 +25,9 @@ class Admission:
     Args:
         max_images: Limit on images in progress: from the end of their upload to the answer.
         max_uploads: Limit on concurrent uploads.
-        max_upload_bytes: Limit on the memory of all requests with a body, until the answer has been read: for the body,
-            as it arrives and not as it is announced, and for the tensors and answers that are made of it.
-        max_request_bytes: Memory of one request, which its caller may hold even if a share is less.
+        max_upload_bytes: Limit on the memory of all requests with a body, until the client has read the answer: the
+            bytes of the body that have arrived, and the tensors and answers made from them.
+        max_request_bytes: Memory that one request may need. A caller may always hold this much.
     """
 
     def __init__(self, max_images: int, max_uploads: int, max_upload_bytes: int, max_request_bytes: int) -> None:
@@ -50,7 +50,7 @@ class Admission:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is in work or on its way."""
+        """Whether no images or uploads are in progress."""
         return not (self.in_flight or self.uploads or self.upload_bytes)
 
     @contextmanager
@@ -85,7 +85,7 @@ class Admission:
             raise Overloaded("The gateway is at its capacity for batches. Try again later.")
 
     def begin_upload(self, caller: str) -> None:
-        """Take the permit for one body of a caller to be received; `end_upload` gives it back.
+        """Take a permit for receiving a body; `end_upload` releases it.
 
         Raises:
             Overloaded: The limit on uploads is reached, or the caller would exceed its share.
@@ -100,7 +100,7 @@ class Admission:
         self._uploads[caller] += 1
 
     def end_upload(self, caller: str) -> None:
-        """Give back the permit for a body."""
+        """Release the permit for a body."""
         self.uploads -= 1
         _subtract(self._uploads, caller, 1)
 
@@ -111,7 +111,7 @@ class Admission:
             Overloaded: The limit is reached, or the caller would exceed its share.
         """
         if not count:
-            return  # nothing that `release` would have to give back
+            return  # so that there is nothing to release
         caller, _ = turn
         held = self._upload_bytes[caller]
         if self.upload_bytes + count > self.max_upload_bytes:
@@ -138,7 +138,7 @@ class Admission:
 
 
 def _share(limit: int, *, others: bool) -> int:
-    """How much of a limit one caller may hold, while others hold any of it or none do."""
+    """How much of a limit one caller may hold, depending on whether others hold any of it."""
     return limit // CALLER_SHARE if others else limit - limit // RESERVED_SHARE
 
 

@@ -68,7 +68,7 @@ class Classifier:
         self._backend = backend
         self._resolver = resolver
         self._workers = workers
-        # With traces each request has a call, and a span, of its own.
+        # With tracing, each request has its own call and span.
         batch_size = (
             1 if settings.tracing else min(settings.max_cross_request_batch_size, settings.max_predict_batch_size)
         )

@@ -87,7 +87,7 @@ class Predictor:
         self._admission = admission
         self._max_rows = settings.max_predict_batch_size
         self._max_calls = settings.max_images_per_server
-        self._turns: WeakValueDictionary[str, Turns] = WeakValueDictionary()  # by model, while it has calls
+        self._turns: WeakValueDictionary[str, Turns] = WeakValueDictionary()  # by model, only while there are calls
 
     async def predict(
         self, model: str, selector: Selector, request: TensorRequest, deadline: Deadline, record: RequestRecord
@@ -112,7 +112,7 @@ class Predictor:
 
         async def ask(served: ServedVersion) -> Predicted:
             nonlocal counted
-            self._admission.release(record.turn, keep=body_bytes)  # the tensors of a former attempt
+            self._admission.release(record.turn, keep=body_bytes)  # the tensors of an earlier attempt
             record.answered_by(served.model, served.version)
             with record.stage("decode"):
                 read = await self._read(served, request, deadline, record)
@@ -121,11 +121,11 @@ class Predictor:
                 record.images = sum(rows)
                 if read.header["signature"] is None:
                     return Predicted(served, read.header, images=read.buffers)
-                if record.images > 1 and not counted:  # and not again where the version changes meanwhile
+                if record.images > 1 and not counted:  # but not again if the version changes meanwhile
                     await request.count_rows(record.images - 1)
                     counted = True
             key = str(read.header["signature"])
-            # Before images are decoded: a gateway that is full refuses before it works.
+            # Before decoding images, so that a full gateway refuses requests without work.
             with self._admission.admit(record.caller, record.images - 1):
                 tensors: list[Wire] = [[tensor] for tensor in read.buffers]
                 if inputs["images"] is not None:
@@ -158,7 +158,7 @@ class Predictor:
         deadline: Deadline,
         record: RequestRecord,
     ) -> Message:
-        """Have the body of an answer written, by a job of `gateway.workers.jobs` that takes PredictResponses."""
+        """Write the body of an answer with a job of `gateway.workers.jobs` that takes PredictResponses."""
         return await self._tensor_workers.run(job, arguments, [[answer] for answer in answers], record.turn, deadline)
 
     async def _read(
@@ -175,7 +175,7 @@ class Predictor:
     async def _rewritten(
         self, strings: Sequence[bytes], are_images: Sequence[bool], deadline: Deadline, record: RequestRecord
     ) -> list[bytes]:
-        """Images as files that the gateway wrote: one that a model server cannot decode fails its whole batch."""
+        """Decode images and encode them again: one that a model server cannot decode would fail a batch."""
 
         async def rewritten(image: bytes, is_image: bool) -> bytes:
             if not is_image:

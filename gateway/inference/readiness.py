@@ -29,7 +29,7 @@ PROBE_SECONDS = 2.0
 """Time limit of a check: less than the default timeout of orchestrators' probes."""
 
 FIRST_TRY = 0.4
-"""Share of the time left after which the test image is sent again: the next of several model servers gets it then."""
+"""Share of the remaining time after which the test image is sent again, to the next of several model servers."""
 
 GREY = 128
 
@@ -71,7 +71,7 @@ class Readiness:
         return await asyncio.shield(self._checks.start(tuple(models), lambda: self._check(models)))
 
     async def close(self) -> None:
-        """Cancel a check under way."""
+        """Cancel a check in progress."""
         await self._checks.close()
 
     async def _check(self, models: Sequence[str]) -> dict[str, ModelReadiness]:
@@ -90,7 +90,7 @@ class Readiness:
                 return ModelReadiness((), f"The model {model!r} has no available version{why}.")
             served = await self._resolver.served(model, Selector(), deadline)
             contract = served.contract
-            if contract is None:  # which the resolver has logged
+            if contract is None:  # the resolver has logged it
                 return ModelReadiness(versions, served.unsupported)
             if self._answered.get(model) != contract:
                 await self._try(contract, deadline)

@@ -16,7 +16,7 @@ from gateway.serving.contract import Contract
 from gateway.tensors.wire import TensorError, array_of, number_array
 
 SCORE_DECIMALS = 6
-"""Digits of a score that mean something: padding a batch already moves the seventh."""
+"""Number of significant digits of a score. Padding a batch already changes the seventh."""
 
 ROUNDING = 0.01
 """How far scores may be outside of 0 to 1: the next number after 1 is 1.008 in bfloat16."""
@@ -25,7 +25,7 @@ SUM_TOLERANCE = 0.05
 """How far from 1 the scores of a softmax may sum: those of half precision are off by as much as 0.01."""
 
 MAX_CLASSES = 1_000_000
-"""Most scores of one image that are read."""
+"""Maximum number of scores for one image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Scores:
 
     Attributes:
         values: float32 (classes), 0 to 1.
-        labels: A name beside each, where the model gave them; else positions are classes.
+        labels: The name of each, if the model returns names; otherwise, positions are classes.
     """
 
     values: npt.NDArray[np.float32]

@@ -90,7 +90,7 @@ class TrafficSplit:
 
 
 def point(model: str, key: str | None) -> float:
-    """Where a request falls in 0 to 1: always the same for the same key, at random without one."""
+    """A point from 0 to 1: the same for the same key, random without a key."""
     if key is None:
         return random.random()  # noqa: S311 - a share of the traffic, not a secret
     digest = hashlib.blake2b(f"{model}\0{key}".encode(), digest_size=8).digest()
@@ -98,9 +98,9 @@ def point(model: str, key: str | None) -> float:
 
 
 def draw(weights: Sequence[float], at: float) -> int:
-    """The share in which a point of 0 to 1 falls, the shares laid one after the other.
+    """The share that contains a point from 0 to 1, with the shares side by side.
 
-    When the last share grows at the cost of those before it, whoever was in it stays there.
+    If the last share grows at the cost of the others, the points in it stay in it.
     """
     left = at * sum(weights)
     for index, weight in enumerate(weights):

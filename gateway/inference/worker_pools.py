@@ -41,7 +41,7 @@ IMAGE_OVERTIME, TENSOR_OVERTIME = 4, 1
 """Number of jobs of small workers that may continue beside the others after their time slice."""
 
 COPIES = 3
-"""How often a reply of a tensor job is in memory: as it was read, as a PredictRequest, and in gRPC."""
+"""Number of copies of a tensor job's reply in memory: as read, as a PredictRequest, and in gRPC."""
 
 TENSOR_NICENESS = 5
 """Tensor requests have a lower priority than photos."""
@@ -58,7 +58,7 @@ class ImageWorkers:
     Args:
         small: Workers for images up to `SMALL_PIXELS`.
         large: Workers for larger ones.
-        max_pixels: Most pixels of an image.
+        max_pixels: Maximum number of pixels of an image.
     """
 
     def __init__(self, small: WorkerPool, large: WorkerPool, max_pixels: int) -> None:
@@ -159,7 +159,7 @@ class WorkerPools:
         await self._first.warm_up()
 
     async def close(self) -> None:
-        """Kill all workers; jobs under way must have been cancelled."""
+        """Kill all workers. Jobs in progress must have been cancelled."""
         await asyncio.gather(*(pool.close() for pool in self._all))
 
 

@@ -37,22 +37,22 @@ logger = logging.getLogger(__name__)
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
-"""The real paths of the services: the messages here are of a package of their own."""
+"""The real paths of the services. The messages here are in another package."""
 
 NOT_FOUND_PAUSES = (0.0, 0.0, 0.01, 0.01, 0.02)
 """Pauses in seconds before a call that found no such version is repeated, if there may be several model servers.
 
-During a rollout they do not all have the same versions. Each call goes to the next one, but among the calls of others
-that is any: of two servers, of which one has the version, one request in 64 meets the other one six times."""
+During a rollout, they do not all have the same versions. Each call goes to the next server, but calls of others come in
+between. If one of two servers has the version, one request in 64 meets the other one six times."""
 
 BROKEN_STREAM = ("RST_STREAM", "Stream removed", "GOAWAY", "Connection reset", "Socket closed", "Broken pipe")
-"""In gRPC's own details of INTERNAL and UNKNOWN: the connection broke. A model that fails gives other words."""
+"""In gRPC's own details of INTERNAL and UNKNOWN: the connection broke. Failures of a model have other details."""
 
 BOOKKEEPING_PREFIX = "__saved_model_"
 """Prefix of names such as `__saved_model_init_op`, which TensorFlow Serving lists as signatures but cannot run."""
 
 NO_HTTP_2 = "Failed parsing HTTP/2"
-"""In gRPC's own details of UNAVAILABLE: such as those of a REST port."""
+"""In gRPC's own details of UNAVAILABLE: the answer is not gRPC, for example from a REST port."""
 
 
 ResponseT = TypeVar("ResponseT", bound=Message)
@@ -83,8 +83,8 @@ class GrpcBackend:
     ) -> bytes:
         """See `Backend.predict`.
 
-        A model server joins calls that it gets at the same time to a batch, and one bad row fails all of them. So a
-        call that it refuses is repeated once, without others of this process beside it. If there were none, it is not.
+        A model server batches concurrent calls, and one bad row fails all of them. So a call that it refuses is
+        repeated once, alone, if other calls of this process were in progress.
         """
         pieces: list[bytes | bytearray | memoryview] = [_predict_head(model, version, signature, tuple(outputs))]
         for name, tensor in inputs.items():
@@ -116,7 +116,7 @@ class GrpcBackend:
         response = _parsed(ModelMetadataResponse, answer)
         packed = response.metadata["signature_def"]
         try:
-            # Not Any.Unpack: it compares the message's full name, and ours is of another package.
+            # Not Any.Unpack, because it compares the message's full name, and ours is in another package.
             signatures = SignatureDefMap.FromString(packed.value)
         except DecodeError as error:
             raise ModelServerFailed("The model server's signatures cannot be parsed.") from error
@@ -150,7 +150,7 @@ class GrpcBackend:
 
     async def _call_once(self, path: str, request: bytes, deadline: Deadline) -> bytes:
         method = self._method(await self._connection.channel(deadline), path)
-        # Of a tuple gRPC makes the same, after it has asked whether that is a sequence, which takes longer.
+        # gRPC converts a tuple to the same, but takes longer.
         metadata = grpc.aio.Metadata(("x-request-id", request_id.get())) if request_id.get() else None
         try:
             return await method(request, timeout=deadline.remaining(), metadata=metadata)
@@ -176,7 +176,7 @@ def _parsed(kind: type[ResponseT], answer: bytes) -> ResponseT:
 
 @lru_cache(256)
 def _predict_head(model: str, version: int, signature: str, outputs: tuple[str, ...]) -> bytes:
-    """All of a PredictRequest but its inputs, serialised: the same for every request to a version."""
+    """A serialised PredictRequest without its inputs. It is the same for every request to a version."""
     request = PredictRequest(model_spec=_spec(model, Selector(version=version)), output_filter=outputs)
     request.model_spec.signature_name = signature
     return request.SerializeToString()
@@ -192,11 +192,11 @@ def _spec(model: str, selector: Selector) -> ModelSpec:
 
 
 def _translated(error: grpc.aio.AioRpcError) -> Exception:
-    """What a gRPC status means here; the server's own words go to the log, and what it says of a request to `said`."""
+    """The error for a gRPC status. The server's message goes to the log and, if it is about the request, to `said`."""
     code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.NOT_FOUND:
         return ServableNotFound(details)
-    # Of all that a server refuses as invalid, only a label can be the caller's doing: the code alone does not tell.
+    # Only an unknown label can be the caller's fault. The status code alone does not tell.
     if code is grpc.StatusCode.INVALID_ARGUMENT and details.startswith("Unrecognized servable version label"):
         return ServableNotFound(details)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -212,7 +212,7 @@ def _translated(error: grpc.aio.AioRpcError) -> Exception:
     )
     if broken or code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return ModelServerUnavailable("The model server is not reachable.")
-    # The same code for a server that is busy and for a message that no server takes: only the first is worth a retry.
+    # The code is the same for a busy server and for a message that is too large. Only the former is worth a retry.
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" not in details:
         return ModelServerUnavailable("The model server is overloaded.")
     said = details if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION) else ""

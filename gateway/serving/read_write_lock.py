@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 class ReadWriteLock:
     """A lock that many readers hold together, or one writer alone.
 
-    Neither kind starves the other: a writer who has waited is followed by all readers who wait.
+    Neither kind starves the other: after a writer, all waiting readers follow.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class ReadWriteLock:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Callable[[], bool]]:
-        """Hold it beside other readers. The block gets a function that tells whether there have been any so far."""
+        """Hold it together with other readers. The block gets a function that tells whether there have been any."""
         while not self._open.is_set():
             await self._open.wait()
         others = self._readers > 0
@@ -41,7 +41,7 @@ class ReadWriteLock:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[None]:
-        """Hold it alone, once all readers have released it; others who come meanwhile wait."""
+        """Hold it alone, after all readers have released it. Others wait."""
         async with self._writer:
             self._open.clear()
             try:

@@ -179,11 +179,11 @@ class ContractResolver:
             return entry.served  # outdated, but consistent; if it was unloaded, the request is repeated
 
     async def described(self, model: str, selector: Selector, deadline: Deadline) -> ServedVersion:
-        """Like `served`, for answers about a model: an error, too, is kept for `DESCRIPTION_SECONDS`."""
+        """Like `served`, for answers about a model. Results and errors are kept for `DESCRIPTION_SECONDS`."""
         task = self._descriptions.start(
             (model, selector),
             lambda: self.served(model, selector, Deadline.after(LOOKUP_SECONDS)),
-            at_once=True,  # its lookup waits if it must
+            at_once=True,  # the lookup itself waits if necessary
         )
         return await joined(task, deadline)
 
@@ -212,7 +212,7 @@ class ContractResolver:
         return await joined(self._shared_lookup(gone.model, selector), deadline)
 
     def _shared_lookup(self, model: str, selector: Selector, *, known: bool = True) -> asyncio.Task[ServedVersion]:
-        """The lookup of a version. That of a known one does not wait behind those of names that callers made up."""
+        """The lookup of a version. A known version does not wait behind names that callers made up."""
         return self._lookups.start((model, selector), lambda: self._read(model, selector), at_once=known)
 
     async def _read(self, model: str, selector: Selector) -> ServedVersion:
@@ -220,7 +220,7 @@ class ContractResolver:
         try:
             served = await self.lookup.read(model, selector, Deadline.after(LOOKUP_SECONDS))
         except (Unavailable, DeadlineExceeded):
-            raise  # the server did not answer, which says nothing about the model
+            raise  # without an answer, nothing is known about the model
         except Exception:
             self._entries.pop(key, None)
             raise

@@ -17,7 +17,7 @@ from gateway.serving.signature_shapes import batch_and_row, layout_of, may_be_eq
 from gateway.tensors.wire import number_dtype
 
 UNKNOWN_SIZE: Final = 224
-"""Pixels a side where neither signature nor options say: what most ImageNet backbones take."""
+"""Height and width if neither the signature nor the options set them: the input size of most ImageNet backbones."""
 
 PIXEL_DTYPES: Final = (
     DataType.DT_UINT8,
@@ -93,7 +93,7 @@ class _Input:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """One signature of one version, and what its owner says of it."""
+    """A signature of a version, and the options of the model."""
 
     model: str
     version: int
@@ -138,7 +138,7 @@ class _Reading:
         )
 
     def _key_input(self) -> str | None:
-        """A string input beside the images whose values only come back, as in AutoML's exports."""
+        """An additional string input whose values are returned unchanged, as in exports of AutoML."""
         if len(self.signature.inputs) != 2:
             return None
         for name, info in self.signature.inputs.items():
@@ -233,7 +233,7 @@ class _Reading:
         return next(iter(found.items()))
 
     def _label_output(self, output_name: str, batch_size: int) -> str | None:
-        """The output that names a class beside each score: best first, so that positions say nothing."""
+        """The output with the class of each score, if scores are sorted, so that positions have no meaning."""
         shape = sizes_of(self.signature.outputs[output_name])
         one = number_of_classes(self.signature.outputs[output_name], batch_size) == 1
         beside = {

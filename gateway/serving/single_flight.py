@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[K, T]):
-    """Makes one call at a time for each key, whoever asks, and keeps its outcome for a while.
+    """Makes one call at a time for each key, and keeps its outcome for a while.
 
-    However often callers ask for one key, there is one call; for different keys, there are `MAX_CALLS` at a time, and
-    further ones wait.
+    Callers who ask for the same key share one call. For different keys, `MAX_CALLS` run at a time, and further ones
+    wait.
 
     Args:
         keep_seconds: How long an outcome is kept, be it a result or an error.
@@ -47,7 +47,7 @@ class SingleFlight(Generic[K, T]):
         return task
 
     async def close(self) -> None:
-        """Cancel the calls under way."""
+        """Cancel the calls in progress."""
         tasks = list(self._calls.values())
         for task in tasks:
             task.cancel()
@@ -59,7 +59,7 @@ class SingleFlight(Generic[K, T]):
 
     def _ended(self, key: K, task: asyncio.Task[T]) -> None:
         if not task.cancelled():
-            task.exception()  # whoever waited may have gone, and then asyncio would log that nobody has seen it
+            task.exception()  # mark the error as retrieved, because asyncio would log it if all callers are gone
         if self._keep_seconds:
             asyncio.get_running_loop().call_later(self._keep_seconds, self._calls.pop, key)
         else:
@@ -70,7 +70,7 @@ async def joined(task: asyncio.Task[T], deadline: Deadline) -> T:
     """Wait for a shared call; unlike `asyncio.wait_for`, this leaves it alone when the waiting ends early.
 
     Raises:
-        DeadlineExceeded: It has not ended in time.
+        DeadlineExceeded: It did not end in time.
         GatewayError: As the call raises it.
     """
     done, _ = await asyncio.wait({task}, timeout=deadline.remaining())

@@ -62,7 +62,7 @@ def main(control: socket.socket) -> None:
 
 
 def _fork() -> int:
-    """Fork; -1 where the system allows no further process."""
+    """Fork; -1 if the system allows no further process."""
     try:
         return os.fork()
     except OSError:
@@ -70,7 +70,7 @@ def _fork() -> int:
 
 
 def _end_with_parent() -> None:
-    """Have the kernel kill this process when the fork server ends, whatever ends it. Linux only."""
+    """Have the kernel kill this process when the fork server ends for any reason. Linux only."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -83,7 +83,7 @@ def _work(connection: socket.socket, limits: Limits) -> None:
         _end_with_parent()
         for default in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(default, signal.SIG_DFL)
-        # Libraries print what a file holds; a reply carries what is worth a log line.
+        # Suppress what libraries print about files. A reply contains what is worth logging.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.dup2(nowhere, sys.stderr.fileno())

@@ -15,9 +15,9 @@ from gateway.workers.fork_main import FORK, KILL
 from gateway.workers.limits import Limits
 
 ENVIRONMENT = {
-    "OPENBLAS_NUM_THREADS": "1",  # each would reserve address space, and none is of use
+    "OPENBLAS_NUM_THREADS": "1",  # each thread reserves address space, and none is needed
     "OMP_NUM_THREADS": "1",
-    # glibc keeps what a photo frees for the next one; to take pixels from the system anew costs a page fault per 4 KB.
+    # glibc keeps the memory of a photo for the next one. New memory from the system costs a page fault for each 4 KB.
     "MALLOC_MMAP_THRESHOLD_": str(8 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(32 * 2**20),
 }
@@ -27,7 +27,7 @@ STOP_SECONDS = 5.0
 
 
 REPLY_SECONDS = 30.0
-"""How long a reply may take; the first waits for the libraries to be loaded."""
+"""Time limit for a reply. The first reply comes after the libraries are loaded."""
 
 
 class ForkServerGone(Exception):
@@ -82,7 +82,7 @@ class ForkServer:
             pid: Its process id, as `fork` gave it. It stays reserved until this call.
 
         Returns:
-            How it ended: its exit status, negative for a signal; None where the fork server is gone.
+            Its exit status, negative for a signal; None if the fork server is gone.
         """
         with self._lock:
             if self._control is None:
@@ -103,7 +103,7 @@ class ForkServer:
         ours, theirs = socket.socketpair()
         package_folder = str(Path(__file__).parents[2])
         search_path = os.pathsep.join(filter(None, [package_folder, os.environ.get("PYTHONPATH")]))
-        # Not the gateway's own settings: a worker that a file has taken over is to find no API keys.
+        # Without the gateway's settings, so that a worker that a file has taken over finds no API keys.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - this very interpreter

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 MAX_OPEN_FILES = 16
-"""A worker opens nothing but its socket; a library may open a few files while it loads a codec."""
+"""Limit on open files. A worker opens only its socket, but a library may open a few files to load a codec."""
 
 OVERTIME_NICENESS = 10
 """Niceness of a job that has used its time slice: it gets a tenth of the CPU time of one that has not."""
@@ -44,7 +44,7 @@ class Limits:
             os.nice(self.niceness)
 
     def begin_job(self) -> None:
-        """Allow this process `cpu_seconds` more than it has used; past that the kernel ends it with SIGXCPU."""
+        """Allow this process `cpu_seconds` more than it has used. After that, the kernel ends it with SIGXCPU."""
         usage = resource.getrusage(resource.RUSAGE_SELF)
         allowed = math.ceil(usage.ru_utime + usage.ru_stime) + self.cpu_seconds
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
@@ -55,12 +55,12 @@ def _lower(which: int, limit: int) -> None:
     _, hard = resource.getrlimit(which)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
-    with suppress(ValueError, OSError):  # macOS refuses some limits below what is in use
+    with suppress(ValueError, OSError):  # macOS refuses some limits below the current use
         resource.setrlimit(which, (limit, limit))
 
 
 def _mapped_bytes() -> int:
-    """Address space that this process has mapped; 0 where the system does not tell."""
+    """Address space that this process has mapped; 0 if it is not known."""
     if not sys.platform.startswith("linux"):
         return 0
     with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 - pathlib is not loaded in a worker

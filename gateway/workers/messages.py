@@ -14,15 +14,15 @@ import orjson
 
 Piece = bytes | memoryview
 Buffer = Sequence[Piece]
-"""One buffer in the pieces in which it lies; they are never joined before they are sent."""
+"""A buffer in pieces, which are sent without joining them."""
 
 HEADER_LENGTH = struct.Struct("<I")
 
 MAX_REPLY_HEADER_BYTES = 2**20
-"""The header of a reply names tensors; the event loop parses it."""
+"""Limit on the header of a reply, which the event loop parses. It contains names of tensors."""
 
 MAX_BUFFER_BYTES = 512 * 2**20
-"""All buffers of a message together; JSON may become eight times as long as tensors."""
+"""Limit on all buffers of a message. JSON is up to eight times as long as the tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def pack(header: Mapping[str, object], buffers: Sequence[Buffer] = ()) -> list[P
 
 
 def header_length(prefix: bytes) -> int:
-    """Bytes of the header that follows a prefix of `HEADER_LENGTH.size` bytes."""
+    """Size of the header, from the prefix of `HEADER_LENGTH.size` bytes."""
     (length,) = HEADER_LENGTH.unpack(prefix)
     return int(length)
 

@@ -79,7 +79,7 @@ its header says."""
 LARGE_IMAGES = Work("image", ImageTooLarge, ImageTooLarge, InvalidImage)
 SMALL_TENSORS = Work("request", UploadTooLarge, InvalidTensor, None)
 LARGE_TENSORS = Work("request", UploadTooLarge, UploadTooLarge, None)
-"""orjson crashes where memory runs out."""
+"""orjson crashes when memory runs out."""
 
 
 class _Displaced(Exception):
@@ -92,11 +92,11 @@ class _Running:
 
     Attributes:
         worker: The worker.
-        caller: Whose job it is.
+        caller: The caller.
         restarted: Whether it was displaced before.
-        seconds: CPU time that it had used when it was last measured.
+        seconds: CPU time that it had used at the last measurement.
         in_overtime: Whether it has given up its slot.
-        timer: The next look.
+        timer: Timer of the next measurement.
         displaced: Whether it was ended to make room.
     """
 
@@ -117,12 +117,12 @@ class _Running:
 class WorkerPool:
     """A pool of workers, started on demand and replaced when they end.
 
-    A job runs until it is done, its deadline passes or its caller hangs up. In the last two cases its worker is killed.
-    Callers wait in turns, and those longer who have used more CPU time: see `TurnQueue`. A job that has used
+    A job runs until it is done, its deadline passes or its caller disconnects. In the last two cases, its worker is
+    killed. Callers wait in turns. Those who have used more CPU time wait longer: see `TurnQueue`. A job that has used
     `SLICE_SECONDS` while others wait goes into overtime: it gives up its slot to another job and continues at a lower
-    priority. If no more jobs may be in overtime, the job whose caller has used the most is ended, provided that this is
-    `Capacity.cpu_lead_limit` more than one who waits has used. It starts again when its turn comes. The second time
-    only its own CPU time counts, and it fails if it has to make room again.
+    priority. If no more jobs may be in overtime, the job whose caller has used the most CPU time is ended, if that is
+    at least `Capacity.cpu_lead_limit` more than a waiting caller has used. It starts again at its next turn. The second
+    time, only its own CPU time counts, and it fails if it has to make room again.
 
     Args:
         fork_server: Forks the workers.
@@ -159,7 +159,7 @@ class WorkerPool:
             deadline: When the worker is killed.
             on_start: Called when a worker starts the job.
             on_reply: Called with the number of bytes in the buffers of the reply, before they are read. If it raises an
-                error, they are not.
+                error, they are not read.
 
         Raises:
             GatewayError: As the job raises it, or as `Work` says.
@@ -239,7 +239,7 @@ class WorkerPool:
             self._watch(running)
 
     def _cpu_lead(self, running: _Running) -> float:
-        """CPU time that the caller of a job has used more than one who waits; the second time, that of this job."""
+        """How much more CPU time a caller has used than one who waits; on the second try, the CPU time of the job."""
         lead = self._turns.cpu_lead(running.caller)
         return (min(lead, 0.0) if running.restarted else lead) + running.measure()
 

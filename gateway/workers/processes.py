@@ -74,10 +74,10 @@ class WorkerProcess:
                 on_reply(sum(sizes))
             return Message(header, [await self.reader.readexactly(size) for size in sizes])
         except (asyncio.IncompleteReadError, ConnectionError, ValueError, KeyError) as error:
-            raise WorkerEnded from error  # the last two: it does not speak as it should
+            raise WorkerEnded from error  # the last two: an invalid reply
 
     def job_seconds(self) -> float:
-        """CPU time that its job has used so far; where the system does not tell, the time since it began."""
+        """CPU time that its job has used so far; if that is not known, the time since it began."""
         if not sys.platform.startswith("linux"):
             return time.monotonic() - self.since
         try:
@@ -88,10 +88,10 @@ class WorkerProcess:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") - self._cpu_seconds
 
     def job_ended(self, cpu_seconds: float) -> float:
-        """Set the CPU time that it has used in all.
+        """Set its total CPU time.
 
         Returns:
-            The part of its last job.
+            The CPU time of its last job.
         """
         before, self._cpu_seconds = self._cpu_seconds, cpu_seconds
         return cpu_seconds - before
@@ -175,14 +175,14 @@ class WorkerProcesses:
             self.end(self._idle.pop(0))
 
     async def _fresh(self) -> WorkerProcess:
-        """A new worker; one that nobody waits for any more is kept for the next job."""
+        """A new worker. If the caller is gone meanwhile, it is kept for the next job."""
         start = asyncio.create_task(self._start())
         self._background.add(start)
         start.add_done_callback(self._background.discard)
         try:
             return await asyncio.shield(start)
         except asyncio.CancelledError:
-            start.add_done_callback(self._keep_started)  # it is on its way, and the next job can have it
+            start.add_done_callback(self._keep_started)  # it is being started; keep it for the next job
             raise
 
     def _keep_started(self, start: asyncio.Task[WorkerProcess]) -> None:

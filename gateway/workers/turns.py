@@ -2,8 +2,8 @@
 
 With a plain queue, one caller with a lot of work would delay everyone else. Here each free slot goes to the next
 caller, then to the next request of that caller, then to the oldest item of that request. So a single photo waits for at
-most one image of every other request. Where CPU time is counted, a caller is placed further back the more it has used
-lately, up to a limit. So those who used less come first, and nobody waits for ever.
+most one image of every other request. If CPU time is counted, a caller is placed further back the more it has used
+recently, up to a limit. So callers who used less come first, and nobody waits forever.
 """
 
 from __future__ import annotations
@@ -20,23 +20,22 @@ from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded
 
 HALVING_SECONDS = 30.0
-"""Time after which half of the CPU time that each caller has used is forgotten."""
+"""Time in which the recorded CPU time of each caller halves."""
 
 MAX_WAIT_SECONDS = 2.0
 """A caller is placed back by less than this, however much CPU time it has used. Callers who come later than that never
 overtake it, even if each of them is new."""
 
 HALF_WAIT_CPU_SECONDS = 0.5
-"""CPU time for which a caller is placed back by half of `MAX_WAIT_SECONDS`: that of some twenty photos from a phone."""
+"""CPU time that places a caller back by half of `MAX_WAIT_SECONDS`: about twenty photos from a phone."""
 
 NEGLIGIBLE_SECONDS = 0.01
-"""CPU time of a caller that is forgotten altogether."""
+"""Recorded CPU time below which a caller is removed."""
 
 T = TypeVar("T")
 
 Turn = tuple[str, Hashable]
-"""Whose turn a piece of work waits for: the caller (name of an API key, or an address), and what tells the requests of
-one caller apart."""
+"""The caller (name of an API key, or an address) and an identifier of the request."""
 
 
 class TurnQueue(Generic[T]):
@@ -60,7 +59,7 @@ class TurnQueue(Generic[T]):
         self._used[caller] = self.used(caller) + seconds
 
     def used(self, caller: str) -> float:
-        """CPU time that a caller has used lately: it halves every `HALVING_SECONDS`."""
+        """CPU time that a caller has used recently. It halves every `HALVING_SECONDS`."""
         halvings = (time.monotonic() - self._halved_at) // HALVING_SECONDS
         if halvings:
             self._halved_at += halvings * HALVING_SECONDS
@@ -69,7 +68,7 @@ class TurnQueue(Generic[T]):
         return self._used.get(caller, 0.0)
 
     def cpu_lead(self, caller: str) -> float:
-        """CPU time that a caller has used more than any of the others who wait; negative if none does."""
+        """CPU time of a caller minus the smallest of the others who wait; negative infinity if nobody else waits."""
         return self.used(caller) - min(
             (self.used(other) for other in self._callers if other != caller), default=math.inf
         )
@@ -119,7 +118,7 @@ class TurnQueue(Generic[T]):
             del self._callers[caller], self._places[caller]
 
     def _place(self, caller: str) -> None:
-        """Place a caller behind the others, or among them where they have used more."""
+        """Place a caller behind the others, or ahead of those who have used more."""
         used = self.used(caller)
         self._places[caller] = time.monotonic() + MAX_WAIT_SECONDS * used / (used + HALF_WAIT_CPU_SECONDS)
 
@@ -169,7 +168,7 @@ class Turns:
 
     @asynccontextmanager
     async def slot(self, turn: Turn, deadline: Deadline) -> AsyncIterator[None]:
-        """Hold a slot for the time of a block.
+        """Hold a slot during a block.
 
         Raises:
             DeadlineExceeded: No slot was free in time.

@@ -1,4 +1,4 @@
-"""The main loop of a worker process: one job after the other, until the socket closes."""
+"""The main loop of a worker process: run one job after the other until the socket closes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from gateway.workers.limits import Limits
 from gateway.workers.messages import HEADER_LENGTH, Buffer, Message, header_length, pack, unpack_header
 
 RECYCLE_BYTES = 96 * 2**20
-"""A worker whose peak memory has grown by more than this ends after its reply, instead of holding it while idle."""
+"""A worker whose peak memory has grown by more than this ends after its reply, so that idle workers hold little
+memory."""
 
 OUT_OF_MEMORY, CRASHED = "out_of_memory", "crashed"
-"""Codes of failures that are no `GatewayError`: the job went over the memory limit, or the code of the job is wrong."""
+"""Codes of failures that are no `GatewayError`: the job exceeded the memory limit, or it has a bug."""
 
 OUT_OF_MEMORY_STATUS = errno.ENOMEM
 """Exit status of a worker that ran out of memory outside of the job: while it read the request or wrote the reply."""
@@ -30,8 +31,8 @@ def serve(connection: socket.socket, limits: Limits) -> None:
     """Answer jobs on a socket until its other end is closed.
 
     Raises:
-        MemoryError: A request or a reply does not fit into memory. The worker must end, for part of it may still be in
-            the socket.
+        MemoryError: A request or a reply does not fit into memory. The worker must end, because part of it may still be
+            in the socket.
     """
     limits.apply()
     at_start = _peak_bytes()
@@ -82,7 +83,7 @@ def _read(connection: socket.socket) -> Message | None:
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes | None:
-    """That many bytes; None where the other end closes first."""
+    """That many bytes; None if the other end closes first."""
     received = connection.recv(count, socket.MSG_WAITALL) if count else b""
     return received if len(received) == count else None
 
