@@ -1,4 +1,4 @@
-"""``python -m gateway``: serve until told to stop."""
+"""``python -m gateway``: serve until SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def app_from_environment() -> FastAPI:
     settings = Settings()
     logs.configure(settings)
     app = create_app(settings)
-    # The imported code stays for the life of the process. Freezing its 80,000 objects keeps full collections, which
-    # pause every thread, from visiting them.
+    # The imported code is never freed. Freezing its 80,000 objects excludes them from full garbage collections, which
+    # pause every thread.
     gc.collect()
     gc.freeze()
     return app
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "breed-gateway") ->
     if unknown := unknown_variables(os.environ):
         logger.warning("ignoring unknown environment variables: %s", ", ".join(unknown))
     raise_open_files_limit()
-    check_parts(settings)  # once, because uvicorn starts a process that ends again and again
+    check_parts(settings)  # check here, because uvicorn restarts a process that exits
     with shared_between(settings.workers):
         return _serve(settings)
 
@@ -105,7 +105,7 @@ def _serve(settings: Settings) -> int:
 
 
 class _Server(uvicorn.Server):
-    """Exits with status 0 after SIGTERM; uvicorn would raise the signal again after stopping, and die of it."""
+    """Exits with status 0 after SIGTERM. uvicorn would raise the signal again after stopping, and be killed by it."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
@@ -114,7 +114,7 @@ class _Server(uvicorn.Server):
 
 
 class _Workers(Multiprocess):
-    """Closes the listening socket when its processes stop; otherwise the system would go on accepting connections."""
+    """Closes the listening socket when its processes stop. Otherwise, the system would accept further connections."""
 
     def terminate_all(self) -> None:
         for listening in self.sockets:

@@ -1,4 +1,4 @@
-"""The app: its parts put together, and their lifespan."""
+"""Create and connect the parts of the app."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ if TYPE_CHECKING:
 
 
 class State(TypedDict):
-    """What the lifespan gives to every request."""
+    """What the lifespan passes to every request."""
 
     services: Services
     connections: ConnectionOptions
 
 
 def create_app(settings: Settings, backend: Backend | None = None, fork_server: ForkServer | None = None) -> FastAPI:
-    """Put an app together; nothing connects or starts before its lifespan.
+    """Create an app. Nothing connects or starts before its lifespan.
 
     Args:
         settings: Every setting.
-        backend: A model server to use in place of the one at `settings.serving_target`.
-        fork_server: Where worker processes are forked, to be shared by several apps; one of its own by default.
+        backend: A model server to use instead of the one at `settings.serving_target`.
+        fork_server: Forks the worker processes. Several apps may share it; by default, the app starts its own.
     """
     tls = Tls.from_settings(settings)
     metrics = Metrics()
@@ -146,7 +146,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
         servers=openapi.SERVERS,
         docs_url=None,
         redoc_url=None,
-        redirect_slashes=False,  # a redirect would lead to whatever the Host header says
+        redirect_slashes=False,  # a redirect would follow the Host header
         generate_unique_id_function=lambda route: route.name,  # what generated clients call their functions
         telemetry={
             "tracing": False,
@@ -157,14 +157,15 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
     )
     routers = (predictions, explain, preview, feedback, models, tfserving, inference, hugging_face, health, pages)
     for router in (module.router for module in routers):
-        # Not include_router: it analyses every route again at its first request, 25 ms, and finds it twice at each.
+        # Not include_router, which analyses every route again at its first request (25 ms) and matches each request
+        # twice.
         for route in router.routes:
             if isinstance(route, APIRoute):
                 route.operation_id = route.name  # what generated clients call their functions
             app.router.routes.append(route)
     pages.mount_files(app)
     error_handlers.install(app)
-    # The one that is added last is the outermost.
+    # The middleware that is added last is the outermost.
     app.add_middleware(BodyLimits)
     app.add_middleware(CancelOnDisconnect)
     keys, limits = settings.known_keys, RateLimits(settings.rate_limit)
@@ -177,10 +178,10 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
 
 
 def check_parts(settings: Settings) -> None:
-    """End the program with one line if a part that the settings ask for is not installed or cannot be used.
+    """Exit with one line if a package that the settings need is not installed, or the prediction log cannot be opened.
 
     Raises:
-        SystemExit: With that line.
+        SystemExit: The message is that line.
     """
     if settings.tracing:
         _tracing()
@@ -189,7 +190,7 @@ def check_parts(settings: Settings) -> None:
 
 
 class Gateway(FastAPI):
-    """FastAPI whose description of the API holds the error body, to which the routes only refer."""
+    """FastAPI with our middleware around everything and a completed OpenAPI description."""
 
     def __init__(self, settings: Settings, metrics: Metrics, tracing: Tracing | None, **options: Any) -> None:
         super().__init__(**options)
@@ -198,12 +199,12 @@ class Gateway(FastAPI):
         self.tracing = tracing
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Put the request's id, telemetry and CORS around everything, the answer to an unexpected error included."""
+        """Wrap request ID, telemetry and CORS around everything, including answers to unexpected errors."""
         app = cors.middleware(super().build_middleware_stack(), self.settings.cors_origins)
         return RequestContext(Telemetry(app, self.gateway_metrics, self.tracing))
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI description, made when it is first asked for."""
+        """The OpenAPI description, created on first use."""
         if not self.openapi_schema:
             openapi.complete(super().openapi(), self.settings)
         return super().openapi()

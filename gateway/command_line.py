@@ -1,7 +1,7 @@
 """The command line: every setting as an option, ``--config`` and ``--version``.
 
-An option is passed on as an environment variable, because the gateway processes that uvicorn starts read their settings
-from the environment. So both have the same syntax, and an option takes precedence.
+Options become environment variables, because the processes that uvicorn starts read their settings from the
+environment. So options and variables have the same syntax, and options take precedence.
 """
 
 from __future__ import annotations

@@ -10,13 +10,13 @@ from gateway.errors import DeadlineExceeded
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A point on the monotonic clock, in seconds; every step of a request asks it how much time is left."""
+    """A point in time on the monotonic clock, in seconds."""
 
     at: float
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
-        """The deadline that many seconds from now."""
+        """A deadline in that many seconds."""
         return cls(time.monotonic() + seconds)
 
     def remaining(self) -> float:

@@ -1,4 +1,4 @@
-"""Environment variables with the prefix of settings that are not settings."""
+"""Environment variables that look like settings and are not."""
 
 from __future__ import annotations
 

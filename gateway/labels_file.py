@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_BYTES = 16 * 2**20
-"""Largest file that is read; the 21,841 names of ImageNet-21k take 0.5 MB."""
+"""Maximum size of a file. The 21,841 names of ImageNet-21k take 0.5 MB."""
 
 FORMS = 'one name a line, a JSON list, or a JSON object such as {"cat": 0} or {"0": "cat"}'
 
@@ -20,7 +20,7 @@ _INDEX_AND_NAME = re.compile(r"(?P<index>\d+)(?:\s*[:,;.)=_-]\s*|\s+)(?P<name>\S
 _NAME_AND_INDEX = re.compile(r"(?P<name>.*\S)(?:\s*[:,;=]\s*|\t+)(?P<index>\d+)")
 _QUOTED = re.compile(r"\"(.+)\"|'(.+)'")
 _HOLDERS = ("labels", "names", "class_names", "classes", "id2label")
-"""Keys under which larger JSON files have them: Teachable Machine's `metadata.json`, `config.json` of Transformers."""
+"""Keys of the names in larger JSON files: Teachable Machine's `metadata.json`, `config.json` of Transformers."""
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -29,10 +29,10 @@ def read_labels(path: Path) -> tuple[str, ...]:
     Accepted are lines of one name, or of a name and its index in either order, with or without a header, quotes and
     commas at their ends; a JSON list (or a list as Python prints it); and JSON objects that map names to indexes,
     indexes to names, or indexes to lists that end in a name, as Keras' ``imagenet_class_index.json``. UTF-8, UTF-16 and
-    Windows-1252 are told apart.
+    Windows-1252 are recognised.
 
     Raises:
-        ValueError: The file cannot be read, or holds something else; the message names the file without its folder.
+        ValueError: The file cannot be read, or contains something else. The message names the file without its folder.
     """
     try:
         with path.open("rb") as file:
@@ -48,10 +48,10 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def parse_labels(text: str) -> tuple[str, ...]:
-    """Class names of the text of a labels file; see `read_labels`.
+    """Class names in the text of a labels file; see `read_labels`.
 
     Raises:
-        ValueError: It is none; the message goes on after "the labels file".
+        ValueError: The text has another form. The message continues after "the labels file".
     """
     if "\0" in text:
         raise ValueError(f"holds NUL characters: write {FORMS}, as UTF-8")
@@ -146,7 +146,7 @@ def _named(values: list[object] | list[str]) -> tuple[str, ...]:
 
 
 def _by_index(lines: list[str]) -> list[str]:
-    """The names alone, if each has its index beside it and the names remain different: ``0 Class A``, ``cat,1``.
+    """The names without their indexes, if each line has both and all names differ: ``0 Class A``, ``cat,1``.
 
     Indexes count from 0 or 1. A first line of columns without numbers is a header.
     """

@@ -1,4 +1,4 @@
-"""The forms in which the address of the model server may be given."""
+"""Check the address of the model server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ipaddress
 import re
 
 SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "xds:")
-"""Of gRPC, for addresses that it looks up itself."""
+"""Schemes of gRPC, for addresses that it resolves itself."""
 
 HOST_AND_PORT = re.compile(r"(\[[^\[\]\s/]+\]|[^:,/\s\[\]]+):(\d{1,5})")
 PORT = 8500
@@ -14,13 +14,13 @@ PORT = 8500
 
 
 def check_target(target: str) -> None:
-    """Check the address of a model server, so that a mistake is found at start and not by the first request.
+    """Check the address of a model server, to find a mistake at the start and not at the first request.
 
     Args:
         target: ``host:port``, several of them separated by commas, or an address with one of gRPC's schemes.
 
     Raises:
-        ValueError: It is none of these; the message says what to write instead, as far as that can be known.
+        ValueError: It is none of these. The message suggests what to write instead, if possible.
     """
     if target.startswith(("unix:", "unix-abstract:", "xds:")):
         if not target.partition(":")[2].strip("/"):
@@ -41,7 +41,7 @@ def check_target(target: str) -> None:
 
 
 def _check_host(host: str, prefix: str = "") -> None:
-    """Check one ``host:port``; `prefix` is what stands before it and belongs into a suggestion."""
+    """Check one ``host:port``. A suggestion starts with `prefix`."""
     match = HOST_AND_PORT.fullmatch(host)
     if match is not None and 0 < int(match[2]) < 2**16:
         return
@@ -54,7 +54,7 @@ def _check_host(host: str, prefix: str = "") -> None:
     elif HOST_AND_PORT.fullmatch(plain):
         right = plain
     elif (bare := re.fullmatch(r"(.+):(\d{4,5})", plain)) and _is_ipv6(bare[1]):
-        right = f"[{bare[1]}]:{bare[2]}"  # ::1:8500 is an address too, but hardly what was meant
+        right = f"[{bare[1]}]:{bare[2]}"  # ::1:8500 is a valid address, but hardly what was meant
     elif _is_ipv6(plain.strip("[]")):
         right = f"[{plain.strip('[]')}]:{PORT}"
     else:

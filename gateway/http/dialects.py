@@ -20,9 +20,9 @@ class Dialect:
     """How an interface reports errors: ``{"error": "..."}``.
 
     Attributes:
-        prefix: Of all paths of the interface.
+        prefix: Prefix of all paths of the interface.
         status: The HTTP status of an error.
-        detail: Its words.
+        detail: The message of an error.
     """
 
     prefix: str
@@ -35,7 +35,7 @@ class Dialect:
 
 
 def _tensorflow_serving_status(error: errors.GatewayError) -> int:
-    """404 for what is not served, 400 for whatever else is wrong with a request or refused by the model."""
+    """404 if something does not exist, 400 for all other mistakes in a request and for what the model refuses."""
     if isinstance(error, errors.NotFound):
         return 400 if isinstance(error, errors.SignatureMissing) else 404
     if isinstance(error, errors.Unprocessable | errors.UnsupportedMedia | errors.BadUpstream):
@@ -44,7 +44,7 @@ def _tensorflow_serving_status(error: errors.GatewayError) -> int:
 
 
 def _tensorflow_serving_detail(error: errors.GatewayError) -> str:
-    """The model server's own words where it has said what is wrong with a request."""
+    """The model server's own message, if it has said what is wrong with a request."""
     return (error.said if isinstance(error, errors.ModelServerFailed) else "") or error.detail
 
 
@@ -69,7 +69,7 @@ def error_response(path: str, error: errors.GatewayError, headers: Mapping[str, 
 
 
 def error_objects(descriptions: Mapping[int, str]) -> dict[int | str, dict[str, object]]:
-    """The same for an interface whose errors are ``{"error": "..."}``, by what each status means there."""
+    """The answer in the form ``{"error": "..."}``, with the status that the interface uses."""
     return {
         status: {
             "description": description,

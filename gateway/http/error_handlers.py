@@ -60,11 +60,11 @@ async def _unexpected(request: Request, _: Exception) -> Response:
 
 
 def _malformed(request: Request) -> errors.BadRequest:
-    """What TensorFlow Serving says of an address or a method that it does not know."""
+    """TensorFlow Serving's message for an unknown address or method."""
     path = request.scope["raw_path"].decode("ascii", "replace")
     return errors.BadRequest(f"Malformed request: {request.method[:20]} {path[:200]}")
 
 
 def _answer(request: Request, error: errors.GatewayError, headers: Mapping[str, str] | None = None) -> Response:
-    # Not request.url, which is made of the Host header and may be no address at all.
+    # Not request.url, which contains the Host header and may not be a valid address.
     return error_response(request.scope["path"], error, headers)

@@ -24,7 +24,7 @@ INDEX = re.compile(r"\[\d*\]$")
 """Suffix that PHP, axios and Dropzone add to the field name of each file: ``images[]``, ``images[0]``."""
 
 FORM_OVERHEAD_BYTES = 64 * 2**10
-"""Maximum size of everything in a form but the files: boundaries, part headers and small fields."""
+"""Maximum size of everything in a form except the files: boundaries, part headers and small fields."""
 
 FRAMING_BYTES_PER_FILE = 1024
 """Additional allowance for each file of a batch: its boundary and headers."""

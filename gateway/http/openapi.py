@@ -40,7 +40,7 @@ TAGS = [
 
 
 def complete(description: dict[str, Any], settings: Settings) -> None:
-    """Add to FastAPI's description what the settings decide, the error body, response headers and API keys."""
+    """Add limits from the settings, the error body, response headers and API keys to FastAPI's description."""
     schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     description["components"]["schemas"]["Problem"] = schema
     _tighten(description, settings)
@@ -54,7 +54,7 @@ def complete(description: dict[str, Any], settings: Settings) -> None:
 
 
 def _without_default_errors(description: dict[str, Any]) -> None:
-    """Leave out FastAPI's own error for parameters, which no route answers with."""
+    """Remove FastAPI's own error for parameters, which no route returns."""
     for operations in description["paths"].values():
         for operation in operations.values():
             if "HTTPValidationError" in str(operation["responses"].get("422")):
@@ -64,7 +64,7 @@ def _without_default_errors(description: dict[str, Any]) -> None:
 
 
 def _tighten(description: dict[str, Any], settings: Settings) -> None:
-    """Say of the parameters what FastAPI does not: their limits by settings, and that none of them can be null."""
+    """Describe the limits of parameters from the settings, and that no parameter can be null."""
     for operations in description["paths"].values():
         for operation in operations.values():
             for parameter in operation.get("parameters", ()):

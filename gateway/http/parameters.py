@@ -47,7 +47,7 @@ async def top_k(
     request: Request,
     top_k: Annotated[int | None, Query(ge=1, description="Number of labels to return.", examples=[1])] = None,
 ) -> int | None:
-    """Number of labels that a request asks for; None stands for `Settings.default_top_k`.
+    """Number of labels that a request asks for; None means `Settings.default_top_k`.
 
     Raises:
         InvalidParameter: It is over `Settings.max_top_k`.

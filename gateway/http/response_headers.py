@@ -7,7 +7,7 @@ from typing import Any
 from gateway.http.middleware.access import OPEN_PATHS
 
 RETRY_STATUSES = frozenset({"408", "429", "503", "504"})
-"""Statuses of errors that may go away."""
+"""Statuses of temporary errors."""
 
 HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-ID": {

@@ -39,11 +39,11 @@ async def count_images(scope: Scope, images: int) -> None:
     """Count the images of a request against the limit of its caller. Routes call it once they know the number.
 
     Args:
-        scope: Of the request.
-        images: At most `Settings.max_batch_images`, which no limit is under.
+        scope: The scope of the request.
+        images: Their number, at most `Settings.max_batch_images`. Every limit allows that many.
 
     Raises:
-        RateLimited: They are more than is left.
+        RateLimited: The limit does not allow so many now.
     """
     count = scope.get(_COUNT_IMAGES)
     if count is not None:
@@ -142,7 +142,7 @@ def describe(schema: dict[str, Any], *, keys: bool, limits: bool) -> None:
     """Describe API keys and rate limits in an OpenAPI description.
 
     Args:
-        schema: Is changed.
+        schema: The description, which is changed.
         keys: Whether a key is required. The scheme is described in any case, so that a generated client can send one.
         limits: Whether requests or images are limited.
     """

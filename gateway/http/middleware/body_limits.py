@@ -17,14 +17,15 @@ RATE_GRACE_SECONDS = 5.0
 
 
 LARGE_ANSWER_BYTES = 64 * 2**10
-"""An answer over this size holds the memory of its request until the client has read it; the system buffers others."""
+"""An answer over this size counts as memory of its request until the client has read it. The system buffers smaller
+ones."""
 
 MAX_READ_OVER_BYTES = 2**20
 """A body up to this size is read to its end even after the answer, so that the connection can be reused."""
 
 
 class BodyLimits:
-    """Applies the limits to every body, whichever endpoint reads it.
+    """Applies the limits to every body, independent of the endpoint.
 
     An endpoint that reads a body over a limit gets the error from `receive`.
     """
@@ -108,7 +109,7 @@ class _Body:
         else:
             message = await self._received_in_time()
         count = len(message.get("body", b""))
-        # Not before: a client that announces a body and sends none holds no permit.
+        # Not earlier: a client that announces a body and sends nothing must not hold a permit.
         if count and not self._has_permit:
             self._admission.begin_upload(self._record.caller)
             self._has_permit = True

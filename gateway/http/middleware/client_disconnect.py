@@ -43,12 +43,12 @@ class CancelOnDisconnect:
 
         def unwatch() -> None:
             nonlocal watching
-            if watching:  # and not the next request on this connection
+            if watching:  # not the next request on this connection
                 connection.watch(None)
                 watching = False
 
         async def send_unwatched(message: Message) -> None:
-            # With its last piece the answer is as good as given, and the connection may be closed for that.
+            # After the last piece of the answer, the client may close the connection.
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 unwatch()
             await send(message)
@@ -56,7 +56,7 @@ class CancelOnDisconnect:
         try:
             await self.app(scope, receive_and_watch, send_unwatched)
         except asyncio.CancelledError:
-            # Someone else may have cancelled it too, such as a server that is stopping; then it stays cancelled.
+            # If something else has cancelled it too, such as a shutdown, it stays cancelled.
             if not gone or request.uncancel() > 0:
                 raise
         finally:

@@ -22,11 +22,11 @@ SECURITY_HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
 ]
-"""On every response: only this server's scripts may run, and no page may frame it. The pages restrict it further."""
+"""Header of every response: only this server's scripts may run, and no page may frame it. Pages restrict it further."""
 
 
 NO_STORE = [(b"cache-control", b"no-store")]
-"""On every API response, so that no cache stores answers about photos."""
+"""Header of every API response, so that no cache stores answers about photos."""
 
 API_PATHS = ("/api/", "/v1/", "/v2/", "/hf/")
 

@@ -1,4 +1,4 @@
-"""What is observed of every request: metrics, its span and its log line."""
+"""Metrics, span and log line of every request."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _log(scope: Scope, status: int, seconds: float, record: RequestRecord) -> No
     level = logging.DEBUG if record.route in QUIET_ROUTES and status == 200 else logging.INFO
     if not access.isEnabledFor(level):
         return
-    # Encoded again: a line break in an address must not become one in the log.
+    # Encode it again, so that a line break in an address does not break a log line.
     path = quote(scope["path"][:MAX_LOGGED_PATH], safe="/:@")
     fields: dict[str, object] = {
         "method": scope["method"],

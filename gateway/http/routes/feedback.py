@@ -1,4 +1,4 @@
-"""Take what people say about answers."""
+"""Record feedback on answers."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def read_feedback(request: Request) -> FeedbackRequest:
 
     Raises:
         UploadTooLarge: It has more than `MAX_BODY_BYTES`.
-        RequestValidationError: It is not what `FeedbackRequest` describes.
+        RequestValidationError: It does not match `FeedbackRequest`.
     """
     body = await read_body(request, max_bytes=MAX_BODY_BYTES)
     try:
@@ -126,7 +126,7 @@ async def send_feedback(request: Request, said: FeedbackDep) -> FeedbackAnswer:
     model = said.model or services.settings.default_model
     new_label = False
     if said.label is not None:
-        with suppress(errors.GatewayError):  # feedback is taken while the model cannot be asked for its labels
+        with suppress(errors.GatewayError):  # accept feedback while the model server cannot be reached
             served = await services.resolver.described(model, Selector(), deadline_of(request))
             new_label = served.contract is not None and said.label not in served.contract.labels
     feedback = Feedback(

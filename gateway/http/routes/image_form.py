@@ -1,4 +1,4 @@
-"""What routes that take images share: the description of their bodies and errors, and the fields of their answers."""
+"""Shared by routes that take images: the description of bodies and errors, and the fields of answers."""
 
 from __future__ import annotations
 

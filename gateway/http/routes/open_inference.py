@@ -217,7 +217,7 @@ def _default_signature(served: ServedVersion) -> str:
 
 
 async def _ready(services: Services, model: str, selector: Selector) -> Response:
-    # Without the cache, which keeps a version after its server has gone.
+    # Without the cache, which keeps a version after its server is gone.
     try:
         versions = await services.resolver.versions(model, Deadline.after(PROBE_SECONDS))
     except (errors.ModelServerUnavailable, errors.DeadlineExceeded):

@@ -1,4 +1,4 @@
-"""The HTTP server: one connection, its framing and its bounds, on top of uvicorn.
+"""The HTTP server: connections with their framing and limits, on top of uvicorn.
 
 Knows neither routes nor services; `gateway.app` passes what it needs as `ConnectionOptions`.
 """

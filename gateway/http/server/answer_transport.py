@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 STALLED_ANSWER_SECONDS = 30.0
-"""How long a client may read nothing of an answer; it is noticed within twice this time."""
+"""How long a client may read nothing of an answer. This is detected within twice the time."""
 
 
 class AnswerTransport:
@@ -27,7 +27,7 @@ class AnswerTransport:
 
     def write(self, data: bytes) -> None:
         """Write, unless the connection is at its end."""
-        # uvloop raises when the client has gone but has not said so yet; every loop does after write_eof.
+        # uvloop raises if the client has disconnected unnoticed; every loop raises after write_eof.
         if self._ended or self.is_closing():
             return
         self._transport.write(data)
@@ -41,7 +41,7 @@ class AnswerTransport:
         self._transport.write_eof()
 
     def stop_watching(self) -> None:
-        """Stop to watch whether the client reads."""
+        """Stop watching whether the client reads."""
         if self._timer is not None:
             self._timer.cancel()
 

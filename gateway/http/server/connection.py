@@ -1,4 +1,4 @@
-"""What a request may ask of its connection, and what the app tells every connection."""
+"""The interface between a connection and the requests on it, and the options of connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEY = "gateway.http.server.connection"
 
 @dataclass(frozen=True, slots=True)
 class ConnectionOptions:
-    """What a connection needs to know of the app; the lifespan puts it into the server's state as ``connections``.
+    """Options of connections. The lifespan puts them into the server's state as ``connections``.
 
     Attributes:
         header_timeout_seconds: Time for the headers of a request to arrive.
@@ -29,10 +29,10 @@ class ConnectionOptions:
 
 
 class ClientConnection(Protocol):
-    """The connection that a request came over; `gateway.http.server.protocol.HttpProtocol` implements it."""
+    """The connection of a request, implemented by `gateway.http.server.protocol.HttpProtocol`."""
 
     def body_is_here(self) -> bool:
-        """Whether the whole body of the request in work has arrived, so that receiving it takes no time."""
+        """Whether the whole body of the current request has arrived, so that receiving it takes no time."""
         ...
 
     def watch(self, lost: Callable[[], None] | None) -> None:
@@ -41,11 +41,11 @@ class ClientConnection(Protocol):
 
 
 def put(scope: Scope, connection: ClientConnection) -> None:
-    """Store in the scope of a request the connection it came over."""
+    """Store the connection in the scope of a request."""
     scope[_KEY] = connection
 
 
 def connection_of(scope: Scope) -> ClientConnection | None:
-    """The connection a request came over; None where another server than the gateway's own runs the app."""
+    """The connection of a request; None if another server than the gateway's own runs the app."""
     connection: ClientConnection | None = scope.get(_KEY)
     return connection

@@ -1,4 +1,4 @@
-"""What RFC 9112 requires a server to refuse in the head of a request, and httptools lets pass."""
+"""Check the head of a request for what RFC 9112 forbids and httptools accepts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Za-z.:_~%!$&'()*+,;
 
 
 def check_head(version: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
-    """Check what decides where a request goes and where its body ends.
+    """Check the headers that decide where a request goes and where its body ends.
 
     Args:
         version: HTTP version, such as ``1.1``.

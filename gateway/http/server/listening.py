@@ -1,4 +1,4 @@
-"""The sockets that the gateway listens on, the same with one worker and with several."""
+"""The sockets that the gateway listens on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 logger = logging.getLogger(__name__)
 
 NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-"""Errors of an address that this machine does not have, such as ``::1`` where IPv6 is turned off."""
+"""Errors for an address that this machine does not have, such as ``::1`` if IPv6 is off."""
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

@@ -16,14 +16,14 @@ MAX_ADDRESS_BYTES = 8 * 2**10
 """Limit on path and query; most servers and proxies accept no more."""
 
 FREE_BODY_PIECES = 1024
-"""Pieces that any body may come in: chunks, or reads of a body whose length was announced."""
+"""Number of pieces that every body may have: chunks, or reads of a body with a Content-Length."""
 
 BYTES_PER_BODY_PIECE = 64
-"""A body may have one more piece for each of so many bytes."""
+"""A body may have another piece for each of so many bytes."""
 
 
 class MessageLimits:
-    """Counts what has arrived of one request."""
+    """Counts the parts of one request while they arrive."""
 
     def __init__(self) -> None:
         self._unreported_bytes = 0
@@ -38,10 +38,10 @@ class MessageLimits:
         self._unreported_bytes += size
 
     def check_progress(self) -> None:
-        """Check that the parser has reported something of the last bytes, so that it does not store them for ever.
+        """Check that the parser reports something regularly, because it would store the bytes without limit.
 
         Raises:
-            HeadersTooLarge: It has not: for example, a chunk extension has no end.
+            HeadersTooLarge: It does not, for example because a chunk extension has no end.
         """
         if self._unreported_bytes > MAX_HEADER_BYTES:
             raise _too_large()

@@ -36,18 +36,18 @@ from gateway.http.server.connection import ConnectionOptions
 from gateway.http.server.message_limits import MessageLimits
 
 LARGE_READ_BYTES = 64 * 2**10
-"""After a read of this size the connection waits until the event loop has looked at the others.
+"""After a read of this size, the other connections get their turn.
 
-uvloop would otherwise read up to 32 times 256 KB from one connection before it turns to the next."""
+Otherwise, uvloop reads up to 32 times 256 KB from one connection before it turns to the next."""
 
 LINGER_SECONDS = 10.0
-"""How long the rest of a body that nobody wants is read and discarded."""
+"""How long the rest of a refused body is read and discarded."""
 
 LINGER_BYTES = 256 * 2**20
-"""How much of it is read: more than any body that a client sends in good faith; it costs about 0.1 ms a MB."""
+"""Limit on this rest: larger than any body from a well-behaved client. Reading takes about 0.1 ms for each MB."""
 
 MAX_PIPELINED = 64
-"""Requests that may wait for the one before them; each takes about 3 KB and can be sent in 18 bytes."""
+"""Limit on pipelined requests that wait. Each takes about 3 KB of memory and can be sent in 18 bytes."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -61,11 +61,11 @@ class HttpProtocol(HttpToolsProtocol):
     _discarded_bytes = 0
     _end_timer: asyncio.TimerHandle | None = None
     _running: RequestResponseCycle | None = None
-    """The request in work; `cycle` is the newest one, which may wait behind it."""
+    """The request in progress; `cycle` is the newest one, which may wait behind it."""
     _lost: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request, but not for ever."""
+        """Wait for the first request, with a time limit."""
         super().connection_made(transport)
         if self.client is not None and self.client[0].startswith("::ffff:"):
             # An IPv4 client on a socket for both families: trusted proxies, logs and limits expect its IPv4 address.
@@ -76,9 +76,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._await_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop all timers, tell the request in work, and drop every reference back to this connection.
+        """Stop all timers, notify the request in progress, and drop every reference to this connection.
 
-        That frees it at once, without the garbage collector.
+        So it is freed at once, without the garbage collector.
         """
         for timer in (self._header_timer, self._end_timer):
             if timer is not None:
@@ -87,7 +87,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         if self._running is not None and not self._running.response_complete:
-            self._running.disconnected = True  # uvicorn says so to the newest request alone
+            self._running.disconnected = True  # uvicorn notifies only the newest request
             self._running.message_event.set()
         if self._lost is not None:
             self._lost()
@@ -99,14 +99,14 @@ class HttpProtocol(HttpToolsProtocol):
         """See `ClientConnection`."""
         self._lost = lost
         if lost is not None:
-            self.flow.resume_reading()  # the end of the connection is noticed only while it is read
+            self.flow.resume_reading()  # the end of a connection is noticed only by reading
 
     def body_is_here(self) -> bool:
         """See `ClientConnection`."""
         return self._body_complete  # of the newest request: it begins only when those before it are complete
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes, whatever state the connection is in."""
+        """Process received bytes in any state of the connection."""
         if len(data) >= LARGE_READ_BYTES and not self.flow.read_paused:
             self.flow.pause_reading()
             self.loop.call_soon(self._read_on)
@@ -121,7 +121,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._parse(data)
             self._limits.check_progress()
         except httptools.HttpParserError as error:
-            raised = error.__context__  # in one of the methods below, which the parser calls
+            raised = error.__context__  # raised by a method below, which the parser calls
             invalid = errors.BadRequest("This is not a valid HTTP/1.1 request.")
             self._refuse(raised if isinstance(raised, errors.GatewayError) else invalid, data)
         except errors.HeadersTooLarge as error:
@@ -132,7 +132,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._read_on()
         between_requests = self.cycle is None or self.cycle.response_complete
         if between_requests and self._header_timer is None and self.timeout_keep_alive_task is None:
-            # The rest of a body that was answered early, or empty lines: neither may drip in for ever.
+            # Set a time limit on the rest of a body that was answered early, and on empty lines.
             self._await_headers()
 
     def on_message_begin(self) -> None:
@@ -168,7 +168,7 @@ class HttpProtocol(HttpToolsProtocol):
             origin, mark, query = self.url.partition(b"?")
             self.url = origin + b"/" + mark + query  # RFC 9112, section 3.2.2
         super().on_headers_complete()
-        # Only now: an error raised above is not the fault of the request before, which may still be in work.
+        # Set these only now: an error above does not concern the previous request, which may be in progress.
         self._in_headers = self._body_complete = False
         if self.cycle is not None:
             self.cycle.transport = self._answers  # type: ignore[assignment]
@@ -200,7 +200,7 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_response_complete()
 
     def end(self) -> None:
-        """Close the connection after an answer; first discard what is still to come of the request's body."""
+        """Close the connection after an answer. First, discard the rest of the request's body."""
         if self._body_complete or self.transport.is_closing() or not self.transport.can_write_eof():
             self.transport.close()
             return
@@ -214,16 +214,16 @@ class HttpProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _read_on(self) -> None:
-        """Read again, unless the requests here have not taken what they hold; the next one that does resumes reading.
+        """Resume reading, unless requests have not yet taken what has arrived. Taking it resumes reading too.
 
-        uvicorn stops reading behind a request in work. The end of the connection, which cancels that request, would be
-        noticed only after it.
+        uvicorn stops reading while a request is in progress. So it would notice the end of the connection, which
+        cancels the request, only after the request.
         """
         if not self.transport.is_closing() and (self._lingering or not self._holds_enough()):
             self.flow.resume_reading()
 
     def _holds_enough(self) -> bool:
-        """Whether what requests have not taken yet is all that this connection may hold."""
+        """Whether the data that requests have not taken yet reaches the limit of this connection."""
         held = sum(len(cycle.body) for cycle, _ in self.pipeline)
         if self._running is not None and not self._running.response_complete:
             held += len(self._running.body)
@@ -241,7 +241,7 @@ class HttpProtocol(HttpToolsProtocol):
                 return
 
     def _plain_head(self) -> bytes:
-        """The head that the parser has just stopped at, without the Upgrade header, for a new parser."""
+        """The head at which the parser has stopped, without the Upgrade header, for a new parser."""
         lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
         lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
@@ -261,22 +261,24 @@ class HttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.cycle is not None and not self.cycle.response_complete:
-            self._await_headers()  # of a request that follows one still in work
+            self._await_headers()  # of a request that follows one in progress
         elif self._in_headers:
             self._refuse(errors.UploadTimeout("The request headers did not arrive in time."))
         else:
             self.transport.close()
 
     def _refuse(self, error: errors.GatewayError, data: bytes = b"") -> None:
-        """Answer with an error and end the connection; without an answer where it could pass for another request's.
+        """Answer with an error and end the connection.
+
+        Nothing is sent if the answer could be mistaken for that of another request.
 
         Args:
-            error: What the answer says.
+            error: The error.
             data: The bytes that were being read: an Origin header in them may not have been parsed yet.
         """
         path = ""
         if not self._body_complete:
-            # The fault is in the body of the newest request, which ends as if its client had gone.
+            # The body of the newest request is wrong. The request ends as if its client had disconnected.
             if self.cycle.response_complete:
                 self.end()
                 return
@@ -287,12 +289,12 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.message_event.set()
             path = self.cycle.scope["path"]
         elif self.cycle is not None and not self.cycle.response_complete:
-            self.transport.close()  # the fault is in a request that follows one still in work
+            self.transport.close()  # the request that is wrong follows one in progress
             return
         allowed = cors.headers(self._options.cors_origins, self.headers or (), data)
         response = error_response(path, error, {"Connection": "close", **allowed})
         lines = [f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}".encode()]
         lines += [name + b": " + value for name, value in response.raw_headers]
         self._answers.write(b"\r\n".join([*lines, b"", bytes(response.body)]))
-        self._body_complete = False  # whatever was refused, more of it may come
+        self._body_complete = False  # more of the refused request may arrive
         self.end()

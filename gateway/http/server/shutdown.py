@@ -1,4 +1,4 @@
-"""SIGTERM: first the balancers are told, then the server stops. A worker whose parent died stops at once."""
+"""Handle SIGTERM: fail readiness checks first, then stop the server. A worker whose parent died stops at once."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ class Shutdown:
     """Whether this process is about to stop.
 
     Args:
-        delay_seconds: Time between SIGTERM and the moment when the server itself hears of it and stops accepting.
+        delay_seconds: Time between SIGTERM and the moment when the server stops accepting connections.
     """
 
     def __init__(self, delay_seconds: float) -> None:
         self.draining = False
-        """Set with SIGTERM: not ready any more, and connections are not kept."""
+        """Set at SIGTERM. From then on, the gateway is not ready, and connections are closed after an answer."""
         self._delay_seconds = delay_seconds
 
     @contextmanager
     def on_sigterm(self) -> Iterator[None]:
-        """Handle SIGTERM before the server does, whose handler is in place by now.
+        """Handle SIGTERM before the server's handler, which has been installed already.
 
-        A worker process also watches its parent. Where that dies without a word (SIGKILL), the worker stops as with
-        SIGTERM but without the delay: the next parent could not listen on the same address meanwhile.
+        A worker process also watches its parent. If the parent is killed with SIGKILL, the worker stops as with SIGTERM
+        but without the delay, because the address stays in use until then.
 
         Does nothing outside of the main thread.
         """
