@@ -1,8 +1,6 @@
-"""The command line: a whole training run, stopped and resumed; errors in one line."""
+"""The command line: whole training runs, and errors in one line."""
 
-import json
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
@@ -17,14 +15,11 @@ import pytest
 from tests.trainer import tiny
 from trainer.cli import main
 from trainer.config import RECIPES, Config, make, read
-from trainer.data import record_store as records
 from trainer.errors import TrainerError
-from trainer.evaluation import tally as evaluation
 from trainer.export import precision
 from trainer.model_card import Card
 from trainer.network import assemble
 from trainer.training import bottleneck_features as features
-from trainer.training import fit
 
 # Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -123,81 +118,6 @@ def test_classes_of_any_name_are_trained_evaluated_and_evaluated_again(
     status, out, error = trainer("evaluate", version, photos, "--output", tmp_path / "evaluation")
     assert status == 0, out + error
     assert out.startswith(f"{12 * len(classes)} photos: accuracy")
-
-
-def test_a_run_that_was_stopped_in_every_stage_goes_on_to_the_same_weights(
-    trainer: Trainer, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    command = ["train", data, *TINY, "--head", "dense", "--epochs", "4", "--patience", "9", "--dropout", "0.5"]
-    command += ["--fine-tune", "4", "--fine-tune-epochs", "3"]
-
-    def stopped() -> str:
-        status, _, error = trainer(*command, "--name", "colours")
-        assert status == 130
-        assert "run the same command again to resume" in error
-        return error
-
-    add, calls = records.RecordStore.add, iter(range(100))
-
-    def stop_at_third_batch(*args: object) -> None:
-        if args[2].dtype == np.float32 and next(calls) == 2:  # type: ignore[attr-defined]
-            raise KeyboardInterrupt
-        add(*args)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(features, "BATCH_SIZE", 8)
-        patch.setattr(records.RecordStore, "add", stop_at_third_batch)
-        stopped()
-
-    save = fit.Checkpoints._save
-    stage = "head"
-
-    def stop_after_second_epoch(self: fit.Checkpoints) -> None:
-        save(self)
-        if self._stage == stage and len(self.history) == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fit, "SECONDS_BETWEEN_STATES", 0.0)
-        patch.setattr(fit.Checkpoints, "_save", stop_after_second_epoch)
-        assert "Computing features: 24/24" in stopped()  # 16 of the 40 were kept
-        stage = "fine-tuning"
-        assert "Fitting, head: 2/2" in stopped()
-    assert not list((tmp_path / "models").rglob("saved_model.pb"))
-
-    status, _, error = trainer(*command, "--name", "colours")
-    assert status == 0, error
-    assert "Fitting, head" not in error
-    assert "Fitting, fine-tuning: 1/1" in error
-    (run,) = (tmp_path / "runs" / "colours").iterdir()
-    history = json.loads((run / "history.json").read_text())
-    assert {name: len(epochs) for name, epochs in history.items()} == {"head": 4, "fine-tuning": 3}
-    status, _, error = trainer(*command, "--name", "not-stopped")
-    assert status == 0, error
-    for one, other in zip(
-        *(weights_of(tmp_path / "models" / name / "1") for name in ("colours", "not-stopped")), strict=True
-    ):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_a_run_stopped_after_it_has_published_says_what_is_missing_and_how_to_get_it(
-    trainer: Trainer, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(evaluation.Tally, "add", stop)
-        status, _, error = trainer("train", data, "--name", "colours", *TINY, "--epochs", "1", "--views", "1")
-    assert status == 130
-    said, command = error.splitlines()[-1].split(": python -m trainer ")
-    assert said == "trainer train: stopped; published as colours version 1; only the report is missing"
-    status, out, error = trainer(*shlex.split(command))
-    assert status == 0, error
-    assert "6 photos: accuracy" in out
-    (run,) = (tmp_path / "runs" / "colours").iterdir()
-    assert (run / "report.html").is_file()
-    assert len(list((tmp_path / "models" / "colours").iterdir())) == 1
 
 
 def test_a_logistic_head_is_the_same_bit_for_bit_and_needs_no_seed(
