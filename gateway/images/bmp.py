@@ -15,7 +15,7 @@ def open_bmp(data: bytes, max_pixels: int, bytes_per_pixel: float) -> PillowPict
     Args:
         data: The file.
         max_pixels: The limit of `check_pixels`.
-        bytes_per_pixel: What a pixel costs.
+        bytes_per_pixel: Memory per pixel.
 
     Raises:
         ImageTooLarge: Too many pixels.

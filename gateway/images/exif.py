@@ -20,7 +20,7 @@ def read_orientation(exif: bytes) -> int:
         exif: A TIFF structure, with or without `EXIF_PREFIX`.
 
     Returns:
-        1 to 8; 1, upright, where EXIF is broken or says nothing.
+        1 to 8; 1 (upright) if EXIF is corrupt or has no orientation.
     """
     tiff = exif.removeprefix(EXIF_PREFIX)
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])

@@ -62,7 +62,7 @@ FORMATS: Final = (
         heic.AVAILABLE,
     ),
 )
-"""In the order of messages."""
+"""The order is that in messages."""
 
 ACCEPTED_FORMATS: Final = tuple(one.name for one in FORMATS if one.available)
 ACCEPTED_MEDIA_TYPES: Final = tuple(one.media_type for one in FORMATS if one.available)
@@ -88,7 +88,7 @@ def open_image(data: bytes, max_pixels: int) -> tuple[str, Picture]:
 
 def is_image(data: bytes) -> bool:
     """Whether the first bytes are those of one of the formats."""
-    if data[:2] == b"BM":  # text may start with BM as well; bytes 6 to 9 of a bitmap are zero
+    if data[:2] == b"BM":  # text may start with BM too, but bytes 6 to 9 of a bitmap are zero
         return data[6:10] == bytes(4)
     return any(one.signature.match(data) for one in FORMATS)
 

@@ -11,7 +11,7 @@ from gateway.images.errors import InvalidImage
 from gateway.images.limits import check_pixels
 from gateway.images.picture import PillowPicture
 
-_BLOCK: Final = re.compile(rb"[!,]")  # an extension or a frame; decoders pass over anything else
+_BLOCK: Final = re.compile(rb"[!,]")  # an extension or a frame; decoders skip anything else
 _MAX_BLOCKS: Final = 1 << 14
 
 

@@ -1,11 +1,10 @@
-"""HEIC, the photos of phones, where the extra `heic` is installed.
+"""HEIC, the photo format of phones. Requires the extra `heic`.
 
-Before libheif sees a file, the boxes of its ``meta`` box (ISO 14496-12 and 23008-12) are read once, for what the
-primary image consists of: its tiles, its transparency and their sizes. A few kilobytes could otherwise ask for the same
-tile a thousand times. Thumbnails, depth maps and whatever else lies beside the primary image do not count.
-
-The size inside the compressed video frame is not read: libheif refuses a frame that is not of the size that the
-container says, before it decodes it where it is larger.
+Before libheif gets a file, the boxes in its ``meta`` box (ISO 14496-12 and 23008-12) are read once, to find the parts
+of the primary image: its tiles, its transparency and their sizes. Otherwise, a few kilobytes could request the same
+tile a thousand times. Thumbnails, depth maps and other items do not count. The size inside the compressed video frame
+is not read, because libheif refuses a frame whose size differs from that in the container; a larger one before it
+decodes it.
 """
 
 import struct
@@ -28,30 +27,30 @@ _DERIVED: Final = frozenset({b"grid", b"iden"})  # made of other items, which `d
 _MAX_BOXES: Final = 1000  # in one box; libheif allows 1,000 items in a file too
 _MAX_EXTENTS: Final = 32  # of one item, as libheif has it
 _MAX_STEPS: Final = 3
-# How many times the pixels of the image its parts may have. A tile may reach over the right and the bottom edge, and
-# transparency is an image of its own.
+# Limit on the pixels of all parts, as a multiple of the pixels of the image. Tiles may extend beyond the right and
+# bottom edges, and transparency is another image.
 _MAX_OVERLAP: Final = 4
 _SMALL_PIXELS: Final = 1 << 20
-# libde265 and libheif hold a copy each of the decoded samples when RGB, and A, is made of them.
+# libde265 and libheif each hold a copy of the decoded samples during the conversion to RGB or RGBA.
 _SAMPLE_COPIES: Final = 2
 _SAMPLES_PER_PIXEL: Final = {0: 1.0, 1: 1.5, 2: 2.0, 3: 3.0}  # by chroma_format_idc: H.265, table 6-1
 _ALPHA: Final = (b"urn:mpeg:hevc:2015:auxid:1", b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha")
 
 Part = tuple[int, int]
-"""Where the content of a box starts and ends."""
+"""Start and end of the content of a box."""
 
 
 @dataclass(slots=True)
 class _Meta:
-    """What a ``meta`` box says of its items.
+    """The items in a ``meta`` box.
 
     Attributes:
         primary: The item to show.
         types: Item to its type, such as ``hvc1``.
         properties: All properties: kind and content.
         owned: Item to the numbers of its properties, from 1.
-        parts: Item to those it is derived from (``dimg``).
-        auxiliary: Item to those that add to it (``auxl``): transparency, depth.
+        parts: Item to the items it is derived from (``dimg``).
+        auxiliary: Item to its auxiliary items (``auxl``): transparency, depth.
     """
 
     primary: int | None = None
@@ -91,15 +90,15 @@ class _HeicPicture:
 
 
 def open_heic(data: bytes, max_pixels: int, bytes_per_pixel: float) -> _HeicPicture:
-    """Read what the primary image of a HEIC file consists of.
+    """Read the parts of the primary image of a HEIC file.
 
     Args:
         data: The file.
         max_pixels: The limit of `check_pixels`.
-        bytes_per_pixel: What a pixel costs in the usual 8 bits with 4:2:0 subsampling.
+        bytes_per_pixel: Memory per pixel with 8 bits and 4:2:0 subsampling.
 
     Raises:
-        UnsupportedImage: It is coded with something else than HEVC.
+        UnsupportedImage: It is coded with another codec than HEVC.
         ImageTooLarge: The image has too many pixels.
         InvalidImage: The boxes are broken, or the parts have far more pixels than the image.
     """
@@ -126,7 +125,7 @@ def open_heic(data: bytes, max_pixels: int, bytes_per_pixel: float) -> _HeicPict
 
 
 def _coded(meta: _Meta, item: int) -> list[int]:
-    """The coded items that an item is made of, as often as they are used: itself, or the tiles of a grid."""
+    """The coded items of an item, each as often as it is used: the item itself, or the tiles of a grid."""
     for _ in range(_MAX_STEPS):
         parts = meta.parts.get(item, [])
         if meta.types.get(item) == b"grid":
@@ -153,7 +152,7 @@ def _is_alpha(data: bytes, meta: _Meta, item: int) -> bool:
 
 
 def _bytes_per_pixel(data: bytes, meta: _Meta, item: int, *, transparent: bool) -> float:
-    """What decoding a pixel takes, by chroma format and depth in ``hvcC``: ISO 14496-15, section 8.3.3.1."""
+    """Memory for decoding a pixel, by chroma format and depth in ``hvcC``: ISO 14496-15, section 8.3.3.1."""
     start, end = _property(meta, item, b"hvcC")
     chroma, depth = data[start:end][16] & 3, (data[start:end][17] & 7) + 8
     samples = _SAMPLES_PER_PIXEL[chroma] + transparent
@@ -224,7 +223,7 @@ class _Reader:
 def _read_types(data: bytes, start: int, end: int, meta: _Meta) -> None:
     """Item infos: ISO 14496-12, section 8.11.6."""
     for kind, at, stop in _boxes(data, start + (8 if data[start] else 6), end):
-        if kind != b"infe" or data[at] < 2:  # older versions are of other files than images
+        if kind != b"infe" or data[at] < 2:  # older versions do not occur in images
             continue
         entry = _Reader(data, at + 4, stop)
         item = entry.number(4 if data[at] > 2 else 2)
@@ -233,7 +232,7 @@ def _read_types(data: bytes, start: int, end: int, meta: _Meta) -> None:
 
 
 def _read_properties(data: bytes, start: int, end: int, meta: _Meta) -> None:
-    """Properties and which item has which: ISO 14496-12, section 8.11.14."""
+    """All properties, and the properties of each item: ISO 14496-12, section 8.11.14."""
     for kind, at, stop in _boxes(data, start, end):
         if kind == b"ipco":
             meta.properties = [(inner, (begin, finish)) for inner, begin, finish in _boxes(data, at, stop)]
@@ -260,7 +259,7 @@ def _read_references(data: bytes, start: int, end: int, meta: _Meta) -> None:
 
 
 def _check_extents(data: bytes, start: int, end: int) -> None:
-    """Refuse items that together have more bytes than the file: ISO 14496-12, section 8.11.3.
+    """Refuse items that have more bytes in total than the file: ISO 14496-12, section 8.11.3.
 
     libheif copies the metadata of each item, so that overlapping items of a small file would take gigabytes.
     """

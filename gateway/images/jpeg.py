@@ -31,7 +31,7 @@ _MARKER: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _SCAN: Final = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 
 _MAX_SEGMENTS: Final = 4096
-# Tables take a few KiB, a thumbnail in APP0 up to 64. Pillow reads every table that there is, in Python.
+# Tables take a few KiB, a thumbnail in APP0 up to 64. Pillow reads all tables in Python.
 _MAX_KEPT_BYTES: Final = 1 << 18
 # Progressive JPEGs are made of 10 scans (CMYK: 18), each of which visits every pixel. A few bytes suffice for a scan,
 # so without a limit a small file keeps a decoder busy for hours.
@@ -45,8 +45,8 @@ class _Header:
     """The segments before the first scan.
 
     Attributes:
-        kept: Those that make pixels, with the file's start.
-        exif: EXIF among the others; empty without.
+        kept: The start of the file, and the segments that are needed for pixels.
+        exif: EXIF; empty if there is none.
         scan: Where the first scan starts in the file.
         progressive: Whether the frame is progressive.
         samples_per_pixel: Samples of all components for each pixel: 3 without chroma subsampling, 1.5 with 4:2:0.

@@ -31,7 +31,7 @@ class PixelFormat:
         normalize: A mode of Keras' `preprocess_input`, for float dtypes: ``tf`` scales to -1 to 1, ``caffe`` subtracts
             ImageNet's mean from BGR, ``torch`` scales to 0 to 1, subtracts ImageNet's mean and divides by its standard
             deviation.
-        pixel_range: What black and white become in a float dtype where `normalize` is None.
+        pixel_range: Values of black and white in a float dtype if `normalize` is None.
     """
 
     dtype: str = "uint8"

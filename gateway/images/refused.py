@@ -10,8 +10,8 @@ _TEXT: Final = "This is {}, not the bytes of an image: decode it before sending 
 _OTHER: Final = "This is {}, not an image."
 _POINTER: Final = "This is {}, not an image: send the bytes of the image itself."
 
-# What it is, how to say so, and what its first bytes match; the first match counts. JPEG, PNG, GIF, WebP, BMP and HEIC
-# each start with the same characters in base64.
+# Kind of file, its description, and a pattern for its first bytes. The first match counts. JPEG, PNG, GIF, WebP, BMP
+# and HEIC each start with the same characters in base64.
 _KINDS: Final = tuple(
     (message.format(name), re.compile(pattern, re.DOTALL))
     for name, message, pattern in (
@@ -30,7 +30,7 @@ _KINDS: Final = tuple(
         (
             "an image that was converted as if it were text",
             "This is {}, which destroys it: send its bytes as they are.",
-            # JPEG and PNG with bytes replaced, JPEG and PNG from Latin-1 to UTF-8, PNG with other line ends.
+            # JPEG and PNG with replaced bytes, JPEG and PNG converted from Latin-1 to UTF-8, PNG with other line ends.
             rb"(?:\xef\xbf\xbd){3}|\xef\xbf\xbdPNG|\xc3\xbf\xc3\x98\xc3\xbf|\xc2\x89PNG|\x89PNG(?:\r\r\n|\n)",
         ),
         ("a PDF document", _OTHER, rb"%PDF-"),
@@ -72,10 +72,10 @@ _KINDS: Final = tuple(
 
 
 def describe(data: bytes) -> str:
-    """A sentence that says what bytes are that are not an image of an accepted format.
+    """A sentence that describes bytes that are not an image of an accepted format.
 
     Args:
-        data: The bytes; only the first kilobyte is looked at.
+        data: The bytes, of which the first kilobyte is read.
 
     Returns:
         Such as "TIFF images are not accepted." or "This is a web page, not an image."

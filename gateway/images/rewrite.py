@@ -1,7 +1,7 @@
-"""Any accepted image as a PNG that every decoder reads, for models that take encoded images.
+"""Convert any accepted image to a PNG that every decoder reads, for models that take encoded images.
 
-A model server fails a whole batch when it cannot decode one image of it, and its decoders refuse files that Pillow
-accepts. So what is sent is never the file that came, but one made of its pixels.
+A model server fails a whole batch if it cannot decode one image, and its decoders refuse some files that Pillow
+accepts. So the gateway never sends the uploaded file, but a new one with its pixels.
 """
 
 import struct
@@ -17,7 +17,8 @@ from gateway.images.limits import DEFAULT_MAX_PIXELS
 from gateway.images.target import Target
 
 MAX_SIDE: Final = 1024
-"""The most pixels of a side. Published image classifiers take 224 to 600, so none of them sees a difference."""
+"""Maximum number of pixels of a side. Published image classifiers take 224 to 600, so it makes no difference to
+them."""
 
 
 def rewrite_image(
@@ -27,7 +28,7 @@ def rewrite_image(
 
     Args:
         data: The encoded image.
-        max_side: The most pixels of a side; a larger image is scaled down with antialiasing.
+        max_side: Maximum number of pixels of a side. A larger image is scaled down with antialiasing.
         max_pixels: As in `gateway.images.decode_image`.
 
     Returns:

@@ -195,7 +195,7 @@ class Predictor:
 
 
 def _rules(served: ServedVersion, max_rows: int) -> SignatureRules:
-    """What the gateway knows of a version beyond its signatures."""
+    """What the gateway knows about a version in addition to its signatures."""
     contract = served.contract
     if contract is None:
         return SignatureRules(max_rows)

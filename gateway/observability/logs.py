@@ -32,7 +32,7 @@ def configure(settings: Settings) -> None:
     """Send every log record of this process to standard error in the configured form."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else ConsoleFormatter())
-    # Do not collect what the formatters do not use; finding the caller is slow.
+    # Do not collect what the formatters do not use. Looking up the caller is slow.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None  # the documented way to omit file, line and function
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)

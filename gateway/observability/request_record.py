@@ -60,7 +60,7 @@ class RequestRecord:
 
     @property
     def turn(self) -> tuple[str, int]:
-        """Whose turn the work on this request waits for; see `gateway.workers.turns.Turn`."""
+        """The caller and request that this work counts for; see `gateway.workers.turns.Turn`."""
         return self.caller, id(self)
 
     def answered_by(self, model: str, version: int) -> None:

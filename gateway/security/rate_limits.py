@@ -72,7 +72,7 @@ class RateLimits:
 
 
 def caller_of(address: str) -> str:
-    """The caller that an address counts for.
+    """The caller for an address.
 
     IPv4 addresses written as IPv6 (``::ffff:a.b.c.d``, or NAT64 with the well-known prefix) count as the IPv4 address.
     Other IPv6 addresses count by their /64, which is what one household or machine has.

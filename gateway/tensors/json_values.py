@@ -17,7 +17,7 @@ from gateway.pb.serving_pb2 import DataType
 from gateway.tensors.wire import Array, dtype_name, number_dtype
 
 MAX_RANK = 16
-"""Nested lists that are followed; TensorFlow itself knows tensors of up to 254 dimensions, image models of 5."""
+"""Maximum depth of nested lists. TensorFlow allows tensors of up to 254 dimensions; image models use up to 5."""
 
 HEAD_BYTES = 64
 """Bytes of a body by which JSON is told from an image."""
@@ -25,7 +25,7 @@ HEAD_BYTES = 64
 Text = bytes | bytearray | memoryview
 
 _KINDS: dict[str, Set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
-"""Python types of JSON values that a NumPy kind takes."""
+"""The Python types of JSON values that are accepted for a kind of NumPy dtype."""
 
 _JSON_NAMES: dict[type, str] = {
     str: "string",
@@ -99,7 +99,7 @@ def json_strings(array: Array, *, binary: bool) -> object:
 
     Args:
         array: Object array of bytes.
-        binary: Give each as ``{"b64": "..."}`` rather than as text.
+        binary: Write each as ``{"b64": "..."}`` instead of text.
     """
     texts = [
         {"b64": base64.b64encode(one).decode("ascii")} if binary else one.decode("utf-8", "replace")
@@ -167,7 +167,7 @@ def is_binary(value: object) -> bool:
 
 
 def _flat(value: object, name: str) -> tuple[tuple[int, ...], list[object]]:
-    """Shape and values of nested lists, level by level: no recursion, and no loop in Python over single values."""
+    """Shape and values of nested lists, level by level, without a recursion or a loop over single values."""
     shape: list[int] = []
     level = [value]
     while list in (kinds := set(map(type, level))):
@@ -186,7 +186,7 @@ def _flat(value: object, name: str) -> tuple[tuple[int, ...], list[object]]:
 
 
 def _accepting_dtype(kinds: Set[type], dtype: int, name: str) -> np.dtype[np.generic]:
-    """NumPy's dtype for a wire dtype, where it takes values of these Python types."""
+    """NumPy's dtype for a wire dtype, if it accepts values of these Python types."""
     wanted = number_dtype(dtype)
     if wanted is None:
         raise InvalidTensor(f"The input {name!r} is of type {dtype_name(dtype)}, which cannot be sent as JSON.")
@@ -214,7 +214,7 @@ def _finite(value: object) -> bool:
     if isinstance(value, Mapping):
         return all(map(_finite, value.values()))
     if isinstance(value, list):
-        # Lists of one answer hold values of one kind: rows, or named rows.
+        # The lists of an answer contain values of one kind: rows, or named rows.
         return all(map(_finite, value)) if value and not isinstance(value[0], str) else True
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind == "f":
         return bool(np.isfinite(value).all())

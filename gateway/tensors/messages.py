@@ -14,25 +14,26 @@ from gateway.tensors.signature_check import check_inputs
 from gateway.tensors.wire import Array, TensorError, Wire, array_of, wire_of
 
 MAX_MESSAGE_BYTES = 5_000_000
-"""Size of the inputs of one PredictRequest where a request may be split: gRPC copies them on the event loop, 0.3 ms a
-megabyte."""
+"""Maximum size of the inputs of one PredictRequest if a request may be split. gRPC copies them on the event loop, which
+takes 0.3 ms for each megabyte."""
 
 MAX_OUTPUT_ELEMENTS = 2**26
-"""Values of one output that are read: as many as the largest answer holds as floats."""
+"""Maximum number of values of an output: the number of floats in the largest answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignatureRules:
-    """What the gateway knows of a version beyond its signatures.
+    """What the gateway knows about a version in addition to its signatures.
 
     Attributes:
         max_rows: Maximum number of rows in a request.
         image_inputs: By signature, its input of encoded images.
-        certain_images: Whether those inputs are known to take images; where not, other strings pass as they are.
-        pixel_shapes: By signature, the shape of one image, where the signature itself leaves height and width open.
-            Images of another size would fail the whole batch that they share with other callers.
-        row_keys: Signatures that answer each row by itself, so that a large request may be split.
-        max_message_bytes: Size of the inputs of one message where a request may be split.
+        certain_images: Whether it is certain that those inputs take images. If not, other strings are passed on
+            unchanged.
+        pixel_shapes: By signature, the shape of one image, if the signature leaves height and width open. Images of
+            another size would fail a batch with images of other callers.
+        row_keys: Signatures that compute each row independently, so that a large request may be split.
+        max_message_bytes: Maximum size of the inputs of one message if a request may be split.
     """
 
     max_rows: int
@@ -50,8 +51,8 @@ class Inputs:
     Attributes:
         rows: Rows in each message.
         names: Names of the inputs.
-        tensors: For each message, and in it for each name but that of `images`, a serialised tensor.
-        images: Where the last input is encoded images, these, which are yet to be decoded.
+        tensors: For each message, a serialised tensor for each name except that of `images`.
+        images: The encoded images, still to be decoded, if the last input takes images.
         shape: Shape of the input of encoded images.
         certain_images: Whether all of them must be images.
     """
@@ -113,7 +114,7 @@ def read_outputs(answers: Sequence[bytes], rows: Sequence[int]) -> dict[str, Arr
 
     Args:
         answers: A serialised PredictResponse for each message.
-        rows: Rows that were in each.
+        rows: Number of rows in each.
 
     Raises:
         ModelServerFailed: They cannot be parsed or joined.
@@ -149,7 +150,7 @@ def _check_size(arrays: Mapping[str, Array], expected: tuple[int, ...]) -> None:
 
 
 def _parts(array: Array, max_bytes: int) -> list[Array]:
-    """Rows of an array, as many together as a message holds."""
+    """The rows of an array, in parts that fit into a message."""
     parts: list[Array] = []
     start = held = 0
     for end, row in enumerate(array):

@@ -60,7 +60,7 @@ class InferBody:
     """An infer request.
 
     Attributes:
-        head: What its JSON says.
+        head: Its JSON.
         signature: Key of the signature to run; None if the request has images to be classified.
         inputs: Its tensors.
     """
@@ -169,7 +169,7 @@ def _head(value: object) -> tuple[Head, list[TensorEntry], object]:
     identity = request.get("id")
     head = Head(
         id=None if identity is None else _name(identity, "id"),
-        # Only those that are read later; the others would be copied between processes for nothing.
+        # Keep only those that are read later, so that the others are not copied between processes.
         parameters=_request_parameters(_parameters(request, "parameters")),
         outputs=[
             (_name(one.get("name"), f"outputs.{index}.name"), _output(_parameters(one, f"outputs.{index}.parameters")))
@@ -181,7 +181,7 @@ def _head(value: object) -> tuple[Head, list[TensorEntry], object]:
 
 
 def _request_parameters(parameters: Mapping[str, object]) -> Mapping[str, object]:
-    """The parameters that are used once the tensors are read; a top_k that is not a number stays invalid."""
+    """The parameters that are needed after the tensors are read. A top_k that is not a number stays invalid."""
     kept: dict[str, object] = {"binary_data_output": parameters.get("binary_data_output") is True}
     if "top_k" in parameters:
         top_k = parameters["top_k"]
@@ -193,7 +193,7 @@ def _output(parameters: Mapping[str, object]) -> Mapping[str, object]:
     """The parameters of a requested output.
 
     Raises:
-        InvalidTensor: One is not offered.
+        InvalidTensor: One is not supported.
     """
     unknown = set(parameters) - {"binary_data"}
     if unknown:

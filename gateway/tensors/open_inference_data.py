@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol (V2) as arrays: as JSON, and as the binary data that Triton's clients send.
+"""Convert tensors of the Open Inference Protocol (V2), in JSON or in Triton's binary form, to arrays.
 
 Binary numbers are little-endian arrays. Binary ``BYTES`` are elements that each follow their length in four bytes.
 """
@@ -46,7 +46,7 @@ _WIRE_DTYPES = {name: number for number, name in DATATYPES.items()}
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
-    """An input tensor as the JSON describes it."""
+    """An input tensor, as in the JSON."""
 
     name: str
     shape: tuple[int, ...]

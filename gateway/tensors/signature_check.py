@@ -15,12 +15,12 @@ def check_inputs(signature: SignatureDef, arrays: Mapping[str, Array], max_rows:
     """Check the inputs of a request against the signature: names, dtype, rank and all fixed dimensions.
 
     Args:
-        signature: As the model server describes it.
+        signature: The signature, from the model server.
         arrays: The inputs by name.
         max_rows: Maximum number of rows of inputs whose first dimension is open.
 
     Returns:
-        Rows: the first size of the inputs whose first dimension is open, 1 where none is.
+        Number of rows: the first size of the inputs whose first dimension is open; 1 if there is none.
 
     Raises:
         InvalidTensor: The inputs do not match, or the signature is too unspecific to check them.
@@ -61,7 +61,7 @@ def _check_dtype(name: str, info: TensorInfo, array: Array) -> None:
 
 def _check_shape(name: str, info: TensorInfo, shape: tuple[int, ...]) -> None:
     if info.tensor_shape.unknown_rank:
-        # A string cannot reach a convolution; numbers of a rank that nobody vouches for might.
+        # Numbers of an unchecked rank might reach a convolution; strings cannot.
         if info.dtype != DataType.DT_STRING:
             raise InvalidTensor(
                 f"The signature leaves the rank of the input {name!r} open, and a wrong rank can crash a model server. "

@@ -34,10 +34,10 @@ Array = npt.NDArray[np.generic] | npt.NDArray[np.object_]
 """Values of a tensor: a numeric array, or an object array of bytes."""
 
 Wire = Sequence[bytes | memoryview]
-"""A serialised message in pieces, which are joined only once, when they are sent.
+"""A serialised message in pieces, which are joined once, when they are sent.
 
 The C library may allocate memory for each copy of 150 KB, the size of a photo, from the system. With eight concurrent
-calls, three copies less reduced the CPU time of a call by a fifth to a third."""
+calls, three fewer copies reduced the CPU time of a call by a fifth to a third."""
 
 
 class TensorError(ValueError):
