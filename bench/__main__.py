@@ -71,7 +71,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def chosen_model(options: argparse.Namespace, console: Console) -> tuple[Path | None, str, list[Peer], Path | None]:
-    """Folder (None where only a running server has it) and name of the model, peers that can load it, and it in int8.
+    """The chosen model.
+
+    Returns:
+        Folder of its versions (None if only a running server has it), its name, peers that can load it, and the folder
+        of its versions in int8.
 
     Raises:
         ValueError: The model is neither a folder of versions nor a name on the given server.

@@ -31,7 +31,7 @@ def check_predictions(
 ) -> None:
     """Compares ranked labels and scores with the scores of the reference.
 
-    Near ties may stand in either order, so the score at each rank is compared, and each label's own score.
+    Near ties may be in either order, so the score at each rank and the score of each label are compared.
 
     Raises:
         Disagreement: They differ.
@@ -52,12 +52,12 @@ def check_predictions(
 
 
 def check_labels(name: str, photo: int, labels: Sequence[str], predictions: Sequence[Mapping[str, object]]) -> None:
-    """Checks no more than that there are predictions of labels of the model, for what computes in 8 bits.
+    """Checks only that there are predictions with labels of the model, for systems that compute in 8 bits.
 
-    How far those are off is measured when they are exported.
+    The export measures how far their scores are off.
 
     Raises:
-        Disagreement: There are none, or of other labels.
+        Disagreement: There are none, or they have other labels.
     """
     if not predictions or not {str(one["label"]) for one in predictions} <= set(labels):
         raise Disagreement(f"{name}, photo {photo}: no predictions of the model's labels: {predictions}")

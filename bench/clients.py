@@ -18,7 +18,7 @@ from testing.tensors import number_tensor
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 OPTIONS = (
     ("grpc.max_receive_message_length", -1),
-    ("grpc.use_local_subchannel_pool", 1),  # otherwise all channels of a process share one connection
+    ("grpc.use_local_subchannel_pool", 1),  # otherwise, all channels of a process share a connection
 )
 TIMEOUT_SECONDS = 60.0
 MAX_CLASSES = 1_000_000
@@ -88,7 +88,7 @@ class HttpError(Exception):
 class HttpCaller:
     """Posts prepared requests over a persistent connection.
 
-    A plain socket, because a general HTTP client costs more processor time a request than the gateway does.
+    It uses a plain socket, because a general HTTP client takes more CPU time per request than the gateway.
     """
 
     def __init__(self, host: str, port: int, requests: Sequence[bytes]) -> None:

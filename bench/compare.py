@@ -13,7 +13,7 @@ from bench.systems import System
 
 CLOSED = (1, 8, 32)
 OPEN_SHARE = 0.6
-"""Rate of the open loop, as a share of the throughput of the minimal work with 8 callers."""
+"""Rate of the open loop, as a fraction of the throughput of the minimal work with 8 callers."""
 
 CLIENT = "client"
 
@@ -40,7 +40,7 @@ class Comparison:
 
     Attributes:
         runs: By load (``8 callers``, ``open 40/s``), then system.
-        memory: Megabytes by system and process, after all the load.
+        memory: Megabytes by system and process, after all loads.
     """
 
     runs: dict[str, dict[str, list[Run]]] = field(default_factory=dict)
@@ -68,13 +68,13 @@ def compare(
     """Runs all measurements.
 
     Args:
-        systems: What is compared; the second is the unavoidable work.
+        systems: The compared systems. The second one is the minimal work.
         photos: Number of photos, sent in turn.
-        rounds: Times everything is measured.
-        seconds: Of each measurement.
-        rate: Requests a second of the open loop; None: a share of what was reached in the first round.
-        advance: Told the name of each measurement when it is done.
-        closed: Numbers of callers; 8 must be among them when there is no rate.
+        rounds: Number of rounds.
+        seconds: Duration of each measurement.
+        rate: Requests per second of the open loop. None means a fraction of the throughput in the first round.
+        advance: Called with the name of each completed measurement.
+        closed: Numbers of callers. Must contain 8 if there is no rate.
     """
     result = Comparison()
     numbers = range(photos)

@@ -35,8 +35,7 @@ class Decoding:
 def measure(photos: Sequence[bytes], target: Target, address: str, model: str) -> Decoding:
     """Measures decoding in one thread, and compares the answers for both kinds of pixels.
 
-    Full decoding is what a web app does without a thought: every pixel is decoded, turned, and resized with
-    antialiasing in one step.
+    Full decoding is the obvious way: decode all pixels, rotate them, and resize with antialiasing in one step.
     """
     large = _enlarged(photos[:3])
     same = 0

@@ -1,7 +1,7 @@
 """A model server that computes nothing, to measure the gateway alone: ``python -m bench.idle_server``.
 
-It speaks TensorFlow Serving's protocol and gives every photo the same scores. Requests are not even parsed; what costs
-is gRPC alone.
+It implements TensorFlow Serving's protocol and returns the same scores for every photo. Requests are not parsed, so
+only gRPC takes time.
 """
 
 import argparse

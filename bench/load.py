@@ -1,6 +1,7 @@
 """Load generators: callers that wait for their answers (closed loop), or a fixed rate of requests (open loop).
 
-Callers are threads that block in the kernel, so that the client costs little: it runs on the cores of what it measures.
+Callers are threads that block in the kernel, because the client shares the cores with the measured programs and must
+take little CPU time.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Run:
     Attributes:
         seconds: Length of the measured time.
         latencies: float64 (n): seconds of each request that ended within it.
-        cpu: Processor seconds that were used meanwhile, by name of a meter.
+        cpu: CPU seconds used in that time, by name of a meter.
         failures: Requests that ended in an error.
         error: The last of these errors.
     """
@@ -132,7 +133,7 @@ def open_loop(
 ) -> Run:
     """Sends `rate` photos per second, and measures each from the time when it should have been sent.
 
-    A server that stalls is thus charged for those who would have waited (no "coordinated omission").
+    So requests that wait while a server stalls count (no "coordinated omission").
     """
     tally, todo = _Tally([], []), queue.SimpleQueue[tuple[int, float] | None]()
     threads: list[threading.Thread] = []

@@ -28,8 +28,8 @@ def make_model(folder: Path, weights: Path | None) -> Path:
 
     Args:
         folder: Gets ``bench/1``.
-        weights: ImageNet weights with their top, as Keras saves them; without any they are random, which costs a
-            server just as much and lets no answer be judged.
+        weights: ImageNet weights with the classifier, as saved by Keras. Without them, weights are random: the speed is
+            the same, but answers mean nothing.
 
     Returns:
         The folder of its versions.
@@ -43,13 +43,13 @@ def make_model(folder: Path, weights: Path | None) -> Path:
 def make_int8_model(folder: Path, weights: Path | None, photos: Sequence[bytes]) -> Path:
     """Publishes the model under ``folder`` with a network for OpenVINO in 8 bits.
 
-    With weights, 98 % of the photos keep their best label, as an export demands by default: operations that stay in
-    float32 for it cost time. With random weights no answer means anything, and all is in 8 bits.
+    With weights, 98 % of the photos must keep their best label, the default of an export. For that, some operations
+    stay in float32, which takes time. With random weights, all operations are in 8 bits.
 
     Args:
         folder: Gets ``int8/bench/1``.
         weights: As for `make_model`.
-        photos: Those that are measured with; they calibrate it.
+        photos: The photos of the benchmark, which calibrate it.
 
     Returns:
         The folder of its versions.
@@ -87,7 +87,7 @@ def network(weights: Path | None) -> keras.Model:
     keras.utils.set_random_seed(1)
     images = keras.Input((SIZE, SIZE, 3))
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1)(images)
-    # Called with a tensor, so that its layers belong to the model; the export searches them for the last feature map.
+    # Call it with a tensor, so that its layers belong to the model. The export searches them for the last feature map.
     return keras.applications.MobileNetV2(
         input_tensor=scaled, weights=None if weights is None else str(weights), classifier_activation=None
     )
@@ -104,7 +104,7 @@ def _card(weights: Path | None) -> Card:
 
 
 if __name__ == "__main__":
-    # A process of its own, so that TensorFlow takes no memory or processor time from what is measured.
+    # In a separate process, so that TensorFlow takes no memory or CPU time from the measured programs.
     parser = argparse.ArgumentParser(prog="python -m bench.model")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", type=Path)

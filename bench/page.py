@@ -1,7 +1,7 @@
-"""Hundreds of photos dropped on the page at once: `python -m bench.page http://127.0.0.1:8000 [PHOTOS]`.
+"""Drop hundreds of photos on the page at once: `python -m bench.page http://127.0.0.1:8000 [PHOTOS]`.
 
-Prints how long the page's own thread was busy at a stretch, what memory the browser took, and how many photos were
-answered. The photos are drawn here, 12 megapixels and about 3 MB each. Needs Chromium and a gateway that is up.
+Prints the longest time that the page's thread was busy, the memory of the browser, and the number of answered photos.
+The photos are drawn here, 12 megapixels and about 3 MB each. Needs Chromium and a running gateway.
 """
 
 import io
@@ -20,7 +20,7 @@ from testing.page import Page
 
 WIDTH, HEIGHT = 4000, 3000
 DIFFERENT = 6
-"""Photos that are drawn; the rest repeat them under other names, for the browser remembers none of them."""
+"""Number of different photos. The others are the same files under other names; the browser does not cache them."""
 
 PATIENCE_SECONDS = 900.0
 OBSERVE = """window.longTasks = [];
@@ -73,7 +73,7 @@ def _draw(folder: Path, count: int) -> int:
 
 
 def _memory() -> int:
-    """Megabytes that the browser's processes hold, shared pages counted once each process."""
+    """Megabytes of the browser's processes. Shared pages count in each process."""
     family = psutil.Process().children(recursive=True)
     held = 0
     for process in family:

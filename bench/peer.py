@@ -1,8 +1,8 @@
 """The common alternative: a FastAPI app that calls the model in its endpoint. Run as ``python -m bench.peer``.
 
-It is the strong form of that: the exported model, called in the thread pool, decoded by the same function as in the
-gateway. With TensorFlow that is a signature of the SavedModel, with OpenVINO the network beside it, in streams as the
-model server runs it. The weak form, ``model.predict`` of Keras, is several times as slow.
+It is an optimised form: it calls the exported model in the thread pool and decodes with the same function as the
+gateway. With TensorFlow, it runs a signature of the SavedModel; with OpenVINO, the network beside it, in streams as in
+the model server. The simple form, ``model.predict`` of Keras, is several times slower.
 """
 
 import argparse

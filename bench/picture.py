@@ -1,4 +1,4 @@
-"""The picture for README and docs: requests a second of what people would choose, by the names that they know."""
+"""The picture for README and docs: requests per second of the alternatives, with names that users know."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHOICES = {
     OPENVINO: "Breed Gateway + OpenVINO",
     OPENVINO_INT8: "Breed Gateway + OpenVINO, int8",
 }
-"""Name in tables, and what a newcomer calls it; without OpenVINO, `FALLBACK` as well."""
+"""Names in tables and in the picture; without OpenVINO, `FALLBACK` too."""
 
 FALLBACK = {"gateway": "Breed Gateway + model server"}
 
@@ -23,13 +23,13 @@ OURS, OTHERS = "#0b7285", "#9aa5b1"
 
 
 def draw(path: Path, comparison: Comparison, load: str, caption: str) -> None:
-    """Draws one bar for each choice that was measured: its median, and the range over all rounds.
+    """Draws a bar for each measured alternative: the median, and the range over all rounds.
 
     Args:
         path: The PNG to write.
-        comparison: What was measured.
-        load: Such as `8 callers`.
-        caption: What it was measured with.
+        comparison: The measurements.
+        load: Name of the load, such as `8 callers`.
+        caption: Text below the picture.
     """
     mpl.use("Agg")
     from matplotlib import pyplot as plt

@@ -1,4 +1,4 @@
-"""The programs that are compared, as running processes, and what serves their model."""
+"""The processes of the compared programs and of their model servers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OPENVINO = "gateway, OpenVINO"
 """Name of the gateway with modelserver and OpenVINO in tables."""
 
 OPENVINO_INT8 = "gateway, OpenVINO int8"
-"""The same over a network in 8 bits."""
+"""The same with a network in 8 bits."""
 
 GATEWAY_PATH = "/api/v1/predict_breed"
 PEER_PATH = "/predict"
@@ -57,7 +57,7 @@ class Started:
     openvino: dict[str, tuple[Process, Process, int]] = field(default_factory=dict)
     """By name: model server with OpenVINO, the gateway in front of it, and its port."""
     quantized: set[str] = field(default_factory=set)
-    """Names of what computes in 8 bits, and so gives other scores."""
+    """Names of the systems that compute in 8 bits and so return other scores."""
 
 
 @contextmanager
@@ -76,15 +76,15 @@ def started(
     """Starts the model server (unless there is a `target`), the gateway and the peers, and stops them at the end.
 
     Args:
-        base_path: Folder of the model's versions; none is needed with a `target` and no peers.
+        base_path: Folder of the model's versions. Not needed with a `target` and without peers.
         model: Its name.
-        photo: What each is asked first.
-        logs: Folder for what they write.
-        target: A model server that runs already.
-        target_pid: Its process, if it is on this machine, to measure it.
-        peers: What to compare with.
-        int8: Folder of the versions of the same model in 8 bits.
-        gateway: What follows ``python -m`` for the gateway.
+        photo: The photo of the first request to each.
+        logs: Folder for their logs.
+        target: Address of a running model server.
+        target_pid: Its process ID, if it runs on this machine, to measure it.
+        peers: The peers.
+        int8: Folder of the versions of the model in 8 bits.
+        gateway: Arguments of ``python -m`` for the gateway.
     """
     seconds: dict[str, float] = {}
     with ExitStack() as running:
@@ -189,7 +189,7 @@ def answers(port: int, path: str, photo: bytes) -> bool:
             caller.call(0)
         finally:
             caller.close()
-    except Exception:  # not yet
+    except Exception:  # not ready yet
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""What was measured: as tables on the terminal and as JSON."""
+"""Print the results as tables and write them as JSON."""
 
 from __future__ import annotations
 

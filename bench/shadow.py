@@ -1,6 +1,6 @@
 """Latency with and without a shadow, with a model server that computes nothing.
 
-Run as ``python -m bench.shadow``. All of it shares the cores, so that what the copies cost the gateway shows.
+Run as ``python -m bench.shadow``. Everything shares the same cores, so the cost of the copies is visible.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Compare batching settings for the files in serving/: ``python -m bench.sweep MODEL_FOLDER``.
 
-Each setting gets a model server of its own. They are measured in turn, in rounds, so that a busy moment of the machine
-affects all alike.
+Each setting gets its own model server. They are measured in turn, in rounds, so that other load on the machine affects
+all equally.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def main() -> int:
 def sweep(
     model: Path, settings: list[Setting], rounds: int, seconds: float, folder: Path
 ) -> tuple[dict[tuple[Setting, int], list[Run]], dict[Setting, float]]:
-    """Runs by setting and callers, and megabytes by setting after all of it.
+    """Runs by setting and callers, and megabytes by setting at the end.
 
     Raises:
         OSError, ValueError: There is no model, or no model card to read.

@@ -1,4 +1,4 @@
-"""The compared systems, which turn photos into answers."""
+"""The compared systems, from a photo to an answer."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class System:
     """A compared system.
 
     Attributes:
-        name: In tables.
+        name: Name in tables.
         connect: Makes a caller.
-        trees: The processes that do the work, by name; the client's own processor time is always measured.
-        check: Raises `agreement.Disagreement` when the answer to a photo is not the reference's.
+        trees: The processes of the system, by name. The client's own CPU time is always measured.
+        check: Raises `agreement.Disagreement` if the answer to a photo differs from the reference.
     """
 
     name: str
@@ -80,7 +80,7 @@ def check_agreement(found: Sequence[System], photos: int) -> None:
     """Compares the answers of all systems to all photos.
 
     Raises:
-        Disagreement: Some answer is not the first system's.
+        Disagreement: An answer differs from that of the first system.
     """
     reference = found[0].connect()
     callers = [(one, one.connect()) for one in found[1:]]

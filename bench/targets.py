@@ -1,4 +1,4 @@
-"""Compare the results with targets for ratios and CPU time, on which other load has the least influence."""
+"""Compare the results with targets for ratios and CPU time, which depend least on other load."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ WANTED: Mapping[str, tuple[float | None, float]] = {
     GATEWAY: (None, 1.6),
     PEER_OPENVINO: (None, 0.95),
 }
-"""Requests a second of the gateway with OpenVINO, as a multiple of another's: with one caller, and with 8 and 32."""
+"""Requests per second of the gateway with OpenVINO as a multiple of another system's, with one caller and with 8 and
+32."""
 
 INT8_WANTED: Mapping[str, tuple[float | None, float]] = {"model inside": (1.5, 2.5)}
 
@@ -73,7 +74,7 @@ def judge(
 def decode_ms(comparison: Comparison, load: str) -> float:
     """CPU time of decoding a photo under a load: the difference between clients that decode and those that do not.
 
-    More than alone on an idle machine, since caches and cores are shared with the model.
+    It is more than on an idle machine, because caches and cores are shared with the model.
     """
     with_it = comparison.spread(load, UNAVOIDABLE, lambda run: run.cpu_ms(CLIENT)).median
     return with_it - comparison.spread(load, READY, lambda run: run.cpu_ms(CLIENT)).median

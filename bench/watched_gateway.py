@@ -1,11 +1,11 @@
 """The gateway with measurements of its event loop: ``python -m bench.watched_gateway``.
 
-Every callback that the loop runs is timed in processor time of its thread: the longest is how long the loop is ever
-held up by the gateway's own doing, garbage collection included, and not by other processes that had the core. uvloop
-lets nobody look, so asyncio's own loop stands in for it; the callbacks are the same.
+The CPU time of every callback of the loop is measured. The longest one is the longest time that the gateway itself,
+including garbage collection, blocks the loop; other processes on the same core do not count. uvloop offers no such
+measurement, so asyncio's own loop replaces it. The callbacks are the same.
 
-A thread that keeps the interpreter to itself holds the loop up too. That shows in how late a timer is, as does whoever
-else has the core: it says something only beside a model server that computes nothing.
+A thread that holds the GIL blocks the loop too. This shows in the delay of a timer, but so do other processes on the
+core. So the delay is meaningful only with a model server that computes nothing.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import time
 from fastapi import FastAPI
 
 LONG_SECONDS = 0.005
-"""Callbacks that take longer are counted and described; describing takes time."""
+"""Callbacks that take longer are counted and described. Describing takes time, so shorter ones are not."""
 
 TIMER_SECONDS = 0.001
 """Interval of the timer whose delay is measured."""

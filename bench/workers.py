@@ -75,7 +75,7 @@ def gateways(
             running.callback(gateway.stop)
             gateway.wait_until(partial(answers, port, GATEWAY_PATH, photos[0]))
             found.append((gateway, port, idle))
-        time.sleep(1)  # the other workers of the last one
+        time.sleep(1)  # the other workers of the last gateway
         yield found
 
 
@@ -115,7 +115,7 @@ def _give_cores(gateway: Process) -> None:
 
 
 def _enlarged(photo: bytes) -> bytes:
-    """A photo at the size of `PHONE_PIXELS`, as JPEG."""
+    """A JPEG with `PHONE_PIXELS` pixels."""
     file = io.BytesIO()
     Image.open(io.BytesIO(photo)).convert("RGB").resize(PHONE_PIXELS).save(file, "JPEG", quality=85)
     return file.getvalue()

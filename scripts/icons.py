@@ -1,4 +1,4 @@
-"""Draws the page's icons as PNG from gateway/web/icon.svg. Run it after a change of the drawing; needs Chromium."""
+"""Draws the page's icons as PNG from gateway/web/icon.svg. Run it after a change to the drawing. Needs Chromium."""
 
 import io
 from pathlib import Path
@@ -10,7 +10,7 @@ from testing.chromium import running_chromium
 WEB = Path(__file__).parent.parent / "gateway" / "web"
 GROUND = "#1f47c9"
 SAFE = 72
-"""Per cent of a maskable icon's side that the drawing takes; systems cut off up to a tenth on each side."""
+"""Size of the drawing in a maskable icon, in per cent of the side. Systems cut off up to a tenth on each side."""
 
 ICONS = (
     ("icon-192.png", 192, 100, "transparent"),
@@ -20,7 +20,7 @@ ICONS = (
 
 
 def main() -> None:
-    """Writes the icons beside the drawing."""
+    """Writes the icons to the folder of the drawing."""
     drawing = (WEB / "icon.svg").read_text("utf-8")
     with running_chromium() as browser:
         browser.execute_cdp_cmd(

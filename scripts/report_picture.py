@@ -1,7 +1,7 @@
 """Makes the README's picture of a report: `python -m scripts.report_picture DATA UNKNOWN`. Needs Chromium.
 
-Trains on a folder of photos with `python -m trainer train` as anyone would, with photos of other things as its unknown,
-and photographs the head of the report that comes out, which shows no photo.
+Trains on a folder of photos with `python -m trainer train`, with photos of other things as unknown, and takes a
+screenshot of the head of the report, which contains no photo.
 """
 
 import io
@@ -16,7 +16,7 @@ from trainer.cli import main as trainer
 
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "report.png"
 COLOURS = 64
-"""Of the picture's palette, which makes it a third of its size."""
+"""Number of colours of the picture. A palette makes the file a third of the size."""
 
 
 def main() -> int:
@@ -29,7 +29,7 @@ def main() -> int:
 
 
 def photograph(folder: Path, data: str, unknown: str) -> int:
-    """Trains, with a folder for what comes out, and writes the picture; returns the trainer's exit status."""
+    """Trains in a folder and writes the picture. Returns the trainer's exit status."""
     places = [f"--{name}-dir={folder / name}" for name in ("models", "runs", "cache")]
     status = trainer(["train", data, "--name", "dog_breed", "--unknown", unknown, *places])
     if status:

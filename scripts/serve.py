@@ -141,7 +141,7 @@ def _serving_port() -> int:
 
 def _bind(host: str, port: int) -> int:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do; allows a quick restart
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do, so that a quick restart works
         probe.bind((host, port))
         return int(probe.getsockname()[1])
 
