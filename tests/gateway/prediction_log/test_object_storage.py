@@ -14,16 +14,15 @@ from gateway.prediction_log.storage import ObjectStorage
 from testing.photos import photo
 from testing.polling import until
 
-pytest.importorskip("s3fs")
-moto_server = pytest.importorskip("moto.server")
-
 Start = Callable[..., httpx.Client]
 
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     """The address of an empty bucket."""
-    import s3fs
+    # Imported here, because this takes half a second and every process collects all tests.
+    s3fs = pytest.importorskip("s3fs")
+    moto_server = pytest.importorskip("moto.server")
 
     server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()

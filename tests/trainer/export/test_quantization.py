@@ -20,7 +20,6 @@ from trainer.export.saved_model import Exported, export_model
 from trainer.model_card import Card
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
-pytest.importorskip("nncf", reason="NNCF is not installed")
 
 # Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of; NNCF uses what its own dependencies deprecate.
 pytestmark = [
@@ -33,6 +32,11 @@ ANYTHING = Limits(max_accuracy_loss=100, min_same_top1=0)
 
 Build = Callable[..., keras.Model]
 MakeCard = Callable[..., Card]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nncf_is_installed() -> None:
+    pytest.importorskip("nncf", reason="NNCF is not installed")  # not at collection, because it takes half a second
 
 
 def int8(model: keras.Model, limits: Limits = ANYTHING) -> Int8:
