@@ -19,7 +19,7 @@ from testing import ROOT
 from testing.colour_server import ColourServer, signature
 from testing.photos import photo
 from testing.tensors import number_tensor, string_tensor
-from tests.gateway.test_foreign_models import Export, plain
+from tests.gateway.exports import Export, plain
 
 Start = Callable[..., httpx.Client]
 
