@@ -30,6 +30,7 @@ COMMANDS: Final = {
         "",
         "measure the speed of a published model by signature and batch size",
     ),
+    "predict": ("trainer.prediction.predict", "", "classify photos without labels, and write the answers to a file"),
     "collect": ("trainer.data.collect", "", "collect photos with feedback from a prediction log, by class"),
     "export": ("trainer.export.reexport", "", "export a published version again, in another precision"),
     "publish": ("trainer.registry.publish", "", "publish a SavedModel as the next version of a model"),
@@ -53,11 +54,12 @@ examples:
   breed train cats_and_dogs --name cats_dogs --recipe cats-dogs
   breed imagenet-dogs
   breed evaluate models/dog_breed photos/test --unknown photos_of_other_things
+  breed predict models/dog_breed new_photos --output answers.csv
   breed export models/dog_breed photos --precision int8
   breed collect /var/lib/breed/log corrected
   breed promote dog_breed 3 stable
 
-To resume training that was stopped, run the same command again.
+To resume `train` or `predict` after it was stopped, run the same command again.
 Exit status: 0 success, 1 failure, 2 usage error, 3 weights or class names not available, 130 stopped."""
 
 
@@ -81,7 +83,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "breed-trainer") ->
         notes: list[str] = getattr(error, "__notes__", [])
         # An interrupted import may raise another error than KeyboardInterrupt.
         if interrupted or isinstance(error, KeyboardInterrupt):
-            notes = notes or (["run the same command again to resume"] if command == "train" else [])
+            notes = notes or (["run the same command again to resume"] if command in ("train", "predict") else [])
             sys.stderr.write(f"trainer {command}: {'; '.join(['stopped', *notes])}\n")
             return 130
         if isinstance(error, TrainerError | OSError):

@@ -6,6 +6,7 @@ skip where there is no kubectl.
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 from pathlib import Path
@@ -23,6 +24,8 @@ from gateway.settings import Settings
 from modelserver import flags
 from modelserver.config import parse_batching
 from testing import ROOT
+from trainer.prediction import predict
+from trainer.prediction.sources import Shard
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 VERSIONS = ("1.30", "1.37")
@@ -181,6 +184,30 @@ def test_the_pod_that_models_are_copied_through_writes_what_the_servers_read() -
     [mount] = cast(list[Manifest], at(pod, "spec.containers.0.volumeMounts"))
     seen = [one for one in cast(list[Manifest], at(serving, f"{CONTAINER}.volumeMounts")) if one["name"] == "models"]
     assert [one["mountPath"] for one in seen] == [mount["mountPath"]]
+
+
+def test_the_job_that_predicts_gives_each_part_of_the_photos_to_one_pod() -> None:
+    [job] = manifests((KUBERNETES / "predict-job.yaml").read_text())
+    for version in VERSIONS:
+        kubernetes_validate.validate(job, version, strict=True)
+    variables = {one["name"]: one["value"] for one in cast(list[dict[str, str]], at(job, f"{CONTAINER}.env"))}
+    parts = cast(int, at(job, "spec.completions"))
+    assert variables["PARTS"] == str(parts)
+    [shell, option, text] = cast(list[str], at(job, f"{CONTAINER}.command"))
+    begin = "exec python -m breed "
+    assert text.startswith(begin)
+    parser = argparse.ArgumentParser()
+    predict.add_arguments(parser.add_subparsers().add_parser("predict"))
+    given = []
+    for index in range(parts):
+        environment = variables | {"JOB_COMPLETION_INDEX": str(index)}
+        command = [shell, option, text.replace(begin, "printf '%s\\n' ")]
+        words = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+        given.append(parser.parse_args(words))
+    assert [one.shard for one in given] == [Shard(number, parts) for number in range(1, parts + 1)]
+    assert len({one.output for one in given}) == parts
+    claim = at(named(base(), "PersistentVolumeClaim", "models"), "metadata.name")
+    assert at(job, f"{POD}.volumes.0.persistentVolumeClaim.claimName") == claim
 
 
 def test_what_pods_are_told_of_services_is_not_taken_for_settings(monkeypatch: pytest.MonkeyPatch) -> None:

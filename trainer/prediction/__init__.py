@@ -1,0 +1,1 @@
+"""Classify photos without labels, with a model in this process or a running gateway; the command `predict`."""
