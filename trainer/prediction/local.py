@@ -57,6 +57,9 @@ class LocalModel:
                     batch = []
             yield from self._answer(batch)
 
+    def close(self) -> None:
+        """Does nothing: the model belongs to this process."""
+
     def _decode(self, photo: Photo) -> tuple[str, Pixels | Failure]:
         data = content(photo)
         try:

@@ -37,7 +37,6 @@ class Output:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        os.fsync(self._file.fileno())
         self._file.close()
 
     def resume(self) -> Iterator[Record]:
@@ -78,6 +77,10 @@ class Output:
             raise TrainerError(
                 f"{self._path} exists, and {row[:40]!r} is not a row of predictions; give another --output"
             ) from error
+
+    def sync(self) -> None:
+        """Makes sure that what was written survives a loss of power."""
+        os.fsync(self._file.fileno())
 
     def append(self, record: Record) -> None:
         """Writes a record."""

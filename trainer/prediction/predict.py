@@ -5,7 +5,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +14,7 @@ from trainer.console import progress, say
 from trainer.errors import TrainerError
 from trainer.prediction.contact_sheet import PHOTOS, ContactSheet
 from trainer.prediction.output import Output
-from trainer.prediction.records import Record, format_of
+from trainer.prediction.records import Format, Record, format_of
 from trainer.prediction.sources import (
     STDIN,
     Photo,
@@ -46,6 +46,9 @@ class Classifier(Protocol):
 
     def answers(self, photos: Iterable[Photo]) -> Iterator[Record]:
         """Yields one record for each photo, in order."""
+
+    def close(self) -> None:
+        """Ends the use of the model."""
 
 
 @dataclass
@@ -114,6 +117,7 @@ def predict(
             output.append(record)
             count(photo, record)
             advance()
+    output.sync()
     return tally
 
 
@@ -139,7 +143,11 @@ def run(args: argparse.Namespace) -> int:
     output = Path(args.output)
     form = format_of(output, args.top_k)
     check_arguments(args.photos)
-    model = _model(args)
+    with closing(_model(args)) as model:
+        return _predict(args, model, output, form)
+
+
+def _predict(args: argparse.Namespace, model: Classifier, output: Path, form: Format) -> int:
     sheet = ContactSheet(args.contact_sheet_photos) if args.contact_sheet else None
     total = count_photos(args.photos, args.shard)
     lines = standard_input() if STDIN in args.photos else ()

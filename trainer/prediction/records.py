@@ -186,10 +186,12 @@ def format_of(path: Path, top_k: int) -> Format:
     Raises:
         TrainerError: There is none.
     """
-    formats = {".jsonl": JsonLines, ".csv": lambda: Csv(top_k)}
-    if path.suffix.lower() not in formats:
-        raise TrainerError(f"the name of the output must end in .jsonl or .csv, not {path.name!r}")
-    return formats[path.suffix.lower()]()
+    suffix = path.suffix.lower()
+    if suffix == ".jsonl":
+        return JsonLines()
+    if suffix == ".csv":
+        return Csv(top_k)
+    raise TrainerError(f"the name of the output must end in .jsonl or .csv, not {path.name!r}")
 
 
 def _csv_row(values: Sequence[str | float | None]) -> bytes:

@@ -62,9 +62,16 @@ class RemoteModel:
                 timeout=TIMEOUT_SECONDS,
                 follow_redirects=False,
             )
-            labels = self._ask("GET", f"/api/v1/models/{self.name}", self._selector).get("labels")
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeEncodeError) as error:
+        except (httpx.InvalidURL, UnicodeEncodeError) as error:
             raise TrainerError(f"{url} is not the address of a gateway: {error}") from error
+        try:
+            labels = self._ask("GET", f"/api/v1/models/{self.name}", self._selector).get("labels")
+        except httpx.UnsupportedProtocol as error:
+            self.close()
+            raise TrainerError(f"{url} is not the address of a gateway: {error}") from error
+        except BaseException:
+            self.close()
+            raise
         self.top_k = min(top_k, len(labels)) if isinstance(labels, list) and labels else top_k
 
     def answers(self, photos: Iterable[Photo]) -> Iterator[Record]:
@@ -73,12 +80,16 @@ class RemoteModel:
         Raises:
             TrainerError: The gateway refuses a request, or does not answer for longer than `patience`.
         """
-        with ThreadPoolExecutor(REQUESTS) as pool, self._client:
+        with ThreadPoolExecutor(REQUESTS) as pool:
             try:
                 for records in in_order(pool, self._answer, _batches(photos), REQUESTS + 1):
                     yield from records
             finally:
                 self._stopped.set()  # requests that wait for their next attempt end at once
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
 
     def _answer(self, batch: list[tuple[str, bytes | Failure]]) -> list[Record]:
         sent = [(name, data) for name, data in batch if isinstance(data, bytes)]
@@ -175,7 +186,9 @@ class _Attempts:
         now = time.monotonic()
         self._since = self._since or now
         if self._stopped.is_set() or now - self._since >= self._patience:
-            raise TrainerError(f"{reason}; gave up after {now - self._since:.0f} s")
+            raise TrainerError(
+                f"{reason}; gave up after {now - self._since:.0f} s; run the same command again to resume"
+            )
         named = _seconds(retry_after)
         pause = self._next * random.uniform(0.5, 1.0) if named is None else named  # noqa: S311, spreads the load
         self._next = min(2 * self._next, LONGEST_PAUSE)

@@ -144,7 +144,7 @@ def _of_path(path: str, shard: Shard, archives: ExitStack) -> Iterator[Photo]:
     if Path(path).is_dir():
         yield from _of_folder(path, shard, set())
     elif _is_archive(path) and Path(path).is_file():
-        yield from _of_archive(path, partial(open, path, "rb"), shard, archives)
+        yield from _of_archive(path, partial(Path(path).open, "rb"), shard, archives)
     elif path in shard:
         yield Photo(path, partial(_read_file, path))
 
@@ -200,7 +200,7 @@ def _of_url(url: str, shard: Shard, archives: ExitStack) -> Iterator[Photo]:
             yield Photo(name, partial(_read_opened, partial(storage.open, found, "rb")))
 
 
-def _of_archive(name: str, opened: Callable[[], IO[bytes]], shard: Shard, archives: ExitStack) -> Iterator[Photo]:
+def _of_archive(name: str, opened: Callable[[], Any], shard: Shard, archives: ExitStack) -> Iterator[Photo]:
     members = _of_zip if name.lower().endswith(".zip") else _of_tar
     try:
         yield from members(name, archives.enter_context(opened()), shard, archives)
@@ -229,7 +229,7 @@ def _of_tar(name: str, file: IO[bytes], shard: Shard, archives: ExitStack) -> It
     while True:
         with lock:
             member = archive.next()
-            archive.members.clear()  # tarfile would keep all of them
+            archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep all of them
         if member is None:
             return
         full = f"{name}/{member.name}"
@@ -238,7 +238,9 @@ def _of_tar(name: str, file: IO[bytes], shard: Shard, archives: ExitStack) -> It
 
 
 def _matches(pattern: str) -> list[str]:
-    return glob.glob(pattern, recursive=True)  # noqa: PTH207, keeps the pattern's own spelling and absolute paths
+    found = glob.glob(pattern, recursive=True)  # noqa: PTH207, keeps the pattern's own spelling and absolute paths
+    fixed = len(glob.escape(pattern).partition("[")[0].rpartition("/")[0])  # the folders before the first wildcard
+    return [path for path in found if not _in_hidden(path[fixed:])]
 
 
 def _extracted(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
