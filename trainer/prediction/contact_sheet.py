@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from gateway.images import ImageError, Target, decode_image
-from trainer.evaluation.report import STYLE
+from trainer.evaluation.page import STYLE
 from trainer.prediction.pipeline import content
 from trainer.prediction.records import Failure, Record
 from trainer.prediction.sources import Photo
