@@ -25,6 +25,7 @@ COMMANDS: Final = {
         "",
         "evaluate a published model on a folder of photos and write a report",
     ),
+    "compare": ("trainer.evaluation.compare", "", "compare two versions on the same photos and write a page"),
     "benchmark": (
         "trainer.evaluation.benchmark",
         "",
@@ -55,6 +56,7 @@ examples:
   breed imagenet-dogs
   breed evaluate models/dog_breed photos/test --unknown photos_of_other_things
   breed predict models/dog_breed new_photos --output answers.csv
+  breed compare dog_breed/4 dog_breed/5 photos/test
   breed export models/dog_breed photos --precision int8
   breed collect /var/lib/breed/log corrected
   breed promote dog_breed 3 stable

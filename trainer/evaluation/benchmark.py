@@ -85,7 +85,7 @@ def benchmark(
                 name: _run(function, _batch(_input_dtype(function), model.card.input, size))
                 for name, function in signatures.items()
             }
-            speeds += [_speed(name, size, *timed) for name, timed in _timed_in_turn(runs, seconds).items()]
+            speeds += [_speed(name, size, *timed) for name, timed in timed_in_turn(runs, seconds).items()]
             advance(len(signatures), f"{size} images a call")
     return model.card, speeds
 
@@ -125,8 +125,12 @@ def _tensors(outputs: Mapping[str, tf.Tensor] | Sequence[tf.Tensor]) -> Sequence
     return list(outputs.values()) if isinstance(outputs, Mapping) else list(outputs)
 
 
-def _timed_in_turn(runs: Mapping[str, Run], seconds: float) -> dict[str, tuple[list[float], float]]:
-    """The durations of the calls of each signature, and their total CPU time in seconds."""
+def timed_in_turn(runs: Mapping[str, Run], seconds: float) -> dict[str, tuple[list[float], float]]:
+    """Calls functions in turns, each for so many seconds and at least three times.
+
+    Returns:
+        The durations of the calls of each function, and their total CPU time, in seconds.
+    """
     durations: dict[str, list[float]] = {name: [] for name in runs}
     used = dict.fromkeys(runs, 0.0)
     for run in runs.values():

@@ -62,12 +62,12 @@ ul { margin: 0; padding-left: 20px; font-size: 13px; overflow-wrap: anywhere; }
 """
 
 
-def document(title: str, body: str) -> str:
-    """Returns a page with a title (text) and a body (HTML)."""
+def document(title: str, body: str, style: str = "") -> str:
+    """Returns a page with a title (text), a body (HTML) and additional styles (CSS)."""
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>{body}</body></html>"
+        f"<title>{escape(title)}</title><style>{STYLE}{style}</style></head><body>{body}</body></html>"
     )
 
 

@@ -1,0 +1,204 @@
+"""The page of a comparison: self-contained HTML in the style of the report of an evaluation."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Final
+
+from trainer.evaluation import calibrate, plots
+from trainer.evaluation.comparison import SIGNIFICANT, Comparison, Group, Row, Said, Version
+from trainer.evaluation.intervals import Interval, Paired, wilson_interval
+from trainer.evaluation.page import document, thumbnail
+
+PAIRS_SHOWN: Final = 24
+"""Number of photos that flipped, of each kind, that are shown as pictures; `comparison.json` lists all."""
+
+MORE_STYLE: Final = """
+.better { color: var(--good); } .worse { color: var(--bad); } .verdict { font-size: 17px; margin: 14px 0 0; }
+td.change { white-space: nowrap; }
+.bars { display: inline-grid; grid-template-columns: 70px 70px; width: 140px; height: 10px; margin-left: 10px;
+  vertical-align: middle; background: linear-gradient(var(--muted) 0 0) 50% 0 / 1px 100% no-repeat; }
+.bars i { height: 10px; width: calc(var(--share) * 100%); }
+.bars .down { background: var(--bad); justify-self: end; } .bars .up { background: var(--good); grid-column: 2; }
+"""
+
+
+def render(found: Comparison) -> str:
+    """Returns the page: verdict, versions, classes, slices, reliability, photos that flipped, unreadable files."""
+    parts = [
+        _head(found),
+        _figures(found),
+        _versions(found),
+        _groups("Classes, largest loss first", "class", found.classes),
+        *(_groups(f"Slices: {name}", name, groups) for name, groups in found.slices.items()),
+        _reliability(found),
+        _flipped("Worse: A was right, B is wrong", found.flipped(better=False)),
+        _flipped("Better: A was wrong, B is right", found.flipped(better=True)),
+        _unreadable(found.unreadable),
+    ]
+    return document(f"{found.a.title} and {found.b.title}: comparison", "".join(parts), MORE_STYLE)
+
+
+def _head(found: Comparison) -> str:
+    return (
+        f"<h1>A: {escape(found.a.title)} <span class='muted'>and</span> B: {escape(found.b.title)}</h1>"
+        f"<p class='verdict'>{escape(found.verdict())}</p>"
+        f"<p class='note'>Compared on {found.right.photos} photos of {escape(', '.join(found.data))}, with the "
+        "signature <code>pixels</code> of the exported models. Intervals hold the true value in 95 of 100 cases. "
+        "Photos of a class that a version does not have count as wrong, except in the sentence above.</p>"
+    )
+
+
+def _figures(found: Comparison) -> str:
+    differ, photos = found.disagreement
+    low, high = wilson_interval(differ, photos)
+    tiles = [
+        (f"{found.right.difference:+.1%}", "accuracy of B minus that of A", _points(found.right.interval())),
+        (f"{found.right.better}", "photos that only B has right", ""),
+        (
+            f"{found.right.worse}",
+            "photos that only A has right",
+            f"McNemar's exact test: p = {found.right.p_value():.2g}",
+        ),
+        (f"{differ / photos:.1%}", "photos with different best labels", f"95 % interval {low:.1%} to {high:.1%}"),
+    ]
+    return "<div class='figures'>" + "".join(
+        f"<div><b>{value}</b><span class='muted'>{name}{f'<br><small>{note}</small>' if note else ''}</span></div>"
+        for value, name, note in tiles
+    ) + "</div>"  # fmt: skip
+
+
+def _points(interval: Interval) -> str:
+    return f"95 % interval {interval[0]:+.1%} to {interval[1]:+.1%}"
+
+
+def _versions(found: Comparison) -> str:
+    a, b = found.a, found.b
+    change, interval = found.calibration_change
+    errors = [one.expected_calibration_error for one in found.reliability]
+    rows = [
+        ("accuracy", *_shares(found.right), _change(found.right)),
+        ("accuracy on classes that both have", *_shares(found.right_on_common), _change(found.right_on_common)),
+        ("known photos that are called known", *_shares(found.known), _change(found.known)),
+    ]
+    if found.others:
+        rows.append(
+            ("photos of other things that are called unknown", *_shares(found.others_unknown),
+             _change(found.others_unknown))
+        )  # fmt: skip
+    rows += [
+        ("expected calibration error", f"{errors[0]:.3f}", f"{errors[1]:.3f}",
+         f"{change:+.3f} <small>({interval[0]:+.3f} to {interval[1]:+.3f})</small>"),
+        ("classes", str(len(a.card.labels)), str(len(b.card.labels)), _new_classes(a, b)),
+        ("size of the files", f"{a.bytes / 1e6:.1f} MB", f"{b.bytes / 1e6:.1f} MB", f"{b.bytes / a.bytes - 1:+.0%}"),
+    ]  # fmt: skip
+    if a.speed and b.speed:
+        for name, one, other in (
+            ("time of a call with one photo", a.speed.one_ms, b.speed.one_ms),
+            (f"time of a photo in calls with {a.speed.batch_size}", a.speed.batch_ms, b.speed.batch_ms),
+        ):
+            rows.append((name, f"{one:.1f} ms", f"{other:.1f} ms", f"{other / one - 1:+.0%}"))
+    rows += [
+        ("backbone", escape(a.card.backbone.name), escape(b.card.backbone.name), ""),
+        ("precision", escape(a.card.precision), escape(b.card.precision), ""),
+        ("created", escape(a.card.created[:10]), escape(b.card.created[:10]), ""),
+    ]
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return (
+        "<section><h2>Versions</h2><div class='wide'><table><tr><th></th><th>A</th><th>B</th><th>difference</th></tr>"
+        f"{body}</table></div></section>"
+    )
+
+
+def _shares(right: Paired) -> tuple[str, str]:
+    if not right.photos:
+        return "no photos", "no photos"
+    intervals = [wilson_interval(right.both + only, right.photos) for only in (right.worse, right.better)]
+    a, b = (
+        f"{share:.1%} <small>({low:.1%} to {high:.1%})</small>"
+        for share, (low, high) in zip((right.first, right.second), intervals, strict=True)
+    )
+    return a, b
+
+
+def _change(right: Paired) -> str:
+    if not right.photos:
+        return ""
+    low, high = right.interval()
+    return f"{right.difference:+.1%} <small>({low:+.1%} to {high:+.1%}; p = {right.p_value():.2g})</small>"
+
+
+def _new_classes(a: Version, b: Version) -> str:
+    new = [label for label in b.card.labels if label not in a.card.labels]
+    gone = [label for label in a.card.labels if label not in b.card.labels]
+    parts = [f"{word}: {escape(', '.join(labels))}" for word, labels in (("new", new), ("gone", gone)) if labels]
+    return "; ".join(parts) or "the same"
+
+
+def _groups(title: str, name: str, groups: Sequence[Group]) -> str:
+    rows = "".join(_group(group) for group in groups)
+    return (
+        f"<section><h2>{escape(title)}</h2><div class='wide'><table><tr><th>{escape(name)}</th><th>photos</th>"
+        f"<th>A</th><th>B</th><th>better</th><th>worse</th><th>difference</th><th>p</th></tr>{rows}</table></div>"
+        "<p class='note'>Better and worse: photos that only B or only A has right. p: McNemar's exact test, for each "
+        "row alone; among many rows, a few below 0.05 are chance.</p></section>"
+    )
+
+
+def _group(group: Group) -> str:
+    right, p = group.right, group.right.p_value()
+    note = "" if group.knows == "both" else f" <small class='muted'>only in {group.knows}</small>"
+    tone = "" if not right.difference else "better" if right.difference > 0 else "worse"
+    told = f"{right.difference:+.1%}" if right.difference else "0"
+    change = min(1.0, abs(right.difference))
+    bar = f"<i class='{'up' if right.difference > 0 else 'down'}' style='--share:{change:.3f}'></i>" if change else ""
+    strong = ("<b>", "</b>") if p < SIGNIFICANT else ("", "")
+    return (
+        f"<tr><td>{escape(group.name)}{note}</td><td>{right.photos}</td><td>{right.first:.1%}</td>"
+        f"<td>{right.second:.1%}</td><td>{right.better}</td><td>{right.worse}</td>"
+        f"<td class='change'><span class='{tone}'>{told}</span><span class='bars'>{bar}</span></td>"
+        f"<td>{strong[0]}{p:.2g}{strong[1]}</td></tr>"
+    )
+
+
+def _reliability(found: Comparison) -> str:
+    sections = []
+    for name, version, one in zip("AB", (found.a, found.b), found.reliability, strict=True):
+        diagram = plots.reliability_diagram(one.filled(), calibrate.BINS)
+        sections.append(
+            f"<section><h2>Reliability of {name}: {escape(version.title)}</h2>{diagram}<p class='note'>Accuracy by "
+            f"confidence. On the dashed line, both are equal; darker bars have more photos. Temperature "
+            f"{version.card.temperature:.3g}.</p></section>"
+        )
+    return f"<div class='row'>{''.join(sections)}</div>"
+
+
+def _flipped(title: str, rows: Sequence[Row]) -> str:
+    if not rows:
+        return f"<section><h2>{escape(title)}</h2><p>None.</p></section>"
+    figures = "".join(_pair(row) for row in rows[:PAIRS_SHOWN])
+    more = len(rows) - PAIRS_SHOWN
+    note = f"<p class='note'>{more} more are in comparison.json.</p>" if more > 0 else ""
+    return f"<section><h2>{escape(title)}</h2><div class='photos'>{figures}</div>{note}</section>"
+
+
+def _pair(row: Row) -> str:
+    place = escape(f"{row.path.parent.name}/{row.path.name}")
+    said = "<br>".join(
+        f"{name}: <b class='{'true' if right else 'said'}'>{escape(said.label)}</b> {said.score:.0%}{_unknown(said)}"
+        for name, said, right in zip("AB", (row.a, row.b), row.right, strict=True)
+    )
+    return (
+        f"<figure><img alt='' src='{thumbnail(row.path)}'><figcaption>{said}<br>true: {escape(row.true)}<br>"
+        f"<span class='muted'>{place}</span></figcaption></figure>"
+    )
+
+
+def _unknown(said: Said) -> str:
+    return "" if said.known else " <span class='muted'>(unknown)</span>"
+
+
+def _unreadable(lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<section><h2>{len(lines)} files that cannot be read</h2><ul>{items}</ul></section>"
