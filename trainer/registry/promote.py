@@ -12,7 +12,10 @@ import grpc
 
 from trainer.console import say
 from trainer.errors import TrainerError
+from trainer.model_card import JSON
 from trainer.registry import server_config
+from trainer.registry.gate import pass_gate
+from trainer.registry.history import add_record
 from trainer.registry.model_server import CALL_SECONDS, ModelServer
 from trainer.registry.publish import add_models_dir, add_untried, check_name, is_version, published_versions
 from trainer.registry.trial import TrialError
@@ -43,15 +46,24 @@ def promote(
     Raises:
         TrainerError: The version does not exist, the server did not load it in time, or did not accept the label.
     """
-    if version not in published_versions(models_dir, name):
-        present = ", ".join(map(str, published_versions(models_dir, name))) or "none"
-        raise TrainerError(f"{models_dir / name} has no version {version}; versions: {present}")
+    check_published(models_dir, name, version)
     entry = server_config.find(server_config.read(config), name)
     before = entry.version_labels.get(label) if entry else None
     with closing(ModelServer(server)) as client:
         trial = not untried
         _move(client, name, version, label, config=config, timeout_seconds=timeout_seconds, back=False, trial=trial)
     return before
+
+
+def check_published(models_dir: Path, name: str, version: int) -> None:
+    """Checks that a version is published.
+
+    Raises:
+        TrainerError: It is not; the message lists those that are.
+    """
+    if version not in published_versions(models_dir, name):
+        present = ", ".join(map(str, published_versions(models_dir, name))) or "none"
+        raise TrainerError(f"{models_dir / name} has no version {version}; versions: {present}")
 
 
 def rollback(name: str, label: str, *, config: Path, server: str, timeout_seconds: float) -> int:
@@ -164,15 +176,22 @@ def add_promote_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="name of the model, for example dog_breed")
     parser.add_argument("version", metavar="VERSION", help="version to move the label to")
     _add_label_argument(parser)
-    _add_shared_arguments(parser)
+    add_server_arguments(parser)
     add_untried(parser)
+    parser.add_argument(
+        "--gate",
+        type=Path,
+        metavar="FILE",
+        help="TOML file of conditions, which are measured on photos; the label stays where it is if one is not met",
+    )
+    parser.add_argument("--force", action="store_true", help="move the label although the gate refuses, and record it")
 
 
 def add_rollback_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `rollback`."""
     parser.add_argument("name", metavar="NAME", help="name of the model, for example dog_breed")
     _add_label_argument(parser)
-    _add_shared_arguments(parser)
+    add_server_arguments(parser)
 
 
 def _add_label_argument(parser: argparse.ArgumentParser) -> None:
@@ -185,7 +204,8 @@ def _add_label_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
+def add_server_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options for the models, the configuration and the model server, which several commands share."""
     add_models_dir(parser)
     server_config.add_config(parser)
     parser.add_argument(
@@ -207,16 +227,28 @@ def run_promote(args: argparse.Namespace) -> int:
     """Moves a label to a version."""
     if not is_version(args.version):
         raise TrainerError(f"{args.version!r} is not a version; use a positive integer without leading zeros")
+    label, config = check_label(args.label), server_config.config_path(args)
+    if args.force and not args.gate:
+        raise TrainerError("--force overrides a gate: it needs --gate FILE")
+    check_published(args.models_dir, args.name, int(args.version))
+    reasons = []
+    if args.gate:
+        labels = server_config.version_labels(config, check_name(args.name))
+        reasons = pass_gate(args.gate, args.models_dir, args.name, int(args.version), label, labels, force=args.force)
     before = promote(
         args.name,
         int(args.version),
-        check_label(args.label),
-        config=server_config.config_path(args),
+        label,
+        config=config,
         models_dir=args.models_dir,
         server=args.server,
         timeout_seconds=args.timeout_seconds,
         untried=args.untried,
     )
+    record: dict[str, JSON] = {"name": args.name, "version": int(args.version), "label": label, "before": before}
+    if args.gate:
+        record |= {"gate": str(args.gate), "forced_despite": reasons}
+    add_record(config, "promote", record)
     was = "new" if before is None else f"was {before}"
     say(f"{args.name}: {args.label} is now version {args.version} ({was}) on {args.server}")
     _explain_default(args.name)
@@ -225,13 +257,9 @@ def run_promote(args: argparse.Namespace) -> int:
 
 def run_rollback(args: argparse.Namespace) -> int:
     """Moves a label back to its previous version."""
-    version = rollback(
-        args.name,
-        check_label(args.label),
-        config=server_config.config_path(args),
-        server=args.server,
-        timeout_seconds=args.timeout_seconds,
-    )
+    label, config = check_label(args.label), server_config.config_path(args)
+    version = rollback(args.name, label, config=config, server=args.server, timeout_seconds=args.timeout_seconds)
+    add_record(config, "rollback", {"name": args.name, "version": version, "label": label})
     say(f"{args.name}: {args.label} is version {version} again on {args.server}")
     _explain_default(args.name)
     return 0

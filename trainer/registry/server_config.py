@@ -90,6 +90,12 @@ def find(config: ModelServerConfig, name: str) -> ModelConfig | None:
     return next((entry for entry in config.model_config_list.config if entry.name == name), None)
 
 
+def version_labels(path: Path, name: str) -> dict[str, int]:
+    """Returns the version of each label of a model; empty if the configuration does not have the model."""
+    entry = find(read(path), name)
+    return {label: int(version) for label, version in entry.version_labels.items()} if entry else {}
+
+
 def find_or_add(config: ModelServerConfig, name: str) -> ModelConfig:
     """Returns the entry of a model. A new entry gets the base path of the container."""
     return find(config, name) or config.model_config_list.config.add(
