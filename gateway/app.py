@@ -22,8 +22,6 @@ from gateway.http.routes import explain, feedback, health, hugging_face, models,
 from gateway.http.routes import open_inference as inference
 from gateway.http.routes import tensorflow_serving as tfserving
 from gateway.http.server.connection import ConnectionOptions
-from gateway.http.server.shutdown import Shutdown
-from gateway.http.services import Services
 from gateway.inference.admission import Admission
 from gateway.inference.classifier import Classifier
 from gateway.inference.explainer import Explainer
@@ -38,6 +36,8 @@ from gateway.observability.metrics import Metrics
 from gateway.prediction_log.prediction_log import PredictionLog
 from gateway.prediction_log.storage import Storage, open_storage
 from gateway.security.rate_limits import RateLimits
+from gateway.services.services import Services
+from gateway.services.shutdown import Shutdown
 from gateway.serving.backend import Backend
 from gateway.serving.channel import ModelServerChannel, Tls
 from gateway.serving.grpc_backend import GrpcBackend

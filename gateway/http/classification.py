@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from fastapi import Request
 
-from gateway.http.services import deadline_of, record_of, services_of
+from gateway.http.services import call_of, services_of
 from gateway.http.upload import Upload
 from gateway.inference.classifier import Classification
-from gateway.inference.traffic_split import ROUTING_KEY
 from gateway.prediction_log.records import BEST
 from gateway.serving.backend import Selector
 
@@ -30,15 +29,16 @@ async def classified(
         RateLimited, Overloaded: As `Services.admit` raises them.
         GatewayError: As `Classifier.classify` raises it.
     """
-    services, record, deadline = services_of(request), record_of(request), deadline_of(request)
+    services, call = services_of(request), call_of(request)
+    record = call.record
     record.images, record.image_bytes = len(uploads), sum(one.size for one in uploads)
-    async with services.admit(request, len(uploads)):
+    async with services.admit(call, len(uploads)):
         contents = [one.content for one in uploads]
         wanted = top_k or services.settings.default_top_k
-        selector = await services.route(request, model, selector, deadline)
+        selector = await services.route(call, model, selector)
         ranked = wanted if services.prediction_log is None else max(wanted, BEST)
-        answer = await services.classifier.classify(model, selector, contents, ranked, deadline, record)
+        answer = await services.classifier.classify(model, selector, contents, ranked, call.deadline, record)
     services.shadows.copy(answer, contents, record)
     if services.prediction_log is not None:
-        services.prediction_log.record_answers(answer, contents, record, request.headers.get(ROUTING_KEY))
+        services.prediction_log.record_answers(answer, contents, record, call.routing_key)
     return answer.best(wanted) if ranked > wanted else answer

@@ -29,8 +29,11 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     | CONFIGURATION
     | FOUNDATION,
     "prediction_log": frozenset({"inference", "workers", "settings", "observability"}) | FOUNDATION,
+    "services": frozenset({"prediction_log", "inference", "workers", "serving", "tensors", "pb", "observability"})
+    | CONFIGURATION
+    | FOUNDATION,
     "http": frozenset(
-        {"prediction_log", "inference", "serving", "tensors", "pb", "images", "security", "observability"}
+        {"services", "prediction_log", "inference", "serving", "tensors", "pb", "images", "security", "observability"}
     )
     | CONFIGURATION
     | FOUNDATION,
@@ -44,6 +47,7 @@ FORBIDDEN_LIBRARIES = {
     "workers": {"fastapi", "starlette", "grpc", "pydantic", "uvicorn"},
     "tensors": {"fastapi", "starlette", "grpc", "pydantic", "uvicorn"},
     "inference": {"fastapi", "starlette", "uvicorn"},
+    "services": {"fastapi", "starlette", "grpc", "uvicorn"},
     "serving": {"fastapi", "starlette", "uvicorn"},
 }
 

@@ -9,8 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.errors import UploadTimeout, UploadTooLarge
 from gateway.http.multipart import FORM_OVERHEAD_BYTES
 from gateway.http.server.connection import connection_of
-from gateway.http.services import Services
 from gateway.observability.request_record import RequestRecord
+from gateway.services.services import Services
 
 RATE_GRACE_SECONDS = 5.0
 """How far an upload may fall behind the minimum rate: a phone that changes cells is silent for a few seconds."""

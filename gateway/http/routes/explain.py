@@ -14,7 +14,7 @@ from gateway.http.problems import responses
 from gateway.http.request_body import read_upload
 from gateway.http.routes.image_form import SINGLE_BODY, SINGLE_RESPONSES, LabelField, model_field, result_fields
 from gateway.http.schemas import ExplainedBreed, ExplainedLabel
-from gateway.http.services import deadline_of, record_of, services_of
+from gateway.http.services import call_of, record_of, services_of
 from gateway.inference.explainer import Explanation
 from gateway.serving.backend import Selector
 
@@ -77,14 +77,14 @@ async def _explain(
     with record.stage("upload"):
         upload = await read_upload(request, max_bytes=services.settings.max_upload_bytes)
     record.images, record.image_bytes = 1, upload.size
-    deadline = deadline_of(request)
-    async with services.admit(request, 1):
-        selector = await services.route(request, model, selector, deadline)
+    call = call_of(request)
+    async with services.admit(call, 1):
+        selector = await services.route(call, model, selector)
         explanation = await services.explainer.explain(
-            model, selector, upload.data, top_k or services.settings.default_top_k, deadline, record
+            model, selector, upload.data, top_k or services.settings.default_top_k, call.deadline, record
         )
         if form == "png":
-            content, media_type = await services.explainer.painted(upload.data, explanation, deadline, record), PNG
+            content, media_type = await services.explainer.painted(upload.data, explanation, call.deadline, record), PNG
         else:
             fields = result_fields(explanation.ranked, label_field) | model_field(explanation.contract)
             content, media_type = to_json(fields | {"heatmap": _heatmap(explanation)}), "application/json"

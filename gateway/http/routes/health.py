@@ -9,7 +9,8 @@ from gateway import errors
 from gateway.http.middleware.access import has_access
 from gateway.http.problems import responses
 from gateway.http.schemas import Health, Readiness
-from gateway.http.services import Services, services_of
+from gateway.http.services import services_of
+from gateway.services.readiness import ready_versions
 
 router = APIRouter(tags=["health"])
 
@@ -44,28 +45,6 @@ async def readyz(request: Request) -> Readiness:
     """
     versions = await ready_versions(services_of(request), details=has_access(request.scope))
     return Readiness(models=versions)
-
-
-async def ready_versions(services: Services, *, details: bool) -> dict[str, list[int]]:
-    """The available versions of every configured model.
-
-    Args:
-        services: The services of the app.
-        details: Whether to tell the names and versions of models.
-
-    Raises:
-        NotReady: A model is not ready, or the gateway is shutting down.
-    """
-    if services.shutdown.draining:
-        raise errors.NotReady("The gateway is shutting down.")
-    models = await services.readiness.check(services.settings.served_models)
-    missing = {name: model.reason for name, model in models.items() if model.reason}
-    if missing and not details:
-        raise errors.NotReady("Not all models are ready.")
-    if missing:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
-        raise errors.NotReady(f"Not all models are ready. {reasons}", missing=missing)
-    return {name: list(model.versions) for name, model in models.items()} if details else {}
 
 
 @router.get(

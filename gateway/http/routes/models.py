@@ -12,8 +12,9 @@ from gateway.deadline import Deadline
 from gateway.http.parameters import ModelName, SelectorDep, time_limit
 from gateway.http.problems import responses
 from gateway.http.schemas import InputSize, ModelDetail, ModelList, ModelSummary, VersionState
-from gateway.http.services import Services, deadline_of, services_of
+from gateway.http.services import deadline_of, services_of
 from gateway.pb.serving_pb2 import ModelVersionStatus
+from gateway.services.services import Services
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"], dependencies=[Depends(time_limit)])
 

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import JSONResponse, Response
 
 from gateway import errors
-from gateway.deadline import Deadline
 from gateway.http.dialects import OPEN_INFERENCE, error_objects
-from gateway.http.middleware.access import count_images
 from gateway.http.parameters import MAX_VERSION, ModelName, time_limit
 from gateway.http.request_body import compression, read_body
-from gateway.http.routes import health
-from gateway.http.services import Services, deadline_of, record_of, services_of
-from gateway.inference.classifier import Classification
-from gateway.inference.predictor import Predicted, TensorRequest
-from gateway.inference.readiness import PROBE_SECONDS
-from gateway.inference.scores import Ranked
-from gateway.observability.request_record import RequestRecord
-from gateway.pb.serving_pb2 import ModelVersionStatus, TensorInfo
+from gateway.http.services import call_of, record_of, services_of
+from gateway.inference.predictor import TensorRequest
+from gateway.services import open_inference
+from gateway.services.readiness import ready_versions
+from gateway.services.services import Services
 from gateway.serving.backend import Selector
-from gateway.serving.contract import DEFAULT_SIGNATURE
-from gateway.serving.version_lookup import ServedVersion, available_versions
 from gateway.tensors.open_inference import HEADER_LENGTH
-from gateway.tensors.open_inference_data import DATATYPES
 
 router = APIRouter(
     prefix=OPEN_INFERENCE.prefix, tags=["open inference protocol"], generate_unique_id_function=lambda route: route.name
@@ -85,7 +77,7 @@ async def server_live() -> dict[str, bool]:
 async def server_ready(request: Request) -> Response:
     """Answer 200 if every configured model is ready."""
     try:
-        await health.ready_versions(services_of(request), details=False)
+        await ready_versions(services_of(request), details=False)
     except errors.NotReady:
         return JSONResponse({"ready": False}, 503)
     return JSONResponse({"ready": True})
@@ -94,7 +86,7 @@ async def server_ready(request: Request) -> Response:
 @router.get("", summary="Describe the server")
 async def server_metadata(request: Request) -> dict[str, object]:
     """Return the name, version and extensions of the server."""
-    return {"name": "breed-gateway", "version": request.app.version, "extensions": ["binary_tensor_data"]}
+    return {"name": open_inference.SERVER_NAME, "version": request.app.version, "extensions": ["binary_tensor_data"]}
 
 
 @router.get("/models/{model}", summary="Describe a model", responses=ERRORS)
@@ -138,130 +130,32 @@ async def _infer(request: Request, model: str, selector: Selector) -> Response:
     with record.stage("upload"):
         upload = await read_body(request, max_bytes=services.settings.max_tensor_body_bytes)
     record.image_bytes = upload.size
-    deadline = deadline_of(request)
-    async with services.admit(request, 1):
-        selector = await services.route(request, model, selector, deadline)
-        served = await services.resolver.served(model, selector, deadline)
-        body = TensorRequest(
-            "open_inference_request",
-            upload.data,
-            {
-                "header_length": request.headers.get(HEADER_LENGTH),
-                "default_signature": _default_signature(served),
-                **compression(request, services.settings.max_tensor_body_bytes),
-                "max_images": services.settings.max_batch_images if _takes_images(served) else 0,
-            },
-            partial(count_images, request.scope),
-        )
-        answer = await services.predictor.predict(model, selector, body, deadline, record)
-        services.admission.hold(record.turn, sum(map(len, answer.answers)))
-        arguments: dict[str, object] = {"rows": answer.rows, "head": answer.request["head"], "model": model}
-        version = answer.served.version
-        if answer.images is not None:
-            classified = await _classified(request, services, record, answer, answer.images, model, selector, deadline)
-            version = classified.contract.version
-            arguments |= _classes(classified)
-        arguments["version"] = version
-        written = await services.predictor.write("open_inference_response", arguments, answer.answers, deadline, record)
+    call = call_of(request)
+    async with services.admit(call, 1):
+        arguments = {
+            "header_length": request.headers.get(HEADER_LENGTH),
+            **compression(request, services.settings.max_tensor_body_bytes),
+        }
+        body = TensorRequest("open_inference_request", upload.data, arguments, call.count_images)
+        version, written = await open_inference.infer(services, call, model, selector, body, "open_inference_response")
     headers = dict(cast(Mapping[str, str], written.header["headers"]))
     headers |= {"X-Model-Version": str(version), "Server-Timing": record.server_timing()}
     return Response(written.buffers[0], headers=headers)
 
 
-async def _classified(
-    request: Request,
-    services: Services,
-    record: RequestRecord,
-    answer: Predicted,
-    images: Sequence[bytes],
-    model: str,
-    selector: Selector,
-    deadline: Deadline,
-) -> Classification:
-    top_k = _top_k(services, answer.request["head"]["parameters"].get("top_k"))
-    uploads = [[image] for image in images]
-    async with services.admit(request, len(uploads) - 1):
-        classified = await services.classifier.classify(model, selector, uploads, top_k, deadline, record)
-    services.shadows.copy(classified, uploads, record)
-    return classified
-
-
-def _classes(classified: Classification) -> dict[str, object]:
-    """Labels and scores of each image, best first. Raises the error of the first image that failed."""
-    ranked = []
-    for result in classified.results:
-        if not isinstance(result, Ranked):
-            raise result
-        ranked.append(result.predictions)
-    return {
-        "classes": [[label for label, _ in one] for one in ranked],
-        "scores": [[score for _, score in one] for one in ranked],
-    }
-
-
-def _top_k(services: Services, requested: object) -> int:
-    if requested is None:
-        return services.settings.default_top_k
-    limit = services.settings.max_top_k
-    if not isinstance(requested, int) or isinstance(requested, bool) or not 1 <= requested <= limit:
-        raise errors.BadRequest(f"The parameter top_k must be an integer from 1 to {limit}.")
-    return requested
-
-
-def _takes_images(served: ServedVersion) -> bool:
-    return served.contract is not None and served.contract.certain_image
-
-
-def _default_signature(served: ServedVersion) -> str:
-    return served.contract.signature if served.contract is not None else DEFAULT_SIGNATURE
-
-
 async def _ready(services: Services, model: str, selector: Selector) -> Response:
-    # Without the cache, which keeps a version after its server is gone.
-    try:
-        versions = await services.resolver.versions(model, Deadline.after(PROBE_SECONDS))
-    except (errors.ModelServerUnavailable, errors.DeadlineExceeded):
-        versions = []
-    selected = [one for one in versions if selector.version in (None, one.version)]
-    if versions and not selected:
-        raise errors.UnknownVersion(f"The model {model!r} has no {selector}.")
-    ready = any(one.state == ModelVersionStatus.State.AVAILABLE for one in selected)
+    ready = await open_inference.is_ready(services, model, selector)
     return JSONResponse({"name": model, "ready": ready}, 200 if ready else 503)
 
 
 async def _metadata(services: Services, model: str, selector: Selector) -> Response:
-    deadline = Deadline.after(services.settings.request_timeout_seconds)
-    served = await services.resolver.described(model, selector, deadline)
-    available = sorted(available_versions(await services.resolver.versions(model, deadline)))
-    if _takes_images(served):
-        inputs: list[dict[str, object]] = [{"name": "image_bytes", "datatype": "BYTES", "shape": [-1]}]
-        outputs: list[dict[str, object]] = [
-            {"name": "classes", "datatype": "BYTES", "shape": [-1, -1]},
-            {"name": "scores", "datatype": "FP32", "shape": [-1, -1]},
-        ]
-    else:
-        key = _default_signature(served)
-        signature = served.signatures.get(key)
-        if signature is None:
-            raise errors.SignatureMissing(f"The model {model!r} has no signature {key!r}.")
-        inputs, outputs = _tensors(signature.inputs), _tensors(signature.outputs)
+    described = await open_inference.metadata(services, model, selector)
     return JSONResponse(
         {
             "name": model,
-            "versions": [str(number) for number in available],
-            "platform": "tensorflow_savedmodel",
-            "inputs": inputs,
-            "outputs": outputs,
+            "versions": list(described.versions),
+            "platform": open_inference.PLATFORM,
+            "inputs": [asdict(one) for one in described.inputs],
+            "outputs": [asdict(one) for one in described.outputs],
         }
     )
-
-
-def _tensors(infos: Mapping[str, TensorInfo]) -> list[dict[str, object]]:
-    return [
-        {
-            "name": name,
-            "datatype": DATATYPES.get(info.dtype, "UNKNOWN"),
-            "shape": [dim.size for dim in info.tensor_shape.dim],
-        }
-        for name, info in sorted(infos.items())
-    ]

@@ -11,7 +11,7 @@ from gateway.http.parameters import time_limit
 from gateway.http.problems import responses
 from gateway.http.request_body import read_upload
 from gateway.http.routes.image_form import SINGLE_BODY
-from gateway.http.services import deadline_of, record_of, services_of
+from gateway.http.services import call_of, record_of, services_of
 
 router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)])
 
@@ -63,9 +63,10 @@ async def preview(
     with record.stage("upload"):
         upload = await read_upload(request, max_bytes=services.settings.max_upload_bytes)
     record.images, record.image_bytes = 1, upload.size
-    async with services.admit(request, 1):
+    call = call_of(request)
+    async with services.admit(call, 1):
         with record.stage("decode"):
             reply = await services.image_workers.run(
-                "image_preview", {"max_side": max_side}, [upload.data], record.turn, deadline_of(request)
+                "image_preview", {"max_side": max_side}, [upload.data], record.turn, call.deadline
             )
     return Response(reply.buffers[0], media_type=JPEG, headers={"Server-Timing": record.server_timing()})

@@ -7,9 +7,7 @@ signature, and applies its limits, admission and deadline.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import grpc
@@ -19,12 +17,13 @@ from starlette.responses import Response
 from gateway import errors
 from gateway.deadline import Deadline
 from gateway.http.dialects import TENSORFLOW_SERVING, error_objects
-from gateway.http.middleware.access import count_images
 from gateway.http.parameters import MAX_VERSION, ModelName, time_limit
 from gateway.http.request_body import compression, read_body
-from gateway.http.services import Services, deadline_of, record_of, services_of
+from gateway.http.services import call_of, record_of, services_of
 from gateway.inference.predictor import TensorRequest
 from gateway.pb.serving_pb2 import DataType, ModelVersionStatus, TensorInfo
+from gateway.services import tensorflow_serving
+from gateway.services.services import Services
 from gateway.serving.backend import Selector
 
 router = APIRouter(prefix=f"{TENSORFLOW_SERVING.prefix}/models", tags=["tensorflow serving"])
@@ -91,16 +90,14 @@ async def predict_tensors_of_label(request: Request, model: ModelName, label: La
 @router.get("/{model}", summary="Get the states of all versions", responses=ERRORS)
 async def model_status(request: Request, model: ModelName) -> Response:
     """Return all versions and their states."""
-    return _status(await _versions(services_of(request), model))
+    return _status(await tensorflow_serving.versions(services_of(request), model))
 
 
 @router.get("/{model}/versions/{version}", summary="Get the state of one version", responses=ERRORS)
 async def version_status(request: Request, model: ModelName, version: Version) -> Response:
     """Return the state of a version."""
-    statuses = [one for one in await _versions(services_of(request), model) if one.version == version]
-    if not statuses:
-        raise errors.UnknownVersion(f"Could not find version {version} of model {model}")
-    return _status(statuses)
+    versions = await tensorflow_serving.versions(services_of(request), model)
+    return _status(tensorflow_serving.state_of(versions, model, version))
 
 
 @router.get("/{model}/labels/{label}", summary="Get the state of a labelled version", responses=ERRORS)
@@ -108,7 +105,7 @@ async def label_status(request: Request, model: ModelName, label: Label) -> Resp
     """Return the state of the version with this label; for an unknown label, the states of all versions."""
     services = services_of(request)
     deadline = Deadline.after(services.settings.request_timeout_seconds)
-    versions = await _versions(services, model)
+    versions = await tensorflow_serving.versions(services, model)
     try:
         labelled = (await services.resolver.described(model, Selector(label=label), deadline)).version
     except errors.UnknownVersion:
@@ -146,44 +143,21 @@ async def _predict(request: Request, model: str, selector: Selector) -> Response
     with record.stage("upload"):
         upload = await read_body(request, max_bytes=services.settings.max_tensor_body_bytes)
     record.image_bytes = upload.size
-    deadline = deadline_of(request)
-    async with services.admit(request, 1):
-        with _messages_of_the_real_server(model, selector):
-            selector = await services.route(request, model, selector, deadline)
+    call = call_of(request)
+    async with services.admit(call, 1):
         body = TensorRequest(
             "tensorflow_serving_request",
             upload.data,
             compression(request, services.settings.max_tensor_body_bytes),
-            partial(count_images, request.scope),
+            call.count_images,
         )
-        with _messages_of_the_real_server(model, selector):
-            answer = await services.predictor.predict(model, selector, body, deadline, record)
-        services.admission.hold(record.turn, sum(map(len, answer.answers)))
+        answer = await tensorflow_serving.predict(services, call, model, selector, body)
         arguments = {"rows": answer.rows, "by_row": answer.request["by_row"]}
         written = await services.predictor.write(
-            "tensorflow_serving_response", arguments, answer.answers, deadline, record
+            "tensorflow_serving_response", arguments, answer.answers, call.deadline, record
         )
     headers = {"X-Model-Version": str(answer.served.version), "Server-Timing": record.server_timing()}
     return Response(written.buffers[0], media_type="application/json", headers=headers)
-
-
-@contextmanager
-def _messages_of_the_real_server(model: str, selector: Selector) -> Iterator[None]:
-    """Use the error messages of the real server, which some clients parse."""
-    try:
-        yield
-    except (errors.UnknownModel, errors.UnknownVersion) as error:
-        if selector.label is not None:
-            raise errors.BadRequest(f"Unrecognized servable version label: {selector.label}") from error
-        which = f"Latest({model})" if selector.version is None else f"Specific({model}, {selector.version})"
-        raise type(error)(f"Servable not found for request: {which}") from error
-
-
-async def _versions(services: Services, model: str) -> list[ModelVersionStatus]:
-    try:
-        return await services.resolver.versions(model, Deadline.after(services.settings.request_timeout_seconds))
-    except errors.UnknownModel:
-        raise errors.UnknownModel(f"Could not find any versions of model {model}") from None
 
 
 def _status(versions: list[ModelVersionStatus]) -> Response:
@@ -199,8 +173,7 @@ def _status(versions: list[ModelVersionStatus]) -> Response:
                 "error_code": GRPC_CODES[one.status.error_code]
                 if one.status.error_code < len(GRPC_CODES)
                 else "UNKNOWN",
-                # The reason may contain paths on the model server.
-                "error_message": "" if not one.status.error_message else "See the log of the model server.",
+                "error_message": "" if not one.status.error_message else tensorflow_serving.HIDDEN_REASON,
             },
         }
         for one in versions
@@ -209,10 +182,7 @@ def _status(versions: list[ModelVersionStatus]) -> Response:
 
 
 async def _metadata(services: Services, model: str, selector: Selector) -> Response:
-    deadline = Deadline.after(services.settings.request_timeout_seconds)
-    await _versions(services, model)  # a cached version outlives its server
-    with _messages_of_the_real_server(model, selector):
-        served = await services.resolver.described(model, selector, deadline)
+    served = await tensorflow_serving.described(services, model, selector)
     signatures = {
         key: {
             "inputs": _tensors(signature.inputs),

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from starlette.types import Scope
 
-from gateway.http.server.shutdown import Shutdown
+from gateway.services.shutdown import Shutdown
 
 _KEY = "gateway.http.server.connection"
 

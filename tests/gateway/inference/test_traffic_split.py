@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
 from gateway.app import create_app
-from gateway.http.services import Services
 from gateway.inference.traffic_split import draw, point
 from gateway.pb import serving_pb2 as pb
+from gateway.services.services import Services
 from gateway.settings import Settings
 from testing.colour_server import ColourModel, ColourServer
 from testing.gateway import running_gateway

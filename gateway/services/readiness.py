@@ -1,0 +1,28 @@
+"""Whether the gateway is ready."""
+
+from __future__ import annotations
+
+from gateway.errors import NotReady
+from gateway.services.services import Services
+
+
+async def ready_versions(services: Services, *, details: bool) -> dict[str, list[int]]:
+    """The available versions of every configured model.
+
+    Args:
+        services: The services of the app.
+        details: Whether to tell the names and versions of models.
+
+    Raises:
+        NotReady: A model is not ready, or the gateway is shutting down.
+    """
+    if services.shutdown.draining:
+        raise NotReady("The gateway is shutting down.")
+    models = await services.readiness.check(services.settings.served_models)
+    missing = {name: model.reason for name, model in models.items() if model.reason}
+    if missing and not details:
+        raise NotReady("Not all models are ready.")
+    if missing:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
+        raise NotReady(f"Not all models are ready. {reasons}", missing=missing)
+    return {name: list(model.versions) for name, model in models.items()} if details else {}
