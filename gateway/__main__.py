@@ -20,7 +20,7 @@ from uvicorn.supervisors import Multiprocess
 from gateway.app import check_parts, create_app
 from gateway.command_line import SettingsError, fail, load_settings, parse_options
 from gateway.environment import unknown_variables
-from gateway.http.server.listening import listen
+from gateway.http.server.listening import check_port, listen
 from gateway.http.server.protocol import HttpProtocol
 from gateway.observability import logs
 from gateway.observability.metrics import shared_between
@@ -94,6 +94,12 @@ def _serve(settings: Settings) -> int:
     except OSError as error:
         logger.error("cannot listen on %s port %d: %s", settings.host, settings.port, error.strerror)
         return STARTUP_FAILURE
+    if settings.grpc_port:
+        try:
+            check_port(settings.host, settings.grpc_port)
+        except OSError as error:
+            logger.error("cannot listen on %s port %d for gRPC: %s", settings.host, settings.grpc_port, error.strerror)
+            return STARTUP_FAILURE
     if settings.workers > 1:
         workers = _Workers(config, sockets)
         workers.run()

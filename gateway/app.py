@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from gateway import __version__
+from gateway.grpc_api.server import GrpcServer
 from gateway.http import cors, error_handlers, openapi
 from gateway.http.middleware.access import Access
 from gateway.http.middleware.body_limits import BodyLimits
@@ -35,6 +36,7 @@ from gateway.memory import trim_when_idle
 from gateway.observability.metrics import Metrics
 from gateway.prediction_log.prediction_log import PredictionLog
 from gateway.prediction_log.storage import Storage, open_storage
+from gateway.security.access_control import AccessControl
 from gateway.security.rate_limits import RateLimits
 from gateway.services.services import Services
 from gateway.services.shutdown import Shutdown
@@ -65,6 +67,9 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
         fork_server: Forks the worker processes. Several apps may share it; by default, the app starts its own.
     """
     tls = Tls.from_settings(settings)
+    control = AccessControl(
+        settings.known_keys, RateLimits(settings.rate_limit), RateLimits(settings.image_rate_limit, "images")
+    )
     metrics = Metrics()
     tracing = _tracing() if settings.tracing else None
     log_storage = _log_storage(settings.prediction_log) if settings.prediction_log is not None else None
@@ -96,28 +101,36 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
             file = TrafficSplitFile(settings.traffic_split_file, settings.traffic_split, traffic_split, metrics)
             tasks.append(asyncio.create_task(file.follow()))
             await file.read()  # before the first request
+        services = Services(
+            settings=settings,
+            resolver=resolver,
+            readiness=readiness,
+            classifier=classifier,
+            explainer=Explainer(server, resolver, workers.images),
+            image_workers=workers.images,
+            tensor_workers=workers.tensors,
+            predictor=Predictor(server, resolver, workers.tensors, workers.images, admission, settings),
+            admission=admission,
+            metrics=metrics,
+            traffic_split=traffic_split,
+            shadows=shadows,
+            prediction_log=log,
+            shutdown=shutdown,
+        )
+        grpc_server = GrpcServer(services, control, tracing) if settings.grpc_port is not None else None
         try:
+            if grpc_server is not None:
+                await grpc_server.start()
+                shutdown.when_stopping(grpc_server.begin_stop)
+                app.state.grpc_port = grpc_server.port
             with shutdown.on_sigterm():
                 yield {
-                    "services": Services(
-                        settings=settings,
-                        resolver=resolver,
-                        readiness=readiness,
-                        classifier=classifier,
-                        explainer=Explainer(server, resolver, workers.images),
-                        image_workers=workers.images,
-                        tensor_workers=workers.tensors,
-                        predictor=Predictor(server, resolver, workers.tensors, workers.images, admission, settings),
-                        admission=admission,
-                        metrics=metrics,
-                        traffic_split=traffic_split,
-                        shadows=shadows,
-                        prediction_log=log,
-                        shutdown=shutdown,
-                    ),
+                    "services": services,
                     "connections": ConnectionOptions(settings.header_timeout_seconds, settings.cors_origins, shutdown),
                 }
         finally:
+            if grpc_server is not None:
+                await grpc_server.close()
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
@@ -168,12 +181,8 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
     # The middleware that is added last is the outermost.
     app.add_middleware(BodyLimits)
     app.add_middleware(CancelOnDisconnect)
-    keys, limits = settings.known_keys, RateLimits(settings.rate_limit)
-    images = RateLimits(settings.image_rate_limit, "images")
-    if keys or limits or images or not settings.docs or settings.metrics == "off":
-        app.add_middleware(
-            Access, keys=keys, limits=limits, image_limits=images, docs=settings.docs, metrics=settings.metrics
-        )
+    if control or not settings.docs or settings.metrics == "off":
+        app.add_middleware(Access, control=control, docs=settings.docs, metrics=settings.metrics)
     return app
 
 

@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     """Address to listen on."""
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on. 0 picks a free port."""
+    grpc_port: int | None = Field(None, ge=0, le=65535)
+    """Port of the gRPC interfaces: TensorFlow Serving's, the Open Inference Protocol and health checks. If it is not
+    set, they are off. 0 picks a free port."""
     workers: int = Field(1, ge=1, le=64)
     """Number of gateway processes."""
 
@@ -242,6 +245,12 @@ class Settings(BaseSettings):
             and min(one.amount for one in parse_many(self.image_rate_limit)) < self.max_batch_images
         ):
             raise ValueError("image_rate_limit must be at least max_batch_images")
+        return self
+
+    @model_validator(mode="after")
+    def _processes_share_the_grpc_port(self) -> Settings:
+        if self.grpc_port == 0 and self.workers > 1:
+            raise ValueError("grpc_port must be a port, not 0, if there are several workers")
         return self
 
     @model_validator(mode="after")

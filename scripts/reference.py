@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import errors
+from gateway.grpc_api.status import code_of_kind
 from gateway.model_options import ModelOptions
 from gateway.observability.metrics import Metrics
 from gateway.prediction_log.records import Feedback, Prediction
@@ -59,10 +60,11 @@ def model_options() -> str:
 
 def error_codes() -> str:
     """A table of all error codes, sorted by status."""
-    lines = ["| status | code | retry | meaning |", "|---|---|---|---|"]
+    lines = ["| status | gRPC | code | retry | meaning |", "|---|---|---|---|---|"]
     for kind in sorted(raised_errors(errors.GatewayError), key=lambda one: one.status):
         meaning = (kind.__doc__ or "").splitlines()[0]
-        lines.append(_row(str(kind.status), f"`{kind.code}`", "yes" if kind.retry_after_seconds else "", meaning))
+        retry = "yes" if kind.retry_after_seconds else ""
+        lines.append(_row(str(kind.status), f"`{code_of_kind(kind).name}`", f"`{kind.code}`", retry, meaning))
     return "\n".join([*lines, ""])
 
 

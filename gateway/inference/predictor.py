@@ -117,6 +117,7 @@ class Predictor:
             with record.stage("decode"):
                 read = await self._read(served, request, deadline, record)
                 inputs = cast(Mapping[str, Any], read.header["inputs"])
+                outputs = cast(Sequence[str], read.header.get("outputs", ()))
                 rows, names = inputs["rows"], inputs["names"]
                 record.images = sum(rows)
                 if read.header["signature"] is None:
@@ -140,6 +141,7 @@ class Predictor:
                                 served,
                                 key,
                                 dict(zip(names, tensors[start : start + len(names)], strict=True)),
+                                outputs,
                                 deadline,
                                 record,
                             )
@@ -186,12 +188,18 @@ class Predictor:
         return await together([rewritten(*one) for one in zip(strings, are_images, strict=True)])
 
     async def _send(
-        self, served: ServedVersion, key: str, inputs: Mapping[str, Wire], deadline: Deadline, record: RequestRecord
+        self,
+        served: ServedVersion,
+        key: str,
+        inputs: Mapping[str, Wire],
+        outputs: Sequence[str],
+        deadline: Deadline,
+        record: RequestRecord,
     ) -> bytes:
         turns = self._turns.get(served.model) or Turns(self._max_calls)
         self._turns[served.model] = turns
         async with turns.slot(record.turn, deadline):
-            return await self._backend.predict(served.model, served.version, key, inputs, [], deadline)
+            return await self._backend.predict(served.model, served.version, key, inputs, outputs, deadline)
 
 
 def _rules(served: ServedVersion, max_rows: int) -> SignatureRules:

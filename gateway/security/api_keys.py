@@ -8,10 +8,8 @@ import hmac
 import re
 import secrets
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-
-from starlette.datastructures import Headers
 
 NAME = "[A-Za-z0-9._-]{1,64}"
 
@@ -52,8 +50,12 @@ class ApiKeys:
         return owner
 
 
-def given_key(headers: Headers) -> str | None:
-    """The key that a request sends as ``Authorization: Bearer`` or ``X-API-Key``."""
+def given_key(headers: Mapping[str, str]) -> str | None:
+    """The key that a request sends as ``Authorization: Bearer`` or ``X-API-Key``.
+
+    Args:
+        headers: Its headers, or the metadata of a gRPC call; names in lower case.
+    """
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()

@@ -6,7 +6,7 @@ import asyncio
 import multiprocessing
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -22,6 +22,11 @@ class Shutdown:
         self.draining = False
         """Set at SIGTERM. From then on, the gateway is not ready, and connections are closed after an answer."""
         self._delay_seconds = delay_seconds
+        self._begin_stop: Callable[[], None] | None = None
+
+    def when_stopping(self, begin_stop: Callable[[], None]) -> None:
+        """Call this on the event loop at the moment when the server itself hears of SIGTERM."""
+        self._begin_stop = begin_stop
 
     @contextmanager
     def on_sigterm(self) -> Iterator[None]:
@@ -36,7 +41,15 @@ class Shutdown:
             yield
             return
         loop = asyncio.get_running_loop()
-        server_handler = signal.getsignal(signal.SIGTERM)
+        replaced = signal.getsignal(signal.SIGTERM)
+
+        def tell_server(number: int, frame: FrameType | None) -> None:
+            if self._begin_stop is not None:
+                loop.call_soon_threadsafe(self._begin_stop)
+            if callable(replaced):
+                replaced(number, frame)
+
+        server_handler = tell_server if callable(replaced) else replaced
 
         def stop(number: int, frame: FrameType | None) -> None:
             if not callable(server_handler):
@@ -67,4 +80,4 @@ class Shutdown:
         finally:
             for sentinel in sentinels:
                 loop.remove_reader(sentinel)
-            signal.signal(signal.SIGTERM, server_handler)
+            signal.signal(signal.SIGTERM, replaced)

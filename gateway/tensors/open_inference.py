@@ -21,6 +21,7 @@ from gateway.tensors.open_inference_data import (
     array_from_bytes,
     array_from_json,
     array_to_bytes,
+    images_in_json,
     images_of,
 )
 from gateway.tensors.wire import Array
@@ -34,8 +35,10 @@ _MAX_ELEMENTS = 2**31
 _MAX_LENGTH_DIGITS = 12
 """Maximum number of digits in a body length; Python refuses to parse thousands of digits."""
 
+MAX_TENSORS = 64
+"""Most inputs, and most requested outputs, of a request."""
+
 _MAX_NAME_CHARACTERS = 256
-_MAX_TENSORS = 64
 
 T = TypeVar("T")
 
@@ -113,7 +116,8 @@ def read_request(
     if len(rest):
         raise BadRequest(f"The body has {len(rest)} more bytes than its inputs declare.")
     if key is None and max_images and len(tensors) == 1 and tensors[0].datatype == "BYTES":
-        return InferBody(head, None, images_of(tensors[0], arrays[tensors[0].name], max_images))
+        images = images_in_json(tensors[0], arrays[tensors[0].name])
+        return InferBody(head, None, images_of(tensors[0].name, images, max_images))
     key = default_signature if key is None else key
     return InferBody(head, key, checked_inputs(find_signature(signatures, key), key, arrays, rules))
 
@@ -164,15 +168,18 @@ def _head(value: object) -> tuple[Head, list[TensorEntry], object]:
     request = _checked(value, dict, "the top", "an object")
     inputs = _checked(request.get("inputs"), list, "inputs", "a list")
     outputs = _checked(request.get("outputs", []), list, "outputs", "a list")
-    if not 1 <= len(inputs) <= _MAX_TENSORS or len(outputs) > _MAX_TENSORS:
-        raise _unreadable("inputs", f"1 to {_MAX_TENSORS} tensors are accepted")
+    if not 1 <= len(inputs) <= MAX_TENSORS or len(outputs) > MAX_TENSORS:
+        raise _unreadable("inputs", f"1 to {MAX_TENSORS} tensors are accepted")
     identity = request.get("id")
     head = Head(
-        id=None if identity is None else _name(identity, "id"),
+        id=None if identity is None else checked_name(identity, "id"),
         # Keep only those that are read later, so that the others are not copied between processes.
-        parameters=_request_parameters(_parameters(request, "parameters")),
+        parameters=request_parameters(_parameters(request, "parameters")),
         outputs=[
-            (_name(one.get("name"), f"outputs.{index}.name"), _output(_parameters(one, f"outputs.{index}.parameters")))
+            (
+                checked_name(one.get("name"), f"outputs.{index}.name"),
+                checked_output(_parameters(one, f"outputs.{index}.parameters")),
+            )
             for index, one in enumerate(_checked(one, dict, "outputs", "a list of objects") for one in outputs)
         ],
     )
@@ -180,7 +187,7 @@ def _head(value: object) -> tuple[Head, list[TensorEntry], object]:
     return head, tensors, _parameters(request, "parameters").get("signature_name")
 
 
-def _request_parameters(parameters: Mapping[str, object]) -> Mapping[str, object]:
+def request_parameters(parameters: Mapping[str, object]) -> Mapping[str, object]:
     """The parameters that are needed after the tensors are read. A top_k that is not a number stays invalid."""
     kept: dict[str, object] = {"binary_data_output": parameters.get("binary_data_output") is True}
     if "top_k" in parameters:
@@ -189,7 +196,7 @@ def _request_parameters(parameters: Mapping[str, object]) -> Mapping[str, object
     return kept
 
 
-def _output(parameters: Mapping[str, object]) -> Mapping[str, object]:
+def checked_output(parameters: Mapping[str, object]) -> Mapping[str, object]:
     """The parameters of a requested output.
 
     Raises:
@@ -203,25 +210,40 @@ def _output(parameters: Mapping[str, object]) -> Mapping[str, object]:
 
 def _tensor(value: object, where: str) -> TensorEntry:
     tensor = _checked(value, dict, where, "an object")
-    name = _name(tensor.get("name"), f"{where}.name")
-    shape = _checked(tensor.get("shape"), list, f"{where}.shape", "a list")
-    if len(shape) > MAX_RANK or not all(isinstance(size, int) and not isinstance(size, bool) for size in shape):
-        raise _unreadable(f"{where}.shape", f"at most {MAX_RANK} whole numbers are accepted")
-    sizes = cast(list[int], shape)
-    if min(sizes, default=0) < 0:
-        raise InvalidTensor(f"The input {name!r} has a negative dimension.")
-    if math.prod(max(size, 1) for size in sizes) >= _MAX_ELEMENTS:
-        raise InvalidTensor(f"The input {name!r} has too many elements.")
+    name = checked_name(tensor.get("name"), f"{where}.name")
+    shape = checked_shape(_checked(tensor.get("shape"), list, f"{where}.shape", "a list"), name, f"{where}.shape")
     return TensorEntry(
         name=name,
-        shape=tuple(sizes),
-        datatype=_name(tensor.get("datatype"), f"{where}.datatype"),
+        shape=shape,
+        datatype=checked_name(tensor.get("datatype"), f"{where}.datatype"),
         parameters=_parameters(tensor, f"{where}.parameters"),
         data=tensor.get("data"),
     )
 
 
-def _name(value: object, where: str) -> str:
+def checked_shape(shape: Sequence[object], name: str, where: str) -> tuple[int, ...]:
+    """The shape of an input.
+
+    Raises:
+        BadRequest: It has too many dimensions, or they are not whole numbers.
+        InvalidTensor: A dimension is negative, or there are too many elements.
+    """
+    if len(shape) > MAX_RANK or not all(isinstance(size, int) and not isinstance(size, bool) for size in shape):
+        raise _unreadable(where, f"at most {MAX_RANK} whole numbers are accepted")
+    sizes = cast(Sequence[int], shape)
+    if min(sizes, default=0) < 0:
+        raise InvalidTensor(f"The input {name!r} has a negative dimension.")
+    if math.prod(max(size, 1) for size in sizes) >= _MAX_ELEMENTS:
+        raise InvalidTensor(f"The input {name!r} has too many elements.")
+    return tuple(sizes)
+
+
+def checked_name(value: object, where: str) -> str:
+    """A name of a request.
+
+    Raises:
+        BadRequest: It is not a string, or too long.
+    """
     name = _checked(value, str, where, "a string")
     if len(name) > _MAX_NAME_CHARACTERS:
         raise _unreadable(where, f"at most {_MAX_NAME_CHARACTERS} characters are accepted")

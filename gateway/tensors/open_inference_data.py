@@ -55,22 +55,36 @@ class TensorEntry:
     data: object
 
 
-def images_of(tensor: TensorEntry, array: Array, max_images: int) -> Inputs:
-    """The encoded images in a ``BYTES`` tensor of shape [n] or [n, 1].
+def images_in_json(tensor: TensorEntry, array: Array) -> Array:
+    """The encoded images in a ``BYTES`` tensor. JSON cannot hold their bytes as they are: there, they are base64.
+
+    Raises:
+        InvalidTensor: They are not base64.
+    """
+    if "binary_data_size" in tensor.parameters or tensor.parameters.get("content_type") == "base64":
+        return array  # binary, or already decoded
+    return _from_base64(array, tensor.name)
+
+
+def images_of(name: str, array: Array, max_images: int) -> Inputs:
+    """The encoded images in an object array of shape (n) or (n, 1).
 
     Raises:
         InvalidTensor: The tensor has another shape, or more than `max_images` images.
     """
-    if "binary_data_size" not in tensor.parameters and tensor.parameters.get("content_type") != "base64":
-        array = _from_base64(array, tensor.name)  # JSON cannot hold the bytes of an image as they are
     if array.ndim not in (1, 2) or array.size == 0 or array.size != len(array):
-        raise InvalidTensor(f"The input {tensor.name!r} must be of shape [n] or [n, 1], one image an element.")
+        raise InvalidTensor(f"The input {name!r} must be of shape [n] or [n, 1], one image an element.")
     if array.size > max_images:
         raise InvalidTensor(f"{array.size} images exceed the limit of {max_images} images per request.")
-    return Inputs([array.size], [tensor.name], images=array.ravel().tolist(), shape=array.shape)
+    return Inputs([array.size], [name], images=array.ravel().tolist(), shape=array.shape)
 
 
-def _wire_dtype(tensor: TensorEntry) -> int:
+def wire_dtype(tensor: TensorEntry) -> int:
+    """The wire dtype of a tensor's datatype.
+
+    Raises:
+        InvalidTensor: The datatype is not accepted.
+    """
     number = _WIRE_DTYPES.get(tensor.datatype)
     if number is None or (number != DataType.DT_STRING and number_dtype(number) is None):
         known = ", ".join(name for name in _WIRE_DTYPES if name != "BF16")
@@ -84,7 +98,7 @@ def array_from_json(tensor: TensorEntry) -> Array:
     Raises:
         InvalidTensor: The datatype is not accepted, or the data does not match datatype and shape.
     """
-    number = _wire_dtype(tensor)
+    number = wire_dtype(tensor)
     if tensor.data is None:
         raise InvalidTensor(f"The input {tensor.name!r} has neither data nor binary_data_size.")
     array = json_array(tensor.data, number, tensor.name)
@@ -113,7 +127,7 @@ def array_from_bytes(tensor: TensorEntry, content: memoryview) -> Array:
         InvalidTensor: The datatype is not accepted, or the length does not match datatype and shape.
     """
     count = math.prod(tensor.shape)
-    dtype = number_dtype(_wire_dtype(tensor))
+    dtype = number_dtype(wire_dtype(tensor))
     if dtype is not None:
         if len(content) != count * dtype.itemsize:
             raise InvalidTensor(f"The input {tensor.name!r} has {len(content)} bytes for shape {list(tensor.shape)}.")

@@ -18,7 +18,13 @@ from gateway.images.pixel_format import PixelFormat
 from gateway.images.rewrite import rewrite_image
 from gateway.images.target import Target
 from gateway.pb.serving_pb2 import SignatureDefMap
-from gateway.tensors import hugging_face, open_inference, tensorflow_serving
+from gateway.tensors import (
+    hugging_face,
+    open_inference,
+    open_inference_grpc,
+    tensorflow_serving,
+    tensorflow_serving_grpc,
+)
 from gateway.tensors.inflate import inflate
 from gateway.tensors.json_values import image_in_json
 from gateway.tensors.messages import Inputs, SignatureRules, read_outputs
@@ -139,6 +145,26 @@ def tensorflow_serving_response(arguments: Arguments, request: Request) -> Reply
     return Reply({}, [[tensorflow_serving.write_response(outputs, by_row=arguments["by_row"])]])
 
 
+def tensorflow_serving_grpc_request(arguments: Arguments, request: Request) -> Reply:
+    """Read a serialised PredictRequest; see `tensorflow_serving_grpc.read_request`."""
+    message, signatures = request
+    read = tensorflow_serving_grpc.read_request(
+        message,
+        SignatureDefMap.FromString(signatures),
+        arguments["default_signature"],
+        SignatureRules(**arguments["rules"]),
+        arguments["max_bytes"],
+    )
+    return _inputs({"signature": read.signature, "outputs": read.outputs}, read.inputs)
+
+
+def tensorflow_serving_grpc_response(arguments: Arguments, request: Request) -> Reply:
+    """Join serialised PredictResponses, with the `rows` in each, to one of `model`, `version` and `signature`."""
+    outputs = read_outputs(request, arguments["rows"])
+    version, signature = arguments["version"], arguments["signature"]
+    return Reply({}, [[tensorflow_serving_grpc.write_response(outputs, arguments["model"], version, signature)]])
+
+
 def open_inference_request(arguments: Arguments, request: Request) -> Reply:
     """Read the body of an infer request; see `open_inference.read_request`."""
     body, signatures = _inflated(arguments, request)
@@ -154,26 +180,51 @@ def open_inference_request(arguments: Arguments, request: Request) -> Reply:
 
 
 def open_inference_response(arguments: Arguments, request: Request) -> Reply:
-    """Write the body of an infer answer.
+    """Write the body of an infer answer; see `_inferred`.
+
+    Returns:
+        Buffer: the body; `headers`: its headers.
+    """
+    head, outputs = _inferred(arguments, request)
+    content, headers = open_inference.write_response(head, arguments["model"], arguments["version"], outputs)
+    return Reply({"headers": headers}, [[content]])
+
+
+def open_inference_grpc_request(arguments: Arguments, request: Request) -> Reply:
+    """Read a serialised ModelInferRequest; see `open_inference_grpc.read_request`."""
+    message, signatures = request
+    read = open_inference_grpc.read_request(
+        message,
+        SignatureDefMap.FromString(signatures),
+        arguments["default_signature"],
+        SignatureRules(**arguments["rules"]),
+        max_images=arguments["max_images"],
+    )
+    return _inputs({"signature": read.signature, "head": asdict(read.head)}, read.inputs)
+
+
+def open_inference_grpc_response(arguments: Arguments, request: Request) -> Reply:
+    """Write a serialised ModelInferResponse; see `_inferred`."""
+    head, outputs = _inferred(arguments, request)
+    message = open_inference_grpc.write_response(head, arguments["model"], arguments["version"], outputs)
+    return Reply({}, [[message]])
+
+
+def _inferred(arguments: Arguments, request: Request) -> tuple[open_inference.Head, Mapping[str, Array]]:
+    """The head of an infer request and the outputs for it.
 
     Args:
         arguments: `head` of the request, `model`, `version`, and `rows` in each answer; or, in place of answers,
             `classes` and `scores` of images, best first.
         request: Serialised PredictResponses.
-
-    Returns:
-        Buffer: the body; `headers`: its headers.
     """
-    if "classes" in arguments:
-        labels = arguments["classes"]
-        classes = np.empty((len(labels), len(labels[0])), np.object_)
-        classes[:] = [[label.encode() for label in one] for one in labels]
-        outputs: Mapping[str, Array] = {"classes": classes, "scores": np.array(arguments["scores"], np.float32)}
-    else:
-        outputs = read_outputs(request, arguments["rows"])
     head = open_inference.Head(**arguments["head"])
-    content, headers = open_inference.write_response(head, arguments["model"], arguments["version"], outputs)
-    return Reply({"headers": headers}, [[content]])
+    if "classes" not in arguments:
+        return head, read_outputs(request, arguments["rows"])
+    labels = arguments["classes"]
+    classes = np.empty((len(labels), len(labels[0])), np.object_)
+    classes[:] = [[label.encode() for label in one] for one in labels]
+    return head, {"classes": classes, "scores": np.array(arguments["scores"], np.float32)}
 
 
 def _whole(data: bytes, max_side: int, max_pixels: int) -> npt.NDArray[np.uint8]:
@@ -211,7 +262,11 @@ JOBS: Final[Mapping[str, Job]] = {
         hugging_face_request,
         tensorflow_serving_request,
         tensorflow_serving_response,
+        tensorflow_serving_grpc_request,
+        tensorflow_serving_grpc_response,
         open_inference_request,
         open_inference_response,
+        open_inference_grpc_request,
+        open_inference_grpc_response,
     )
 }

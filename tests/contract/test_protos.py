@@ -159,6 +159,10 @@ def test_what_was_generated_is_current(tmp_path: Path) -> None:
     )
     generated = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*_pb2.py*"))
     assert [str(path) for path in generated] == [
+        "gateway/pb/health_pb2.py",
+        "gateway/pb/health_pb2.pyi",
+        "gateway/pb/open_inference_pb2.py",
+        "gateway/pb/open_inference_pb2.pyi",
         "gateway/pb/serving_pb2.py",
         "gateway/pb/serving_pb2.pyi",
         "modelserver/pb/batching_pb2.py",

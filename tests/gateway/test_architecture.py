@@ -32,6 +32,11 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "services": frozenset({"prediction_log", "inference", "workers", "serving", "tensors", "pb", "observability"})
     | CONFIGURATION
     | FOUNDATION,
+    "grpc_api": frozenset(
+        {"__version__", "services", "inference", "serving", "workers", "pb", "security", "observability"}
+    )
+    | CONFIGURATION
+    | FOUNDATION,
     "http": frozenset(
         {"services", "prediction_log", "inference", "serving", "tensors", "pb", "images", "security", "observability"}
     )
@@ -47,6 +52,7 @@ FORBIDDEN_LIBRARIES = {
     "workers": {"fastapi", "starlette", "grpc", "pydantic", "uvicorn"},
     "tensors": {"fastapi", "starlette", "grpc", "pydantic", "uvicorn"},
     "inference": {"fastapi", "starlette", "uvicorn"},
+    "grpc_api": {"fastapi", "starlette", "uvicorn"},
     "services": {"fastapi", "starlette", "grpc", "uvicorn"},
     "serving": {"fastapi", "starlette", "uvicorn"},
 }

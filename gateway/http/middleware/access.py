@@ -10,8 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.errors import GatewayError, NotFound, RateLimited, Unauthorized
 from gateway.http.dialects import error_response
 from gateway.http.problems import responses
-from gateway.security.api_keys import ApiKeys, given_key
-from gateway.security.rate_limits import RateLimits
+from gateway.security.access_control import AccessControl
 
 OPEN_PATHS = frozenset(
     {"/", "/favicon.ico", "/share-worker.js", "/healthz", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready"}
@@ -55,20 +54,14 @@ class Access:
 
     Args:
         app: The wrapped app.
-        keys: Accepted keys. Without any, everyone may call the API.
-        limits: Limit on the requests of each key, or of each address if there are no keys.
-        image_limits: Limit on images; see `count_images`.
+        control: Keys and limits; for images, see `count_images`.
         docs: Serve the API documentation, to everyone.
         metrics: Access to the metrics: ``open``, ``key`` or ``off``.
     """
 
-    def __init__(
-        self, app: ASGIApp, keys: ApiKeys, limits: RateLimits, image_limits: RateLimits, *, docs: bool, metrics: str
-    ) -> None:
+    def __init__(self, app: ASGIApp, control: AccessControl, *, docs: bool, metrics: str) -> None:
         self.app = app
-        self._keys = keys
-        self._limits = limits
-        self._image_limits = image_limits
+        self._control = control
         self._docs = docs
         self._metrics = metrics
 
@@ -78,7 +71,7 @@ class Access:
             await self.app(scope, receive, send)
             return
         if self._is_open(scope["path"]):
-            scope[_HAS_ACCESS] = not self._keys or self._owner(scope) is not None
+            scope[_HAS_ACCESS] = not self._control.keys or self._control.owner(Headers(scope=scope)) is not None
             await self.app(scope, receive, send)
             return
         try:
@@ -86,10 +79,10 @@ class Access:
         except GatewayError as error:
             await error_response(scope["path"], error)(scope, receive, send)
             return
-        if self._image_limits:
+        if self._control.image_limits:
 
             async def count(images: int) -> None:
-                headers.extend(await self._image_limits.count(scope["gateway.request_record"].caller, images))
+                headers.extend(await self._control.image_limits.count(scope["gateway.request_record"].caller, images))
 
             scope[_COUNT_IMAGES] = count
 
@@ -100,11 +93,6 @@ class Access:
             await send(message)
 
         await self.app(scope, receive, send_counted)
-
-    def _owner(self, scope: Scope) -> str | None:
-        """Name of the API key of a request; None if the key is missing or wrong."""
-        key = given_key(Headers(scope=scope)) if self._keys else None
-        return self._keys.owner(key) if key is not None else None
 
     def _is_open(self, path: str) -> bool:
         if path in OPEN_PATHS or path.startswith(OPEN_FOLDERS):
@@ -124,18 +112,11 @@ class Access:
         path = scope["path"]
         if path in DOCS_PATHS or path.startswith(DOCS_FOLDERS) or (path == METRICS_PATH and self._metrics == "off"):
             raise NotFound("This path does not exist.")
-        owner = self._owner(scope)
+        headers, record = Headers(scope=scope), scope["gateway.request_record"]
+        owner = self._control.owner(headers)
         if owner is not None:
-            scope["gateway.request_record"].caller = f"key {owner}"
-        # Wrong keys are counted by address as well.
-        headers = await self._limits.count(scope["gateway.request_record"].caller) if self._limits else []
-        if self._keys and owner is None:
-            raise Unauthorized(
-                "An API key is needed, as Authorization: Bearer or X-API-Key."
-                if given_key(Headers(scope=scope)) is None
-                else "This API key is not known."
-            )
-        return headers
+            record.caller = f"key {owner}"
+        return await self._control.admit(headers, owner, record.caller)
 
 
 def describe(schema: dict[str, Any], *, keys: bool, limits: bool) -> None:

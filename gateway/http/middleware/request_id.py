@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import random
-import re
-
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.observability.request_id import request_id
-
-REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-"""IDs that are accepted from callers: they are safe in headers, log lines and gRPC metadata."""
+from gateway.observability.request_id import accepted_id, request_id
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -43,7 +37,7 @@ class RequestContext:
             await self.app(scope, receive, send)
             return
         sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
-        current = sent if REQUEST_ID.fullmatch(sent) else _new_id()
+        current = accepted_id(sent)
         added = [(b"x-request-id", current.encode()), *SECURITY_HEADERS]
         if scope["path"].startswith(API_PATHS):
             added += NO_STORE
@@ -58,8 +52,3 @@ class RequestContext:
             await self.app(scope, receive, send_with_id)
         finally:
             request_id.reset(token)
-
-
-def _new_id() -> str:
-    """32 hexadecimal digits. They protect nothing, so a fast generator is enough."""
-    return f"{random.getrandbits(128):032x}"

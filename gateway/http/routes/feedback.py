@@ -11,14 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from gateway import errors
 from gateway.deadline import Deadline
-from gateway.http.middleware.request_id import REQUEST_ID
 from gateway.http.parameters import MAX_VERSION, time_limit
 from gateway.http.problems import responses
 from gateway.http.request_body import read_body
-from gateway.http.services import Services, deadline_of, record_of, services_of
+from gateway.http.services import deadline_of, record_of, services_of
 from gateway.model_options import MODEL_NAME
+from gateway.observability.request_id import REQUEST_ID
 from gateway.prediction_log.prediction_log import key_name
 from gateway.prediction_log.records import Digest, Feedback, Verdict
+from gateway.services.services import Services
 from gateway.serving.backend import Selector
 
 router = APIRouter(prefix="/api/v1", tags=["feedback"], dependencies=[Depends(time_limit)])

@@ -23,6 +23,13 @@ def listen(host: str, port: int) -> list[socket.socket]:
         OSError: The name is not known, the machine has none of its addresses, or an address cannot be bound, such as
             one that is in use.
     """
+    sockets = _sockets(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    logger.info("listening on http://%s:%d", shown, sockets[-1].getsockname()[1])
+    return sockets
+
+
+def _sockets(host: str, port: int) -> list[socket.socket]:
     addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
     missing: list[OSError] = []
@@ -39,9 +46,17 @@ def listen(host: str, port: int) -> list[socket.socket]:
             port = sockets[-1].getsockname()[1]  # all addresses share the port that was chosen for 0
     if not sockets:
         raise missing[0]
-    shown = f"[{host}]" if ":" in host else host
-    logger.info("listening on http://%s:%d", shown, port)
     return sockets
+
+
+def check_port(host: str, port: int) -> None:
+    """Check that a port can be used: gRPC, which opens its own sockets, would only say so with a traceback.
+
+    Raises:
+        OSError: As `listen` raises it.
+    """
+    for one in _sockets(host, port):
+        one.close()
 
 
 def _bound(family: int, address: tuple[str | int, ...]) -> socket.socket:

@@ -23,6 +23,7 @@ from gateway.http.dialects import error_response
 from gateway.http.middleware.access import Access, count_images
 from gateway.http.middleware.telemetry import Telemetry
 from gateway.observability.metrics import Metrics
+from gateway.security.access_control import AccessControl
 from gateway.security.api_keys import ApiKeys
 from gateway.security.rate_limits import RateLimits, caller_of
 from gateway.settings import Settings
@@ -148,7 +149,9 @@ def test_images_are_counted_by_caller_all_of_a_request_or_none() -> None:
 
     keys = ApiKeys([f"one:{hashed('one')}", f"two:{hashed('two')}"])
     app = Starlette(routes=[Route("/", batch), Route("/batch", batch)])
-    guarded = Access(app, keys, RateLimits(""), RateLimits("100/hour", "images"), docs=True, metrics="open")
+    guarded = Access(
+        app, AccessControl(keys, RateLimits(""), RateLimits("100/hour", "images")), docs=True, metrics="open"
+    )
     with running_gateway(Settings(), Telemetry(guarded, Metrics())) as client:
 
         def ask(key: str, images: int) -> httpx.Response:

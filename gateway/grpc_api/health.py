@@ -1,0 +1,38 @@
+"""The gRPC health checking protocol, with the meaning of ``/readyz``. `Watch` is not offered: clients fall back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from google.protobuf.message import DecodeError
+
+from gateway.errors import BadRequest, NotFound, NotReady
+from gateway.grpc_api.calls import Method
+from gateway.pb.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from gateway.services.readiness import ready_versions
+from gateway.services.services import Call, Services
+
+SERVICE = "grpc.health.v1.Health"
+
+
+def health_service(names: Collection[str]) -> dict[str, Method]:
+    """The methods, by name.
+
+    Args:
+        names: Services of this port. All of them are ready if every model is.
+    """
+
+    async def check(services: Services, _: Call, message: bytes) -> bytes:
+        try:
+            service = HealthCheckRequest.FromString(message).service
+        except DecodeError as error:
+            raise BadRequest("The message is not a HealthCheckRequest.") from error
+        if service and service not in names:
+            raise NotFound("There is no such service.")
+        try:
+            await ready_versions(services, details=False)
+        except NotReady:
+            return HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING).SerializeToString()
+        return HealthCheckResponse(status=HealthCheckResponse.SERVING).SerializeToString()
+
+    return {"Check": Method(check, is_open=True)}

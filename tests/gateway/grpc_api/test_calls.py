@@ -1,0 +1,231 @@
+"""What happens around every call: access, limits, IDs, cancellation, telemetry."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+
+from gateway.grpc_api.calls import logger as calls_logger
+from gateway.pb import health_pb2, open_inference_pb2
+from gateway.pb import serving_pb2 as pb
+from testing.colour_server import ColourServer
+from testing.grpc_calls import (
+    HEALTH,
+    INFER,
+    METADATA,
+    PREDICT,
+    STATUS,
+    method,
+    predict_request,
+    refusal,
+    send,
+    trailing,
+)
+from testing.polling import DEADLINE_SECONDS, until
+from testing.tensors import number_tensor
+
+Start = Callable[..., tuple[httpx.Client, grpc.Channel]]
+
+LIVE, READY = "/inference.GRPCInferenceService/ServerLive", "/inference.GRPCInferenceService/ServerReady"
+
+
+def doubler(rows: int = 1) -> pb.PredictRequest:
+    request = predict_request("doubler")
+    request.inputs["x"].CopyFrom(number_tensor(np.ones((rows, 2), np.float32)))
+    return request
+
+
+def gauge(client: httpx.Client, name: str) -> float:
+    lines = client.get("/metrics").text.splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name) and not line.startswith("#"))
+
+
+def test_a_call_needs_a_key_where_http_needs_one(start: Start) -> None:
+    _, channel = start(api_keys=f"mine:{hashlib.sha256(b'secret').hexdigest()}")
+    for path, message in ((PREDICT, doubler()), (METADATA, b""), (STATUS, b""), (INFER, b"")):
+        code, details, metadata = refusal(channel, path, message)
+        assert (code, details) == ("UNAUTHENTICATED", "An API key is needed, as Authorization: Bearer or X-API-Key.")
+        assert metadata["x-error-code"] == "unauthorized"
+    assert refusal(channel, PREDICT, doubler(), (("x-api-key", "wrong"),))[1] == "This API key is not known."
+    for name, value in (("x-api-key", "secret"), ("authorization", "Bearer secret")):
+        send(channel, PREDICT, doubler(), ((name, value),))
+    for path in (LIVE, READY, HEALTH):
+        send(channel, path, b"")
+
+
+def test_http_and_grpc_count_against_the_same_limits(start: Start) -> None:
+    client, channel = start(rate_limit="2/hour")
+    assert client.get("/v1/models/doubler").status_code == 200
+    send(channel, PREDICT, doubler())
+    code, details, metadata = refusal(channel, PREDICT, doubler())
+    assert (code, details) == ("RESOURCE_EXHAUSTED", "You have exceeded your limit of requests.")
+    assert metadata["x-error-code"] == "rate_limited"
+    assert int(metadata["grpc-retry-pushback-ms"]) == 1000 * int(metadata["retry-after"]) > 0
+    assert client.get("/v1/models/doubler").status_code == 429
+
+
+def test_the_rows_of_a_call_count_as_images(start: Start) -> None:
+    _, channel = start(image_rate_limit="64/hour")
+    send(channel, PREDICT, doubler(rows=32))
+    send(channel, PREDICT, doubler(rows=32))
+    assert refusal(channel, PREDICT, doubler())[1] == "You have exceeded your limit of images."
+
+
+def test_callers_behind_a_trusted_proxy_are_told_apart(start: Start) -> None:
+    _, channel = start(rate_limit="1/hour", trusted_proxies="127.0.0.1/32")
+    for address in ("192.0.2.1", "192.0.2.2"):
+        send(channel, PREDICT, doubler(), (("x-forwarded-for", f"203.0.113.9, {address}"),))
+    assert refusal(channel, PREDICT, doubler(), (("x-forwarded-for", "192.0.2.2"),))[0] == "RESOURCE_EXHAUSTED"
+
+
+def test_the_request_id_reaches_the_model_server_and_comes_back(channel: grpc.Channel, server: ColourServer) -> None:
+    _, metadata = send(channel, PREDICT, doubler(), (("x-request-id", "abc-1"),))
+    assert metadata["x-request-id"] == "abc-1"
+    assert server.request_ids[-1] == "abc-1"
+    assert len(send(channel, PREDICT, doubler(), (("x-request-id", "not valid"),))[1]["x-request-id"]) == 32
+    _, _, metadata = refusal(channel, PREDICT, predict_request("nope"), (("x-request-id", "abc-2"),))
+    assert metadata["x-request-id"] == "abc-2"
+
+
+def test_the_deadline_of_the_caller_ends_the_work(channel: grpc.Channel, server: ColourServer) -> None:
+    send(channel, PREDICT, doubler())  # the model is known from now on
+    given_up = server.given_up
+    server.stalled.set()
+    try:
+        assert refusal(channel, PREDICT, doubler(), timeout=1.0)[0] == "DEADLINE_EXCEEDED"
+        until(lambda: server.given_up > given_up)
+    finally:
+        server.stalled.clear()
+
+
+def test_a_caller_that_cancels_gives_its_permits_back(
+    gateway: tuple[httpx.Client, grpc.Channel], server: ColourServer
+) -> None:
+    client, channel = gateway
+    send(channel, PREDICT, doubler())
+    server.stalled.set()
+    try:
+        waiting = server.waiting
+        call = method(channel, PREDICT).future(doubler().SerializeToString())
+        until(lambda: server.waiting > waiting)
+        assert gauge(client, "gateway_images_in_flight") == 1
+        given_up = server.given_up
+        call.cancel()
+        until(lambda: server.given_up > given_up)
+        until(lambda: gauge(client, "gateway_images_in_flight") == 0)
+    finally:
+        server.stalled.clear()
+
+
+def test_a_message_over_the_limit_is_refused_also_if_it_is_compressed(start: Start) -> None:
+    _, channel = start(max_tensor_body_bytes=100_000)
+    for compression in (grpc.Compression.NoCompression, grpc.Compression.Gzip):
+        call = method(channel, PREDICT).future(bytes(3_000_000), timeout=DEADLINE_SECONDS, compression=compression)
+        assert call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "larger than max" in str(call.details())
+    answer = method(channel, PREDICT)(doubler(30).SerializeToString(), compression=grpc.Compression.Gzip)
+    assert pb.PredictResponse.FromString(answer).outputs
+
+
+def stream(channel: grpc.Channel, messages: Iterator[bytes], path: str = PREDICT) -> tuple[str, str]:
+    """Code and details of a call that sends any number of messages."""
+    sender: grpc.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(path)
+    call = sender.future(messages, timeout=DEADLINE_SECONDS)
+    return call.code().name, str(call.details())
+
+
+def test_a_call_has_one_message(channel: grpc.Channel) -> None:
+    message = doubler().SerializeToString()
+    assert stream(channel, iter([])) == ("INVALID_ARGUMENT", "The call has no message.")
+    assert stream(channel, iter([message, message])) == ("INVALID_ARGUMENT", "The call has more than one message.")
+
+
+def test_a_caller_that_sends_nothing_is_ended_and_delays_no_other(start: Start) -> None:
+    memory = 4 * 33_554_432  # for four messages at a time, of which one caller may send one
+    client, channel = start(upload_timeout_seconds=2, max_upload_memory_bytes=memory, trusted_proxies="127.0.0.1/32")
+    ended = threading.Event()
+
+    def silent() -> Iterator[bytes]:
+        ended.wait(DEADLINE_SECONDS)
+        yield b""
+
+    with ThreadPoolExecutor(3) as pool:
+        try:
+            slow = [pool.submit(stream, channel, silent()) for _ in range(3)]
+            until(lambda: gauge(client, "gateway_requests_in_flight") >= 3)
+            send(channel, PREDICT, doubler(), (("x-forwarded-for", "192.0.2.1"),))
+            send(channel, HEALTH, b"")
+            refused = {one.result() for one in slow}
+        finally:
+            ended.set()
+    assert {code for code, _ in refused} == {"DEADLINE_EXCEEDED"}
+    assert "The message took longer than 2 seconds." in {details for _, details in refused}
+
+
+@pytest.mark.parametrize("path", [PREDICT, STATUS, METADATA, INFER, HEALTH])
+def test_bytes_that_are_no_message_are_an_invalid_argument(channel: grpc.Channel, path: str) -> None:
+    assert refusal(channel, path, b"\xff\xff\xff")[0] == "INVALID_ARGUMENT"
+
+
+def test_methods_that_are_not_offered_are_unimplemented(channel: grpc.Channel) -> None:
+    for path in ("/tensorflow.serving.PredictionService/Classify", "/grpc.health.v1.Health/Watch", "/nope/Nope"):
+        assert refusal(channel, path, b"")[0] == "UNIMPLEMENTED"
+
+
+def test_the_health_service_says_what_readyz_says(start: Start) -> None:
+    serving = health_pb2.HealthCheckResponse.SERVING
+    not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
+    _, ready = start()
+    for service in ("", "grpc.health.v1.Health", "inference.GRPCInferenceService"):
+        request = health_pb2.HealthCheckRequest(service=service)
+        answer = health_pb2.HealthCheckResponse.FromString(send(ready, HEALTH, request)[0])
+        assert answer.status == serving
+    assert refusal(ready, HEALTH, health_pb2.HealthCheckRequest(service="x").SerializeToString())[0] == "NOT_FOUND"
+    _, missing = start(models="nope")
+    assert health_pb2.HealthCheckResponse.FromString(send(missing, HEALTH, b"")[0]).status == not_serving
+    assert not open_inference_pb2.ServerReadyResponse.FromString(send(missing, READY, b"")[0]).ready
+    assert open_inference_pb2.ServerLiveResponse.FromString(send(missing, LIVE, b"")[0]).live
+
+
+def test_a_gateway_that_is_full_refuses(start: Start, server: ColourServer) -> None:
+    client, channel = start(max_images_in_flight=64)
+    send(channel, PREDICT, doubler())
+    server.stalled.set()
+    try:
+        calls = [method(channel, PREDICT).future(doubler(28).SerializeToString()) for _ in range(2)]
+        until(lambda: any(call.done() for call in calls))  # one caller may hold 56 of 64, and batches 48
+        refused = next(call for call in calls if call.done())
+        assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert trailing(refused)["grpc-retry-pushback-ms"] == "1000"
+    finally:
+        server.stalled.clear()
+    assert sum(call.exception() is None for call in calls) == 1
+    until(lambda: gauge(client, "gateway_images_in_flight") == 0)
+
+
+def test_calls_are_counted_and_logged(
+    gateway: tuple[httpx.Client, grpc.Channel], caplog: pytest.LogCaptureFixture
+) -> None:
+    client, channel = gateway
+    with caplog.at_level(logging.INFO, logger=calls_logger.name):
+        send(channel, PREDICT, doubler())
+        refusal(channel, PREDICT, predict_request("nope"))
+        send(channel, HEALTH, b"")
+        until(lambda: len(caplog.records) >= 2)
+    texts = [record.getMessage() for record in caplog.records if record.name == calls_logger.name]
+    assert f"gRPC {PREDICT} OK" in texts[0]
+    assert texts[0].endswith("by doubler/4")
+    assert f"gRPC {PREDICT} NOT_FOUND" in texts[1]
+    assert len(texts) == 2
+    metrics = client.get("/metrics").text
+    labels = f'gateway_requests_total{{method="POST",model="doubler",route="{PREDICT}",status="200",version="4"}}'
+    assert labels in metrics
+    assert f'route="{PREDICT}",status="404"' in metrics
