@@ -32,6 +32,7 @@ COMMANDS: Final = {
         "measure the speed of a published model by signature and batch size",
     ),
     "predict": ("trainer.prediction.predict", "", "classify photos without labels, and write the answers to a file"),
+    "runs": ("trainer.evaluation.runs", "", "list training runs, and compare some of them"),
     "collect": ("trainer.data.collect", "", "collect photos with feedback from a prediction log, by class"),
     "export": ("trainer.export.reexport", "", "export a published version again, in another precision"),
     "publish": ("trainer.registry.publish", "", "publish a SavedModel as the next version of a model"),

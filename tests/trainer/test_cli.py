@@ -350,3 +350,34 @@ def test_a_configuration_file_holds_every_setting_and_refuses_what_is_none(tmp_p
         path.write_text(text)
         with pytest.raises(TrainerError, match=said):
             read(path)
+
+
+def test_a_run_is_logged_for_tensorboard_and_mlflow(
+    trainer: Trainer, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="mlflow-skinny is not installed")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a store without a server
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    mlflow.set_tracking_uri(None)  # read it from the environment
+    command = ["train", data, "--name", "colours", *TINY, "--head", "dense", "--epochs", "3", "--patience", "9"]
+    status, out, error = trainer(*command, "--tensorboard", "--mlflow")
+    assert status == 0, error
+    (run,) = (tmp_path / "runs" / "colours").iterdir()
+    events = list((run / "tensorboard").rglob("events.out.tfevents.*"))
+    assert {one.parent.name for one in events} == {"tensorboard", "train", "validation"}
+    assert f"tensorboard --logdir {tmp_path / 'runs' / 'colours'}" in out
+    [logged] = mlflow.MlflowClient().search_runs([mlflow.get_experiment_by_name("colours").experiment_id])
+    assert logged.data.params["epochs"] == "3"
+    assert logged.data.metrics["validation.photos"] == 6
+    losses = mlflow.MlflowClient().get_metric_history(logged.info.run_id, "head.val_loss")
+    assert [one.step for one in losses] == [1, 2, 3]
+    artifacts = Path(logged.info.artifact_uri.removeprefix("file://"))
+    assert (artifacts / "report.html").is_file()
+    assert (artifacts / "model" / "1" / "saved_model.pb").is_file()
+
+
+def test_mlflow_is_missed_before_anything_slow(trainer: Trainer, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    status, _, error = trainer("train", data, "--name", "colours", *TINY, "--mlflow")
+    assert status == 1
+    assert "pip install 'breed-gateway[mlflow]'" in error

@@ -26,6 +26,9 @@ DARK, BRIGHT = 30.0, 240.0
 GREY: Final = 2.0
 """Mean difference between the channels; the same photos have 3.5 or more. Scans of grey photos have less than 1."""
 
+LEAST_SIZE: Final = 0.75
+"""Smaller sides of a photo, in that of the input of the model, from which it is not small."""
+
 MANY_GREY: Final = 0.2
 """Above this share, photos without colour belong to the data set."""
 
@@ -67,7 +70,7 @@ def quality_findings(
 
     for photo, one in zip(photos, measured, strict=True):
         path, label = photo.path, labels[photo.label]
-        if min(one.width, one.height) < input_size:
+        if min(one.width, one.height) < LEAST_SIZE * input_size:
             text = f"{one.width} x {one.height} pixels; the model takes {input_size} x {input_size}"
             add(min(one.width, one.height), PhotoFinding("small", path, label, text))
         if one.contrast < LEAST_CONTRAST:

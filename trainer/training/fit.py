@@ -102,6 +102,7 @@ def fit(
     learning_rate: float,
     batch_size: int,
     state: Path,
+    tensorboard: Path | None = None,
 ) -> list[Epoch]:
     """Fits a model in place and leaves it with the weights of its best epoch, by validation accuracy.
 
@@ -116,6 +117,7 @@ def fit(
         learning_rate: At its highest.
         batch_size: Examples a step.
         state: The folder where a stopped fit is found again. One that is complete is not repeated.
+        tensorboard: A folder for the figures of each epoch, in the format of TensorBoard; None to write none.
 
     Returns:
         The figures of each epoch, those of earlier, stopped calls included.
@@ -132,6 +134,9 @@ def fit(
     if not checkpoints.finished(epochs):
         # Not Model.fit: on features, where a step is short, it takes twice as long for the same steps.
         learn, check = (_compiled(one) for one in (model.train_step, model.test_step))
+        logs = [] if tensorboard is None else [keras.callbacks.TensorBoard(tensorboard / stage, write_graph=False)]
+        callbacks = keras.callbacks.CallbackList(logs, model=model)
+        callbacks.on_train_begin()
         with progress(f"Fitting, {stage}", (epochs - len(checkpoints.history)) * len(batches)) as advance:
             while not checkpoints.finished(epochs):
                 epoch = len(checkpoints.history)
@@ -139,7 +144,10 @@ def fit(
                 _seed_dropout(model, config.seed, epoch)
                 figures = _run(model, learn, batches.of(epoch), partial(advance, 1, note))
                 found = _run(model, check, checks.of(epoch))
-                checkpoints.add(figures | {f"val_{name}": value for name, value in found.items()}, epochs)
+                figures |= {f"val_{name}": value for name, value in found.items()}
+                checkpoints.add(figures, epochs)
+                callbacks.on_epoch_end(epoch, figures)
+        callbacks.on_train_end()
     model.load_weights(checkpoints.best_weights)
     return checkpoints.history
 

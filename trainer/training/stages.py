@@ -38,6 +38,7 @@ class Machine:
 
     cache: Path
     workers: int
+    tensorboard: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,7 @@ class Stages:
                 learning_rate=config.learning_rate,
                 batch_size=config.batch_size,
                 state=self.state,
+                tensorboard=self.machine.tensorboard,
             )
             return history, self._predict(network.head, store), self._predict_views(network.head, store)
 
@@ -169,6 +171,7 @@ class Stages:
                 learning_rate=config.fine_tune_learning_rate,
                 batch_size=config.fine_tune_batch_size,
                 state=self.state,
+                tensorboard=self.machine.tensorboard,
             )
             return history, self._predict(network.model, store), self._predict_views(network.model, store)
 

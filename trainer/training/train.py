@@ -34,6 +34,7 @@ from trainer.model_card import JSON, Backbone, Card
 from trainer.network.weights import check_weights_file, weights_source
 from trainer.registry.publish import check_writable, new_version
 from trainer.training.acceptance import check_accepted
+from trainer.training.tracking import check_mlflow, log_to_mlflow, log_to_tensorboard
 
 if TYPE_CHECKING:
     from trainer.training.stages import Fitted
@@ -93,6 +94,8 @@ def train(config: Config, args: argparse.Namespace) -> Path:
 
     # Before photos are read, which may take an hour: whether the network can be had and exported.
     check_available(config.precision)
+    if args.mlflow:
+        check_mlflow()
     network = assemble.build(config, classes, precision=training_precision(args.training_precision))
     check_exportable(network.model, config, input_spec(network, config), cache)
     data = open_folder(
@@ -115,7 +118,8 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     _report_data(data, folder)
     (folder / "config.toml").write_text(config.to_toml(), encoding="utf-8")
 
-    fitted = Stages(config, data, network, Machine(cache, args.workers), folder / "state").run()
+    tensorboard = folder / "tensorboard" if args.tensorboard else None
+    fitted = Stages(config, data, network, Machine(cache, args.workers, tensorboard), folder / "state").run()
     (folder / "history.json").write_text(json.dumps(fitted.history, indent=1), encoding="utf-8")
     _report_labels(data, fitted, folder, config)
     calibration = fitted.calibration
@@ -159,6 +163,11 @@ def train(config: Config, args: argparse.Namespace) -> Path:
         error.add_note(f"{published}; only the report is missing: python -m trainer {shlex.join(again)}")
         raise
     say(f"the exported model on {SPLIT_NAMES[held_out]}: {summary(evaluation)}")
+    if tensorboard is not None:
+        log_to_tensorboard(tensorboard, config, card)
+        say(f"TensorBoard: tensorboard --logdir {shlex.quote(str(args.runs_dir / config.name))}")
+    if args.mlflow:
+        say(f"MLflow: run {log_to_mlflow(config, card, fitted.history, folder, draft.path)} of {config.name}")
     say(f"report: {folder / 'report.html'}")
     return draft.path
 
@@ -412,6 +421,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--force",
         action="store_true",
         help="publish the model even if it is poor or worse than before",
+    )
+    group = parser.add_argument_group("tracking")
+    group.add_argument(
+        "--tensorboard", action="store_true", help="write metrics for TensorBoard to RUNS_DIR/NAME/ID/tensorboard"
+    )
+    group.add_argument(
+        "--mlflow",
+        action="store_true",
+        help="log parameters, metrics, report and model to the MLflow server of MLFLOW_TRACKING_URI",
     )
     add_places(parser)
     configuration.add_arguments(parser)

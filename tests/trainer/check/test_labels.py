@@ -42,12 +42,6 @@ def test_an_unsure_model_calls_no_label_wrong_that_is_right() -> None:
     assert label_errors(even, truth) == []
 
 
-def test_a_class_without_photos_is_never_suggested() -> None:
-    labels = np.array([0, 0, 1, 1])
-    probabilities = np.array([[0.5, 0.1, 0.4], [0.3, 0.1, 0.6], [0.1, 0.8, 0.1], [0.1, 0.7, 0.2]])
-    assert label_errors(probabilities, labels) == []
-
-
 def test_classes_that_are_taken_for_each_other_are_alike_and_the_others_are_not() -> None:
     truth = np.arange(400) % CLASSES
     said = truth.copy()
