@@ -11,6 +11,7 @@ from typing import Final
 
 from trainer import __version__
 from trainer.errors import TrainerError
+from trainer.examples import described
 
 COMMANDS: Final = {
     "train": ("trainer.training.train", "", "train a model on a folder of photos and publish it"),
@@ -90,7 +91,10 @@ def main(arguments: Sequence[str] | None = None, prog: str = "breed-trainer") ->
             sys.stderr.write(f"trainer {command}: {'; '.join(['stopped', *notes])}\n")
             return 130
         if isinstance(error, TrainerError | OSError):
-            sys.stderr.write(f"trainer {command}: {'; '.join([str(error), *notes])}\n")
+            text = "; ".join([str(error), *notes])
+            if f"{prog} " not in text and "breed " not in text and "--" not in text:
+                text += f"; {prog} {command} --help shows what it takes"
+            sys.stderr.write(f"trainer {command}: {text}\n")
             return error.exit_status if isinstance(error, TrainerError) else TrainerError.exit_status
         raise
     finally:
@@ -98,6 +102,15 @@ def main(arguments: Sequence[str] | None = None, prog: str = "breed-trainer") ->
 
 
 def _run(arguments: Sequence[str], prog: str) -> int:
+    args = parser_of(arguments, prog).parse_args(arguments)
+    # Its warnings, such as those of retracing, are about code that users of the trainer do not see.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    status: int = args.run(args)
+    return status
+
+
+def parser_of(arguments: Sequence[str], prog: str) -> argparse.ArgumentParser:
+    """Returns the parser; it knows the arguments only of the command that `arguments` begins with."""
     # Import only the module of the command, so that `--help` is fast.
     parser = argparse.ArgumentParser(
         prog=prog,
@@ -108,13 +121,14 @@ def _run(arguments: Sequence[str], prog: str) -> int:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module_name, infix, text) in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=described(prog, name, text),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         if name in arguments[:1]:
             module = importlib.import_module(module_name)
             getattr(module, f"add_{infix}_arguments" if infix else "add_arguments")(command)
             command.set_defaults(run=getattr(module, f"run_{infix}" if infix else "run"))
-    args = parser.parse_args(arguments)
-    # Its warnings, such as those of retracing, are about code that users of the trainer do not see.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    status: int = args.run(args)
-    return status
+    return parser

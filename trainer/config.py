@@ -39,6 +39,9 @@ class Config:
     name: str = ""
 
     description: str = _option("", "data", "description of the model for its card")
+    noun: str = _option(
+        "", "data", "what a label is, in the singular and in lower case, such as dog breed: the page asks for it"
+    )
     valid_share: float = _option(0.15, "data", "share of photos for validation, if DATA has no valid folder")
     test_share: float = _option(0.0, "data", "share of photos for a test, if DATA has no train folder")
     limit: int = _option(0, "data", "maximum number of photos of each class folder, for experiments; 0: no limit")
@@ -239,7 +242,13 @@ def without_effect(config: Config, given: Mapping[str, Value]) -> list[str]:
     return [f"{', '.join(useless)} changes nothing in a logistic head; --head dense trains one by gradient descent"]
 
 
-METAVARS: Final = {"backbone": "NETWORK", "weights": "FILE", "description": "TEXT", "fine_tune": "LAYERS"}
+METAVARS: Final = {
+    "backbone": "NETWORK",
+    "weights": "FILE",
+    "description": "TEXT",
+    "noun": "TEXT",
+    "fine_tune": "LAYERS",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

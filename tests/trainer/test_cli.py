@@ -50,11 +50,12 @@ def weights_of(version: Path) -> list[np.ndarray]:
 def test_a_folder_of_photos_becomes_a_published_version_that_can_be_made_again_from_its_file(
     trainer: Trainer, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    status, out, error = trainer("train", data, "--name", "colours", *TINY)
+    status, out, error = trainer("train", data, "--name", "colours", "--noun", "colour", *TINY)
     assert status == 0, error
     version = tmp_path / "models" / "colours" / "1"
     card = card_of(version)
     assert card.labels == ("red", "green")
+    assert card.noun == "colour"
     assert card.metrics["validation"]["photos"] == 6
     assert card.training["photos"] == {"train": {"red": 10, "green": 10}, "validation": {"red": 3, "green": 3}}
     assert card.metrics["cross-validation"]["photos"] == 20

@@ -210,7 +210,9 @@ def _check_classes(result: DataSet, data: Path) -> None:
             broken = [line for line in result.unreadable if f"{os.sep}{label}{os.sep}" in line]
             why = f", {len(copies)} of its photos are copies of others: {copies[0]}" if copies else ""
             why += f", {len(broken)} of its files cannot be read: {broken[0]}" if broken else ""
-            raise TrainerError(f"{data}: class {label!r} has no readable photo to train on{why}")
+            raise TrainerError(
+                f"{data}: class {label!r} has no readable photo to train on{why}; breed check {data} lists all problems"
+            )
         if numbers["train"][at] < FEW_PHOTOS:
             result.warnings.append(f"class {label!r} has only {numbers['train'][at]} photos to train on")
         if not numbers["valid"][at]:

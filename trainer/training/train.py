@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -204,6 +205,7 @@ def describe(config: Config, data: DataSet, fitted: "Fitted") -> Card:
         labels=data.labels,
         input=fitted.spec,
         backbone=Backbone(config.backbone, source),
+        noun=config.noun or None,
         description=config.description or f"Tells {len(data.labels)} classes apart, trained on photos of each.",
         training={
             "photos": photos,
@@ -323,7 +325,15 @@ def _run_folder(config: Config, data: DataSet, runs: Path) -> Path:
     Left out is what does not change the training, so that another export of a run that was stopped goes on from there.
     """
     trained = dataclasses.replace(
-        config, data="", add=(), name="", description="", precision="float32", max_accuracy_loss=0.0, min_same_top1=0.0
+        config,
+        data="",
+        add=(),
+        name="",
+        description="",
+        noun="",
+        precision="float32",
+        max_accuracy_loss=0.0,
+        min_same_top1=0.0,
     )
     text = trained.to_toml() + data.fingerprint
     folder = runs / config.name / hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
@@ -390,7 +400,7 @@ def _linked(photos: list[Photo], folder: Path) -> Path:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `train`."""
     parser.usage = "%(prog)s DATA --name NAME [OPTION ...]"
-    parser.epilog = (
+    parser.epilog = textwrap.fill(
         "The defaults above apply without a recipe. A run publishes MODELS_DIR/NAME/VERSION and writes to "
         "RUNS_DIR/NAME/ID: report.html, evaluation.json, config.toml (for --config), history.json and data.json "
         "(photos that were left out, with reasons)."
