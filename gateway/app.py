@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -21,6 +22,7 @@ from gateway.http.middleware.request_id import RequestContext
 from gateway.http.middleware.telemetry import Telemetry
 from gateway.http.routes import explain, feedback, health, hugging_face, models, pages, predictions, preview
 from gateway.http.routes import open_inference as inference
+from gateway.http.routes import review as review_routes
 from gateway.http.routes import tensorflow_serving as tfserving
 from gateway.http.server.connection import ConnectionOptions
 from gateway.inference.admission import Admission
@@ -35,6 +37,7 @@ from gateway.inference.worker_pools import WorkerPools, max_request_bytes
 from gateway.memory import trim_when_idle
 from gateway.observability.metrics import Metrics
 from gateway.prediction_log.prediction_log import PredictionLog
+from gateway.prediction_log.review import Review
 from gateway.prediction_log.storage import Storage, open_storage
 from gateway.security.access_control import AccessControl
 from gateway.security.rate_limits import RateLimits
@@ -94,6 +97,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
         log = PredictionLog(settings, log_storage, workers.background, metrics) if log_storage is not None else None
         if log is not None:
             log.start()
+        review = Review(log_storage) if log_storage is not None and settings.review_keys else None
         traffic_split = TrafficSplit(settings.traffic_split, resolver, metrics)
         shutdown = Shutdown(settings.shutdown_delay_seconds)
         tasks = [asyncio.create_task(workers.warm_up()), asyncio.create_task(trim_when_idle(admission))]
@@ -115,6 +119,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
             traffic_split=traffic_split,
             shadows=shadows,
             prediction_log=log,
+            review=review,
             shutdown=shutdown,
         )
         grpc_server = GrpcServer(services, control, tracing) if settings.grpc_port is not None else None
@@ -135,6 +140,8 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
                 task.cancel()
             await asyncio.wait(tasks)
             await shadows.close()
+            if review is not None:
+                await review.close()
             if log is not None:
                 await log.close()
             await readiness.close()
@@ -168,7 +175,19 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
         },  # `gateway.http.middleware.telemetry` and `gateway.observability.tracing` do
         lifespan=lifespan,
     )
-    routers = (predictions, explain, preview, feedback, models, tfserving, inference, hugging_face, health, pages)
+    routers = (
+        predictions,
+        explain,
+        preview,
+        feedback,
+        review_routes,
+        models,
+        tfserving,
+        inference,
+        hugging_face,
+        health,
+        pages,
+    )
     for router in (module.router for module in routers):
         # Not include_router, which analyses every route again at its first request (25 ms) and matches each request
         # twice.
@@ -181,8 +200,13 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
     # The middleware that is added last is the outermost.
     app.add_middleware(BodyLimits)
     app.add_middleware(CancelOnDisconnect)
-    if control or not settings.docs or settings.metrics == "off":
-        app.add_middleware(Access, control=control, docs=settings.docs, metrics=settings.metrics)
+    review_control = dataclasses.replace(
+        control,
+        keys=settings.reviewers,
+        refusal="This key may not review. The setting review_keys lists the keys that may.",
+    )
+    if control or review_control or not settings.docs or settings.metrics == "off":
+        app.add_middleware(Access, control=control, review=review_control, docs=settings.docs, metrics=settings.metrics)
     return app
 
 

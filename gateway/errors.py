@@ -7,9 +7,11 @@
     ├── NotFound               404
     │   ├── UnknownModel
     │   ├── UnknownVersion
-    │   └── SignatureMissing
+    │   ├── SignatureMissing
+    │   └── PhotoNotFound
     ├── MethodNotAllowed       405
     ├── UploadTimeout          408
+    ├── ReviewConflict         409
     ├── UploadTooLarge         413
     ├── UriTooLong             414
     ├── UnsupportedMedia       415
@@ -111,6 +113,12 @@ class SignatureMissing(NotFound):
     code, title = "signature_missing", "Not offered by this model"
 
 
+class PhotoNotFound(NotFound):
+    """The prediction log has no such photo."""
+
+    code, title = "photo_not_found", "Photo not found"
+
+
 class MethodNotAllowed(GatewayError):
     """The path does not accept this HTTP method."""
 
@@ -122,6 +130,12 @@ class UploadTimeout(GatewayError):
 
     status, code, title = 408, "upload_timeout", "Upload too slow"
     retry_after_seconds = 1
+
+
+class ReviewConflict(GatewayError):
+    """Somebody else has reviewed the photo meanwhile."""
+
+    status, code, title = 409, "review_conflict", "Reviewed meanwhile"
 
 
 class UploadTooLarge(GatewayError):

@@ -216,8 +216,11 @@ class Settings(BaseSettings):
     prediction_log_max_bytes: int = Field(10 * 2**30, ge=0)
     """Maximum size of the prediction log, in bytes. Over this size, the oldest files are deleted. 0 disables the
     limit."""
+    review_keys: CommaSeparated = ()
+    """SHA-256 hashes of the keys that may review kept photos on /review, in the form of api_keys. A reviewer sees all
+    photos and records in the prediction log. Without keys, the review is off."""
 
-    @field_validator("models", "cors_origins", "api_keys", "trusted_proxies", mode="before")
+    @field_validator("models", "cors_origins", "api_keys", "review_keys", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -257,6 +260,8 @@ class Settings(BaseSettings):
     def _photos_have_a_log(self) -> Settings:
         if self.prediction_log is None and self.prediction_log_photos != "none":
             raise ValueError("prediction_log_photos keeps photos in the prediction log, but prediction_log is not set")
+        if self.prediction_log is None and self.review_keys:
+            raise ValueError("review_keys give access to the prediction log, but prediction_log is not set")
         return self
 
     @model_validator(mode="after")
@@ -280,6 +285,12 @@ class Settings(BaseSettings):
         for one in value:
             if not ORIGIN.fullmatch(one):
                 raise ValueError(f"{one!r} is not an origin such as https://example.org, or * for all origins")
+        return value
+
+    @field_validator("review_keys")
+    @classmethod
+    def _are_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        ApiKeys(value)
         return value
 
     @field_validator("rate_limit", "image_rate_limit")
@@ -339,6 +350,11 @@ class Settings(BaseSettings):
     def known_keys(self) -> ApiKeys:
         """The keys from the setting and from the file."""
         return ApiKeys([*self.api_keys, *(read_entries(self.api_keys_file) if self.api_keys_file else ())])
+
+    @property
+    def reviewers(self) -> ApiKeys:
+        """The keys that may review."""
+        return ApiKeys(self.review_keys)
 
     @property
     def image_workers(self) -> int:

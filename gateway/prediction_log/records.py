@@ -12,6 +12,7 @@ BEST = 5
 
 PhotoReason = Literal["uncertain", "sampled", "all"]
 Verdict = Literal["right", "wrong", "none", "withdrawn"]
+ReviewDecision = Literal["confirmed", "relabelled", "discarded", "deleted", "withdrawn"]
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -85,11 +86,15 @@ class Feedback(_Record):
     """`right`; `wrong`; `none` if no label of the model fits; or `withdrawn`, which takes back earlier feedback with
     the same request ID and index, or with the same digest."""
     label: str | None = None
-    """The right label, if the verdict is `wrong`."""
+    """The right label, if the verdict is `wrong` or a reviewer confirmed the label."""
     new_label: bool = False
     """Whether the label is new to the model."""
     key: str | None = None
     """Name of the API key; null if no keys are configured."""
+    review: ReviewDecision | None = None
+    """Decision of a reviewer, whose key `key` names: `confirmed` (verdict `right`), `relabelled` (`wrong`), `discarded`
+    or `deleted` (`none`), or `withdrawn`. It counts more than other feedback. Null if the feedback is not from a
+    review."""
 
 
 Record = Annotated[Prediction | Feedback, Field(discriminator="kind")]

@@ -3,43 +3,95 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 from gateway.prediction_log.storage import Storage
 
-OWN_FILE = re.compile(
-    r"(records/(?P<records>\d{4}-\d\d-\d\d)/[^/]+\.jsonl|photos/(?P<photos>\d{4}-\d\d-\d\d)/[0-9a-f]{64}\.jpg)"
+OWN_FILES: Mapping[str, re.Pattern[str]] = MappingProxyType(
+    {"records": re.compile(r"[^/]+\.jsonl"), "photos": re.compile(r"[0-9a-f]{64}\.jpg")}
 )
-"""Names of files that the prediction log wrote. Others in the same place are left alone."""
+"""Names of files that the prediction log wrote, by folder. Others in the same place are left alone."""
+
+DAY = re.compile(r"\d{4}-\d\d-\d\d")
+
+GROWING_DAYS = 2
+"""Days before today whose size may still grow: a gateway ships late what it could not ship in time."""
+
+RECOUNT_SECONDS = 86_400.0
+"""How often the size of older days is measured again; others may have deleted files there."""
 
 
-def delete_old(storage: Storage, max_days: float, max_bytes: int) -> int:
-    """Delete days before the first that is to be kept, then the oldest files until the rest fits.
+class Retention:
+    """Deletes old files. It remembers how large each day is, so that it does not list the whole log each time.
 
     Args:
         storage: The prediction log.
         max_days: Maximum age in days; 0 keeps everything.
         max_bytes: Maximum size of everything, in bytes; 0 keeps everything.
-
-    Returns:
-        Number of files deleted.
-
-    Raises:
-        OSError: The storage fails.
     """
-    files = []
-    for folder in ("records", "photos"):
-        for name, size in storage.files(folder):
-            match = OWN_FILE.fullmatch(name)
-            if match is not None:
-                files.append((match["records"] or match["photos"], name, size))
-    first_day = f"{datetime.now(UTC) - timedelta(days=max_days):%Y-%m-%d}" if max_days else ""
-    total = sum(size for _, _, size in files)
-    deleted = 0
-    for day, name, size in sorted(files):
-        if day >= first_day and not (max_bytes and total > max_bytes):
-            break
-        storage.delete(name)
-        total -= size
-        deleted += 1
-    return deleted
+
+    def __init__(self, storage: Storage, max_days: float, max_bytes: int) -> None:
+        self._storage = storage
+        self._max_days = max_days
+        self._max_bytes = max_bytes
+        self._sizes: dict[tuple[str, str], int] = {}
+        self._counted_at = -RECOUNT_SECONDS
+
+    def delete_old(self) -> int:
+        """Delete days before the first that is to be kept, then the oldest files until the rest fits.
+
+        Returns:
+            Number of files deleted.
+
+        Raises:
+            OSError: The storage fails.
+        """
+        now = datetime.now(UTC)
+        days = sorted(
+            (day, folder) for folder in OWN_FILES for day in self._storage.folders(folder) if DAY.fullmatch(day)
+        )
+        first_day = f"{now - timedelta(days=self._max_days):%Y-%m-%d}" if self._max_days else ""
+        deleted = 0
+        for day, folder in days:
+            if day < first_day:
+                files = self._files(day, folder)
+                for name, _ in files:
+                    self._storage.delete(name)
+                deleted += len(files)
+        return deleted + self._delete_over_size([one for one in days if one[0] >= first_day], now)
+
+    def _delete_over_size(self, days: list[tuple[str, str]], now: datetime) -> int:
+        if not self._max_bytes:
+            return 0
+        if time.monotonic() - self._counted_at >= RECOUNT_SECONDS:
+            self._sizes.clear()
+            self._counted_at = time.monotonic()
+        growing = f"{now - timedelta(days=GROWING_DAYS):%Y-%m-%d}"
+        sizes = {}
+        for day in days:
+            known = self._sizes.get(day) if day[0] < growing else None
+            sizes[day] = sum(size for _, size in self._files(*day)) if known is None else known
+        self._sizes = sizes
+        total, deleted = sum(sizes.values()), 0
+        for day in days:
+            if total <= self._max_bytes:
+                break
+            files = self._files(*day)
+            left = sum(size for _, size in files)  # another gateway may have deleted some already
+            total += left - sizes[day]
+            for name, size in files:
+                if total <= self._max_bytes:
+                    break
+                self._storage.delete(name)
+                total, left, deleted = total - size, left - size, deleted + 1
+            sizes[day] = left
+        return deleted
+
+    def _files(self, day: str, folder: str) -> list[tuple[str, int]]:
+        """The log's own files of a day and their sizes, by name."""
+        path = f"{folder}/{day}"
+        found = self._storage.files(path)
+        return sorted(one for one in found if OWN_FILES[folder].fullmatch(one[0].removeprefix(f"{path}/")))

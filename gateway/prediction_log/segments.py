@@ -37,13 +37,14 @@ class Segments:
         storage: Its `spool` is the local folder.
         max_bytes: Size at which a segment is closed.
         max_seconds: Age at which a segment is closed.
+        name: Part of the names of the segments; each object of a process needs another.
     """
 
-    def __init__(self, storage: Storage, max_bytes: int, max_seconds: float) -> None:
+    def __init__(self, storage: Storage, max_bytes: int, max_seconds: float, name: str = "") -> None:
         self._spool = storage.spool
         self._max_bytes = max_bytes
         self._max_seconds = max_seconds
-        self._replica = f"{socket.gethostname()}-{os.getpid()}"
+        self._replica = f"{socket.gethostname()}-{os.getpid()}{name and '-'}{name}"
         self._number = 0
         self._open: _Segment | None = None
         self._opened = 0.0

@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from gateway.prediction_log.retention import delete_old
+from gateway.prediction_log.retention import Retention
 from gateway.prediction_log.segments import adopt
 from gateway.prediction_log.storage import Storage
 
@@ -35,15 +35,15 @@ class Shipper(threading.Thread):
 
     Args:
         storage: Where everything is kept.
-        max_days: Retention; see `delete_old`.
-        max_bytes: Retention.
+        max_days: See `Retention`.
+        max_bytes: See `Retention`.
     """
 
     def __init__(self, storage: Storage, max_days: float, max_bytes: int) -> None:
         # A daemon: storage that hangs must not keep the process alive.
         super().__init__(name="prediction-log-shipper", daemon=True)
         self._storage = storage
-        self._max_days, self._max_bytes = max_days, max_bytes
+        self._retention = Retention(storage, max_days, max_bytes)
         self._stopping = threading.Event()
         self._retention_at = 0.0
 
@@ -70,9 +70,9 @@ class Shipper(threading.Thread):
                 ship(self._storage)
                 if time.monotonic() >= self._retention_at:
                     self._retention_at = time.monotonic() + RETENTION_SECONDS
-                    delete_old(self._storage, self._max_days, self._max_bytes)
+                    self._retention.delete_old()
         except Exception as error:
-            logger.warning("the prediction log cannot be moved to its storage, and is tried again: %s", error)
+            logger.warning("records and photos cannot be moved to %s; trying again: %s", self._storage.address, error)
             return False
         return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,15 +20,23 @@ class Storage(Protocol):
 
     Attributes:
         spool: Folder of this machine for files that are not complete, or could not be moved to the storage yet.
+        address: Names the storage in messages; without a password.
     """
 
     spool: Path
+    address: str
 
     def put(self, file: Path, name: str) -> None:
         """Move a local file here. It appears whole or not at all."""
 
     def files(self, folder: str) -> Iterator[tuple[str, int]]:
         """Names and sizes in bytes of all files below a folder."""
+
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders in a folder."""
+
+    def read(self, name: str) -> bytes:
+        """Content of a file. Raises `FileNotFoundError` if it is not there."""
 
     def delete(self, name: str) -> None:
         """Delete a file, if it is there."""
@@ -42,6 +51,7 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self.address = str(root)
         self.spool = root / "records"
         self.spool.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
         with tempfile.TemporaryFile(dir=self.spool):
@@ -56,10 +66,26 @@ class Folder:
 
     def files(self, folder: str) -> Iterator[tuple[str, int]]:
         """See `Storage`."""
-        for path in (self._root / folder).rglob("*"):
-            with suppress(FileNotFoundError):  # another replica deleted it
-                if path.is_file():
-                    yield path.relative_to(self._root).as_posix(), path.stat().st_size
+        # Not Path.rglob, which takes three times as long for 10,000 files.
+        with suppress(FileNotFoundError), os.scandir(self._root / folder) as entries:  # another process may delete it
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from self.files(f"{folder}/{entry.name}")
+                else:
+                    with suppress(FileNotFoundError):
+                        yield f"{folder}/{entry.name}", entry.stat().st_size
+
+    def folders(self, folder: str) -> list[str]:
+        """See `Storage`."""
+        try:
+            with os.scandir(self._root / folder) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir())
+        except FileNotFoundError:
+            return []
+
+    def read(self, name: str) -> bytes:
+        """See `Storage`."""
+        return (self._root / name).read_bytes()
 
     def delete(self, name: str) -> None:
         """See `Storage`."""
@@ -83,6 +109,7 @@ class ObjectStorage:
 
         self._files: Any
         self._files, self._root = fsspec.core.url_to_fs(address)
+        self.address = re.sub(r"//[^/@]*@", "//", address)
         # Of this user alone, and the same after a restart, which ships what was left.
         mine = hashlib.sha256(address.encode()).hexdigest()[:12]
         self.spool = Path(tempfile.gettempdir()) / f"breed-gateway-{os.getuid()}" / mine
@@ -104,6 +131,22 @@ class ObjectStorage:
         for path, info in found.items():
             if info["type"] == "file":  # s3fs lists an empty folder as itself
                 yield path.removeprefix(f"{self._root}/"), int(info["size"] or 0)
+
+    def folders(self, folder: str) -> list[str]:
+        """See `Storage`."""
+        try:
+            with _os_errors():
+                self._files.invalidate_cache()
+                found = self._files.ls(f"{self._root}/{folder}", detail=True)
+        except FileNotFoundError:
+            return []
+        return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
+
+    def read(self, name: str) -> bytes:
+        """See `Storage`."""
+        with _os_errors():
+            content: bytes = self._files.cat_file(f"{self._root}/{name}")
+        return content
 
     def delete(self, name: str) -> None:
         """See `Storage`."""

@@ -18,11 +18,13 @@ class AccessControl:
         keys: Accepted keys. Without any, everyone may call.
         limits: Limit on the requests of each key, or of each address if there are no keys.
         image_limits: Limit on their images.
+        refusal: What callers with another key are told.
     """
 
     keys: ApiKeys
     limits: RateLimits
     image_limits: RateLimits
+    refusal: str = "This API key is not known."
 
     def __bool__(self) -> bool:
         return bool(self.keys or self.limits or self.image_limits)
@@ -52,6 +54,6 @@ class AccessControl:
             raise Unauthorized(
                 "An API key is needed, as Authorization: Bearer or X-API-Key."
                 if given_key(headers) is None
-                else "This API key is not known."
+                else self.refusal
             )
         return counted

@@ -18,6 +18,7 @@ from gateway.inference.worker_pools import ImageWorkers, TensorWorkers
 from gateway.observability.metrics import Metrics
 from gateway.observability.request_record import RequestRecord
 from gateway.prediction_log.prediction_log import PredictionLog
+from gateway.prediction_log.review import Review
 from gateway.services.shutdown import Shutdown
 from gateway.serving.backend import Selector
 from gateway.serving.resolver import ContractResolver
@@ -58,6 +59,7 @@ class Services:
     traffic_split: TrafficSplit
     shadows: Shadows
     prediction_log: PredictionLog | None
+    review: Review | None
     shutdown: Shutdown
 
     @asynccontextmanager

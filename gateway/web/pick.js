@@ -8,11 +8,12 @@ const MAX_LENGTH = 200; // of a label, as in the API
 
 /**
  * Asks what a photo shows.
- * @param {object} answer The answer that is wrong. Its other guesses come first.
+ * @param {object} answer The answer that is wrong. Its other guesses come first. `labels` are those of the model; without
+ *   them, the API is asked.
  * @returns {Promise<string | null | undefined>} A label, which may be new; null for none; undefined if cancelled.
  */
-export async function pickLabel({ label: wrong, model, predictions }) {
-  const { labels } = await call(modelPath(model.name));
+export async function pickLabel({ label: wrong, model, predictions, labels }) {
+  labels ??= (await call(modelPath(model.name))).labels;
   const known = new Set([...predictions.map(({ label }) => label), ...labels]);
   const dialog = element("dialog", { className: "tool known pick", ariaLabel: t("pick.title") });
   let picked;

@@ -112,9 +112,9 @@ class ObjectStorage:
 def collect(log: Files, out: Path, model: str | None = None) -> tuple[list[Collected], int]:
     """Write the photos with feedback to folders by label, and a manifest.
 
-    The last feedback on a photo that was not withdrawn counts. A photo whose label changed since the last call moves;
-    other photos that are there already are not read again, and stay when the log deletes them. Photos with the verdict
-    ``none`` have no label and are left out.
+    The last feedback on a photo that was not withdrawn counts; what reviewers decided counts more. A photo whose label
+    changed since the last call moves; other photos that are there already are not read again, and stay when the log
+    deletes them. Photos with the verdict ``none`` have no label and are left out.
 
     Args:
         log: The prediction log.
@@ -132,7 +132,7 @@ def collect(log: Files, out: Path, model: str | None = None) -> tuple[list[Colle
     for digest, (said, answer) in feedback.items():
         if model is not None and answer["model"] != model:
             continue
-        label = said["label"] if said["verdict"] == "wrong" else answer["label"]
+        label = said["label"] or answer["label"]
         if said["verdict"] == "none" or label is None:
             continue
         name = Path(folder_name(label)) / f"{digest}.jpg"
@@ -215,18 +215,24 @@ def _read(log: Files) -> tuple[dict[str, tuple[Mapping[str, Any], Mapping[str, A
             known = newest.get(record["digest"])
             if known is None or known["time"] <= record["time"]:
                 newest[record["digest"]] = record
-    last: dict[tuple[str | None, int, str | None], Mapping[str, Any]] = {}
-    for record in sorted(said, key=lambda one: one["time"]):
-        about = record["request_id"], record["index"], record["digest"]
+    last: dict[tuple[str | None, int, str | None, str | None], Mapping[str, Any]] = {}
+    for record in sorted(said, key=lambda one: (_is_review(one), one["time"])):
+        reviewer = record["key"] if _is_review(record) else None
+        about = record["request_id"], record["index"], record["digest"], reviewer
         last.pop(about, None)
         if record["verdict"] != "withdrawn":
             last[about] = record
     feedback: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
-    for (request_id, index, digest), record in last.items():  # in order of time
+    for (request_id, index, digest, _), record in last.items():  # in order of time, reviews last
         answer = newest.get(digest) if digest is not None else by_request.get((request_id or "", index))
         if answer is not None:
             feedback[answer["digest"]] = record, answer
     return feedback, newest.keys()
+
+
+def _is_review(record: Mapping[str, Any]) -> bool:
+    """Whether a record is the decision of a reviewer."""
+    return record.get("review") is not None
 
 
 def read_manifest(out: Path) -> list[Collected]:

@@ -18,6 +18,11 @@ OPEN_PATHS = frozenset(
 """Paths without access control: probes have no keys, and the page contains no data."""
 OPEN_FOLDERS = ("/web/",)
 
+REVIEW_PATH = "/review"
+"""The page for reviews, which contains no data."""
+REVIEW_API = "/api/v1/review/"
+"""Paths that need a review key, if there is a review."""
+
 DOCS_PATHS = frozenset({"/docs", "/openapi.json"})
 DOCS_FOLDERS = ("/docs/",)
 
@@ -55,13 +60,17 @@ class Access:
     Args:
         app: The wrapped app.
         control: Keys and limits; for images, see `count_images`.
+        review: Keys and limits of reviewers, who may call nothing else. Without keys, there is no review.
         docs: Serve the API documentation, to everyone.
         metrics: Access to the metrics: ``open``, ``key`` or ``off``.
     """
 
-    def __init__(self, app: ASGIApp, control: AccessControl, *, docs: bool, metrics: str) -> None:
+    def __init__(
+        self, app: ASGIApp, control: AccessControl, review: AccessControl, *, docs: bool, metrics: str
+    ) -> None:
         self.app = app
         self._control = control
+        self._review = review
         self._docs = docs
         self._metrics = metrics
 
@@ -95,7 +104,7 @@ class Access:
         await self.app(scope, receive, send_counted)
 
     def _is_open(self, path: str) -> bool:
-        if path in OPEN_PATHS or path.startswith(OPEN_FOLDERS):
+        if path in OPEN_PATHS or path.startswith(OPEN_FOLDERS) or path == REVIEW_PATH:
             return True
         if path in DOCS_PATHS or path.startswith(DOCS_FOLDERS):
             return self._docs
@@ -113,10 +122,11 @@ class Access:
         if path in DOCS_PATHS or path.startswith(DOCS_FOLDERS) or (path == METRICS_PATH and self._metrics == "off"):
             raise NotFound("This path does not exist.")
         headers, record = Headers(scope=scope), scope["gateway.request_record"]
-        owner = self._control.owner(headers)
+        control = self._review if self._review.keys and path.startswith(REVIEW_API) else self._control
+        owner = control.owner(headers)
         if owner is not None:
             record.caller = f"key {owner}"
-        return await self._control.admit(headers, owner, record.caller)
+        return await control.admit(headers, owner, record.caller)
 
 
 def describe(schema: dict[str, Any], *, keys: bool, limits: bool) -> None:

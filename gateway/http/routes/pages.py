@@ -8,6 +8,7 @@ from pathlib import Path
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 
+from gateway.http.routes.review import review_of
 from gateway.http.static_files import REVALIDATE, StaticFile, StaticFolder
 
 WEB = Path(__file__).parents[2] / "web"
@@ -27,6 +28,13 @@ async def page(request: Request) -> Response:
 async def docs(request: Request) -> Response:
     """The documentation of the API, with Swagger UI."""
     return await _page(request, "docs.html")
+
+
+@router.get("/review")
+async def review(request: Request) -> Response:
+    """The page on which people review kept photos."""
+    review_of(request)  # raises where the review is off
+    return await _page(request, "review.html")
 
 
 @router.get("/favicon.ico")
@@ -56,6 +64,7 @@ def mount_files(app: FastAPI) -> None:
     app.state.pages = {
         "index.html": web.page("index.html", "/web"),
         "docs.html": web.page("docs.html", "/web"),
+        "review.html": web.page("review.html", "/web"),
         "icon.svg": web.files["icon.svg"],
         "share-worker.js": web.files["share-worker.js"],
     }

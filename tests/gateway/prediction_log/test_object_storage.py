@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,6 +64,33 @@ def test_records_and_photos_end_up_in_the_bucket(start: Start, bucket: str) -> N
     storage.delete(kept)
     storage.delete(kept)
     assert not list(storage.files("photos"))
+
+
+def test_photos_in_a_bucket_are_reviewed_and_deleted(
+    start: Start, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.prediction_log.review.REFRESH_SECONDS", 0.0)
+    keys, headers = f"ann:{hashlib.sha256(b'key').hexdigest()}", {"X-API-Key": "key"}
+    gateway = start(prediction_log=bucket, prediction_log_photos="all", review_keys=keys)
+    content = photo("red")
+    assert gateway.post("/api/v1/models/colours/predict", content=content).status_code == 200
+    photos = "/api/v1/review/photos"
+    [one] = until(lambda: gateway.get(photos, headers=headers).json()["photos"])
+    assert one["digest"] == hashlib.sha256(content).hexdigest()
+    image = gateway.get(f"{photos}/{one['digest']}/image", headers=headers)
+    assert image.content.startswith(b"\xff\xd8")
+    said = {"decision": "deleted"}
+    assert gateway.post(f"{photos}/{one['digest']}/decision", json=said, headers=headers).status_code == 200
+    assert not list(ObjectStorage(bucket).files("photos"))
+    assert gateway.get(photos, headers=headers).json()["photos"] == []
+
+
+def test_a_bucket_that_does_not_exist_is_reported_and_fails_no_request(
+    start: Start, bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway = start(prediction_log=bucket.replace("dogs", "nobody"), prediction_log_segment_seconds=1)
+    assert gateway.post("/api/v1/models/colours/predict", content=photo("red")).status_code == 200
+    until(lambda: any("s3://photos-of-nobody" in one and "bucket does not exist" in one for one in caplog.messages))
 
 
 def test_a_bucket_that_is_gone_fails_no_request(

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from gateway.prediction_log.retention import delete_old
+from gateway.prediction_log.retention import Retention
 from gateway.prediction_log.segments import Segments
 from gateway.prediction_log.shipper import ship
 from gateway.prediction_log.storage import Folder
@@ -131,14 +133,45 @@ def test_old_days_go_first_and_then_the_oldest_files_until_the_rest_fits(tmp_pat
         write("photos/2020-01-01/beach.jpg"),
         write("records/2020-01-01/notes.txt"),
     ]
-    assert delete_old(storage, 30, 0) == 2
-    assert delete_old(storage, 30, 450) == 2
+    assert Retention(storage, 30, 0).delete_old() == 2
+    assert Retention(storage, 30, 450).delete_old() == 2
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     own = {f"records/2999-01-0{day}/a.jsonl" for day in (2, 3)} | {
         f"photos/2999-01-0{day}/{digest}.jpg" for day in (2, 3)
     }
     assert left == own | {path.relative_to(tmp_path).as_posix() for path in others}
-    assert delete_old(storage, 0, 0) == 0
+    assert Retention(storage, 0, 0).delete_old() == 0
+
+
+def test_retention_lists_a_day_that_is_over_only_once_and_corrects_itself_before_it_deletes(tmp_path: Path) -> None:
+    class Counting(Folder):
+        listed: ClassVar[list[str]] = []
+
+        def files(self, folder: str) -> Iterator[tuple[str, int]]:
+            self.listed.append(folder)
+            return super().files(folder)
+
+    storage = Counting(tmp_path)
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    for day in ("2020-01-01", "2020-01-02", today):
+        for name in ("a", "b"):
+            path = tmp_path / "records" / day / f"{name}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x" * 100)
+    retention = Retention(storage, 0, 600)
+    assert retention.delete_old() == 0
+    assert storage.listed == [f"records/{day}" for day in ("2020-01-01", "2020-01-02", today)]
+    storage.listed.clear()
+    assert retention.delete_old() == 0
+    assert storage.listed == [f"records/{today}"]
+    # Another gateway deletes the oldest day, and today grows by as much: nothing is over.
+    for path in (tmp_path / "records" / "2020-01-01").iterdir():
+        path.unlink()
+    (tmp_path / "records" / today / "c.jsonl").write_bytes(b"x" * 150)
+    assert retention.delete_old() == 0
+    (tmp_path / "records" / today / "d.jsonl").write_bytes(b"x" * 200)
+    assert retention.delete_old() == 2
+    assert not list((tmp_path / "records" / "2020-01-02").iterdir())
 
 
 def test_two_processes_lose_nothing_of_each_other(tmp_path: Path) -> None:

@@ -1,0 +1,309 @@
+"""Kept photos with their answers, feedback and reviews, in memory, the most useful ones first.
+
+Photos are useful to look at if people disagreed with the answer, if versions disagree, or if the model was unsure.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+from gateway.prediction_log.records import RECORD, Feedback, Prediction
+
+MAX_PHOTOS = 20_000
+"""Number of photos in the index; the newest ones. One takes about 2 KiB."""
+
+MAX_FEEDBACK = 200_000
+"""Number of feedback records in the index; the newest ones."""
+
+MAX_REQUESTS = 20
+"""Number of requests with the same photo whose feedback is found."""
+
+UNSURE_MARGIN = 0.2
+"""Difference of the two best scores below which an answer is shown as unsure."""
+
+Reason = Literal["feedback", "versions", "unknown", "unsure"]
+Status = Literal["open", "reviewed", "conflicts", "all"]
+About = tuple[str, int] | str
+"""What feedback is about: request ID and position, or the digest of a photo."""
+
+
+@dataclass(slots=True)
+class Photo:
+    """A kept photo.
+
+    Attributes:
+        digest: SHA-256 of the uploaded file.
+        newest: The newest answer; None as long as only reviews have been read.
+        answers: The newest answer of each version of each model.
+        requests: The last requests with this photo.
+        reviews: All reviews, in order of time.
+        usefulness: How useful the photo is to look at; None if it has to be calculated again.
+    """
+
+    digest: str
+    newest: Prediction | None = None
+    answers: dict[tuple[str, int], Prediction] = field(default_factory=dict)
+    requests: deque[tuple[str, int]] = field(default_factory=lambda: deque(maxlen=MAX_REQUESTS))
+    reviews: list[Feedback] = field(default_factory=list)
+    usefulness: float | None = None
+
+    @property
+    def answer(self) -> Prediction:
+        """The newest answer of a photo that has one."""
+        assert self.newest is not None
+        return self.newest
+
+    @property
+    def standing(self) -> dict[str | None, Feedback]:
+        """The last review of each reviewer, without those that were withdrawn, in order of time."""
+        last: dict[str | None, Feedback] = {}
+        for review in self.reviews:
+            last.pop(review.key, None)
+            if review.review != "withdrawn":
+                last[review.key] = review
+        return last
+
+    @property
+    def status(self) -> Literal["open", "reviewed", "conflicts"]:
+        """Whether it was reviewed, and whether reviewers disagree."""
+        if not self.reviews:
+            return "open"
+        said = {(review.review, review.label) for review in self.standing.values()}
+        return ("open", "reviewed")[len(said)] if len(said) < 2 else "conflicts"
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which photos to list.
+
+    Attributes:
+        status: By reviews.
+        label: Label of the newest answer; an empty text for unknown photos; None for all.
+        model: Model of the newest answer; None for all.
+        version: Version of the newest answer; None for all.
+        since: Only answers from this time on.
+        until: Only answers before this time.
+    """
+
+    status: Status = "open"
+    label: str | None = None
+    model: str | None = None
+    version: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def accept(self, photo: Photo) -> bool:
+        """Whether a photo is listed."""
+        answer = photo.answer
+        return (
+            (self.status == "all" or self.status == photo.status)
+            and (self.label is None or self.label == (answer.label or ""))
+            and (self.model is None or self.model == answer.model)
+            and (self.version is None or self.version == answer.version)
+            and (self.since is None or answer.time >= self.since)
+            and (self.until is None or answer.time < self.until)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many photos there are.
+
+    Attributes:
+        status: By `Photo.status`.
+        labels: By label of the newest answer; an empty text for unknown photos.
+        versions: By model and version of the newest answer.
+    """
+
+    status: Mapping[str, int]
+    labels: Mapping[str, int]
+    versions: Mapping[tuple[str, int], int]
+
+
+class ReviewIndex:
+    """The photos of a prediction log.
+
+    Attributes:
+        lock: Hold it while you use a `Photo`. Methods take it themselves.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._photos: dict[str, Photo] = {}
+        self._feedback: dict[About, Feedback] = {}
+        self._by_request: dict[tuple[str, int], Photo] = {}
+        self._stored: dict[str, set[str]] = {}
+        self._shown: set[str] = set()
+        self._order: list[tuple[float, str]] = []
+        self._counts = Counts({}, {}, {})
+        self._changed = False
+
+    def __len__(self) -> int:
+        return len(self._photos)
+
+    def add(self, lines: Iterable[bytes]) -> None:
+        """Add records, in any order. Call `arrange` afterwards."""
+        for line in lines:
+            if b'"photo":null' in line:  # most records, if few photos are kept
+                continue
+            record = RECORD.validate_json(line)
+            with self.lock:
+                self._changed = True
+                if isinstance(record, Prediction):
+                    self._add_answer(record)
+                else:
+                    self._add_feedback(record)
+
+    def set_stored(self, day: str, digests: Set[str]) -> None:
+        """Set which photos are in the storage for a day. Call `arrange` afterwards."""
+        with self.lock:
+            self._changed |= self._stored.get(day) != digests
+            self._stored[day] = set(digests)
+
+    def keep_days(self, days: Set[str]) -> None:
+        """Forget the photos of all other days. Call `arrange` afterwards."""
+        with self.lock:
+            self._changed |= bool(self._stored.keys() - days)
+            self._stored = {day: digests for day, digests in self._stored.items() if day in days}
+
+    def arrange(self) -> None:
+        """Sort the photos, the most useful ones first, and count them, if anything has changed."""
+        with self.lock:
+            if not self._changed:
+                return
+            self._changed = False
+            if len(self._photos) > 1.1 * MAX_PHOTOS:
+                newest = sorted(self._photos.values(), key=lambda photo: photo.newest.time if photo.newest else OLD)
+                self._photos = {photo.digest: photo for photo in newest[-MAX_PHOTOS:]}
+                self._by_request = {request: photo for photo in self._photos.values() for request in photo.requests}
+            while len(self._feedback) > MAX_FEEDBACK:
+                del self._feedback[next(iter(self._feedback))]
+            stored = set().union(*self._stored.values())
+            shown = [photo for photo in self._photos.values() if photo.newest is not None and photo.digest in stored]
+            self._shown = {photo.digest for photo in shown}
+            self._order = sorted((-self._usefulness(photo), photo.digest) for photo in shown)
+            answers = [photo.answer for photo in shown]
+            self._counts = Counts(
+                Counter(photo.status for photo in shown),
+                Counter(answer.label or "" for answer in answers),
+                Counter((answer.model, answer.version) for answer in answers),
+            )
+
+    def page(self, filters: Filters, after: tuple[float, str] | None, number: int) -> tuple[list[Photo], bool]:
+        """Photos in order, and whether there may be more.
+
+        Args:
+            filters: Which photos.
+            after: Where the last page ended; see `place`.
+            number: How many photos at most.
+        """
+        with self.lock:
+            found: list[Photo] = []
+            for at in range(bisect_right(self._order, after) if after else 0, len(self._order)):
+                photo = self.get(self._order[at][1])
+                if photo is not None and filters.accept(photo):
+                    if len(found) == number:
+                        return found, True
+                    found.append(photo)
+            return found, False
+
+    def counts(self) -> Counts:
+        """How many photos there were when they were last arranged."""
+        return self._counts
+
+    def get(self, digest: str) -> Photo | None:
+        """The photo, if there was one when photos were last arranged."""
+        with self.lock:
+            return self._photos.get(digest) if digest in self._shown else None
+
+    def days(self, digest: str) -> list[str]:
+        """Days of the storage under which the photo may be, the newest first."""
+        with self.lock:
+            photo = self._photos.get(digest)
+            answered = {f"{one.time:%Y-%m-%d}" for one in photo.answers.values()} if photo is not None else set()
+            stored = {day for day, digests in self._stored.items() if digest in digests}
+            return sorted(answered | stored, reverse=True)
+
+    def remove(self, digest: str) -> None:
+        """Forget that the photo is stored."""
+        with self.lock:
+            self._changed = True
+            self._shown.discard(digest)
+            for digests in self._stored.values():
+                digests.discard(digest)
+
+    def place(self, photo: Photo) -> tuple[float, str]:
+        """Where a photo is in the order."""
+        with self.lock:
+            return -self._usefulness(photo), photo.digest
+
+    def reasons(self, photo: Photo) -> list[Reason]:
+        """Why a photo is useful to look at."""
+        answer, reasons = photo.answer, list[Reason]()
+        if any(one.verdict in ("wrong", "none") for one in self.feedback(photo)):
+            reasons.append("feedback")
+        if len({one.label for one in photo.answers.values() if one.model == answer.model}) > 1:
+            reasons.append("versions")
+        if answer.label is None:
+            reasons.append("unknown")
+        elif _margin(answer) < UNSURE_MARGIN:
+            reasons.append("unsure")
+        return reasons
+
+    def feedback(self, photo: Photo) -> list[Feedback]:
+        """What people said about the answers to a photo, without reviews."""
+        about: list[About] = [*photo.requests, photo.digest]
+        found = (self._feedback.get(one) for one in about)
+        return [one for one in found if one is not None and one.verdict != "withdrawn"]
+
+    def _usefulness(self, photo: Photo) -> float:
+        if photo.usefulness is None:
+            reasons = self.reasons(photo)
+            unsure = 1.0 if "unknown" in reasons else 1 - _margin(photo.answer)
+            photo.usefulness = round(2 * ("feedback" in reasons) + ("versions" in reasons) + unsure, 6)
+        return photo.usefulness
+
+    def _add_answer(self, record: Prediction) -> None:
+        photo = self._photos.setdefault(record.digest, Photo(record.digest))
+        known = photo.answers.get((record.model, record.version))
+        if known is None or known.time <= record.time:
+            photo.answers[record.model, record.version] = record
+        if photo.newest is None or photo.newest.time <= record.time:
+            photo.newest = record
+        photo.requests.append((record.request_id, record.index))
+        self._by_request[record.request_id, record.index] = photo
+        photo.usefulness = None
+
+    def _add_feedback(self, record: Feedback) -> None:
+        if record.review is not None and record.digest is not None:
+            reviews = self._photos.setdefault(record.digest, Photo(record.digest)).reviews
+            if record not in reviews:
+                reviews.append(record)
+                reviews.sort(key=lambda review: review.time)
+            return
+        about: About | None = record.digest or (
+            (record.request_id, record.index) if record.request_id is not None else None
+        )
+        if about is None:
+            return
+        known = self._feedback.get(about)
+        if known is None or known.time <= record.time:
+            self._feedback[about] = record
+            photo = self._photos.get(about) if isinstance(about, str) else self._by_request.get(about)
+            if photo is not None:
+                photo.usefulness = None
+
+
+OLD = datetime.min.replace(tzinfo=UTC)
+
+
+def _margin(answer: Prediction) -> float:
+    """Difference of the two best scores."""
+    best = [one.score for one in answer.scores[:2]]
+    return best[0] - best[1] if len(best) == 2 else 1.0

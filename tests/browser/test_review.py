@@ -1,0 +1,199 @@
+"""The review page in a browser, from the keys that are pressed to the records in the prediction log."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import httpx
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+
+from gateway.prediction_log.records import RECORD, Feedback
+from testing.axe import findings
+from testing.browser import Browser
+from testing.page import Page, eventually
+from testing.photos import photo
+from testing.polling import until
+from tests.browser.test_layout import content_width, small_targets
+
+Start = Callable[..., httpx.Client]
+
+KEY = "key-of-ann"
+KEYS = f"ann:{hashlib.sha256(KEY.encode()).hexdigest()},bob:{hashlib.sha256(b'key-of-bob').hexdigest()}"
+PHOTOS = "/api/v1/review/photos"
+BOB = {"X-API-Key": "key-of-bob"}
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def gateway(start: Start, log: Path, monkeypatch: pytest.MonkeyPatch) -> httpx.Client:
+    """A gateway that has kept three photos, red, green and blue."""
+    monkeypatch.setattr("gateway.prediction_log.review.REFRESH_SECONDS", 0.0)
+    client = start(prediction_log=str(log), prediction_log_photos="all", review_keys=KEYS)
+    for number, colour in enumerate(("red", "green", "blue")):
+        assert client.post("/api/v1/predict_breed", content=photo(colour, (40 + number, 30))).status_code == 200
+    until(lambda: len(client.get(PHOTOS, headers=BOB).json()["photos"]) == 3)
+    return client
+
+
+@pytest.fixture
+def page(browser: Browser, gateway: httpx.Client) -> Iterator[Page]:
+    """The review page, with a reviewer's key."""
+    browser.screen(1280, 900)
+    browser.prefers("light")
+    page = Page(browser, f"{gateway.base_url}/review")
+    browser.get(page.url)
+    eventually(lambda: page.shown("#key"))
+    assert findings(browser) == []
+    page.one("#key-value").send_keys(KEY, Keys.ENTER)
+    eventually(lambda: len(tiles(page)) == 3)
+    yield page
+    found = browser.mistakes()
+    browser.execute_script("sessionStorage.clear()")
+    browser.get("about:blank")
+    assert not found
+
+
+def tiles(page: Page) -> list[WebElement]:
+    return page.browser.find_elements(By.CSS_SELECTOR, ".tile")
+
+
+def heading(tile: WebElement) -> str:
+    """The label in a tile, without the score."""
+    return tile.find_element(By.CSS_SELECTOR, "h2 bdi").text
+
+
+def decisions(page: Page) -> list[str]:
+    """What each tile shows of decisions."""
+    script = (
+        "return [...document.querySelectorAll('.tile')]"
+        ".map(tile => [...tile.querySelectorAll('.decision')].map(one => one.textContent).join('; '))"
+    )
+    found: list[str] = page.browser.execute_script(script)
+    return found
+
+
+def focused(page: Page) -> int:
+    """Number of the tile with the focus, from 0."""
+    return tiles(page).index(page.browser.switch_to.active_element)
+
+
+def reviews(log: Path, number: int) -> list[Feedback]:
+    """The reviews in the log, in order, once there are so many."""
+
+    def complete() -> list[Feedback]:
+        lines = [line for path in log.rglob("*.jsonl*") for line in path.read_text().splitlines()]
+        found = [one for one in map(RECORD.validate_json, lines) if isinstance(one, Feedback) and one.review]
+        return sorted(found, key=lambda one: one.time) if len(found) == number else []
+
+    return until(complete)
+
+
+def test_photos_are_confirmed_relabelled_and_discarded_by_keys(page: Page, log: Path) -> None:
+    first, second, third = (heading(tile) for tile in tiles(page))
+    eventually(
+        lambda: page.browser.execute_script(
+            "return [...document.querySelectorAll('.tile img')].every(i => i.naturalWidth)"
+        )
+    )
+    page.browser.execute_script("arguments[0].focus()", tiles(page)[0])
+    page.press("c")
+    eventually(lambda: decisions(page)[0] == f"ann confirmed it: {first}")
+    assert eventually(lambda: focused(page) == 1)
+    page.press("r")
+    eventually(lambda: page.shown(".pick"))
+    offered = [one.text for one in page.browser.find_elements(By.CSS_SELECTOR, ".pick li button")]
+    assert sorted([*offered, second]) == ["blue", "green", "red"]
+    page.press("purple")
+    page.press(Keys.ENTER)
+    eventually(lambda: decisions(page)[1] == "ann relabelled it: purple")
+    assert eventually(lambda: focused(page) == 2)
+    page.press("d")
+    eventually(lambda: decisions(page)[2] == "ann discarded it")
+    page.press("u")
+    eventually(lambda: decisions(page)[2] == "")
+    assert [(one.review, one.label, one.key) for one in reviews(log, 4)] == [
+        ("confirmed", first, "ann"),
+        ("relabelled", "purple", "ann"),
+        ("discarded", None, "ann"),
+        ("withdrawn", None, "ann"),
+    ]
+    assert page.one("#count").text == "1 not reviewed, 2 reviewed, 0 in conflict"
+    assert heading(tiles(page)[2]) == third
+
+
+def test_a_photo_is_deleted_after_a_question(page: Page, log: Path) -> None:
+    digest = tiles(page)[0].get_attribute("data-digest")
+    page.browser.execute_script("arguments[0].focus()", tiles(page)[0])
+    page.press(Keys.DELETE)
+    eventually(lambda: page.shown("#delete"))
+    page.press(Keys.ESCAPE)
+    eventually(lambda: not page.shown("#delete"))
+    assert (log / "photos").exists()
+    assert list((log / "photos").rglob(f"{digest}.jpg"))
+    page.click(".tile .delete")
+    eventually(lambda: page.shown("#delete"))
+    page.click("#delete .primary")
+    eventually(lambda: "deleted" in tiles(page)[0].text)
+    assert not list(log.rglob(f"*{digest}.jpg"))
+    assert [one.review for one in reviews(log, 1)] == ["deleted"]
+
+
+def test_a_decision_of_somebody_else_is_shown_and_not_overwritten(page: Page, gateway: httpx.Client, log: Path) -> None:
+    digest = tiles(page)[0].get_attribute("data-digest")
+    body = {"decision": "relabelled", "label": "pink", "seen": 0}
+    assert gateway.post(f"{PHOTOS}/{digest}/decision", json=body, headers=BOB).status_code == 200
+    page.click(".tile .actions button")
+    assert eventually(page.message).startswith("Somebody else has decided")
+    eventually(lambda: decisions(page)[0] == "bob relabelled it: pink")
+    assert len(reviews(log, 1)) == 1
+    page.click(".tile .actions button")
+    eventually(lambda: decisions(page)[0].startswith("bob relabelled it: pink; ann confirmed it"))
+    assert page.one(".tile").get_attribute("data-status") == "conflicts"
+
+
+def test_the_list_is_filtered(page: Page) -> None:
+    def choose(name: str, value: str) -> None:
+        select = page.one(f"[name={name}]")
+        page.browser.execute_script("arguments[0].value = arguments[1]", select, value)
+        page.browser.execute_script("arguments[0].dispatchEvent(new Event('change', {bubbles: true}))", select)
+
+    choose("label", "=red")
+    eventually(lambda: [heading(tile) for tile in tiles(page)] == ["red"])
+    choose("label", "")
+    choose("version", "colours/1")
+    eventually(lambda: len(tiles(page)) == 3)
+    choose("days", "1")
+    eventually(lambda: len(tiles(page)) == 3)
+    choose("status", "reviewed")
+    eventually(lambda: page.one("#none").text == "There is nothing to review here.")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(390, 844), (1440, 900)])
+def test_the_review_fits_every_screen(page: Page, size: tuple[int, int], scheme: Literal["light", "dark"]) -> None:
+    width, height = size
+    page.browser.screen(width, height, phone=width < 500)
+    page.browser.prefers(scheme)
+
+    def is_well() -> bool:
+        return (
+            findings(page.browser) == [] and content_width(page) <= width and (width > 500 or not small_targets(page))
+        )
+
+    assert is_well()
+    page.click(".tile .actions button")
+    eventually(lambda: decisions(page)[0])
+    assert is_well()
+    page.click(".tile .delete")
+    eventually(lambda: page.shown("#delete"))
+    assert is_well()

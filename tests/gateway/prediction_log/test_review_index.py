@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gateway.prediction_log.records import Feedback, Prediction, Score
+from gateway.prediction_log.review_index import Filters, Photo, ReviewIndex
+
+DAY = "2026-03-01"
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def digest(number: int) -> str:
+    return f"{number:064x}"
+
+
+def prediction(number: int, *scores: float, minutes: float = 0, **fields: object) -> Prediction:
+    """An answer to a photo: scores of cat, dog and fox."""
+    scored = sorted(zip(scores or (0.9, 0.1), ("cat", "dog", "fox"), strict=False), reverse=True)
+    values: dict[str, object] = {
+        "time": NOON + timedelta(minutes=minutes),
+        "request_id": f"request-{number}",
+        "model": "pets",
+        "version": 1,
+        "label": scored[0][1],
+        "scores": [Score(label=label, score=score) for score, label in scored],
+        "digest": digest(number),
+        "bytes": 1000,
+        "milliseconds": 5,
+        "photo": "all",
+    }
+    return Prediction.model_validate(values | fields)
+
+
+def review(number: int, decision: str, reviewer: str, minutes: float, label: str | None = None) -> Feedback:
+    verdict = {"confirmed": "right", "relabelled": "wrong", "withdrawn": "withdrawn"}.get(decision, "none")
+    return Feedback.model_validate(
+        {
+            "time": NOON + timedelta(minutes=minutes),
+            "digest": digest(number),
+            "model": "pets",
+            "verdict": verdict,
+            "label": label,
+            "key": reviewer,
+            "review": decision,
+        }
+    )
+
+
+def index(*records: Prediction | Feedback, stored: Iterable[int] = range(100)) -> ReviewIndex:
+    made = ReviewIndex()
+    made.add(record.model_dump_json().encode() for record in records)
+    made.set_stored(DAY, {digest(number) for number in stored})
+    made.arrange()
+    return made
+
+
+def listed(made: ReviewIndex, filters: Filters | None = None) -> list[int]:
+    photos, _ = made.page(filters or Filters(), None, 100)
+    return [int(photo.digest, 16) for photo in photos]
+
+
+def photo(made: ReviewIndex, number: int) -> Photo:
+    found = made.get(digest(number))
+    assert found is not None
+    return found
+
+
+def test_the_most_useful_photos_come_first() -> None:
+    made = index(
+        prediction(1, 0.99, 0.01),
+        prediction(2, 0.5, 0.45),
+        prediction(3, 0.9, 0.1),
+        Feedback(time=NOON, request_id="request-3", model="pets", verdict="wrong", label="dog"),
+        prediction(4, 0.8, 0.2),
+        prediction(4, 0.2, 0.8, version=2, minutes=1),
+        prediction(5, 0.4, 0.3, 0.3, label=None),
+        prediction(6, 0.7, 0.3),
+        Feedback(time=NOON, request_id="request-6", model="pets", verdict="right"),
+    )
+    assert listed(made) == [3, 4, 5, 2, 6, 1]
+    reasons = {number: made.reasons(photo(made, number)) for number in range(1, 7)}
+    assert reasons == {1: [], 2: ["unsure"], 3: ["feedback"], 4: ["versions"], 5: ["unknown"], 6: []}
+
+
+def test_feedback_that_was_withdrawn_or_replaced_does_not_count() -> None:
+    said = [
+        Feedback(time=NOON, request_id="request-1", model="pets", verdict="wrong", label="dog"),
+        Feedback(time=NOON + timedelta(minutes=1), request_id="request-1", model="pets", verdict="withdrawn"),
+        Feedback(time=NOON, digest=digest(2), model="pets", verdict="none"),
+        Feedback(time=NOON + timedelta(minutes=1), digest=digest(2), model="pets", verdict="right"),
+    ]
+    for records in (said, said[::-1]):  # segments of several gateways are read in any order
+        made = index(*records, prediction(1), prediction(2))
+        assert made.reasons(photo(made, 1)) == made.reasons(photo(made, 2)) == []
+
+
+def test_only_photos_that_are_stored_are_listed() -> None:
+    made = index(prediction(1), prediction(2), prediction(3, photo=None), stored=[1, 3])
+    assert listed(made) == [1]
+    made.remove(digest(1))
+    assert listed(made) == []
+    assert made.get(digest(1)) is None
+    made.set_stored(DAY, {digest(2)})
+    made.arrange()
+    assert listed(made) == [2]
+    made.keep_days(set())
+    made.arrange()
+    assert listed(made) == []
+
+
+def test_the_last_decision_counts_and_different_ones_are_a_conflict() -> None:
+    made = index(
+        *(prediction(number) for number in range(1, 6)),
+        review(2, "confirmed", "ann", 1, "cat"),
+        review(3, "confirmed", "ann", 1, "cat"),
+        review(3, "confirmed", "bob", 2, "cat"),
+        review(4, "relabelled", "bob", 2, "dog"),
+        review(4, "confirmed", "ann", 1, "cat"),  # an earlier one, that is read later
+        review(5, "confirmed", "ann", 1, "cat"),
+        review(5, "withdrawn", "ann", 2),
+    )
+    assert {number: photo(made, number).status for number in range(1, 6)} == {
+        1: "open",
+        2: "reviewed",
+        3: "reviewed",
+        4: "conflicts",
+        5: "open",
+    }
+    assert list(photo(made, 4).standing) == ["ann", "bob"]
+    assert listed(made, Filters(status="conflicts")) == [4]
+    assert sorted(listed(made, Filters(status="reviewed"))) == [2, 3]
+    assert made.counts().status == {"open": 2, "reviewed": 2, "conflicts": 1}
+    made.add([review(4, "relabelled", "ann", 3, "dog").model_dump_json().encode()])
+    assert photo(made, 4).status == "reviewed"
+    before = len(photo(made, 4).reviews)
+    made.add([review(4, "relabelled", "ann", 3, "dog").model_dump_json().encode()])
+    assert len(photo(made, 4).reviews) == before, "a record that is read twice counts once"
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (Filters(label="dog"), {2}),
+        (Filters(label=""), {3}),
+        (Filters(version=2), {4}),
+        (Filters(model="others"), {5}),
+        (Filters(since=NOON + timedelta(minutes=30)), {4, 5}),
+        (Filters(until=NOON + timedelta(minutes=30)), {1, 2, 3}),
+        (Filters(status="all", label="cat", version=2), {4}),
+    ],
+)
+def test_filters(filters: Filters, expected: set[int]) -> None:
+    made = index(
+        prediction(1),
+        prediction(2, 0.1, 0.9),
+        prediction(3, label=None),
+        prediction(4, version=2, minutes=40),
+        prediction(5, model="others", minutes=50),
+    )
+    assert set(listed(made, filters)) == expected
+
+
+def test_pages_show_every_photo_once_even_if_decisions_come_in_between() -> None:
+    made = index(*(prediction(number, 0.5 + number / 1000, 0.4) for number in range(50)))
+    seen: list[int] = []
+    after, more = None, True
+    while more:
+        photos, more = made.page(Filters(), after, 7)
+        seen += [int(one.digest, 16) for one in photos]
+        after = made.place(photos[-1])
+        made.add([review(seen[-1], "discarded", "ann", 1).model_dump_json().encode()])
+    assert seen == list(range(50))
