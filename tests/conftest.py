@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -51,24 +50,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def first_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models directory with the first model, as `scripts/run` makes it; only to be read.
-
-    The processes of a run share it: whichever needs it first makes it, and the others wait.
-    """
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    models_dir = folder / "first-models"
-    with (folder / "first-models.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        made = subprocess.run(
-            [sys.executable, "-m", "scripts.first_model"],
-            cwd=ROOT,
-            env={**os.environ, "MODELS_DIR": str(models_dir)},
-            capture_output=True,
-            text=True,
-            timeout=FIRST_MODEL_SECONDS,
-            check=False,
-        )
+    """A models directory with the first model, as `scripts/run` makes it; only to be read."""
+    models_dir = tmp_path_factory.mktemp("first-models")
+    made = subprocess.run(
+        [sys.executable, "-m", "scripts.first_model"],
+        cwd=ROOT,
+        env={**os.environ, "MODELS_DIR": str(models_dir)},
+        capture_output=True,
+        text=True,
+        timeout=FIRST_MODEL_SECONDS,
+        check=False,
+    )
     assert made.returncode == 0, made.stderr
     return models_dir

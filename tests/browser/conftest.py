@@ -19,11 +19,19 @@ from tests.gateway.conftest import gateway, model_server, start
 
 __all__ = ["gateway", "model_server", "start"]
 
+FOLDER = Path(__file__).parent
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Runs each test in both browsers, but for those that ask for what only one of them can do."""
     if "browser" in metafunc.fixturenames and not {"chromium", "firefox"} & set(metafunc.fixturenames):
-        metafunc.parametrize("browser", ["chromium", pytest.param("firefox", marks=pytest.mark.firefox)], indirect=True)
+        metafunc.parametrize("browser", ["chromium", "firefox"], indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(FOLDER):
+            item.add_marker(pytest.mark.browser)
 
 
 @pytest.fixture(scope="session")
