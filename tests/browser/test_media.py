@@ -89,7 +89,7 @@ def test_on_a_slow_line_one_photo_goes_at_a_time_and_says_how_far_it_is(
 ) -> None:
     # The browser cannot make these smaller, since they are cut off.
     buffer = io.BytesIO()
-    Image.effect_noise((400, 400), 90).save(buffer, "JPEG", quality=98)
+    Image.effect_noise((250, 250), 90).save(buffer, "JPEG", quality=98)
     paths = [tmp_path / f"{number}.jpg" for number in range(3)]
     for path in paths:
         path.write_bytes(buffer.getvalue()[:-2000])
