@@ -1,6 +1,7 @@
 """Small photos drawn on the spot, a small network, and the trainer's command line."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -85,19 +86,31 @@ def make_card() -> Callable[..., Card]:
     return make
 
 
+@pytest.fixture(scope="session")
+def exportable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Notes of the trainer about networks that it can export: only the first run of each kind tries it."""
+    return tmp_path_factory.mktemp("exportable")
+
+
 @pytest.fixture
-def trainer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def trainer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], exportable: Path
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """Runs the command line with all its folders under tmp_path; returns exit status, stdout and stderr."""
+    cache = tmp_path / "cache"
+    shutil.copytree(exportable, cache)
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
         command = [str(one) for one in arguments]
         if command[:1] == ["train"]:
             command += ["--models-dir", f"{tmp_path}/models", "--runs-dir", f"{tmp_path}/runs"]
-            command += ["--cache-dir", f"{tmp_path}/cache"]
+            command += ["--cache-dir", str(cache)]
         try:
             status = main(command)
         except SystemExit as stop:
             status = int(stop.code or 0)
         return status, *capsys.readouterr()
 
-    return run
+    yield run
+    for note in cache.glob("exportable-*"):
+        shutil.copy(note, exportable)
