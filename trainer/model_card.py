@@ -67,6 +67,7 @@ class Card:
     parity: Mapping[str, JSON] = field(default_factory=dict)
     precision: str = "float32"
     quantization: Mapping[str, JSON] | None = None
+    export: Mapping[str, JSON] | None = None
     libraries: Mapping[str, str] = field(
         default_factory=lambda: {
             "python": platform.python_version(),

@@ -91,12 +91,12 @@ def _without_relu_grad(graph: Any) -> Any:
     return graph
 
 
-def runner(extra: Path) -> Callable[[Pixels], dict[str, Floats]]:
-    """Loads the network of `write_network`; returns a function from images to all outputs by name, in float32."""
+def runner(network: Path) -> Callable[[Pixels], dict[str, Floats]]:
+    """Loads a network; returns a function from images to all outputs by name, in float32."""
     from trainer.export.openvino_runtime import ov
 
     # Processors with bfloat16 would use it by default.
-    compiled = ov.Core().compile_model(extra / NETWORK, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = ov.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(images: Pixels) -> dict[str, Floats]:
         found: Any = compiled(images)

@@ -1,18 +1,22 @@
-"""Numeric precision of an exported model: float32, bfloat16, or int8 in the network for OpenVINO."""
+"""Numeric precision of an exported model."""
 
 import argparse
 import importlib.util
 import sys
-import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from trainer.errors import TrainerError
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Precision = Literal["float32", "bfloat16", "int8"]
+Precision = Literal["float32", "bfloat16", "float16", "int8"]
+"""float16 is one of files for LiteRT alone, see `portable`."""
+
+SERVED: Final[Sequence[Precision]] = ("float32", "bfloat16", "int8")
+"""Precisions of a SavedModel with its network for OpenVINO."""
 
 HELP = (
     "precision of the exported model; bfloat16: faster on CPUs that support it, slightly different answers, cannot be "
@@ -55,7 +59,7 @@ _OPTIMIZERS = (
 
 def add_precision(parser: argparse.ArgumentParser, *, default: Precision = "float32", photos: bool = True) -> None:
     """Adds the option `--precision`. Without `photos` for calibration, int8 is not available."""
-    choices = [one for one in typing.get_args(Precision) if photos or one != "int8"]
+    choices = [one for one in SERVED if photos or one != "int8"]
     help_text = HELP if photos else f"{HELP}, which needs photos: breed export"
     parser.add_argument("--precision", choices=choices, default=default, help=f"{help_text} (default: %(default)s)")
 

@@ -143,7 +143,7 @@ def quantize_network(extra: Path, given: Int8, labels: int) -> Quantization:
     from trainer.export.openvino_runtime import ov
 
     network = ov.Core().read_model(extra / NETWORK)
-    before = _probabilities(runner(extra), given.validation)[:, :labels]
+    before = _probabilities(runner(extra / NETWORK), given.validation)[:, :labels]
     measure = _Measure(before, given.truth, given.limits)
     quantized = _quantize(network, given, measure)
     del network  # its file is replaced
@@ -154,7 +154,7 @@ def quantize_network(extra: Path, given: Int8, labels: int) -> Quantization:
     del quantized
     shutil.rmtree((extra / NETWORK).parent)
     folder.rename((extra / NETWORK).parent)
-    after, limits = _probabilities(runner(extra), given.validation)[:, :labels], given.limits
+    after, limits = _probabilities(runner(extra / NETWORK), given.validation)[:, :labels], given.limits
     accuracy, same = measure.accuracy(after), measure.same_top1(after)
     if not measure.keeps_limits(after):
         lost = 100 * (measure.accuracy(before) - accuracy)

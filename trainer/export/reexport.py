@@ -1,50 +1,74 @@
-"""`export`: a version that was exported before, once more: in another precision, as the next version of its model."""
+"""`export`: a published version once more, in another precision or as a file for another runtime."""
 
 import argparse
 import os
 import shutil
+import typing
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.images import ImageError, decode_image
 from trainer.console import say
 from trainer.data.class_names import match_folders, read_mapping
 from trainer.data.data_set import DataSet, open_folder
 from trainer.data.photos import evenly
 from trainer.errors import TrainerError
-from trainer.export.precision import LOSS_HELP, TOP1_HELP, Limits, add_precision, check_available
+from trainer.export.portable import CARD_FILE, FORMATS, MAX_PHOTOS, Format, Reference, export_file
+from trainer.export.precision import LOSS_HELP, TOP1_HELP, Limits, Precision, check_available
+from trainer.model_card import InputSpec
+from trainer.prediction.sources import Shard, Unreadable, find_photos
 from trainer.registry.publish import add_models_dir, check_writable, new_version
 
-VALID_SHARE = 0.5
+if TYPE_CHECKING:
+    import keras
+
+    from trainer.export.quantization import Int8
+    from trainer.export.saved_classifier import SavedClassifier
+
+SAVED_MODEL: Final = "saved_model"
+
+VALID_SHARE: Final = 0.5
 """Of photos without a split, those that are measured on; the others calibrate."""
+
+Pixels = NDArray[np.uint8]
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exports and publishes; returns the exit status."""
+    """Exports; returns the exit status."""
+    if args.format == SAVED_MODEL:
+        return _publish(args)
+    form = FORMATS[args.format]
+    form.check_available(args.precision)
+    check_available(args.precision)
+    if args.data is None:
+        raise TrainerError("give DATA: a folder of photos on which the file is compared with the published version")
+    return _write(args, form)
+
+
+def _publish(args: argparse.Namespace) -> int:
+    if args.precision == "float16":
+        raise TrainerError("SavedModel is available in float32, bfloat16, int8, not in float16")
     check_available(args.precision)
     if args.precision == "int8" and args.data is None:
         raise TrainerError("int8 needs photos that the model knows, to quantise with and to measure on: give DATA")
 
     # TensorFlow takes seconds to load: only now that there is something to compute.
-    import keras
-
     from trainer.export.parity import PHOTOS
-    from trainer.export.quantization import Int8
     from trainer.export.saved_classifier import SavedClassifier
-    from trainer.export.saved_model import EXTRA, export_model, logits_of
+    from trainer.export.saved_model import EXTRA, export_model
 
     old = SavedClassifier(args.model_dir)
-    card, kept = old.card, old.directory / EXTRA / "model.keras"
+    card = old.card
     name = args.name or card.name
     check_writable(args.models_dir, name)
     data = _photos(args) if args.data else None
-    int8 = None
-    if data is not None and args.precision == "int8":
-        labels = list(match_folders(data.labels, card.labels, read_mapping(args.map) if args.map else {}).values())
-        int8 = Int8.of(data, labels, card.input, Limits(args.max_accuracy_loss, args.min_same_top1), args.workers)
-        say(f"quantising with {len(int8.calibration)} photos, measuring on {len(int8.validation)}")
-    try:
-        model = logits_of(keras.models.load_model(kept, compile=False))
-    except (OSError, ValueError) as error:
-        raise TrainerError(f"{kept} cannot be read: {str(error).splitlines()[0]}") from error
+    int8 = _labelled(args, data, old) if data is not None and args.precision == "int8" else None
+    model = _keras_model(old)
     photos = [photo.path.read_bytes() for photo in evenly(data.photos["valid"], PHOTOS)] if data else []
     with new_version(args.models_dir, name) as draft:
         exported = export_model(model, card, draft.directory, photos=photos, precision=args.precision, int8=int8)
@@ -54,6 +78,82 @@ def run(args: argparse.Namespace) -> int:
     say(exported.summary())
     say(f"{old.directory} is published as {name} version {draft.version}: {draft.path}")
     return 0
+
+
+def _write(args: argparse.Namespace, form: Format) -> int:
+    from trainer.export.saved_classifier import SavedClassifier
+
+    old = SavedClassifier(args.model_dir)
+    version = old.directory.name
+    suffix = "" if args.precision == "float32" else f"-{args.precision}"
+    folder = args.output or Path("exports") / f"{old.card.name}-{version}-{args.format}{suffix}"
+    if folder.exists():
+        raise TrainerError(f"{folder} exists; delete it, or give another --output")
+    model = _keras_model(old)
+    expected = _probabilities(old, model)
+    if args.precision == "float32":
+        photos = _any_photos(args.data, old.card.input)
+        reference = Reference(photos, expected(photos))
+    else:
+        int8 = _labelled(args, _photos(args), old)
+        reference = Reference(int8.validation, expected(int8.validation), int8.truth, int8.calibration, int8.limits)
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}")
+    draft.mkdir(parents=True)
+    try:
+        proof = export_file(args.format, model, old.card, draft, reference, args.precision)
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    say(proof.summary())
+    say(f"{old.directory} is exported to {folder / form.file}, its card also to {folder / CARD_FILE}")
+    return 0
+
+
+def _keras_model(old: "SavedClassifier") -> "keras.Model":
+    import keras
+
+    from trainer.export.saved_model import EXTRA, logits_of
+
+    kept = old.directory / EXTRA / "model.keras"
+    try:
+        return logits_of(keras.models.load_model(kept, compile=False))
+    except (OSError, ValueError) as error:
+        raise TrainerError(f"{kept} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def _probabilities(old: "SavedClassifier", model: "keras.Model") -> "Callable[[Pixels], NDArray[np.float32]]":
+    """The answers that a file must give: those that are served, or in bfloat16 those of Keras."""
+    from trainer.export.saved_model import batched, keras_runner
+
+    return batched(old.probabilities) if old.card.precision == "float32" else keras_runner(model, old.card.temperature)
+
+
+def _any_photos(data: Path, spec: InputSpec) -> Pixels:
+    """Photos of a folder, evenly chosen; labels are not needed."""
+    if not data.exists():
+        raise TrainerError(f"{data} does not exist")
+    decoded = []
+    with ExitStack() as archives:
+        found = list(find_photos([str(data)], Shard(), archives))
+        for photo in found[:: max(1, -(-len(found) // MAX_PHOTOS))]:
+            try:
+                decoded.append(decode_image(photo.read(), spec.target))
+            except (Unreadable, ImageError) as error:
+                say(f"left out: {photo.name}: {error}")
+    if not decoded:
+        raise TrainerError(f"there are no photos in {data} that can be read")
+    return np.stack(decoded)
+
+
+def _labelled(args: argparse.Namespace, data: DataSet, old: "SavedClassifier") -> "Int8":
+    """Photos to calibrate and to measure with."""
+    from trainer.export.quantization import Int8
+
+    labels = list(match_folders(data.labels, old.card.labels, read_mapping(args.map) if args.map else {}).values())
+    limits = Limits(args.max_accuracy_loss, args.min_same_top1)
+    found = Int8.of(data, labels, old.card.input, limits, args.workers)
+    say(f"quantising with {len(found.calibration)} photos, measuring on {len(found.validation)}")
+    return found
 
 
 def _photos(args: argparse.Namespace) -> DataSet:
@@ -73,9 +173,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="?",
         metavar="DATA",
-        help="photos in DATA/CLASS/ or DATA/{train,valid}/CLASS/, which int8 needs: train calibrates, valid measures",
+        help="photos to compare on; for float16 and int8 in DATA/CLASS/ or DATA/{train,valid}/CLASS/, where train "
+        "calibrates and valid measures",
     )
-    add_precision(parser)
+    parser.add_argument(
+        "--format",
+        choices=(SAVED_MODEL, *FORMATS),
+        default=SAVED_MODEL,
+        help="saved_model is published as the next version of the model; the others are files for other runtimes "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=typing.get_args(Precision),
+        default="float32",
+        help="precision of the computations; see the guide for what each format has (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="new folder for a file (default: exports/NAME-VERSION-FORMAT)",
+    )
     parser.add_argument(
         "--max-accuracy-loss",
         type=float,
@@ -91,7 +210,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{TOP1_HELP} (default: %(default)s)",
     )
     parser.add_argument("--map", type=Path, metavar="FILE", help="TOML or JSON file: folder = label")
-    parser.add_argument("--name", help="name to publish the model under (default: its present name)")
+    parser.add_argument("--name", help="name to publish a SavedModel under (default: its present name)")
     add_models_dir(parser)
     parser.add_argument(
         "--cache-dir",

@@ -55,6 +55,18 @@ class SavedClassifier:
         found: Floats = self._pixels(images=tf.constant(images))["probabilities"].numpy()
         return found
 
+    def embeddings(self, images: Pixels) -> Floats:
+        """Returns embeddings for images uint8 (n, height, width, 3), RGB: float32 (n, d), each with the length 1.
+
+        Raises:
+            TrainerError: The model was exported before there were embeddings.
+        """
+        embed = self._model.signatures.get("embed")
+        if embed is None:
+            raise TrainerError(f"{self.directory} has no signature embed; `breed export` adds it")
+        found: Floats = embed(images=tf.constant(images))["embedding"].numpy()
+        return found
+
     def answers(self, photos: Sequence[Path], signature: Signature = "pixels") -> Iterator[Answer]:
         """Yields one answer for each photo, in order.
 

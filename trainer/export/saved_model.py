@@ -3,7 +3,7 @@
 import dataclasses
 import gc
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,7 +128,7 @@ def export_model(
     encoded, pixels, drawn = parity.decodable(photos, card.input)
 
     restored = _save_keras(model, card.temperature, extra)
-    expected = _keras_runner(model, card.temperature)(pixels)
+    expected = keras_runner(model, card.temperature)(pixels)
     h5 = _probabilities_runner(restored) if restored else None
     endpoints = signatures.build(core, heatmap, card)
     runners = _runners(endpoints, card, lambda _: expected, h5)
@@ -146,7 +146,7 @@ def export_model(
                 exact = signatures.build(*_frozen(split, tail, card, "float32"), card)
             without_openvino = openvino_network.write_network(exact, extra)
     if without_openvino is None:
-        found = _with_openvino(found, expected, exact["explain"], extra, pixels, len(card.labels))
+        found = _with_openvino(found, expected, exact, extra, pixels, len(card.labels))
     quantization: Quantization | None = None
     if precision == "int8":
         if without_openvino is not None:
@@ -175,6 +175,32 @@ def logits_of(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.get_layer("temperature").input, name=model.name)
 
 
+def outputs_of_images(model: keras.Model, card: Card) -> tf.types.experimental.GenericFunction:
+    """Returns what files for other runtimes compute, with the weights as constants.
+
+    Args:
+        model: As for `export_model`.
+        card: The card.
+
+    Returns:
+        images uint8 (n, height, width, 3) -> `probabilities` float32 (n, labels + other labels), `embedding` float32
+        (n, d).
+    """
+    split, tail = signatures.split_at_features(model)
+    with quiet():
+        endpoints = signatures.build(*_frozen(split, tail, card, "float32"), card)
+
+    def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {**endpoints["pixels"](images), **endpoints["embed"](images)}
+
+    return tf.function(run, input_signature=[images_spec(card)], autograph=False, jit_compile=False)
+
+
+def images_spec(card: Card, batch: int | None = None) -> tf.TensorSpec:
+    """Returns the input `images` of a model, for a number of images or for any number."""
+    return tf.TensorSpec((batch, card.input.height, card.input.width, 3), tf.uint8, name="images")
+
+
 def try_export(model: keras.Model, card: Card) -> None:
     """Writes the graph of a model to a temporary folder, so that an export that cannot work is known before training.
 
@@ -200,15 +226,16 @@ def try_export(model: keras.Model, card: Card) -> None:
 def _with_openvino(
     found: parity.Parity,
     expected: Floats,
-    explain: tf.types.experimental.GenericFunction,
+    exact: Mapping[str, tf.types.experimental.GenericFunction],
     extra: Path,
     pixels: Pixels,
     labels: int,
 ) -> parity.Parity:
-    """Holds the network for OpenVINO to Keras's probabilities and to the heat maps of the SavedModel."""
-    network = openvino_network.runner(extra)
+    """Holds the network for OpenVINO to Keras's probabilities, and to heat maps and embeddings of the SavedModel."""
+    network = openvino_network.runner(extra / openvino_network.NETWORK)
     ours = _in_batches(network, pixels)
-    heatmaps = _batched(lambda images: explain(images=tf.constant(images))["heatmap"].numpy())(pixels)
+    heatmaps = batched(_output_of(exact["explain"], "heatmap"))(pixels)
+    embeddings = batched(_output_of(exact["embed"], signatures.EMBEDDING))(pixels)
     probabilities = float(np.abs(expected - ours["probabilities"]).max())
     parity.check(probabilities, "the network for OpenVINO")
     # Where two labels are as likely as each other, a heat map may be that of either.
@@ -216,6 +243,8 @@ def _with_openvino(
     clear = best[:, -1] - best[:, -2] > parity.LIMIT if labels > 1 else np.ones(len(pixels), bool)
     heatmap = float(np.abs(heatmaps - ours["heatmap"])[clear].max(initial=0.0))
     parity.check(heatmap, "the heat map of the network for OpenVINO")
+    apart = float(np.abs(embeddings - ours[signatures.EMBEDDING]).max())
+    parity.check(apart, "the embedding of the network for OpenVINO")
     return dataclasses.replace(found, openvino=probabilities, openvino_heatmap=heatmap)
 
 
@@ -300,15 +329,16 @@ def _runners(
         best = zip(found["classes"][0].numpy(), found["scores"][0].numpy(), strict=True)
         return {index[label]: float(score) for label, score in best}
 
-    return parity.Runners(expected, _batched(_pixels_of(endpoints["pixels"])), h5, serving_default)
+    pixels = batched(_output_of(endpoints["pixels"], "probabilities"))
+    return parity.Runners(expected, pixels, h5, serving_default)
 
 
-def _pixels_of(function: Callable[..., dict[str, tf.Tensor]]) -> Callable[[Pixels], Floats]:
-    return lambda images: function(images=tf.constant(images))["probabilities"].numpy()
+def _output_of(function: Callable[..., dict[str, tf.Tensor]], name: str) -> Callable[[Pixels], Floats]:
+    return lambda images: function(images=tf.constant(images))[name].numpy()
 
 
-def _keras_runner(model: keras.Model, temperature: float) -> Callable[[Pixels], Floats]:
-    """The reference: logits by Keras, the rest by NumPy in float64."""
+def keras_runner(model: keras.Model, temperature: float) -> Callable[[Pixels], Floats]:
+    """Returns the reference: logits by Keras, the rest by NumPy in float64."""
     keras_logits = _as_graph(model)
 
     def run(images: Pixels) -> Floats:
@@ -318,7 +348,7 @@ def _keras_runner(model: keras.Model, temperature: float) -> Callable[[Pixels], 
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
-    return _batched(run)
+    return batched(run)
 
 
 def _probabilities_runner(model: keras.Model) -> Callable[[Pixels], Floats]:
@@ -329,7 +359,7 @@ def _probabilities_runner(model: keras.Model) -> Callable[[Pixels], Floats]:
         found = np.asarray(keras_probabilities(tf.constant(images, tf.float32)), np.float32)
         return np.concatenate([1 - found, found], axis=1) if found.shape[1] == 1 else found
 
-    return _batched(run)
+    return batched(run)
 
 
 def _as_graph(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -338,7 +368,8 @@ def _as_graph(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     return tf.function(lambda images: model(images, training=False), [spec], jit_compile=False)  # type: ignore[no-any-return]
 
 
-def _batched(run: Callable[[Pixels], Floats]) -> Callable[[Pixels], Floats]:
+def batched(run: Callable[[Pixels], Floats]) -> Callable[[Pixels], Floats]:
+    """Returns a function of any number of images for one of at most `BATCH`."""
     return lambda images: np.concatenate([run(images[at : at + BATCH]) for at in range(0, len(images), BATCH)])
 
 

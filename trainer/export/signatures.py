@@ -7,12 +7,16 @@ import tensorflow as tf
 
 from trainer.model_card import Card, InputSpec
 
-Core = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
-"""images float32 (n, height, width, 3) -> logits (n, outputs), feature map (n, h, w, channels)."""
+Core = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
+"""images float32 (n, height, width, 3) -> logits (n, outputs), feature map (n, h, w, channels), features (n, d)."""
 Saliency = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """feature map (n, h, w, channels), class index int32 (n) -> heatmap float32 (n, h, w), 0 to 1."""
 
 TOP_K = 5
+
+EMBEDDING = "embedding"
+"""The output of `embed`."""
+
 _KERNELS = {"nearest": "box", "bilinear": "triangle", "bicubic": "keyscubic", "lanczos": "lanczos3"}
 
 
@@ -23,17 +27,23 @@ def split_at_features(model: keras.Model) -> tuple[keras.Model, keras.Model]:
         model: Functional; images float32 (n, height, width, 3) -> logits (n, outputs).
 
     Returns:
-        The model with two outputs, logits and feature map (n, h, w, channels); and the tail, feature map -> logits.
+        The model with three outputs: logits, feature map (n, h, w, channels) and features (n, d), the input of its
+        head; and the tail, feature map -> logits.
 
     Raises:
         ValueError: The model has no layer with a feature map of more than one pixel.
     """
+    features = None
     for layer in reversed(model.layers):
         # The output of a nested model belongs to its own graph; the base class has the output in this graph.
-        features = keras.Operation.output.fget(layer)
-        shape: tuple[int | None, ...] = getattr(features, "shape", ())
+        output = keras.Operation.output.fget(layer)
+        shape: tuple[int | None, ...] = getattr(output, "shape", ())
         if len(shape) == 4 and shape[1] != 1 and not isinstance(layer, keras.layers.InputLayer):
-            return keras.Model(model.input, [model.output, features]), keras.Model(features, model.output)
+            if features is None:
+                features = keras.layers.GlobalAveragePooling2D(name="embedding_pooling")(output)
+            return keras.Model(model.input, [model.output, output, features]), keras.Model(output, model.output)
+        if len(shape) == 2 and output is not model.output:
+            features = output  # at the end the first of these: pooled or flattened maps, before any dense layer
     raise ValueError("the model has no layer whose output is a feature map (n, h, w, channels)")
 
 
@@ -130,8 +140,8 @@ def build(core: Core, heatmap: Saliency, card: Card) -> dict[str, tf.types.exper
     labels = tf.constant(list(card.labels))
 
     def scores(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        logits, features = core(tf.cast(images, tf.float32))
-        return probabilities(logits, card.temperature), features
+        logits, maps, _ = core(tf.cast(images, tf.float32))
+        return probabilities(logits, card.temperature), maps
 
     def of_labels(found: tf.Tensor) -> tf.Tensor:
         return found[:, : len(card.labels)]
@@ -147,9 +157,12 @@ def build(core: Core, heatmap: Saliency, card: Card) -> dict[str, tf.types.exper
         return {"probabilities": scores(images)[0]}
 
     def explain(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        found, features = scores(images)
+        found, maps = scores(images)
         top = tf.argmax(of_labels(found), axis=1, output_type=tf.int32)
-        return {"probabilities": found, "heatmap": heatmap(features, top)}
+        return {"probabilities": found, "heatmap": heatmap(maps, top)}
+
+    def embed(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {EMBEDDING: tf.math.l2_normalize(core(tf.cast(images, tf.float32))[2], axis=1)}
 
     def sigmoid(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probability": tf.sigmoid(core(tf.cast(images, tf.float32))[0])}
@@ -159,6 +172,7 @@ def build(core: Core, heatmap: Saliency, card: Card) -> dict[str, tf.types.exper
         (serving_default, bytes_spec),
         (pixels, images_spec),
         (explain, images_spec),
+        (embed, images_spec),
     ]
     if core(tf.zeros((1, spec.height, spec.width, 3)))[0].shape[1] == 1:
         endpoints.append((sigmoid, images_spec))

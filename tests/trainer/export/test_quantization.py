@@ -67,7 +67,7 @@ def test_convolutions_and_products_are_computed_in_8_bits_close_to_float32(
     assert found.quantization.quantized_operations == found.quantization.operations == 2
     layers = ET.parse(directory / "assets.extra" / NETWORK).getroot().iter("layer")  # noqa: S314, written by us
     assert sum(layer.get("type") == "FakeQuantize" for layer in layers) >= 3
-    ours = runner(directory / "assets.extra")(IMAGES)
+    ours = runner(directory / "assets.extra" / NETWORK)(IMAGES)
     exact = keras.ops.convert_to_numpy(keras.ops.softmax(model(IMAGES.astype(np.float32))))
     assert ours["probabilities"] == pytest.approx(exact, abs=0.1)
     assert ours["probabilities"] != pytest.approx(exact, abs=1e-6)
@@ -100,7 +100,7 @@ def test_the_model_server_answers_from_the_network_in_8_bits_and_says_so(exporte
     server = Server(f"--model_base_path={directory.parent}", "--model_name=small", "--engine=openvino")
     try:
         answer = server.client.predict("small", "pixels", {"images": IMAGES})["probabilities"]
-        expected = runner(directory / "assets.extra")(IMAGES)["probabilities"]
+        expected = runner(directory / "assets.extra" / NETWORK)(IMAGES)["probabilities"]
         assert answer.astype(float) == pytest.approx(expected, abs=0.02)
         [text] = server.client.predict("small", "describe", {"request": np.zeros(1, np.int32)})["card"]
         assert json.loads(text)["quantization"]["precision"] == "int8"

@@ -171,6 +171,22 @@ def test_the_heatmap_of_a_linear_head_on_pooled_features_is_the_class_activation
     assert serve(small.directory)("explain", images=IMAGES)["heatmap"] == pytest.approx(expected, abs=1e-5)
 
 
+def test_an_embedding_is_the_normalised_input_of_the_head(
+    tmp_path: Path, small: Small, small_model: Build, make_card: MakeCard, serve: Callable[[Path], Run]
+) -> None:
+    maps = np.asarray(split_at_features(small.model)[0](IMAGES.astype(np.float32))[1])
+    pooled = maps.mean(axis=(1, 2))
+    expected = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
+    assert serve(small.directory)("embed", images=IMAGES)["embedding"] == pytest.approx(expected, abs=1e-5)
+    assert SavedClassifier(small.directory).embeddings(IMAGES) == pytest.approx(expected, abs=1e-5)
+
+    hidden = small_model(3, flatten=True)  # its head has a hidden layer
+    export_model(hidden, make_card(), tmp_path)
+    flat = np.asarray(split_at_features(hidden)[0](IMAGES.astype(np.float32))[1]).reshape(5, -1)
+    expected = flat / np.linalg.norm(flat, axis=1, keepdims=True)
+    assert serve(tmp_path)("embed", images=IMAGES)["embedding"] == pytest.approx(expected, abs=1e-5)
+
+
 def test_a_sigmoid_becomes_two_classes_and_stays_available_raw(
     tmp_path: Path, small_model: Build, make_card: MakeCard, serve: Callable[[Path], Run]
 ) -> None:
@@ -248,7 +264,7 @@ def test_every_signature_has_a_warm_up_record_of_every_batch_size(small: Small, 
         ((name, tensor),) = request.inputs.items()
         answer = run(request.model_spec.signature_name, **{name: tf.make_ndarray(tensor)})
         seen.add((request.model_spec.signature_name, {len(value) for value in answer.values()}.pop()))
-    assert seen == set(itertools.product(["serving_default", "pixels", "explain", "describe"], [1, 4]))
+    assert seen == set(itertools.product(["serving_default", "pixels", "explain", "embed", "describe"], [1, 4]))
     assert (small.directory / RECORDS).stat().st_size < 20_000
 
 

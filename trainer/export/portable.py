@@ -1,0 +1,295 @@
+"""Files of a published version for other runtimes: ONNX, LiteRT, OpenVINO and Keras.
+
+Each file takes pixels and returns probabilities and an embedding: the normalisation and the temperature are inside, and
+so is the model card. The file is run by its own runtime on real photos, and refused if it does not give the answers of
+the published version.
+"""
+
+import dataclasses
+import importlib.util
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.errors import TrainerError
+from trainer.export.precision import Limits, Precision
+from trainer.model_card import JSON, Card
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+Runner = Callable[[Pixels], Mapping[str, Floats]]
+"""uint8 (n, height, width, 3) -> `probabilities` float32 (n, labels + other labels), `embedding` float32 (n, d)."""
+
+LIMIT: Final = 1e-3
+"""Largest difference of a probability in float32; all photos must keep their best label."""
+
+MAX_PHOTOS: Final = 500
+"""Photos that a file in float32 is compared on, at most."""
+
+TIMED_CALLS: Final = 20
+
+CARD_FILE: Final = "card.json"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a file must give.
+
+    Attributes:
+        photos: uint8 (n, height, width, 3).
+        probabilities: float32 (n, labels + other labels), of the published version.
+        truth: Index of the label of each photo, int64 (n); None if it is not known.
+        calibration: Photos to quantise with, uint8 (m, height, width, 3); None in float32.
+        limits: What float16 and int8 may lose.
+    """
+
+    photos: Pixels
+    probabilities: Floats
+    truth: NDArray[np.int64] | None = None
+    calibration: Pixels | None = None
+    limits: Limits = dataclasses.field(default_factory=Limits)
+
+
+class Module(Protocol):
+    """A module that writes one format."""
+
+    def write(self, model: object, card: Card, path: Path, precision: Precision, reference: Reference) -> str | None:
+        """Writes the file, without its card; returns how it was quantised."""
+
+    def runner(self, path: Path) -> Runner:
+        """Loads a file into its runtime."""
+
+    def add_card(self, path: Path, text: str) -> None:
+        """Puts the card, as JSON, into a file."""
+
+    def read_card(self, path: Path) -> str:
+        """Returns the card in a file."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format.
+
+    Attributes:
+        title: Its name.
+        module: The module that writes it.
+        file: Name of the file.
+        precisions: Precisions that it can have.
+        packages: Python packages that write and run it, with their requirements.
+        extra: The extra of this project that installs them.
+    """
+
+    title: str
+    module: str
+    file: str
+    precisions: Sequence[Precision] = ("float32",)
+    packages: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    extra: str = ""
+
+    def load(self) -> Module:
+        """Imports the module."""
+        return import_module(self.module)
+
+    def check_available(self, precision: Precision) -> None:
+        """Checks before any slow work that the format can be written.
+
+        Raises:
+            TrainerError: A package is missing, or the format does not have this precision.
+        """
+        if precision not in self.precisions:
+            raise TrainerError(f"{self.title} is available in {', '.join(self.precisions)}, not in {precision}")
+        missing = [name for name in self.packages if importlib.util.find_spec(name) is None]
+        if missing:
+            wanted = " ".join(f"'{self.packages[name]}'" for name in missing)
+            raise TrainerError(f"{self.title} needs {' and '.join(missing)}: {sys.executable} -m pip install {wanted}")
+
+
+FORMATS: Final = {
+    "onnx": Format(
+        "ONNX",
+        "trainer.export.onnx_file",
+        "model.onnx",
+        packages={"tf2onnx": "tf2onnx>=1.17", "onnx": "onnx>=1.20", "onnxruntime": "onnxruntime>=1.24"},
+        extra="onnx",
+    ),
+    "litert": Format(
+        "LiteRT",
+        "trainer.export.litert_file",
+        "model.tflite",
+        ("float32", "float16", "int8"),
+        {"ai_edge_litert": "ai-edge-litert>=2.1"},
+        extra="litert",
+    ),
+    "openvino": Format(
+        "OpenVINO",
+        "trainer.export.openvino_file",
+        "model.xml",
+        ("float32", "int8"),
+        {"openvino": "openvino==2026.4.*"},
+        extra="openvino",
+    ),
+    "keras": Format("Keras", "trainer.export.keras_file", "model.keras"),
+}
+"""By the value of `--format`. The SavedModel, which follows the whole contract, is none of them."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How a file compares with the published version: `export` of its model card.
+
+    Attributes:
+        format: Value of `--format`.
+        precision: Precision of its computations.
+        method: How it was quantised; None if it was not.
+        photos: Number of photos that it was compared on.
+        largest_difference: Largest difference of a probability.
+        same_top1: Share of photos that keep their best label, 0 to 1.
+        reference_accuracy: Accuracy of the published version on these photos, 0 to 1; None without labels.
+        accuracy: Accuracy of the file; None without labels.
+        bytes: Size of the file before the card was added.
+        milliseconds: Median time of a call with one photo, on the machine that wrote it.
+    """
+
+    format: str
+    precision: str
+    method: str | None
+    photos: int
+    largest_difference: float
+    same_top1: float
+    reference_accuracy: float | None
+    accuracy: float | None
+    bytes: int
+    milliseconds: float
+
+    def to_json(self) -> dict[str, JSON]:
+        """Returns the `export` of a model card."""
+        return dataclasses.asdict(self)
+
+    def summary(self) -> str:
+        """Returns a line for people."""
+        line = (
+            f"{self.format} in {self.precision}: {self.bytes / 1e6:.1f} MB, {self.milliseconds:.1f} ms per photo; on "
+            f"{self.photos} photos largest difference {self.largest_difference:.1g}, same top-1 {self.same_top1:.1%}"
+        )
+        if self.accuracy is not None:
+            line += f", accuracy {self.accuracy:.3f} (published version: {self.reference_accuracy:.3f})"
+        return line
+
+
+def one_by_one(call: Callable[[Pixels], Mapping[str, object]]) -> Runner:
+    """Returns a runner of any number of images for a function of one, uint8 (1, height, width, 3)."""
+
+    def run(images: Pixels) -> dict[str, Floats]:
+        found = [call(images[at : at + 1]) for at in range(len(images))]
+        return {name: np.concatenate([np.asarray(one[name], np.float32) for one in found]) for name in found[0]}
+
+    return run
+
+
+def export_file(
+    name: str, model: object, card: Card, folder: Path, reference: Reference, precision: Precision = "float32"
+) -> Proof:
+    """Writes a file of one format, compares it with the published version, and puts the card into it.
+
+    Args:
+        name: A key of `FORMATS`.
+        model: Keras model, pixel values -> logits, as for `export_model`.
+        card: Card of the published version; `export` is filled in here.
+        folder: An existing folder for the file and `card.json`.
+        reference: What the file must give.
+        precision: Precision of the computations.
+
+    Raises:
+        TrainerError: The file gives other answers, or loses more than it may. Nothing stays in the folder.
+    """
+    form = FORMATS[name]
+    module, path = form.load(), folder / form.file
+    try:
+        method = module.write(model, card, path, precision, reference)
+        size = sum(one.stat().st_size for one in folder.iterdir())
+        run = module.runner(path)
+        found = run(reference.photos)["probabilities"]
+        proof = _compared(
+            name, precision, method, found, reference, len(card.labels), size, _milliseconds(run, reference)
+        )
+        text = dataclasses.replace(card, export=proof.to_json()).to_json()
+        module.add_card(path, text)
+        if module.read_card(path) != text:
+            raise TrainerError("the export is refused: the file does not hold the card that was given")
+        few = reference.photos[:2]
+        if not np.allclose(module.runner(path)(few)["probabilities"], found[: len(few)], atol=1e-6):
+            raise TrainerError("the export is refused: the file gives other answers with its card than without")
+    except BaseException:
+        for one in folder.iterdir():
+            one.unlink()
+        raise
+    (folder / CARD_FILE).write_text(text, encoding="utf-8")
+    return proof
+
+
+def _compared(
+    name: str,
+    precision: Precision,
+    method: str | None,
+    found: Floats,
+    reference: Reference,
+    labels: int,
+    size: int,
+    milliseconds: float,
+) -> Proof:
+    expected, truth = reference.probabilities, reference.truth
+    if found.shape != expected.shape or not np.isfinite(found).all():
+        raise TrainerError(f"the export is refused: it gives probabilities of shape {found.shape} or none at all")
+    best, wanted = found[:, :labels].argmax(axis=1), expected[:, :labels].argmax(axis=1)
+    proof = Proof(
+        format=name,
+        precision=precision,
+        method=method,
+        photos=len(found),
+        largest_difference=float(np.abs(found - expected).max()),
+        same_top1=float(np.mean(best == wanted)),
+        reference_accuracy=None if truth is None else float(np.mean(wanted == truth)),
+        accuracy=None if truth is None else float(np.mean(best == truth)),
+        bytes=size,
+        milliseconds=milliseconds,
+    )
+    _check(proof, reference.limits)
+    return proof
+
+
+def _check(proof: Proof, limits: Limits) -> None:
+    if proof.precision == "float32":
+        if not proof.largest_difference <= LIMIT or proof.same_top1 < 1:
+            raise TrainerError(
+                f"the export is refused: on {proof.photos} photos, its probabilities differ from those of the "
+                f"published version by {proof.largest_difference:.2g} ({LIMIT:g} is allowed), and "
+                f"{proof.same_top1:.1%} keep their best label (100 % must)"
+            )
+        return
+    lost = 100 * ((proof.reference_accuracy or 0.0) - (proof.accuracy or 0.0))
+    if lost > limits.max_accuracy_loss + 1e-9 or 100 * proof.same_top1 < limits.min_same_top1 - 1e-9:
+        raise TrainerError(
+            f"the export in {proof.precision} is refused: on {proof.photos} validation photos it loses {lost:.2f} "
+            f"points of accuracy ({limits.max_accuracy_loss:g} are allowed) and gives the same best label for "
+            f"{proof.same_top1:.2%} ({limits.min_same_top1:g} % is wanted). --max-accuracy-loss and --min-same-top1 "
+            "set these limits"
+        )
+
+
+def _milliseconds(run: Runner, reference: Reference) -> float:
+    durations = []
+    for number in range(TIMED_CALLS + 3):
+        photo = reference.photos[[number % len(reference.photos)]]
+        started = time.perf_counter()
+        run(photo)
+        durations.append(1e3 * (time.perf_counter() - started))
+    return round(statistics.median(durations[3:]), 2)
