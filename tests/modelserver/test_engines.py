@@ -99,6 +99,7 @@ PHOTOS = np.array([encoded(image, kind) for image in IMAGES[:2] for kind in ("PN
     [
         ("pixels", {"images": IMAGES}),
         ("explain", {"images": IMAGES}),
+        ("embed", {"images": IMAGES}),
         ("serving_default", {"image_bytes": PHOTOS}),
         ("describe", {"request": np.zeros(3, np.int32)}),
     ],
@@ -122,7 +123,7 @@ def test_both_engines_declare_the_same_signatures(servers: dict[str, Server]) ->
         signatures = get_model_metadata_pb2.SignatureDefMap()
         assert server.client.metadata("demo", "signature_def").metadata["signature_def"].Unpack(signatures)
         found.append(signatures)
-    assert set(found[0].signature_def) >= {"serving_default", "pixels", "explain", "describe"}
+    assert set(found[0].signature_def) >= {"serving_default", "pixels", "explain", "embed", "describe"}
     assert found[0] == found[1]
 
 
@@ -172,7 +173,7 @@ def test_openvino_computes_images_apart_so_a_bad_photo_fails_nobody_else(servers
 def test_the_log_names_the_engine_and_warm_up_is_replayed(servers: dict[str, Server], engine: str, name: str) -> None:
     assert servers[engine].client.predict("demo", "pixels", {"images": IMAGES[:1]})
     assert f"available: model demo version 1, on {name}" in servers[engine].output
-    assert "8 warm-up requests" in servers[engine].output  # all are read; OpenVINO computes one of each signature
+    assert "10 warm-up requests" in servers[engine].output  # all are read; OpenVINO computes one of each signature
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="what a process has loaded is read from /proc")
