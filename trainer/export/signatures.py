@@ -42,7 +42,7 @@ def split_at_features(model: keras.Model) -> tuple[keras.Model, keras.Model]:
             if features is None:
                 features = keras.layers.GlobalAveragePooling2D(name="embedding_pooling")(output)
             return keras.Model(model.input, [model.output, output, features]), keras.Model(output, model.output)
-        if len(shape) == 2 and output is not model.output:
+        if len(shape) == 2 and output is not model.outputs[0]:
             features = output  # at the end the first of these: pooled or flattened maps, before any dense layer
     raise ValueError("the model has no layer whose output is a feature map (n, h, w, channels)")
 
