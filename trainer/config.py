@@ -79,6 +79,14 @@ class Config:
         "--hidden, else logistic",
     )
     folds: int = _option(5, "training of the head", "folds of the cross-validation of a logistic head")
+    strength: float = _option(
+        0.0,
+        "training of the head",
+        "inverse regularisation strength of a logistic head; 0: cross-validation chooses it",
+    )
+    tune: int = _option(
+        0, "training of the head", "seconds to search for views and strength of a logistic head; 0: no search"
+    )
     set_coverage: float = _option(
         0.95,
         "training of the head",
@@ -213,7 +221,8 @@ def make(values: Mapping[str, Value]) -> Config:
         "patience": (1, 100_000), "batch_size": (1, 65536), "learning_rate": (1e-9, 10), "weight_decay": (0, 10),
         "fine_tune": (0, 10_000), "fine_tune_epochs": (1, 100_000), "fine_tune_learning_rate": (1e-9, 10),
         "fine_tune_batch_size": (1, 65536), "rotation": (0, 180), "shift": (0, 1), "shear": (0, 1.5), "zoom": (0, 0.9),
-        "seed": (0, 2**31 - 1), "limit": (0, 10**9), "folds": (2, 100), "set_coverage": (0.5, 0.999),
+        "seed": (0, 2**31 - 1), "limit": (0, 10**9), "folds": (2, 100),
+        "set_coverage": (0.5, 0.999), "strength": (0, 1e6), "tune": (0, 10**6),
         "max_accuracy_loss": (0, 100), "min_same_top1": (0, 100),
     }  # fmt: skip
     for key, (low, high) in limits.items():

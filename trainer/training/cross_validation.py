@@ -50,7 +50,9 @@ class CrossValidation:
         return [float(right[self.fold == fold].mean()) for fold in np.unique(self.fold)]
 
 
-def fit_head(training: Training, folds: int) -> tuple[Head, CrossValidation | None]:
+def fit_head(
+    training: Training, folds: int, strengths: Sequence[float] = STRENGTHS
+) -> tuple[Head, CrossValidation | None]:
     """Fits a head to all photos, with the strength that cross-validation chooses.
 
     That is the strongest regularisation whose log-loss is within one standard error of the best one (the rule of one
@@ -59,14 +61,15 @@ def fit_head(training: Training, folds: int) -> tuple[Head, CrossValidation | No
     Args:
         training: What to fit to.
         folds: Of the cross-validation.
+        strengths: Inverse strengths to choose from, strongest regularisation first.
 
     Returns:
         The head, and what the cross-validation found; None where no class has two photos.
     """
     everything = np.ones(len(training.labels), bool)
-    held_out = hold_out(training, folds)
+    held_out = hold_out(training, folds, strengths)
     if held_out is None:
-        return training.fit(everything, STRENGTHS[1]), None
+        return training.fit(everything, strengths[len(strengths) // 2]), None
     strength, tested = held_out.strength, np.flatnonzero(held_out.fold >= 0)
     none = np.zeros((0, len(training.class_weights)), np.float32)
     groups = class_groups(training)
@@ -101,20 +104,20 @@ class HeldOut:
     losses: dict[float, tuple[float, float]]
 
 
-def hold_out(training: Training, folds: int) -> HeldOut | None:
+def hold_out(training: Training, folds: int, strengths: Sequence[float] = STRENGTHS) -> HeldOut | None:
     """Cross-validates heads of each strength; see `fit_head`. Returns None where no class has two photos."""
     fold = assign_folds(training.labels, training.keys, folds)
     numbers = [int(number) for number in np.unique(fold[fold >= 0])]
     if len(numbers) < 2:
         return None
     tried = {}
-    with progress("Cross-validating the head", len(STRENGTHS) * len(numbers)) as advance:
-        for strength in STRENGTHS:
+    with progress("Cross-validating the head", len(strengths) * len(numbers)) as advance:
+        for strength in strengths:
             tried[strength] = _held_out(training, fold, numbers, strength, advance)
     tested = fold >= 0
     losses = {one: _loss(logits[tested], training.labels[tested]) for one, logits in tried.items()}
     best = min(losses.values())
-    strength = next(one for one in STRENGTHS if losses[one][0] <= sum(best))
+    strength = next(one for one in strengths if losses[one][0] <= sum(best))
     return HeldOut(tried[strength], fold, strength, losses)
 
 

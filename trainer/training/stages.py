@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -23,9 +24,10 @@ from trainer.evaluation.calibration import Calibration, two_columns
 from trainer.model_card import InputSpec
 from trainer.network import assemble as networks
 from trainer.training.bottleneck_features import Extractor
-from trainer.training.cross_validation import CrossValidation, fit_head
+from trainer.training.cross_validation import STRENGTHS, CrossValidation, fit_head
 from trainer.training.fit import Epoch, Examples, Floats, class_weights, fit, predict
 from trainer.training.logistic_head import Training
+from trainer.training.tuning import tune
 
 PLAIN = VIEWS[:1]
 
@@ -109,25 +111,29 @@ class Stages:
         return input_spec(self.network, self.config)
 
     def _fit_logistic_head(self) -> tuple[dict[Split, Floats], CrossValidation | None]:
-        config, photos, classes = self.config, self.data.photos, len(self.data.labels)
-        views = VIEWS[: config.views]
+        config, photos = self.config, self.data.photos
         extractor = Extractor(self.network.features, self.spec, self.machine.cache, self.machine.workers)
         with extractor.store as store:
-            extractor.extract(photos["train"], views)
+            training = partial(self._training, extractor, store)
             extractor.extract(photos["valid"] + photos["test"], PLAIN)
-            labels = self._truth("train")
-            features = np.stack(
-                [store.rows([view_key(photo, view) for photo in photos["train"]]) for view in views], axis=1
-            )
-            training = Training(
-                features, labels, [photo.key for photo in photos["train"]], class_weights(labels, config, classes)
-            )
-            head, cross_validation = fit_head(training, config.folds)
+            views, strengths = config.views, (config.strength,) if config.strength else STRENGTHS
+            if config.tune and (found := tune(training, config.folds, config.tune)) is not None:
+                views, strengths = found.views, (found.strength,)
+            head, cross_validation = fit_head(training(views), config.folds, strengths)
             sigmoid = config.output == "sigmoid"
             self.network.head.get_layer("logits").set_weights(
                 [np.diff(head.kernel), np.diff(head.bias)] if sigmoid else [head.kernel, head.bias]
             )
             return self._predict(self.network.head, store), cross_validation
+
+    def _training(self, extractor: Extractor, store: RecordStore[np.float32], count: int) -> Training:
+        """Features of so many views of the training photos; computes those that are missing."""
+        photos, views = self.data.photos["train"], VIEWS[:count]
+        extractor.extract(photos, views)
+        features = np.stack([store.rows([view_key(photo, view) for photo in photos]) for view in views], axis=1)
+        labels = self._truth("train")
+        weights = class_weights(labels, self.config, len(self.data.labels))
+        return Training(features, labels, [photo.key for photo in photos], weights)
 
     def _fit_dense_head(self) -> tuple[list[Epoch], dict[Split, Floats], Floats]:
         config, photos, network = self.config, self.data.photos, self.network
