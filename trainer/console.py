@@ -94,10 +94,9 @@ class _PlainLines:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _rate(self) -> str:
-        if not self._unit:
-            return ""
+        """How many steps a second, if steps have a unit, and the time left."""
         rate = (self._done - self._done_before) / max(self._shown_at - self._started, 1e-9)
-        text = f"{self._unit}, {rate:.1f}/s "
+        text = f"{self._unit}, {rate:.1f}/s " if self._unit else ""
         if self._total is not None and rate and self._done < self._total:
             text += f"{timedelta(seconds=round((self._total - self._done) / rate))} left "
         return text
