@@ -10,7 +10,7 @@ from tests.trainer.registry.drafts import hidden, put
 from trainer.errors import TrainerError
 from trainer.registry import versions
 from trainer.registry.publish import check_writable, new_version, published_versions
-from trainer.training.train import forget
+from trainer.training.run_folder import forget
 
 
 def test_versions_count_up_from_one_and_hold_what_was_written(tmp_path: Path) -> None:

@@ -1,0 +1,168 @@
+"""What a trained model is: its card, its figures as text, and what makes them less certain than they look."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.config import Config
+from trainer.data.data_set import DataSet
+from trainer.data.folders import Split
+from trainer.evaluation import calibrate
+from trainer.evaluation.baseline import baseline
+from trainer.evaluation.calibration import Calibration
+from trainer.evaluation.intervals import wilson_interval
+from trainer.model_card import JSON, Backbone, Card
+from trainer.network.weights import weights_source
+
+if TYPE_CHECKING:
+    from trainer.training.stages import Fitted
+
+SPLIT_NAMES: Final[Mapping[Split, str]] = {"train": "train", "valid": "validation", "test": "test"}
+"""What cards and people call the splits."""
+
+
+def describe(config: Config, data: DataSet, fitted: "Fitted") -> Card:
+    """Returns the card of a fitted model: what it was trained on, how it is calibrated, how good it is."""
+    calibration, found = fitted.calibration, fitted.cross_validation
+    photos = {SPLIT_NAMES[split]: counts for split, counts in data.counts().items()}
+    metrics = {
+        SPLIT_NAMES[split]: _metrics(calibration, logits, _truth(data, split))
+        for split, logits in fitted.logits.items()
+    }
+    if found is not None:
+        accuracies = found.accuracies()
+        metrics["cross-validation"] = _metrics(calibration, _as_output(found.logits, config), found.labels) | {
+            "folds": len(accuracies),
+            "standard_deviation": round(float(np.std(accuracies)), 4),
+        }
+    source = weights_source(config.weights)
+    names = tuple(Path(one).name for one in config.add)
+    settings = dataclasses.asdict(dataclasses.replace(config, data=Path(config.data).name, add=names, weights=source))
+    card = Card(
+        name=config.name,
+        labels=data.labels,
+        input=fitted.spec,
+        backbone=Backbone(config.backbone, source),
+        noun=config.noun or None,
+        description=config.description or f"Tells {len(data.labels)} classes apart, trained on photos of each.",
+        training={
+            "photos": photos,
+            **_added(data),
+            "fingerprint": data.fingerprint,
+            **_learning_curve(fitted),
+            "settings": settings,
+        },
+        metrics=metrics,
+        other_labels=() if calibration.other_logit is None else (None,),
+        temperature=calibration.temperature,
+        unknown_threshold=calibration.threshold,
+        unknown_rule=calibration.rule,
+        unknown_rates=calibration.unknown,
+        label_sets={}
+        if calibration.set_score is None
+        else {"coverage": calibration.coverage, "least_score": calibration.set_score},
+    )
+    unseen = fitted.logits["valid"] if found is None else _as_output(found.logits, config)
+    return dataclasses.replace(card, baseline=baseline(card, calibration.probabilities(unseen)))
+
+
+def _added(data: DataSet) -> dict[str, JSON]:
+    """The number of added photos by label, where there are any."""
+    counts = Counter(data.labels[photo.label] for photo in data.added)
+    return {"added": dict(sorted(counts.items()))} if counts else {}
+
+
+def _learning_curve(fitted: "Fitted") -> dict[str, JSON]:
+    if fitted.cross_validation is None:
+        return {}
+    points = fitted.cross_validation.learning_curve
+    return {
+        "learning_curve": [
+            {"photos": photos, "tested": tested, "accuracy": round(accuracy, 4)} for photos, tested, accuracy in points
+        ]
+    }
+
+
+def warnings(fitted: "Fitted") -> list[str]:
+    """Returns what makes the figures of a model less certain than they look, a sentence each."""
+    found = []
+    if calibrate.at_bound(fitted.calibration.temperature):
+        found.append(
+            f"the temperature is {fitted.calibration.temperature:g}, the end of its range: the photos for calibration "
+            "are too few, or the model learned nothing, so its scores do not say how sure it is"
+        )
+    if fitted.cross_validation is None:
+        found.append(
+            "the validation photos also decided on epochs, temperature and threshold, so accuracy on them is "
+            "optimistic; photos in a test folder, or --test-share, give a figure that is not"
+        )
+    return found
+
+
+def _as_output(logits: NDArray[np.float32], config: Config) -> NDArray[np.float32]:
+    """Logits of two classes as a sigmoid has them."""
+    return np.diff(logits) if config.output == "sigmoid" else logits
+
+
+def figure_lines(card: Card) -> Iterator[str]:
+    """Yields the figures of a card as lines of text."""
+    for split, figures in card.metrics.items():
+        yield f"{split}: {figures['photos']} photos, accuracy {figures['accuracy']}{_interval(figures)}"
+    if "cross-validation" in card.metrics:
+        yield _folds(card)
+    if card.unknown_rates:
+        yield _unknown(card.unknown_rates)
+
+
+def _interval(figures: Mapping[str, JSON]) -> str:
+    return " (95 % interval {} to {})".format(*cast("Sequence[float]", figures["accuracy_interval"]))
+
+
+def _folds(card: Card) -> str:
+    found, held_out = card.metrics["cross-validation"], card.metrics["validation"]
+    return (
+        f"{found['folds']} folds: the standard deviation of their accuracies is {found['standard_deviation']}\n"
+        f"labels with a score of {card.label_sets['least_score']} or more hold the true one for "
+        f"{held_out['label_set_coverage']:.1%} of the validation photos, {held_out['label_set_size']} labels on average"
+    )
+
+
+def _unknown(rates: Mapping[str, JSON]) -> str:
+    return (
+        f"unknown, in cross-validation: {rates['known_called_unknown']:.1%} of {rates['known_photos']} photos are "
+        f"called unknown; of {rates['left_out_photos']} photos of classes that were left out, "
+        f"{rates['left_out_taken_for_known']:.1%} are taken for another class (AUROC {rates['auroc']:.3f})"
+    )
+
+
+def _truth(data: DataSet, split: Split) -> NDArray[np.int64]:
+    return np.array([photo.label for photo in data.photos[split]], np.int64)
+
+
+def _metrics(calibration: Calibration, logits: NDArray[np.float32], truth: NDArray[np.int64]) -> dict[str, JSON]:
+    every = calibration.probabilities(logits)
+    probabilities = every if calibration.other_logit is None else every[:, :-1]
+    known = probabilities.max(axis=1) if calibration.other_logit is None else probabilities.sum(axis=1)
+    ranked = np.argsort(-probabilities, axis=1, kind="stable")
+    right = int((ranked[:, 0] == truth).sum())
+    sets: dict[str, JSON] = {}
+    if calibration.set_score is not None:
+        inside = probabilities >= calibration.set_score
+        sets = {
+            "label_set_coverage": round(float(inside[np.arange(len(truth)), truth].mean()), 4),
+            "label_set_size": round(float(inside.sum(axis=1).mean()), 4),
+        }
+    return {
+        "photos": len(truth),
+        "accuracy": round(right / len(truth), 4),
+        "accuracy_interval": [round(end, 4) for end in wilson_interval(right, len(truth))],
+        "top5_accuracy": round(float((ranked[:, :5] == truth[:, np.newaxis]).any(axis=1).mean()), 4),
+        "expected_calibration_error": round(calibrate.expected_calibration_error(probabilities, truth), 4),
+        "known_under_threshold": round(float((known < calibration.threshold).mean()), 4),
+        **sets,
+    }

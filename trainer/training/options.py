@@ -1,0 +1,85 @@
+"""The command line of `train`."""
+
+import argparse
+import os
+import textwrap
+from pathlib import Path
+
+from trainer import config as configuration
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `train`."""
+    parser.usage = "%(prog)s DATA --name NAME [OPTION ...]"
+    parser.epilog = textwrap.fill(
+        "The defaults above apply without a recipe. A run publishes MODELS_DIR/NAME/VERSION and writes to "
+        "RUNS_DIR/NAME/ID: report.html, evaluation.json, config.toml (for --config), history.json and data.json "
+        "(photos that were left out, with reasons)."
+    )
+    parser.add_argument(
+        "data", nargs="?", metavar="DATA", help="folder of photos: DATA/CLASS/ or DATA/{train,valid,test}/CLASS/"
+    )
+    parser.add_argument(
+        "--add",
+        action="append",
+        metavar="OUT",
+        help="folder of more photos for training by class, as `collect` writes it; may be repeated. A label that DATA "
+        "does not have becomes a class",
+    )
+    parser.add_argument("--name", help="name of the model, for example dog_breed")
+    parser.add_argument(
+        "--recipe",
+        choices=list(configuration.RECIPES),
+        help="preset of settings, which options override; dog-breeds: a head on bottleneck features of DenseNet-201; "
+        "cats-dogs: VGG-16 with its last block fine-tuned (--epochs 0 --fine-tune-epochs 20)",
+    )
+    parser.add_argument("--show", action="store_true", help="print the settings as TOML, and train nothing")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="TOML file of settings, as every run writes it; options override it"
+    )
+    parser.add_argument("--unknown", type=Path, metavar="DIR", help="photos of other things than the classes")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="publish the model even if it is poor or worse than before",
+    )
+    group = parser.add_argument_group("tracking")
+    group.add_argument(
+        "--tensorboard", action="store_true", help="write metrics for TensorBoard to RUNS_DIR/NAME/ID/tensorboard"
+    )
+    group.add_argument(
+        "--mlflow",
+        action="store_true",
+        help="log parameters, metrics, report and model to the MLflow server of MLFLOW_TRACKING_URI",
+    )
+    add_places(parser)
+    configuration.add_arguments(parser)
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """Adds options for directories and for the machine. They do not change the results."""
+    group = parser.add_argument_group("directories and machine")
+    for flag, default, text in (
+        ("--models-dir", "models", "directory of the published models"),
+        ("--runs-dir", "runs", "directory of results, reports and the state of stopped runs"),
+    ):
+        group.add_argument(flag, type=Path, default=Path(default), metavar="DIR", help=f"{text} (default: %(default)s)")
+    group.add_argument(
+        "--cache-dir",
+        type=Path,
+        metavar="DIR",
+        help="features and decoded photos, by content; may be deleted (default: RUNS_DIR/cache)",
+    )
+    group.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="number of threads that decode photos (default: %(default)s)",
+    )
+    group.add_argument(
+        "--training-precision",
+        choices=["auto", "float32", "mixed_float16"],
+        default="auto",
+        help="precision of the training; auto: mixed_float16 on a GPU, otherwise float32",
+    )
