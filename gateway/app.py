@@ -20,13 +20,14 @@ from gateway.http.middleware.body_limits import BodyLimits
 from gateway.http.middleware.client_disconnect import CancelOnDisconnect
 from gateway.http.middleware.request_id import RequestContext
 from gateway.http.middleware.telemetry import Telemetry
-from gateway.http.routes import explain, feedback, health, hugging_face, models, pages, predictions, preview
+from gateway.http.routes import embed, explain, feedback, health, hugging_face, models, pages, predictions, preview
 from gateway.http.routes import open_inference as inference
 from gateway.http.routes import review as review_routes
 from gateway.http.routes import tensorflow_serving as tfserving
 from gateway.http.server.connection import ConnectionOptions
 from gateway.inference.admission import Admission
 from gateway.inference.classifier import Classifier
+from gateway.inference.embedder import Embedder
 from gateway.inference.explainer import Explainer
 from gateway.inference.predictor import Predictor
 from gateway.inference.readiness import Readiness
@@ -111,6 +112,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
             readiness=readiness,
             classifier=classifier,
             explainer=Explainer(server, resolver, workers.images),
+            embedder=Embedder(server, resolver, workers.images, settings),
             image_workers=workers.images,
             tensor_workers=workers.tensors,
             predictor=Predictor(server, resolver, workers.tensors, workers.images, admission, settings),
@@ -178,6 +180,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
     routers = (
         predictions,
         explain,
+        embed,
         preview,
         feedback,
         review_routes,

@@ -49,6 +49,7 @@ class ColourModel:
     threshold: float | None = None
     fit: str = "crop"
     explains: bool = True
+    embeds: bool = True
     other_labels: tuple[str, ...] = ()
     baseline: Mapping[str, object] | None = None
     least_set_score: float | None = None
@@ -83,6 +84,8 @@ class ColourModel:
         if self.explains:
             heatmap: Tensors = {"heatmap": (pb.DataType.DT_FLOAT, (-1, self.height, self.width))}
             signatures["explain"] = signature(images, {**probabilities, **heatmap})
+        if self.embeds:
+            signatures["embed"] = signature(images, {"embedding": (pb.DataType.DT_FLOAT, (-1, 3))})
         return signatures
 
     def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
@@ -92,6 +95,9 @@ class ColourModel:
         images = number_array(inputs["images"], max_elements=10**8)
         assert images.dtype == np.uint8
         assert images.shape[1:] == (self.height, self.width, 3), images.shape
+        if name == "embed":
+            shares = colour_scores(images)
+            return {"embedding": number_tensor(shares / np.linalg.norm(shares, axis=1, keepdims=True))}
         scores = colour_scores(images, self.scored)
         answer = {"probabilities": number_tensor(scores)}
         if name == "explain":

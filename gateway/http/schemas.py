@@ -144,6 +144,22 @@ class ExplainedLabel(LabelAnswer):
     heatmap: HeatMap
 
 
+Vector = Annotated[
+    list[float],
+    Field(
+        description="Features of the image, a vector of length 1. Their number depends on the model.",
+        examples=[[0.028, 0.0, 0.113, 0.047]],
+    ),
+]
+
+
+class EmbeddingAnswer(TypedDict):
+    """The embedding of one image, and the model that answered."""
+
+    embedding: Vector
+    model: ModelVersion
+
+
 class Problem(BaseModel):
     """An error: problem details as in RFC 9457."""
 
@@ -196,6 +212,20 @@ class LabelBatch(TypedDict):
     model: ModelVersion
 
 
+class EmbeddingItem(TypedDict):
+    """An image of a batch with its embedding."""
+
+    embedding: Vector
+    filename: Filename
+
+
+class EmbeddingBatch(TypedDict):
+    """Embeddings in the order of the files."""
+
+    results: list[EmbeddingItem | FailedItem]
+    model: ModelVersion
+
+
 class VersionState(BaseModel):
     """One version of a model on the model server."""
 
@@ -239,6 +269,7 @@ class ModelDetail(ModelSummary):
         description="Whether an image can have several labels, so that the scores are independent.", examples=[False]
     )
     explains: bool = Field(description="Whether the model can return heat maps.", examples=[True])
+    embeds: bool = Field(description="Whether the model can return embeddings.", examples=[True])
     feedback: bool = Field(description="Whether the gateway takes feedback on answers.", examples=[False])
     card: dict[str, object] | None = Field(
         description="The model card; null if the model has none.",

@@ -16,11 +16,10 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded, ModelServerFailed, ModelServerUnavailable, UnsupportedModel
-from gateway.inference.scores import Scores
 from gateway.observability.request_id import request_id
 from gateway.serving.contract import Contract
 from gateway.tensors.messages import MAX_MESSAGE_BYTES
@@ -34,20 +33,23 @@ MIN_REQUESTS = 2
 ALONE_SECONDS = 60.0
 """How long images are sent one by one after the server refused a batch."""
 
-Send = Callable[[Contract, Sequence[bytes], Deadline], Awaitable[Sequence[Scores]]]
+Row = TypeVar("Row")
+"""What a model returns for one image, such as its scores."""
+
+Send: TypeAlias = Callable[[Contract, Sequence[bytes], Deadline], Awaitable[Sequence[Row]]]
 Version: TypeAlias = tuple[str, int]
 
 
 @dataclass(slots=True, eq=False)
-class _Image:
-    """An image that waits for its scores.
+class _Image(Generic[Row]):
+    """An image that waits for its row.
 
     Attributes:
         content: The image in the form that the model takes.
         bulk: Whether its request has other images.
         deadline: Deadline of its request.
         request_id: ID of its request.
-        scores: The future that its caller awaits.
+        row: The future that its caller awaits.
         batch: The batch in which it was sent.
     """
 
@@ -55,7 +57,7 @@ class _Image:
     bulk: bool
     deadline: Deadline
     request_id: str
-    scores: asyncio.Future[Scores]
+    row: asyncio.Future[Row]
     batch: _Batch | None = None
 
 
@@ -68,7 +70,7 @@ class _Batch:
 
 
 @dataclass(slots=True, eq=False)
-class _Lane:
+class _Lane(Generic[Row]):
     """The traffic to one version of a model.
 
     Attributes:
@@ -81,13 +83,13 @@ class _Lane:
     """
 
     contract: Contract
-    single: TurnQueue[_Image] = field(default_factory=TurnQueue)
-    bulk: TurnQueue[_Image] = field(default_factory=TurnQueue)
+    single: TurnQueue[_Image[Row]] = field(default_factory=TurnQueue)
+    bulk: TurnQueue[_Image[Row]] = field(default_factory=TurnQueue)
     requests: int = 0
     bulk_requests: int = 0
     alone_until: float = -math.inf
 
-    def queue(self, bulk: bool) -> TurnQueue[_Image]:
+    def queue(self, bulk: bool) -> TurnQueue[_Image[Row]]:
         """The queue for an image."""
         return self.bulk if bulk else self.single
 
@@ -97,27 +99,27 @@ class _Lane:
         return not (self.requests or self.single or self.bulk)
 
 
-class RequestBatcher:
+class RequestBatcher(Generic[Row]):
     """Sends images to the model server, together if several wait.
 
     Args:
-        send: Sends images to one version in one request, and returns the scores of each.
+        send: Sends images to one version in one request, and returns the row of each.
         max_batch_size: Maximum number of images in a request.
         max_images: Maximum number of images on one model server; at least `MIN_REQUESTS` requests are allowed.
         servers: Returns the number of model servers.
     """
 
-    def __init__(self, send: Send, max_batch_size: int, max_images: int, servers: Callable[[], int]) -> None:
+    def __init__(self, send: Send[Row], max_batch_size: int, max_images: int, servers: Callable[[], int]) -> None:
         self._send = send
         self._max_batch_size = max_batch_size
         self._max_requests = max(MIN_REQUESTS, max_images // max_batch_size)
         self._servers = servers
-        self._lanes: dict[Version, _Lane] = {}
+        self._lanes: dict[Version, _Lane[Row]] = {}
 
-    async def scores(
+    async def row(
         self, contract: Contract, content: bytes, turn: Turn, deadline: Deadline, *, bulk: bool = False
-    ) -> Scores:
-        """Scores of one image.
+    ) -> Row:
+        """Row of one image.
 
         Args:
             contract: The version that answers.
@@ -131,7 +133,8 @@ class RequestBatcher:
             Exception: As `send` raises it.
         """
         lane = self._lane(contract)
-        image = _Image(content, bulk, deadline, request_id.get(), asyncio.get_running_loop().create_future())
+        row: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
+        image = _Image(content, bulk, deadline, request_id.get(), row)
         lane.queue(bulk).put(turn, image)
         if bulk:  # the others of its request may be put in the same step, and go with it
             asyncio.get_running_loop().call_soon(self._send_waiting, lane)
@@ -139,15 +142,15 @@ class RequestBatcher:
             self._send_next(lane, lane.single)
         try:
             async with asyncio.timeout(deadline.remaining()):
-                return await image.scores
+                return await image.row
         except TimeoutError:
             raise DeadlineExceeded("The model server did not answer before the deadline of the request.") from None
         finally:
-            image.scores.cancel()
+            image.row.cancel()
             self._leave(lane, turn, image)
             del image  # an error refers to this frame, and the image to the error
 
-    def _lane(self, contract: Contract) -> _Lane:
+    def _lane(self, contract: Contract) -> _Lane[Row]:
         version = contract.model, contract.version
         lane = self._lanes.get(version)
         if lane is None or (lane.contract is not contract and lane.contract != contract):
@@ -155,32 +158,32 @@ class RequestBatcher:
             lane = self._lanes[version] = _Lane(contract)
         return lane
 
-    def _has_room(self, lane: _Lane, bulk: bool) -> bool:
+    def _has_room(self, lane: _Lane[Row], bulk: bool) -> bool:
         most = self._max_requests * self._servers()
         return lane.requests < most and (not bulk or lane.bulk_requests < most - 1)
 
-    def _send_waiting(self, lane: _Lane) -> None:
+    def _send_waiting(self, lane: _Lane[Row]) -> None:
         while lane.bulk and self._has_room(lane, bulk=True) and not (lane.single and lane.bulk_requests):
             self._send_next(lane, lane.bulk)
         while lane.single and self._has_room(lane, bulk=False):
             self._send_next(lane, lane.single)
 
-    def _send_next(self, lane: _Lane, queue: TurnQueue[_Image]) -> None:
+    def _send_next(self, lane: _Lane[Row], queue: TurnQueue[_Image[Row]]) -> None:
         """Send as many images of a queue as fit into one request."""
         fixed = lane.contract.batch_size
         most = 1 if fixed == 0 or lane.alone_until > time.monotonic() else self._max_batch_size
         most = min(most, fixed) if fixed > 0 else most
-        images: list[_Image] = []
+        images: list[_Image[Row]] = []
         size = 0
         while queue and len(images) < most and size < MAX_MESSAGE_BYTES:
             image = queue.take()
-            if not image.scores.done():
+            if not image.row.done():
                 images.append(image)
                 size += len(image.content)
         if images:
             self._start(lane, images)
 
-    def _start(self, lane: _Lane, images: list[_Image]) -> None:
+    def _start(self, lane: _Lane[Row], images: list[_Image[Row]]) -> None:
         bulk = images[0].bulk
         lane.requests += 1
         lane.bulk_requests += bulk
@@ -190,19 +193,19 @@ class RequestBatcher:
             image.batch = batch
         task.add_done_callback(lambda _: self._ended(lane, bulk))
 
-    def _ended(self, lane: _Lane, bulk: bool) -> None:
+    def _ended(self, lane: _Lane[Row], bulk: bool) -> None:
         lane.requests -= 1
         lane.bulk_requests -= bulk
         self._send_waiting(lane)
 
-    async def _send_batch(self, lane: _Lane, images: list[_Image]) -> None:
+    async def _send_batch(self, lane: _Lane[Row], images: list[_Image[Row]]) -> None:
         request_id.set(",".join(image.request_id for image in images))
         deadline = max((image.deadline for image in images), key=lambda one: one.at)
         try:
-            scores = await self._send(lane.contract, [image.content for image in images], deadline)
-            for image, row in zip(images, scores, strict=True):
-                if not image.scores.done():
-                    image.scores.set_result(row)
+            rows = await self._send(lane.contract, [image.content for image in images], deadline)
+            for image, row in zip(images, rows, strict=True):
+                if not image.row.done():
+                    image.row.set_result(row)
         except (ModelServerFailed, UnsupportedModel) as error:
             # One image may be to blame, or the server takes fewer at once: alone each gets its own answer.
             if len(images) == 1:
@@ -222,7 +225,7 @@ class RequestBatcher:
         finally:
             images.clear()  # an error refers to this frame: in a cycle the images would stay until the next collection
 
-    def _leave(self, lane: _Lane, turn: Turn, image: _Image) -> None:
+    def _leave(self, lane: _Lane[Row], turn: Turn, image: _Image[Row]) -> None:
         """Remove an image. A request without remaining callers is cancelled."""
         batch, image.batch = image.batch, None
         if batch is None:
@@ -233,7 +236,7 @@ class RequestBatcher:
             batch.task.cancel()
 
 
-def _fail(images: Sequence[_Image], error: Exception) -> None:
+def _fail(images: Sequence[_Image[Row]], error: Exception) -> None:
     for image in images:
-        if not image.scores.done():
-            image.scores.set_exception(error)
+        if not image.row.done():
+            image.row.set_exception(error)

@@ -118,7 +118,7 @@ class Classifier:
                     prepared[index] = image
                 if isinstance(image, errors.GatewayError):
                     return None
-                return await self._batcher.scores(contract, image, record.turn, deadline, bulk=len(uploads) > 1)
+                return await self._batcher.row(contract, image, record.turn, deadline, bulk=len(uploads) > 1)
 
             try:
                 scores = await together([one(index) for index in range(len(uploads))])

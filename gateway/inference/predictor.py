@@ -13,7 +13,7 @@ from gateway.inference.worker_pools import ImageWorkers, TensorWorkers
 from gateway.observability.request_record import RequestRecord
 from gateway.pb.serving_pb2 import DataType
 from gateway.serving.backend import Backend, Selector, together
-from gateway.serving.contract import DEFAULT_SIGNATURE, EXPLAIN, PIXELS
+from gateway.serving.contract import DEFAULT_SIGNATURE, EMBED, EXPLAIN, PIXELS
 from gateway.serving.resolver import ContractResolver
 from gateway.serving.version_lookup import ServedVersion
 from gateway.settings import Settings
@@ -210,13 +210,17 @@ def _rules(served: ServedVersion, max_rows: int) -> SignatureRules:
     has_card = contract.card is not None
     pixel_keys = []
     if contract.input_kind == "pixels" and contract.batch_size < 0:
-        pixel_keys = [contract.signature, *([EXPLAIN] if contract.explains else [])]
+        pixel_keys = [
+            contract.signature,
+            *([EXPLAIN] if contract.explains else []),
+            *([EMBED] if contract.embeds else []),
+        ]
     return SignatureRules(
         max_rows,
         image_inputs=_image_inputs(served),
         certain_images=contract.certain_image,
         pixel_shapes=dict.fromkeys(pixel_keys, contract.row_shape),
-        row_keys=[PIXELS, DEFAULT_SIGNATURE, EXPLAIN] if has_card else [],
+        row_keys=[PIXELS, DEFAULT_SIGNATURE, EXPLAIN, EMBED] if has_card else [],
     )
 
 

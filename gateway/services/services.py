@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from gateway.deadline import Deadline
 from gateway.inference.admission import Admission
 from gateway.inference.classifier import Classifier
+from gateway.inference.embedder import Embedder
 from gateway.inference.explainer import Explainer
 from gateway.inference.predictor import Predictor
 from gateway.inference.readiness import Readiness
@@ -52,6 +53,7 @@ class Services:
     classifier: Classifier
     predictor: Predictor
     explainer: Explainer
+    embedder: Embedder
     image_workers: ImageWorkers
     tensor_workers: TensorWorkers
     admission: Admission

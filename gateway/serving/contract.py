@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -19,6 +19,8 @@ from gateway.serving.signature_shapes import rank
 from gateway.tensors.wire import dtype_name
 
 DESCRIBE, PIXELS, EXPLAIN, DEFAULT_SIGNATURE = "describe", "pixels", "explain", "serving_default"
+EMBED, EMBEDDING = "embed", "embedding"
+"""The signature of embeddings, and its output."""
 
 
 class CardInput(BaseModel):
@@ -69,6 +71,7 @@ class Contract:
         unknown_threshold: An image is unknown if its best score is below this or, with `other_labels`, the sum of the
             scores of `labels`.
         explains: Whether there is a signature `explain` with the input of `pixels`.
+        embeds: Whether there is a signature `embed` with the input of `pixels`.
         card: The model card, or None.
         other_labels: Names for the scores after those of `labels`, which stand for other things; None has no name.
         sigmoid: Whether there is a single score, for the second of two classes.
@@ -99,6 +102,7 @@ class Contract:
     unknown_threshold: float | None
     explains: bool
     card: Mapping[str, object] | None
+    embeds: bool = False
     other_labels: tuple[str | None, ...] = ()
     sigmoid: bool = False
     pixel_format: PixelFormat = UINT8_RGB
@@ -163,7 +167,8 @@ def contract_from_card(model: str, version: int, signatures: Mapping[str, Signat
         output_name="probabilities",
         labels=tuple(card.labels),
         unknown_threshold=card.unknown_threshold,
-        explains=_explains(signatures, expected),
+        explains=_takes_images(signatures, EXPLAIN, expected, {"probabilities", "heatmap"}),
+        embeds=_takes_images(signatures, EMBED, expected, {EMBEDDING}),
         card=whole,
         other_labels=tuple(card.other_labels),
         baseline=card.baseline,
@@ -171,12 +176,14 @@ def contract_from_card(model: str, version: int, signatures: Mapping[str, Signat
     )
 
 
-def _explains(signatures: Mapping[str, SignatureDef], images_shape: tuple[int | None, ...]) -> bool:
-    """Whether the model has heat maps. Images of another rank would crash TensorFlow Serving."""
-    if EXPLAIN not in signatures:
+def _takes_images(
+    signatures: Mapping[str, SignatureDef], key: str, images_shape: tuple[int | None, ...], wanted: Set[str]
+) -> bool:
+    """Whether a signature takes images and has the outputs. Images of another rank would crash TensorFlow Serving."""
+    if key not in signatures:
         return False
-    inputs, outputs = signatures[EXPLAIN].inputs, signatures[EXPLAIN].outputs
-    if set(inputs) != {"images"} or not {"probabilities", "heatmap"} <= set(outputs):
+    inputs, outputs = signatures[key].inputs, signatures[key].outputs
+    if set(inputs) != {"images"} or not wanted <= set(outputs):
         return False
     return inputs["images"].dtype == DataType.DT_UINT8 and _fits(inputs["images"], images_shape)
 

@@ -78,6 +78,7 @@ async def model_detail(request: Request, model: ModelName, selector: SelectorDep
         unknown_threshold=contract.unknown_threshold,
         multi_label=contract.multi_label,
         explains=contract.explains,
+        embeds=contract.embeds,
         feedback=services.prediction_log is not None,
         card=dict(contract.card) if contract.card is not None else None,
     )

@@ -70,7 +70,7 @@ class Server:
 class Callers:
     """Callers who ask for images whose values are given."""
 
-    def __init__(self, server: Server, batcher: RequestBatcher) -> None:
+    def __init__(self, server: Server, batcher: RequestBatcher[Scores]) -> None:
         self.server = server
         self.batcher = batcher
         self.tasks: list[asyncio.Task[float]] = []
@@ -81,7 +81,7 @@ class Callers:
         async def one(value: int) -> float:
             request_id.set(f"id{value}")
             turn = (caller, request if request is not None else value)
-            scores = await self.batcher.scores(CONTRACT, bytes([value]), turn, Deadline.after(seconds), bulk=bulk)
+            scores = await self.batcher.row(CONTRACT, bytes([value]), turn, Deadline.after(seconds), bulk=bulk)
             return float(scores.values[0])
 
         tasks = [asyncio.create_task(one(value)) for value in values]
@@ -275,7 +275,7 @@ async def test_nothing_of_an_image_is_left_when_it_is_answered() -> None:
     await some.ask(1, 2)
     content = np.array([3], np.uint8)  # bytes take no weak reference
     kept = weakref.ref(content)
-    task = asyncio.create_task(some.batcher.scores(CONTRACT, content, ("a", 3), Deadline.after(30)))  # type: ignore[arg-type]
+    task = asyncio.create_task(some.batcher.row(CONTRACT, content, ("a", 3), Deadline.after(30)))  # type: ignore[arg-type]
     del content
     await settled()
     gc.collect()
