@@ -1,0 +1,62 @@
+"""Answers of the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from breed_client.errors import ApiError, error_of_problem
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One label and its score, from 0 to 1."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What a photo shows.
+
+    Attributes:
+        label: The best label; None if the photo is unknown to the model.
+        looks_like: What an unknown photo shows, if the model has a name for it.
+        confidence: Score of the best label.
+        predictions: The best labels and their scores, best first.
+        model: Name of the model that answered.
+        version: Its version.
+    """
+
+    label: str | None
+    looks_like: str | None
+    confidence: float
+    predictions: tuple[Prediction, ...]
+    model: str
+    version: int
+
+
+Result = Classification | ApiError
+"""What became of one photo of several."""
+
+
+def classification_of(answer: Mapping[str, Any], model: Mapping[str, Any]) -> Classification:
+    """The classification in an answer, or in an item of a batch."""
+    return Classification(
+        label=answer["breed"] if "breed" in answer else answer["label"],
+        looks_like=answer.get("looks_like"),
+        confidence=answer["confidence"],
+        predictions=tuple(Prediction(one["label"], one["score"]) for one in answer["predictions"]),
+        model=model["name"],
+        version=model["version"],
+    )
+
+
+def results_of(answer: Mapping[str, Any]) -> Sequence[Result]:
+    """The results in the answer to a batch."""
+    return [
+        error_of_problem(one["error"]) if "error" in one else classification_of(one, answer["model"])
+        for one in answer["results"]
+    ]
