@@ -40,6 +40,11 @@ COMMANDS: Final = {
     "list": ("trainer.registry.versions", "list", "list models, versions and labels"),
     "promote": ("trainer.registry.promote", "promote", "move a version label to another version"),
     "rollback": ("trainer.registry.promote", "rollback", "move a version label back to its previous version"),
+    "rollout": (
+        "trainer.rollout.rollout",
+        "",
+        "raise the share of a version step by step, and take it back if it is worse",
+    ),
     "prune": ("trainer.registry.versions", "prune", "delete old versions that have no label"),
 }
 """Subcommands: module, infix of its functions and help text.

@@ -69,6 +69,13 @@ class Metrics:
             buckets=BUCKETS,
             registry=registry,
         )
+        self._version_predict_seconds = Histogram(
+            "gateway_version_predict_seconds",
+            "Time of the predict stage of successful requests, in seconds, by version.",
+            ["model", "version"],
+            buckets=BUCKETS,
+            registry=registry,
+        )
         self.requests_in_flight = Gauge(
             "gateway_requests_in_flight",
             "Number of requests in progress.",
@@ -163,6 +170,8 @@ class Metrics:
             self._decode_failures.labels(code).inc()
         if record.version is not None and status == 200:
             self.answers.count(record)
+            if "predict" in record.seconds:
+                self._version_predict_seconds.labels(record.model, version).observe(record.seconds["predict"])
             self._version_seen.labels(record.model, version).set(time.time())
 
     def exposition(self, accept: str) -> tuple[bytes, str]:

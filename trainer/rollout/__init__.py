@@ -1,0 +1,1 @@
+"""Raise the share of a new version step by step, and take it back as soon as a sequential test objects."""
