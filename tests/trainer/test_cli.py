@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 
+from gateway.observability.answer_metrics import Baseline
 from tests.trainer import tiny
 from trainer.cli import main
 from trainer.config import RECIPES, Config, make, read
@@ -63,6 +64,9 @@ def test_a_folder_of_photos_becomes_a_published_version_that_can_be_made_again_f
     assert (card.other_labels, card.unknown_threshold) == ((None,), 0.9)
     assert "in cross-validation" in card.unknown_rule
     assert card.label_sets["coverage"] == 0.95
+    baseline = Baseline.model_validate(card.baseline)  # as the gateway reads it
+    assert baseline.photos == 20
+    assert sum(baseline.labels.values()) + baseline.unknown == pytest.approx(1, abs=1e-4)
     assert isinstance(card.metrics["validation"]["label_set_coverage"], float)
     assert f"validation: 6 photos, accuracy {card.metrics['validation']['accuracy']} (95 % interval " in out
     assert str(tmp_path) not in card.to_json()

@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,11 +21,13 @@ from PIL import Image
 from gateway.app import check_parts
 from gateway.prediction_log.prediction_log import PredictionLog
 from gateway.prediction_log.records import RECORD, Feedback, Prediction
+from gateway.prediction_log.storage import Folder
 from gateway.settings import Settings
 from testing.colour_server import ColourServer
 from testing.gateway import running_gateway
 from testing.photos import photo
 from testing.polling import until
+from tests.gateway.observability.test_metrics import scraped, total
 
 Start = Callable[..., httpx.Client]
 
@@ -209,9 +212,42 @@ def test_a_log_that_cannot_be_written_fails_no_request(start: Start, tmp_path: P
 
     def dropped() -> bool:
         gateway.post(PREDICT, content=photo("red"))
-        return 'gateway_prediction_records_dropped_total{reason="storage"}' in gateway.get("/metrics").text
+        return lost(gateway, "storage") > 0
 
     until(dropped)
+
+
+def lost(gateway: httpx.Client, reason: str) -> float:
+    """How many records and photos were dropped."""
+    return total(scraped(gateway), "gateway_prediction_records_dropped_total", reason=reason)
+
+
+def test_storage_that_hangs_holds_up_no_request_and_what_it_cannot_take_is_dropped(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = threading.Event()
+    put = Folder.put
+
+    def hang(self: Folder, file: Path, name: str) -> None:
+        free.wait()
+        put(self, file, name)
+
+    monkeypatch.setattr(Folder, "put", hang)
+    monkeypatch.setattr("gateway.prediction_log.writer.MAX_SPOOLED_BYTES", 2000)
+    gateway = start(prediction_log=str(tmp_path), prediction_log_photos="all", prediction_log_segment_bytes=1024)
+    try:
+
+        def dropped() -> bool:
+            assert gateway.post(PREDICT, content=photo("red")).status_code == 200
+            return lost(gateway, "storage") > 0
+
+        until(dropped)
+        waiting = sum(path.stat().st_size for path in (tmp_path / "records").iterdir())
+        assert waiting < 20_000, "what waits is bounded"
+    finally:
+        free.set()
+    until(lambda: list((tmp_path / "records").glob("*/*.jsonl")))  # what waited is moved after all
+    until(lambda: photos(tmp_path))
 
 
 def test_records_do_not_wait_for_photos(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
