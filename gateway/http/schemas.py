@@ -271,6 +271,7 @@ class ModelDetail(ModelSummary):
     explains: bool = Field(description="Whether the model can return heat maps.", examples=[True])
     embeds: bool = Field(description="Whether the model can return embeddings.", examples=[True])
     feedback: bool = Field(description="Whether the gateway takes feedback on answers.", examples=[False])
+    keeps_photos: bool = Field(description="Whether the gateway keeps some of the photos.", examples=[False])
     card: dict[str, object] | None = Field(
         description="The model card; null if the model has none.",
         examples=[{"schema": 1, "name": "dog_breed", "labels": ["Chihuahua", "Japanese Chin"]}],

@@ -109,6 +109,7 @@ models.addEventListener("change", () => {
   if (!detail) return;
   byId("question").textContent = document.title = words.question;
   byId("about").textContent = words.about;
+  byId("private").textContent = t(detail.keeps_photos ? "kept" : "private");
   byId("frame").toggleAttribute("hidden", words.dogs);
   byId("dog").toggleAttribute("hidden", !words.dogs);
   document.querySelector(".knows").hidden = detail.labels.length < 2;

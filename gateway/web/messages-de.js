@@ -22,6 +22,7 @@ export default {
   hint: "Oder ziehe Fotos und Ordner hierher, oder füge ein Bild ein:",
   showAll: "Alles über dieses Modell",
   private: "Fotos gehen nur an diesen Server und sonst nirgendwohin.",
+  kept: "Fotos gehen an diesen Server. Er kann sie aufbewahren, um das Modell zu verbessern.",
   drop: "Hier ablegen",
   newest: "neueste ({version})",
   noVersion: "keine",

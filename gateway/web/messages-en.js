@@ -23,6 +23,7 @@ export default {
   hint: "Or drop photos and folders anywhere here, or paste a picture:",
   showAll: "All about this model",
   private: "Photos go to this server and nowhere else.",
+  kept: "Photos go to this server. It may keep them to improve the model.",
   drop: "Drop them here",
   newest: "newest ({version})",
   noVersion: "none",

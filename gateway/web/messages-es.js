@@ -22,6 +22,7 @@ export default {
   hint: "O suelta aquí fotos y carpetas, o pega una imagen:",
   showAll: "Todo sobre este modelo",
   private: "Las fotos van a este servidor y a ningún otro sitio.",
+  kept: "Las fotos van a este servidor, que puede guardarlas para mejorar el modelo.",
   drop: "Suéltalas aquí",
   newest: "la más nueva ({version})",
   noVersion: "ninguna",

@@ -22,6 +22,7 @@ export default {
   hint: "Ou déposez ici photos et dossiers, ou collez une image :",
   showAll: "Tout sur ce modèle",
   private: "Les photos vont à ce serveur et nulle part ailleurs.",
+  kept: "Les photos vont à ce serveur, qui peut les conserver pour améliorer le modèle.",
   drop: "Déposez-les ici",
   newest: "la plus récente ({version})",
   noVersion: "aucune",

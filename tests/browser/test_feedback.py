@@ -224,6 +224,11 @@ def test_feedback_that_cannot_be_sent_is_not_shown_as_said(page: Page, files: Fi
     assert feedback(log, 0) == []
 
 
+def test_the_page_says_where_photos_go(page: Page, visit: Visit, start: Start) -> None:
+    assert eventually(lambda: page.one("#private").text).endswith("It may keep them to improve the model.")
+    assert eventually(lambda: visit(start()).one("#private").text).endswith("this server and nowhere else.")
+
+
 def test_nothing_is_shown_where_there_is_no_log(visit: Visit, gateway: httpx.Client, files: Files) -> None:
     page = visit(gateway)
     page.choose(files("red"))

@@ -80,6 +80,7 @@ async def model_detail(request: Request, model: ModelName, selector: SelectorDep
         explains=contract.explains,
         embeds=contract.embeds,
         feedback=services.prediction_log is not None,
+        keeps_photos=services.settings.prediction_log_photos != "none",
         card=dict(contract.card) if contract.card is not None else None,
     )
 

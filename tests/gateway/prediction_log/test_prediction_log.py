@@ -99,6 +99,7 @@ def test_neither_file_names_nor_addresses_nor_keys_are_recorded(start: Start, tm
 
 def test_a_kept_photo_is_upright_small_and_without_metadata(start: Start, tmp_path: Path) -> None:
     gateway = start(prediction_log=str(tmp_path), prediction_log_photos="all", prediction_log_photo_side=80)
+    assert gateway.get("/api/v1/models/colours").json()["keeps_photos"] is True
     content = upright_jpeg()
     gateway.post(PREDICT, content=content)
     [kept] = until(lambda: photos(tmp_path))
@@ -131,7 +132,8 @@ def test_without_the_setting_nothing_is_kept_and_feedback_is_refused(gateway: ht
     answer = gateway.post("/api/v1/feedback", json={"request_id": "a", "model": "colours", "verdict": "right"})
     assert answer.status_code == 404
     assert "prediction_log" in answer.json()["detail"]
-    assert gateway.get("/api/v1/models/colours").json()["feedback"] is False
+    model = gateway.get("/api/v1/models/colours").json()
+    assert (model["feedback"], model["keeps_photos"]) == (False, False)
     assert not list(tmp_path.iterdir())
 
 
