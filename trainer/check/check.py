@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from trainer.check import page
 from trainer.check.findings import CLASS_PROBLEMS, PROBLEMS, ClassFinding, Findings, PhotoFinding
 from trainer.check.labels import HARDLY_SEPARABLE, alike_classes, label_errors
+from trainer.check.mirrored import mirrored
 from trainer.check.outliers import distances, outliers
 from trainer.check.photos import copies, quality_findings
 from trainer.config import DEFAULT_BACKBONE, Config
@@ -61,6 +62,7 @@ def check(data: Path, cache: Path, *, backbone: str, weights: str, size: int, wo
     for at in outliers(far):
         text = f"distance {far[at]:.2f}; median {np.median(far):.2f}"
         found.append(PhotoFinding("outlier", photos[at].path, contents.labels[photos[at].label], text))
+    found += _mirrored(contents, photos, features, workers)
     classes = _sizes(contents)
     accuracy, wrong, alike = _labels(photos, contents.labels, features)
     order = list(PROBLEMS)
@@ -93,6 +95,23 @@ def _features(
         if not photos:
             return np.zeros((0, 1), np.float32), spec.height
         return store.rows([view_key(photo, VIEWS[0]) for photo in photos]), spec.height
+
+
+def _mirrored(
+    contents: Contents, photos: Sequence[Photo], features: NDArray[np.float32], workers: int
+) -> list[PhotoFinding]:
+    splits = {photo.path: split for split, photo in contents.photos}
+    found = []
+    for later, earlier in mirrored(photos, features, workers):
+        one, other = photos[later], photos[earlier]
+        labels = [contents.labels[photo.label] for photo in (one, other)]
+        text = "the mirror image"
+        if labels[0] != labels[1]:
+            text += f" is in {labels[1]!r}"
+        elif splits[one.path] != splits[other.path]:
+            text += f" is in {splits[other.path]}, this photo in {splits[one.path]}"
+        found.append(PhotoFinding("mirrored", one.path, labels[0], text, other=other.path))
+    return found
 
 
 def _counts(contents: Contents) -> dict[str, int]:

@@ -9,8 +9,8 @@ from typing import Final, Literal
 from trainer.model_card import JSON
 
 Problem = Literal[
-    "unreadable", "two_classes", "leak", "duplicate", "label", "outlier", "small", "blurred", "empty", "dark", "bright",
-    "grey",
+    "unreadable", "two_classes", "leak", "duplicate", "mirrored", "label", "outlier", "small", "blurred", "empty",
+    "dark", "bright", "grey",
 ]  # fmt: skip
 
 PROBLEMS: Final[Mapping[Problem, tuple[str, str]]] = {
@@ -24,6 +24,10 @@ PROBLEMS: Final[Mapping[Problem, tuple[str, str]]] = {
         "Validation and test must not contain training photos: they would measure memory. `train` leaves them out.",
     ),
     "duplicate": ("Same picture twice", "`train` keeps one of each when it splits the photos. Delete the others."),
+    "mirrored": (
+        "Mirrored copies",
+        "`train` uses the mirror image of each photo anyway, and does not leave them out. Delete one of each pair.",
+    ),
     "label": (
         "Probably a wrong label",
         (

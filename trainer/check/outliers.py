@@ -24,14 +24,19 @@ def distances(features: NDArray[np.float32]) -> NDArray[np.float32]:
     Args:
         features: float32 (n, features).
     """
-    rows = features.reshape(len(features), -1)
-    unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    unit = unit_rows(features)
     compared = unit[:: max(1, -(-len(unit) // MOST_COMPARED))]
     place = min(NEIGHBOURS, len(compared) - 1)  # place 0 is the photo itself
     found = [
         np.partition(1 - unit[at : at + ROWS] @ compared.T, place, axis=1)[:, place] for at in range(0, len(unit), ROWS)
     ]
     return np.concatenate(found).astype(np.float32)
+
+
+def unit_rows(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns features (n, ...) as rows (n, d) of length 1, as the signature `embed` does."""
+    rows = features.reshape(len(features), -1)
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), np.float32)
 
 
 def outliers(found: NDArray[np.float32]) -> list[int]:

@@ -70,7 +70,7 @@ class Pictures:
 
 
 def _same_picture(one: Path, other: Path) -> bool:
-    return are_same_picture(_small(one), _small(other))
+    return are_same_picture(reduced_copy(one), reduced_copy(other))
 
 
 def are_same_picture(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
@@ -88,5 +88,6 @@ def picture_difference(one: NDArray[np.float32], other: NDArray[np.float32]) -> 
     return float(difference.mean()), float(blocks.max())
 
 
-def _small(path: Path) -> NDArray[np.float32]:
+def reduced_copy(path: Path) -> NDArray[np.float32]:
+    """Returns the copy of a photo that is compared: float32 (SIDE, SIDE, 3), 0 to 255."""
     return decode_image(path.read_bytes(), Target(SIDE, SIDE, "squash")).astype(np.float32)

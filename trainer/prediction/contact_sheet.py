@@ -91,16 +91,17 @@ class ContactSheet:
 
 
 def _figure(record: Record, source: str) -> str:
-    label = record.predictions[0][0]
-    if record.unknown:
-        label = record.looks_like or label
-        label = f"<span class='muted'>{'looks like' if record.looks_like else 'best'}</span> {escape(label)}"
+    label = f"{escape(record.predictions[0][0])} {record.confidence:.0%}"
+    if record.looks_like:  # it has no score of its own
+        label = f"<span class='muted'>looks like</span> {escape(record.looks_like)}"
+    elif record.unknown:
+        label = f"<span class='muted'>best</span> {label}"
     else:
-        label = f"<b>{escape(label)}</b>"
+        label = f"<b>{label}</b>"
     place = escape("/".join(record.file.split("/")[-2:]))
     return (
         f"<figure><img alt='' loading='lazy' src='{source}'><figcaption title='{escape(record.file)}'>"
-        f"{label} {record.confidence:.0%}<br><span class='muted'>{place}</span></figcaption></figure>"
+        f"{label}<br><span class='muted'>{place}</span></figcaption></figure>"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
 from tests.trainer import tiny
 from tests.trainer.conftest import picture
@@ -57,6 +57,7 @@ def test_each_problem_of_a_folder_is_found(trainer: Trainer, tmp_path: Path, mon
     shutil.copy(train / "red" / "1.png", train / "red" / "again.png")
     shutil.copy(train / "red" / "2.png", data / "valid" / "red" / "leak.png")
     shutil.copy(train / "red" / "3.png", train / "green" / "both.png")
+    ImageOps.mirror(Image.open(train / "blue" / "4.png")).resize((64, 64)).save(data / "valid" / "blue" / "mirror.png")
     Image.new("RGB", (64, 64), (30, 30, 200)).save(train / "blue" / "flat.png")
     (train / "empty").mkdir()
     (train / "broken").mkdir()
@@ -73,6 +74,9 @@ def test_each_problem_of_a_folder_is_found(trainer: Trainer, tmp_path: Path, mon
     assert files("unreadable") == {"cut.jpg", "1.jpg"}
     assert files("duplicate") == {"again.png"}
     assert files("leak") == {"leak.png"}
+    [mirror] = [one for one in found["photos"] if one["problem"] == "mirrored"]
+    assert (Path(mirror["photo"]).name, Path(mirror["other"]).name) == ("mirror.png", "4.png")
+    assert mirror["detail"] == "the mirror image is in train, this photo in valid"
     assert files("two_classes") == {"3.png"}  # of the two, the first is kept
     suggested = {Path(one["photo"]).name: one["suggested"] for one in found["photos"] if one["problem"] == "label"}
     assert (suggested["wrong.png"], suggested["both.png"]) == ("red", "red")

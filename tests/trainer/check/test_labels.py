@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from trainer.check.labels import alike_classes, label_errors
+from trainer.check.mirrored import candidates
 from trainer.check.outliers import distances, outliers
 
 CLASSES = 8
@@ -50,6 +51,14 @@ def test_classes_that_are_taken_for_each_other_are_alike_and_the_others_are_not(
     said[np.flatnonzero(truth == 5)[:2]] = 6
     [found] = alike_classes(np.eye(CLASSES)[said], truth)
     assert (found.first, found.second, found.confused, found.share) == (2, 3, 30, 0.3)
+
+
+def test_photos_are_compared_with_those_of_similar_features() -> None:
+    generator = np.random.default_rng(0)
+    features = generator.normal(0, 1, (300, 64)).astype(np.float32)
+    assert candidates(features) == []
+    features[200] = 3 * features[10] + generator.normal(0, 0.3, 64)
+    assert candidates(features) == [(200, 10)]
 
 
 def test_a_photo_unlike_all_others_is_an_outlier_and_a_cluster_has_none() -> None:
