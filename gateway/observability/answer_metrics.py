@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Annotated
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -64,8 +63,6 @@ class AnswerMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._versions: dict[tuple[str, str], _Version] = {}
-        self._child = cache(Counter.labels)
-        self._histogram = cache(Histogram.labels)
         self.predictions = Counter(
             "gateway_predictions",
             "Number of photos by the label of their answer: (unknown) for unknown photos, (other) for all labels but "
@@ -117,23 +114,23 @@ class AnswerMetrics:
             if known is None or (known.baseline is not record.baseline and known.baseline != record.baseline):
                 known = self._versions[model, version] = self._described(model, version, record.baseline)
             for label, confidence in record.answers:
-                self._child(self.predictions, model, version, _named(known.named, label)).inc()
-                self._histogram(self.confidence, model, version).observe(confidence)
+                self.predictions.labels(model, version, _named(known.named, label)).inc()
+                self.confidence.labels(model, version).observe(confidence)
         for pixels, brightness in record.photos:
-            self._histogram(self.photo_pixels, record.model).observe(pixels)
-            self._histogram(self.photo_brightness, record.model).observe(brightness)
+            self.photo_pixels.labels(record.model).observe(pixels)
+            self.photo_brightness.labels(record.model).observe(brightness)
 
     def _described(self, model: str, version: str, baseline: Baseline | None) -> _Version:
         """Set the gauges of a version, and its counters to 0: `increase` does not see where a counter starts."""
         for label in (UNKNOWN, OTHER):
-            self._child(self.predictions, model, version, label).inc(0)
+            self.predictions.labels(model, version, label).inc(0)
         if baseline is None:
             return _Version(None)
         named = sorted(baseline.labels, key=lambda label: -baseline.labels[label])[:NAMED_LABELS]
         shares = {label: baseline.labels[label] for label in named}
         shares |= {UNKNOWN: baseline.unknown, OTHER: max(0.0, 1 - baseline.unknown - sum(shares.values()))}
         for label, share in shares.items():
-            self._child(self.predictions, model, version, label).inc(0)
+            self.predictions.labels(model, version, label).inc(0)
             self.baseline_label_share.labels(model, version, label).set(share)
         total = 0.0
         for bound, share in zip(TENTHS, baseline.confidence, strict=True):
