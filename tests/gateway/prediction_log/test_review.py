@@ -125,6 +125,7 @@ def test_decisions_are_records_that_collect_takes(gateway: httpx.Client, log: Pa
         ("relabelled", "wrong", "teal", "ann"),
         ("discarded", "none", None, "ann"),
     ]
+    assert not any("key-of-ann" in line or hashed("key-of-ann") in line for line in lines)
     assert collected(log, tmp_path / "out") == {red: "red", green: "teal"}
     assert decide(gateway, red, decision="deleted").json() == {"status": "deleted"}
     assert decide(gateway, green, decision="withdrawn", seen=1).json()["status"] == "open"
