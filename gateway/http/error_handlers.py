@@ -44,7 +44,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
         return _answer(request, errors.NotFound(f"The path {json.dumps(request.scope['path'][:200])} does not exist."))
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
-        detail = f"{request.method[:20]} is not offered here; {allowed or 'another method'} is."
+        detail = f"{request.method[:20]} is not allowed here. Use {allowed or 'another method'}."
         return _answer(request, errors.MethodNotAllowed(detail), error.headers)
     if error.status_code < 500:
         return _answer(request, errors.BadRequest("The request cannot be parsed."), error.headers)

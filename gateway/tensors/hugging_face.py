@@ -38,9 +38,9 @@ def _top_k(parameters: Mapping[str, object]) -> int | None:
     given = {name: value for name, value in parameters.items() if value is not None}
     top_k = given.pop("top_k", None)
     if "function_to_apply" in given:
-        raise BadRequest("function_to_apply is not offered: the scores are those of the model.")
+        raise BadRequest("function_to_apply is not supported: scores are returned as the model computes them.")
     if given:
-        raise BadRequest(f"The parameter {min(given)[:80]!r} is not offered; top_k is.")
+        raise BadRequest(f"The parameter {min(given)[:80]!r} is not supported. The only parameter is top_k.")
     if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
         raise BadRequest("top_k must be a whole number of at least 1.")
     return top_k

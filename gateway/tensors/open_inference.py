@@ -204,7 +204,7 @@ def checked_output(parameters: Mapping[str, object]) -> Mapping[str, object]:
     """
     unknown = set(parameters) - {"binary_data"}
     if unknown:
-        raise InvalidTensor(f"The output parameter {min(unknown)[:80]!r} is not offered.")
+        raise InvalidTensor(f"The output parameter {min(unknown)[:80]!r} is not supported.")
     return {name: value is True for name, value in parameters.items()}
 
 

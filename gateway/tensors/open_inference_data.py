@@ -73,7 +73,7 @@ def images_of(name: str, array: Array, max_images: int) -> Inputs:
         InvalidTensor: The tensor has another shape, or more than `max_images` images.
     """
     if array.ndim not in (1, 2) or array.size == 0 or array.size != len(array):
-        raise InvalidTensor(f"The input {name!r} must be of shape [n] or [n, 1], one image an element.")
+        raise InvalidTensor(f"The input {name!r} must be of shape [n] or [n, 1], with one image in each element.")
     if array.size > max_images:
         raise InvalidTensor(f"{array.size} images exceed the limit of {max_images} images per request.")
     return Inputs([array.size], [name], images=array.ravel().tolist(), shape=array.shape)
@@ -106,7 +106,8 @@ def array_from_json(tensor: TensorEntry) -> Array:
         array = _from_base64(array, tensor.name)
     if array.shape != tensor.shape and not (array.ndim == 1 and array.size == math.prod(tensor.shape)):
         raise InvalidTensor(
-            f"The input {tensor.name!r} says shape {list(tensor.shape)}, its data is {list(array.shape)}."
+            f"The input {tensor.name!r} declares the shape {list(tensor.shape)}, but its data has the shape "
+            f"{list(array.shape)}."
         )
     return array.reshape(tensor.shape)
 

@@ -150,7 +150,7 @@ def image_request(content: bytes) -> pb.ModelInferRequest:
         (with_parameters(raw(infer_request(), bytes(8)), signature_name="no"), "FAILED_PRECONDITION", "not found"),
         (with_parameters(raw(infer_request(), bytes(8)), signature_name=1), "INVALID_ARGUMENT", "must be a string"),
         (wanting("z"), "INVALID_ARGUMENT", "There is no output 'z'"),
-        (wanting("y", classification="3"), "INVALID_ARGUMENT", "'classification' is not offered"),
+        (wanting("y", classification="3"), "INVALID_ARGUMENT", "'classification' is not supported"),
         (image_request(b"GIF"), "INVALID_ARGUMENT", "image"),
         (with_parameters(image_request(photo("red")), top_k=0), "INVALID_ARGUMENT", "top_k must be an integer from 1"),
     ],

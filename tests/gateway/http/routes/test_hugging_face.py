@@ -64,8 +64,11 @@ def test_the_score_of_an_unknown_image_is_listed_all_the_same(
         ({"top_k": 0}, "top_k must be a whole number of at least 1."),
         ({"top_k": True}, "top_k must be a whole number of at least 1."),
         ({"top_k": 10**9}, "top_k must be at most 1000."),
-        ({"function_to_apply": "softmax"}, "function_to_apply is not offered: the scores are those of the model."),
-        ({"threshold": 0.5}, "The parameter 'threshold' is not offered; top_k is."),
+        (
+            {"function_to_apply": "softmax"},
+            "function_to_apply is not supported: scores are returned as the model computes them.",
+        ),
+        ({"threshold": 0.5}, "The parameter 'threshold' is not supported. The only parameter is top_k."),
     ],
 )
 def test_a_parameter_that_is_not_offered_is_named(

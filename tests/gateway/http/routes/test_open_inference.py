@@ -125,7 +125,7 @@ def test_any_signature_can_be_named(client: httpx.Client) -> None:
         ({"inputs": []}, "inputs"),
         ({}, "inputs"),
         ([], "infer request"),
-        ({"inputs": [tensor([1, 2, 3], [1, 2])]}, "says shape [1, 2], its data is [3]"),
+        ({"inputs": [tensor([1, 2, 3], [1, 2])]}, "declares the shape [1, 2], but its data has the shape [3]"),
         ({"inputs": [tensor([1, 2, 3], [3])]}, "must be of shape (n, 2), not (3)"),
         ({"inputs": [tensor([1, 2], [1, 1, 2])]}, "must be of shape (n, 2)"),
         ({"inputs": [tensor([1, 2], [-1, 2])]}, "negative dimension"),
@@ -138,7 +138,7 @@ def test_any_signature_can_be_named(client: httpx.Client) -> None:
         ({"inputs": [tensor([1, 2], [1, 2])], "outputs": [{"name": "z"}]}, "no output 'z'"),
         (
             {"inputs": [tensor([1, 2], [1, 2])], "outputs": [{"name": "y", "parameters": {"classification": 1}}]},
-            "'classification' is not offered",
+            "'classification' is not supported",
         ),
         ({"inputs": [tensor([1, 2], [1, 2]) | {"parameters": {"binary_data_size": 8}}]}, "no valid binary_data_size"),
     ],
