@@ -94,10 +94,11 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
         workers = WorkerPools(settings, forks, admission.hold)
         classifier = Classifier(server, resolver, workers.images, settings)
         readiness = Readiness(resolver, classifier)
-        shadows = Shadows(settings, classifier, admission, metrics)
         log = PredictionLog(settings, log_storage, workers.background, metrics) if log_storage is not None else None
         if log is not None:
             log.start()
+        on_copy = log.record_shadow if log is not None else None
+        shadows = Shadows(settings, classifier, admission, metrics, on_copy)
         review = Review(log_storage) if log_storage is not None and settings.review_keys else None
         traffic_split = TrafficSplit(settings.traffic_split, resolver, metrics)
         shutdown = Shutdown(settings.shutdown_delay_seconds)

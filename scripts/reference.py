@@ -13,7 +13,7 @@ from gateway import errors
 from gateway.grpc_api.status import code_of_kind
 from gateway.model_options import ModelOptions
 from gateway.observability.metrics import Metrics
-from gateway.prediction_log.records import Feedback, Prediction
+from gateway.prediction_log.records import Feedback, Prediction, Shadow
 from gateway.settings import PREFIX, Settings
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
@@ -85,7 +85,7 @@ def metrics() -> str:
 def records() -> str:
     """A table of the fields of each kind of record in the prediction log."""
     lines = []
-    for kind in (Prediction, Feedback):
+    for kind in (Prediction, Feedback, Shadow):
         lines += [f"### {kind.__name__}", "", "| field | type | description |", "|---|---|---|"]
         properties = kind.model_json_schema()["properties"]
         for name, described in properties.items():

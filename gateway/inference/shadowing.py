@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from gateway.deadline import Deadline
@@ -34,9 +34,24 @@ class Shadows:
 
     A copy starts after the caller has been answered. It holds permits and memory like a request, and is dropped if more
     than half of either would be in use. So a slow shadow always leaves callers the other half.
+
+    Args:
+        settings: Where to send copies, and their time limit.
+        classifier: Classifies the copies.
+        admission: Permits and memory.
+        metrics: Counts whether the answers agree.
+        on_answer: Called with the answer of a shadow, in the context of the request that was copied.
     """
 
-    def __init__(self, settings: Settings, classifier: Classifier, admission: Admission, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        classifier: Classifier,
+        admission: Admission,
+        metrics: Metrics,
+        on_answer: Callable[[Classification], None] | None = None,
+    ) -> None:
+        self._on_answer = on_answer
         self._shadows = settings.shadows
         self._timeout_seconds = settings.request_timeout_seconds
         self._classifier = classifier
@@ -115,6 +130,8 @@ class Shadows:
             logger.exception("shadow %s of %s", options.name, model)
             self._count(answer, options, "failed", len(uploads))
             return
+        if self._on_answer is not None:
+            self._on_answer(shadow)
         for original, copy in zip(answer.results, shadow.results, strict=True):
             if isinstance(original, Ranked) and isinstance(copy, Ranked):
                 same = original.predictions[0][0] == copy.predictions[0][0]

@@ -17,7 +17,7 @@ from gateway.inference.scores import Ranked
 from gateway.observability.metrics import Metrics
 from gateway.observability.request_id import request_id
 from gateway.observability.request_record import RequestRecord
-from gateway.prediction_log.records import BEST, Feedback, PhotoReason, Prediction, Score
+from gateway.prediction_log.records import BEST, Feedback, PhotoReason, Prediction, Score, Shadow
 from gateway.prediction_log.segments import Segments
 from gateway.prediction_log.shipper import Shipper
 from gateway.prediction_log.storage import Storage
@@ -170,6 +170,22 @@ class PredictionLog:
             if not self._answers.put(_Entry(prediction, upload)):
                 self._dropped.labels("queue").inc()
 
+    def record_shadow(self, answer: Classification) -> None:
+        """Record the answers of a shadow to the photos of the current request. Returns at once."""
+        for index, result in enumerate(answer.results):
+            if isinstance(result, GatewayError):
+                continue
+            label, score = result.predictions[0]
+            shadow = Shadow(
+                request_id=request_id.get(),
+                index=index,
+                model=answer.contract.model,
+                version=answer.contract.version,
+                label=None if result.unknown else label,
+                score=score,
+            )
+            self._writer.put_line(_line(shadow))
+
     def record_feedback(self, feedback: Feedback) -> bool:
         """Record feedback. Returns whether there was room for it."""
         return self._writer.put_line(_line(feedback))
@@ -214,7 +230,7 @@ def key_name(record: RequestRecord) -> str | None:
     return record.caller.removeprefix("key ") if record.caller.startswith("key ") else None
 
 
-def _line(record: Prediction | Feedback) -> bytes:
+def _line(record: Prediction | Feedback | Shadow) -> bytes:
     return record.model_dump_json().encode() + b"\n"
 
 

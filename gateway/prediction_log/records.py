@@ -97,7 +97,26 @@ class Feedback(_Record):
     review."""
 
 
-Record = Annotated[Prediction | Feedback, Field(discriminator="kind")]
+class Shadow(_Record):
+    """The answer of a shadow to a copy of a photo; the answer to the caller is another record."""
 
-RECORD: TypeAdapter[Prediction | Feedback] = TypeAdapter(Record)
+    kind: Literal["shadow"] = "shadow"
+    """Kind of the record."""
+    request_id: str
+    """ID of the request that was copied."""
+    index: int = Field(0, ge=0)
+    """Position of the photo in a batch; 0 for a single photo."""
+    model: str
+    """Name of the shadow's model."""
+    version: int
+    """Version of the shadow."""
+    label: str | None
+    """Label in the answer; null if the photo is unknown to the shadow."""
+    score: float
+    """Score of the best label, from 0 to 1."""
+
+
+Record = Annotated[Prediction | Feedback | Shadow, Field(discriminator="kind")]
+
+RECORD: TypeAdapter[Prediction | Feedback | Shadow] = TypeAdapter(Record)
 """Reads, validates and describes one line of the log."""

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from gateway.errors import PhotoNotFound, ReviewConflict, Unavailable
-from gateway.prediction_log.records import Feedback, ReviewDecision, Verdict
+from gateway.prediction_log.records import Feedback, ReviewDecision, Shadow, Verdict
 from gateway.prediction_log.review_index import Counts, Filters, Photo, Reason, ReviewIndex
 from gateway.prediction_log.review_reader import ReviewReader
 from gateway.prediction_log.segments import Segments
@@ -53,12 +53,14 @@ class Reviewed:
         photo: The photo; do not use it later.
         reasons: Why it is useful to look at.
         feedback: What people said about its answers.
+        shadows: What shadows answered.
         place: Where it is in the order.
     """
 
     photo: Photo
     reasons: list[Reason]
     feedback: list[Feedback]
+    shadows: list[Shadow]
     place: tuple[float, str]
 
 
@@ -231,7 +233,7 @@ class Review:
 
     def _reviewed(self, photo: Photo) -> Reviewed:
         index = self._index
-        return Reviewed(photo, index.reasons(photo), index.feedback(photo), index.place(photo))
+        return Reviewed(photo, index.reasons(photo), index.feedback(photo), index.shadows(photo), index.place(photo))
 
     async def _refresh(self) -> None:
         """Bring the index up to date: the first time completely, later in the background."""

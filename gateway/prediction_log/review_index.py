@@ -11,15 +11,18 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, TypeVar
 
-from gateway.prediction_log.records import RECORD, Feedback, Prediction
+from gateway.prediction_log.records import RECORD, Feedback, Prediction, Shadow
 
 MAX_PHOTOS = 20_000
 """Number of photos in the index; the newest ones. One takes about 2 KiB."""
 
 MAX_FEEDBACK = 200_000
 """Number of feedback records in the index; the newest ones."""
+
+MAX_SHADOWS = 50_000
+"""Number of answers of shadows in the index; the newest ones."""
 
 MAX_REQUESTS = 20
 """Number of requests with the same photo whose feedback is found."""
@@ -29,6 +32,8 @@ UNSURE_MARGIN = 0.2
 
 Reason = Literal["feedback", "versions", "unknown", "unsure"]
 Status = Literal["open", "reviewed", "conflicts", "all"]
+Key = TypeVar("Key")
+Timed = TypeVar("Timed", Feedback, Shadow)
 About = tuple[str, int] | str
 """What feedback is about: request ID and position, or the digest of a photo."""
 
@@ -137,6 +142,7 @@ class ReviewIndex:
         self.lock = threading.RLock()
         self._photos: dict[str, Photo] = {}
         self._feedback: dict[About, Feedback] = {}
+        self._shadows: dict[tuple[str, int], Shadow] = {}
         self._by_request: dict[tuple[str, int], Photo] = {}
         self._stored: dict[str, set[str]] = {}
         self._shown: set[str] = set()
@@ -157,8 +163,10 @@ class ReviewIndex:
                 self._changed = True
                 if isinstance(record, Prediction):
                     self._add_answer(record)
-                else:
+                elif isinstance(record, Feedback):
                     self._add_feedback(record)
+                else:
+                    self._add_shadow(record)
 
     def set_stored(self, day: str, digests: Set[str]) -> None:
         """Set which photos are in the storage for a day. Call `arrange` afterwards."""
@@ -182,8 +190,8 @@ class ReviewIndex:
                 newest = sorted(self._photos.values(), key=lambda photo: photo.newest.time if photo.newest else OLD)
                 self._photos = {photo.digest: photo for photo in newest[-MAX_PHOTOS:]}
                 self._by_request = {request: photo for photo in self._photos.values() for request in photo.requests}
-            while len(self._feedback) > MAX_FEEDBACK:
-                del self._feedback[next(iter(self._feedback))]
+            self._feedback = _newest(self._feedback, MAX_FEEDBACK)
+            self._shadows = _newest(self._shadows, MAX_SHADOWS)
             stored = set().union(*self._stored.values())
             shown = [photo for photo in self._photos.values() if photo.newest is not None and photo.digest in stored]
             self._shown = {photo.digest for photo in shown}
@@ -248,7 +256,8 @@ class ReviewIndex:
         answer, reasons = photo.answer, list[Reason]()
         if any(one.verdict in ("wrong", "none") for one in self.feedback(photo)):
             reasons.append("feedback")
-        if len({one.label for one in photo.answers.values() if one.model == answer.model}) > 1:
+        others = [one.label for one in photo.answers.values() if one.model == answer.model]
+        if any(label != answer.label for label in (*others, *(shadow.label for shadow in self.shadows(photo)))):
             reasons.append("versions")
         if answer.label is None:
             reasons.append("unknown")
@@ -261,6 +270,11 @@ class ReviewIndex:
         about: list[About] = [*photo.requests, photo.digest]
         found = (self._feedback.get(one) for one in about)
         return [one for one in found if one is not None and one.verdict != "withdrawn"]
+
+    def shadows(self, photo: Photo) -> list[Shadow]:
+        """What shadows answered to the last requests with a photo."""
+        found = (self._shadows.get(request) for request in photo.requests)
+        return [one for one in found if one is not None]
 
     def _usefulness(self, photo: Photo) -> float:
         if photo.usefulness is None:
@@ -298,6 +312,20 @@ class ReviewIndex:
             photo = self._photos.get(about) if isinstance(about, str) else self._by_request.get(about)
             if photo is not None:
                 photo.usefulness = None
+
+    def _add_shadow(self, record: Shadow) -> None:
+        request = record.request_id, record.index
+        self._shadows[request] = record
+        photo = self._by_request.get(request)
+        if photo is not None:
+            photo.usefulness = None
+
+
+def _newest(records: dict[Key, Timed], number: int) -> dict[Key, Timed]:
+    """The newest of the records, if they are many more than this number."""
+    if len(records) <= 1.1 * number:
+        return records
+    return dict(sorted(records.items(), key=lambda item: item[1].time)[-number:])
 
 
 OLD = datetime.min.replace(tzinfo=UTC)

@@ -27,7 +27,9 @@ export function draw(tile, photo, act) {
     heading(photo, answer),
     element("p", { className: "detail" }, `${answer.model} ${answer.version}, ${time.format(new Date(photo.time))}`),
     element("ul", { className: "bars" }, ...answer.scores.slice(0, GUESSES).map(bar)),
-    ...photo.answers.slice(1).filter(({ label }) => label !== answer.label).map((other) => said(`Version ${other.version}`, other.label)),
+    ...[...photo.answers.slice(1), ...photo.shadows]
+      .filter(({ label }) => label !== answer.label)
+      .map(({ model, version, label }) => said(`${model} ${version}`, label)),
     ...photo.feedback.map(({ verdict, label, key }) => said(key ?? "Somebody", verdict === "none" ? "none of these" : label ?? "right")),
     ...photo.reviews.map((review) => decided(review)),
     actions(photo, act),

@@ -210,6 +210,7 @@ def _read(log: Files) -> tuple[dict[str, tuple[Mapping[str, Any], Mapping[str, A
             record = json.loads(line)
             if record["kind"] == "feedback":
                 said.append(record)
+            if record["kind"] != "prediction":
                 continue
             by_request[record["request_id"], record["index"]] = record
             known = newest.get(record["digest"])

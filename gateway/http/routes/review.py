@@ -54,6 +54,7 @@ class PhotoView(BaseModel):
 
     Attributes:
         answers: The newest answer of each version, the newest first.
+        shadows: The last answer of each shadow.
         decision: The review that counts.
         decisions: Number of reviews; a decision names it, so that nobody overwrites what they have not seen.
     """
@@ -62,6 +63,7 @@ class PhotoView(BaseModel):
     time: datetime
     looks_like: str | None
     answers: list[AnswerView]
+    shadows: list[AnswerView]
     reasons: list[Reason]
     feedback: list[SaidView]
     status: Literal["open", "reviewed", "conflicts"]
@@ -223,6 +225,10 @@ def _view(reviewed: Reviewed) -> PhotoView:
                 scores=[(score.label, score.score) for score in one.scores],
             )
             for one in answers
+        ],
+        shadows=[
+            AnswerView(model=one.model, version=one.version, label=one.label, scores=[])
+            for one in {(one.model, one.version): one for one in reviewed.shadows}.values()
         ],
         reasons=reviewed.reasons,
         feedback=[_said(one) for one in reviewed.feedback],

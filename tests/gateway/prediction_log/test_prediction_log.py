@@ -20,10 +20,10 @@ from PIL import Image
 
 from gateway.app import check_parts
 from gateway.prediction_log.prediction_log import PredictionLog
-from gateway.prediction_log.records import RECORD, Feedback, Prediction
+from gateway.prediction_log.records import RECORD, Feedback, Prediction, Shadow
 from gateway.prediction_log.storage import Folder
 from gateway.settings import Settings
-from testing.colour_server import ColourServer
+from testing.colour_server import ColourModel, ColourServer
 from testing.gateway import running_gateway
 from testing.photos import photo
 from testing.polling import until
@@ -39,7 +39,7 @@ def lines(log: Path) -> list[str]:
     return [line for path in sorted((log / "records").rglob("*.jsonl*")) for line in path.read_text().splitlines()]
 
 
-def records(log: Path, number: int) -> list[Prediction | Feedback]:
+def records(log: Path, number: int) -> list[Prediction | Feedback | Shadow]:
     """The records of the log, once there are so many."""
     until(lambda: len(lines(log)) >= number)
     return [RECORD.validate_json(line) for line in lines(log)]
@@ -84,12 +84,31 @@ def test_each_photo_of_a_batch_has_a_record_and_one_that_failed_has_none(start: 
     assert [(one.index, one.label) for one in found if isinstance(one, Prediction)] == [(0, "red"), (2, "blue")]
 
 
+def test_the_answers_of_a_shadow_are_recorded_for_the_request_that_was_copied(
+    start: Start, model_server: ColourServer, tmp_path: Path
+) -> None:
+    model_server.models["colours"] = {1: ColourModel(), 2: ColourModel(threshold=1)}
+    gateway = start(
+        prediction_log=str(tmp_path),
+        traffic_split={"colours": {"1": 1}},
+        shadows={"colours": {"percent": 100, "version": 2}},
+    )
+    files = [("images", ("a", photo("red"))), ("images", ("b", b"no image")), ("images", ("c", photo("blue")))]
+    answer = gateway.post("/api/v1/models/colours/predict_batch", files=files)
+    found = [one for one in records(tmp_path, 4) if isinstance(one, Shadow)]
+    assert [(one.request_id, one.index, one.version, one.label) for one in found] == [
+        (answer.headers["X-Request-ID"], 0, 2, None),
+        (answer.headers["X-Request-ID"], 2, 2, None),
+    ]
+
+
 def test_neither_file_names_nor_addresses_nor_keys_are_recorded(start: Start, tmp_path: Path) -> None:
     digest = hashlib.sha256(b"secret-key-1").hexdigest()
     gateway = start(prediction_log=str(tmp_path), prediction_log_photos="all", api_keys=f"alice:{digest}")
     headers = {"X-API-Key": "secret-key-1"}
     gateway.post(PREDICT, files={"image": ("private-name.jpg", upright_jpeg())}, headers=headers)
     [record] = records(tmp_path, 1)
+    assert isinstance(record, Prediction)
     assert record.key == "alice"
     until(lambda: photos(tmp_path))
     everything = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from gateway.prediction_log.records import RECORD, Feedback
 from gateway.settings import Settings
+from testing.colour_server import ColourModel, ColourServer
 from testing.photos import photo
 from testing.polling import until
 from trainer.cli import main
@@ -106,6 +107,27 @@ def test_a_photo_is_listed_with_its_answer_and_can_be_seen(gateway: httpx.Client
     unknown = gateway.get("/api/v1/review/labels", params={"model": "others"}, headers=ANN).json()
     assert unknown == {"labels": []}
     assert whole["versions"] == [{"model": "colours", "version": 1, "photos": 1}]
+
+
+def test_what_a_shadow_answered_is_listed(start: Start, model_server: ColourServer, log: Path, tmp_path: Path) -> None:
+    model_server.models["colours"] = {1: ColourModel(), 2: ColourModel(threshold=1)}
+    shadows = {"colours": {"percent": 100, "version": 2}}
+    split = {"colours": {"1": 1}}
+    gateway = start(
+        prediction_log=str(log),
+        prediction_log_photos="all",
+        review_keys=KEYS,
+        shadows=shadows,
+        traffic_split=split,
+    )
+    [digest] = classified(gateway, "red")
+    page(gateway, 1)
+    one = until(lambda: (found := page(gateway, 1)[0])["shadows"] and found)
+    assert one["reasons"] == ["versions"]
+    assert one["shadows"] == [{"model": "colours", "version": 2, "label": None, "scores": []}]
+    gateway.post("/api/v1/feedback", json={"digest": digest, "model": "colours", "verdict": "right"})
+    until(lambda: page(gateway, 1)[0]["feedback"])
+    assert collected(log, tmp_path / "out") == {digest: "red"}
 
 
 def test_decisions_are_records_that_collect_takes(gateway: httpx.Client, log: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.prediction_log.records import Feedback, Prediction, Score
+from gateway.prediction_log.records import Feedback, Prediction, Score, Shadow
 from gateway.prediction_log.review_index import Filters, Photo, ReviewIndex
 
 DAY = "2026-03-01"
@@ -49,7 +49,7 @@ def review(number: int, decision: str, reviewer: str, minutes: float, label: str
     )
 
 
-def index(*records: Prediction | Feedback, stored: Iterable[int] = range(100)) -> ReviewIndex:
+def index(*records: Prediction | Feedback | Shadow, stored: Iterable[int] = range(100)) -> ReviewIndex:
     made = ReviewIndex()
     made.add(record.model_dump_json().encode() for record in records)
     made.set_stored(DAY, {digest(number) for number in stored})
@@ -95,6 +95,23 @@ def test_feedback_that_was_withdrawn_or_replaced_does_not_count() -> None:
     for records in (said, said[::-1]):  # segments of several gateways are read in any order
         made = index(*records, prediction(1), prediction(2))
         assert made.reasons(photo(made, 1)) == made.reasons(photo(made, 2)) == []
+
+
+def test_photos_on_which_a_shadow_disagrees_come_before_others() -> None:
+    def shadow(number: int, label: str | None) -> Shadow:
+        return Shadow(request_id=f"request-{number}", model="pets", version=2, label=label, score=0.9)
+
+    records: list[Prediction | Shadow] = [
+        prediction(1, 0.99, 0.01),
+        prediction(2),
+        prediction(3),
+        shadow(1, "dog"),
+        shadow(2, "cat"),
+    ]
+    for ordered in (records, records[::-1]):
+        made = index(*ordered)
+        assert listed(made)[0] == 1
+        assert {number: made.reasons(photo(made, number)) for number in (1, 2, 3)} == {1: ["versions"], 2: [], 3: []}
 
 
 def test_only_photos_that_are_stored_are_listed() -> None:
