@@ -212,7 +212,8 @@ def test_a_model_is_trained_in_int8_and_exported_again_in_another_precision(
     status, _, error = trainer("export", model, "--precision", "int8")
     assert (status, error) == (
         1,
-        "trainer export: int8 needs photos that the model knows, to quantise with and to measure on: give DATA\n",
+        "trainer export: int8 needs photos that the model knows, to quantise with and to measure on: give DATA; "
+        "breed-trainer export --help shows what it takes\n",
     )
     places = ("--models-dir", model.parent, "--cache-dir", tmp_path / "cache")
     status, out, error = trainer("export", model, *places)
@@ -317,7 +318,7 @@ def test_a_sigmoid_for_three_classes_is_refused_before_photos_are_read(
     photos = write_photos(tmp_path / "photos", {"red": 5, "green": 5, "blue": 5})
     status, _, error = trainer("train", photos, "--name", "x", *TINY, "--output", "sigmoid")
     assert status == 1
-    assert error.endswith("has 3: use softmax\n")
+    assert error.endswith("has 3: use --output softmax\n")
     assert "Reading photos" not in error
 
 

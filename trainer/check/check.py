@@ -243,5 +243,6 @@ def run(args: argparse.Namespace) -> int:
     (args.output / "check.html").write_text(page.render(found), encoding="utf-8")
     say(summary(found))
     say(f"report with photos: {args.output / 'check.html'}")
-    say(f"next: correct the labels, then breed train {args.data} --name NAME")
+    first = "look at the photos of the report and correct the folders, then " if found.photos else ""
+    say(f"next: {first}breed train {args.data} --name NAME")
     return 0

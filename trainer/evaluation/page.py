@@ -16,10 +16,10 @@ SMALL_THUMBNAIL: Final = Target(64, 64, "crop")
 STYLE: Final = """
 :root { color-scheme: light dark;
   --page: #f6f7f9; --card: #ffffff; --text: #1c2330; --muted: #616b7c; --faint: #e3e7ed; --accent: #3b6fd4;
-  --good: #2f7fd1; --bad: #d9483b; --on-strong: #ffffff; }
+  --good: #2f7fd1; --bad: #d9483b; --third: #22875a; --on-strong: #ffffff; }
 @media (prefers-color-scheme: dark) { :root {
   --page: #12151b; --card: #1b2029; --text: #e6e9ef; --muted: #98a2b3; --faint: #2c3442; --accent: #6ea0ff;
-  --good: #5aa2ec; --bad: #f0695c; --on-strong: #0d1117; } }
+  --good: #5aa2ec; --bad: #f0695c; --third: #4cc38a; --on-strong: #0d1117; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 1120px; padding: 28px 20px 60px; background: var(--page); color: var(--text);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
@@ -35,6 +35,7 @@ section { background: var(--card); border: 1px solid var(--faint); border-radius
 .row section { flex: 1 1 440px; min-width: 0; } .row .matrix { flex: 3 1 560px; } .row .pairs { flex: 1 1 360px; }
 .broad { width: max-content; min-width: 100%; max-width: calc(100vw - 40px); position: relative; left: 50%;
   transform: translateX(-50%); }
+.row > table { flex: 1 1 320px; width: auto; align-self: center; }
 .wide { overflow-x: auto; }
 .photos { display: grid; grid-template-columns: repeat(auto-fill, minmax(160px, 1fr)); gap: 16px; }
 figure { margin: 0; }

@@ -68,7 +68,7 @@ def slices(
     found = []
     for group, name, inside in parts:
         photos = chosen[inside]
-        if LEAST_PHOTOS <= len(photos) < len(known) or (len(photos) == len(known) and group == "size"):
+        if LEAST_PHOTOS <= len(photos) < len(known):
             count = int(right[photos].sum())
             share = None if unknown is None else float(unknown[photos].mean())
             interval = wilson_interval(count, len(photos))

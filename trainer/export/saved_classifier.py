@@ -17,7 +17,7 @@ from trainer.evaluation.metrics import Answer
 from trainer.model_card import Card
 from trainer.registry.publish import is_version
 
-BATCH_SIZE = 16
+BATCH_SIZE = 8
 WORKERS = min(8, 2 * (os.cpu_count() or 1))
 
 Signature = Literal["pixels", "serving_default"]

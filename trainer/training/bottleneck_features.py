@@ -18,7 +18,8 @@ from trainer.export.tf_logging import quiet
 from trainer.model_card import InputSpec
 from trainer.network.backbones import fingerprint
 
-BATCH_SIZE = 32
+BATCH_SIZE = 16
+"""Photos in one call. More take more memory, and hardly less time for each."""
 
 Floats = NDArray[np.float32]
 

@@ -62,7 +62,7 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     added = list_added([Path(folder) for folder in config.add], labels)
     classes = len(labels) + len(added.new_labels)
     if config.output == "sigmoid" and classes != 2:
-        raise TrainerError(f"a sigmoid tells two classes apart, {_sources(config)} has {classes}: use softmax")
+        raise TrainerError(f"a sigmoid tells two classes apart, {_sources(config)} has {classes}: use --output softmax")
 
     # TensorFlow takes seconds to load: only now that there is something to compute.
     from trainer.evaluation.evaluate import evaluate, summary

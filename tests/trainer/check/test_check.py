@@ -87,7 +87,7 @@ def test_each_problem_of_a_folder_is_found(trainer: Trainer, tmp_path: Path, mon
     assert "Probably a wrong label" in page
     assert page.count("<img") >= 9
     assert "green/wrong.png (green): red" in out
-    assert f"next: correct the labels, then breed train {data} --name NAME" in out
+    assert f"correct the folders, then breed train {data} --name NAME" in out
 
     monkeypatch.setattr(features, "BATCH_SIZE", 0)  # again: nothing is computed by the backbone
     assert trainer(*command)[0] == 0
@@ -98,6 +98,7 @@ def test_a_folder_without_problems_has_none(trainer: Trainer, tmp_path: Path) ->
     status, out, error = trainer("check", data, "--output", tmp_path, "--cache-dir", tmp_path / "cache", *tiny.OPTIONS)
     assert status == 0, error
     assert "no problems found" in out
+    assert f"next: breed train {data} --name NAME" in out
     assert "No problems found" in (tmp_path / "check.html").read_text()
 
 

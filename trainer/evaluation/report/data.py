@@ -37,7 +37,12 @@ def _wrong_labels(errors: Sequence[Mapping[str, Any]]) -> str:
         f"{escape(Path(one['photo']).name)}</span></figcaption></figure>"
         for one in errors[:SHOWN]
     )
-    return f"<p>{len(errors)} labels are probably wrong, most certain first:</p><div class='photos'>{figures}</div>"
+    many = (
+        f"{len(errors)} labels are probably wrong, most certain first"
+        if len(errors) > 1
+        else "A label is probably wrong"
+    )
+    return f"<p>{many}:</p><div class='photos'>{figures}</div>"
 
 
 def _lines(title: str, lines: Sequence[str]) -> str:

@@ -30,8 +30,8 @@ slider.hidden = false;
 """
 
 RATES = (
-    ("precision", "precision", "of the answers are right", "var(--good)"),
-    ("recall", "recall", "of the photos get the right answer", "var(--accent)"),
+    ("precision", "precision", "of the answers are right", "var(--accent)"),
+    ("recall", "recall", "of the photos get the right answer", "var(--third)"),
     ("unknown", "unknown", "of the photos are unknown", "var(--muted)"),
     ("others_known", "other things", "of the photos of other things are taken for a class", "var(--bad)"),
 )
@@ -54,7 +54,8 @@ def label_sets(evaluation: Evaluation) -> str:
     if sets is None:
         return ""
     low, high = evaluation.intervals["label_set_coverage"]
-    counts = [*sets.sizes[: LARGEST_SET + 1]]
+    largest = max(size for size, count in enumerate(sets.sizes) if count)
+    counts = [*sets.sizes[: min(LARGEST_SET, largest) + 1]]
     rest = sum(sets.sizes[LARGEST_SET + 1 :])
     names = [str(size) for size in range(len(counts))] + ([f"more than {LARGEST_SET}"] if rest else [])
     rows = "".join(
