@@ -210,11 +210,8 @@ def test_a_model_is_trained_in_int8_and_exported_again_in_another_precision(
     assert (quantization["calibration_photos"], quantization["validation_photos"]) == (20, 6)
 
     status, _, error = trainer("export", model, "--precision", "int8")
-    assert (status, error) == (
-        1,
-        "trainer export: int8 needs photos that the model knows, to quantise with and to measure on: give DATA; "
-        "breed-trainer export --help shows what it takes\n",
-    )
+    assert status == 1
+    assert "int8 needs photos that the model knows, to quantise with and to measure on: give DATA; breed" in error
     places = ("--models-dir", model.parent, "--cache-dir", tmp_path / "cache")
     status, out, error = trainer("export", model, *places)
     assert status == 0, error
