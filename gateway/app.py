@@ -25,6 +25,7 @@ from gateway.http.routes import open_inference as inference
 from gateway.http.routes import review as review_routes
 from gateway.http.routes import tensorflow_serving as tfserving
 from gateway.http.server.connection import ConnectionOptions
+from gateway.image_urls.fetcher import ImageFetcher
 from gateway.inference.admission import Admission
 from gateway.inference.classifier import Classifier
 from gateway.inference.embedder import Embedder
@@ -123,6 +124,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
             shadows=shadows,
             prediction_log=log,
             review=review,
+            image_fetcher=_image_fetcher(settings),
             shutdown=shutdown,
         )
         grpc_server = GrpcServer(services, control, tracing) if settings.grpc_port is not None else None
@@ -245,6 +247,17 @@ class Gateway(FastAPI):
         if not self.openapi_schema:
             openapi.complete(super().openapi(), self.settings)
         return super().openapi()
+
+
+def _image_fetcher(settings: Settings) -> ImageFetcher | None:
+    if not settings.image_url_origins:
+        return None
+    return ImageFetcher(
+        settings.image_url_origins,
+        allow_private=settings.image_url_private,
+        seconds=settings.image_url_timeout_seconds,
+        max_bytes=settings.max_upload_bytes,
+    )
 
 
 def _tracing() -> Tracing:

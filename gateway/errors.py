@@ -20,6 +20,7 @@
     ├── Unprocessable          422
     │   ├── InvalidParameter
     │   ├── InvalidImage
+    │   ├── ImageNotFetched
     │   └── ImageTooLarge
     ├── Overloaded             429
     ├── RateLimited            429
@@ -178,6 +179,12 @@ class InvalidImage(Unprocessable):
     """The image is corrupt or truncated."""
 
     code, title = "invalid_image", "Invalid image"
+
+
+class ImageNotFetched(Unprocessable):
+    """The image cannot be fetched from its URL."""
+
+    code, title = "image_not_fetched", "Image not fetched"
 
 
 class ImageTooLarge(Unprocessable):

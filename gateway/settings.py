@@ -27,6 +27,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from gateway.image_urls.origins import ALLOWED_ORIGIN
 from gateway.images import DEFAULT_MAX_PIXELS
 from gateway.model_options import MODEL_NAME, ModelOptions, ShadowOptions
 from gateway.security.api_keys import ApiKeys, read_entries
@@ -131,6 +132,13 @@ class Settings(BaseSettings):
 
     max_upload_bytes: int = Field(25 * 2**20, ge=1)
     """Maximum size of an image file, in bytes."""
+    image_url_origins: CommaSeparated = ()
+    """Origins from which images are fetched if a request is {"url": "..."}, separated by commas, for example
+    https://images.example.org,https://*.cdn.example. Empty disables it."""
+    image_url_timeout_seconds: float = Field(5.0, gt=0, le=60)
+    """Time limit for fetching an image, in seconds."""
+    image_url_private: bool = False
+    """Also fetch images from private addresses, such as those of storage in the same network."""
     max_batch_upload_bytes: int = Field(128 * 2**20, ge=1)
     """Maximum size of the body of a batch request, in bytes."""
     max_batch_images: int = Field(64, ge=1, le=4096)
@@ -220,7 +228,9 @@ class Settings(BaseSettings):
     """SHA-256 hashes of the keys that may review kept photos on /review, in the form of api_keys. A reviewer sees all
     photos and records in the prediction log. Without keys, the review is off."""
 
-    @field_validator("models", "cors_origins", "api_keys", "review_keys", "trusted_proxies", mode="before")
+    @field_validator(
+        "models", "image_url_origins", "cors_origins", "api_keys", "review_keys", "trusted_proxies", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -278,6 +288,16 @@ class Settings(BaseSettings):
     def _is_target(cls, value: str) -> str:
         check_target(value.strip())
         return value.strip()
+
+    @field_validator("image_url_origins")
+    @classmethod
+    def _are_allowed_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if not ALLOWED_ORIGIN.fullmatch(one.lower()):
+                raise ValueError(
+                    f"{one!r} is not an origin such as https://images.example.org or https://*.cdn.example"
+                )
+        return value
 
     @field_validator("cors_origins")
     @classmethod

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from gateway.deadline import Deadline
+from gateway.image_urls.fetcher import ImageFetcher
 from gateway.inference.admission import Admission
 from gateway.inference.classifier import Classifier
 from gateway.inference.embedder import Embedder
@@ -62,6 +63,7 @@ class Services:
     shadows: Shadows
     prediction_log: PredictionLog | None
     review: Review | None
+    image_fetcher: ImageFetcher | None
     shutdown: Shutdown
 
     @asynccontextmanager

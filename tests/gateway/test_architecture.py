@@ -20,6 +20,7 @@ CONFIGURATION = frozenset({"settings", "model_options", "traffic_shares"})
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "pb": frozenset(),
     "images": frozenset(),
+    "image_urls": FOUNDATION,
     "observability": frozenset({"settings"}),  # how logs are written
     "security": frozenset({"errors"}),
     "tensors": frozenset({"pb"}) | FOUNDATION,
@@ -29,7 +30,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     | CONFIGURATION
     | FOUNDATION,
     "prediction_log": frozenset({"inference", "workers", "settings", "observability"}) | FOUNDATION,
-    "services": frozenset({"prediction_log", "inference", "workers", "serving", "tensors", "pb", "observability"})
+    "services": frozenset(
+        {"image_urls", "prediction_log", "inference", "workers", "serving", "tensors", "pb", "observability"}
+    )
     | CONFIGURATION
     | FOUNDATION,
     "grpc_api": frozenset(
@@ -44,11 +47,12 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     | FOUNDATION,
     "model_options": frozenset({"images", "labels_file"}),
     "traffic_shares": frozenset(),
-    "settings": frozenset({"images", "model_options", "security", "serving_target", "traffic_shares"}),
+    "settings": frozenset({"image_urls", "images", "model_options", "security", "serving_target", "traffic_shares"}),
 }
 
 FORBIDDEN_LIBRARIES = {
     "images": {"fastapi", "starlette", "grpc", "pydantic"},
+    "image_urls": {"fastapi", "starlette", "grpc", "pydantic", "uvicorn"},
     "workers": {"fastapi", "starlette", "grpc", "pydantic", "uvicorn"},
     "tensors": {"fastapi", "starlette", "grpc", "pydantic", "uvicorn"},
     "inference": {"fastapi", "starlette", "uvicorn"},

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic_core import to_json
 
 from gateway import errors
+from gateway.http.image_body import read_image
 from gateway.http.parameters import ModelName, SelectorDep, TopKDep, time_limit
 from gateway.http.problems import responses
-from gateway.http.request_body import read_upload
 from gateway.http.routes.image_form import SINGLE_BODY, SINGLE_RESPONSES, LabelField, model_field, result_fields
 from gateway.http.schemas import ExplainedBreed, ExplainedLabel
 from gateway.http.services import call_of, record_of, services_of
@@ -75,7 +75,7 @@ async def _explain(
 ) -> Response:
     services, record = services_of(request), record_of(request)
     with record.stage("upload"):
-        upload = await read_upload(request, max_bytes=services.settings.max_upload_bytes)
+        upload = await read_image(request)
     record.images, record.image_bytes = 1, upload.size
     call = call_of(request)
     async with services.admit(call, 1):

@@ -28,7 +28,9 @@ SHARED_ERRORS = (
     errors.NotReady,
     errors.DeadlineExceeded,
 )
-SINGLE_RESPONSES = responses(*SHARED_ERRORS, errors.UnsupportedImage, errors.InvalidImage, errors.ImageTooLarge)
+SINGLE_RESPONSES = responses(
+    *SHARED_ERRORS, errors.UnsupportedImage, errors.ImageNotFetched, errors.InvalidImage, errors.ImageTooLarge
+)
 BATCH_RESPONSES = responses(*SHARED_ERRORS)
 
 _BINARY = {"type": "string", "format": "binary"}
@@ -52,8 +54,11 @@ SINGLE_BODY: dict[str, object] = {
             "application/json": {
                 "schema": {
                     "type": "object",
-                    "required": ["inputs"],
-                    "properties": {"inputs": {"type": "string", "description": "The image in base64, or a data URL."}},
+                    "minProperties": 1,
+                    "properties": {
+                        "inputs": {"type": "string", "description": "The image in base64, or a data URL."},
+                        "url": {"type": "string", "description": "URL of the image, if the gateway fetches images."},
+                    },
                 }
             },
         },

@@ -9,9 +9,10 @@ from pydantic_core import to_json
 
 from gateway import errors
 from gateway.http.classification import classified
+from gateway.http.image_body import read_image
 from gateway.http.parameters import ModelName, SelectorDep, TopKDep, time_limit
 from gateway.http.problems import problem
-from gateway.http.request_body import read_upload, read_uploads
+from gateway.http.request_body import read_uploads
 from gateway.http.routes.image_form import (
     BATCH_BODY,
     BATCH_RESPONSES,
@@ -93,7 +94,7 @@ async def _predict(
     request: Request, model: str, selector: Selector, top_k: int | None, label_field: LabelField
 ) -> Response:
     with record_of(request).stage("upload"):
-        upload = await read_upload(request, max_bytes=services_of(request).settings.max_upload_bytes)
+        upload = await read_image(request)
     answer = await classified(request, model, selector, [upload], top_k)
     [result] = answer.results
     if isinstance(result, errors.GatewayError):

@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from gateway import errors
+from gateway.http.image_body import read_image
 from gateway.http.parameters import time_limit
 from gateway.http.problems import responses
-from gateway.http.request_body import read_upload
 from gateway.http.routes.image_form import SINGLE_BODY
 from gateway.http.services import call_of, record_of, services_of
 
@@ -29,6 +29,7 @@ RESPONSES: dict[int | str, dict[str, object]] = {
         errors.InternalError,
         errors.DeadlineExceeded,
         errors.UnsupportedImage,
+        errors.ImageNotFetched,
         errors.InvalidImage,
         errors.ImageTooLarge,
     ),
@@ -61,7 +62,7 @@ async def preview(
     """Convert an image to a JPEG that every browser can show. No model is used."""
     services, record = services_of(request), record_of(request)
     with record.stage("upload"):
-        upload = await read_upload(request, max_bytes=services.settings.max_upload_bytes)
+        upload = await read_image(request)
     record.images, record.image_bytes = 1, upload.size
     call = call_of(request)
     async with services.admit(call, 1):

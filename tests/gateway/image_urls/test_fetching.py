@@ -1,0 +1,220 @@
+"""Images by URL, from real servers on loopback."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import trustme
+
+from gateway.settings import Settings
+from testing.colour_server import ColourServer
+from testing.photos import photo
+from testing.polling import DEADLINE_SECONDS
+from testing.processes import LOOPBACK
+from tests.gateway.conftest import model_server as model_server
+from tests.gateway.conftest import start as start
+
+Start = Callable[..., httpx.Client]
+PATH = "/api/v1/predict_breed"
+
+
+def answer(body: bytes, *headers: str, status: str = "200 OK", length: bool = True) -> bytes:
+    lines = [f"HTTP/1.1 {status}", *headers, *([f"Content-Length: {len(body)}"] if length else [])]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+class ImageServer:
+    """Answers each connection with the bytes of its path; then it closes the connection, or keeps it open."""
+
+    def __init__(self, answers: dict[str, bytes], tls: ssl.SSLContext | None = None) -> None:
+        self.answers = answers
+        self.requests: list[str] = []
+        self._tls = tls
+        self._socket = socket.create_server((LOOPBACK, 0))
+        self.port = self._socket.getsockname()[1]
+        self._open: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            path = ""
+            try:
+                if self._tls is not None:
+                    connection = self._tls.wrap_socket(connection, server_side=True)
+                request = connection.recv(65_536).decode()
+                self.requests.append(request)
+                path = request.split(" ")[1]
+                connection.sendall(self.answers[path])
+            except OSError:  # the client has closed the connection
+                path = ""
+            if path.startswith("/open"):
+                self._open.append(connection)
+            else:
+                connection.close()
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)  # ends accept
+        self._thread.join(DEADLINE_SECONDS)
+        self._socket.close()
+        for one in self._open:
+            one.close()
+
+
+@contextmanager
+def images(tls: ssl.SSLContext | None = None, **answers: bytes) -> Iterator[ImageServer]:
+    server = ImageServer({f"/{name}": content for name, content in answers.items()}, tls)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def server() -> Iterator[ImageServer]:
+    large = b"\x00" * 300_000
+    with images(
+        photo=answer(photo("green"), "Content-Type: image/png"),
+        until_the_end=answer(photo("blue"), length=False),
+        chunked=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n"
+        % (len(photo("red")), photo("red")),
+        moved=answer(b"", "Location: /photo", status="302 Found"),
+        missing=answer(b"not here", status="404 Not Found"),
+        truncated=answer(photo("green"))[:-10],
+        announced=b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n",
+        large=answer(large, length=False),
+        headers=answer(b"", *[f"X-{index}: {'x' * 1000}" for index in range(40)]),
+        compressed=answer(photo("red"), "Content-Encoding: gzip"),
+        nonsense=b"SSH-2.0-OpenSSH\r\n\r\n",
+        nothing=answer(b""),
+        open_silent=b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n",
+        page=answer(b"<!DOCTYPE html><html>"),
+    ) as server:
+        yield server
+
+
+def allowing(server: ImageServer, scheme: str = "http") -> dict[str, object]:
+    return {
+        "image_url_origins": f"{scheme}://localhost:{server.port}",
+        "image_url_private": True,
+        "max_upload_bytes": 200_000,
+    }
+
+
+@pytest.mark.parametrize(("name", "label"), [("photo", "green"), ("until_the_end", "blue"), ("chunked", "red")])
+def test_an_image_of_an_allowed_origin_is_classified(start: Start, server: ImageServer, name: str, label: str) -> None:
+    gateway = start(**allowing(server))
+    url = f"http://localhost:{server.port}/{name}"
+    for path in (PATH, "/api/v1/models/colours/predict", f"{PATH}/explain"):
+        given = gateway.post(path, json={"url": url})
+        assert given.status_code == 200, given.text
+        assert given.json()["predictions"][0]["label"] == label
+    assert server.requests[0].startswith(f"GET /{name} HTTP/1.1\r\nHost: localhost:{server.port}\r\n")
+
+
+def test_it_is_off_by_default(start: Start, server: ImageServer) -> None:
+    given = start().post(PATH, json={"url": f"http://localhost:{server.port}/photo"})
+    assert given.status_code == 415
+    assert not server.requests
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "message"),
+    [
+        ("moved", 422, "Redirects are not followed"),
+        ("missing", 422, "answered with status 404"),
+        ("truncated", 422, "closed the connection too early"),
+        ("announced", 413, "larger than the limit of 200,000 bytes"),
+        ("large", 413, "larger than the limit of 200,000 bytes"),
+        ("headers", 422, "too many headers"),
+        ("compressed", 422, "compresses it"),
+        ("nonsense", 422, "does not speak HTTP/1.1"),
+        ("nothing", 422, "returned no content"),
+        ("page", 415, "web page"),
+    ],
+)
+def test_what_is_no_image_is_refused(start: Start, server: ImageServer, name: str, status: int, message: str) -> None:
+    given = start(**allowing(server)).post(PATH, json={"url": f"http://localhost:{server.port}/{name}"})
+    assert (given.status_code, message in given.json()["detail"]) == (status, True), given.text
+
+
+def test_a_silent_server_costs_a_bounded_time(start: Start, server: ImageServer) -> None:
+    gateway = start(**allowing(server), image_url_timeout_seconds=0.3)
+    given = gateway.post(PATH, json={"url": f"http://localhost:{server.port}/open_silent"})
+    assert (given.status_code, given.json()["code"]) == (422, "image_not_fetched")
+    assert "within 0.3 seconds" in given.json()["detail"]
+
+
+def test_private_addresses_are_refused_unless_they_are_allowed(start: Start, server: ImageServer) -> None:
+    gateway = start(**allowing(server) | {"image_url_private": False})
+    given = gateway.post(PATH, json={"url": f"http://localhost:{server.port}/photo"})
+    assert (given.status_code, given.json()["code"]) == (422, "image_not_fetched")
+    assert "private address" in given.json()["detail"]
+    assert not server.requests
+
+
+def test_other_origins_and_other_bodies_are_refused(start: Start, server: ImageServer) -> None:
+    gateway = start(**allowing(server))
+    for url in (
+        f"http://{LOOPBACK}:{server.port}/photo",
+        f"https://localhost:{server.port}/photo",
+        "http://localhost/",
+    ):
+        assert "not allowed" in gateway.post(PATH, json={"url": url}).json()["detail"]
+    assert gateway.post(PATH, json={"url": 7}).status_code == 400
+    assert gateway.post(PATH, json={"uri": "x"}).status_code == 415
+    assert gateway.post(PATH, json={"url": "x" * 5000}).status_code == 415
+    assert not server.requests
+
+
+def test_a_server_that_cannot_be_reached(start: Start) -> None:
+    with images() as server:
+        settings = allowing(server)
+    given = start(**settings).post(PATH, json={"url": f"{settings['image_url_origins']}/photo"})
+    assert (given.status_code, given.json()["detail"]) == (422, "The server of the image cannot be reached.")
+    gateway = start(image_url_origins="https://nowhere.invalid")
+    given = gateway.post(PATH, json={"url": "https://nowhere.invalid/photo"})
+    assert given.json()["detail"] == "The host name of the url cannot be resolved."
+
+
+def test_the_certificate_must_be_that_of_the_host(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(bundle)
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))  # what OpenSSL trusts
+    for name, status in (("localhost", 200), ("other.example", 422)):
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert(name).configure_cert(tls)
+        with images(tls, photo=answer(photo("green"))) as server:
+            given = start(**allowing(server, "https")).post(
+                PATH, json={"url": f"https://localhost:{server.port}/photo"}
+            )
+            assert given.status_code == status, given.text
+
+
+def test_origins_that_are_none_are_refused() -> None:
+    for origin in ("images.example", "https://", "https://images.example/path", "*", "https://*"):
+        with pytest.raises(ValueError, match="is not an origin"):
+            Settings.model_validate({"image_url_origins": origin})
+
+
+def test_memory_and_permits_are_given_back(start: Start, server: ImageServer, model_server: ColourServer) -> None:
+    gateway = start(**allowing(server), max_uploads=1)
+    url = f"http://localhost:{server.port}"
+    for _ in range(3):
+        assert gateway.post(PATH, json={"url": f"{url}/missing"}).status_code == 422
+        assert gateway.post(PATH, json={"url": f"{url}/photo"}).status_code == 200
+    assert model_server.calls
