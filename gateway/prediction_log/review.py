@@ -94,7 +94,10 @@ class Review:
                 task.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
         async with self._writing:
-            await asyncio.to_thread(self._segments.close)
+            try:
+                await asyncio.to_thread(self._segments.close)
+            except OSError as error:
+                logger.warning("a segment of reviews stays open; the next gateway closes it: %s", error)
 
     async def page(
         self, filters: Filters, after: tuple[float, str] | None, number: int, view: Callable[[Reviewed], T]

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
+from pydantic import ValidationError
+
 from gateway.prediction_log.records import RECORD, Feedback, Prediction, Shadow
 
 MAX_PHOTOS = 20_000
@@ -153,12 +155,21 @@ class ReviewIndex:
     def __len__(self) -> int:
         return len(self._photos)
 
-    def add(self, lines: Iterable[bytes]) -> None:
-        """Add records, in any order. Call `arrange` afterwards."""
+    def add(self, lines: Iterable[bytes]) -> int:
+        """Add records, in any order. Call `arrange` afterwards.
+
+        Returns:
+            Number of lines that are not records, or are records of a newer gateway. They are left out.
+        """
+        unreadable = 0
         for line in lines:
             if b'"photo":null' in line:  # most records, if few photos are kept
                 continue
-            record = RECORD.validate_json(line)
+            try:
+                record = RECORD.validate_json(line)
+            except ValidationError:
+                unreadable += 1
+                continue
             with self.lock:
                 self._changed = True
                 if isinstance(record, Prediction):
@@ -167,6 +178,7 @@ class ReviewIndex:
                     self._add_feedback(record)
                 else:
                     self._add_shadow(record)
+        return unreadable
 
     def set_stored(self, day: str, digests: Set[str]) -> None:
         """Set which photos are in the storage for a day. Call `arrange` afterwards."""

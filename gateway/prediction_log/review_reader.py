@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,8 @@ from gateway.prediction_log.retention import DAY, OWN_FILES
 from gateway.prediction_log.review_index import MAX_PHOTOS, ReviewIndex
 from gateway.prediction_log.segments import OPEN
 from gateway.prediction_log.storage import Storage
+
+logger = logging.getLogger(__name__)
 
 RECENT_DAYS = 1
 """Days before today that are listed each time; a gateway ships late what it could not ship in time."""
@@ -48,7 +51,7 @@ class ReviewReader:
             except FileNotFoundError:  # it was closed or shipped meanwhile
                 continue
             if content:
-                self._add(content)
+                self._add(name, content)
                 self._read[name] = start + len(content)
                 found = True
         return found
@@ -85,7 +88,7 @@ class ReviewReader:
             content = self._storage.read(name)[start:]
         except FileNotFoundError:  # it was deleted meanwhile
             return
-        self._add(content)
+        self._add(base, content)
         self._read[base] = -1  # closed segments never change
 
     def _names(self, folder: str, day: str) -> list[str]:
@@ -93,10 +96,13 @@ class ReviewReader:
         found = (name for name, _ in self._storage.files(path))
         return sorted(name for name in found if OWN_FILES[folder].fullmatch(name.removeprefix(f"{path}/")))
 
-    def _add(self, content: bytes) -> None:
+    def _add(self, name: str, content: bytes) -> None:
+        unreadable = 0
         for lines in _chunks(content.splitlines()):
-            self._index.add(lines)
+            unreadable += self._index.add(lines)
             time.sleep(PAUSE_SECONDS)
+        if unreadable:
+            logger.warning("%s: %d lines are not records that this gateway knows", name, unreadable)
 
 
 def _tail(path: Path, start: int) -> bytes:

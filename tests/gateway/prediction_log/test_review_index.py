@@ -128,6 +128,16 @@ def test_only_photos_that_are_stored_are_listed() -> None:
     assert listed(made) == []
 
 
+def test_lines_that_are_no_records_are_left_out() -> None:
+    made = ReviewIndex()
+    good = prediction(1).model_dump_json().encode()
+    newer = good.replace(b'"kind"', b'"more":1,"kind"')
+    assert made.add([b"{", newer, good, b'{"kind":"thing"}']) == 3
+    made.set_stored(DAY, {digest(1)})
+    made.arrange()
+    assert listed(made) == [1]
+
+
 def test_the_last_decision_counts_and_different_ones_are_a_conflict() -> None:
     made = index(
         *(prediction(number) for number in range(1, 6)),
