@@ -7,7 +7,7 @@ import ipaddress
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from gateway.errors import GatewayError, InternalError, UploadTooLarge
 from gateway.grpc_api.client_address import client_address
 from gateway.grpc_api.receiving import Context, Receiver
 from gateway.grpc_api.status import code_of, details_of, metadata_of
+from gateway.inference.admission import CALLER_SHARE
 from gateway.inference.traffic_split import ROUTING_KEY
 from gateway.observability.request_id import accepted_id, request_id
 from gateway.observability.request_record import RequestRecord
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from gateway.observability.tracing import Tracing
 
 logger = logging.getLogger(__name__)
+
+OPEN_CALLS = 16
+"""Most health checks of one address in progress."""
 
 SMALL_MESSAGE_BYTES = 64 * 2**10
 """Maximum size of a message without tensors, which the event loop parses."""
@@ -84,11 +88,14 @@ class Calls:
         address = client_address(context.peer(), metadata.get("x-forwarded-for", ""), self._proxies)
         record = RequestRecord(caller=caller_of(address), route=path)
         scope = {"method": "POST", "path": path, "headers": [(k.encode(), v.encode()) for k, v in metadata.items()]}
-        with self._tracing.request(scope) if self._tracing is not None else nullcontext() as span:
+        with (
+            ExitStack() as permit,
+            self._tracing.request(scope) if self._tracing is not None else nullcontext() as span,
+        ):
             started, status, code = time.perf_counter(), 0, grpc.StatusCode.CANCELLED
             self._services.metrics.requests_in_flight.inc()
             try:
-                answer = await self._answer(method, context, metadata, record)
+                answer = await self._answer(method, context, metadata, record, permit)
                 context.set_trailing_metadata(_trailing(record))
                 await context.write(answer)
                 status, code = 200, grpc.StatusCode.OK
@@ -112,22 +119,25 @@ class Calls:
                 _log(method, code, seconds, record)
 
     async def _answer(
-        self, method: Method, context: Context, metadata: Mapping[str, str], record: RequestRecord
+        self, method: Method, context: Context, metadata: Mapping[str, str], record: RequestRecord, permit: ExitStack
     ) -> bytes:
-        settings = self._services.settings
+        """The answer to a call. `permit` receives what the call holds until it has ended."""
+        settings, admission = self._services.settings, self._services.admission
         if method.is_open:
+            permit.enter_context(admission.call(f"{record.caller} without a key", OPEN_CALLS))
             message = await self._receiver.receive_open(context, record)
         else:
             owner = self._control.owner(metadata)
             if owner is not None:
                 record.caller = f"key {owner}"
             await self._control.admit(metadata, owner, record.caller)
+            permit.enter_context(admission.call(record.caller, max(1, settings.max_uploads // CALLER_SHARE)))
             with record.stage("upload"):
                 message = await self._receiver.receive(context, record)
         limit = settings.max_tensor_body_bytes if method.has_tensors else SMALL_MESSAGE_BYTES
         if len(message) > limit:
             raise UploadTooLarge(f"The message is larger than the limit of {limit:,} bytes.", limit=limit)
-        self._services.admission.hold(record.turn, len(message))
+        admission.hold(record.turn, len(message))
         left = context.time_remaining()
         seconds = settings.request_timeout_seconds
         deadline = Deadline.after(seconds if left is None else min(seconds, left))

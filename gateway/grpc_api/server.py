@@ -28,11 +28,11 @@ MAX_STREAMS = 100
 MAX_METADATA_BYTES = 16 * 2**10
 """Size of a call's metadata from which it may be refused; twice as much is refused always."""
 
-CONNECTION_AGE_SECONDS = 600.0
-"""Age at which a client is told to open a new connection, so that no connection stays for ever, and connections spread
-over new replicas."""
+CONNECTION_AGE_SECONDS = 120.0
+"""Age at which a client is told to open a new connection, so that connections spread over new replicas, and calls end
+whose client does not read the answer: gRPC offers no other way to end them."""
 
-STALLED_ANSWER_SECONDS = 60.0
+STALLED_ANSWER_SECONDS = 30.0
 """Time for a client to read its answer when its connection has reached that age."""
 
 PING_SECONDS = 60.0
@@ -56,7 +56,7 @@ class GrpcServer:
         self.port = 0
         """The port, once the server has started."""
         self._stopping: asyncio.Task[None] | None = None
-        self._server = grpc.aio.server(options=_options(settings), maximum_concurrent_rpcs=settings.max_uploads)
+        self._server = grpc.aio.server(options=_options(settings))
         calls = Calls(services, control, tracing)
         methods = {**tensorflow_serving.SERVICES, **open_inference.SERVICES}
         methods[HEALTH] = health_service([*methods, HEALTH])
@@ -97,6 +97,7 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", int(settings.workers > 1)),  # every gateway process listens on the port
         ("grpc.max_receive_message_length", settings.max_tensor_body_bytes),  # after decompression too
+        ("grpc.http2.bdp_probe", 0),  # else a fast client may send megabytes to each call before anyone asks for them
         ("grpc.max_concurrent_streams", MAX_STREAMS),
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),

@@ -36,6 +36,7 @@ class Admission:
         self.max_upload_bytes = max_upload_bytes
         self._max_request_bytes = max_request_bytes
         self._images: Counter[str] = Counter()
+        self._calls: Counter[str] = Counter()
         self._uploads: Counter[str] = Counter()
         self._upload_bytes: Counter[str] = Counter()
         self._request_bytes: Counter[Turn] = Counter()
@@ -74,6 +75,21 @@ class Admission:
         finally:
             self.in_flight -= images
             _subtract(self._images, caller, images)
+
+    @contextmanager
+    def call(self, caller: str, most: int) -> Iterator[None]:
+        """Hold a permit for a gRPC call of a caller, until the client has its answer.
+
+        Raises:
+            Overloaded: The caller has `most` calls in progress.
+        """
+        if self._calls[caller] >= most:
+            raise Overloaded("You have the maximum number of calls in progress for one caller. Try again later.")
+        self._calls[caller] += 1
+        try:
+            yield
+        finally:
+            _subtract(self._calls, caller, 1)
 
     def check_batch(self) -> None:
         """Refuse a batch request before its body is read.

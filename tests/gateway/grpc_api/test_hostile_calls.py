@@ -1,0 +1,73 @@
+"""Callers who send nothing, do not read or send too much are not felt by others, and take little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import grpc
+import httpx
+import pytest
+
+from gateway.grpc_api import receiving
+from testing.grpc_calls import HEALTH, PREDICT, send
+from testing.http2 import DEFAULT_WINDOW, Connection, framed
+from testing.polling import until
+from tests.gateway.grpc_api.test_calls import doubler, gauge
+
+Start = Callable[..., tuple[httpx.Client, grpc.Channel]]
+
+OTHER = (("x-forwarded-for", "192.0.2.1"),)
+"""Metadata of another caller than the hostile ones."""
+
+PROXY = "127.0.0.1/32"
+MESSAGE = 32 * 2**20
+
+
+def test_silent_health_checks_are_not_felt_by_others(start: Start) -> None:
+    client, channel = start(max_uploads=40, trusted_proxies=PROXY)
+    with Connection(client.headers["x-grpc-address"]) as hostile:
+        for _ in range(60):
+            hostile.call(HEALTH)
+        assert hostile.read_until(lambda: len(hostile.windows) < 60)  # further ones are refused
+        send(channel, HEALTH, b"", OTHER)
+        send(channel, PREDICT, doubler(), OTHER)
+
+
+def test_calls_whose_answer_is_not_read_are_not_felt_by_others(start: Start) -> None:
+    client, channel = start(max_uploads=40, trusted_proxies=PROXY)
+    send(channel, PREDICT, doubler(), OTHER)
+    with Connection(client.headers["x-grpc-address"], window=0) as hostile:
+        for _ in range(60):
+            hostile.send(hostile.call(PREDICT), framed(doubler().SerializeToString()), end=True)
+        assert hostile.read_until(lambda: len(hostile.windows) <= 10)  # one caller may have a quarter
+        send(channel, PREDICT, doubler(), OTHER)
+        send(channel, HEALTH, b"", OTHER)
+        assert gauge(client, "gateway_requests_in_flight") > 1
+
+
+def test_silent_callers_give_way_to_those_who_wait(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "CONTESTED_SECONDS", 0.2)
+    monkeypatch.setattr(receiving, "CHECK_SECONDS", 0.1)
+    client, channel = start(max_upload_memory_bytes=4 * MESSAGE, upload_timeout_seconds=3600, trusted_proxies=PROXY)
+    with Connection(client.headers["x-grpc-address"]) as hostile:
+        for caller in range(4):
+            hostile.call(PREDICT, (("x-forwarded-for", f"203.0.113.{caller}"),))
+        until(lambda: gauge(client, "gateway_requests_in_flight") >= 5)
+        assert not hostile.read_until(lambda: len(hostile.windows) < 4, seconds=1)  # nobody waits
+        send(channel, PREDICT, doubler(), OTHER)
+        assert hostile.read_until(lambda: len(hostile.windows) == 3)
+
+
+def test_calls_that_wait_may_send_no_more_than_a_window(start: Start) -> None:
+    client, _ = start(max_upload_memory_bytes=4 * MESSAGE)
+    with Connection(client.headers["x-grpc-address"]) as hostile:
+        first = hostile.call(PREDICT)
+        left = framed(bytes(MESSAGE - 100))[:-1]  # never complete, so it keeps the slot
+        while left:
+            sent = hostile.send(first, left)
+            left = left[sent:]
+            if not sent:
+                assert hostile.read_until(lambda: hostile.window > 0 and hostile.windows[first] > 0)
+        waiting = [hostile.call(PREDICT) for _ in range(10)]
+        hostile.read_until(lambda: False, seconds=1)
+        assert max(hostile.windows[one] for one in waiting) <= DEFAULT_WINDOW
