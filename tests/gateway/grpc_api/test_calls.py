@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import grpc
 import httpx
@@ -209,6 +210,58 @@ def test_a_gateway_that_is_full_refuses(start: Start, server: ColourServer) -> N
         server.stalled.clear()
     assert sum(call.exception() is None for call in calls) == 1
     until(lambda: gauge(client, "gateway_images_in_flight") == 0)
+
+
+@pytest.mark.parametrize(
+    ("refusal_", "code", "details"),
+    [
+        (("INVALID_ARGUMENT", "row 2 is bad\nat /secret/path"), "INVALID_ARGUMENT", "row 2 is bad"),
+        (("FAILED_PRECONDITION", "no variable"), "INVALID_ARGUMENT", "no variable"),
+        (("INTERNAL", "stack trace"), "INTERNAL", "The model server could not answer this request."),
+        (("UNAVAILABLE", "gone"), "UNAVAILABLE", "The model server is not reachable."),
+        (("RESOURCE_EXHAUSTED", "threads"), "UNAVAILABLE", "The model server is overloaded."),
+    ],
+)
+def test_what_the_model_server_answers_has_a_code_of_its_own(
+    channel: grpc.Channel, server: ColourServer, refusal_: tuple[str, str], code: str, details: str
+) -> None:
+    send(channel, PREDICT, doubler())  # the model is known from now on
+    name, words = refusal_
+    server.refusal = (grpc.StatusCode[name], words)
+    try:
+        given = refusal(channel, PREDICT, doubler())
+    finally:
+        server.refusal = None
+    assert given[:2] == (code, details)
+    assert ("grpc-retry-pushback-ms" in given[2]) == (code == "UNAVAILABLE")
+
+
+def test_no_call_fails_while_versions_change(start: Start, server: ColourServer) -> None:
+    _, channel = start()
+    original = server.models["doubler"]
+    model = next(iter(original.values()))
+    over = threading.Event()
+
+    def call(_: int) -> set[str]:
+        versions = set()
+        while not over.is_set():
+            versions.add(send(channel, PREDICT, doubler())[1]["x-model-version"])
+        return versions
+
+    def goes_on(calls: int) -> bool:
+        return server.calls > calls + 20 or any(one.done() for one in callers)
+
+    with ThreadPoolExecutor(4) as pool:
+        callers = [pool.submit(call, number) for number in range(4)]
+        try:
+            for version in range(5, 9):
+                server.models["doubler"] = {version: model}
+                until(partial(goes_on, server.calls))
+        finally:
+            over.set()
+            versions = set().union(*(one.result() for one in callers))
+            server.models["doubler"] = original
+    assert "8" in versions
 
 
 def test_calls_are_counted_and_logged(

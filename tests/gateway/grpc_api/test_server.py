@@ -19,6 +19,8 @@ from testing.polling import DEADLINE_SECONDS, until
 from testing.processes import LOOPBACK, free_port
 from tests.gateway.grpc_api.test_open_inference import image_request
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def server() -> Iterator[ColourServer]:

@@ -7,11 +7,16 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
+import numpy as np
 import pytest
 
 from testing import ROOT
+from testing.colour_server import ColourServer
+from testing.grpc_calls import PREDICT, predict_request, send
 from testing.photos import photo
 from testing.polling import until
+from testing.tensors import number_tensor
+from tests.gateway.grpc_api.conftest import grpc_gateway
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the extra `tracing`")
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -67,6 +72,18 @@ def test_a_request_is_followed_from_the_caller_to_the_model_server(start: Start,
     calls = [span for span in spans if span.kind == Span.SPAN_KIND_CLIENT and span.name.endswith("Predict")]
     assert server.span_id in {span.parent_span_id for span in calls}
     assert {span.trace_id.hex() for span in calls} == {trace}
+
+
+def test_a_grpc_call_is_followed_in_the_same_way(model_server: ColourServer, spans: list[Span]) -> None:
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    with grpc_gateway(model_server, tracing=True) as (_, channel):
+        request = predict_request("colours", None, "pixels")
+        request.inputs["images"].CopyFrom(number_tensor(np.zeros((1, 8, 8, 3), np.uint8)))
+        send(channel, PREDICT, request, (("traceparent", f"00-{trace}-{parent}-01"),))
+        until(lambda: any(span.name == f"POST {PREDICT}" for span in spans))
+    [server] = [span for span in spans if span.name == f"POST {PREDICT}"]
+    assert (server.trace_id.hex(), server.parent_span_id.hex()) == (trace, parent)
+    assert attributes(server)["breed_gateway.model"] == "colours"
 
 
 def test_without_the_setting_nothing_that_makes_or_sends_spans_is_loaded() -> None:
