@@ -351,9 +351,12 @@ def run(args: argparse.Namespace) -> int:
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)  # how systemd and Kubernetes end a program
     say(f"an equal version is taken back in at most {ALPHA:.0%} of rollouts")
-    Rollout(plan, source, lambda: move(canary), lambda: move(stable), record).run()
+    before = signal.signal(signal.SIGTERM, stop)  # how systemd and Kubernetes end a program
+    try:
+        Rollout(plan, source, lambda: move(canary), lambda: move(stable), record).run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 
