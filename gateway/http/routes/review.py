@@ -166,7 +166,7 @@ async def list_photos(
     found, more, counts = await review.page(filters, place, number, lambda one: (_view(one), one.place))
     page = PageView(
         photos=[view for view, _ in found],
-        after=f"{found[-1][1][0]}~{found[-1][1][1]}" if more else None,
+        after=f"{found[-1][1][0]:.6f}~{found[-1][1][1]}" if more else None,  # never 1e-05
         counts=counts.status,
         labels=counts.labels,
         versions=[VersionCount(model=one[0], version=one[1], photos=photos) for one, photos in counts.versions.items()],

@@ -15,6 +15,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from gateway.prediction_log.records import RECORD, Feedback
+from gateway.prediction_log.review_index import ReviewIndex
 from gateway.settings import Settings
 from testing.colour_server import ColourModel, ColourServer
 from testing.photos import photo
@@ -213,7 +214,9 @@ def test_gateways_with_one_log_see_the_decisions_of_each_other(start: Start, gat
     assert decide(other, digest, BOB, decision="discarded", seen=1).json()["status"] == "conflicts"
 
 
-def test_pages_follow_each_other(gateway: httpx.Client) -> None:
+@pytest.mark.parametrize("usefulness", [1e-06, 0.0, 2.5])
+def test_pages_follow_each_other(gateway: httpx.Client, monkeypatch: pytest.MonkeyPatch, usefulness: float) -> None:
+    monkeypatch.setattr(ReviewIndex, "_usefulness", lambda *_: usefulness)
     digests = classified(gateway, "red", "green", "blue")
     page(gateway, 3)
     first = gateway.get(PHOTOS, params={"number": 2}, headers=ANN).json()
