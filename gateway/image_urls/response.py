@@ -9,7 +9,7 @@ import httptools
 from gateway.errors import ImageNotFetched, UploadTooLarge
 
 MAX_HEADER_BYTES = 32 * 2**10
-"""Size of the status line and all headers."""
+"""Size of the status line and all headers. Framing of the image may take as much, and as much as the image itself."""
 
 
 class ImageResponse:
@@ -26,7 +26,7 @@ class ImageResponse:
         self._max_bytes = max_bytes
         self._on_bytes = on_bytes
         self._parser = httptools.HttpResponseParser(self)
-        self._head = self._size = 0
+        self._head = self._size = self._received = 0
         self._error: Exception | None = None
 
     def feed(self, data: bytes) -> None:
@@ -42,6 +42,10 @@ class ImageResponse:
             if self._error is not None:
                 raise self._error from None
             raise ImageNotFetched("The server of the image does not speak HTTP/1.1.") from error
+        # A header that does not end is reported only at its end, and pieces of one byte cost most of their time.
+        self._received += len(data)
+        if self._received - self._size > MAX_HEADER_BYTES + self._size:
+            raise ImageNotFetched("The server of the image sends too many headers or too small pieces.")
 
     def end(self) -> None:
         """The server has closed the connection, which ends an image without a length.

@@ -99,6 +99,8 @@ def server() -> Iterator[ImageServer]:
         nonsense=b"SSH-2.0-OpenSSH\r\n\r\n",
         nothing=answer(b""),
         open_silent=b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n",
+        open_header=b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 300_000,
+        open_pieces=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 50_000,
         page=answer(b"<!DOCTYPE html><html>"),
     ) as server:
         yield server
@@ -138,6 +140,8 @@ def test_it_is_off_by_default(start: Start, server: ImageServer) -> None:
         ("announced", 413, "larger than the limit of 200,000 bytes"),
         ("large", 413, "larger than the limit of 200,000 bytes"),
         ("headers", 422, "too many headers"),
+        ("open_header", 422, "too many headers"),
+        ("open_pieces", 422, "too small pieces"),
         ("compressed", 422, "compresses it"),
         ("nonsense", 422, "does not speak HTTP/1.1"),
         ("nothing", 422, "returned no content"),
