@@ -24,6 +24,10 @@ from gateway.workers.turns import Turns
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
+MEMORY_SHARE = 0.5
+"""Memory for messages while they arrive, which nobody can count, in relation to `Settings.max_upload_memory_bytes`. It
+adds to that of the requests whose body has arrived."""
+
 CONTESTED_SECONDS = 5.0
 """Time that a message may take while other callers wait to send theirs. Slow uploads over HTTP have as much grace."""
 
@@ -51,7 +55,7 @@ class Receiver:
     def __init__(self, settings: Settings, admission: Admission) -> None:
         self._admission = admission
         self._seconds = settings.upload_timeout_seconds
-        slots = max(1, settings.max_upload_memory_bytes // settings.max_tensor_body_bytes)
+        slots = max(1, int(settings.max_upload_memory_bytes * MEMORY_SHARE) // settings.max_tensor_body_bytes)
         self._messages = _Slots(slots, max(1, slots // CALLER_SHARE))
         self._health_checks = _Slots(OPEN_SLOTS, 1)
 

@@ -150,7 +150,7 @@ def test_a_call_has_one_message(channel: grpc.Channel) -> None:
 
 
 def test_a_caller_that_sends_nothing_is_ended_and_delays_no_other(start: Start) -> None:
-    memory = 4 * 33_554_432  # for four messages at a time, of which one caller may send one
+    memory = 8 * 33_554_432  # half of it for four messages at a time, of which one caller may send one
     client, channel = start(upload_timeout_seconds=2, max_upload_memory_bytes=memory, trusted_proxies="127.0.0.1/32")
     ended = threading.Event()
 

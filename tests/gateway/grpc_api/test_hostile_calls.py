@@ -48,7 +48,7 @@ def test_calls_whose_answer_is_not_read_are_not_felt_by_others(start: Start) -> 
 def test_silent_callers_give_way_to_those_who_wait(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(receiving, "CONTESTED_SECONDS", 0.2)
     monkeypatch.setattr(receiving, "CHECK_SECONDS", 0.1)
-    client, channel = start(max_upload_memory_bytes=4 * MESSAGE, upload_timeout_seconds=3600, trusted_proxies=PROXY)
+    client, channel = start(max_upload_memory_bytes=8 * MESSAGE, upload_timeout_seconds=3600, trusted_proxies=PROXY)
     with Connection(client.headers["x-grpc-address"]) as hostile:
         for caller in range(4):
             hostile.call(PREDICT, (("x-forwarded-for", f"203.0.113.{caller}"),))
@@ -59,7 +59,7 @@ def test_silent_callers_give_way_to_those_who_wait(start: Start, monkeypatch: py
 
 
 def test_calls_that_wait_may_send_no_more_than_a_window(start: Start) -> None:
-    client, _ = start(max_upload_memory_bytes=4 * MESSAGE)
+    client, _ = start(max_upload_memory_bytes=8 * MESSAGE)
     with Connection(client.headers["x-grpc-address"]) as hostile:
         first = hostile.call(PREDICT)
         left = framed(bytes(MESSAGE - 100))[:-1]  # never complete, so it keeps the slot
