@@ -88,7 +88,8 @@ class RemoteModel:
                 self._stopped.set()  # requests that wait for their next attempt end at once
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Closes the connections; requests that wait for their next attempt end at once."""
+        self._stopped.set()
         self._client.close()
 
     def _answer(self, batch: list[tuple[str, bytes | Failure]]) -> list[Record]:
