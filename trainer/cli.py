@@ -69,7 +69,8 @@ examples:
   breed promote dog_breed 3 stable
 
 To resume `train` or `predict` after it was stopped, run the same command again.
-Exit status: 0 success, 1 failure, 2 usage error, 3 weights or class names not available, 130 stopped."""
+Exit status: 0 success, 1 failure, 2 usage error, 3 weights or class names not available, 4 a rollout was taken back,
+130 stopped."""
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "breed-trainer") -> int:
