@@ -30,7 +30,7 @@ def test_every_image_signature_is_timed_beside_the_plain_export(exported: Path) 
     card, speeds = benchmark.benchmark(exported.parent, (1, 4), 0.05)
     assert card.name == "small"
     timed = {(speed.signature, speed.batch_size) for speed in speeds}
-    names = ("pixels", "serving_default", "explain", benchmark.PLAIN)
+    names = ("pixels", "serving_default", "explain", "embed", benchmark.PLAIN)
     assert timed == {(name, size) for name in names for size in (1, 4)}
     for speed in speeds:
         assert speed.images_per_second == pytest.approx(speed.batch_size / speed.p50_ms * 1e3)

@@ -33,7 +33,7 @@ def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             }
             (folder / "evaluation.json").write_text(json.dumps(evaluation))
             os.utime(folder / "evaluation.json", (1e9 - at, 1e9 - at))
-    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").mkdir(exist_ok=True)
     return tmp_path
 
 
