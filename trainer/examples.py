@@ -69,6 +69,14 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("dog_breed 4 canary", "version 4 answers requests to `canary`"),
         ("dog_breed 4 stable --models-dir /srv/models", "use the models of another folder"),
     ),
+    "rollout": (
+        ("dog_breed 5 --split traffic/split.json", "raise the share of version 5 to 1, 5, 25 and 100 %"),
+        (
+            "dog_breed 5 --split traffic/split.json --steps 10,50,100 --seconds 600",
+            "in other steps, of ten minutes each",
+        ),
+        ("dog_breed 5 --split traffic/split.json --prometheus http://prometheus:9090", "measure all gateways"),
+    ),
     "rollback": (
         ("dog_breed stable", "go back to the version that was `stable` before"),
         ("dog_breed canary", "go back to the version that was `canary` before"),
