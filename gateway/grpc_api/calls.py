@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
@@ -100,12 +101,16 @@ class Calls:
                 await context.write(answer)
                 status, code = 200, grpc.StatusCode.OK
             except GatewayError as error:
+                # gRPC keeps the error in a reference cycle, and so the variables of these functions: also the message.
+                traceback.clear_frames(error.__traceback__)
                 status, code = error.status, code_of(error)
                 await context.abort(code, details_of(error), (*_trailing(record), *metadata_of(error)))
-            except (asyncio.CancelledError, grpc.aio.BaseError, grpc.aio.UsageError):
+            except (asyncio.CancelledError, grpc.aio.BaseError, grpc.aio.UsageError) as error:
+                traceback.clear_frames(error.__traceback__)
                 raise  # the caller has gone
-            except Exception:
+            except Exception as error:
                 logger.exception("a call of %s failed", path)
+                traceback.clear_frames(error.__traceback__)
                 internal = InternalError("Internal error. The gateway's log has the reason under this request ID.")
                 status, code = internal.status, code_of(internal)
                 await context.abort(code, details_of(internal), (*_trailing(record), *metadata_of(internal)))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
+from types import FrameType
 
 import grpc
 import httpx
 import pytest
 
 from gateway.grpc_api import receiving
-from testing.grpc_calls import HEALTH, PREDICT, send
+from testing.grpc_calls import HEALTH, PREDICT, refusal, send
 from testing.http2 import DEFAULT_WINDOW, Connection, framed
 from testing.polling import until
 from tests.gateway.grpc_api.test_calls import doubler, gauge
@@ -71,3 +73,19 @@ def test_calls_that_wait_may_send_no_more_than_a_window(start: Start) -> None:
         waiting = [hostile.call(PREDICT) for _ in range(10)]
         hostile.read_until(lambda: False, seconds=1)
         assert max(hostile.windows[one] for one in waiting) <= DEFAULT_WINDOW
+
+
+def test_a_message_that_was_refused_is_not_kept(gateway: tuple[httpx.Client, grpc.Channel]) -> None:
+    client, channel = gateway
+    gc.collect()
+    gc.disable()
+    try:
+        assert refusal(channel, PREDICT, bytes([0x1A, 0]) * 100_000)[1] == "The message has more than 1000 fields."
+        until(lambda: gauge(client, "gateway_requests_in_flight") == 1)  # that of the metrics themselves
+        frames = [
+            one for one in gc.get_objects() if isinstance(one, FrameType) and "grpc_api" in one.f_code.co_filename
+        ]
+        of_gateway = [one for one in frames if "tests" not in one.f_code.co_filename]
+        assert not [one for one in of_gateway if len(one.f_locals.get("message", b"")) > 100_000]
+    finally:
+        gc.enable()
