@@ -143,8 +143,10 @@ def export_model(
     if frozen:
         with quiet():
             if served != "float32":
-                exact = signatures.build(*_frozen(split, tail, card, "float32"), card)
-            without_openvino = openvino_network.write_network(exact, extra)
+                core, heatmap = _frozen(split, tail, card, "float32")
+                exact = signatures.build(core, heatmap, card)
+            outputs = signatures.in_one_pass(core, heatmap, card)
+            without_openvino = openvino_network.write_network({"outputs": outputs}, extra)
     if without_openvino is None:
         found = _with_openvino(found, expected, exact, extra, pixels, len(card.labels))
     quantization: Quantization | None = None
@@ -188,10 +190,11 @@ def outputs_of_images(model: keras.Model, card: Card) -> tf.types.experimental.G
     """
     split, tail = signatures.split_at_features(model)
     with quiet():
-        endpoints = signatures.build(*_frozen(split, tail, card, "float32"), card)
+        outputs = signatures.in_one_pass(*_frozen(split, tail, card, "float32"), card)
 
     def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {**endpoints["pixels"](images), **endpoints["embed"](images)}
+        found = outputs(images)
+        return {name: found[name] for name in ("probabilities", signatures.EMBEDDING)}
 
     return tf.function(run, input_signature=[images_spec(card)], autograph=False, jit_compile=False)
 

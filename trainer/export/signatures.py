@@ -180,6 +180,28 @@ def build(core: Core, heatmap: Saliency, card: Card) -> dict[str, tf.types.exper
     return {**found, "describe": describe(card)}
 
 
+def in_one_pass(core: Core, heatmap: Saliency, card: Card) -> tf.types.experimental.GenericFunction:
+    """Returns a function of images with the outputs of all signatures that take images.
+
+    Each signature calls the network. A runtime that does not see that these calls are the same computes all of them.
+    """
+
+    def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        logits, maps, features = core(tf.cast(images, tf.float32))
+        found = probabilities(logits, card.temperature)
+        top = tf.argmax(found[:, : len(card.labels)], axis=1, output_type=tf.int32)
+        outputs = {
+            "probabilities": found,
+            "heatmap": heatmap(maps, top),
+            EMBEDDING: tf.math.l2_normalize(features, axis=1),
+        }
+        if logits.shape[1] == 1:
+            outputs["probability"] = tf.sigmoid(logits)
+        return outputs
+
+    return _served(run, tf.TensorSpec((None, card.input.height, card.input.width, 3), tf.uint8, name="images"))
+
+
 def describe(card: Card) -> tf.types.experimental.GenericFunction:
     """Returns the function of the signature `describe`: any int32 (n) -> `card`, string (n)."""
     text = tf.constant(card.to_json())
