@@ -98,13 +98,13 @@ def trainer(
 ) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """Runs the command line with all its folders under tmp_path; returns exit status, stdout and stderr."""
     cache = tmp_path / "cache"
-    shutil.copytree(exportable, cache)
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
         command = [str(one) for one in arguments]
         if command[:1] == ["train"]:
             command += ["--models-dir", f"{tmp_path}/models", "--runs-dir", f"{tmp_path}/runs"]
             command += ["--cache-dir", str(cache)]
+            shutil.copytree(exportable, cache, dirs_exist_ok=True)
         try:
             status = main(command)
         except SystemExit as stop:
