@@ -96,7 +96,9 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
     grace = settings.upload_timeout_seconds + settings.request_timeout_seconds + STALLED_ANSWER_SECONDS
     return [
         ("grpc.so_reuseport", int(settings.workers > 1)),  # every gateway process listens on the port
-        ("grpc.max_receive_message_length", settings.max_tensor_body_bytes),  # after decompression too
+        ("grpc.max_receive_message_length", settings.max_tensor_body_bytes),
+        # Only uncompressed messages: gRPC would expand 32 KB to 32 MB before the gateway sees them.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
         ("grpc.http2.bdp_probe", 0),  # else a fast client may send megabytes to each call before anyone asks for them
         ("grpc.max_concurrent_streams", MAX_STREAMS),
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
