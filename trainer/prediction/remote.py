@@ -130,7 +130,10 @@ class RemoteModel:
         results, model = answer.get("results"), answer.get("model")
         if not isinstance(results, list) or len(results) != len(sent) or not isinstance(model, dict):
             raise TrainerError(f"{self._url} is not a gateway: its answer has no results")
-        return [_record(name, result, model) for (name, _), result in zip(sent, results, strict=True)]
+        records = [_record(name, result, model) for (name, _), result in zip(sent, results, strict=True)]
+        if any(records):
+            attempts.succeeded()
+        return records
 
     def _ask(
         self,
@@ -151,7 +154,6 @@ class RemoteModel:
                 continue
             problem = _object(response)
             if response.status_code == httpx.codes.OK:
-                attempts.succeeded()
                 return problem
             detail = str(problem.get("detail") or f"status {response.status_code}")
             if response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE and files:

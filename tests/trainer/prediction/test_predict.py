@@ -218,6 +218,17 @@ def test_failures_of_the_model_server_are_waited_for_and_not_written(
     check_colours(output)
 
 
+def test_patience_also_ends_with_a_photo_that_is_to_be_sent_again_and_again(
+    photos: Path, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = remote._record
+    monkeypatch.setattr(remote, "_record", lambda name, *rest: None if "003" in name else record(name, *rest))
+    output = tmp_path / "answers.jsonl"
+    status, _, error = trainer("predict", "colours", photos, "--output", output, "--url", start(), "--patience", "1")
+    assert status == 1
+    assert re.search(r"has no answer for .*003\.png; gave up", error)
+
+
 def test_keys_and_versions_are_passed_on(
     photos: Path, tmp_path: Path, start: Start, server: ColourServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
