@@ -166,7 +166,10 @@ class Csv:
     def parse(self, row: bytes) -> Record:
         """Returns the record of a row."""
         text = row.decode("utf-8", "surrogateescape")
-        [cells] = csv.reader(io.StringIO(text, newline=""), strict=True)
+        try:
+            [cells] = csv.reader(io.StringIO(text, newline=""), strict=True)
+        except csv.Error as error:
+            raise ValueError(f"not a row of CSV: {error}") from error
         found = dict(zip(self._columns, map(_unescaped, cells), strict=True))
         ranked = [(found[f"label_{rank}"], found[f"score_{rank}"]) for rank in range(1, self._top_k + 1)]
         return Record(

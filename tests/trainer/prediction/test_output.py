@@ -73,6 +73,14 @@ def test_a_csv_file_with_other_columns_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == whole
 
 
+def test_a_damaged_row_of_csv_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "answers.csv"
+    whole = complete(path, format_of(path, 2))
+    path.write_bytes(whole.replace(b'"odd ""name""', b'"odd" ""name""'))
+    with pytest.raises(TrainerError, match="is not a row of predictions"), Output(path, format_of(path, 2)) as output:
+        list(output.resume())
+
+
 def test_two_runs_cannot_write_one_file(path: Path, form: Format) -> None:
     with Output(path, form), pytest.raises(TrainerError, match="is being written by another run"):
         Output(path, form)
