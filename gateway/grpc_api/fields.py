@@ -34,7 +34,7 @@ def length_delimited_fields(message: bytes, wanted: Set[int]) -> dict[int, list[
     """
     found: dict[int, list[bytes]] = {}
     position = size = 0
-    for _ in range(MAX_FIELDS):
+    for _ in range(MAX_FIELDS + 1):  # once more to see the end
         if position == len(message):
             return found
         key, position = _varint(message, position)

@@ -53,6 +53,7 @@ def test_any_bytes_are_read_or_refused(message: bytes) -> None:
 
 
 def test_what_would_take_long_is_refused() -> None:
+    assert length_delimited_fields(b"\x18\x01" * (MAX_FIELDS - 1) + b"\x0a\x01x", {1}) == {1: [b"x"]}
     for message in (b"\x18\x01" * (MAX_FIELDS + 1), b"\x0a" + b"\x80\x80\x04" + bytes(MAX_BYTES)):
         with pytest.raises(BadRequest):
             length_delimited_fields(message + b"\x0a\x01x", {1})
