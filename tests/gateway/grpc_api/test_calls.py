@@ -99,10 +99,14 @@ def test_the_request_id_reaches_the_model_server_and_comes_back(channel: grpc.Ch
 def test_the_deadline_of_the_caller_ends_the_work(channel: grpc.Channel, server: ColourServer) -> None:
     send(channel, PREDICT, doubler())  # the model is known from now on
     given_up = server.given_up
+
+    def gives_up() -> bool:
+        assert refusal(channel, PREDICT, doubler(), timeout=0.5)[0] == "DEADLINE_EXCEEDED"
+        return server.given_up > given_up  # on a busy machine, a call may end before it reaches the model server
+
     server.stalled.set()
     try:
-        assert refusal(channel, PREDICT, doubler(), timeout=1.0)[0] == "DEADLINE_EXCEEDED"
-        until(lambda: server.given_up > given_up)
+        until(gives_up)
     finally:
         server.stalled.clear()
 
@@ -152,7 +156,7 @@ def test_a_call_has_one_message(channel: grpc.Channel) -> None:
 
 def test_a_caller_that_sends_nothing_is_ended_and_delays_no_other(start: Start) -> None:
     memory = 8 * 33_554_432  # half of it for four messages at a time, of which one caller may send one
-    client, channel = start(upload_timeout_seconds=2, max_upload_memory_bytes=memory, trusted_proxies="127.0.0.1/32")
+    client, channel = start(upload_timeout_seconds=4, max_upload_memory_bytes=memory, trusted_proxies="127.0.0.1/32")
     ended = threading.Event()
 
     def silent() -> Iterator[bytes]:
@@ -169,7 +173,7 @@ def test_a_caller_that_sends_nothing_is_ended_and_delays_no_other(start: Start) 
         finally:
             ended.set()
     assert {code for code, _ in refused} == {"DEADLINE_EXCEEDED"}
-    assert "The message took longer than 2 seconds." in {details for _, details in refused}
+    assert "The message took longer than 4 seconds." in {details for _, details in refused}
 
 
 @pytest.mark.parametrize("path", [PREDICT, STATUS, METADATA, INFER, HEALTH])

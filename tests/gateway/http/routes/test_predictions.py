@@ -4,7 +4,7 @@ import base64
 import io
 import itertools
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import httpx
@@ -15,6 +15,7 @@ from gateway.inference.classifier import RANKED_AT_ONCE
 from gateway.pb import serving_pb2 as pb
 from testing.colour_server import COLOURS, ColourModel, ColourServer, ForeignModel, colour_scores
 from testing.photos import photo
+from testing.polling import until
 
 Start = Callable[..., httpx.Client]
 
@@ -362,18 +363,14 @@ def test_more_images_than_the_gateway_takes_are_429_at_once(start: Start, model_
     model_server.stalled.set()
     with ThreadPoolExecutor(12) as pool:
         pending = [pool.submit(gateway.post, "/api/v1/predict_breed", content=photo()) for _ in range(12)]
-        refused = [one for one in pending if _settled(one)]
+        until(lambda: sum(one.done() for one in pending) == 8)
+        refused = [one for one in pending if one.done()]
         model_server.stalled.clear()
         statuses = [one.result().status_code for one in pending]
     assert len(refused) == statuses.count(429) == 8
     assert statuses.count(200) == 4
     assert all("retry-after" in one.result().headers for one in refused)
     assert gateway.post("/api/v1/predict_breed", content=photo()).status_code == 200
-
-
-def _settled(future: Future[httpx.Response]) -> bool:
-    wait([future], timeout=0.5)
-    return future.done()
 
 
 def test_a_request_larger_than_grpc_keeps_by_default_is_tried_again_too(
