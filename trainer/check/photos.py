@@ -27,7 +27,7 @@ GREY: Final = 2.0
 """Mean difference between the channels; the same photos have 3.5 or more. Scans of grey photos have less than 1."""
 
 LEAST_SIZE: Final = 0.75
-"""Smaller sides of a photo, in that of the input of the model, from which it is not small."""
+"""A photo is small if its smaller side is less than this share of the input size of the model."""
 
 MANY_GREY: Final = 0.2
 """Above this share, photos without colour belong to the data set."""
