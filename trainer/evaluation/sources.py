@@ -58,7 +58,7 @@ def _read(table: Path) -> dict[str, dict[str, str]]:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TrainerError(f"{table} cannot be read as CSV: {error}") from error
-    columns = list(rows[0]) if rows else []
+    columns = [one for one in rows[0] if one is not None] if rows else []  # None: cells beyond the header
     files = next((one for one in columns if one.lower().replace(" ", "").replace("_", "") in FILE_COLUMNS), None)
     if files is None:
         raise TrainerError(f"{table} has no rows, or no column of files; it may be called {', '.join(FILE_COLUMNS)}")
@@ -66,6 +66,8 @@ def _read(table: Path) -> dict[str, dict[str, str]]:
     useful = {name: column for name, column in values.items() if _divides(column)}
     found: dict[str, dict[str, str]] = {}
     for at, row in enumerate(rows):
+        if row[files] is None:  # the row is too short
+            continue
         said = {name: column[at] for name, column in useful.items() if column[at]}
         found[row[files]] = said
         found.setdefault(Path(row[files]).name, said)

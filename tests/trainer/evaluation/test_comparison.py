@@ -95,6 +95,8 @@ def test_slices_are_folders_and_the_columns_that_divide(tmp_path: Path) -> None:
     assert found[photos[0][2]] == {"folder": "old", "camera": "phone", "taken": "2026-01"}
     assert found[photos[2][2]] == {"folder": "old"}
     assert found[photos[3][2]] == {"folder": "new/park", "camera": "camera", "taken": "2026-02"}
+    table.write_text("taken_by,file,camera\n1,Pug/0.jpg,phone,?\n2\n3,Pug/1.jpg,phone\n4,x.jpg,camera\n")
+    assert find_slices(photos, table)[photos[0][2]] == {"folder": "old", "camera": "phone"}
     table.write_text("camera\nphone\n")
     with pytest.raises(TrainerError, match="no column of files"):
         find_slices(photos, table)
