@@ -214,9 +214,10 @@ def test_retry_after_and_retryable_are_honoured() -> None:
     proxy = httpx.Response(503, text="<html>")
     error, count, _ = answered([proxy, good], quick)
     assert (error, count) == (None, 2)
-    error, _, _ = answered([httpx.Response(404, text="<html>")], quick)
-    assert error is not None
-    assert (error.code, error.retryable) == ("http_404", False)
+    for status in (200, 404):
+        error, _, _ = answered([httpx.Response(status, text="<html>")], quick)
+        assert error is not None
+        assert (error.code, error.retryable) == (f"http_{status}", False)
 
 
 def test_waits_grow_and_are_bounded() -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
+
 from breed_client.errors import ApiError, error_of_problem
 
 
@@ -40,6 +42,22 @@ class Classification:
 
 Result = Classification | ApiError
 """What became of one photo of several."""
+
+
+def answer_of(response: httpx.Response) -> dict[str, Any]:
+    """The JSON object in a successful answer.
+
+    Raises:
+        ApiError: There is none; the answer does not come from a gateway.
+    """
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        detail = "The server answered, but not as a gateway does."
+        raise ApiError(response.status_code, f"http_{response.status_code}", detail)
+    return answer
 
 
 def classification_of(answer: Mapping[str, Any], model: Mapping[str, Any]) -> Classification:

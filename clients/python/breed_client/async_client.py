@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from breed_client.answers import Classification, Result, classification_of, results_of
+from breed_client.answers import Classification, Result, answer_of, classification_of, results_of
 from breed_client.client import http_options, request_options
 from breed_client.errors import ApiError, ConnectionFailed, error_of
 from breed_client.photos import Call, Photo, batch_call, batches, classify_call, photos_in
@@ -134,8 +134,7 @@ class AsyncClient:
                     raise ConnectionFailed(f"no answer from {self._http.base_url}: {failed}") from failed
             else:
                 if response.is_success:
-                    answer: dict[str, Any] = response.json()
-                    return answer
+                    return answer_of(response)
                 error = error_of(response)
                 wait = self._retries.wait_after(attempt, error)
                 if wait is None:
