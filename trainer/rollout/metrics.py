@@ -114,14 +114,15 @@ class Increases:
         self._last: dict[tuple[str, str, tuple[tuple[str, str], ...]], float] = {}
 
     def of(self, samples: Sequence[Sample]) -> list[Sample]:
-        """Returns each counter with what was added to it. A counter that fell began again at 0."""
+        """Returns each counter that has changed, with what was added. A counter that fell began again at 0."""
         added = []
         for sample in samples:
             key = sample.source, sample.name, sample.labels
             last = self._last.get(key, 0.0)
             self._last[key] = sample.value
             more = sample.value - last if sample.value >= last else sample.value
-            added.append(Sample(sample.source, sample.name, sample.labels, more))
+            if more:
+                added.append(Sample(sample.source, sample.name, sample.labels, more))
         return added
 
 

@@ -309,7 +309,7 @@ def test_counters_go_on_after_a_gateway_was_restarted_or_missed_once() -> None:
         return [one.value for one in increases.of([Sample(name, "c", (), value) for name, value in values])]
 
     assert added(("a", 5), ("b", 7)) == [5, 7]
-    assert added(("a", 8)) == [3]
+    assert added(("a", 8), ("b", 7)) == [3]
     assert added(("a", 2), ("b", 9)) == [2, 2]
 
 
