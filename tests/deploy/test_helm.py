@@ -168,10 +168,13 @@ def test_every_value_arrives(tmp_path: Path) -> None:
     assert at(named(found, "PrometheusRule", "breed-gateway"), "spec") == rules
 
 
-def test_metrics_have_no_route_from_outside(tmp_path: Path) -> None:
+def test_metrics_have_no_route_from_outside_and_pages_have_one(tmp_path: Path) -> None:
     found = chart(EVERYTHING, tmp_path)
     for kind in ("Ingress", "HTTPRoute"):
-        assert "metrics" not in str(named(found, kind, "gateway"))
+        routes = str(named(found, kind, "gateway"))
+        assert "metrics" not in routes
+        assert "'/review'" in routes
+        assert "'/docs'" in routes
 
 
 def test_a_claim_that_exists_and_policies_that_are_off(tmp_path: Path) -> None:
