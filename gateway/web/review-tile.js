@@ -3,7 +3,7 @@
 import { element } from "./page.js";
 
 const REASONS = { feedback: "People disagree", versions: "Versions disagree", unknown: "Unknown", unsure: "Unsure" };
-const DECISIONS = { confirmed: "confirmed", relabelled: "relabelled", discarded: "discarded" };
+const DECISIONS = { confirmed: "confirmed", relabelled: "relabelled", discarded: "discarded", deleted: "deleted" };
 const GUESSES = 3;
 
 const percent = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 0 });

@@ -118,6 +118,7 @@ function add(photo) {
 
 function redraw(photo) {
   const entry = tiles.get(photo.digest);
+  if (!entry) return; // other filters were chosen meanwhile
   const focused = entry.tile.contains(document.activeElement);
   if (entry.photo !== photo) moved(entry.photo.status, photo.status);
   entry.photo = photo;
@@ -144,7 +145,8 @@ async function show(tile) {
 
 /** The photo was deleted, here or by somebody else. */
 function gone(digest) {
-  const { photo, tile } = tiles.get(digest);
+  const { photo, tile } = tiles.get(digest) ?? {};
+  if (!tile || tile.dataset.status === "gone") return;
   moved(photo.status);
   tile.dataset.status = "gone";
   tile.ariaLabel = "Deleted photo";
