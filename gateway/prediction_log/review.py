@@ -97,7 +97,7 @@ class Review:
             try:
                 await asyncio.to_thread(self._segments.close)
             except OSError as error:
-                logger.warning("a segment of reviews stays open; the next gateway closes it: %s", error)
+                _stays_open(error)
 
     async def page(
         self, filters: Filters, after: tuple[float, str] | None, number: int, view: Callable[[Reviewed], T]
@@ -273,7 +273,10 @@ class Review:
             await asyncio.sleep(SEGMENT_SECONDS / 5)
             async with self._writing:
                 if self._segments.due():
-                    await self._run(self._segments.close)
+                    try:
+                        await self._run(self._segments.close)
+                    except Unavailable as error:
+                        _stays_open(error.__cause__)
                     return
 
     async def _run(self, work: Callable[[], T]) -> T:
@@ -286,6 +289,10 @@ class Review:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         except OSError as error:
             raise Unavailable("The storage of the prediction log cannot be used at the moment.") from error
+
+
+def _stays_open(error: BaseException | None) -> None:
+    logger.warning("a segment of reviews stays open; the next gateway closes it: %s", error)
 
 
 def _stored_name(day: str, digest: str) -> str:

@@ -302,6 +302,8 @@ class ReviewIndex:
             photo.answers[record.model, record.version] = record
         if photo.newest is None or photo.newest.time <= record.time:
             photo.newest = record
+        if len(photo.requests) == MAX_REQUESTS:
+            self._by_request.pop(photo.requests[0], None)
         photo.requests.append((record.request_id, record.index))
         self._by_request[record.request_id, record.index] = photo
         photo.usefulness = None
