@@ -110,13 +110,14 @@ class Rollout:
             RolledBack: The guard objected. The message has the reasons.
             KeyboardInterrupt: It was stopped. The share is back at 0.
         """
-        share = 0.0
+        share, finished = 0.0, False
         try:
             self._prepare()
             self._start()
             for share in self._plan.steps:
                 if share >= 100:
                     self._finish()
+                    finished = True
                     write_split(self._plan.split, self._plan.name, {self._plan.labels[0]: 100})
                     self._record({"share": 100, "outcome": "completed", **self._evidence()})
                     stable = self._plan.labels[0]
@@ -126,8 +127,8 @@ class Rollout:
             if share < 100:
                 say(f"version {self._plan.canary} keeps {share:g} % of the traffic; nothing watches it any more")
         except BaseException as error:
-            if not isinstance(error, RolledBack) and share == 0.0:
-                raise  # nothing was changed yet
+            if finished or (not isinstance(error, RolledBack) and share == 0.0):
+                raise  # the new version is the stable one now, or nothing was changed yet
             took = self._back()
             reason = str(error) or "stopped by hand"
             ended: dict[str, JSON] = {"from": share, "reason": reason, "seconds_to_zero": took and round(took, 1)}

@@ -164,6 +164,21 @@ def test_a_version_that_is_as_good_takes_every_step_and_no_request_fails(
     assert read_split(run.split) == {"colours": {"stable": 100}, "others": {"beta": 1}}
 
 
+def test_what_fails_after_the_last_step_takes_nothing_back(
+    start: Callable[..., httpx.Client], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = start()
+    run = Run(tmp_path, Gateways([url(gateway)]), steps=(100,))
+
+    def refuse(_: dict[str, JSON]) -> None:
+        raise TrainerError("no space left")
+
+    monkeypatch.setattr(run._rollout, "_record", refuse)
+    with Callers(gateway, None).sending(), pytest.raises(TrainerError, match=r"^no space left$"):
+        run()
+    assert run.finished
+
+
 @pytest.mark.parametrize(
     ("model", "wrong", "said"),
     [
