@@ -90,9 +90,13 @@ def pass_gate(
         The reasons that `force` overrides.
 
     Raises:
-        TrainerError: The gate refuses the version; the message has all reasons.
+        TrainerError: The gate refuses the version, and the message has all reasons; or the label that it compares with
+            does not exist.
     """
     gate = read_gate(path)
+    if gate.against is not None and gate.against not in (label, *labels):
+        present = ", ".join(sorted(labels)) or "none"
+        raise TrainerError(f"{path}: {name} has no label {gate.against!r} to compare with; labels: {present}")
     before = labels.get(gate.against or label)
     reasons = check(gate, models_dir, name, version, before)
     compared = f"{name} version {version}, compared with {'nothing' if before is None else f'version {before}'}"

@@ -8,7 +8,7 @@ import pytest
 from tests.trainer.evaluation.test_comparison import row, version
 from trainer.errors import TrainerError
 from trainer.evaluation.comparison import Comparison, Row, Speed
-from trainer.registry.gate import Gate, read_gate, refusals
+from trainer.registry.gate import Gate, pass_gate, read_gate, refusals
 
 PHOTOS = (Path("photos"),)
 
@@ -64,6 +64,13 @@ def test_a_gate_is_a_file_whose_folders_are_beside_it(tmp_path: Path) -> None:
     gate = read_gate(file)
     assert gate.photos == (tmp_path / "test", tmp_path / "corrected")
     assert (gate.min_photos, gate.max_latency_ratio, gate.against, gate.max_accuracy_loss) == (200, 1.5, "stable", 0.01)
+
+
+def test_a_label_to_compare_with_must_exist(tmp_path: Path) -> None:
+    file = tmp_path / "gate.toml"
+    file.write_text('photos = "test"\nagainst = "stabel"\n')
+    with pytest.raises(TrainerError, match="dogs has no label 'stabel' to compare with; labels: canary, stable"):
+        pass_gate(file, tmp_path, "dogs", 3, "canary", {"stable": 1, "canary": 2}, force=True)
 
 
 @pytest.mark.parametrize(
