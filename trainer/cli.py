@@ -41,7 +41,7 @@ COMMANDS: Final = {
     "promote": ("trainer.registry.promote", "promote", "move a version label to another version"),
     "rollback": ("trainer.registry.promote", "rollback", "move a version label back to its previous version"),
     "rollout": (
-        "trainer.rollout.rollout",
+        "trainer.rollout.command",
         "",
         "raise the share of a version step by step, and take it back if it is worse",
     ),

@@ -30,8 +30,9 @@ from trainer.cli import main
 from trainer.errors import TrainerError
 from trainer.model_card import JSON
 from trainer.rollout import rollout
+from trainer.rollout.command import read_disagreement
 from trainer.rollout.metrics import Gateways, Increases, Prometheus, Sample, Source
-from trainer.rollout.rollout import Plan, RolledBack, Rollout, read_disagreement
+from trainer.rollout.rollout import Plan, RolledBack, Rollout
 from trainer.rollout.split_file import read_split, write_split
 
 __all__ = ["config", "server"]
