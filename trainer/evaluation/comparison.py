@@ -190,7 +190,7 @@ class Comparison:
         """Returns one sentence: which is better on the classes that both have, and whether it may be chance."""
         right, p = self.right_on_common, self.right_on_common.p_value()
         if not right.better and not right.worse:
-            return f"Both are right on the same photos of the {right.photos} of classes that both have."
+            return f"On the {right.photos} photos of classes that both have, both are right on the same photos."
         low, high = right.interval()
         text = (
             f"On {right.photos} photos of classes that both have, B is right on {right.better} that A gets wrong, and "

@@ -43,7 +43,7 @@ def _head(found: Comparison) -> str:
         f"<h1>A: {escape(found.a.title)} <span class='muted'>and</span> B: {escape(found.b.title)}</h1>"
         f"<p class='verdict'>{escape(found.verdict())}</p>"
         f"<p class='note'>Compared on {found.right.photos} photos of {escape(', '.join(found.data))}, with the "
-        "signature <code>pixels</code> of the exported models. Intervals hold the true value in 95 of 100 cases. "
+        "signature <code>pixels</code> of the exported models. Intervals contain the true value in 95 of 100 cases. "
         "Photos of a class that a version does not have count as wrong, except in the sentence above.</p>"
     )
 

@@ -23,7 +23,7 @@ STYLE: Final = """
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 1120px; padding: 28px 20px 60px; background: var(--page); color: var(--text);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-svg { font-family: inherit; display: block; }
+svg { font-family: inherit; display: block; max-width: 100%; height: auto; }
 h1 { margin: 0; font-size: 26px; } h2 { margin: 0 0 12px; font-size: 18px; }
 p { margin: 4px 0; } .muted { color: var(--muted); } .note { font-size: 13px; color: var(--muted); }
 section { background: var(--card); border: 1px solid var(--faint); border-radius: 10px; padding: 18px 20px;
@@ -36,7 +36,7 @@ section { background: var(--card); border: 1px solid var(--faint); border-radius
 .broad { width: max-content; min-width: 100%; max-width: calc(100vw - 40px); position: relative; left: 50%;
   transform: translateX(-50%); }
 .row > table { flex: 1 1 320px; width: auto; align-self: center; }
-.wide { overflow-x: auto; }
+.wide, .pairs { overflow-x: auto; } .wide svg { max-width: none; }
 .photos { display: grid; grid-template-columns: repeat(auto-fill, minmax(160px, 1fr)); gap: 16px; }
 figure { margin: 0; }
 figure img { width: 100%; aspect-ratio: 1; object-fit: cover; border-radius: 8px; display: block; }

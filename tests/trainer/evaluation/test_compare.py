@@ -66,7 +66,7 @@ def test_a_new_class_is_gained_and_nothing_is_lost(
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert "60 photos: accuracy A 0.667, B 1.000; the best labels differ on 20 (33.3%)" in out
-    assert "Both are right on the same photos of the 40 of classes that both have." in out
+    assert "On the 40 photos of classes that both have, both are right on the same photos." in out
     assert "only in B: blue, 1.000 of 20 photos right" in out
     assert "skipped 1 files that cannot be read, such as red/broken.jpg" in out
     found = json.loads((tmp_path / "out" / "comparison.json").read_text())

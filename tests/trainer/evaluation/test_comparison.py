@@ -52,7 +52,7 @@ def test_a_class_that_only_one_version_has_is_told_apart_from_a_gain() -> None:
     assert found.right.difference == 0.5
     assert found.right_on_common == Paired(5, both=5, better=0, worse=0)
     assert [group.knows for group in found.classes] == ["both", "B"]
-    assert found.verdict() == "Both are right on the same photos of the 5 of classes that both have."
+    assert found.verdict() == "On the 5 photos of classes that both have, both are right on the same photos."
 
 
 def test_the_verdict_says_whether_a_difference_may_be_chance() -> None:

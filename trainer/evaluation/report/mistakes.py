@@ -33,7 +33,7 @@ def classes(evaluation: Evaluation) -> str:
         mistakes[mistake.true].append(mistake)
     rows = "".join(_class_row(one, mistakes[one.label]) for one in shown)
     absent = len(evaluation.classes) - len(shown)
-    note = f"<p class='note'>{absent} classes of the model have no photos here.</p>" if absent else ""
+    note = f"<p class='note'>Classes of the model without photos here: {absent}.</p>" if absent else ""
     return (
         "<section><h2>Classes, lowest F1 first</h2><div class='wide'><table><tr><th>class</th><th>photos</th>"
         f"<th>precision</th><th>recall</th><th>F1</th><th>taken for another class</th></tr>{rows}</table></div>{note}"
