@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +20,9 @@ from trainer.model_card import JSON
 
 PLACES = ("name", "data")
 """Settings that are shown in columns of their own."""
+
+WIDE = 120
+"""Columns of a terminal from which on the list of runs has room for intervals and numbers of photos."""
 
 FIGURES = ("photos", "accuracy", "top5_accuracy", "macro_f1", "expected_calibration_error")
 
@@ -78,7 +82,8 @@ def read_runs(runs_dir: Path, name: str | None = None) -> list[RunSummary]:
 
 def _read(config: Path) -> RunSummary:
     try:
-        settings = tomllib.loads(config.read_text(encoding="utf-8"))
+        content = tomllib.loads(config.read_text(encoding="utf-8"))
+        settings = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
         written = config.with_name("evaluation.json")
         evaluation = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
         finished = datetime.fromtimestamp(written.stat().st_mtime) if evaluation else None  # noqa: DTZ006 - for people
@@ -103,20 +108,23 @@ def find_run(runs: Sequence[RunSummary], wanted: str) -> RunSummary:
     return found[0]
 
 
-def listing(runs: Sequence[RunSummary]) -> Table:
-    """Returns a table with a row for each run."""
-    table = Table(title=f"{len(runs)} runs")
+def listing(runs: Sequence[RunSummary], *, wide: bool = True) -> Table:
+    """Returns a table with a row for each run; unless it is wide, without intervals and numbers of photos."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in ("model", "run", "finished"):
         table.add_column(column, no_wrap=True)
     table.add_column("version", justify="right")
     table.add_column("accuracy", justify="right", no_wrap=True)
-    table.add_column("photos", justify="right")
-    table.add_column("settings that are not the defaults")
+    if wide:
+        table.add_column("photos", justify="right")
+    table.add_column("settings that are not the defaults", overflow="fold")
     for run in runs:
-        settings = ", ".join(f"{key} {value}" for key, value in run.settings.items() if key not in PLACES)
+        settings = ", ".join(f"{key} {_text(value)}" for key, value in run.settings.items() if key not in PLACES)
         finished = f"{run.finished:%Y-%m-%d %H:%M}" if run.finished else "not finished"
-        photos = str(run.evaluation["photos"]) if run.evaluation else ""
-        table.add_row(run.name, run.id, finished, run.version, _with_interval(run, "accuracy"), photos, settings)
+        figures = [_with_interval(run, "accuracy"), str(run.evaluation["photos"])] if run.evaluation else ["", ""]
+        if not wide:
+            figures = [figures[0].partition(" ")[0]]
+        table.add_row(run.name, run.id, finished, run.version, *figures, settings)
     return table
 
 
@@ -135,8 +143,12 @@ def comparison(runs: Sequence[RunSummary]) -> Table:
     for key in defaults:
         values = [run.settings.get(key, defaults[key]) for run in runs]
         if any(value != values[0] for value in values):
-            table.add_row(key, *map(str, values))
+            table.add_row(key, *map(_text, values))
     return table
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _with_interval(run: RunSummary, figure: str) -> str:
@@ -169,8 +181,10 @@ def run(args: argparse.Namespace) -> int:
     if args.ids:
         runs = [find_run(runs, wanted) for wanted in args.ids]
     console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 2 * WIDE)
     if args.json:
         console.print_json(json.dumps([one.to_json() for one in runs]))
     else:
-        console.print(comparison(runs) if args.ids else listing(runs))
+        console.print(comparison(runs) if args.ids else listing(runs, wide=console.width >= WIDE))
     return 0

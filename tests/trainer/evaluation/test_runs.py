@@ -1,14 +1,16 @@
 """The command `runs` on folders as `train` writes them."""
 
+import io
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from trainer.config import make
-from trainer.evaluation.runs import read_runs
+from trainer.evaluation.runs import listing, read_runs
 
 Trainer = Callable[..., tuple[int, str, str]]
 
@@ -21,7 +23,7 @@ def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ):
         folder = tmp_path / name / run
         folder.mkdir(parents=True)
-        config = make({"data": "photos", "name": name, "views": views})
+        config = make({"data": "photos", "name": name, "views": views, "add": ("more",) if views == 4 else ()})
         (folder / "config.toml").write_text(config.to_toml())
         if accuracy is not None:
             evaluation = {
@@ -44,8 +46,20 @@ def test_runs_are_listed_oldest_first_with_what_is_not_a_default(trainer: Traine
     lines = [line for line in out.splitlines() if "dogs" in line or "cats" in line]
     assert "0.950 [0.900, 0.970]" in lines[0]
     assert "views 4" in lines[0]
+    assert "add more" in lines[0]
     assert "views" not in lines[1]
+    assert "add" not in lines[1]
     assert "not finished" in lines[2]
+
+
+def test_the_list_of_runs_fits_a_terminal_of_80_columns(runs_dir: Path) -> None:
+    console = Console(width=80, file=io.StringIO())
+    console.print(listing(read_runs(runs_dir), wide=False))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "\u2026" not in text
+    for word in ("dogs", "ab22", "0.950", "views 4", "add more"):
+        assert word in text
 
 
 def test_two_runs_are_compared_by_figures_and_settings_that_differ(trainer: Trainer, runs_dir: Path) -> None:
