@@ -11,7 +11,7 @@ from gateway import __version__
 from trainer.cli import COMMANDS as TRAINER_COMMANDS
 
 PROGRAMS = {
-    "gateway": ("gateway.__main__", "", "serve models over HTTP"),
+    "gateway": ("gateway.__main__", "", "serve models over HTTP and gRPC"),
     "modelserver": ("modelserver.__main__", "modelserver", "serve SavedModels over gRPC, like tensorflow_model_server"),
     "api-key": ("gateway.security.api_keys", "", "create an API key and its hash"),
 }

@@ -35,7 +35,7 @@ COMMANDS: Final = {
     "predict": ("trainer.prediction.predict", "", "classify photos without labels, and write the answers to a file"),
     "runs": ("trainer.evaluation.runs", "", "list training runs, and compare some of them"),
     "collect": ("trainer.data.collect", "", "collect photos with feedback from a prediction log, by class"),
-    "export": ("trainer.export.reexport", "", "export a published version again, in another precision"),
+    "export": ("trainer.export.reexport", "", "export a published version in another precision or for another runtime"),
     "publish": ("trainer.registry.publish", "", "publish a SavedModel as the next version of a model"),
     "list": ("trainer.registry.versions", "list", "list models, versions and labels"),
     "promote": ("trainer.registry.promote", "promote", "move a version label to another version"),

@@ -90,7 +90,9 @@ class _PlainLines:
     def show(self) -> None:
         self._shown_at = time.monotonic()
         of_total = "" if self._total is None else f"/{self._total}"
-        line = f"{self._description}: {self._done}{of_total} {self._rate()}{self._note}".rstrip()
+        line = f"{self._description}: {self._done}{of_total} {self._rate()}".rstrip()
+        if self._note:
+            line += f"; {self._note}"
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _rate(self) -> str:

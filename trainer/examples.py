@@ -50,9 +50,9 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("s3://bucket/log corrected", "from object storage"),
     ),
     "export": (
-        ("models/dog_breed photos --precision int8", "quantise the network for OpenVINO"),
+        ("models/dog_breed photos --precision int8", "quantize the network for OpenVINO"),
         ("models/dog_breed photos --precision float32", "go back to float32"),
-        ("models/dog_breed/3 photos --precision bfloat16", "export version 3 in bfloat16"),
+        ("models/dog_breed/3 photos --format onnx", "write version 3 as a file for ONNX Runtime"),
     ),
     "publish": (
         ("exported --name dog_breed", "publish a SavedModel as the next version"),

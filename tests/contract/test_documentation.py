@@ -68,6 +68,11 @@ def test_every_setting_command_and_script_in_a_page_exists(page: Path) -> None:
         assert (ROOT / "scripts" / script).exists(), script
 
 
+def test_the_command_line_page_describes_every_command() -> None:
+    text = (ROOT / "docs/reference/command-line.md").read_text("utf-8")
+    assert re.findall(r"^\| `breed ([a-z-]+)` \|", text, re.MULTILINE) == [*PROGRAMS, *COMMANDS]
+
+
 def test_the_generated_tables_are_current() -> None:
     assert [page.name for page in reference.pages()] == ["errors.md", "metrics.md", "prediction-log.md", "settings.md"]
     for page in reference.pages():

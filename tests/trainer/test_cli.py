@@ -95,7 +95,7 @@ def test_added_photos_need_only_their_own_features_and_a_new_label_becomes_a_cla
     status, out, error = trainer(*command)
     assert status == 0, error
     assert "Computing features: 16/16" in error  # 8 photos in 2 views
-    assert "8 of the train photos were added, of 3 classes: blue, green, red" in out
+    assert "8 of the training photos were added, of these classes: blue, green, red" in out
     assert "new classes: blue; validation has no photos of them, cross-validation covers them" in out
     version = tmp_path / "models" / "colours" / "2"
     card = card_of(version)

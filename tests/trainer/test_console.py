@@ -15,6 +15,6 @@ def test_lines_say_how_much_time_is_left(monkeypatch: pytest.MonkeyPatch, capsys
             clock[0] += 1.5
             advance(note="note")
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "Computing features: 4/100 0:02:24 left note"
-    assert lines[-1] == "Computing features: 100/100 note"
+    assert lines[0] == "Computing features: 4/100 0:02:24 left; note"
+    assert lines[-1] == "Computing features: 100/100; note"
     assert len(lines) < 30

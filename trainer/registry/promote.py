@@ -266,8 +266,8 @@ def run_rollback(args: argparse.Namespace) -> int:
 
 
 def _explain_default(name: str) -> None:
-    routes = f'GATEWAY_TRAFFIC_SPLIT=\'{{"{name}": "stable=1"}}\''
-    say(f"requests without a label get the newest loaded version, unless the gateway has {routes}")
+    split = f'GATEWAY_TRAFFIC_SPLIT=\'{{"{name}": "stable=1"}}\''
+    say(f"requests without a label get the newest loaded version, unless there is a traffic split, such as {split}")
 
 
 def check_label(label: str) -> str:

@@ -134,4 +134,4 @@ def _get(url: str, headers: Mapping[str, str]) -> bytes:
             content: bytes = answer.read()
             return content
     except (OSError, urllib.error.HTTPError) as error:
-        raise TrainerError(f"no metrics from {url}: {error}") from error
+        raise TrainerError(f"no metrics from {url}: {error}; --metrics names the gateways") from error

@@ -146,8 +146,8 @@ class Rollout:
             while True:
                 before += self._read()
                 total = self._versions.observe(before).stable.get("errors", Counts()).total
-                advance(total - answered)
-                answered = total
+                advance(min(total, STABLE_ANSWERS) - answered)
+                answered = min(total, STABLE_ANSWERS)
                 if self._in_effect(0.0, time.monotonic() - started) and answered >= STABLE_ANSWERS:
                     break
                 time.sleep(self._poll_seconds)

@@ -127,8 +127,9 @@ def _folds(card: Card) -> str:
     found, held_out = card.metrics["cross-validation"], card.metrics["validation"]
     return (
         f"{found['folds']} folds: the standard deviation of their accuracies is {found['standard_deviation']}\n"
-        f"labels with a score of {card.label_sets['least_score']} or more hold the true one for "
-        f"{held_out['label_set_coverage']:.1%} of the validation photos, {held_out['label_set_size']} labels on average"
+        f"label sets, of all labels with a score of at least {card.label_sets['least_score']}, contain the true label "
+        f"of {held_out['label_set_coverage']:.1%} of the validation photos; they have {held_out['label_set_size']} "
+        "labels on average"
     )
 
 

@@ -53,7 +53,7 @@ def report_data(data: DataSet, folder: Path) -> None:
     say(f"{len(data.labels)} classes; photos: {counted}")
     if data.added:
         classes = sorted({data.labels[photo.label] for photo in data.added})
-        say(f"{len(data.added)} of the train photos were added, of {len(classes)} classes: {', '.join(classes)}")
+        say(f"{len(data.added)} of the training photos were added, of these classes: {', '.join(classes)}")
     for what, lines in (("unreadable, left out", data.unreadable), ("duplicates, left out", data.duplicates)):
         if lines:
             say(f"{len(lines)} {what}:")
