@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from google.protobuf.message import DecodeError
-
-from gateway.errors import BadRequest, NotFound, NotReady
+from gateway.errors import NotFound, NotReady
 from gateway.grpc_api.calls import Method
+from gateway.grpc_api.messages import parsed
 from gateway.pb.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from gateway.services.readiness import ready_versions
 from gateway.services.services import Call, Services
@@ -23,10 +22,7 @@ def health_service(names: Collection[str]) -> dict[str, Method]:
     """
 
     async def check(services: Services, _: Call, message: bytes) -> bytes:
-        try:
-            service = HealthCheckRequest.FromString(message).service
-        except DecodeError as error:
-            raise BadRequest("The message is not a HealthCheckRequest.") from error
+        service = parsed(HealthCheckRequest, message).service
         if service and service not in names:
             raise NotFound("There is no such service.")
         try:

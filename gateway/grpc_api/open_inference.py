@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TypeVar
-
-from google.protobuf.message import DecodeError, Message
 
 from gateway import __version__
 from gateway.errors import BadRequest, InvalidParameter, NotFound, NotReady, UnknownModel
 from gateway.grpc_api.calls import Method
 from gateway.grpc_api.fields import length_delimited_fields
+from gateway.grpc_api.messages import parsed
 from gateway.inference.predictor import TensorRequest
 from gateway.model_options import MODEL_NAME
 from gateway.pb.open_inference_pb2 import (
@@ -33,8 +31,6 @@ SERVICE = "inference.GRPCInferenceService"
 
 VERSION = re.compile(r"[0-9]{1,18}")
 """Versions are signed 64-bit numbers in TensorFlow Serving."""
-
-MessageT = TypeVar("MessageT", bound=Message)
 
 
 async def server_live(_: Services, __: Call, ___: bytes) -> bytes:
@@ -58,7 +54,7 @@ async def server_metadata(_: Services, __: Call, ___: bytes) -> bytes:
 
 async def model_ready(services: Services, _: Call, message: bytes) -> bytes:
     """Whether a model, or one version of it, can answer; false also for one that does not exist."""
-    request = _parsed(ModelReadyRequest, message)
+    request = parsed(ModelReadyRequest, message)
     try:
         model, selector = _target(request.name, request.version)
         ready = await open_inference.is_ready(services, model, selector)
@@ -69,7 +65,7 @@ async def model_ready(services: Services, _: Call, message: bytes) -> bytes:
 
 async def model_metadata(services: Services, _: Call, message: bytes) -> bytes:
     """The versions, inputs and outputs of a model."""
-    request = _parsed(ModelMetadataRequest, message)
+    request = parsed(ModelMetadataRequest, message)
     model, selector = _target(request.name, request.version)
     described = await open_inference.metadata(services, model, selector)
     return ModelMetadataResponse(
@@ -116,13 +112,6 @@ def _text(content: bytes) -> str:
         return content.decode()
     except UnicodeDecodeError as error:
         raise BadRequest("The name of the model or its version is not UTF-8.") from error
-
-
-def _parsed(kind: type[MessageT], message: bytes) -> MessageT:
-    try:
-        return kind.FromString(message)
-    except DecodeError as error:
-        raise BadRequest("The message cannot be parsed.") from error
 
 
 SERVICES = {

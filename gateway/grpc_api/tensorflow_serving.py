@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TypeVar
-
-from google.protobuf.message import DecodeError, Message
 
 from gateway.errors import BadRequest, UnknownModel, UnknownVersion
 from gateway.grpc_api.calls import Method
 from gateway.grpc_api.fields import length_delimited_fields
+from gateway.grpc_api.messages import parsed
 from gateway.inference.predictor import TensorRequest
 from gateway.model_options import MODEL_NAME
 from gateway.pb.serving_pb2 import (
@@ -32,14 +30,12 @@ SIGNATURES_TYPE = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
 
 MAX_LABEL_CHARACTERS = 128
 
-MessageT = TypeVar("MessageT", bound=Message)
-
 
 async def predict(services: Services, call: Call, message: bytes) -> bytes:
     """Run a signature."""
     number = PredictRequest.MODEL_SPEC_FIELD_NUMBER
     # A field that occurs several times is one message in pieces.
-    spec = _parsed(ModelSpec, b"".join(length_delimited_fields(message, {number}).get(number, [])))
+    spec = parsed(ModelSpec, b"".join(length_delimited_fields(message, {number}).get(number, [])))
     model, selector = _target(spec)
     call.record.image_bytes = len(message)
     async with services.admit(call, 1):
@@ -62,7 +58,7 @@ async def predict(services: Services, call: Call, message: bytes) -> bytes:
 
 async def get_model_metadata(services: Services, _: Call, message: bytes) -> bytes:
     """The signatures of a version."""
-    request = _parsed(ModelMetadataRequest, message)
+    request = parsed(ModelMetadataRequest, message)
     model, selector = _target(request.model_spec)
     if not request.metadata_field:
         raise BadRequest("GetModelMetadataRequest must specify at least one metadata_field")
@@ -81,7 +77,7 @@ async def get_model_metadata(services: Services, _: Call, message: bytes) -> byt
 
 async def get_model_status(services: Services, _: Call, message: bytes) -> bytes:
     """The states of all versions, or of one. A label is ignored, as by the real server."""
-    request = _parsed(ModelStatusRequest, message)
+    request = parsed(ModelStatusRequest, message)
     model, selector = _target(request.model_spec)
     versions = await tensorflow_serving.versions(services, model)
     if selector.version is not None:
@@ -109,13 +105,6 @@ def _target(spec: ModelSpec) -> tuple[str, Selector]:
             raise BadRequest(f"Unrecognized servable version label: {spec.version_label[:MAX_LABEL_CHARACTERS]}")
         return spec.name, Selector(label=spec.version_label)
     return spec.name, Selector()
-
-
-def _parsed(kind: type[MessageT], message: bytes) -> MessageT:
-    try:
-        return kind.FromString(message)
-    except DecodeError as error:
-        raise BadRequest("The message cannot be parsed.") from error
 
 
 SERVICES = {
