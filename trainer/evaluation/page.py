@@ -63,21 +63,37 @@ ul { margin: 0; padding-left: 20px; font-size: 13px; overflow-wrap: anywhere; }
 """
 
 
+END: Final = "</body></html>"
+
+
 def document(title: str, body: str, style: str = "") -> str:
     """Returns a page with a title (text), a body (HTML) and additional styles (CSS)."""
+    return beginning(title, style) + body + END
+
+
+def beginning(title: str, style: str = "") -> str:
+    """Returns what a page has before its body; END comes after it."""
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{STYLE}{style}</style></head><body>{body}</body></html>"
+        f"<title>{escape(title)}</title><style>{STYLE}{style}</style></head><body>"
     )
 
 
 def thumbnail(photo: Path, *, small: bool = False) -> str:
     """Returns a small copy of a photo as a data URL; an empty string if it cannot be read."""
     try:
-        image = Image.fromarray(decode_image(photo.read_bytes(), SMALL_THUMBNAIL if small else THUMBNAIL))
-    except (OSError, ImageError):  # deleted since
+        return encoded_thumbnail(photo.read_bytes(), SMALL_THUMBNAIL if small else THUMBNAIL)
+    except OSError:  # deleted since
+        return ""
+
+
+def encoded_thumbnail(data: bytes, target: Target = THUMBNAIL, quality: int = 80) -> str:
+    """Returns a small copy of an encoded photo as a data URL; an empty string if it cannot be decoded."""
+    try:
+        image = Image.fromarray(decode_image(data, target))
+    except ImageError:
         return ""
     encoded = io.BytesIO()
-    image.save(encoded, "JPEG", quality=80)
+    image.save(encoded, "JPEG", quality=quality)
     return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"

@@ -1,17 +1,12 @@
 """A contact sheet: a page of thumbnails with their answers, those first that a person should look at."""
 
-import base64
 import heapq
-import io
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from PIL import Image
-
-from gateway.images import ImageError, Target, decode_image
-from trainer.evaluation.page import STYLE
+from trainer.evaluation.page import END, beginning, encoded_thumbnail
 from trainer.prediction.pipeline import content
 from trainer.prediction.records import Failure, Record
 from trainer.prediction.sources import Photo
@@ -22,7 +17,8 @@ PHOTOS = 1000
 FAILURES = 200
 """Photos without an answer that are listed."""
 
-THUMBNAIL = Target(160, 160, "crop")
+QUALITY = 75
+"""JPEG quality of the thumbnails."""
 
 _Entry = tuple[float, int, Photo, Record]
 
@@ -73,7 +69,7 @@ class ContactSheet:
                     f"<section><h2>{escape(label or 'Unknown')} <small class='muted'>{count}</small></h2>"
                     f"<div class='photos'>{figures}</div></section>"
                 )
-            page.write(_failures(self._failed, self._failures) + "</body></html>")
+            page.write(_failures(self._failed, self._failures) + END)
 
     def _head(self, title: str) -> str:
         answered = sum(self._counts.values())
@@ -82,12 +78,7 @@ class ContactSheet:
             note += f"The page shows {len(self._kept)}: the unknown ones, then those with the lowest confidence."
         else:
             note += "In each section, photos with the lowest confidence come first."
-        return (
-            "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-            "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-            f"<title>{escape(title)}: predictions</title><style>{STYLE}</style></head><body>"
-            f"<h1>{escape(title)}</h1><p class='muted'>{note}</p>"
-        )
+        return f"{beginning(f'{title}: predictions')}<h1>{escape(title)}</h1><p class='muted'>{note}</p>"
 
 
 def _figure(record: Record, source: str) -> str:
@@ -115,12 +106,4 @@ def _failures(failed: Sequence[Record], count: int) -> str:
 
 def _thumbnail(photo: Photo) -> str:
     data = content(photo)
-    try:
-        if isinstance(data, Failure):
-            return ""
-        image = Image.fromarray(decode_image(data, THUMBNAIL))
-    except ImageError:  # the file has changed meanwhile
-        return ""
-    encoded = io.BytesIO()
-    image.save(encoded, "JPEG", quality=75)
-    return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"
+    return "" if isinstance(data, Failure) else encoded_thumbnail(data, quality=QUALITY)
