@@ -105,14 +105,18 @@ def measure(models: "tuple[SavedClassifier, SavedClassifier]", seconds: float) -
     from trainer.evaluation.benchmark import timed_in_turn
 
     generator = np.random.default_rng(0)
-    runs = {}
-    for at, model in enumerate(models):
-        spec = model.card.input
+    took: list[list[float]] = []
+    with progress("Measuring the speed", 2) as advance:
         for size in (1, BATCH_SIZE):
-            images = generator.integers(0, 256, (size, spec.height, spec.width, 3), np.uint8)
-            runs[f"{at} {size}"] = lambda model=model, images=images: model.probabilities(images)
-    took = timed_in_turn(runs, seconds)
-    one, many = ([1e3 * float(np.median(took[f"{at} {size}"][0])) / size for at in (0, 1)] for size in (1, BATCH_SIZE))
+            runs = {}
+            for at, model in enumerate(models):
+                spec = model.card.input
+                images = generator.integers(0, 256, (size, spec.height, spec.width, 3), np.uint8)
+                runs[str(at)] = lambda model=model, images=images: model.probabilities(images)
+            taken = timed_in_turn(runs, seconds)
+            took.append([1e3 * float(np.median(taken[name][0])) / size for name in runs])
+            advance()
+    one, many = took
     return Speed(one[0], many[0], BATCH_SIZE), Speed(one[1], many[1], BATCH_SIZE)
 
 
