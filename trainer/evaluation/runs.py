@@ -180,7 +180,7 @@ def run(args: argparse.Namespace) -> int:
         raise TrainerError(f"one run cannot be compared; name two or more: breed runs {args.name} RUN RUN")
     if args.ids:
         runs = [find_run(runs, wanted) for wanted in args.ids]
-    console = Console()
+    console = Console(markup=False)  # a folder may have a name such as photos[new]
     if not console.is_terminal:
         console.width = max(console.width, 2 * WIDE)
     if args.json:

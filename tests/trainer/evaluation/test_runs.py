@@ -62,6 +62,16 @@ def test_the_list_of_runs_fits_a_terminal_of_80_columns(runs_dir: Path) -> None:
         assert word in text
 
 
+def test_brackets_in_settings_are_shown_as_they_are(trainer: Trainer, runs_dir: Path) -> None:
+    config = make({"data": "photos", "name": "dogs", "views": 4, "add": ("more[red]", "old[/b]")})
+    (runs_dir / "dogs" / "ab22" / "config.toml").write_text(config.to_toml())
+    for arguments in (("dogs",), ("dogs", "aa", "ab")):
+        status, out, _ = trainer("runs", *arguments, "--runs-dir", runs_dir)
+        assert status == 0
+        assert "more[red]" in out
+        assert "old[/b]" in out
+
+
 def test_two_runs_are_compared_by_figures_and_settings_that_differ(trainer: Trainer, runs_dir: Path) -> None:
     status, out, _ = trainer("runs", "dogs", "aa", "ab", "--runs-dir", runs_dir)
     assert status == 0
