@@ -25,7 +25,7 @@ def _threshold(card: Card) -> str:
         return ""
     rule = f": {escape(card.unknown_rule)}" if card.unknown_rule else ""
     score = "sum of scores" if card.other_labels else "best score"
-    return f" A {score} below {card.unknown_threshold:g} counts as unknown{rule}."
+    return f" A photo is unknown if its {score} is below {card.unknown_threshold:g}{rule}."
 
 
 def figures(evaluation: Evaluation) -> str:
