@@ -204,8 +204,12 @@ def _csv_row(values: Sequence[str | float | None]) -> bytes:
 
 
 def _escaped(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if _is_formula(text) else text
 
 
 def _unescaped(text: str) -> str:
-    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
+    return text[1:] if text.startswith("'") and _is_formula(text) else text
+
+
+def _is_formula(text: str) -> bool:
+    return text.lstrip("'").startswith(FORMULA)  # apostrophes of its own, too, so that reading gives them back

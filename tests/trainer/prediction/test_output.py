@@ -13,6 +13,7 @@ RECORDS = [
     Record("photos/a.jpg", (("Boxer", 0.75), ("Saint Bernard", 0.25)), False, None, "dogs", 3),
     Record('odd "name",\nwith\r\n{breaks}.jpg', (("B,x", 0.5), ("=1+1", 0.4)), True, "tabby", "dogs", 3),
     Record("nicht-utf8-\udcfc.jpg", failure=Failure("invalid_image", 'The "JPEG" image is truncated.')),
+    Record("'=odd.jpg", (("'-5", 0.5), ("'x", 0.25)), False, None, "dogs", 3),
     Record("=cmd()|'x'!A.jpg", (("Überhund", 1e-6), ("犬", 0.0)), False, None, "dogs", 3),
 ]
 
