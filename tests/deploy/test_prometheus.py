@@ -87,7 +87,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clien
                 *(f"--storage.tsdb.path={folder / 'data'}", "--log.level=error"),
             ]
         )
-        stack.callback(process.wait, 30)
+        stack.callback(process.wait, 120)
         stack.callback(process.terminate)
         client = stack.enter_context(httpx.Client(base_url=f"http://{address}/api/v1"))
 
