@@ -105,9 +105,13 @@ class Segments:
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{self._replica}-{self._number:04}.jsonl"
         new = self._spool / f"{name}{NEW}"
         segment = _Segment(FileIO(new, "a"), self._spool / f"{name}{OPEN}")
-        # Locked before it is renamed: other processes look for open segments without a lock.
-        fcntl.flock(segment.file, fcntl.LOCK_EX)
-        new.rename(segment.path)
+        try:
+            # Locked before it is renamed: other processes look for open segments without a lock.
+            fcntl.flock(segment.file, fcntl.LOCK_EX)
+            new.rename(segment.path)
+        except OSError:
+            segment.file.close()
+            raise
         self._open, self._opened = segment, time.monotonic()
         return segment
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import subprocess
@@ -55,6 +56,17 @@ def test_a_segment_is_due_at_its_size(tmp_path: Path) -> None:
     assert segments.due()
     segments.close()
     assert not segments.due()
+
+
+def test_a_segment_that_cannot_be_begun_leaves_no_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("the folder is gone")
+
+    segments = Segments(Folder(tmp_path), 100, 3600)
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="the folder is gone"):
+        segments.append([b"1\n"])
+    gc.collect()  # would warn of an open file, and warnings are errors
 
 
 def test_killing_the_process_loses_no_line_that_was_written(tmp_path: Path) -> None:
