@@ -203,11 +203,16 @@ def _read(log: Files) -> tuple[dict[str, tuple[Mapping[str, Any], Mapping[str, A
     newest: dict[str, Mapping[str, Any]] = {}
     by_request: dict[tuple[str, int], Mapping[str, Any]] = {}
     said: list[Mapping[str, Any]] = []
+    damaged = 0
     for segment in log.records():
         for line in segment.splitlines(keepends=True):
             if not line.endswith(b"\n"):
                 continue  # the gateway is writing it, or was killed
-            record = json.loads(line)
+            try:
+                record = json.loads(line)
+            except ValueError:
+                damaged += 1
+                continue
             if record["kind"] == "feedback":
                 said.append(record)
             if record["kind"] != "prediction":
@@ -216,6 +221,8 @@ def _read(log: Files) -> tuple[dict[str, tuple[Mapping[str, Any], Mapping[str, A
             known = newest.get(record["digest"])
             if known is None or known["time"] <= record["time"]:
                 newest[record["digest"]] = record
+    if damaged:
+        say(f"warning: {damaged} lines of the log are not JSON and were left out")
     last: dict[tuple[str | None, int, str | None, str | None], Mapping[str, Any]] = {}
     for record in sorted(said, key=lambda one: (_is_review(one), one["time"])):
         reviewer = record["key"] if _is_review(record) else None

@@ -154,6 +154,15 @@ def test_the_last_line_of_an_open_segment_may_be_cut_off(log: Log, tmp_path: Pat
     assert collected(log, tmp_path / "out") == ["Boxer/aa.jpg"]
 
 
+def test_a_damaged_line_is_left_out_and_counted(log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log.answered("aa", "Boxer")
+    log.said("right", of="aa")
+    with next((log.root / "records").rglob("*.jsonl")).open("a") as segment:
+        segment.write("\0\0\0\n")
+    assert collected(log, tmp_path / "out") == ["Boxer/aa.jpg"]
+    assert "1 lines of the log are not JSON" in capsys.readouterr().out
+
+
 def test_a_model_selects_its_photos(log: Log, tmp_path: Path) -> None:
     log.answered("aa", "Boxer")
     log.said("right", of="aa")
