@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from gateway.errors import PhotoNotFound, ReviewConflict, Unavailable
 from gateway.prediction_log.records import Feedback, ReviewDecision, Shadow, Verdict
-from gateway.prediction_log.review_index import Counts, Filters, Photo, Reason, ReviewIndex
+from gateway.prediction_log.review_index import Counts, Reason, ReviewIndex
+from gateway.prediction_log.review_photo import Filters, Photo
 from gateway.prediction_log.review_reader import ReviewReader
 from gateway.prediction_log.segments import Segments
 from gateway.prediction_log.storage import Storage

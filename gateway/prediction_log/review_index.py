@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
 from pydantic import ValidationError
 
 from gateway.prediction_log.records import RECORD, Feedback, Prediction, Shadow
+from gateway.prediction_log.review_photo import MAX_REQUESTS, Filters, Photo
 
 MAX_PHOTOS = 20_000
 """Number of photos in the index; the newest ones. One takes about 2 KiB."""
@@ -26,96 +27,14 @@ MAX_FEEDBACK = 200_000
 MAX_SHADOWS = 50_000
 """Number of answers of shadows in the index; the newest ones."""
 
-MAX_REQUESTS = 20
-"""Number of requests with the same photo whose feedback is found."""
-
 UNSURE_MARGIN = 0.2
 """Difference of the two best scores below which an answer is shown as unsure."""
 
 Reason = Literal["feedback", "versions", "unknown", "unsure"]
-Status = Literal["open", "reviewed", "conflicts", "all"]
 Key = TypeVar("Key")
 Timed = TypeVar("Timed", Feedback, Shadow)
 About = tuple[str, int] | str
 """What feedback is about: request ID and position, or the digest of a photo."""
-
-
-@dataclass(slots=True)
-class Photo:
-    """A kept photo.
-
-    Attributes:
-        digest: SHA-256 of the uploaded file.
-        newest: The newest answer; None as long as only reviews have been read.
-        answers: The newest answer of each version of each model.
-        requests: The last requests with this photo.
-        reviews: All reviews, in order of time.
-        usefulness: How useful the photo is to look at; None if it has to be calculated again.
-    """
-
-    digest: str
-    newest: Prediction | None = None
-    answers: dict[tuple[str, int], Prediction] = field(default_factory=dict)
-    requests: deque[tuple[str, int]] = field(default_factory=lambda: deque(maxlen=MAX_REQUESTS))
-    reviews: list[Feedback] = field(default_factory=list)
-    usefulness: float | None = None
-
-    @property
-    def answer(self) -> Prediction:
-        """The newest answer of a photo that has one."""
-        assert self.newest is not None
-        return self.newest
-
-    @property
-    def standing(self) -> dict[str | None, Feedback]:
-        """The last review of each reviewer, without those that were withdrawn, in order of time."""
-        last: dict[str | None, Feedback] = {}
-        for review in self.reviews:
-            last.pop(review.key, None)
-            if review.review != "withdrawn":
-                last[review.key] = review
-        return last
-
-    @property
-    def status(self) -> Literal["open", "reviewed", "conflicts"]:
-        """Whether it was reviewed, and whether reviewers disagree."""
-        if not self.reviews:
-            return "open"
-        said = {(review.review, review.label) for review in self.standing.values()}
-        return ("open", "reviewed")[len(said)] if len(said) < 2 else "conflicts"
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Which photos to list.
-
-    Attributes:
-        status: By reviews.
-        label: Label of the newest answer; an empty text for unknown photos; None for all.
-        model: Model of the newest answer; None for all.
-        version: Version of the newest answer; None for all.
-        since: Only answers from this time on.
-        until: Only answers before this time.
-    """
-
-    status: Status = "open"
-    label: str | None = None
-    model: str | None = None
-    version: int | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-    def accept(self, photo: Photo) -> bool:
-        """Whether a photo is listed."""
-        answer = photo.answer
-        return (
-            (self.status == "all" or self.status == photo.status)
-            and (self.label is None or self.label == (answer.label or ""))
-            and (self.model is None or self.model == answer.model)
-            and (self.version is None or self.version == answer.version)
-            and (self.since is None or answer.time >= self.since)
-            and (self.until is None or answer.time < self.until)
-        )
 
 
 @dataclass(frozen=True, slots=True)

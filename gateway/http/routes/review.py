@@ -21,7 +21,8 @@ from gateway.model_options import MODEL_NAME
 from gateway.prediction_log.prediction_log import key_name
 from gateway.prediction_log.records import Digest, Feedback, ReviewDecision
 from gateway.prediction_log.review import Review, Reviewed
-from gateway.prediction_log.review_index import Filters, Reason, Status
+from gateway.prediction_log.review_index import Reason
+from gateway.prediction_log.review_photo import Filters, Status
 from gateway.serving.backend import Selector
 
 router = APIRouter(prefix="/api/v1/review", include_in_schema=False)

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gateway.prediction_log.records import Feedback, Prediction, Score, Shadow
-from gateway.prediction_log.review_index import Filters, Photo, ReviewIndex
+from gateway.prediction_log.review_index import ReviewIndex
+from gateway.prediction_log.review_photo import Filters, Photo
 
 DAY = "2026-03-01"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
