@@ -95,7 +95,8 @@ def test_a_key_is_shared_with_the_page_and_never_printed(
 ) -> None:
     docs = open_docs(start(api_keys=(hashlib.sha256(b"sesame").hexdigest(),)))
     operation = opened(docs, "/api/v1/predict_breed")
-    operation.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(files("blue")[0]))
+    chosen = eventually(lambda: operation.find_elements(By.CSS_SELECTOR, "input[type=file]"))[0]
+    chosen.send_keys(str(files("blue")[0]))
     assert executed(operation)["code"] == "unauthorized"
     docs.find_element(By.ID, "key-value").send_keys("sesame")
     click(docs, docs.find_element(By.CSS_SELECTOR, "#key-form button"))
