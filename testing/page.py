@@ -60,6 +60,10 @@ class Page:
     def ready(self) -> Page:
         """Wait until the page has loaded all that photos need, which it does once it has nothing else to do."""
         eventually(lambda: self.browser.execute_script("return document.body.dataset.ready"))
+        # The script of the worker is loaded beside the rest.
+        entries = "performance.getEntriesByType('resource')"
+        loaded = f"return {entries}.some((one) => one.name.includes('prepare-worker') && one.responseEnd > 0)"
+        eventually(lambda: self.browser.execute_script(loaded))
         return self
 
     def one(self, selector: str) -> WebElement:
