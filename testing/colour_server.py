@@ -184,6 +184,8 @@ class ColourServer:
     time_left: list[float] = field(default_factory=list)
     """Seconds that each Predict call came with."""
     address: str = ""
+    _counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    """Held while a number is changed, because each call has a thread of its own."""
 
     @contextmanager
     def serving(self, address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None) -> Iterator[str]:
@@ -286,20 +288,30 @@ class ColourServer:
         return response
 
     def _misbehave(self, context: grpc.ServicerContext) -> None:
-        self.calls += 1
+        with self._counting:
+            self.calls += 1
         if self.refusal is not None:
             code, details = self.refusal
             context.abort(code, details)
-        if self.busy > 0:
-            self.busy -= 1
+        with self._counting:
+            if busy := self.busy > 0:
+                self.busy -= 1
+        if busy:
             _abort(context, "UNAVAILABLE", "The batch scheduling queue to which this task was submitted is full")
-        self.waiting += 1
+        if self.stalled.is_set():
+            self._stall(context)
+        if not context.is_active():
+            with self._counting:
+                self.given_up += 1
+            context.abort(grpc.StatusCode.CANCELLED, "")
+
+    def _stall(self, context: grpc.ServicerContext) -> None:
+        with self._counting:
+            self.waiting += 1
         while self.stalled.is_set() and context.is_active():
             threading.Event().wait(0.01)
-        self.waiting -= 1
-        if not context.is_active():
-            self.given_up += 1
-            context.abort(grpc.StatusCode.CANCELLED, "")
+        with self._counting:
+            self.waiting -= 1
 
 
 def _abort(context: grpc.ServicerContext, code: str, details: str) -> NoReturn:

@@ -118,10 +118,8 @@ def test_a_caller_that_cancels_gives_its_permits_back(
     send(channel, PREDICT, doubler())
     server.stalled.set()
     try:
-        waiting = server.waiting
         call = method(channel, PREDICT).future(doubler().SerializeToString())
-        until(lambda: server.waiting > waiting)
-        assert gauge(client, "gateway_images_in_flight") == 1
+        until(lambda: server.waiting > 0 and gauge(client, "gateway_images_in_flight") == 1)
         given_up = server.given_up
         call.cancel()
         until(lambda: server.given_up > given_up)

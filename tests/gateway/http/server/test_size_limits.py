@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
+import socket
 from collections.abc import Callable
+from typing import Self
 
 import httpx
 import pytest
@@ -55,40 +58,53 @@ def test_trailers_without_end_are_431(gateway: httpx.Client, rest: bytes) -> Non
         assert read_all(connection).startswith(b"HTTP/1.1 431")
 
 
+class HeldUploads:
+    """Uploads that stop before their end. One that is refused, because another request came first, begins again."""
+
+    def __init__(self, client: httpx.Client, count: int, content: bytes) -> None:
+        self._client = client
+        self._head = f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Length: 250000\r\n\r\n".encode()
+        self._content = content
+        self._connections = [self._begun() for _ in range(count)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in self._connections:
+            connection.close()
+
+    def refused(self) -> httpx.Response | None:
+        """The refusal of another upload of 150 KB, once there is no room for it."""
+        answered, _, _ = select.select(self._connections, [], [], 0)
+        for connection in answered:
+            connection.close()
+            self._connections[self._connections.index(connection)] = self._begun()
+        answer = self._client.post(BREED, content=b"x" * 150_000)
+        return answer if answer.status_code == 429 else None
+
+    def _begun(self) -> socket.socket:
+        connection = connect(self._client)
+        connection.sendall(self._head + self._content)
+        return connection
+
+
 def test_bytes_of_uploads_are_bounded_together_and_given_back(start: Start) -> None:
     limits = dict.fromkeys(("max_upload_bytes", "max_batch_upload_bytes", "max_tensor_body_bytes"), 300_000)
     client = start(**limits, max_upload_memory_bytes=600_000)
-    held = []
-    for _ in range(2):
-        connection = connect(client)
-        connection.sendall(f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Length: 250000\r\n\r\n".encode())
-        connection.sendall(b"x" * 240_000)
-        held.append(connection)
-
-    def refused() -> httpx.Response | None:
-        answer = client.post(BREED, content=b"x" * 150_000)
-        return answer if answer.status_code == 429 else None
-
-    answer = until(refused)
-    assert answer is not None
-    assert answer.headers["retry-after"] == "1"
-    assert client.get("/healthz").status_code == 200
-    for connection in held:
-        connection.close()
+    with HeldUploads(client, 2, b"x" * 240_000) as held:
+        answer = until(held.refused)
+        assert answer is not None
+        assert answer.headers["retry-after"] == "1"
+        assert client.get("/healthz").status_code == 200
     until(lambda: client.post(BREED, content=photo(size=(400, 300))).status_code == 200)
 
 
 def test_more_uploads_at_once_than_may_be_are_429_before_their_body(start: Start) -> None:
     client = start(max_uploads=2)
-    held = []
-    for _ in range(2):
-        connection = connect(client)
-        connection.sendall(f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Length: 250000\r\n\r\nxxx".encode())
-        held.append(connection)
-    until(lambda: client.post(BREED, content=photo()).status_code == 429)
-    assert client.get("/healthz").status_code == 200
-    for connection in held:
-        connection.close()
+    with HeldUploads(client, 2, b"xxx") as held:
+        until(held.refused)
+        assert client.get("/healthz").status_code == 200
     until(lambda: client.post(BREED, content=photo()).status_code == 200)
 
 
