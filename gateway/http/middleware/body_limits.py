@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,8 +14,10 @@ from gateway.observability.request_record import RequestRecord
 from gateway.services.services import Services
 
 RATE_GRACE_SECONDS = 5.0
-"""How far an upload may fall behind the minimum rate: a phone that changes cells is silent for a few seconds."""
+"""How far an upload may fall behind the minimum rate: a phone that changes cells is silent for a few seconds.
 
+Each upload gets up to twice this time, chosen at random. Otherwise, a thousand silent uploads that began together would
+end together, and other requests would wait for almost a second."""
 
 LARGE_ANSWER_BYTES = 64 * 2**10
 """An answer over this size counts as memory of its request until the client has read it. The system buffers smaller
@@ -92,6 +95,7 @@ class _Body:
         self._connection = connection_of(scope)
         self._seconds = settings.upload_timeout_seconds
         self._rate = settings.min_upload_bytes_per_second
+        self._grace = random.uniform(RATE_GRACE_SECONDS, 2 * RATE_GRACE_SECONDS)  # noqa: S311 - no secret
         self._max_bytes = settings.max_body_bytes + FORM_OVERHEAD_BYTES
         self._started = 0.0
         self._held = 0
@@ -146,5 +150,5 @@ class _Body:
         """When the next piece must have arrived, on the event loop's clock."""
         end = self._started + self._seconds
         if self._rate:
-            end = min(end, self._started + RATE_GRACE_SECONDS + self._held / self._rate)
+            end = min(end, self._started + self._grace + self._held / self._rate)
         return end
