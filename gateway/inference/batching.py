@@ -21,7 +21,9 @@ from typing import Generic, TypeAlias, TypeVar
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded, ModelServerFailed, ModelServerUnavailable, UnsupportedModel
 from gateway.observability.request_id import request_id
+from gateway.serving.backend import Backend
 from gateway.serving.contract import Contract
+from gateway.settings import Settings
 from gateway.tensors.messages import MAX_MESSAGE_BYTES
 from gateway.workers.turns import Turn, TurnQueue
 
@@ -115,6 +117,12 @@ class RequestBatcher(Generic[Row]):
         self._max_requests = max(MIN_REQUESTS, max_images // max_batch_size)
         self._servers = servers
         self._lanes: dict[Version, _Lane[Row]] = {}
+
+    @classmethod
+    def for_backend(cls, backend: Backend, send: Send[Row], settings: Settings) -> RequestBatcher[Row]:
+        """A batcher with the limits of the settings. With tracing, each image has its own request and span."""
+        most = 1 if settings.tracing else min(settings.max_cross_request_batch_size, settings.max_predict_batch_size)
+        return cls(send, most, settings.max_images_per_server, backend.servers)
 
     async def row(
         self, contract: Contract, content: bytes, turn: Turn, deadline: Deadline, *, bulk: bool = False

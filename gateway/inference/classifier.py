@@ -68,12 +68,8 @@ class Classifier:
         self._backend = backend
         self._resolver = resolver
         self._workers = workers
-        # With tracing, each request has its own call and span.
-        batch_size = (
-            1 if settings.tracing else min(settings.max_cross_request_batch_size, settings.max_predict_batch_size)
-        )
         self._independent: set[tuple[str, int]] = set()
-        self._batcher = RequestBatcher(self.predict, batch_size, settings.max_images_per_server, backend.servers)
+        self._batcher = RequestBatcher.for_backend(backend, self.predict, settings)
 
     async def classify(
         self,

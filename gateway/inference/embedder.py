@@ -11,6 +11,7 @@ import numpy.typing as npt
 from gateway import errors
 from gateway.deadline import Deadline
 from gateway.inference.batching import RequestBatcher
+from gateway.inference.outputs import float_output, name_of
 from gateway.inference.preprocessing import StageTimes, input_tensors, prepare
 from gateway.inference.worker_pools import ImageWorkers
 from gateway.observability.request_record import RequestRecord
@@ -19,7 +20,6 @@ from gateway.serving.contract import EMBED, EMBEDDING, Contract
 from gateway.serving.resolver import ContractResolver
 from gateway.serving.version_lookup import ServedVersion
 from gateway.settings import Settings
-from gateway.tensors.wire import TensorError, number_array
 from gateway.workers.messages import Buffer
 
 Embedding = npt.NDArray[np.float32]
@@ -56,10 +56,7 @@ class Embedder:
         self._backend = backend
         self._resolver = resolver
         self._workers = workers
-        batch_size = (
-            1 if settings.tracing else min(settings.max_cross_request_batch_size, settings.max_predict_batch_size)
-        )
-        self._batcher = RequestBatcher(self._call, batch_size, settings.max_images_per_server, backend.servers)
+        self._batcher = RequestBatcher.for_backend(backend, self._call, settings)
 
     async def embed(
         self,
@@ -88,8 +85,7 @@ class Embedder:
             record.answered_by(contract.model, contract.version)
             if not contract.embeds:
                 raise errors.SignatureMissing(
-                    f"The model {model!r} version {contract.version} has no embeddings: it lacks the signature "
-                    f"{EMBED!r}."
+                    f"{name_of(contract)} has no embeddings: it lacks the signature {EMBED!r}."
                 )
             times = StageTimes()
 
@@ -113,18 +109,12 @@ class Embedder:
         answer = await self._backend.predict(
             contract.model, contract.version, EMBED, input_tensors(contract, images), [EMBEDDING], deadline
         )
-        name = f"The model {contract.model!r} version {contract.version}"
-        tensor = read_outputs(answer).get(EMBEDDING)
-        if tensor is None:
-            raise errors.ModelServerFailed(f"{name} returned no embeddings.")
-        try:
-            rows = np.asarray(number_array(tensor, max_elements=len(images) * MAX_SIZE), np.float32)
-        except TensorError as error:
-            raise errors.ModelServerFailed(f"{name} returned embeddings that cannot be parsed.") from error
+        limit = len(images) * MAX_SIZE
+        rows = float_output(contract, read_outputs(answer), EMBEDDING, "embeddings", max_elements=limit)
         if rows.ndim != 2 or len(rows) != len(images) or not rows.size:
             raise errors.ModelServerFailed(
-                f"{name} returned embeddings of shape {rows.shape} for {len(images)} image{'s' * (len(images) > 1)}."
+                f"{name_of(contract)} returned embeddings of shape {rows.shape} for a batch of {len(images)}."
             )
         if not np.isfinite(rows).all():
-            raise errors.ModelServerFailed(f"{name} returned embeddings that are not numbers.")
+            raise errors.ModelServerFailed(f"{name_of(contract)} returned embeddings that are not numbers.")
         return list(rows)

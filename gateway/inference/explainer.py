@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import cast
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from gateway import errors, images
 from gateway.deadline import Deadline
 from gateway.images.overlay import Box
+from gateway.inference.outputs import float_output, name_of
 from gateway.inference.preprocessing import StageTimes, input_tensors, preparation
 from gateway.inference.scores import Ranked, checked_scores, rank_labels
 from gateway.inference.worker_pools import ImageWorkers
@@ -20,7 +22,6 @@ from gateway.serving.backend import Backend, Selector, read_outputs
 from gateway.serving.contract import EXPLAIN, Contract
 from gateway.serving.resolver import ContractResolver
 from gateway.serving.version_lookup import ServedVersion
-from gateway.tensors.wire import TensorError, number_array
 from gateway.workers.messages import Buffer
 
 HeatMap = npt.NDArray[np.float32]
@@ -86,8 +87,7 @@ class Explainer:
             record.answered_by(contract.model, contract.version)
             if not contract.explains:
                 raise errors.SignatureMissing(
-                    f"The model {model!r} version {contract.version} has no heat maps: it lacks the signature "
-                    f"{EXPLAIN!r}."
+                    f"{name_of(contract)} has no heat maps: it lacks the signature {EXPLAIN!r}."
                 )
             times = StageTimes()
             job, arguments = preparation(contract)
@@ -109,7 +109,7 @@ class Explainer:
                 times.report(record)
             outputs = read_outputs(answer)
             [scores] = checked_scores(contract, outputs, 1)
-            heatmap = _checked_map(contract, outputs.get("heatmap"))
+            heatmap = _checked_map(contract, outputs)
             width, height = cast(tuple[int, int], prepared.header["size"])
             box = covered((width, height), contract.target)
             return Explanation(contract, rank_labels(contract, scores, top_k), heatmap, box)
@@ -153,22 +153,16 @@ def covered(size: tuple[int, int], target: images.Target) -> Box:
     return Box(left, top, right, bottom)
 
 
-def _checked_map(contract: Contract, tensor: Tensor | None) -> HeatMap:
+def _checked_map(contract: Contract, outputs: Mapping[str, Tensor]) -> HeatMap:
     """Heat map (h, w) of one image.
 
     Raises:
         ModelServerFailed: It is missing, has the wrong shape or is not finite.
     """
-    name = f"The model {contract.model!r} version {contract.version}"
-    if tensor is None:
-        raise errors.ModelServerFailed(f"{name} returned no heat map.")
-    try:
-        maps = np.asarray(number_array(tensor, max_elements=MAX_MAP_SIDE**2), np.float32)
-    except TensorError as error:
-        raise errors.ModelServerFailed(f"{name} returned a heat map that cannot be parsed.") from error
+    maps = float_output(contract, outputs, "heatmap", "heat maps", max_elements=MAX_MAP_SIDE**2)
     if maps.ndim != 3 or len(maps) != 1 or not maps.size:
-        raise errors.ModelServerFailed(f"{name} returned a heat map of shape {maps.shape} for one image.")
+        raise errors.ModelServerFailed(f"{name_of(contract)} returned a heat map of shape {maps.shape} for one image.")
     if not np.isfinite(maps).all():
-        raise errors.ModelServerFailed(f"{name} returned a heat map with values that are not finite.")
+        raise errors.ModelServerFailed(f"{name_of(contract)} returned a heat map with values that are not finite.")
     clipped: HeatMap = np.clip(maps[0], 0, 1)
     return clipped

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway import errors
+from gateway.inference.outputs import float_output, name_of
 from gateway.model_options import Activation
 from gateway.pb.serving_pb2 import Tensor
 from gateway.serving.contract import Contract
-from gateway.tensors.wire import TensorError, array_of, number_array
+from gateway.tensors.wire import TensorError, array_of
 
 SCORE_DECIMALS = 6
 """Number of significant digits of a score. Padding a batch already changes the seventh."""
@@ -71,15 +72,9 @@ def checked_scores(contract: Contract, outputs: Mapping[str, Tensor], images_sen
         ModelServerFailed: The answer has the wrong shape or is not finite.
         UnsupportedModel: The scores are not probabilities.
     """
-    name = f"The model {contract.model!r} version {contract.version}"
-    tensor = outputs.get(contract.output_name)
-    if tensor is None:
-        raise errors.ModelServerFailed(f"{name} returned no scores.")
+    name = name_of(contract)
     rows = max(images_sent, contract.batch_size)
-    try:
-        array = np.asarray(number_array(tensor, max_elements=rows * MAX_CLASSES), np.float32)
-    except TensorError as error:
-        raise errors.ModelServerFailed(f"{name} returned scores that cannot be parsed.") from error
+    array = float_output(contract, outputs, contract.output_name, "scores", max_elements=rows * MAX_CLASSES)
     scores = _rows(array, rows, contract.batch_size)
     if scores is None:
         raise errors.ModelServerFailed(f"{name} returned scores of shape {array.shape} for {rows} images.")
@@ -158,7 +153,7 @@ def _rows(array: npt.NDArray[np.float32], images: int, batch_size: int) -> npt.N
 
 def _given_labels(contract: Contract, tensor: Tensor | None, shape: tuple[int, ...]) -> list[list[str]]:
     """The labels that an answer names beside its scores (n, k)."""
-    name = f"The model {contract.model!r} version {contract.version}"
+    name = name_of(contract)
     if tensor is None:
         raise errors.ModelServerFailed(f"{name} returned no labels.")
     try:
