@@ -1,4 +1,4 @@
-"""Read the one image of a request, which may also be the URL of an image."""
+"""Read the images of a request: one, which may also be the URL of an image, or a batch."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import json
 from fastapi import Request
 
 from gateway.errors import BadRequest
-from gateway.http.request_body import read_upload
+from gateway.http.request_body import read_upload, read_uploads
 from gateway.http.services import record_of, services_of
 from gateway.http.upload import Upload
+from gateway.observability.request_record import RequestRecord
+from gateway.services.services import Services
 from gateway.tensors.json_values import HEAD_BYTES, is_json_object
 
 MAX_URL_BODY_BYTES = 4096
@@ -25,6 +27,30 @@ async def read_image(request: Request) -> Upload:
         GatewayError: As `read_upload` raises it.
     """
     services, record = services_of(request), record_of(request)
+    with record.stage("upload"):
+        return await _image(request, services, record)
+
+
+async def read_batch(request: Request) -> list[Upload]:
+    """Read the images of a batch request as `read_uploads` does.
+
+    Raises:
+        Overloaded: As `Admission.check_batch` raises it, before the body is read.
+        GatewayError: As `read_uploads` raises it.
+    """
+    services = services_of(request)
+    settings = services.settings
+    services.admission.check_batch()
+    with record_of(request).stage("upload"):
+        return await read_uploads(
+            request,
+            max_files=settings.max_batch_images,
+            max_file_bytes=settings.max_upload_bytes,
+            max_bytes=settings.max_batch_upload_bytes,
+        )
+
+
+async def _image(request: Request, services: Services, record: RequestRecord) -> Upload:
     upload = await read_upload(request, max_bytes=services.settings.max_upload_bytes)
     fetcher = services.image_fetcher
     if fetcher is None or upload.size > MAX_URL_BODY_BYTES or not is_json_object(upload.head(HEAD_BYTES)):

@@ -12,7 +12,14 @@ from gateway import errors
 from gateway.http.image_body import read_image
 from gateway.http.parameters import ModelName, SelectorDep, TopKDep, time_limit
 from gateway.http.problems import responses
-from gateway.http.routes.image_form import SINGLE_BODY, SINGLE_RESPONSES, LabelField, model_field, result_fields
+from gateway.http.routes.image_form import (
+    SINGLE_BODY,
+    SINGLE_RESPONSES,
+    LabelField,
+    answer_headers,
+    model_field,
+    result_fields,
+)
 from gateway.http.schemas import ExplainedBreed, ExplainedLabel
 from gateway.http.services import call_of, record_of, services_of
 from gateway.inference.explainer import Explanation
@@ -74,8 +81,7 @@ async def _explain(
     request: Request, model: str, selector: Selector, top_k: int | None, form: str, label_field: LabelField
 ) -> Response:
     services, record = services_of(request), record_of(request)
-    with record.stage("upload"):
-        upload = await read_image(request)
+    upload = await read_image(request)
     record.images, record.image_bytes = 1, upload.size
     call = call_of(request)
     async with services.admit(call, 1):
@@ -88,8 +94,7 @@ async def _explain(
         else:
             fields = result_fields(explanation.ranked, label_field) | model_field(explanation.contract)
             content, media_type = to_json(fields | {"heatmap": _heatmap(explanation)}), "application/json"
-    headers = {"X-Model-Version": str(explanation.contract.version), "Server-Timing": record.server_timing()}
-    return Response(content, media_type=media_type, headers=headers)
+    return Response(content, media_type=media_type, headers=answer_headers(request, explanation.contract))
 
 
 def _heatmap(explanation: Explanation) -> dict[str, object]:

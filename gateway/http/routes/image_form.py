@@ -1,12 +1,18 @@
-"""Shared by routes that take images: the description of bodies and errors, and the fields of answers."""
+"""Shared by routes that take images: the description of bodies and errors, and their answers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
+
+from fastapi import Request, Response
+from pydantic_core import to_json
 
 from gateway import errors
 from gateway.http.multipart import SINGLE_FIELDS
-from gateway.http.problems import responses
+from gateway.http.problems import problem, responses
+from gateway.http.services import record_of
+from gateway.http.upload import Upload
 from gateway.inference.scores import Ranked
 from gateway.serving.contract import Contract
 
@@ -94,6 +100,22 @@ def result_fields(ranked: Ranked, label_field: LabelField) -> dict[str, object]:
         "predictions": [{"label": label, "score": score} for label, score in ranked.predictions],
         **label_set,
     }
+
+
+def failed_item(upload: Upload, error: errors.GatewayError) -> dict[str, object]:
+    """The fields of `FailedItem`: what the answer to a batch says about an image that failed."""
+    return {"filename": upload.filename, "error": problem(error, with_request_id=False)}
+
+
+def json_answer(request: Request, contract: Contract, fields: Mapping[str, object]) -> Response:
+    """An answer with these fields, and with the model and the version that answered."""
+    body = to_json({**fields, **model_field(contract)})
+    return Response(body, headers=answer_headers(request, contract), media_type="application/json")
+
+
+def answer_headers(request: Request, contract: Contract) -> dict[str, str]:
+    """The headers of an answer: the version that answered, and the time of each stage."""
+    return {"X-Model-Version": str(contract.version), "Server-Timing": record_of(request).server_timing()}
 
 
 def model_field(contract: Contract) -> dict[str, object]:

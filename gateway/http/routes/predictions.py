@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic_core import to_json
 
 from gateway import errors
 from gateway.http.classification import classified
-from gateway.http.image_body import read_image
+from gateway.http.image_body import read_batch, read_image
 from gateway.http.parameters import ModelName, SelectorDep, TopKDep, time_limit
-from gateway.http.problems import problem
-from gateway.http.request_body import read_uploads
 from gateway.http.routes.image_form import (
     BATCH_BODY,
     BATCH_RESPONSES,
     SINGLE_BODY,
     SINGLE_RESPONSES,
     LabelField,
-    model_field,
+    failed_item,
+    json_answer,
     result_fields,
 )
 from gateway.http.schemas import BreedAnswer, BreedBatch, LabelAnswer, LabelBatch
-from gateway.http.services import record_of, services_of
+from gateway.http.services import services_of
 from gateway.http.upload import Upload
-from gateway.inference.classifier import Classification
 from gateway.inference.scores import Ranked
 from gateway.serving.backend import Selector
 
@@ -93,39 +88,24 @@ async def predict_batch(
 async def _predict(
     request: Request, model: str, selector: Selector, top_k: int | None, label_field: LabelField
 ) -> Response:
-    with record_of(request).stage("upload"):
-        upload = await read_image(request)
+    upload = await read_image(request)
     answer = await classified(request, model, selector, [upload], top_k)
     [result] = answer.results
     if isinstance(result, errors.GatewayError):
         raise result
-    return _response(request, answer, result_fields(result, label_field))
+    return json_answer(request, answer.contract, result_fields(result, label_field))
 
 
 async def _predict_batch(
     request: Request, model: str, selector: Selector, top_k: int | None, label_field: LabelField
 ) -> Response:
-    settings = services_of(request).settings
-    services_of(request).admission.check_batch()
-    with record_of(request).stage("upload"):
-        uploads = await read_uploads(
-            request,
-            max_files=settings.max_batch_images,
-            max_file_bytes=settings.max_upload_bytes,
-            max_bytes=settings.max_batch_upload_bytes,
-        )
+    uploads = await read_batch(request)
     answer = await classified(request, model, selector, uploads, top_k)
     results = [_item(*pair, label_field) for pair in zip(uploads, answer.results, strict=True)]
-    return _response(request, answer, {"results": results})
+    return json_answer(request, answer.contract, {"results": results})
 
 
 def _item(upload: Upload, result: Ranked | errors.GatewayError, label_field: LabelField) -> dict[str, object]:
     if isinstance(result, Ranked):
         return {**result_fields(result, label_field), "filename": upload.filename}
-    return {"filename": upload.filename, "error": problem(result, with_request_id=False)}
-
-
-def _response(request: Request, answer: Classification, fields: Mapping[str, object]) -> Response:
-    headers = {"X-Model-Version": str(answer.contract.version), "Server-Timing": record_of(request).server_timing()}
-    body = to_json({**fields, **model_field(answer.contract)})
-    return Response(body, headers=headers, media_type="application/json")
+    return failed_item(upload, result)

@@ -61,8 +61,7 @@ async def preview(
 ) -> Response:
     """Convert an image to a JPEG that every browser can show. No model is used."""
     services, record = services_of(request), record_of(request)
-    with record.stage("upload"):
-        upload = await read_image(request)
+    upload = await read_image(request)
     record.images, record.image_bytes = 1, upload.size
     call = call_of(request)
     async with services.admit(call, 1):

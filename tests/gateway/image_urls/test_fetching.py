@@ -222,3 +222,12 @@ def test_memory_and_permits_are_given_back(start: Start, server: ImageServer, mo
         assert gateway.post(PATH, json={"url": f"{url}/missing"}).status_code == 422
         assert gateway.post(PATH, json={"url": f"{url}/photo"}).status_code == 200
     assert model_server.calls
+
+
+def test_every_route_that_takes_an_image_takes_its_url(start: Start, server: ImageServer) -> None:
+    gateway = start(**allowing(server))
+    for path in ("/api/v1/models/colours/embed", "/api/v1/preview"):
+        given = gateway.post(path, json={"url": f"http://localhost:{server.port}/photo"})
+        assert given.status_code == 200, given.text
+        refused = gateway.post(path, json={"url": "http://elsewhere.example/photo"})
+        assert (refused.status_code, refused.json()["code"]) == (422, "image_not_fetched")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import grpc
@@ -52,7 +53,16 @@ def test_a_photo_that_fails_keeps_its_place_in_a_batch(gateway: httpx.Client) ->
     assert answer.json()["model"] == {"name": "colours", "version": 1}
 
 
-def test_a_batch_is_sent_in_few_calls(gateway: httpx.Client, model_server: ColourServer) -> None:
+def test_a_batch_is_sent_in_few_calls(start: Start, model_server: ColourServer) -> None:
+    class Slow(ColourModel):
+        """Slower than decoding, whatever else the machine does."""
+
+        def predict(self, name: str, inputs: object) -> dict[str, pb.Tensor]:
+            time.sleep(0.1)
+            return super().predict(name, inputs)  # type: ignore[arg-type]
+
+    model_server.models["colours"] = {1: Slow()}
+    gateway = start(max_images_per_server=1)  # so one call of a batch at a time
     gateway.post(EMBED, content=photo())
     model_server.batch_sizes.clear()
     assert len(gateway.post(BATCH, files=form(*[photo()] * 12)).json()["results"]) == 12
