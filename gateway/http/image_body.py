@@ -1,17 +1,19 @@
-"""Read the images of a request: one, which may also be the URL of an image, or a batch."""
+"""Read and admit the images of a request: one, which may also be the URL of an image, or a batch."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from fastapi import Request
 
 from gateway.errors import BadRequest
 from gateway.http.request_body import read_upload, read_uploads
-from gateway.http.services import record_of, services_of
+from gateway.http.services import call_of, record_of, services_of
 from gateway.http.upload import Upload
 from gateway.observability.request_record import RequestRecord
-from gateway.services.services import Services
+from gateway.services.services import Call, Services
 from gateway.tensors.json_values import HEAD_BYTES, is_json_object
 
 MAX_URL_BODY_BYTES = 4096
@@ -48,6 +50,19 @@ async def read_batch(request: Request) -> list[Upload]:
             max_file_bytes=settings.max_upload_bytes,
             max_bytes=settings.max_batch_upload_bytes,
         )
+
+
+@asynccontextmanager
+async def admitted(request: Request, uploads: Sequence[Upload]) -> AsyncIterator[Call]:
+    """A request as a call that holds permits for its images.
+
+    Raises:
+        RateLimited, Overloaded: As `Services.admit` raises them.
+    """
+    call = call_of(request)
+    call.record.images, call.record.image_bytes = len(uploads), sum(one.size for one in uploads)
+    async with services_of(request).admit(call, len(uploads)):
+        yield call
 
 
 async def _image(request: Request, services: Services, record: RequestRecord) -> Upload:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Depends, Request, Response
 
 from gateway import errors
-from gateway.http.image_body import read_batch, read_image
+from gateway.http.image_body import admitted, read_batch, read_image
 from gateway.http.parameters import ModelName, SelectorDep, time_limit
 from gateway.http.problems import responses
 from gateway.http.routes.image_form import (
@@ -18,7 +18,7 @@ from gateway.http.routes.image_form import (
     json_answer,
 )
 from gateway.http.schemas import EmbeddingAnswer, EmbeddingBatch
-from gateway.http.services import call_of, services_of
+from gateway.http.services import services_of
 from gateway.http.upload import Upload
 from gateway.inference.embedder import Embedding, Embeddings
 from gateway.serving.backend import Selector
@@ -67,12 +67,10 @@ async def embed_batch(request: Request, model: ModelName, selector: SelectorDep)
 
 
 async def _embedded(request: Request, model: str, selector: Selector, uploads: Sequence[Upload]) -> Embeddings:
-    services, call = services_of(request), call_of(request)
-    record = call.record
-    record.images, record.image_bytes = len(uploads), sum(one.size for one in uploads)
-    async with services.admit(call, len(uploads)):
+    services, contents = services_of(request), [one.content for one in uploads]
+    async with admitted(request, uploads) as call:
         selector = await services.route(call, model, selector)
-        return await services.embedder.embed(model, selector, [one.content for one in uploads], call.deadline, record)
+        return await services.embedder.embed(model, selector, contents, call.deadline, call.record)
 
 
 def _item(upload: Upload, result: Embedding | errors.GatewayError) -> dict[str, object]:

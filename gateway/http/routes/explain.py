@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic_core import to_json
 
 from gateway import errors
-from gateway.http.image_body import read_image
+from gateway.http.image_body import admitted, read_image
 from gateway.http.parameters import ModelName, SelectorDep, TopKDep, time_limit
 from gateway.http.problems import responses
 from gateway.http.routes.image_form import (
@@ -21,7 +21,7 @@ from gateway.http.routes.image_form import (
     result_fields,
 )
 from gateway.http.schemas import ExplainedBreed, ExplainedLabel
-from gateway.http.services import call_of, record_of, services_of
+from gateway.http.services import services_of
 from gateway.inference.explainer import Explanation
 from gateway.serving.backend import Selector
 
@@ -80,17 +80,16 @@ async def explain(
 async def _explain(
     request: Request, model: str, selector: Selector, top_k: int | None, form: str, label_field: LabelField
 ) -> Response:
-    services, record = services_of(request), record_of(request)
+    services = services_of(request)
     upload = await read_image(request)
-    record.images, record.image_bytes = 1, upload.size
-    call = call_of(request)
-    async with services.admit(call, 1):
+    async with admitted(request, [upload]) as call:
+        deadline, record = call.deadline, call.record
         selector = await services.route(call, model, selector)
         explanation = await services.explainer.explain(
-            model, selector, upload.data, top_k or services.settings.default_top_k, call.deadline, record
+            model, selector, upload.data, top_k or services.settings.default_top_k, deadline, record
         )
         if form == "png":
-            content, media_type = await services.explainer.painted(upload.data, explanation, call.deadline, record), PNG
+            content, media_type = await services.explainer.painted(upload.data, explanation, deadline, record), PNG
         else:
             fields = result_fields(explanation.ranked, label_field) | model_field(explanation.contract)
             content, media_type = to_json(fields | {"heatmap": _heatmap(explanation)}), "application/json"

@@ -8,12 +8,13 @@ from pydantic_core import to_json
 from gateway import errors
 from gateway.http.classification import classified
 from gateway.http.dialects import HUGGING_FACE, error_objects
+from gateway.http.image_body import admitted, read_image
 from gateway.http.parameters import ModelName, SelectorDep, time_limit
-from gateway.http.request_body import read_upload
-from gateway.http.routes.image_form import SINGLE_BODY
+from gateway.http.routes.image_form import SINGLE_BODY, answer_headers
 from gateway.http.schemas import Prediction
-from gateway.http.services import deadline_of, record_of, services_of
+from gateway.http.services import services_of
 from gateway.http.upload import Upload
+from gateway.services.services import Call, Services
 from gateway.tensors.json_values import HEAD_BYTES, is_json_object
 
 router = APIRouter(prefix=HUGGING_FACE.prefix, tags=["hugging face"], dependencies=[Depends(time_limit)])
@@ -25,7 +26,7 @@ ERRORS = error_objects(
         408: "The upload was too slow.",
         413: "The body is too large.",
         415: "The format of the image is not accepted.",
-        422: "The image is corrupt or too large, or a parameter of the address is not valid.",
+        422: "The image is corrupt or too large, its URL cannot be fetched, or a query parameter is not valid.",
         429: "The gateway is at its limit of concurrent work.",
         500: "The gateway failed.",
         502: "The model server failed, or the model does not classify images.",
@@ -45,27 +46,24 @@ ERRORS = error_objects(
 )
 async def image_classification(request: Request, model: ModelName, selector: SelectorDep) -> Response:
     """Classify one image. `{"inputs": "<base64>", "parameters": {"top_k": 3}}` sets the number of labels."""
-    record = record_of(request)
-    with record.stage("upload"):
-        upload = await read_upload(request, max_bytes=services_of(request).settings.max_upload_bytes)
-    top_k = None
-    if is_json_object(upload.head(HEAD_BYTES)):
-        upload, top_k = await _from_json(request, upload)
-    answer = await classified(request, model, selector, [upload], top_k)
+    upload = await read_image(request)
+    services, top_k = services_of(request), None
+    async with admitted(request, [upload]) as call:
+        if is_json_object(upload.head(HEAD_BYTES)):
+            upload, top_k = await _from_json(services, call, upload)
+        answer = await classified(services, call, model, selector, [upload], top_k)
     [result] = answer.results
     if isinstance(result, errors.GatewayError):
         raise result
     body = to_json([{"label": label, "score": score} for label, score in result.predictions])
-    headers = {"X-Model-Version": str(answer.contract.version), "Server-Timing": record.server_timing()}
-    return Response(body, headers=headers, media_type="application/json")
+    return Response(body, headers=answer_headers(request, answer.contract), media_type="application/json")
 
 
-async def _from_json(request: Request, upload: Upload) -> tuple[Upload, int | None]:
+async def _from_json(services: Services, call: Call, upload: Upload) -> tuple[Upload, int | None]:
     """The image and the number of labels in a JSON body."""
-    services, record = services_of(request), record_of(request)
-    with record.stage("decode"):
+    with call.record.stage("decode"):
         read = await services.tensor_workers.run(
-            "hugging_face_request", {}, [upload.data], record.turn, deadline_of(request)
+            "hugging_face_request", {}, [upload.data], call.record.turn, call.deadline
         )
     top_k = read.header["top_k"]
     assert top_k is None or isinstance(top_k, int)

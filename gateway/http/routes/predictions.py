@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from gateway import errors
 from gateway.http.classification import classified
-from gateway.http.image_body import read_batch, read_image
+from gateway.http.image_body import admitted, read_batch, read_image
 from gateway.http.parameters import ModelName, SelectorDep, TopKDep, time_limit
 from gateway.http.routes.image_form import (
     BATCH_BODY,
@@ -89,7 +89,8 @@ async def _predict(
     request: Request, model: str, selector: Selector, top_k: int | None, label_field: LabelField
 ) -> Response:
     upload = await read_image(request)
-    answer = await classified(request, model, selector, [upload], top_k)
+    async with admitted(request, [upload]) as call:
+        answer = await classified(services_of(request), call, model, selector, [upload], top_k)
     [result] = answer.results
     if isinstance(result, errors.GatewayError):
         raise result
@@ -100,7 +101,8 @@ async def _predict_batch(
     request: Request, model: str, selector: Selector, top_k: int | None, label_field: LabelField
 ) -> Response:
     uploads = await read_batch(request)
-    answer = await classified(request, model, selector, uploads, top_k)
+    async with admitted(request, uploads) as call:
+        answer = await classified(services_of(request), call, model, selector, uploads, top_k)
     results = [_item(*pair, label_field) for pair in zip(uploads, answer.results, strict=True)]
     return json_answer(request, answer.contract, {"results": results})
 

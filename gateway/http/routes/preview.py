@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from gateway import errors
-from gateway.http.image_body import read_image
+from gateway.http.image_body import admitted, read_image
 from gateway.http.parameters import time_limit
 from gateway.http.problems import responses
 from gateway.http.routes.image_form import SINGLE_BODY
-from gateway.http.services import call_of, record_of, services_of
+from gateway.http.services import services_of
 
 router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)])
 
@@ -60,13 +60,11 @@ async def preview(
     ] = DEFAULT_MAX_SIDE,
 ) -> Response:
     """Convert an image to a JPEG that every browser can show. No model is used."""
-    services, record = services_of(request), record_of(request)
+    workers = services_of(request).image_workers
     upload = await read_image(request)
-    record.images, record.image_bytes = 1, upload.size
-    call = call_of(request)
-    async with services.admit(call, 1):
-        with record.stage("decode"):
-            reply = await services.image_workers.run(
-                "image_preview", {"max_side": max_side}, [upload.data], record.turn, call.deadline
+    async with admitted(request, [upload]) as call:
+        with call.record.stage("decode"):
+            reply = await workers.run(
+                "image_preview", {"max_side": max_side}, [upload.data], call.record.turn, call.deadline
             )
-    return Response(reply.buffers[0], media_type=JPEG, headers={"Server-Timing": record.server_timing()})
+    return Response(reply.buffers[0], media_type=JPEG, headers={"Server-Timing": call.record.server_timing()})

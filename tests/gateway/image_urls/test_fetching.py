@@ -231,3 +231,6 @@ def test_every_route_that_takes_an_image_takes_its_url(start: Start, server: Ima
         assert given.status_code == 200, given.text
         refused = gateway.post(path, json={"url": "http://elsewhere.example/photo"})
         assert (refused.status_code, refused.json()["code"]) == (422, "image_not_fetched")
+    given = gateway.post("/hf/models/colours", json={"url": f"http://localhost:{server.port}/photo"})
+    assert given.json()[0]["label"] == "green"
+    assert gateway.post("/hf/models/colours", json={"url": "http://elsewhere.example/photo"}).status_code == 422

@@ -99,3 +99,11 @@ def test_errors_have_the_form_that_the_clients_read(gateway: httpx.Client, body:
 def test_an_unknown_model_is_not_found(gateway: httpx.Client) -> None:
     answer = gateway.post("/hf/models/nope", content=photo("red"))
     assert (answer.status_code, answer.json()) == (404, {"error": "The model 'nope' does not exist."})
+
+
+def test_a_body_over_a_limit_is_refused_before_its_json_is_read(start: Callable[..., httpx.Client]) -> None:
+    gateway = start(image_rate_limit="1/hour", max_batch_images=1)
+    assert gateway.post(PATH, content=b'{"inputs": 7}').status_code == 400
+    answer = gateway.post(PATH, content=b'{"inputs": 7}')
+    assert answer.status_code == 429, answer.text
+    assert "images" in answer.json()["error"]
