@@ -222,10 +222,12 @@ def test_retry_after_and_retryable_are_honoured() -> None:
 
 def test_waits_grow_and_are_bounded() -> None:
     retries = Retries(attempts=9, backoff_seconds=1, max_wait_seconds=10)
-    waits = [retries.wait_after(attempt, None) for attempt in range(1, 10)]
-    assert waits[-1] is None
+    failed = httpx.ConnectError("refused", request=httpx.Request("GET", "http://gateway"))
+    waits = [retries.wait_after(attempt, failed) for attempt in range(1, 9)]
     bounds = [min(2.0**attempt, 8) for attempt in range(8)]
-    assert all(wait is not None and 0.75 * low <= wait <= 10 for wait, low in zip(waits, bounds, strict=False))
+    assert all(0.75 * low <= wait <= 10 for wait, low in zip(waits, bounds, strict=True))
+    with pytest.raises(ConnectionFailed, match="no answer from http://gateway: refused"):
+        retries.wait_after(9, failed)
 
 
 def test_a_gateway_that_is_started_later_is_reached() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from breed_client.errors import ApiError, error_of_problem
+from breed_client.errors import ApiError, error_of, error_of_problem
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,13 @@ Result = Classification | ApiError
 
 
 def answer_of(response: httpx.Response) -> dict[str, Any]:
-    """The JSON object in a successful answer.
+    """The JSON object in an answer.
 
     Raises:
-        ApiError: There is none; the answer does not come from a gateway.
+        ApiError: The answer is an error, or does not come from a gateway.
     """
+    if not response.is_success:
+        raise error_of(response)
     try:
         answer = response.json()
     except ValueError:

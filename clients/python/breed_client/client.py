@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from breed_client.answers import Classification, Result, answer_of, classification_of, results_of
-from breed_client.errors import ApiError, ConnectionFailed, error_of
+from breed_client.errors import ApiError
 from breed_client.photos import Call, Photo, batch_call, batches, classify_call, photos_in
 from breed_client.retries import Retries
 
@@ -158,18 +158,8 @@ class Client:
         attempt = 0
         while True:
             attempt += 1
-            error: ApiError | None = None
             try:
-                response = self._http.request(**request_options(call))
-            except httpx.TransportError as failed:
-                wait = self._retries.wait_after(attempt, None)
-                if wait is None:
-                    raise ConnectionFailed(f"no answer from {self._http.base_url}: {failed}") from failed
-            else:
-                if response.is_success:
-                    return answer_of(response)
-                error = error_of(response)
+                return answer_of(self._http.request(**request_options(call)))
+            except (httpx.TransportError, ApiError) as error:
                 wait = self._retries.wait_after(attempt, error)
-                if wait is None:
-                    raise error
             time.sleep(wait)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from breed_client.errors import ApiError
+import httpx
+
+from breed_client.errors import ApiError, ConnectionFailed
 
 
 @dataclass(frozen=True)
@@ -22,16 +24,27 @@ class Retries:
     backoff_seconds: float = 0.5
     max_wait_seconds: float = 60.0
 
-    def wait_after(self, attempt: int, error: ApiError | None) -> float | None:
-        """Seconds until the next attempt; None if there is none.
+    def wait_after(self, attempt: int, error: ApiError | httpx.TransportError) -> float:
+        """Seconds until the next attempt.
 
         Args:
             attempt: Number of attempts so far.
-            error: The answer to the last one; None if there was no answer.
+            error: Why the last one failed.
+
+        Raises:
+            ApiError: It is the error, and there is no other attempt.
+            ConnectionFailed: The connection failed, and there is no other attempt.
         """
-        if attempt >= self.attempts or (error is not None and not error.retryable):
-            return None
-        if error is not None and error.retry_after is not None:
-            return error.retry_after if error.retry_after <= self.max_wait_seconds else None
+        retry_after = None
+        repeated = attempt < self.attempts
+        if isinstance(error, ApiError):
+            retry_after = error.retry_after
+            repeated = repeated and error.retryable and (retry_after or 0.0) <= self.max_wait_seconds
+        if not repeated:
+            if isinstance(error, ApiError):
+                raise error
+            raise ConnectionFailed(f"no answer from {error.request.url}: {error}") from error
+        if retry_after is not None:
+            return retry_after
         wait = self.backoff_seconds * 2.0 ** (attempt - 1)
         return min(wait * random.uniform(0.75, 1.25), self.max_wait_seconds)  # noqa: S311 - spreads clients
