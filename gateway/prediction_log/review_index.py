@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 
 from pydantic import ValidationError
 
+from gateway.errors import PhotoNotFound
 from gateway.prediction_log.records import RECORD, Feedback, Prediction, Shadow
 from gateway.prediction_log.review_photo import MAX_REQUESTS, Filters, Photo
 
@@ -161,13 +162,24 @@ class ReviewIndex:
         with self.lock:
             return self._photos.get(digest) if digest in self._shown else None
 
-    def days(self, digest: str) -> list[str]:
-        """Days of the storage under which the photo may be, the newest first."""
+    def known(self, digest: str) -> Photo:
+        """The photo, as `get` returns it.
+
+        Raises:
+            PhotoNotFound: There is none.
+        """
+        photo = self.get(digest)
+        if photo is None:
+            raise missing(digest)
+        return photo
+
+    def names(self, digest: str) -> list[str]:
+        """Names in the storage under which the photo may be, the newest first."""
         with self.lock:
             photo = self._photos.get(digest)
             answered = {f"{one.time:%Y-%m-%d}" for one in photo.answers.values()} if photo is not None else set()
             stored = {day for day, digests in self._stored.items() if digest in digests}
-            return sorted(answered | stored, reverse=True)
+            return [f"photos/{day}/{digest}.jpg" for day in sorted(answered | stored, reverse=True)]
 
     def remove(self, digest: str) -> None:
         """Forget that the photo is stored."""
@@ -221,11 +233,14 @@ class ReviewIndex:
             photo.answers[record.model, record.version] = record
         if photo.newest is None or photo.newest.time <= record.time:
             photo.newest = record
+        photo.usefulness = None
+        request = record.request_id, record.index
+        if request in photo.requests:
+            return  # the record was read twice
         if len(photo.requests) == MAX_REQUESTS:
             self._by_request.pop(photo.requests[0], None)
-        photo.requests.append((record.request_id, record.index))
-        self._by_request[record.request_id, record.index] = photo
-        photo.usefulness = None
+        photo.requests.append(request)
+        self._by_request[request] = photo
 
     def _add_feedback(self, record: Feedback) -> None:
         if record.review is not None and record.digest is not None:
@@ -259,6 +274,11 @@ def _newest(records: dict[Key, Timed], number: int) -> dict[Key, Timed]:
     if len(records) <= 1.1 * number:
         return records
     return dict(sorted(records.items(), key=lambda item: item[1].time)[-number:])
+
+
+def missing(digest: str) -> PhotoNotFound:
+    """The error for a photo that is not there."""
+    return PhotoNotFound(f"The prediction log has no photo {digest}; it was deleted, or never kept.")
 
 
 OLD = datetime.min.replace(tzinfo=UTC)

@@ -43,19 +43,22 @@ class Photo:
 
     @property
     def standing(self) -> dict[str | None, Feedback]:
-        """The last review of each reviewer, without those that were withdrawn, in order of time."""
+        """The last review of each reviewer, without those that were withdrawn, in order of time.
+
+        If the photo was deleted and then kept again, the reviews before that do not count.
+        """
         last: dict[str | None, Feedback] = {}
         for review in self.reviews:
             last.pop(review.key, None)
-            if review.review != "withdrawn":
+            if review.review == "deleted" and self.newest is not None and review.time < self.newest.time:
+                last.clear()
+            elif review.review != "withdrawn":
                 last[review.key] = review
         return last
 
     @property
     def status(self) -> Literal["open", "reviewed", "conflicts"]:
         """Whether it was reviewed, and whether reviewers disagree."""
-        if not self.reviews:
-            return "open"
         said = {(review.review, review.label) for review in self.standing.values()}
         return ("open", "reviewed")[len(said)] if len(said) < 2 else "conflicts"
 

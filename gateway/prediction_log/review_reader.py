@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from pathlib import Path
 from gateway.prediction_log.retention import DAY, OWN_FILES
 from gateway.prediction_log.review_index import MAX_PHOTOS, ReviewIndex
 from gateway.prediction_log.segments import OPEN
+from gateway.prediction_log.shipper import day_of
 from gateway.prediction_log.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -27,7 +29,9 @@ interpreter lock only every 5 ms."""
 
 
 class ReviewReader:
-    """Reads segments and lists photos. Only one thread at a time may call it.
+    """Reads segments and lists photos. Threads may share it, but only one at a time may call `read_storage`.
+
+    It remembers which segments it has read, and forgets those that are no longer in the storage.
 
     Args:
         storage: The prediction log.
@@ -37,24 +41,29 @@ class ReviewReader:
     def __init__(self, storage: Storage, index: ReviewIndex) -> None:
         self._storage = storage
         self._index = index
-        self._read: dict[str, int] = {}
-        """Bytes that have been read of each segment, by name."""
+        self._adding = threading.Lock()
+        """Held while records are added. Never while the storage, which may be slow, is asked for something."""
+        self._spooled: dict[str, int] = {}
+        """Bytes that have been read of each segment of the spool, by name."""
+        self._stored: dict[str, set[str]] = {}
+        """Names of the segments that have been read from the storage, by day."""
         self._full_at: float | None = None
 
-    def read_spool(self) -> bool:
-        """Read what is new in the segments of this machine, open ones too. Returns whether there was anything."""
-        found = False
-        for path in sorted((*self._storage.spool.glob("*.jsonl"), *self._storage.spool.glob(f"*.jsonl{OPEN}"))):
-            start = self._read.get(name := path.name.removesuffix(OPEN), 0)
-            try:
-                content = _tail(path, start)
-            except FileNotFoundError:  # it was closed or shipped meanwhile
-                continue
-            if content:
-                self._add(name, content)
-                self._read[name] = start + len(content)
-                found = True
-        return found
+    def read_spool(self) -> None:
+        """Read what is new in the segments of this machine, open ones too."""
+        for path in self._spool():
+            name = path.name.removesuffix(OPEN)
+            with self._adding:
+                start = self._spooled.get(name, 0)
+                if name in self._stored.get(day_of(name), ()):  # it is being shipped
+                    continue
+                try:
+                    content = _tail(path, start)
+                except FileNotFoundError:  # it was closed or shipped meanwhile
+                    continue
+                if content:
+                    self._add(name, content)
+                    self._spooled[name] = start + len(content)
 
     def read_storage(self) -> None:
         """Read new segments, and list the photos.
@@ -70,26 +79,46 @@ class ReviewReader:
             if day >= first:
                 self._index.set_stored(day, {Path(name).stem for name in self._names("photos", day)})
         self._index.keep_days(set(photo_days))
-        days = [day for day in self._storage.folders("records") if DAY.fullmatch(day) and day >= first]
+        gone = self._gone() if full else set()
+        days = [day for day in self._storage.folders("records") if DAY.fullmatch(day)]
+        for day in self._stored.keys() - set(days):
+            del self._stored[day]
         for day in sorted(days, reverse=True):
-            if full and len(self._index) >= MAX_PHOTOS:
+            if day < first or (full and len(self._index) >= MAX_PHOTOS):
                 break  # older photos would be left out
-            for name in self._names("records", day):
-                self._read_segment(name)
+            self._read_day(day)
         if full:
+            with self._adding:
+                for name in gone:
+                    self._spooled.pop(name, None)
             self._full_at = time.monotonic()
 
-    def _read_segment(self, name: str) -> None:
-        base = name.rpartition("/")[2]
-        start = self._read.get(base, 0)
-        if start < 0:
-            return
-        try:
-            content = self._storage.read(name)[start:]
-        except FileNotFoundError:  # it was deleted meanwhile
-            return
-        self._add(base, content)
-        self._read[base] = -1  # closed segments never change
+    def _read_day(self, day: str) -> None:
+        names = self._names("records", day)
+        segments = self._stored.setdefault(day, set())
+        segments.intersection_update(map(_base, names))
+        for name in names:
+            base = _base(name)
+            if base in segments:
+                continue  # closed segments never change
+            try:
+                content = self._storage.read(name)
+            except FileNotFoundError:  # it was deleted meanwhile
+                continue
+            with self._adding:
+                self._add(base, content[self._spooled.pop(base, 0) :])
+                segments.add(base)
+
+    def _gone(self) -> set[str]:
+        """Names of the segments that have been read from the spool and are no longer there."""
+        with self._adding:
+            read = set(self._spooled)
+        return read - {path.name.removesuffix(OPEN) for path in self._spool()}
+
+    def _spool(self) -> list[Path]:
+        """The segments of this machine, by name."""
+        # Open ones first: one that is closed meanwhile is found twice, not overlooked.
+        return sorted((*self._storage.spool.glob(f"*.jsonl{OPEN}"), *self._storage.spool.glob("*.jsonl")))
 
     def _names(self, folder: str, day: str) -> list[str]:
         path = f"{folder}/{day}"
@@ -111,6 +140,10 @@ def _tail(path: Path, start: int) -> bytes:
         file.seek(start)
         content = file.read()
     return content[: content.rfind(b"\n") + 1]
+
+
+def _base(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _chunks(lines: list[bytes]) -> Iterator[list[bytes]]:

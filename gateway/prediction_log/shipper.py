@@ -94,5 +94,9 @@ def stored_name(path: Path) -> str:
     if path.suffix == ".jpg":
         day, _, photo = path.name.partition("~")
         return f"photos/{day}/{photo}"
-    day = path.name[:8]
-    return f"records/{day[:4]}-{day[4:6]}-{day[6:]}/{path.name}"
+    return f"records/{day_of(path.name)}/{path.name}"
+
+
+def day_of(segment: str) -> str:
+    """The day under which a segment is stored: that on which it was begun."""
+    return f"{segment[:4]}-{segment[4:6]}-{segment[6:8]}"

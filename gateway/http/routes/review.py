@@ -21,6 +21,7 @@ from gateway.model_options import MODEL_NAME
 from gateway.prediction_log.prediction_log import key_name
 from gateway.prediction_log.records import Digest, Feedback, ReviewDecision
 from gateway.prediction_log.review import Review, Reviewed
+from gateway.prediction_log.review_decisions import Decision
 from gateway.prediction_log.review_index import Reason
 from gateway.prediction_log.review_photo import Filters, Status
 from gateway.serving.backend import Selector
@@ -205,8 +206,8 @@ async def decide(
     wanted: Annotated[DecisionRequest, Depends(read_decision)],
 ) -> Response:
     """Record a decision about a photo, or delete it."""
-    reviewer = key_name(record_of(request))
-    view = await review.decide(digest, wanted.decision, wanted.label, wanted.seen, reviewer, _view)
+    decision = Decision(digest, wanted.decision, wanted.label, wanted.seen, key_name(record_of(request)))
+    view = await review.decide(decision, _view)
     return Response('{"status": "deleted"}', media_type="application/json") if view is None else _json(view)
 
 

@@ -168,6 +168,28 @@ def test_the_last_decision_counts_and_different_ones_are_a_conflict() -> None:
     assert len(photo(made, 4).reviews) == before, "a record that is read twice counts once"
 
 
+def test_a_photo_that_was_deleted_and_sent_again_is_open() -> None:
+    made = index(
+        prediction(1),
+        review(1, "confirmed", "ann", 1, "cat"),
+        review(1, "deleted", "bob", 2),
+        prediction(1, minutes=3, request_id="again"),
+        prediction(2),
+        review(2, "deleted", "bob", 2),
+    )
+    assert (photo(made, 1).status, photo(made, 1).standing) == ("open", {})
+    assert photo(made, 2).status == "reviewed"
+    assert listed(made) == [1]
+    made.add([review(1, "discarded", "ann", 4).model_dump_json().encode()])
+    assert (photo(made, 1).status, list(photo(made, 1).standing)) == ("reviewed", ["ann"])
+
+
+def test_an_answer_that_is_read_twice_counts_once() -> None:
+    said = Feedback(time=NOON, request_id="request-1", model="pets", verdict="wrong", label="dog")
+    made = index(prediction(1), prediction(1), said)
+    assert made.feedback(photo(made, 1)) == [said]
+
+
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
