@@ -7,7 +7,6 @@ import io
 import itertools
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from PIL import Image
 
 from testing.colour_server import COLOURS, ColourServer, Refused, Tensors
 from testing.photos import photo
-from testing.polling import DEADLINE_SECONDS
+from testing.polling import DEADLINE_SECONDS, until
 from testing.tensors import number_tensor
 from tests.gateway.exports import AUTOML, FLOAT, IMAGES, INT64, SCORES, STRING, Export, Inputs, Outputs, plain
 
@@ -90,23 +89,31 @@ def test_images_are_sent_as_files_that_the_gateway_wrote_also_where_the_input_ma
 
 @dataclass
 class OneBatch:
-    """Joins all calls that it has at once, as a server with batching does: a bad one fails those beside it."""
+    """Joins all calls that it has at once, as a server with batching does: a bad one fails those beside it.
+
+    The first bad call waits until there is a good one beside it.
+    """
 
     answer: Callable[[Inputs], Outputs]
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    changed: threading.Condition = field(default_factory=threading.Condition)
     numbers: Iterator[int] = field(default_factory=itertools.count)
     running: dict[int, bool] = field(default_factory=dict)
     """By call, whether it is bad."""
     failed: set[int] = field(default_factory=set)
+    has_met: bool = False
+    """Whether a good call has failed for a bad one."""
 
     def __call__(self, given: Inputs) -> Outputs:
-        with self.lock:
+        with self.changed:
             number = next(self.numbers)
-            self.running[number] = any(one in (b"bad", -1) for one in next(iter(given.values())).ravel().tolist())
+            is_bad = any(one in (b"bad", -1) for one in next(iter(given.values())).ravel().tolist())
+            self.running[number] = is_bad
             if any(self.running.values()):
                 self.failed.update(self.running)
-        time.sleep(0.02)
-        with self.lock:
+                self.has_met |= not all(self.running.values())
+            self.changed.notify_all()
+            if is_bad:
+                assert self.changed.wait_for(lambda: self.has_met, DEADLINE_SECONDS)
             del self.running[number]
             if number in self.failed:
                 raise Refused("Could not parse example input")
@@ -147,7 +154,8 @@ def test_a_row_that_the_model_refuses_fails_its_own_request_only(
 
 
 def test_a_photo_does_not_fail_for_a_string_beside_it(start: Start, model_server: ColourServer) -> None:
-    export = Export({"inputs": (STRING, (-1,))}, SCORES, OneBatch(plain("inputs")))
+    joined = OneBatch(plain("inputs"))
+    export = Export({"inputs": (STRING, (-1,))}, SCORES, joined)
     model_server.models["m"] = {1: export}  # type: ignore[dict-item]
     gateway = start(models="m")
 
@@ -159,6 +167,7 @@ def test_a_photo_does_not_fail_for_a_string_beside_it(start: Start, model_server
 
     with ThreadPoolExecutor(4) as photos, ThreadPoolExecutor(2) as strings:
         hostile = strings.map(ask, range(10))
+        until(lambda: any(joined.running.values()))
         honest = photos.map(classify, range(30))
     assert set(hostile) == {400}
     assert set(honest) == {200}
