@@ -31,6 +31,9 @@ class Connection:
         self._socket = socket.create_connection((host, int(port)), DEADLINE_SECONDS)
         self._socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         self._send(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, window))
+        self._received = b""
+        self._answered = 0
+        """Number of pings that the server has answered."""
         self._next = 1
         self._stream_window = self.window = DEFAULT_WINDOW
         """Bytes that may still be sent on all calls together."""
@@ -61,12 +64,8 @@ class Connection:
             self.windows[number] -= count
         return count
 
-    def read_until(self, condition: Callable[[], bool], seconds: float = DEADLINE_SECONDS) -> bool:
-        """Process what the server sends until a condition holds; False if it does not in time, or the server hangs up.
-
-        Each frame has the full time.
-        """
-        self._socket.settimeout(seconds)
+    def read_until(self, condition: Callable[[], bool]) -> bool:
+        """Process what the server sends until a condition holds; False if the server is silent too long or hangs up."""
         try:
             while not condition():
                 self._read_frame()
@@ -74,13 +73,27 @@ class Connection:
             return False
         return True
 
+    def catch_up(self) -> None:
+        """Process everything that the server has sent until now. Servers take offence at many pings, so call it rarely.
+
+        Raises:
+            ConnectionError: The server hangs up.
+        """
+        answered = self._answered
+        self._send(PING, 0, 0, bytes(8))
+        if not self.read_until(lambda: self._answered > answered):
+            raise ConnectionError("the server does not answer")
+
     def _read_frame(self) -> None:
-        head = self._read(9)
-        kind, flags = head[3], head[4]
-        number = int.from_bytes(head[5:]) & 0x7FFF_FFFF
-        content = self._read(int.from_bytes(head[:3]))
+        self._receive(9)
+        size, kind, flags = int.from_bytes(self._received[:3]), self._received[3], self._received[4]
+        number = int.from_bytes(self._received[5:9]) & 0x7FFF_FFFF
+        self._receive(9 + size)
+        content, self._received = self._received[9 : 9 + size], self._received[9 + size :]
         if kind in (SETTINGS, PING) and not flags & ACK:
             self._send(kind, ACK, 0, content if kind == PING else b"")
+        elif kind == PING:
+            self._answered += 1
         if kind == SETTINGS:
             for name, value in struct.iter_unpack(">HI", content):
                 if name == INITIAL_WINDOW_SIZE:
@@ -97,14 +110,13 @@ class Connection:
         head = struct.pack(">I", len(content))[1:] + bytes([kind, flags]) + struct.pack(">I", number)
         self._socket.sendall(head + content)
 
-    def _read(self, count: int) -> bytes:
-        content = b""
-        while len(content) < count:
-            piece = self._socket.recv(count - len(content))
+    def _receive(self, count: int) -> None:
+        """Receive until so many bytes are there. What has arrived stays there if it takes too long."""
+        while len(self._received) < count:
+            piece = self._socket.recv(MAX_FRAME)
             if not piece:
                 raise ConnectionError("the server closed the connection")
-            content += piece
-        return content
+            self._received += piece
 
 
 def framed(message: bytes) -> bytes:

@@ -42,6 +42,11 @@ MIN_PING_SECONDS = 10.0
 """Shortest time between pings of a client; one that pings more often is told to stop."""
 
 
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """Whether what gRPC logs is more than that a client has gone before its answer was sent."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], grpc.aio.InternalError)
+
+
 class GrpcServer:
     """Serves the gRPC interfaces in this process.
 
@@ -56,6 +61,7 @@ class GrpcServer:
         self.port = 0
         """The port, once the server has started."""
         self._stopping: asyncio.Task[None] | None = None
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_our_fault)
         self._server = grpc.aio.server(options=_options(settings))
         calls = Calls(services, control, tracing)
         methods = {**tensorflow_serving.SERVICES, **open_inference.SERVICES}
