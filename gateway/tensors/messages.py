@@ -65,16 +65,39 @@ class Inputs:
     certain_images: bool = True
 
 
-def find_signature(signatures: SignatureDefMap, key: str) -> SignatureDef:
-    """Find the signature with a key.
+@dataclass(frozen=True, slots=True)
+class Signatures:
+    """The signatures of the version that answers, by which requests are read.
 
-    Raises:
-        SignatureMissing: The version has no such signature.
+    Attributes:
+        by_key: The signatures.
+        default: Key of the one to use if a request names none.
+        rules: What else is known about their inputs.
     """
-    if key not in signatures.signature_def:
-        offered = ", ".join(repr(one) for one in sorted(signatures.signature_def))
-        raise SignatureMissing(f'Serving signature key "{key[:200]}" not found. There is {offered}.')
-    return signatures.signature_def[key]
+
+    by_key: SignatureDefMap
+    default: str
+    rules: SignatureRules
+
+    def find(self, key: str) -> SignatureDef:
+        """The signature with a key.
+
+        Raises:
+            SignatureMissing: The version has no such signature.
+        """
+        if key not in self.by_key.signature_def:
+            offered = ", ".join(repr(one) for one in sorted(self.by_key.signature_def))
+            raise SignatureMissing(f'Serving signature key "{key[:200]}" not found. There is {offered}.')
+        return self.by_key.signature_def[key]
+
+    def inputs(self, key: str, arrays: Mapping[str, Array]) -> Inputs:
+        """Check the arrays of a request against the signature with a key, and serialise them.
+
+        Raises:
+            SignatureMissing: The version has no such signature.
+            InvalidTensor: They do not match it.
+        """
+        return checked_inputs(self.find(key), key, arrays, self.rules)
 
 
 def checked_inputs(signature: SignatureDef, key: str, arrays: Mapping[str, Array], rules: SignatureRules) -> Inputs:

@@ -7,21 +7,19 @@ other.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from gateway.errors import BadRequest, InvalidTensor
-from gateway.pb.serving_pb2 import SignatureDefMap
 from gateway.tensors.json_values import MAX_RANK, Text, json_strings, read_json, write_json
-from gateway.tensors.messages import Inputs, SignatureRules, checked_inputs, find_signature
+from gateway.tensors.messages import Inputs, Signatures
 from gateway.tensors.open_inference_data import (
     DATATYPE_OF_ARRAY,
     TensorEntry,
     array_from_bytes,
     array_from_json,
     array_to_bytes,
-    images_in_json,
     images_of,
 )
 from gateway.tensors.wire import Array
@@ -73,23 +71,13 @@ class InferBody:
     inputs: Inputs
 
 
-def read_request(
-    body: Text,
-    header_length: str | None,
-    signatures: SignatureDefMap,
-    default_signature: str,
-    rules: SignatureRules,
-    *,
-    max_images: int,
-) -> InferBody:
+def read_request(body: Text, header_length: str | None, signatures: Signatures, *, max_images: int) -> InferBody:
     """Read the body of an infer request.
 
     Args:
         body: All of it.
         header_length: Value of the header `HEADER_LENGTH`; None if the whole body is JSON.
         signatures: Signatures of the version that answers.
-        default_signature: Key of the signature to use if the request names none.
-        rules: Other rules for the inputs of that version.
         max_images: Maximum number of encoded images to classify; 0 if the version is not an image classifier.
 
     Raises:
@@ -99,27 +87,41 @@ def read_request(
     """
     text, rest = _split(memoryview(body), header_length)
     head, tensors, key = _head(read_json(text))
-    if not isinstance(key, str | None):
+    return infer_body(head, key, _with_arrays(tensors, rest), signatures, max_images)
+
+
+def infer_body(
+    head: Head,
+    signature: object,
+    tensors: Iterable[tuple[TensorEntry, Array]],
+    signatures: Signatures,
+    max_images: int,
+) -> InferBody:
+    """An infer request from its parts, which differ between JSON and gRPC.
+
+    Args:
+        head: The request without its tensors.
+        signature: The parameter ``signature_name``; None if there is none.
+        tensors: Its inputs.
+        signatures: Signatures of the version that answers.
+        max_images: As in `read_request`.
+
+    Raises:
+        BadRequest, SignatureMissing, InvalidTensor: As in `read_request`.
+    """
+    if not isinstance(signature, str | None):
         raise BadRequest("The parameter signature_name must be a string.")
-    arrays: dict[str, Array] = {}
-    for tensor in tensors:
+    arrays: dict[str, tuple[TensorEntry, Array]] = {}
+    for tensor, array in tensors:
         if tensor.name in arrays:
             raise BadRequest(f"The input {tensor.name!r} occurs twice.")
-        size = tensor.parameters.get("binary_data_size")
-        if size is None:
-            arrays[tensor.name] = array_from_json(tensor)
-            continue
-        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest):
-            raise BadRequest(f"The input {tensor.name!r} has no valid binary_data_size; {len(rest)} bytes are left.")
-        arrays[tensor.name] = array_from_bytes(tensor, rest[:size])
-        rest = rest[size:]
-    if len(rest):
-        raise BadRequest(f"The body has {len(rest)} more bytes than its inputs declare.")
-    if key is None and max_images and len(tensors) == 1 and tensors[0].datatype == "BYTES":
-        images = images_in_json(tensors[0], arrays[tensors[0].name])
-        return InferBody(head, None, images_of(tensors[0].name, images, max_images))
-    key = default_signature if key is None else key
-    return InferBody(head, key, checked_inputs(find_signature(signatures, key), key, arrays, rules))
+        arrays[tensor.name] = tensor, array
+    if signature is None and max_images and len(arrays) == 1:
+        [(tensor, array)] = arrays.values()
+        if tensor.datatype == "BYTES":
+            return InferBody(head, None, images_of(tensor, array, max_images))
+    key = signatures.default if signature is None else signature
+    return InferBody(head, key, signatures.inputs(key, {name: array for name, (_, array) in arrays.items()}))
 
 
 def write_response(head: Head, model: str, version: int, outputs: Mapping[str, Array]) -> tuple[bytes, dict[str, str]]:
@@ -162,6 +164,21 @@ def _split(body: memoryview, header_length: str | None) -> tuple[memoryview, mem
     if not readable or int(header_length) > len(body):
         raise BadRequest("Inference-Header-Content-Length must be the length of the JSON at the start of the body.")
     return body[: int(header_length)], body[int(header_length) :]
+
+
+def _with_arrays(tensors: Sequence[TensorEntry], rest: memoryview) -> Iterator[tuple[TensorEntry, Array]]:
+    """The arrays of tensors in JSON, or in the binary data behind it."""
+    for tensor in tensors:
+        size = tensor.parameters.get("binary_data_size")
+        if size is None:
+            yield tensor, array_from_json(tensor)
+            continue
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest):
+            raise BadRequest(f"The input {tensor.name!r} has no valid binary_data_size; {len(rest)} bytes are left.")
+        yield tensor, array_from_bytes(tensor, rest[:size])
+        rest = rest[size:]
+    if len(rest):
+        raise BadRequest(f"The body has {len(rest)} more bytes than its inputs declare.")
 
 
 def _head(value: object) -> tuple[Head, list[TensorEntry], object]:

@@ -46,7 +46,7 @@ _WIRE_DTYPES = {name: number for number, name in DATATYPES.items()}
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
-    """An input tensor, as in the JSON."""
+    """An input tensor, as in the JSON; `data` is None if its data is binary."""
 
     name: str
     shape: tuple[int, ...]
@@ -55,23 +55,18 @@ class TensorEntry:
     data: object
 
 
-def images_in_json(tensor: TensorEntry, array: Array) -> Array:
-    """The encoded images in a ``BYTES`` tensor. JSON cannot hold their bytes as they are: there, they are base64.
+def images_of(tensor: TensorEntry, array: Array, max_images: int) -> Inputs:
+    """The encoded images in a ``BYTES`` tensor of shape (n) or (n, 1).
+
+    JSON cannot hold their bytes as they are: there, they are base64.
 
     Raises:
-        InvalidTensor: They are not base64.
+        InvalidTensor: They are not base64, the tensor has another shape, or more than `max_images` images.
     """
-    if "binary_data_size" in tensor.parameters or tensor.parameters.get("content_type") == "base64":
-        return array  # binary, or already decoded
-    return _from_base64(array, tensor.name)
-
-
-def images_of(name: str, array: Array, max_images: int) -> Inputs:
-    """The encoded images in an object array of shape (n) or (n, 1).
-
-    Raises:
-        InvalidTensor: The tensor has another shape, or more than `max_images` images.
-    """
+    name = tensor.name
+    is_binary = tensor.data is None or "binary_data_size" in tensor.parameters
+    if not is_binary and tensor.parameters.get("content_type") != "base64":  # else they are decoded already
+        array = _from_base64(array, name)
     if array.ndim not in (1, 2) or array.size == 0 or array.size != len(array):
         raise InvalidTensor(f"The input {name!r} must be of shape [n] or [n, 1], with one image in each element.")
     if array.size > max_images:

@@ -11,8 +11,7 @@ from google.protobuf.message import DecodeError
 
 from gateway.errors import BadRequest, InvalidTensor
 from gateway.pb.open_inference_pb2 import InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse
-from gateway.pb.serving_pb2 import SignatureDefMap
-from gateway.tensors.messages import SignatureRules, checked_inputs, find_signature
+from gateway.tensors.messages import Signatures
 from gateway.tensors.open_inference import (
     MAX_TENSORS,
     Head,
@@ -20,6 +19,7 @@ from gateway.tensors.open_inference import (
     checked_name,
     checked_output,
     checked_shape,
+    infer_body,
     request_parameters,
 )
 from gateway.tensors.open_inference_data import (
@@ -27,7 +27,6 @@ from gateway.tensors.open_inference_data import (
     TensorEntry,
     array_from_bytes,
     array_to_bytes,
-    images_of,
     wire_dtype,
 )
 from gateway.tensors.wire import Array, number_dtype
@@ -49,16 +48,12 @@ CONTENTS: Mapping[str, str] = {
 """The list of each datatype in `InferTensorContents`."""
 
 
-def read_request(
-    message: bytes, signatures: SignatureDefMap, default_signature: str, rules: SignatureRules, *, max_images: int
-) -> InferBody:
+def read_request(message: bytes, signatures: Signatures, *, max_images: int) -> InferBody:
     """Read a serialised ModelInferRequest.
 
     Args:
         message: The message.
         signatures: Signatures of the version that answers.
-        default_signature: Key of the signature to use if the request names none.
-        rules: Other rules for the inputs of that version.
         max_images: Maximum number of encoded images to classify; 0 if the version is not an image classifier.
 
     Raises:
@@ -78,19 +73,7 @@ def read_request(
         for index, one in enumerate(request.outputs)
     ]
     head = Head(checked_name(request.id, "id"), request_parameters(parameters), outputs)
-    arrays: dict[str, Array] = {}
-    for entry, array in _tensors(request):
-        if entry.name in arrays:
-            raise BadRequest(f"The input {entry.name!r} occurs twice.")
-        arrays[entry.name] = array
-    key = parameters.get("signature_name")
-    if not isinstance(key, str | None):
-        raise BadRequest("The parameter signature_name must be a string.")
-    if key is None and max_images and len(request.inputs) == 1 and request.inputs[0].datatype == "BYTES":
-        [(name, array)] = arrays.items()
-        return InferBody(head, None, images_of(name, array, max_images))
-    key = default_signature if key is None else key
-    return InferBody(head, key, checked_inputs(find_signature(signatures, key), key, arrays, rules))
+    return infer_body(head, parameters.get("signature_name"), _tensors(request), signatures, max_images)
 
 
 def write_response(head: Head, model: str, version: int, outputs: Mapping[str, Array]) -> bytes:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import cast
 
 from gateway.errors import BadRequest, InvalidTensor
-from gateway.pb.serving_pb2 import SignatureDef, SignatureDefMap
+from gateway.pb.serving_pb2 import SignatureDef
 from gateway.tensors.json_values import Text, is_binary, json_array, json_strings, read_json, write_json
-from gateway.tensors.messages import Inputs, SignatureRules, checked_inputs, find_signature
+from gateway.tensors.messages import Inputs, Signatures
 from gateway.tensors.signature_check import check_names
 from gateway.tensors.wire import Array
 
@@ -32,7 +32,7 @@ class PredictBody:
     inputs: Inputs
 
 
-def read_request(body: Text, signatures: SignatureDefMap, default_signature: str, rules: SignatureRules) -> PredictBody:
+def read_request(body: Text, signatures: Signatures) -> PredictBody:
     """Read the body of a predict request.
 
     Raises:
@@ -49,12 +49,12 @@ def read_request(body: Text, signatures: SignatureDefMap, default_signature: str
     if ("instances" in value) == ("inputs" in value):
         raise BadRequest("The body must have one of instances and inputs.")
     by_row = "instances" in value
-    key = name or default_signature
-    signature = find_signature(signatures, key)
+    key = name or signatures.default
+    signature = signatures.find(key)
     columns = _rows(value["instances"], signature) if by_row else _columns(value["inputs"], signature)
     check_names(signature, columns)
     arrays = {name: json_array(column, signature.inputs[name].dtype, name) for name, column in columns.items()}
-    return PredictBody(key, by_row, checked_inputs(signature, key, arrays, rules))
+    return PredictBody(key, by_row, signatures.inputs(key, arrays))
 
 
 def write_response(outputs: Mapping[str, Array], *, by_row: bool) -> bytes:

@@ -10,8 +10,8 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from gateway.errors import BadRequest, InvalidTensor, UploadTooLarge
-from gateway.pb.serving_pb2 import DataType, PredictRequest, PredictResponse, SignatureDef, SignatureDefMap, Tensor
-from gateway.tensors.messages import Inputs, SignatureRules, checked_inputs, find_signature
+from gateway.pb.serving_pb2 import DataType, PredictRequest, PredictResponse, SignatureDef, Tensor
+from gateway.tensors.messages import Inputs, Signatures
 from gateway.tensors.open_inference import checked_shape
 from gateway.tensors.signature_check import check_names
 from gateway.tensors.wire import Array, TensorError, array_of, dtype_name, number_dtype, shape_of, wire_of
@@ -32,16 +32,12 @@ class PredictMessage:
     inputs: Inputs
 
 
-def read_request(
-    message: bytes, signatures: SignatureDefMap, default_signature: str, rules: SignatureRules, max_bytes: int
-) -> PredictMessage:
+def read_request(message: bytes, signatures: Signatures, max_bytes: int) -> PredictMessage:
     """Read a serialised PredictRequest.
 
     Args:
         message: The message.
         signatures: Signatures of the version that answers.
-        default_signature: Key of the signature to use if the request names none.
-        rules: Other rules for the inputs of that version.
         max_bytes: Maximum size of the tensors: a few bytes may stand for many equal values.
 
     Raises:
@@ -54,8 +50,8 @@ def read_request(
         request = PredictRequest.FromString(message)
     except DecodeError as error:
         raise BadRequest("The message is not a PredictRequest.") from error
-    key = request.model_spec.signature_name or default_signature
-    signature = find_signature(signatures, key)
+    key = request.model_spec.signature_name or signatures.default
+    signature = signatures.find(key)
     check_names(signature, request.inputs)
     outputs = _outputs(signature, request.output_filter)
     for name, tensor in request.inputs.items():
@@ -63,7 +59,7 @@ def read_request(
     if sum(map(_size, request.inputs.values())) > max_bytes:
         raise UploadTooLarge(f"The tensors are larger than {max_bytes:,} bytes.", limit=max_bytes)
     arrays = {name: _array(name, tensor, max_bytes) for name, tensor in request.inputs.items()}
-    return PredictMessage(key, outputs, checked_inputs(signature, key, arrays, rules))
+    return PredictMessage(key, outputs, signatures.inputs(key, arrays))
 
 
 def write_response(outputs: Mapping[str, Array], model: str, version: int, signature: str) -> bytes:

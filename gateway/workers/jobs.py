@@ -27,7 +27,7 @@ from gateway.tensors import (
 )
 from gateway.tensors.inflate import inflate
 from gateway.tensors.json_values import image_in_json
-from gateway.tensors.messages import Inputs, SignatureRules, read_outputs
+from gateway.tensors.messages import Inputs, SignatureRules, Signatures, read_outputs
 from gateway.tensors.wire import Array
 from gateway.workers.messages import Buffer
 
@@ -130,12 +130,7 @@ def hugging_face_request(_: Arguments, request: Request) -> Reply:
 def tensorflow_serving_request(arguments: Arguments, request: Request) -> Reply:
     """Read the body of a predict request; see `tensorflow_serving.read_request`."""
     body, signatures = _inflated(arguments, request)
-    read = tensorflow_serving.read_request(
-        body,
-        SignatureDefMap.FromString(signatures),
-        arguments["default_signature"],
-        SignatureRules(**arguments["rules"]),
-    )
+    read = tensorflow_serving.read_request(body, _signatures(arguments, signatures))
     return _inputs({"signature": read.signature, "by_row": read.by_row}, read.inputs)
 
 
@@ -148,13 +143,7 @@ def tensorflow_serving_response(arguments: Arguments, request: Request) -> Reply
 def tensorflow_serving_grpc_request(arguments: Arguments, request: Request) -> Reply:
     """Read a serialised PredictRequest; see `tensorflow_serving_grpc.read_request`."""
     message, signatures = request
-    read = tensorflow_serving_grpc.read_request(
-        message,
-        SignatureDefMap.FromString(signatures),
-        arguments["default_signature"],
-        SignatureRules(**arguments["rules"]),
-        arguments["max_bytes"],
-    )
+    read = tensorflow_serving_grpc.read_request(message, _signatures(arguments, signatures), arguments["max_bytes"])
     return _inputs({"signature": read.signature, "outputs": read.outputs}, read.inputs)
 
 
@@ -169,12 +158,7 @@ def open_inference_request(arguments: Arguments, request: Request) -> Reply:
     """Read the body of an infer request; see `open_inference.read_request`."""
     body, signatures = _inflated(arguments, request)
     read = open_inference.read_request(
-        body,
-        arguments["header_length"],
-        SignatureDefMap.FromString(signatures),
-        arguments["default_signature"],
-        SignatureRules(**arguments["rules"]),
-        max_images=arguments["max_images"],
+        body, arguments["header_length"], _signatures(arguments, signatures), max_images=arguments["max_images"]
     )
     return _inputs({"signature": read.signature, "head": asdict(read.head)}, read.inputs)
 
@@ -194,11 +178,7 @@ def open_inference_grpc_request(arguments: Arguments, request: Request) -> Reply
     """Read a serialised ModelInferRequest; see `open_inference_grpc.read_request`."""
     message, signatures = request
     read = open_inference_grpc.read_request(
-        message,
-        SignatureDefMap.FromString(signatures),
-        arguments["default_signature"],
-        SignatureRules(**arguments["rules"]),
-        max_images=arguments["max_images"],
+        message, _signatures(arguments, signatures), max_images=arguments["max_images"]
     )
     return _inputs({"signature": read.signature, "head": asdict(read.head)}, read.inputs)
 
@@ -241,6 +221,12 @@ def _inflated(arguments: Arguments, request: Request) -> Request:
         return request
     body, *others = request
     return [inflate(body, arguments["max_bytes"]), *others]
+
+
+def _signatures(arguments: Arguments, serialized: bytes) -> Signatures:
+    """Signatures from a SignatureDefMap and the arguments `default_signature` and `rules`."""
+    rules = SignatureRules(**arguments["rules"])
+    return Signatures(SignatureDefMap.FromString(serialized), arguments["default_signature"], rules)
 
 
 def _inputs(header: Mapping[str, object], inputs: Inputs) -> Reply:

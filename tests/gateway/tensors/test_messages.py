@@ -9,7 +9,7 @@ import pytest
 
 from gateway.errors import InvalidTensor, ModelServerFailed, SignatureMissing
 from gateway.pb.serving_pb2 import DataType, PredictResponse, SignatureDefMap, Tensor
-from gateway.tensors.messages import SignatureRules, checked_inputs, find_signature, read_outputs
+from gateway.tensors.messages import SignatureRules, Signatures, checked_inputs, read_outputs
 from gateway.tensors.wire import array_of
 from testing.colour_server import signature
 from testing.tensors import number_tensor
@@ -54,10 +54,10 @@ def test_encoded_images_are_handed_over_to_be_decoded() -> None:
 
 
 def test_a_missing_signature_is_named_with_those_there_are() -> None:
-    signatures = SignatureDefMap(signature_def={"pixels": PIXELS})
-    assert find_signature(signatures, "pixels") == PIXELS
-    with pytest.raises(SignatureMissing, match="not found"):
-        find_signature(signatures, "nope")
+    signatures = Signatures(SignatureDefMap(signature_def={"pixels": PIXELS}), "pixels", RULES)
+    assert signatures.find("pixels") == PIXELS
+    with pytest.raises(SignatureMissing, match=r"not found\. There is 'pixels'"):
+        signatures.find("nope")
 
 
 def answer(**outputs: np.ndarray) -> bytes:
