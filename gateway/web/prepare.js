@@ -14,20 +14,42 @@ let next = 0;
 export function prepare(file, input) {
   return new Promise((resolve) => {
     const id = next++;
-    waiting.set(id, { resolve, file });
+    waiting.set(id, { resolve, file, input });
     if (workers.length < Math.min(WORKERS, waiting.size)) start();
-    workers[id % workers.length].postMessage({ id, file, input });
+    send(id);
   });
+}
+
+function send(id) {
+  const photo = waiting.get(id);
+  photo.worker = workers[id % workers.length];
+  photo.worker.postMessage({ id, file: photo.file, input: photo.input });
 }
 
 function start() {
   const worker = new Worker(new URL("./prepare-worker.js", import.meta.url), { type: "module" });
   worker.onmessage = ({ data: { id, body, thumbnail } }) => {
-    const { resolve, file } = waiting.get(id);
+    const photo = waiting.get(id);
     waiting.delete(id);
-    resolve({ body: body ?? file, thumbnail });
+    photo?.resolve({ body: body ?? photo.file, thumbnail });
   };
+  worker.onerror = worker.onmessageerror = () => discard(worker);
   workers.push(worker);
+}
+
+/** Ends a worker that fails or cannot be loaded. The others prepare its photos; without others, photos stay as they are. */
+function discard(worker) {
+  if (!workers.includes(worker)) return;
+  workers.splice(workers.indexOf(worker), 1);
+  worker.terminate();
+  for (const [id, photo] of waiting) {
+    if (photo.worker !== worker) continue;
+    if (workers.length) send(id);
+    else {
+      waiting.delete(id);
+      photo.resolve({ body: photo.file, thumbnail: null });
+    }
+  }
 }
 
 start(); // with the page, because the script cannot be loaded while the service is unavailable

@@ -10,11 +10,13 @@ from pathlib import Path
 import httpx
 import numpy as np
 from selenium.webdriver.common.keys import Keys
+from starlette.types import Receive, Scope, Send
 
+from gateway.app import create_app
 from gateway.settings import Settings
 from testing.browser import Browser
 from testing.colour_server import ColourModel, ColourServer
-from testing.gateway import running_gateway
+from testing.gateway import FORK_SERVER, running_gateway
 from testing.page import Page, eventually
 
 Files = Callable[..., list[Path]]
@@ -86,6 +88,25 @@ def test_photos_wait_while_the_gateway_is_gone_and_go_on_by_themselves(
         eventually(
             lambda: page.announced() == "red-1.png: red, probably: 89 % sure. green-2.png: green, probably: 83 % sure."
         )
+
+
+def test_photos_are_sent_as_they_are_if_the_script_that_prepares_them_is_missing(
+    visit: Visit, model_server: ColourServer, files: Files
+) -> None:
+    settings = Settings(serving_target=model_server.address, default_model="colours")
+    app = create_app(settings, fork_server=FORK_SERVER)
+
+    async def without_script(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("/prepare-worker.js"):
+            scope = {**scope, "path": "/web/nothing.js"}
+        await app(scope, receive, send)
+
+    with running_gateway(settings, without_script) as client:
+        page = visit(client)
+        page.choose(files("red", "green", "blue"))
+        assert [tile.heading for tile in page.settled(3).values()] == ["red", "green", "blue"]
+        eventually(lambda: all(tile.thumbnail for tile in page.tiles()))
+        page.browser.mistakes()  # Firefox reports the script that is missing
 
 
 def test_a_key_is_asked_for_once_and_kept_for_the_tab(
