@@ -168,6 +168,25 @@ def test_every_value_arrives(tmp_path: Path) -> None:
     assert at(named(found, "PrometheusRule", "breed-gateway"), "spec") == rules
 
 
+def test_other_settings_are_other_pods(tmp_path: Path) -> None:
+    def checksum(values: dict[str, object]) -> object:
+        pod = cast(Manifest, at(named(chart(values, tmp_path), "Deployment", "gateway"), "spec.template.metadata"))
+        return cast(Manifest, pod.get("annotations", {})).get("checksum/settings")
+
+    served: list[dict[str, object]] = [{"name": "dog_breed"}, {"name": "b"}]
+    sums = [
+        checksum({}),
+        checksum({"apiKeys": [KEY]}),
+        checksum({"gateway": {"settings": {"GATEWAY_RATE_LIMIT": "60/minute"}}}),
+        checksum({"models": {"served": served}}),
+        checksum({"models": {"served": served, "default": "b"}}),
+    ]
+    assert sums[0] is None
+    assert len(set(sums)) == len(sums)
+    labelled = [{"name": "dog_breed", "labels": {"stable": 1}}]
+    assert checksum({"models": {"served": labelled}}) is None  # only the model server reads them
+
+
 def test_metrics_have_no_route_from_outside_and_pages_have_one(tmp_path: Path) -> None:
     found = chart(EVERYTHING, tmp_path)
     for kind in ("Ingress", "HTTPRoute"):

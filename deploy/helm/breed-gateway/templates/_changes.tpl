@@ -52,8 +52,15 @@ model_config_list {
 {{- $_ := set $container "ports" (append $container.ports (dict "name" "grpc" "containerPort" $values.grpcPort)) }}
 {{- end }}
 {{- /* Settings are read at start: pods with other settings are other pods. */}}
-{{- if or $values.settings .root.Values.apiKeys }}
-{{- $sum := sha256sum (toJson (list $values.settings .root.Values.apiKeys)) }}
+{{- $settings := dict }}
+{{- range regexSplit "(?m)^---$" (.root.Files.Get "kubernetes/base/config.yaml") -1 }}
+{{- $document := fromYaml . }}
+{{- if eq $document.metadata.name "gateway-settings" }}{{- $settings = $document }}{{- end }}
+{{- end }}
+{{- $base := toJson $settings.data }}
+{{- include "breed.ConfigMap.gateway-settings" (dict "manifest" $settings "root" .root) }}
+{{- if or .root.Values.apiKeys (ne (toJson $settings.data) $base) }}
+{{- $sum := sha256sum (toJson (list $settings.data .root.Values.apiKeys)) }}
 {{- $_ := set .manifest.spec.template.metadata "annotations" (merge (dict "checksum/settings" $sum) (.manifest.spec.template.metadata.annotations | default dict)) }}
 {{- end }}
 {{- end }}
