@@ -75,7 +75,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
     control = AccessControl(
         settings.known_keys, RateLimits(settings.rate_limit), RateLimits(settings.image_rate_limit, "images")
     )
-    metrics = Metrics()
+    metrics = Metrics(settings.workers)
     tracing = _tracing() if settings.tracing else None
     log_storage = _log_storage(settings.prediction_log) if settings.prediction_log is not None else None
 

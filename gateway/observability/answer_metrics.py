@@ -1,12 +1,14 @@
 """Metrics of what models answer, and of the photos that they answer for.
 
-The number of labels of a model is bounded: `NAMED_LABELS` of them have time series of their own. These are the most
-frequent ones in the baseline of the model card, or else the first that occur.
+The number of labels of a version is bounded: `NAMED_LABELS` of them have time series of their own. These are the most
+frequent ones in the baseline of the model card, the same ones in each gateway process. Without a baseline, they are the
+first that occur; each process chooses its share of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -59,9 +61,13 @@ class AnswerMetrics:
 
     Args:
         registry: Receives the metrics.
+        workers: Number of gateway processes whose time series are added up.
+        removable: Whether time series can be removed: not those in files that processes share.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, workers: int = 1, *, removable: bool = True) -> None:
+        self._first_labels = NAMED_LABELS // workers
+        self._removable = removable
         self._versions: dict[tuple[str, str], _Version] = {}
         self.predictions = Counter(
             "gateway_predictions",
@@ -112,9 +118,12 @@ class AnswerMetrics:
             model, version = record.model, str(record.version)
             known = self._versions.get((model, version))
             if known is None or (known.baseline is not record.baseline and known.baseline != record.baseline):
+                old = known.baseline if known is not None else None
                 known = self._versions[model, version] = self._described(model, version, record.baseline)
+                if old is not None:
+                    self._forget(model, version, old, known)
             for label, confidence in record.answers:
-                self.predictions.labels(model, version, _named(known.named, label)).inc()
+                self.predictions.labels(model, version, self._named(known, label)).inc()
                 self.confidence.labels(model, version).observe(confidence)
         for pixels, brightness in record.photos:
             self.photo_pixels.labels(record.model).observe(pixels)
@@ -126,9 +135,7 @@ class AnswerMetrics:
             self.predictions.labels(model, version, label).inc(0)
         if baseline is None:
             return _Version(None)
-        named = sorted(baseline.labels, key=lambda label: -baseline.labels[label])[:NAMED_LABELS]
-        shares = {label: baseline.labels[label] for label in named}
-        shares |= {UNKNOWN: baseline.unknown, OTHER: max(0.0, 1 - baseline.unknown - sum(shares.values()))}
+        shares = _shares(baseline)
         for label, share in shares.items():
             self.predictions.labels(model, version, label).inc(0)
             self.baseline_label_share.labels(model, version, label).set(share)
@@ -136,16 +143,41 @@ class AnswerMetrics:
         for bound, share in zip(TENTHS, baseline.confidence, strict=True):
             total += share
             self.baseline_confidence_share.labels(model, version, str(bound)).set(total)
-        return _Version(baseline, set(named))
+        return _Version(baseline, shares.keys() - {UNKNOWN, OTHER})
 
+    def _forget(self, model: str, version: str, old: Baseline, new: _Version) -> None:
+        """Remove the gauges of an old baseline that the new one has not set.
 
-def _named(named: set[str], label: str | None) -> str:
-    """The label, or what stands for it."""
-    if label is None:
-        return UNKNOWN
-    if label in named:
+        Where they cannot be removed, the share of a label is set to 0, and to NaN if there is no baseline any more.
+        """
+        left = 0.0
+        if new.baseline is None:
+            left = math.nan
+            self._remove(self.baseline_confidence_share, ((model, version, str(bound)) for bound in TENTHS), left)
+        labels = _shares(old).keys() - (_shares(new.baseline).keys() if new.baseline is not None else set())
+        self._remove(self.baseline_label_share, ((model, version, label) for label in labels), left)
+
+    def _remove(self, gauge: Gauge, series: Iterable[tuple[str, str, str]], left: float) -> None:
+        for labels in series:
+            if self._removable:
+                gauge.remove(*labels)
+            else:
+                gauge.labels(*labels).set(left)
+
+    def _named(self, version: _Version, label: str | None) -> str:
+        """The label, or what stands for it."""
+        if label is None:
+            return UNKNOWN
+        if label in version.named:
+            return label
+        if version.baseline is not None or len(version.named) >= self._first_labels:
+            return OTHER
+        version.named.add(label)
         return label
-    if len(named) >= NAMED_LABELS:
-        return OTHER
-    named.add(label)
-    return label
+
+
+def _shares(baseline: Baseline) -> dict[str, float]:
+    """The share of each label that has a time series of its own, and of `UNKNOWN` and `OTHER`."""
+    named = sorted(baseline.labels, key=lambda label: -baseline.labels[label])[:NAMED_LABELS]
+    shares = {label: baseline.labels[label] for label in named}
+    return shares | {UNKNOWN: baseline.unknown, OTHER: max(0.0, 1 - baseline.unknown - sum(shares.values()))}

@@ -40,11 +40,14 @@ METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 class Metrics:
     """Every metric of the gateway.
 
+    Args:
+        workers: Number of gateway processes.
+
     Attributes:
         answers: Those of what models answer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int = 1) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         if FOLDER not in os.environ:
@@ -117,7 +120,7 @@ class Metrics:
             "Number of contents of the traffic split file that could not be used.",
             registry=registry,
         )
-        self.answers = AnswerMetrics(registry)
+        self.answers = AnswerMetrics(registry, workers, removable=FOLDER not in os.environ)
         self.prediction_records_dropped = Counter(
             "gateway_prediction_records_dropped",
             "Number of records or photos that the prediction log lost, by reason: queue, storage, photo or shutdown.",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 
 import httpx
@@ -100,14 +101,51 @@ def test_a_model_card_with_a_baseline_that_makes_no_sense_is_refused(
     assert "baseline.unknown" in gateway.post(PREDICT, content=photo()).json()["detail"]
 
 
-def counted(labels: list[str], baseline: Baseline | None = None) -> dict[str, float]:
+def by_label(registry: CollectorRegistry, name: str, label: str = "label") -> dict[str, float]:
+    samples = (sample for family in registry.collect() for sample in family.samples)
+    return {one.labels[label]: one.value for one in samples if one.name == name}
+
+
+def counted(labels: list[str], baseline: Baseline | None = None, workers: int = 1) -> dict[str, float]:
     """What is counted of answers with these labels."""
     registry = CollectorRegistry()
-    metrics = AnswerMetrics(registry)
+    metrics = AnswerMetrics(registry, workers)
     for label in labels:
         metrics.count(RequestRecord(model="m", version=1, answers=[(label, 0.5)], baseline=baseline))
-    samples = (sample for family in registry.collect() for sample in family.samples)
-    return {one.labels["label"]: one.value for one in samples if one.name == "gateway_predictions_total"}
+    return by_label(registry, "gateway_predictions_total")
+
+
+def test_several_processes_together_have_no_more_series_than_one() -> None:
+    found: dict[str, float] = {}
+    for worker in range(4):
+        found |= counted([f"label {worker * 100 + index}" for index in range(100)], workers=4)
+    assert len(found) == 200 + len(("(other)", "(unknown)"))
+
+
+def baseline_of(*labels: str) -> Baseline:
+    return Baseline(photos=9, labels=dict.fromkeys(labels, 1 / len(labels)), unknown=0, confidence=(0.0,) * 9 + (1.0,))
+
+
+@pytest.mark.parametrize("removable", [True, False])
+def test_a_new_baseline_replaces_the_old_one(removable: bool) -> None:
+    registry = CollectorRegistry()
+    metrics = AnswerMetrics(registry, removable=removable)
+
+    def after(baseline: Baseline | None) -> tuple[dict[str, float], list[float]]:
+        metrics.count(RequestRecord(model="m", version=1, answers=[("a", 0.5)], baseline=baseline))
+        shares = by_label(registry, "gateway_baseline_label_share")
+        bins = by_label(registry, "gateway_baseline_confidence_share", "le")
+        return {label: share for label, share in shares.items() if label[0] != "("}, list(bins.values())
+
+    assert after(baseline_of("a", "b"))[0] == {"a": 0.5, "b": 0.5}
+    shares, bins = after(baseline_of("a"))
+    assert shares == ({"a": 1.0} if removable else {"a": 1.0, "b": 0.0})
+    assert bins[-1] == 1
+    shares, bins = after(None)
+    if removable:
+        assert (shares, bins) == ({}, [])
+    else:
+        assert all(math.isnan(one) for one in (*shares.values(), *bins) if one)
 
 
 def test_the_most_frequent_labels_have_series_of_their_own_and_all_others_share_one() -> None:
