@@ -38,6 +38,7 @@ from gateway.inference.traffic_split_file import TrafficSplitFile
 from gateway.inference.worker_pools import WorkerPools, max_request_bytes
 from gateway.memory import trim_when_idle
 from gateway.observability.metrics import Metrics
+from gateway.observability.scrapes import Scrapes
 from gateway.prediction_log.prediction_log import PredictionLog
 from gateway.prediction_log.review import Review
 from gateway.prediction_log.storage import Storage, open_storage
@@ -120,6 +121,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
             predictor=Predictor(server, resolver, workers.tensors, workers.images, admission, settings),
             admission=admission,
             metrics=metrics,
+            scrapes=Scrapes(metrics),
             traffic_split=traffic_split,
             shadows=shadows,
             prediction_log=log,

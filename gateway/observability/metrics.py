@@ -31,6 +31,9 @@ from gateway.observability.request_record import RequestRecord
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable with the shared folder; prometheus-client reads it on import."""
 
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+"""Media type of OpenMetrics."""
+
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the histograms, in seconds: from decoding a thumbnail to the default deadline."""
 
@@ -178,7 +181,11 @@ class Metrics:
             self._version_seen.labels(record.model, version).set(time.time())
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """The response to a scrape and its media type, in a format that the scraper accepts."""
+        """The response to a scrape and its media type.
+
+        Args:
+            accept: `OPENMETRICS`, or an empty text for Prometheus' text format.
+        """
         registry = self.registry
         if FOLDER in os.environ:
             _bury_the_dead(Path(os.environ[FOLDER]))

@@ -19,6 +19,7 @@ from gateway.inference.traffic_split import TrafficSplit
 from gateway.inference.worker_pools import ImageWorkers, TensorWorkers
 from gateway.observability.metrics import Metrics
 from gateway.observability.request_record import RequestRecord
+from gateway.observability.scrapes import Scrapes
 from gateway.prediction_log.prediction_log import PredictionLog
 from gateway.prediction_log.review import Review
 from gateway.services.shutdown import Shutdown
@@ -59,6 +60,7 @@ class Services:
     tensor_workers: TensorWorkers
     admission: Admission
     metrics: Metrics
+    scrapes: Scrapes
     traffic_split: TrafficSplit
     shadows: Shadows
     prediction_log: PredictionLog | None

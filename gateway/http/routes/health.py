@@ -53,7 +53,7 @@ async def readyz(request: Request) -> Readiness:
     response_class=PlainTextResponse,
     responses={200: {"description": "Prometheus' text format, or OpenMetrics if the client accepts it."}},
 )
-def metrics(request: Request) -> Response:
+async def metrics(request: Request) -> Response:
     """Return the metrics of all gateway processes."""
-    content, media_type = services_of(request).metrics.exposition(request.headers.get("accept", ""))
+    content, media_type = await services_of(request).scrapes.answer(request.headers.get("accept", ""))
     return Response(content, media_type=media_type)

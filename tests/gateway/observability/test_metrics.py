@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +11,11 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.observability.metrics import Metrics
 from testing.colour_server import ColourModel, ColourServer
 from testing.gateway import gateway_process, is_live
 from testing.photos import photo
-from testing.polling import until
+from testing.polling import DEADLINE_SECONDS, until
 
 Start = Callable[..., httpx.Client]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -121,6 +123,36 @@ def test_openmetrics_is_spoken_to_those_who_accept_it(gateway: httpx.Client) -> 
     answer = gateway.get("/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
     assert answer.text.endswith("# EOF\n")
+
+
+@pytest.mark.parametrize(
+    "version", ["", "; version=nonsense", "; version=" + "9" * 5000, "; version=2.0.0; escaping=x"]
+)
+def test_any_accept_header_gets_the_metrics(gateway: httpx.Client, version: str) -> None:
+    answer = gateway.get("/metrics", headers={"accept": f"application/openmetrics-text{version}"})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0;")
+
+
+def test_many_scrapes_at_once_share_what_is_written(gateway: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, may_end = threading.Event(), threading.Event()
+    calls: list[str] = []
+    exposition = Metrics.exposition
+
+    def held(metrics: Metrics, accept: str) -> tuple[bytes, str]:
+        calls.append(accept)
+        began.set()
+        assert may_end.wait(DEADLINE_SECONDS)
+        return exposition(metrics, accept)
+
+    monkeypatch.setattr(Metrics, "exposition", held)
+    with ThreadPoolExecutor(20) as pool:
+        answers = [pool.submit(gateway.get, "/metrics")]
+        assert began.wait(DEADLINE_SECONDS)
+        answers += [pool.submit(gateway.get, "/metrics") for _ in range(19)]
+        may_end.set()
+    assert {answer.result().status_code for answer in answers} == {200}
+    assert len(calls) < 10
 
 
 def test_any_of_several_workers_answers_for_all_even_for_one_that_died(model_server: ColourServer) -> None:

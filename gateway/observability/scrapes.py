@@ -1,0 +1,52 @@
+"""Answer scrapes of the metrics, however many come, without delaying other requests."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from gateway.observability.metrics import OPENMETRICS, Metrics
+
+REST = 9.0
+"""After the metrics were written, this many times as long passes before they are written again. So it takes at most a
+tenth of the time of the process."""
+
+Exposition = tuple[bytes, str]
+"""The metrics as text, and its media type."""
+
+
+class Scrapes:
+    """Writes the metrics once for all scrapes that wait for them, and never twice at a time.
+
+    Args:
+        metrics: The metrics.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._writing = asyncio.Lock()
+        self._rest_until = 0.0
+        self._written: dict[str, tuple[float, Exposition]] = {}
+        """By format: when writing began, and the result."""
+
+    async def answer(self, accept: str) -> Exposition:
+        """The metrics, as they are now or a moment later.
+
+        Args:
+            accept: The Accept header of the scrape. Whoever accepts OpenMetrics gets it, version 1.0.0; others get
+                Prometheus' text format.
+        """
+        asked_at = time.monotonic()
+        accepted = OPENMETRICS if OPENMETRICS.partition(";")[0] in accept else ""
+        async with self._writing:
+            began_at, exposition = self._written.get(accepted, (0.0, (b"", "")))
+            if began_at < asked_at:
+                await asyncio.sleep(self._rest_until - time.monotonic())
+                began_at = time.monotonic()
+                try:
+                    exposition = await asyncio.to_thread(self._metrics.exposition, accepted)
+                finally:
+                    ended_at = time.monotonic()
+                    self._rest_until = ended_at + REST * (ended_at - began_at)
+                self._written[accepted] = began_at, exposition
+            return exposition
