@@ -102,6 +102,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
         on_copy = log.record_shadow if log is not None else None
         shadows = Shadows(settings, classifier, admission, metrics, on_copy)
         review = Review(log_storage) if log_storage is not None and settings.review_keys else None
+        image_fetcher = _image_fetcher(settings)
         traffic_split = TrafficSplit(settings.traffic_split, resolver, metrics)
         shutdown = Shutdown(settings.shutdown_delay_seconds)
         tasks = [asyncio.create_task(workers.warm_up()), asyncio.create_task(trim_when_idle(admission))]
@@ -126,7 +127,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
             shadows=shadows,
             prediction_log=log,
             review=review,
-            image_fetcher=_image_fetcher(settings),
+            image_fetcher=image_fetcher,
             shutdown=shutdown,
         )
         grpc_server = GrpcServer(services, control, tracing) if settings.grpc_port is not None else None
@@ -152,6 +153,8 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
             if log is not None:
                 await log.close()
             await readiness.close()
+            if image_fetcher is not None:
+                image_fetcher.close()
             await workers.close()
             if fork_server is None:
                 await asyncio.to_thread(forks.close)

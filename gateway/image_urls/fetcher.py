@@ -6,12 +6,18 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from gateway.errors import ImageNotFetched
 from gateway.image_urls.origins import Location, is_public, locate
 from gateway.image_urls.response import ImageResponse
 
 READ_BYTES = 64 * 2**10
+
+RESOLVER_THREADS = 4
+"""Threads that resolve host names. Names of an origin such as ``https://*.example.com`` are chosen by callers, and may
+take many seconds to resolve; the gateway's other work in threads must not wait for them."""
 
 
 class ImageFetcher:
@@ -33,6 +39,11 @@ class ImageFetcher:
         self._seconds = seconds
         self._max_bytes = max_bytes
         self._tls = ssl.create_default_context()
+        self._resolvers = ThreadPoolExecutor(RESOLVER_THREADS, "resolve")
+
+    def close(self) -> None:
+        """Stop resolving names. Names that are being resolved are not waited for."""
+        self._resolvers.shutdown(wait=False, cancel_futures=True)
 
     async def fetch(self, url: str, on_bytes: Callable[[int], None]) -> list[bytes]:
         """The bytes of an image, in pieces.
@@ -64,9 +75,9 @@ class ImageFetcher:
         Raises:
             ImageNotFetched: The name cannot be resolved, or one of its addresses is private.
         """
-        loop = asyncio.get_running_loop()
+        resolve = partial(socket.getaddrinfo, location.host, location.port, type=socket.SOCK_STREAM)
         try:
-            found = await loop.getaddrinfo(location.host, location.port, type=socket.SOCK_STREAM)
+            found = await asyncio.get_running_loop().run_in_executor(self._resolvers, resolve)
         except (OSError, UnicodeError):
             raise ImageNotFetched("The host name of the url cannot be resolved.") from None
         addresses = [str(place[0]) for *_, place in found]

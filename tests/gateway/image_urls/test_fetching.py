@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import threading
@@ -13,6 +14,8 @@ import httpx
 import pytest
 import trustme
 
+from gateway.errors import ImageNotFetched
+from gateway.image_urls.fetcher import ImageFetcher
 from gateway.settings import Settings
 from testing.colour_server import ColourServer
 from testing.photos import photo
@@ -234,3 +237,28 @@ def test_every_route_that_takes_an_image_takes_its_url(start: Start, server: Ima
     given = gateway.post("/hf/models/colours", json={"url": f"http://localhost:{server.port}/photo"})
     assert given.json()[0]["label"] == "green"
     assert gateway.post("/hf/models/colours", json={"url": "http://elsewhere.example/photo"}).status_code == 422
+
+
+def test_names_that_take_long_to_resolve_delay_no_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_end = threading.Event()
+
+    def slow(*_: object, **__: object) -> list[object]:
+        may_end.wait(DEADLINE_SECONDS)
+        raise socket.gaierror
+
+    async def others_work() -> None:
+        fetcher = ImageFetcher(["http://*.example.com"], allow_private=False, seconds=DEADLINE_SECONDS, max_bytes=1)
+        fetches = [
+            asyncio.create_task(fetcher.fetch(f"http://{name}.example.com/", lambda _: None)) for name in range(100)
+        ]
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS / 2):
+                await asyncio.sleep(0)
+                await asyncio.to_thread(lambda: None)
+        finally:
+            may_end.set()
+        assert all(isinstance(one, ImageNotFetched) for one in await asyncio.gather(*fetches, return_exceptions=True))
+        fetcher.close()
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    asyncio.run(others_work())
