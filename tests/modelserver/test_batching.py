@@ -74,7 +74,7 @@ def test_a_request_that_fails_inside_the_model_fails_all_that_share_its_batch(ba
     )
     assert [call.code() for call in calls] == [grpc.StatusCode.INVALID_ARGUMENT] * 4
     [words] = {call.details() for call in calls}
-    assert "Unknown image file format. One of JPEG, PNG, GIF, BMP" in words
+    assert "Unknown image file format. One of JPEG, " in words
     good = request("demo", "encoded", {"image_bytes": np.array([jpeg()], dtype=object)})
     assert joined_calls(batching, [good])[0].code() is grpc.StatusCode.OK
 
