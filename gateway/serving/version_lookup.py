@@ -31,8 +31,11 @@ from gateway.tensors.wire import TensorError, string_values, wire_of
 logger = logging.getLogger(__name__)
 
 PATIENCE = (0.1, 0.1, 0.2)
-"""Shares of the remaining time after which a lookup is repeated. The repeated call goes to the next model server, so a
-server that hangs does not delay the requests that wait. Lookups only read, so repeating them is safe."""
+"""Shares of the remaining time after which a call of a lookup is repeated. The repeated call goes to the next model
+server, so a server that hangs does not delay the requests that wait. Lookups only read, so repeating them is safe.
+
+Each call is repeated by itself. With two servers of which one hangs, a lookup of two calls that was repeated as a whole
+would send its second call to the server that hangs each time."""
 
 LOOKUP_ATTEMPTS = 3
 """Attempts of a lookup whose version went away between its two calls."""
@@ -98,26 +101,12 @@ class VersionLookup:
             NotReady: The model is known, but no version of it is available.
             ModelServerUnavailable, ModelServerFailed, DeadlineExceeded: As the backend raises them.
         """
-        return await _patiently(lambda limit: self._read(model, selector, limit), deadline)
-
-    async def versions(self, model: str, deadline: Deadline) -> list[ModelVersionStatus]:
-        """States of all versions of a model, newest first.
-
-        Raises:
-            UnknownModel: The model is not served.
-            ModelServerUnavailable, ModelServerFailed, DeadlineExceeded: As the backend raises them.
-        """
-        try:
-            statuses = await _patiently(lambda limit: self._backend.status(model, limit), deadline)
-        except ServableNotFound as error:
-            raise UnknownModel(f"The model {model!r} does not exist.") from error
-        return sorted(statuses, key=lambda status: -status.version)
-
-    async def _read(self, model: str, selector: Selector, deadline: Deadline) -> ServedVersion:
         for _ in range(LOOKUP_ATTEMPTS):
             read_at = time.monotonic()
             try:
-                version, signatures = await self._backend.signatures(model, selector, deadline)
+                version, signatures = await _patiently(
+                    lambda limit: self._backend.signatures(model, selector, limit), deadline
+                )
             except ServableNotFound as error:
                 raise await self._missing(model, selector, deadline) from error
             try:
@@ -134,11 +123,27 @@ class VersionLookup:
             return ServedVersion(model, version, signatures, contract, read_at=read_at)
         raise NotReady(f"The {selector} of model {model!r} keeps changing.")
 
+    async def versions(self, model: str, deadline: Deadline) -> list[ModelVersionStatus]:
+        """States of all versions of a model, newest first.
+
+        Raises:
+            UnknownModel: The model is not served.
+            ModelServerUnavailable, ModelServerFailed, DeadlineExceeded: As the backend raises them.
+        """
+        try:
+            statuses = await _patiently(lambda limit: self._backend.status(model, limit), deadline)
+        except ServableNotFound as error:
+            raise UnknownModel(f"The model {model!r} does not exist.") from error
+        return sorted(statuses, key=lambda status: -status.version)
+
     async def _described(
         self, model: str, version: int, signatures: Mapping[str, SignatureDef], deadline: Deadline
     ) -> Contract:
         request = {"request": wire_of(np.zeros(1, np.int32))}
-        outputs = read_outputs(await self._backend.predict(model, version, DESCRIBE, request, ["card"], deadline))
+        answer = await _patiently(
+            lambda limit: self._backend.predict(model, version, DESCRIBE, request, ["card"], limit), deadline
+        )
+        outputs = read_outputs(answer)
         try:
             [card] = string_values(outputs["card"], max_elements=1)
         except (KeyError, TensorError, ValueError) as error:

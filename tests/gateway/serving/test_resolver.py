@@ -51,6 +51,21 @@ def test_a_stalled_look_up_takes_half_of_a_requests_time_however_often_it_asks(m
     assert 0.5 < asyncio.run(left()) <= 2
 
 
+async def test_a_look_up_passes_by_one_of_two_servers_that_hangs(model_server: ColourServer) -> None:
+    hanging = ColourServer(models=model_server.models)
+    with hanging.serving():
+        backend = GrpcBackend(ModelServerChannel(f"{model_server.address},{hanging.address}"))
+        resolver = ContractResolver(backend, {}, refresh_seconds=0)
+        while not (model_server.calls and hanging.calls):
+            await resolver.lookup.read("colours", NEWEST, Deadline.after(DEADLINE_SECONDS))
+        hanging.stalled.set()
+        # Two calls, of which each goes to the next server: one of them hangs, whichever comes first.
+        for _ in range(2):
+            await resolver.lookup.read("colours", NEWEST, Deadline.after(10))
+        await resolver.close()
+        await backend.close()
+
+
 class Held(GrpcBackend):
     """A backend whose calls for made-up names last until they are cancelled."""
 
