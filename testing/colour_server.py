@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import grpc
 import numpy as np
@@ -23,9 +23,8 @@ from PIL import Image
 
 from gateway.pb import serving_pb2 as pb
 from gateway.tensors.wire import number_array, string_values
+from testing.colour_scores import COLOURS, colour_heat, colour_scores
 from testing.tensors import number_tensor, string_tensor
-
-COLOURS = ("red", "green", "blue")
 
 Tensors = Mapping[str, tuple[int, tuple[int, ...]]]
 """Dtype and shape of each input or output of a signature."""
@@ -132,22 +131,6 @@ class ForeignModel:
         return {output: number_tensor(self.answer(images))}
 
 
-def colour_scores(images: npt.NDArray[np.generic], labels: tuple[str, ...] = COLOURS) -> npt.NDArray[np.float32]:
-    """float32 (n, labels): the share of each colour, in label order."""
-    light = images.astype(np.float64).mean(axis=(1, 2)) + 1e-9
-    shares = light / light.sum(axis=1, keepdims=True)
-    return np.ascontiguousarray(shares[:, [COLOURS.index(label) for label in labels]], np.float32)
-
-
-def colour_heat(images: npt.NDArray[np.generic], labels: list[str]) -> npt.NDArray[np.float32]:
-    """float32 (n, height, width): how much more there is of a colour at each place than of the other two."""
-    channels = images.astype(np.float32) / 255
-    own = np.stack([image[..., COLOURS.index(label)] for image, label in zip(channels, labels, strict=True)])
-    excess = np.clip(own - (channels.sum(axis=3) - own) / 2, 0, None)
-    heat: npt.NDArray[np.float32] = excess / np.maximum(excess.max(axis=(1, 2), keepdims=True), 1e-9)
-    return heat
-
-
 def signature(inputs: Tensors, outputs: Tensors) -> pb.SignatureDef:
     described = pb.SignatureDef(method_name="tensorflow/serving/predict")
     for side, tensors in ((described.inputs, inputs), (described.outputs, outputs)):
@@ -201,19 +184,13 @@ class ColourServer:
             "tensorflow.serving.ModelService": {"GetModelStatus": (self._status, pb.ModelStatusRequest)},
         }
         for service, methods in handlers.items():
-            server.add_generic_rpc_handlers(
-                [
-                    grpc.method_handlers_generic_handler(
-                        service,
-                        {
-                            name: grpc.unary_unary_rpc_method_handler(
-                                handle, request.FromString, lambda answer: answer.SerializeToString()
-                            )
-                            for name, (handle, request) in methods.items()
-                        },
-                    )
-                ]
-            )
+            answering: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+                name: grpc.unary_unary_rpc_method_handler(
+                    handle, request.FromString, lambda answer: answer.SerializeToString()
+                )
+                for name, (handle, request) in methods.items()
+            }
+            server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, answering)])
         port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
         self.address = f"{address.rsplit(':', 1)[0]}:{port}"
         server.start()

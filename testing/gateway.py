@@ -57,6 +57,7 @@ def running_gateway(settings: Settings, app: ASGIApp | None = None, port: int = 
         port=port,
         http=HttpProtocol,
         ws="none",
+        log_config=None,  # logging is configured once, by whoever runs this process
         log_level="error",
         timeout_graceful_shutdown=2,
     )

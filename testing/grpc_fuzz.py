@@ -18,7 +18,7 @@ import numpy as np
 from gateway.pb import health_pb2
 from gateway.pb import open_inference_pb2 as inference
 from gateway.pb import serving_pb2 as pb
-from testing.colour_server import COLOURS
+from testing.colour_scores import COLOURS
 from testing.grpc_calls import HEALTH, INFER, METADATA, PREDICT, STATUS, method, predict_request, trailing
 from testing.photos import photo
 from testing.polling import DEADLINE_SECONDS

@@ -14,7 +14,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from gateway.pb.serving_pb2 import DataType
-from testing.colour_server import ColourServer, ForeignModel, colour_scores
+from testing.colour_scores import colour_scores
+from testing.colour_server import ColourServer, ForeignModel
 from testing.page import Page, eventually
 
 Files = Callable[..., list[Path]]

@@ -17,7 +17,8 @@ from breed_client.photos import MAX_BATCH_BYTES, batches
 
 from gateway.settings import Settings
 from testing import ROOT
-from testing.colour_server import COLOURS, ColourModel, ColourServer
+from testing.colour_scores import COLOURS
+from testing.colour_server import ColourModel, ColourServer
 from testing.gateway import running_gateway
 from testing.photos import photo
 from testing.polling import until

@@ -13,7 +13,8 @@ from PIL import Image
 from gateway.pb import serving_pb2 as pb
 from gateway.pb.serving_pb2 import DataType
 from gateway.tensors.wire import Array, array_of
-from testing.colour_server import COLOURS, Tensors, colour_scores, signature
+from testing.colour_scores import COLOURS, colour_scores
+from testing.colour_server import Tensors, signature
 from testing.tensors import number_tensor, string_tensor
 
 FLOAT, HALF, DOUBLE, BFLOAT16 = DataType.DT_FLOAT, DataType.DT_HALF, DataType.DT_DOUBLE, DataType.DT_BFLOAT16

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from testing.colour_server import COLOURS, ColourServer, Refused, Tensors
+from testing.colour_scores import COLOURS
+from testing.colour_server import ColourServer, Refused, Tensors
 from testing.photos import photo
 from testing.polling import DEADLINE_SECONDS, until
 from testing.tensors import number_tensor

@@ -14,13 +14,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import model_management_pb2, predict_pb2, prediction_log_pb2
 
-from modelserver.flags import parse
-from modelserver.lifecycle import Lifecycle
-from modelserver.models import Models
-from modelserver.servable import Servable
-from modelserver.server import Follower
 from testing.modelserver import Client, Server, request
-from testing.polling import DEADLINE_SECONDS, until
+from testing.polling import until
 from tests.modelserver.conftest import Publish, publish_broken, publisher
 
 Serve = Callable[..., Server]
@@ -283,25 +278,3 @@ def test_warm_up_records_are_replayed_and_a_bad_one_fails_the_version(
     (tmp_path / "2").rename(base / "2")
     wait_for_states(server.client, "warm", {2: "END", 1: "AVAILABLE"})
     assert "must have rank 1" in server.client.status("warm", 2).model_version_status[0].status.error_message
-
-
-def test_a_follower_survives_whatever_goes_wrong_while_it_looks(tmp_path: Path) -> None:
-    looked: list[None] = []
-    again, stop = threading.Event(), threading.Event()
-
-    class Failing(Models):
-        def scan(self) -> None:
-            looked.append(None)
-            if len(looked) > 1:
-                again.set()
-            raise RuntimeError("can't start new thread")
-
-    def load(name: str, path: Path) -> Servable:
-        raise AssertionError((name, path))
-
-    flags = parse([f"--model_base_path={tmp_path}", "--file_system_poll_wait_seconds=0.01"])
-    Follower(flags, Failing(Lifecycle(load, retries=0, retry_seconds=0), labels_ahead=False), stop, "")
-    try:
-        assert again.wait(DEADLINE_SECONDS)
-    finally:
-        stop.set()

@@ -30,7 +30,7 @@ def picture(colour: tuple[int, int, int], seed: int, size: int = 48) -> NDArray[
     return (0.5 * pattern + 0.5 * np.array(colour, np.float32)).astype(np.uint8)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_photos() -> WriteFolder:
     """Writes `folder/<class>/<number>.png`, each class in a colour of its own."""
     colours = [(230, 30, 30), (30, 230, 30), (30, 30, 230), (220, 220, 40)]
@@ -48,8 +48,12 @@ def write_photos() -> WriteFolder:
 @pytest.fixture
 def data(tmp_path: Path, write_photos: WriteFolder) -> Path:
     """Photos of two classes, with a validation set."""
-    write_photos(tmp_path / "photos" / "train", {"001.red": 10, "002.green": 10})
-    return write_photos(tmp_path / "photos" / "valid", {"001.red": 3, "002.green": 3}, first=100).parent
+    return draw_data(tmp_path / "photos", write_photos)
+
+
+def draw_data(folder: Path, write_photos: WriteFolder) -> Path:
+    write_photos(folder / "train", {"001.red": 10, "002.green": 10})
+    return write_photos(folder / "valid", {"001.red": 3, "002.green": 3}, first=100).parent
 
 
 @pytest.fixture(scope="session")

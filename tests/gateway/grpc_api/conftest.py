@@ -13,7 +13,8 @@ import pytest
 from gateway.app import create_app
 from gateway.pb.serving_pb2 import DataType
 from gateway.settings import Settings
-from testing.colour_server import ColourModel, ColourServer, ForeignModel, Model, colour_scores
+from testing.colour_scores import colour_scores
+from testing.colour_server import ColourModel, ColourServer, ForeignModel, Model
 from testing.gateway import FORK_SERVER, running_gateway
 from testing.processes import LOOPBACK
 

@@ -11,7 +11,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedO
 from tritonclient.utils import InferenceServerException
 
 from gateway.pb import open_inference_pb2 as pb
-from testing.colour_server import COLOURS
+from testing.colour_scores import COLOURS
 from testing.grpc_calls import INFER, refusal, send
 from testing.photos import photo
 

@@ -9,7 +9,8 @@ import pytest
 
 from gateway.pb import serving_pb2 as pb
 from gateway.tensors.wire import number_array
-from testing.colour_server import COLOURS, ColourModel, ColourServer
+from testing.colour_scores import COLOURS
+from testing.colour_server import ColourModel, ColourServer
 from testing.grpc_calls import METADATA, PREDICT, STATUS, predict_request, refusal, send
 from testing.photos import photo
 from testing.tensors import number_tensor, string_tensor

@@ -7,88 +7,21 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
-import psutil
 import pytest
 from PIL import Image
 
-from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded, ImageTooLarge, InvalidImage, Overloaded, UnsupportedImage
 from gateway.workers.fork_server import ForkServer
 from gateway.workers.limits import Limits
-from gateway.workers.messages import Message
-from gateway.workers.pool import LARGE_IMAGES, SMALL_IMAGES, Capacity, WorkerPool
+from gateway.workers.pool import LARGE_IMAGES, Capacity, WorkerPool
 from testing.photos import photo, slow_png
-from testing.polling import DEADLINE_SECONDS, until, until_async
+from testing.polling import until, until_async
 from testing.processes import has_ended
-
-ORDINARY = Limits(memory_bytes=2**30, cpu_seconds=60)
-ARGUMENTS = {
-    "target": {"height": 4, "width": 6, "fit": "squash"},
-    "pixel_format": {},
-    "max_pixels": 10**9,
-}
-ONE = Capacity(1, 0, 0.0, kept=1)
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux enforces these limits")
-
-
-Make = Callable[..., WorkerPool]
-
-
-@pytest.fixture(scope="module")
-def fork_server() -> Iterator[ForkServer]:
-    server = ForkServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-async def make(fork_server: ForkServer) -> AsyncIterator[Make]:
-    pools: list[WorkerPool] = []
-
-    def make_pool(capacity: Capacity = ONE, limits: Limits = ORDINARY) -> WorkerPool:
-        pools.append(WorkerPool(fork_server, capacity, limits, SMALL_IMAGES))
-        return pools[-1]
-
-    yield make_pool
-    for pool in pools:
-        await pool.close()
-
-
-async def decode(
-    pool: WorkerPool,
-    pieces: Sequence[bytes],
-    caller: str = "a",
-    seconds: float = DEADLINE_SECONDS,
-    request: object = None,
-) -> Message:
-    return await pool.run("image_pixels", ARGUMENTS, [pieces], (caller, request or object()), Deadline.after(seconds))
-
-
-def children_of(pid: int) -> set[int]:
-    return {
-        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
-    }
-
-
-async def working(fork_server: ForkServer) -> int:
-    """The number of the one worker, once it is at work on its job."""
-
-    def busy() -> int | None:
-        for child in psutil.Process(fork_server.pid).children() if fork_server.pid is not None else ():
-            with suppress(psutil.NoSuchProcess):
-                if child.cpu_times().user > 0.1:  # a worker that has nothing but small images to do uses less
-                    return child.pid
-        return None
-
-    worker = await until_async(busy, "a worker is at work")
-    assert worker is not None
-    return worker
+from tests.gateway.workers.conftest import ORDINARY, Make
+from tests.gateway.workers.pool_jobs import children_of, decode, linux, working
 
 
 async def test_an_image_in_pieces_becomes_pixels(make: Make) -> None:
@@ -175,113 +108,6 @@ async def test_an_idle_worker_that_was_killed_is_noticed(make: Make, fork_server
     for _ in range(10):  # the event loop takes notice
         await asyncio.sleep(0)
     assert await decode(pool, [photo()])
-
-
-async def test_a_slow_image_lets_the_others_pass(make: Make, fork_server: ForkServer) -> None:
-    pool = make(Capacity(1, 2, 60, kept=1))
-    slow = asyncio.create_task(decode(pool, [slow_png()], "slow", seconds=2 * DEADLINE_SECONDS))
-    os.kill(await working(fork_server), signal.SIGSTOP)  # so it outlasts the others
-    for _ in range(3):
-        assert await decode(pool, [photo()], "quick")
-    slow.cancel()
-    await asyncio.gather(slow, return_exceptions=True)
-
-
-async def test_a_caller_who_has_used_more_cpu_time_makes_room_and_starts_again(
-    make: Make, fork_server: ForkServer
-) -> None:
-    pool = make(Capacity(1, 0, 0.1, kept=1))
-    starts: list[str] = []
-    slow = asyncio.create_task(
-        pool.run(
-            "image_pixels",
-            ARGUMENTS,
-            [[slow_png()]],
-            ("slow", 0),
-            Deadline.after(DEADLINE_SECONDS),
-            lambda: starts.append("slow"),
-        )
-    )
-    first = await working(fork_server)
-    assert await decode(pool, [photo()], "quick")
-    await until_async(lambda: has_ended(first))
-    assert await slow
-    assert len(starts) == 2
-
-
-async def test_a_job_that_has_to_make_room_twice_fails(make: Make, fork_server: ForkServer) -> None:
-    pool = make(Capacity(1, 0, 0.1, kept=1))
-    slow = asyncio.create_task(decode(pool, [slow_png()], "slow"))
-    for _ in range(2):
-        worker = await working(fork_server)
-        assert await decode(pool, [photo()], "quick")
-        await until_async(partial(has_ended, worker))
-    with pytest.raises(Overloaded, match="takes too long"):
-        await slow
-
-
-async def test_the_caller_who_has_used_less_cpu_time_comes_first(make: Make) -> None:
-    pool = make()
-    await decode(pool, [slow_png(2000)], "heavy")
-    order: list[str] = []
-
-    async def run(caller: str) -> None:
-        await decode(pool, [photo()], caller)
-        order.append(caller)
-
-    async with pool._turns.slot(("other", 0), Deadline.after(DEADLINE_SECONDS)):
-        waiting = [asyncio.create_task(run("heavy")), asyncio.create_task(run("light"))]
-        await until_async(lambda: pool._turns.waiting == 2)
-    await asyncio.gather(*waiting)
-    assert order == ["light", "heavy"]
-
-
-async def test_a_job_does_not_make_room_for_its_own_caller(make: Make) -> None:
-    pool = make(Capacity(1, 0, 0.0, kept=1))
-    order: list[str] = []
-
-    async def run(data: bytes) -> None:
-        await pool.run(
-            "image_pixels",
-            ARGUMENTS,
-            [[data]],
-            ("a", object()),
-            Deadline.after(DEADLINE_SECONDS),
-            lambda: order.append("start"),
-        )
-        order.append("end")
-
-    await asyncio.gather(run(slow_png(4000)), run(photo()))
-    assert order == ["start", "end"] * 2
-
-
-@linux
-async def test_a_job_is_answered_that_is_displaced_when_its_reply_has_come(
-    make: Make, fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pool = make(Capacity(1, 0, 0.0, kept=1))
-    starts, displaced = Counter[str](), Counter[str]()
-    lead = pool._cpu_lead
-    monkeypatch.setattr(pool, "_cpu_lead", lambda running: displaced.update([running.caller]) or lead(running))
-    slow = asyncio.create_task(
-        pool.run(
-            "image_pixels",
-            ARGUMENTS,
-            [[slow_png()]],
-            ("slow", 0),
-            Deadline.after(DEADLINE_SECONDS),
-            lambda: starts.update(["slow"]),
-        )
-    )
-    worker = psutil.Process(await working(fork_server))
-    quick = asyncio.create_task(decode(pool, [photo()], "quick"))
-    # The event loop stands still until the worker has replied: then its reply and its time slice are due together, once
-    # the other waits.
-    until(lambda: worker.status() == psutil.STATUS_ZOMBIE)  # it has grown, so it ends after its reply
-    assert await slow
-    assert await quick
-    assert displaced["slow"]
-    assert starts["slow"] == 1
 
 
 async def test_a_worker_that_has_grown_gives_its_memory_back(make: Make, fork_server: ForkServer) -> None:

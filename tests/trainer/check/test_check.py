@@ -4,14 +4,14 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter, ImageOps
 
 from tests.trainer import tiny
-from tests.trainer.conftest import picture
+from tests.trainer.conftest import WriteFolder, picture
 from trainer.data.quality import measure
 from trainer.training import bottleneck_features as features
 
@@ -19,10 +19,6 @@ from trainer.training import bottleneck_features as features
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 Trainer = Callable[..., tuple[int, str, str]]
-
-
-class WriteFolder(Protocol):
-    def __call__(self, folder: Path, classes: dict[str, int], *, first: int = 0) -> Path: ...
 
 
 COLOURS = {"red": (230, 30, 30), "green": (30, 230, 30), "blue": (30, 30, 230), "yellow": (220, 220, 40)}

@@ -4,21 +4,17 @@ import csv
 import io
 from dataclasses import fields
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 from PIL import Image
 
+from tests.trainer.conftest import WriteFolder
 from trainer.data.added_photos import add_photos, list_added
 from trainer.data.collect import MANIFEST, Collected
 from trainer.data.data_set import DataSet, list_labels, open_folder
 from trainer.data.folders import Split
 from trainer.data.photos import Photo
 from trainer.errors import TrainerError
-
-
-class WriteFolder(Protocol):
-    def __call__(self, folder: Path, classes: dict[str, int], *, first: int = 0) -> Path: ...
 
 
 @pytest.fixture

@@ -3,20 +3,16 @@
 import shutil
 import unicodedata
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pytest
 
-from trainer.data.class_names import class_labels, match_folders
+from tests.trainer.conftest import WriteFolder
+from trainer.data.class_names import match_folders
 from trainer.data.data_set import DataSet, open_folder
 from trainer.data.folders import Split, list_classes
 from trainer.data.record_store import RecordStore
 from trainer.errors import TrainerError
-
-
-class WriteFolder(Protocol):
-    def __call__(self, folder: Path, classes: dict[str, int], *, first: int = 0) -> Path: ...
 
 
 def opened(data: Path, *, seed: int = 0, valid: float = 0.2, test: float = 0.1) -> DataSet:
@@ -26,37 +22,6 @@ def opened(data: Path, *, seed: int = 0, valid: float = 0.2, test: float = 0.1) 
 
 def names(data: DataSet, split: Split) -> set[str]:
     return {f"{photo.folder}/{photo.path.name}" for photo in data.photos[split]}
-
-
-@pytest.mark.parametrize(
-    ("folders", "labels"),
-    [
-        (["001.Affenpinscher", "002.Afghan_hound"], ["Affenpinscher", "Afghan_hound"]),
-        (["0_cat", "1_dog"], ["cat", "dog"]),
-        (["n02085620-Chihuahua", "n02085782-Japanese_spaniel"], ["Chihuahua", "Japanese_spaniel"]),
-        (["0-2", "4-6", "8-12", "60-100"], None),
-        (["0-2", "1-3", "2-4"], None),
-        (["1 euro", "2 euro"], None),
-        (["1 cent", "2 euro", "20 cent"], None),
-        (["2012 BMW", "2013 Audi"], None),
-        (["001.cat", "dog"], None),
-        (["1.cat", "3.dog"], None),
-        (["2001", "3d_prints", "saint_bernard"], None),
-    ],
-)
-def test_numbers_are_taken_off_class_folders_only_where_they_count_them(
-    folders: list[str], labels: list[str] | None
-) -> None:
-    found, said = class_labels(folders)
-    assert list(found.values()) == (labels or folders)
-    assert bool(said) == bool(labels)
-    assert list(class_labels(folders, "keep")[0].values()) == folders
-
-
-def test_numbers_are_taken_off_where_that_is_asked_for_and_names_stay_different() -> None:
-    assert list(class_labels(["2012 BMW", "2013 Audi"], "strip")[0].values()) == ["BMW", "Audi"]
-    with pytest.raises(TrainerError, match=r"'1 euro' and '2 euro' are both called 'euro'.*--class-numbers keep"):
-        class_labels(["1 euro", "2 euro"], "strip")
 
 
 def test_plain_class_folders_are_split_class_by_class_and_the_same_way_each_time(

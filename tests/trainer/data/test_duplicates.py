@@ -2,21 +2,17 @@
 
 import shutil
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.trainer.conftest import WriteFolder
 from trainer.data.data_set import DataSet, open_folder
 from trainer.data.duplicates import Duplicates
 from trainer.errors import TrainerError
 
 MODES: tuple[Duplicates, ...] = ("near", "exact", "off")
-
-
-class WriteFolder(Protocol):
-    def __call__(self, folder: Path, classes: dict[str, int], *, first: int = 0) -> Path: ...
 
 
 def opened(data: Path, *, seed: int = 0, test: float = 0.1, duplicates: Duplicates = "near") -> DataSet:

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from testing.polling import DEADLINE_SECONDS
-from tests.trainer.registry.test_promote import PollingServer, config, labels, server
+from tests.trainer.registry.conftest import config, server
+from tests.trainer.registry.polling_server import PollingServer, labels
 from trainer.cli import main
 from trainer.export.saved_model import export_model
 from trainer.model_card import Backbone, Card, InputSpec

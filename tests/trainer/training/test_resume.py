@@ -5,11 +5,11 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
 from tests.trainer import tiny
+from tests.trainer.training.runs import TINY, weights_of
 from trainer.data import record_store as records
 from trainer.evaluation import tally as evaluation
 from trainer.training import bottleneck_features as features
@@ -20,17 +20,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 Trainer = Callable[..., tuple[int, str, str]]
 
-TINY = (*tiny.OPTIONS, "--force")
-
 
 @pytest.fixture(autouse=True)
 def tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny.add(monkeypatch)
-
-
-def weights_of(version: Path) -> list[np.ndarray]:
-    model = keras.models.load_model(version / "assets.extra" / "model.keras", compile=False)
-    return [np.asarray(weight) for weight in model.get_weights()]
 
 
 def test_a_run_that_was_stopped_in_every_stage_goes_on_to_the_same_weights(

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from gateway.pb import serving_pb2 as pb
-from testing.colour_server import ColourModel, ColourServer, ForeignModel, colour_scores
+from testing.colour_scores import colour_scores
+from testing.colour_server import ColourModel, ColourServer, ForeignModel
 from testing.photos import RGB, photo
 
 Start = Callable[..., httpx.Client]

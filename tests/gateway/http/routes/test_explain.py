@@ -11,7 +11,8 @@ from PIL import Image
 
 from gateway.images import Target
 from gateway.inference.explainer import covered
-from testing.colour_server import ColourModel, ColourServer, ForeignModel, colour_scores
+from testing.colour_scores import colour_scores
+from testing.colour_server import ColourModel, ColourServer, ForeignModel
 from testing.photos import photo
 
 Start = Callable[..., httpx.Client]

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pytest
 
 from gateway.pb.serving_pb2 import DataType
-from testing.colour_server import COLOURS, ColourModel, ColourServer, ForeignModel, colour_scores
+from testing.colour_scores import COLOURS, colour_scores
+from testing.colour_server import ColourModel, ColourServer, ForeignModel
 from testing.photos import photo
 from testing.polling import until
 

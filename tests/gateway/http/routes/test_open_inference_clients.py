@@ -12,7 +12,8 @@ from tritonclient.utils import InferenceServerException
 
 from gateway.pb.serving_pb2 import DataType
 from gateway.settings import Settings
-from testing.colour_server import COLOURS, ColourModel, ColourServer, ForeignModel
+from testing.colour_scores import COLOURS
+from testing.colour_server import ColourModel, ColourServer, ForeignModel
 from testing.gateway import running_gateway
 from testing.photos import photo
 

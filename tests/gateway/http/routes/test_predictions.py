@@ -2,18 +2,14 @@ from __future__ import annotations
 
 import base64
 import io
-import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import grpc
 import httpx
 import pytest
 from PIL import Image
 
-from gateway.inference.classifier import RANKED_AT_ONCE
-from gateway.pb import serving_pb2 as pb
-from testing.colour_server import COLOURS, ColourModel, ColourServer, ForeignModel, colour_scores
+from testing.colour_server import ColourModel, ColourServer
 from testing.photos import photo
 from testing.polling import until
 
@@ -212,149 +208,12 @@ def test_an_image_with_too_many_pixels_is_refused(start: Start) -> None:
     assert (answer.status_code, answer.json()["code"]) == (422, "image_too_large")
 
 
-def test_files_of_a_batch_are_answered_in_order_and_a_bad_one_fails_alone(
-    gateway: httpx.Client, model_server: ColourServer
-) -> None:
-    contents = {"a.png": photo("red"), "b.png": b"no image", "c.png": photo("blue"), "d.png": photo("green")}
-    files = [("images", (name, content)) for name, content in contents.items()]
-    answer = gateway.post("/api/v1/predict_breed/batch", files=files)
-    assert answer.status_code == 200, answer.text
-    results = answer.json()["results"]
-    assert [one["filename"] for one in results] == list(contents)
-    assert [one.get("breed") for one in results] == ["red", None, "blue", "green"]
-    assert results[1]["error"]["code"] == "unsupported_image"
-    assert "predictions" not in results[1]
-    assert sum(model_server.batch_sizes) == 3
-
-
-def test_a_batch_goes_out_in_requests_of_a_bounded_size(start: Start, model_server: ColourServer) -> None:
-    gateway = start(max_predict_batch_size=4)
-    colours = ["red", "green", "blue"] * 3 + ["red"]
-    files = [("files", (f"{index}.png", photo(colour))) for index, colour in enumerate(colours)]
-    answer = gateway.post("/api/v1/models/colours/predict_batch", files=files).json()
-    assert [one["label"] for one in answer["results"]] == colours
-    assert sum(model_server.batch_sizes) == 10
-    assert max(model_server.batch_sizes) <= 4
-
-
-def test_photos_that_are_large_as_tensors_go_out_in_requests_of_a_bounded_size(
-    gateway: httpx.Client, model_server: ColourServer
-) -> None:
-    side = 400  # 1.9 MB as float32; this server takes messages of 4 MiB
-    shape = (-1, side, side, 3)
-    model_server.models["large"] = {
-        1: ForeignModel({"x": (pb.DataType.DT_FLOAT, shape)}, {"y": (pb.DataType.DT_FLOAT, (-1, 3))}, colour_scores)
-    }
-    colours = ["red", "green", "blue", "green", "red"]
-    files = [("files", (f"{index}.png", photo(colour))) for index, colour in enumerate(colours)]
-    answer = gateway.post("/api/v1/models/large/predict_batch", files=files).json()
-    assert [COLOURS[int(one["label"])] for one in answer["results"]] == colours
-    assert sum(model_server.batch_sizes) == 5
-
-
-def test_every_image_of_a_large_batch_has_its_own_answer_in_its_place(gateway: httpx.Client) -> None:
-    colours = [COLOURS[index * 7 % 3] for index in range(RANKED_AT_ONCE * 3)]
-    contents = [photo(colour) for colour in colours]
-    contents[5] = b"no image"
-    files = [("files", (f"{index}.png", content)) for index, content in enumerate(contents)]
-    results = gateway.post("/api/v1/models/colours/predict_batch", files=files).json()["results"]
-    assert results[5]["error"]["code"] == "unsupported_image"
-    assert [one.get("label") for one in results] == [*colours[:5], None, *colours[6:]]
-
-
-def test_a_batch_of_bad_files_only_is_answered_without_asking_the_model(
-    gateway: httpx.Client, model_server: ColourServer
-) -> None:
-    answer = gateway.post("/api/v1/predict_breed/batch", files=[("images", ("x", b"x")), ("images", ("y", b""))])
-    assert answer.status_code == 200
-    assert [one["error"]["status"] for one in answer.json()["results"]] == [415, 422]
-    assert model_server.batch_sizes == []
-
-
-def test_more_images_than_a_batch_may_have_are_refused(start: Start) -> None:
-    files = [("images", (f"{index}.png", photo())) for index in range(3)]
-    answer = start(max_batch_images=2).post("/api/v1/predict_breed/batch", files=files)
-    assert (answer.status_code, answer.json()["code"]) == (413, "upload_too_large")
-
-
 def test_the_request_id_goes_through_to_the_model_server(gateway: httpx.Client, model_server: ColourServer) -> None:
     answer = gateway.post("/api/v1/predict_breed", content=photo(), headers={"x-request-id": "abc-123"})
     assert answer.headers["x-request-id"] == "abc-123"
     assert "abc-123" in model_server.request_ids
     strange = gateway.get("/healthz", headers={"x-request-id": "a b\tc"}).headers["x-request-id"]
     assert strange != "a b\tc"
-
-
-def test_a_version_switch_under_load_fails_no_request_and_mixes_no_labels(
-    start: Start, model_server: ColourServer
-) -> None:
-    gateway = start()
-    colours = ["red", "green", "blue"]
-    orders = [("red", "green", "blue"), ("blue", "red", "green"), ("green", "blue", "red")]
-    answered = itertools.count(1)
-
-    def ask(index: int) -> tuple[str, object, int]:
-        colour = colours[index % 3]
-        answer = gateway.post("/api/v1/predict_breed", content=photo(colour))
-        # By answers and not by time: a switch every few milliseconds would outrun a gateway on a busy machine.
-        switches, rest = divmod(next(answered), 20)
-        if rest == 0:
-            size = 8 + 4 * (switches % 2)
-            model_server.models["colours"] = {1 + switches: ColourModel(orders[switches % 3], size, size)}
-        return colour, answer.json().get("breed"), answer.status_code
-
-    with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(ask, range(400)))
-    assert {status for *_, status in answers} == {200}
-    assert all(asked == said for asked, said, _ in answers)
-
-
-def test_a_server_that_is_down_is_503_with_retry_after_and_comes_back_by_itself(start: Start) -> None:
-    other = ColourServer(models={"colours": {1: ColourModel()}})
-    with other.serving() as address:
-        gateway = start(serving_target=address)
-        assert gateway.post("/api/v1/predict_breed", content=photo()).status_code == 200
-    down = gateway.post("/api/v1/predict_breed", content=photo())
-    assert (down.status_code, down.json()["code"]) == (503, "model_server_unavailable")
-    assert int(down.headers["retry-after"]) > 0
-    assert gateway.get("/readyz").status_code == 503
-    assert gateway.get("/healthz").status_code == 200
-    with other.serving(address):
-        for _ in range(500):
-            answer = gateway.post("/api/v1/predict_breed", content=photo())
-            if answer.status_code == 200:
-                break
-            assert answer.status_code == 503
-        assert answer.json()["breed"] == "red"
-
-
-def test_a_server_that_never_answers_is_504_at_the_deadline(gateway: httpx.Client, model_server: ColourServer) -> None:
-    assert gateway.post("/api/v1/predict_breed", content=photo()).status_code == 200
-    model_server.stalled.set()
-    answer = gateway.post("/api/v1/predict_breed", content=photo(), headers={"x-request-timeout": "0.3"})
-    assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
-    model_server.stalled.clear()
-    assert gateway.post("/api/v1/predict_breed", content=photo()).status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("code", "status", "stable"),
-    [
-        (grpc.StatusCode.UNAVAILABLE, 503, "model_server_unavailable"),
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, 503, "model_server_unavailable"),
-        (grpc.StatusCode.INVALID_ARGUMENT, 502, "model_server_failed"),
-        (grpc.StatusCode.FAILED_PRECONDITION, 502, "model_server_failed"),
-        (grpc.StatusCode.INTERNAL, 502, "model_server_failed"),
-        (grpc.StatusCode.UNIMPLEMENTED, 502, "model_server_failed"),
-    ],
-)
-def test_what_the_model_server_says_never_reaches_the_caller(
-    gateway: httpx.Client, model_server: ColourServer, code: grpc.StatusCode, status: int, stable: str
-) -> None:
-    model_server.refusal = (code, "secret /var/models: assertion failed at line 3")
-    answer = gateway.post("/api/v1/predict_breed", content=photo())
-    assert (answer.status_code, answer.json()["code"]) == (status, stable)
-    assert "secret" not in answer.text
 
 
 def test_more_images_than_the_gateway_takes_are_429_at_once(start: Start, model_server: ColourServer) -> None:
@@ -371,14 +230,3 @@ def test_more_images_than_the_gateway_takes_are_429_at_once(start: Start, model_
     assert statuses.count(200) == 4
     assert all("retry-after" in one.result().headers for one in refused)
     assert gateway.post("/api/v1/predict_breed", content=photo()).status_code == 200
-
-
-def test_a_request_larger_than_grpc_keeps_by_default_is_tried_again_too(
-    start: Start, model_server: ColourServer
-) -> None:
-    model_server.models["colours"] = {1: ColourModel(height=400, width=400)}
-    gateway = start(model_refresh_seconds=60)
-    assert gateway.post("/api/v1/predict_breed", content=photo()).status_code == 200
-    model_server.busy = 2
-    answer = gateway.post("/api/v1/predict_breed", content=photo("blue"))
-    assert (answer.status_code, answer.json()["breed"]) == (200, "blue")

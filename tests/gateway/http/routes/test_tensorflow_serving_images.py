@@ -14,7 +14,8 @@ from PIL import Image
 
 from gateway.pb import serving_pb2 as pb
 from gateway.tensors.wire import array_of
-from testing.colour_server import ColourModel, ColourServer, ForeignModel, colour_scores, signature
+from testing.colour_scores import colour_scores
+from testing.colour_server import ColourModel, ColourServer, ForeignModel, signature
 from testing.photos import photo
 from testing.tensors import number_tensor, string_tensor
 from tests.gateway.http.routes.arithmetic import FLOAT, STRING, asked
