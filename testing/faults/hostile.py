@@ -17,7 +17,7 @@ import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from urllib.parse import urlsplit
 
 import httpx
@@ -25,6 +25,7 @@ from PIL import Image
 
 from gateway.__main__ import raise_open_files_limit
 from testing import TESTDATA
+from testing.faults.grpc_load import cancelled, inferred
 from testing.faults.load import BREED
 from testing.photos import noisy_photo, slow_png
 
@@ -205,8 +206,29 @@ WORK = {
 }
 
 
+GRPC_WORK = {
+    "hang-ups": lambda address: cancelled(address, noisy_photo("red"), 300),
+    "corrupt files": lambda address: inferred(address, corrupt_files(1000), 16),
+    "bombs": lambda address: inferred(address, bombs() * 6, 12),
+    "burst": lambda address: inferred(address, burst(2560), 2560),
+}
+"""The same over gRPC, where there is a port."""
+
+
+def work(what: str, url: str) -> Coroutine[object, object, Counter[int]]:
+    """The work of an entry."""
+    scheme, _, address = url.partition("://")
+    return GRPC_WORK[what](address) if scheme == "grpc" else WORK[what](url)
+
+
 async def apart(what: str, url: str, begin: Callable[[], None]) -> Counter[int]:
-    """Run an entry of `WORK` in another process, and return the statuses. Calls `begin` when it starts."""
+    """Run an entry of `WORK` or `GRPC_WORK` in another process, and return the statuses.
+
+    Args:
+        what: The entry.
+        url: The gateway: `http://` for `WORK`, `grpc://` for `GRPC_WORK`.
+        begin: Called when it starts.
+    """
     command = [sys.executable, "-m", "testing.faults.hostile", what, url]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
@@ -219,4 +241,4 @@ async def apart(what: str, url: str, begin: Callable[[], None]) -> Counter[int]:
 if __name__ == "__main__":
     raise_open_files_limit()
     print(flush=True)  # noqa: T201 - ready: the time for imports does not count
-    sys.stdout.write(json.dumps(asyncio.run(WORK[sys.argv[1]](sys.argv[2]))))
+    sys.stdout.write(json.dumps(asyncio.run(work(*sys.argv[1:]))))

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from testing.faults.hostile import apart
-from testing.faults.load import BREED, LABELLED, Load
+from testing.faults.grpc_load import CANCELLED, GrpcLoad
+from testing.faults.hostile import GRPC_WORK, apart
+from testing.faults.load import BREED, CALLERS, LABELLED, Load
 from testing.faults.stage import Stage
 from testing.polling import until_async
 
@@ -39,7 +40,8 @@ class Scene:
         def begin() -> None:
             self.began = time.monotonic()
 
-        self.others = await apart(what, self.stage.url, begin)
+        over_grpc = isinstance(self.load, GrpcLoad) and what in GRPC_WORK
+        self.others = await apart(what, f"grpc://{self.stage.grpc_address}" if over_grpc else self.stage.url, begin)
 
     async def aside(self, work: Callable[..., object], *arguments: object) -> None:
         """Run blocking work in a thread, while the callers continue."""
@@ -121,6 +123,8 @@ class Row:
 BAD_FILES = frozenset({200, 400, 415, 422, 429})
 """A file with a few wrong bits may still be a photo."""
 
+BURST = frozenset({200, 429, 504, CANCELLED})
+
 ROWS = (
     Row("server killed", killed),
     Row("server restarted", restarted),
@@ -137,7 +141,7 @@ ROWS = (
     Row("1,000 corrupt files", hostile("corrupt files"), others=BAD_FILES),
     Row("30 uploads of 100 MB", hostile("huge uploads"), others=frozenset({413})),
     Row("decompression bombs", hostile("bombs"), frozenset({200, 504}), BAD_FILES | {504}),
-    Row("burst of 10 x capacity", hostile("burst"), frozenset({200, 429, 504}), frozenset({200, 429, 504})),
+    Row("burst of 10 x capacity", hostile("burst"), BURST, BURST),
 )
 
 
@@ -161,9 +165,9 @@ class Outcome:
     faults: tuple[str, ...]
 
 
-async def play(row: Row, stage: Stage) -> Outcome:
-    """Run one fault under load. Every step has its own time limit."""
-    load = Load(stage.url, row.path)
+async def play(row: Row, stage: Stage, *, over_grpc: bool = False) -> Outcome:
+    """Run one fault under load, of callers over HTTP or gRPC. Every step has its own time limit."""
+    load = GrpcLoad(stage.grpc_address, CALLERS) if over_grpc else Load(stage.url, row.path)
     async with load.running():
         await until_async(lambda: load.statuses()[200] > 600, "600 photos are answered")
         before = stage.gateway_memory_mb()

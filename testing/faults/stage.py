@@ -41,6 +41,8 @@ class Stage:
         self._settings = settings
         self._gateway_port = free_port()
         self.url = f"http://{LOOPBACK}:{self._gateway_port}"
+        self._grpc_port = free_port()
+        self.grpc_address = f"{LOOPBACK}:{self._grpc_port}"
         self._ports = [free_port() for _ in range(2)]
         self.servers: list[Process] = []
 
@@ -128,6 +130,6 @@ class Stage:
 
     def _gateway(self, target: str) -> Process:
         values = {"port": self._gateway_port, "serving_target": target, "default_model": "colours"}
-        values |= {"log_level": "error", **self._settings}
+        values |= {"grpc_port": self._grpc_port, "log_level": "error", **self._settings}
         environment = {f"GATEWAY_{name.upper()}": str(value) for name, value in values.items()}
         return Process("gateway", ["gateway"], environment, self.folder / "gateway.log")
