@@ -113,6 +113,7 @@ class _Version:
         self._target = Target(size["height"], size["width"], size["fit"], size["interpolation"])
         self._labels = np.array([label.encode() for label in card["labels"]], np.object_)
         self._least_set_score = card.get("label_sets", {}).get("least_score", 0.0)
+        self._thresholds = np.array(card.get("thresholds") or [0.0] * len(self._labels), np.float32)
         # By default, OpenVINO computes in bfloat16 on processors that have it. Answers must not depend on the
         # processor.
         self._precision = "bf16" if card.get("precision") == "bfloat16" else "f32"
@@ -138,7 +139,7 @@ class _Version:
             return lambda wanted: self._compile(frozenset(outputs)).run_of(wanted)
         if (inputs, outputs) == ({"request"}, {"card"}):
             return self._describe
-        if inputs == {"image_bytes"} and outputs - {"in_label_set"} == {"classes", "scores"}:
+        if inputs == {"image_bytes"} and outputs - {"in_label_set", "over_threshold"} == {"classes", "scores"}:
             shape = signature.outputs["scores"].shape or ()
             top_k = shape[1] if len(shape) == 2 and shape[1] is not None else len(self._labels)
             return partial(self._classify, self._compile(frozenset({"probabilities"})), top_k)
@@ -171,6 +172,7 @@ class _Version:
                 "classes": self._labels[best],
                 "scores": best_scores,
                 "in_label_set": np.greater_equal(best_scores, np.float32(self._least_set_score)),
+                "over_threshold": np.greater_equal(best_scores, self._thresholds[best]),
             }
             return [found[alias] for alias in wanted]
 

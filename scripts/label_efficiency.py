@@ -135,7 +135,7 @@ def main() -> None:
             files, read_looks([path for _, path in files], args.cache_dir, workers), strict=True
         ):
             if not isinstance(look, str):
-                tests.append(Photo(path, contents.labels[label], label, *look))
+                tests.append(Photo(path, contents.labels[label], (label,), *look))
     network = assemble.build(make({"data": "x", "name": "x"}), len(contents.labels))
     spec = InputSpec(*network.model.input_shape[1:3])
     with (extractor := Extractor(network.features, spec, args.cache_dir, workers)).store:

@@ -45,6 +45,12 @@ class Config:
     valid_share: float = _option(0.15, "data", "share of photos for validation, if DATA has no valid folder")
     test_share: float = _option(0.0, "data", "share of photos for a test, if DATA has no train folder")
     limit: int = _option(0, "data", "maximum number of photos of each class folder, for experiments; 0: no limit")
+    multi_label: bool = _option(
+        False,
+        "data",
+        "photos can have several labels or none: rows such as file,label,label in a CSV file, or the same photo in "
+        "several class folders",
+    )
     class_numbers: Numbers = _option(
         "auto", "data", "numbers in front of class folders; auto: remove them if they count the folders"
     )
@@ -236,11 +242,28 @@ def make(values: Mapping[str, Value]) -> Config:
         raise TrainerError("nothing to train: epochs is 0 and fine-tune is 0")
     if config.head == "logistic" and config.hidden:
         raise TrainerError("a logistic head has no hidden layer: leave out --hidden, or use --head dense")
+    if config.multi_label:
+        _check_multi_label(config)
     if not config.data:
         raise TrainerError("no data set; use train DATA, or data in the --config file")
     if not config.name:
         raise TrainerError("no model name; use --name, or name in the --config file")
     return config
+
+
+def _check_multi_label(config: Config) -> None:
+    """Refuses settings that a multi-label model cannot have yet."""
+    unsuitable = {
+        "--add": bool(config.add),
+        "--output sigmoid": config.output == "sigmoid",
+        "--head dense, --hidden and --epochs 0": not config.logistic,
+        "--fine-tune": config.fine_tune > 0,
+        "--class-weights balanced": config.class_weights == "balanced",
+        "--precision int8": config.precision == "int8",
+    }
+    for name, used in unsuitable.items():
+        if used:
+            raise TrainerError(f"--multi-label does not work with {name} yet; leave one of them out")
 
 
 def without_effect(config: Config, given: Mapping[str, Value]) -> list[str]:

@@ -17,6 +17,9 @@ from trainer.errors import TrainerError
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
+MULTI_LABEL = "multi-label"
+"""The task of models whose photos can have several labels or none."""
+
 SCHEMA = 1
 """Version of the schema in docs/model-contract.md that this module reads and writes."""
 
@@ -56,6 +59,7 @@ class Card:
     noun: str | None = None
     question: str | None = None
     other_labels: Sequence[str | None] = ()
+    thresholds: Sequence[float] = ()
     training: Mapping[str, JSON] = field(default_factory=dict)
     metrics: Mapping[str, Mapping[str, JSON]] = field(default_factory=dict)
     temperature: float = 1.0
@@ -78,6 +82,15 @@ class Card:
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     task: str = "image-classification"
     schema: int = SCHEMA
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a photo can have several labels or none: those whose scores reach their `thresholds`."""
+        return self.task == MULTI_LABEL
+
+    def named(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Returns which labels photos get from a multi-label model, bool (n, labels), for scores of the same shape."""
+        return probabilities >= np.asarray(self.thresholds, np.float32)
 
     @property
     def least_set_score(self) -> float | None:
@@ -117,7 +130,7 @@ class Card:
             backbone = Backbone(str(found["backbone"]["name"]), str(found["backbone"]["weights"]))
             known = {one.name for one in dataclasses.fields(cls)} - {"input", "backbone"}
             rest = {key: value for key, value in found.items() if key in known}
-            names = {key: tuple(found.get(key, ())) for key in ("labels", "other_labels")}
+            names = {key: tuple(found.get(key, ())) for key in ("labels", "other_labels", "thresholds")}
             return cls(**{**rest, **names, "input": spec, "backbone": backbone})
         except (ValueError, KeyError, TypeError) as error:
             raise TrainerError(f"not a model card: {type(error).__name__}: {error}") from error

@@ -106,7 +106,7 @@ def add_photos(data: DataSet, added: Added, cache: Path, *, duplicates: Duplicat
         if isinstance(look, str):
             data.unreadable.append(f"{path}: {look}")
             continue
-        photo = Photo(path, label, place[label], *look)
+        photo = Photo(path, label, (place[label],), *look)
         twin = None if duplicates == "off" else held_out.twin(photo, near=duplicates == "near")
         if twin is None:
             photos.append(photo)

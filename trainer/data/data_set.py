@@ -1,11 +1,15 @@
 """Data sets in folders: photos with their class and split, and problems with them."""
 
+import dataclasses
 import hashlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from trainer.data.class_names import Numbers, class_labels
 from trainer.data.duplicates import Duplicates, Pictures
@@ -36,15 +40,26 @@ class DataSet:
         """Hexadecimal digest of labels, photo contents and splits. File names do not matter."""
         digest = hashlib.blake2b(repr(self.labels).encode(), digest_size=8)
         for split in SPLITS:
-            for photo in sorted(self.photos[split], key=lambda one: (one.label, one.key)):
-                digest.update(split.encode() + photo.label.to_bytes(4) + photo.key)
+            for photo in sorted(self.photos[split], key=lambda one: (one.labels, one.key)):
+                digest.update(split.encode() + b"".join(at.to_bytes(4) for at in photo.labels) + photo.key)
         return digest.hexdigest()
+
+    def named(self, photo: Photo) -> str:
+        """Returns the labels of a photo for people."""
+        return " and ".join(repr(self.labels[at]) for at in photo.labels) or "no class"
+
+    def targets(self, split: Split) -> NDArray[np.bool_]:
+        """Returns which labels each photo of a split has, bool (photos, labels)."""
+        found = np.zeros((len(self.photos[split]), len(self.labels)), bool)
+        for row, photo in zip(found, self.photos[split], strict=True):
+            row[list(photo.labels)] = True
+        return found
 
     def counts(self) -> dict[Split, dict[str, int]]:
         """Returns the number of photos per split and label."""
         return {
             split: {
-                label: sum(photo.label == at for photo in self.photos[split]) for at, label in enumerate(self.labels)
+                label: sum(at in photo.labels for photo in self.photos[split]) for at, label in enumerate(self.labels)
             }
             for split in SPLITS
             if self.photos[split]
@@ -64,33 +79,60 @@ class Contents:
     warnings: list[str]
 
 
-def read_folder(data: Path, cache: Path, *, workers: int, limit: int = 0, class_numbers: Numbers = "auto") -> Contents:
+def read_folder(
+    data: Path,
+    cache: Path,
+    *,
+    workers: int,
+    limit: int = 0,
+    class_numbers: Numbers = "auto",
+    multi_label: bool = False,
+) -> Contents:
     """Reads every photo of a data set; see `open_folder` for the arguments.
 
     Raises:
         TrainerError: There is no such folder, or there are not two classes with files in it.
     """
-    listing = list_data_set(data, limit)
-    names = sorted({folder for _, folder, _ in listing.files})
+    listing = list_data_set(data, limit, multi_label=multi_label)
+    names = sorted({folder for _, folder, _ in listing.files if folder})
     labels, said = class_labels(names, class_numbers)
     contents = Contents(tuple(labels[name] for name in names), [], [], listing.warnings + ([said] if said else []))
-    looks = read_looks([path for *_, path in listing.files], cache, workers)
-    at = {name: index for index, name in enumerate(names)}
-    for (split, folder, path), look in zip(listing.files, looks, strict=True):
+    paths = list(dict.fromkeys(path for *_, path in listing.files))
+    looks = dict(zip(paths, read_looks(paths, cache, workers), strict=True))
+    at = {name: (index,) for index, name in enumerate(names)}
+    for split, folder, path in listing.files:
+        look = looks[path]
         if isinstance(look, str):
-            contents.unreadable.append((path, labels[folder], look))
+            contents.unreadable.append((path, labels.get(folder, ""), look))
         else:
-            contents.photos.append((split, Photo(path, folder, at[folder], *look)))
+            contents.photos.append((split, Photo(path, folder, at.get(folder, ()), *look)))
+    if multi_label:
+        contents.photos = _merged(contents.photos)
+        if not any(len(photo.labels) > 1 for _, photo in contents.photos):
+            contents.warnings.append("no photo has several labels; without --multi-label, exactly one is the answer")
     return contents
 
 
-def list_labels(data: Path, limit: int = 0, class_numbers: Numbers = "auto") -> tuple[str, ...]:
+def _merged(photos: Sequence[tuple[Split | None, Photo]]) -> list[tuple[Split | None, Photo]]:
+    """Each photo of a split once, with all its labels: it may be in several class folders, or rows of a table."""
+    merged: dict[tuple[Split | None, bytes], Photo] = {}
+    for split, photo in photos:
+        first = merged.setdefault((split, photo.key), photo)
+        labels = tuple(sorted({*first.labels, *photo.labels}))
+        merged[split, photo.key] = dataclasses.replace(first, labels=labels)
+    return [(split, photo) for (split, _), photo in merged.items()]
+
+
+def list_labels(
+    data: Path, limit: int = 0, class_numbers: Numbers = "auto", *, multi_label: bool = False
+) -> tuple[str, ...]:
     """Returns the labels of a data set as `open_folder` does, without a look at the photos.
 
     Raises:
         TrainerError: There is no such folder, or there are not two classes with files in it.
     """
-    names = sorted({folder for _, folder, _ in list_data_set(data, limit).files})
+    listing = list_data_set(data, limit, multi_label=multi_label)
+    names = sorted({folder for _, folder, _ in listing.files if folder})
     labels, _ = class_labels(names, class_numbers)
     return tuple(labels[name] for name in names)
 
@@ -106,6 +148,7 @@ def open_folder(
     limit: int = 0,
     class_numbers: Numbers = "auto",
     duplicates: Duplicates = "near",
+    multi_label: bool = False,
 ) -> DataSet:
     """Reads a data set from `data/{train,valid,test}/<class>/`, `data/<class>/` or a CSV file of labels.
 
@@ -124,12 +167,16 @@ def open_folder(
         limit: Maximum number of files of each class folder; 0: no limit.
         class_numbers: How to handle numbers in front of class folder names; see `class_labels`.
         duplicates: Which photos count as copies of others.
+        multi_label: Whether a photo can have several labels or none. Then the same photo in several class folders has
+            the labels of all of them.
 
     Raises:
         TrainerError: There are fewer than two classes, a class has no readable photo for training, or there is none for
             validation.
     """
-    contents = read_folder(data, cache, workers=workers, limit=limit, class_numbers=class_numbers)
+    contents = read_folder(
+        data, cache, workers=workers, limit=limit, class_numbers=class_numbers, multi_label=multi_label
+    )
     result = DataSet(contents.labels, {split: [] for split in SPLITS}, warnings=contents.warnings)
     result.unreadable += [f"{path}: {reason}" for path, _, reason in contents.unreadable]
     unsplit: list[Photo] = []
@@ -149,14 +196,22 @@ def open_folder(
     return result
 
 
+def strata(photos: Sequence[Photo]) -> list[int]:
+    """Returns the stratum of each photo, by which photos are divided: its rarest label, or -1 if it has none."""
+    counts = Counter(label for photo in photos for label in photo.labels)
+    return [min(photo.labels, key=lambda label: (counts[label], label), default=-1) for photo in photos]
+
+
 def _divide(result: DataSet, photos: Sequence[Photo], shares: dict[Split, float], seed: int) -> None:
     salt = seed.to_bytes(8, signed=True)
-    for label in range(len(result.labels)):
-        mine = [photo for photo in photos if photo.label == label]
+    stratum = strata(photos)
+    for number in range(-1, len(result.labels)):
+        mine = [photo for photo, one in zip(photos, stratum, strict=True) if one == number]
+        total = len(mine)
         # Equal photos have equal digests, so they stay together unless a border is between them.
         mine.sort(key=lambda photo: (content_key(photo.key, salt), photo.path))
         for split, share in shares.items():
-            count = round(share * len([photo for photo in photos if photo.label == label]))
+            count = round(share * total)
             result.photos[split] += mine[:count]
             mine = mine[count:]
         result.photos["train"] += mine
@@ -183,15 +238,14 @@ def without_duplicates(
     remaining = []
     for photo in photos:
         twin = seen.twin(photo, near=duplicates == "near") or inside_seen.get(photo.key)
-        if twin is not None and (twin.label == photo.label or twin.key == photo.key):
-            result.duplicates.append(f"{photo.path} is a duplicate of {twin.path}; left out")
-            if twin.label != photo.label:
-                one, other = result.labels[photo.label], result.labels[twin.label]
-                result.warnings.append(f"{photo.path} is in {one!r} and, as {twin.path}, in {other!r}")
-            continue
         if twin is not None:
-            one, other = result.labels[photo.label], result.labels[twin.label]
-            result.warnings.append(f"{photo.path} in {one!r} and {twin.path} in {other!r} look alike; both are kept")
+            one, other = result.named(photo), result.named(twin)
+            if one == other or twin.key == photo.key:
+                result.duplicates.append(f"{photo.path} is a duplicate of {twin.path}; left out")
+                if one != other:
+                    result.warnings.append(f"{photo.path} is in {one} and, as {twin.path}, in {other}")
+                continue
+            result.warnings.append(f"{photo.path} in {one} and {twin.path} in {other} look alike; both are kept")
         inside_seen[photo.key] = photo
         remaining.append(photo)
         if inside:
@@ -203,7 +257,8 @@ def _check_classes(result: DataSet, data: Path) -> None:
     numbers: dict[Split, dict[int, int]] = {split: defaultdict(int) for split in SPLITS}
     for split, photos in result.photos.items():
         for photo in photos:
-            numbers[split][photo.label] += 1
+            for at in photo.labels:
+                numbers[split][at] += 1
     for at, label in enumerate(result.labels):
         if not numbers["train"][at]:
             copies = [line for line in result.duplicates if f"{os.sep}{label}{os.sep}" in line]
@@ -215,6 +270,8 @@ def _check_classes(result: DataSet, data: Path) -> None:
             )
         if numbers["train"][at] < FEW_PHOTOS:
             result.warnings.append(f"class {label!r} has only {numbers['train'][at]} photos to train on")
+        if numbers["train"][at] == len(result.photos["train"]):
+            result.warnings.append(f"all training photos are in {label!r}, so nothing can be learned about it")
         if not numbers["valid"][at]:
             result.warnings.append(f"class {label!r} has no photo to validate on")
     if not result.photos["valid"] and result.duplicates:

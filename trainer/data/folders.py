@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from trainer.data.label_table import find_table, read_table
+from trainer.data.photos import content_key
 from trainer.errors import TrainerError
 
 Split = Literal["train", "valid", "test"]
@@ -35,19 +36,21 @@ ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".rar", ".7z")
 class Listing:
     """The files of a data set, and warnings about its layout.
 
-    `files` are (split, class folder, path) in a fixed order. The split is None if the data set has no splits.
+    `files` are (split, class folder, path) in a fixed order. The split is None if the data set has no splits. From a
+    table of a multi-label data set, a file comes once for each of its labels, and with an empty folder if it has none.
     """
 
     files: list[tuple[Split | None, str, Path]]
     warnings: list[str] = field(default_factory=list)
 
 
-def list_data_set(data: Path, limit: int = 0) -> Listing:
+def list_data_set(data: Path, limit: int = 0, *, multi_label: bool = False) -> Listing:
     """Returns every file of a data set, from `data/<class>/`, `data/{train,valid,test}/<class>/` or a table of labels.
 
     Args:
         data: The folder.
         limit: Maximum number of files of each class folder; 0: no limit.
+        multi_label: Whether a file can have several labels or none.
 
     Raises:
         TrainerError: The folder does not exist, or has no classes; the message suggests another folder if it can.
@@ -56,9 +59,10 @@ def list_data_set(data: Path, limit: int = 0) -> Listing:
     splits = _splits(data)
     if splits and "train" not in splits:
         raise TrainerError(f"{data} is divided into {', '.join(sorted(splits))} but has no train folder")
-    if not splits and _looks_flat(data) and (table := find_table(data)) is not None:
-        rows, warnings = read_table(table, list_files(data))
-        return Listing([(None, label, path) for label, path in _limited(rows, limit)], warnings)
+    if not splits and _looks_flat(data) and (table := find_table(data, multi_label=multi_label)) is not None:
+        rows, warnings = read_table(table, list_files(data), multi_label=multi_label)
+        single = [(label, path) for labels, path in rows for label in labels or ("",)]
+        return Listing([(None, label, path) for label, path in _limited(single, limit)], warnings)
     _check_names(data, splits)
     listing = Listing([])
     classes: list[tuple[Split | None, Path]] = [(None, folder) for folder in _folders(data)]
@@ -95,7 +99,7 @@ def list_classes(data: Path, split: str | None = None) -> dict[str, list[Path]]:
     _check_folder(data)
     if not _splits(data) and _looks_flat(data) and (table := find_table(data)) is not None:
         labelled: dict[str, list[Path]] = {}
-        for label, path in read_table(table, list_files(data))[0]:
+        for [label], path in read_table(table, list_files(data))[0]:
             labelled.setdefault(label, []).append(path)
         return labelled
     _check_names(data, _splits(data))
@@ -105,6 +109,28 @@ def list_classes(data: Path, split: str | None = None) -> dict[str, list[Path]]:
     if not found:
         raise TrainerError(f"{root} has no class folders with photos; expected DATA/<class>/ or DATA/test/<class>/")
     return found
+
+
+def list_labelled(data: Path, split: str | None = None) -> list[tuple[Path, tuple[str, ...]]]:
+    """Lists the photos of a multi-label data set with their labels; a photo may have none.
+
+    Args:
+        data: The folder; the same photo may be in several class folders, as links or copies.
+        split: As for `list_classes`.
+
+    Raises:
+        TrainerError: The folder or the split does not exist or is empty, or a file cannot be read.
+    """
+    _check_folder(data)
+    if not _splits(data) and _looks_flat(data) and (table := find_table(data, multi_label=True)) is not None:
+        return [(path, labels) for labels, path in read_table(table, list_files(data), multi_label=True)[0]]
+    found: dict[bytes, tuple[Path, tuple[str, ...]]] = {}
+    for label, paths in list_classes(data, split).items():
+        for path in paths:
+            key = content_key(path.read_bytes())
+            first, labels = found.get(key, (path, ()))
+            found[key] = first, (*labels, label)
+    return list(found.values())
 
 
 def list_files(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Read the classes of photos from a CSV file, such as Kaggle's `labels.csv`."""
+"""Read the labels of photos from a CSV file, such as Kaggle's `labels.csv`."""
 
 import codecs
 import csv
@@ -32,32 +32,44 @@ LABEL_COLUMNS: Final = (
 IMAGE_NAME: Final = re.compile(r".+\.(?:jpe?g|png|gif|bmp|webp|hei[cf])", re.IGNORECASE)
 
 
+Labelled = tuple[tuple[str, ...], Path]
+"""Labels of a file, and the file."""
+
+
 @dataclass(frozen=True)
 class _Table:
-    """What a table says: the name of a file and its label in each row, with the number of the row in the file."""
+    """What a table says: the name of a file and its labels in each row, with the number of the row in the file."""
 
     columns: str
-    rows: list[tuple[int, str, str]]
+    rows: list[tuple[int, str, tuple[str, ...]]]
 
 
-def find_table(data: Path) -> Path | None:
+def find_table(data: Path, *, multi_label: bool = False) -> Path | None:
     """Returns the table of labels in a folder; None if there is none.
 
     That is a CSV or TSV file whose first line names a column of files and one of labels, or that has just the two
     columns. Kaggle's `sample_submission.csv` has made-up labels and is ignored.
 
+    Args:
+        data: The folder.
+        multi_label: Whether a table without column names may have more columns, with further labels.
+
     Raises:
         TrainerError: There are several.
     """
     tables = sorted(path for kind in ("*.csv", "*.tsv") for path in data.glob(kind))
-    found = [path for path in tables if not path.name.lower().startswith("sample") and _read(path) is not None]
+    usable = [path for path in tables if not path.name.lower().startswith("sample")]
+    found = [path for path in usable if _read(path, multi_label=multi_label) is not None]
     if len(found) > 1:
         raise TrainerError(f"{data} has several label files: {', '.join(path.name for path in found)}; keep one")
     return found[0] if found else None
 
 
-def read_table(table: Path, files: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[str]]:
-    """Reads the label of each file.
+def read_table(table: Path, files: Sequence[Path], *, multi_label: bool = False) -> tuple[list[Labelled], list[str]]:
+    """Reads the labels of each file.
+
+    Every file has one label. With `multi_label`, it can have any number: in further columns that are named like the
+    first one or not at all, and in further rows of the same file.
 
     The table refers to a file by its path relative to the table, or by its name, with or without the extension. Kaggle
     refers to `train/000bec.jpg` as `000bec`. Leading folders that do not exist here, backslashes and case are ignored.
@@ -65,14 +77,15 @@ def read_table(table: Path, files: Sequence[Path]) -> tuple[list[tuple[str, Path
     Args:
         table: The CSV file.
         files: All files of the data set.
+        multi_label: Whether a file can have several labels or none.
 
     Returns:
-        (label, file) for each row whose file exists, in the order of the files, and warnings.
+        Labels and file for each file in the table that exists, in the order of the files, and warnings.
 
     Raises:
         TrainerError: The table cannot be read, or refers to none of the files.
     """
-    read = _read(table)
+    read = _read(table, multi_label=multi_label)
     if read is None:
         raise TrainerError(f"{table} has no column of files ({', '.join(FILE_COLUMNS)}) or no column of labels")
     by_name: dict[str, list[Path]] = {}
@@ -80,10 +93,10 @@ def read_table(table: Path, files: Sequence[Path]) -> tuple[list[tuple[str, Path
         inside = path.relative_to(table.parent)
         for name in {inside.as_posix(), inside.with_suffix("").as_posix(), inside.name, inside.stem}:
             by_name.setdefault(name.casefold(), []).append(path)
-    labels: dict[Path, str] = {}
+    labels: dict[Path, tuple[str, ...]] = {}
     missing: list[str] = []
-    for number, name, label in read.rows:
-        if not name or not label:
+    for number, name, found in read.rows:
+        if not name or not (found or multi_label):
             raise TrainerError(f"{table}, row {number}: the file or the label is missing")
         parts = name.replace("\\", "/").casefold().split("/")
         matches = next((by_name[end] for at in range(len(parts)) if (end := "/".join(parts[at:])) in by_name), [])
@@ -91,8 +104,14 @@ def read_table(table: Path, files: Sequence[Path]) -> tuple[list[tuple[str, Path
             raise TrainerError(f"{table}: {name!r} matches several files: {matches[0]} and {matches[1]}")
         if not matches:
             missing.append(name)
-        elif labels.setdefault(matches[0], label) != label:
-            raise TrainerError(f"{table}: {name!r} has the labels {labels[matches[0]]!r} and {label!r}")
+        else:
+            path = matches[0]
+            labels[path] = tuple(dict.fromkeys((*labels.get(path, ()), *found)))
+            if len(labels[path]) > 1 and not multi_label:
+                several = " and ".join(map(repr, labels[path]))
+                raise TrainerError(
+                    f"{table}: {name!r} has the labels {several}; only train --multi-label takes photos with several"
+                )
     if not labels:
         raise TrainerError(
             f"{table} lists only files that do not exist, such as {missing[0]!r}" if missing else f"{table} has no rows"
@@ -103,10 +122,10 @@ def read_table(table: Path, files: Sequence[Path]) -> tuple[list[tuple[str, Path
     others = len(files) - len(labels) - (table in files)
     if others:
         warnings.append(f"ignoring {others} files that are not in {table.name}")
-    return sorted(((label, path) for path, label in labels.items()), key=lambda row: row[1]), warnings
+    return sorted(((found, path) for path, found in labels.items()), key=lambda row: row[1]), warnings
 
 
-def _read(table: Path) -> _Table | None:
+def _read(table: Path, *, multi_label: bool) -> _Table | None:
     """What a CSV file says; None where it has no columns of files and labels."""
     text = _text(table)
     header = text.partition("\n")[0]
@@ -124,16 +143,29 @@ def _read(table: Path) -> _Table | None:
     first, columns = 1, ""
     if at[0] is not None and at[1] is not None:
         columns = f"columns {rows[0][at[0]]!r} and {rows[0][at[1]]!r}"
-    elif len(names) == 2 and (images := [bool(IMAGE_NAME.fullmatch(cell)) for cell in rows[0]]) and sum(images) == 1:
-        first, at, columns = 0, [images.index(True), images.index(False)], "which has no header"
-    if not columns:
+    elif len(names) == 2 or (multi_label and len(names) > 2):
+        images = [bool(IMAGE_NAME.fullmatch(cell)) for cell in rows[0]]
+        if sum(images) == 1:
+            first, at, columns = 0, [images.index(True), images.index(False)], "which has no header"
+    file, label = at
+    if not columns or file is None or label is None:
         return None
-
-    def cell(row: list[str], column: int | None) -> str:
-        return row[column] if column is not None and column < len(row) else ""
-
+    # In `file,label,label` or `file,label,,`, and in all columns without names.
+    alike = ("", names[label]) if first else names
+    further = [column for column in range(label + 1, len(names)) if column != file and names[column] in alike]
     numbered = [(number, row) for number, row in enumerate(rows[first:], start=first + 1) if any(row)]
-    return _Table(columns, [(number, cell(row, at[0]), cell(row, at[1])) for number, row in numbered])
+    return _Table(
+        columns, [(number, _cell(row, file), _labels(row, label, further, len(names))) for number, row in numbered]
+    )
+
+
+def _cell(row: list[str], column: int) -> str:
+    return row[column] if column < len(row) else ""
+
+
+def _labels(row: list[str], column: int, further: list[int], named: int) -> tuple[str, ...]:
+    cells = [_cell(row, column), *(_cell(row, one) for one in further), *row[named:]]
+    return tuple(cell for cell in cells if cell)
 
 
 def _text(table: Path) -> str:

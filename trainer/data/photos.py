@@ -15,16 +15,23 @@ from trainer.data.record_store import KEY_BYTES, RecordStore
 
 @dataclass(frozen=True)
 class Photo:
-    """A readable photo: its path, class folder, class (an index into the labels) and digest.
+    """A readable photo: its path, class folder, labels (indexes into those of the data set) and digest.
 
+    Only in a multi-label data set, a photo can have several labels or none; then they are in ascending order.
     `look` is a 64-bit difference hash, which is similar for the same picture at another size.
     """
 
     path: Path
     folder: str
-    label: int
+    labels: tuple[int, ...]
     key: bytes
     look: int
+
+    @property
+    def label(self) -> int:
+        """The only label, in a data set with one label for each photo."""
+        [label] = self.labels
+        return label
 
 
 def evenly(photos: Sequence[Photo], count: int) -> Sequence[Photo]:

@@ -21,11 +21,18 @@ def baseline(card: Card, probabilities: NDArray[np.float64]) -> dict[str, JSON]:
     """
     count = len(probabilities)
     scores = probabilities[:, : len(card.labels)]
-    threshold = 0.0 if card.unknown_threshold is None else card.unknown_threshold
-    known = card.known(probabilities.astype(np.float32)) >= threshold
-    answered = np.bincount(scores.argmax(axis=1)[known], minlength=len(card.labels))
+    best = scores.argmax(axis=1)
+    if card.multi_label:
+        named = card.named(scores.astype(np.float32))
+        known = named.any(axis=1)
+        best = np.where(known, np.where(named, scores, -1).argmax(axis=1), best)
+    else:
+        threshold = 0.0 if card.unknown_threshold is None else card.unknown_threshold
+        known = card.known(probabilities.astype(np.float32)) >= threshold
+    answered = np.bincount(best[known], minlength=len(card.labels))
     upper_bounds = np.arange(1, BINS + 1) / BINS
-    places = np.minimum(np.searchsorted(upper_bounds, scores.max(axis=1)), BINS - 1)
+    confidence = scores[np.arange(count), best]
+    places = np.minimum(np.searchsorted(upper_bounds, confidence), BINS - 1)
     return {
         "photos": count,
         "labels": {

@@ -56,11 +56,13 @@ def compare(
     """
     from trainer.export.saved_classifier import SavedClassifier
 
+    models = SavedClassifier(a), SavedClassifier(b)
+    if any(model.card.multi_label for model in models):
+        raise TrainerError("multi-label models cannot be compared yet; run breed evaluate on each of them")
     folders = [(one, list_classes(one, split)) for one in data]
     others = list_files(unknown) if unknown else []
     if unknown and not others:
         raise TrainerError(f"{unknown} is empty; it should contain photos of other things")
-    models = SavedClassifier(a), SavedClassifier(b)
     labels = list(dict.fromkeys((*models[0].card.labels, *models[1].card.labels)))
     photos: list[tuple[Path, str, Path]] = []
     true: list[str] = []

@@ -2,21 +2,24 @@
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+import numpy as np
+
 from gateway.images import ImageError
 from trainer.console import progress, say
 from trainer.data.class_names import match_folders, read_mapping
-from trainer.data.folders import list_classes, list_files
+from trainer.data.folders import list_classes, list_files, list_labelled
 from trainer.data.quality import Quality, measure
 from trainer.errors import TrainerError
 from trainer.evaluation import report
 from trainer.evaluation.metrics import Answer, Evaluation
+from trainer.evaluation.multi_label_evaluation import MultiLabelEvaluation, MultiLabelTally
 from trainer.evaluation.tally import Tally
-from trainer.model_card import JSON
+from trainer.model_card import JSON, Card
 
 if TYPE_CHECKING:
     from trainer.export.saved_classifier import SavedClassifier, Signature
@@ -36,12 +39,12 @@ def evaluate(
     mapping: Mapping[str, str] | None = None,
     name: str = "",
     signature: "Signature" = "pixels",
-) -> Evaluation:
+) -> Evaluation | MultiLabelEvaluation:
     """Evaluates a model on a folder of photos; writes `evaluation.json`, `predictions.jsonl` and `report.html`.
 
     Args:
         model: `models/<name>/<version>`, `models/<name>` for its newest version, or a loaded model.
-        data: `data/<class>/`, or `data/{train,valid,test}/<class>/`.
+        data: `data/<class>/`, or `data/{train,valid,test}/<class>/`; of a multi-label model, see `list_labelled`.
         unknown: Folder of photos of other things, which the model should not recognise.
         output: Folder for the results.
         split: Split of a divided folder; None for test if it exists, otherwise valid.
@@ -54,17 +57,16 @@ def evaluate(
     """
     from trainer.export.saved_classifier import SavedClassifier
 
-    folders = list_classes(data, split)
     others = list_files(unknown) if unknown else []
     if unknown and not others:
         raise TrainerError(f"{unknown} is empty; it should contain photos of other things")
     if isinstance(model, Path):
         model = SavedClassifier(model)
-    known = model.card.labels
-    labels = match_folders(folders, known, mapping or {})
-    photos = [(path, labels[folder]) for folder, paths in folders.items() for path in paths]
+    card = model.card
+    photos = _truths(card, data, split, mapping or {})
     # serving_default returns only the best classes, so the set of a photo may be larger than what it returns.
-    tally = Tally(known, model.card.least_set_score if signature == "pixels" else None)
+    sets = card.least_set_score if signature == "pixels" else None
+    tally = MultiLabelTally(card) if card.multi_label else Tally(card.labels, sets)
     output.mkdir(parents=True, exist_ok=True)
     with (
         (output / "predictions.jsonl").open("w", encoding="utf-8") as predictions,
@@ -73,18 +75,31 @@ def evaluate(
     ):
         paths = [path for path, _ in photos]
         answers, measures = model.answers(paths, signature), pool.map(_measure, paths)
-        for answer, measured, (_, label) in zip(answers, measures, photos, strict=True):
-            tally.add(answer, label, measured)
-            _write_prediction(predictions, answer, known, known[label], measured)
+        for answer, measured, (_, truth) in zip(answers, measures, photos, strict=True):
+            tally.add(answer, truth, measured)
+            _write_prediction(predictions, answer, card, truth, measured)
             advance()
         for answer in model.answers(others, signature):
             tally.add_stranger(answer)
-            _write_prediction(predictions, answer, known, None)
+            _write_prediction(predictions, answer, card, None)
             advance()
-    evaluation = tally.evaluation(model.card, model.directory, name or data.resolve().name, signature)
+    evaluation = tally.evaluation(card, model.directory, name or data.resolve().name, signature)
     (output / "evaluation.json").write_text(json.dumps(evaluation.to_json(), indent=1), encoding="utf-8")
     report.write(evaluation, output)
     return evaluation
+
+
+def _truths(
+    card: Card, data: Path, split: str | None, mapping: Mapping[str, str]
+) -> list[tuple[Path, tuple[int, ...]]]:
+    """The photos, with the indexes of their labels: one of each, unless the model is multi-label."""
+    if card.multi_label:
+        listed = list_labelled(data, split)
+    else:
+        listed = [(path, (folder,)) for folder, paths in list_classes(data, split).items() for path in paths]
+    names = dict.fromkeys(name for _, named in listed for name in named)
+    index = match_folders(names, card.labels, mapping)
+    return [(path, tuple(sorted(index[name] for name in named))) for path, named in listed]
 
 
 def _measure(photo: Path) -> Quality | None:
@@ -95,21 +110,27 @@ def _measure(photo: Path) -> Quality | None:
 
 
 def _write_prediction(
-    file: TextIO, answer: Answer, labels: Sequence[str], true: str | None, measured: Quality | None = None
+    file: TextIO, answer: Answer, card: Card, truth: tuple[int, ...] | None, measured: Quality | None = None
 ) -> None:
     """Writes a line of JSON: the photo, its true class (null for other things), and the scores or an error.
 
     Scores are sorted, best first. `known` is the value to compare with the threshold for "unknown". `width`, `height`,
-    `brightness` and `sharpness` are measures of the photo.
+    `brightness` and `sharpness` are measures of the photo. For a multi-label model, `true` is a list, and `labels` are
+    those whose scores reach their thresholds.
     """
-    found: dict[str, JSON] = {"photo": str(answer.path), "true": true}
+    labels = card.labels
+    true: list[str] | str | None = None if truth is None else [labels[at] for at in truth]
+    found: dict[str, JSON] = {"photo": str(answer.path), "true": true if card.multi_label or not true else true[0]}
     if answer.probabilities is None:
         found["error"] = answer.error
     else:
         if measured is not None:
             found |= {"width": measured.width, "height": measured.height}
             found |= {"brightness": measured.brightness, "sharpness": measured.sharpness}
-        found["known"] = round(answer.known, 6)
+        if card.multi_label:
+            found["labels"] = [labels[at] for at in np.flatnonzero(card.named(answer.probabilities)).tolist()]
+        else:
+            found["known"] = round(answer.known, 6)
         scores = answer.probabilities.round(6).tolist()
         ranked = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
         found["scores"] = {labels[at]: round(scores[at], 6) for at in ranked if scores[at] > 0}
@@ -122,7 +143,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model_dir", type=Path, metavar="MODEL_DIR", help="models/NAME/VERSION, or models/NAME for the newest version"
     )
     parser.add_argument(
-        "data", type=Path, metavar="DATA", help="photos in DATA/CLASS/ or DATA/{train,valid,test}/CLASS/"
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="photos in DATA/CLASS/ or DATA/{train,valid,test}/CLASS/, or with a CSV file of labels",
     )
     parser.add_argument(
         "--split",
@@ -163,8 +187,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def summary(evaluation: Evaluation) -> str:
+def summary(evaluation: Evaluation | MultiLabelEvaluation) -> str:
     """Returns the most important metrics as a few lines of text."""
+    if isinstance(evaluation, MultiLabelEvaluation):
+        return evaluation.summary()
 
     def interval(name: str) -> str:
         return " [{:.3f}, {:.3f}]".format(*evaluation.intervals[name])

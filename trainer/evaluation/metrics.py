@@ -30,6 +30,11 @@ class Answer:
     error: str = ""
     known: float = 0.0
 
+    @property
+    def unread(self) -> str:
+        """Returns why the photo has no probabilities, for people."""
+        return f"{self.path.parent.name}/{self.path.name}: {self.error}"
+
 
 @dataclass(frozen=True)
 class ClassResult:

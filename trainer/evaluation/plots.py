@@ -79,13 +79,18 @@ def reliability_diagram(bins: Sequence[tuple[float, float, int]], bin_count: int
     return plot.svg("Reliability diagram", "confidence", "accuracy")
 
 
-def score_histogram(known: Sequence[int], unknown: Sequence[int], threshold: float | None) -> str:
-    """Draws histograms of the scores of known photos and of other things, as shares."""
+def score_histogram(
+    known: Sequence[int],
+    unknown: Sequence[int],
+    threshold: float | None,
+    names: tuple[str, str] = ("known classes", "other things"),
+) -> str:
+    """Draws histograms of the scores of two kinds of photos, as shares; `names` are those of the kinds."""
     shares = [np.array(counts) / max(1, sum(counts)) for counts in (known, unknown)]
     plot = _Plot(420, 340, (0, 1), (0, float(max(share.max() for share in shares)) * 1.05))
     for share, counts, colour, name in (
-        (shares[0], known, "var(--good)", "known classes"),
-        (shares[1], unknown, "var(--bad)", "other things"),
+        (shares[0], known, "var(--good)", names[0]),
+        (shares[1], unknown, "var(--bad)", names[1]),
     ):
         for at, height in enumerate(share):
             if height:
@@ -100,8 +105,8 @@ def score_histogram(known: Sequence[int], unknown: Sequence[int], threshold: flo
         plot.parts.append(
             f'<path d="M{x:.1f} {plot.y.low}V{plot.y.high}" stroke="var(--text)" stroke-dasharray="5 4"/>'
         )
-    plot.legend([("known classes", "var(--good)"), ("other things", "var(--bad)")])
-    return plot.svg("Scores of known classes and of other things", "score", "share of photos")
+    plot.legend([(names[0], "var(--good)"), (names[1], "var(--bad)")], width=160)
+    return plot.svg(f"Scores of {names[0]} and of {names[1]}", "score", "share of photos")
 
 
 def curves(title: str, lines: Sequence[Line], borders: Mapping[str, int]) -> str:
@@ -141,8 +146,10 @@ def threshold_curves(thresholds: Sequence[float], lines: Sequence[Line], chosen:
     return plot.svg("Precision, recall and unknown photos by threshold", "threshold", "share")
 
 
-def learning_curve(points: Sequence[tuple[int, float]], expected: tuple[int, float] | None) -> str:
-    """Draws accuracy by number of photos, and the accuracy that is expected of more photos."""
+def learning_curve(
+    points: Sequence[tuple[int, float]], expected: tuple[int, float] | None, figure: str = "accuracy"
+) -> str:
+    """Draws a figure by number of photos, and the value that is expected of more photos."""
     everything = [*points, *([expected] if expected else [])]
     low = min(accuracy for _, accuracy in everything)
     plot = _Plot(420, 280, (0, everything[-1][0] * 1.05), (max(0.0, low - 0.03), 1.0))
@@ -162,7 +169,7 @@ def learning_curve(points: Sequence[tuple[int, float]], expected: tuple[int, flo
         x, y = place((photos, accuracy)).split(",")
         hint = f"{photos} photos: {'about ' if (photos, accuracy) == expected else ''}{accuracy:.3f}"
         plot.parts.append(f'<circle cx="{x}" cy="{y}" r="4" fill="var(--accent)"><title>{hint}</title></circle>')
-    return plot.svg("Learning curve", "training photos", "accuracy", whole_x=True)
+    return plot.svg("Learning curve", "training photos", figure, whole_x=True)
 
 
 class _Axis:

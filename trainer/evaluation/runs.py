@@ -24,7 +24,15 @@ PLACES = ("name", "data")
 WIDE = 120
 """Columns of a terminal from which on the list of runs has room for intervals and numbers of photos."""
 
-FIGURES = ("photos", "accuracy", "top5_accuracy", "macro_f1", "expected_calibration_error")
+FIGURES = (
+    "photos",
+    "accuracy",
+    "top5_accuracy",
+    "macro_f1",
+    "expected_calibration_error",
+    "mean_average_precision",
+    "exact_labels",
+)
 
 
 @dataclass(frozen=True)
@@ -121,9 +129,11 @@ def listing(runs: Sequence[RunSummary], *, wide: bool = True) -> Table:
     for run in runs:
         settings = ", ".join(f"{key} {_text(value)}" for key, value in run.settings.items() if key not in PLACES)
         finished = f"{run.finished:%Y-%m-%d %H:%M}" if run.finished else "not finished"
-        figures = [_with_interval(run, "accuracy"), str(run.evaluation["photos"])] if run.evaluation else ["", ""]
-        if not wide:
-            figures = [figures[0].partition(" ")[0]]
+        figure = _with_interval(run, "accuracy")
+        if precision := _with_interval(run, "mean_average_precision"):  # of a multi-label model
+            figure = f"mAP {precision}"
+        photos = str(run.evaluation["photos"]) if run.evaluation else ""
+        figures = [figure, photos] if wide else [figure.partition(" [")[0]]
         table.add_row(run.name, run.id, finished, run.version, *figures, settings)
     return table
 
@@ -137,6 +147,8 @@ def comparison(runs: Sequence[RunSummary]) -> Table:
     table.add_row("version", *(run.version for run in runs))
     table.add_row("evaluated on", *(str(run.evaluation.get("data", "")) for run in runs))
     for figure in FIGURES:
+        if not any(figure in run.evaluation for run in runs):
+            continue
         table.add_row(figure.replace("_", " "), *(_with_interval(run, figure) for run in runs))
     table.add_section()
     defaults = dataclasses.asdict(Config())

@@ -41,11 +41,12 @@ class Tally:
         self.strangers: list[float] = []
         self.unreadable: list[str] = []
 
-    def add(self, answer: Answer, label: int, measured: Quality | None = None) -> None:
-        """Counts the answer to a photo of a known class, with the measures of the photo."""
+    def add(self, answer: Answer, truth: tuple[int, ...], measured: Quality | None = None) -> None:
+        """Counts the answer to a photo of a known class, the only one in `truth`, with the measures of the photo."""
         path, probabilities = answer.path, answer.probabilities
+        [label] = truth
         if probabilities is None:
-            self._add_unreadable(answer)
+            self.unreadable.append(answer.unread)
             return
         best = int(probabilities.argmax())
         confidence = float(probabilities[best])
@@ -70,12 +71,9 @@ class Tally:
     def add_stranger(self, answer: Answer) -> None:
         """Counts the answer to a photo of another thing."""
         if answer.probabilities is None:
-            self._add_unreadable(answer)
+            self.unreadable.append(answer.unread)
         else:
             self.strangers.append(answer.known)
-
-    def _add_unreadable(self, answer: Answer) -> None:
-        self.unreadable.append(f"{answer.path.parent.name}/{answer.path.name}: {answer.error}")
 
     def evaluation(self, card: Card, model: Path, data: str, signature: str = "pixels") -> Evaluation:
         """Returns the results for all answers.

@@ -23,6 +23,8 @@ def write(model: keras.Model, card: Card, path: Path, precision: Precision, refe
     if scaled.shape[-1] == 1:
         scaled = keras.layers.Concatenate()([-scaled, scaled])
         probabilities = keras.layers.Activation("sigmoid", name="probabilities")(scaled)
+    elif card.multi_label:
+        probabilities = keras.layers.Activation("sigmoid", name="probabilities")(scaled)
     else:
         probabilities = keras.layers.Softmax(name="probabilities")(scaled)
     embedding = keras.layers.UnitNormalization(name=EMBEDDING)(features)

@@ -152,7 +152,7 @@ class Proof:
         method: How it was quantised; None if it was not.
         photos: Number of photos that it was compared on.
         largest_difference: Largest difference of a probability.
-        same_top1: Share of photos that keep their best label, 0 to 1.
+        same_top1: Share of photos that keep their best label, or all labels of a multi-label model, 0 to 1.
         reference_accuracy: Accuracy of the published version on these photos, 0 to 1; None without labels.
         accuracy: Accuracy of the file; None without labels.
         bytes: Size of the file before the card was added.
@@ -218,9 +218,7 @@ def export_file(
         size = sum(one.stat().st_size for one in folder.iterdir())
         run = module.runner(path)
         found = run(reference.photos)["probabilities"]
-        proof = _compared(
-            name, precision, method, found, reference, len(card.labels), size, _milliseconds(run, reference)
-        )
+        proof = _compared(name, precision, method, found, reference, card, size, _milliseconds(run, reference))
         text = dataclasses.replace(card, export=proof.to_json()).to_json()
         module.add_card(path, text)
         if module.read_card(path) != text:
@@ -242,21 +240,24 @@ def _compared(
     method: str | None,
     found: Floats,
     reference: Reference,
-    labels: int,
+    card: Card,
     size: int,
     milliseconds: float,
 ) -> Proof:
     expected, truth = reference.probabilities, reference.truth
     if found.shape != expected.shape or not np.isfinite(found).all():
         raise TrainerError(f"the export is refused: it gives probabilities of shape {found.shape} or none at all")
+    labels = len(card.labels)
     best, wanted = found[:, :labels].argmax(axis=1), expected[:, :labels].argmax(axis=1)
+    # Of a multi-label model, several labels may have nearly the same score: their order does not matter.
+    same = (card.named(found) == card.named(expected)).all(axis=1) if card.multi_label else best == wanted
     proof = Proof(
         format=name,
         precision=precision,
         method=method,
         photos=len(found),
         largest_difference=float(np.abs(found - expected).max()),
-        same_top1=float(np.mean(best == wanted)),
+        same_top1=float(np.mean(same)),
         reference_accuracy=None if truth is None else float(np.mean(wanted == truth)),
         accuracy=None if truth is None else float(np.mean(best == truth)),
         bytes=size,

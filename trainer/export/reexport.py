@@ -20,7 +20,7 @@ from trainer.data.photos import evenly
 from trainer.errors import TrainerError
 from trainer.export.portable import CARD_FILE, FORMATS, MAX_PHOTOS, Format, Reference, export_file
 from trainer.export.precision import LOSS_HELP, TOP1_HELP, Limits, Precision, check_available
-from trainer.model_card import InputSpec
+from trainer.model_card import Card, InputSpec
 from trainer.prediction.sources import Shard, Unreadable, find_photos
 from trainer.registry.publish import add_models_dir, check_writable, new_version
 
@@ -64,9 +64,10 @@ def _publish(args: argparse.Namespace) -> int:
 
     old = SavedClassifier(args.model_dir)
     card = old.card
+    _check_one_label(card, args.precision)
     name = args.name or card.name
     check_writable(args.models_dir, name)
-    data = _photos(args) if args.data else None
+    data = _photos(args, old) if args.data else None
     int8 = _labelled(args, data, old) if data is not None and args.precision == "int8" else None
     model = _keras_model(old)
     photos = [photo.path.read_bytes() for photo in evenly(data.photos["valid"], PHOTOS)] if data else []
@@ -84,6 +85,7 @@ def _write(args: argparse.Namespace, form: Format) -> int:
     from trainer.export.saved_classifier import SavedClassifier
 
     old = SavedClassifier(args.model_dir)
+    _check_one_label(old.card, args.precision)
     version = old.directory.name
     suffix = "" if args.precision == "float32" else f"-{args.precision}"
     folder = args.output or Path("exports") / f"{old.card.name}-{version}-{args.format}{suffix}"
@@ -95,7 +97,7 @@ def _write(args: argparse.Namespace, form: Format) -> int:
         photos = _any_photos(args.data, old.card.input)
         reference = Reference(photos, expected(photos))
     else:
-        int8 = _labelled(args, _photos(args), old)
+        int8 = _labelled(args, _photos(args, old), old)
         reference = Reference(int8.validation, expected(int8.validation), int8.truth, int8.calibration, int8.limits)
     draft = folder.with_name(f".{folder.name}.{os.getpid()}")
     draft.mkdir(parents=True)
@@ -107,6 +109,12 @@ def _write(args: argparse.Namespace, form: Format) -> int:
     say(proof.summary())
     say(f"{old.directory} is exported to {folder / form.file}, its card also to {folder / CARD_FILE}")
     return 0
+
+
+def _check_one_label(card: Card, precision: Precision) -> None:
+    """Refuses precisions whose loss is measured by accuracy, which needs one label for each photo."""
+    if card.multi_label and precision in ("int8", "float16"):
+        raise TrainerError(f"multi-label models cannot be exported in {precision} yet; --precision float32 works")
 
 
 def _keras_model(old: "SavedClassifier") -> "keras.Model":
@@ -125,7 +133,7 @@ def _probabilities(old: "SavedClassifier", model: "keras.Model") -> "Callable[[P
     """The answers that a file must give: those that are served, or in bfloat16 those of Keras."""
     from trainer.export.saved_model import batched, keras_runner
 
-    return batched(old.probabilities) if old.card.precision == "float32" else keras_runner(model, old.card.temperature)
+    return batched(old.probabilities) if old.card.precision == "float32" else keras_runner(model, old.card)
 
 
 def _any_photos(data: Path, spec: InputSpec) -> Pixels:
@@ -156,8 +164,16 @@ def _labelled(args: argparse.Namespace, data: DataSet, old: "SavedClassifier") -
     return found
 
 
-def _photos(args: argparse.Namespace) -> DataSet:
-    data = open_folder(args.data, args.cache_dir, valid_share=VALID_SHARE, test_share=0.0, seed=0, workers=args.workers)
+def _photos(args: argparse.Namespace, old: "SavedClassifier") -> DataSet:
+    data = open_folder(
+        args.data,
+        args.cache_dir,
+        valid_share=VALID_SHARE,
+        test_share=0.0,
+        seed=0,
+        workers=args.workers,
+        multi_label=old.card.multi_label,
+    )
     for line in data.unreadable:
         say(f"left out: {line}")
     return data

@@ -127,8 +127,8 @@ def export_model(
         core, heatmap = _frozen(split, tail, card, served) if frozen else _variable(split, tail)
     encoded, pixels, drawn = parity.decodable(photos, card.input)
 
-    restored = _save_keras(model, card.temperature, extra)
-    expected = keras_runner(model, card.temperature)(pixels)
+    restored = _save_keras(model, card, extra)
+    expected = keras_runner(model, card)(pixels)
     h5 = _probabilities_runner(restored) if restored else None
     endpoints = signatures.build(core, heatmap, card)
     runners = _runners(endpoints, card, lambda _: expected, h5)
@@ -251,10 +251,11 @@ def _with_openvino(
     return dataclasses.replace(found, openvino=probabilities, openvino_heatmap=heatmap)
 
 
-def _save_keras(model: keras.Model, temperature: float, extra: Path) -> keras.Model | None:
+def _save_keras(model: keras.Model, card: Card, extra: Path) -> keras.Model | None:
     """Writes `model.keras` and `model.h5`; returns the latter as read back, None where HDF5 cannot hold the network."""
-    logits = keras.layers.Rescaling(1 / temperature, name="temperature", dtype="float32")(model.output)
-    activation = keras.layers.Activation("sigmoid" if logits.shape[-1] == 1 else "softmax", name="probabilities")
+    logits = keras.layers.Rescaling(1 / card.temperature, name="temperature", dtype="float32")(model.output)
+    sigmoid = card.multi_label or logits.shape[-1] == 1
+    activation = keras.layers.Activation("sigmoid" if sigmoid else "softmax", name="probabilities")
     plain = keras.Model(model.input, activation(logits), name=model.name)  # without optimiser and loss
     with quiet():
         plain.save(extra / "model.keras")
@@ -273,6 +274,8 @@ def _check(model: keras.Model, card: Card) -> None:
     outputs, classes = model.output_shape[-1], len(card.labels) + len(card.other_labels)
     if len(model.output_shape) != 2 or outputs != (1 if outputs == 1 and classes == 2 else classes):
         raise TrainerError(f"the model gives {model.output_shape}, its card has {classes} labels")
+    if card.multi_label and (card.other_labels or len(card.thresholds) != len(card.labels)):
+        raise TrainerError("the card of a multi-label model has a threshold for each label, and no other labels")
     if len(set(card.labels)) != len(card.labels):
         raise TrainerError("the labels of a model must differ from each other")
 
@@ -340,12 +343,14 @@ def _output_of(function: Callable[..., dict[str, tf.Tensor]], name: str) -> Call
     return lambda images: function(images=tf.constant(images))[name].numpy()
 
 
-def keras_runner(model: keras.Model, temperature: float) -> Callable[[Pixels], Floats]:
+def keras_runner(model: keras.Model, card: Card) -> Callable[[Pixels], Floats]:
     """Returns the reference: logits by Keras, the rest by NumPy in float64."""
     keras_logits = _as_graph(model)
 
     def run(images: Pixels) -> Floats:
-        logits = np.asarray(keras_logits(tf.constant(images, tf.float32)), np.float64) / temperature
+        logits = np.asarray(keras_logits(tf.constant(images, tf.float32)), np.float64) / card.temperature
+        if card.multi_label:
+            return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
         if logits.shape[1] == 1:
             logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))

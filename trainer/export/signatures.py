@@ -72,9 +72,11 @@ def saliency(tail: keras.Model) -> Saliency:
     return heatmap
 
 
-def probabilities(logits: tf.Tensor, temperature: float) -> tf.Tensor:
+def probabilities(logits: tf.Tensor, card: Card) -> tf.Tensor:
     """Returns class probabilities float32 (n, classes) of logits (n, classes), or of one sigmoid logit (n, 1)."""
-    logits = logits / temperature
+    logits = logits / card.temperature
+    if card.multi_label:
+        return tf.sigmoid(logits)
     if logits.shape[1] == 1:
         # A sigmoid for each class, because 1 - p loses small probabilities.
         return tf.sigmoid(tf.concat([-logits, logits], axis=1))
@@ -141,7 +143,7 @@ def build(core: Core, heatmap: Saliency, card: Card) -> dict[str, tf.types.exper
 
     def scores(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         logits, maps, _ = core(tf.cast(images, tf.float32))
-        return probabilities(logits, card.temperature), maps
+        return probabilities(logits, card), maps
 
     def of_labels(found: tf.Tensor) -> tf.Tensor:
         return found[:, : len(card.labels)]
@@ -151,6 +153,8 @@ def build(core: Core, heatmap: Saliency, card: Card) -> dict[str, tf.types.exper
         found = {"classes": tf.gather(labels, best.indices), "scores": best.values}
         if card.least_set_score is not None:
             found["in_label_set"] = best.values >= card.least_set_score
+        if card.multi_label:
+            found["over_threshold"] = best.values >= tf.gather(tf.constant(card.thresholds, tf.float32), best.indices)
         return found
 
     def pixels(images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -188,7 +192,7 @@ def in_one_pass(core: Core, heatmap: Saliency, card: Card) -> tf.types.experimen
 
     def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
         logits, maps, features = core(tf.cast(images, tf.float32))
-        found = probabilities(logits, card.temperature)
+        found = probabilities(logits, card)
         top = tf.argmax(found[:, : len(card.labels)], axis=1, output_type=tf.int32)
         outputs = {
             "probabilities": found,

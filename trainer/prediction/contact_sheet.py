@@ -34,7 +34,7 @@ class ContactSheet:
         self._limit = limit
         self._kept: list[_Entry] = []  # a heap, the most certain first
         self._failed: list[Record] = []
-        self._counts: Counter[str | None] = Counter()
+        self._counts: Counter[str] = Counter()
         self._failures = 0
 
     def add(self, photo: Photo, record: Record) -> None:
@@ -44,7 +44,7 @@ class ContactSheet:
             if len(self._failed) < FAILURES:
                 self._failed.append(record)
             return
-        self._counts[record.label] += 1
+        self._counts[_heading(record)] += 1
         doubt = (2.0 if record.unknown else 1.0) - (record.confidence or 0.0)
         # Of equal photos, the first is kept.
         entry = (doubt, -sum(self._counts.values()), photo, record)
@@ -55,14 +55,14 @@ class ContactSheet:
 
     def write(self, path: Path, title: str) -> None:
         """Writes the page; reads the photos on it again."""
-        shown: dict[str | None, list[_Entry]] = defaultdict(list)
+        shown: dict[str, list[_Entry]] = defaultdict(list)
         thumbnails = {at: _thumbnail(photo) for _, at, photo, _ in sorted(self._kept, key=lambda one: -one[1])}
         for entry in sorted(self._kept, key=lambda one: (-one[0], -one[1])):
-            shown[entry[3].label].append(entry)
+            shown[_heading(entry[3])].append(entry)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", errors="backslashreplace") as page:
             page.write(self._head(title))
-            for label in sorted(shown, key=lambda one: (one is not None, one or "")):
+            for label in sorted(shown):
                 figures = "".join(_figure(record, thumbnails[at]) for _, at, _, record in shown[label])
                 count = f"{len(shown[label])} of {self._counts[label]}"
                 page.write(
@@ -73,7 +73,7 @@ class ContactSheet:
 
     def _head(self, title: str) -> str:
         answered = sum(self._counts.values())
-        note = f"{answered} photos with an answer, {self._counts[None]} of them unknown. "
+        note = f"{answered} photos with an answer, {self._counts['']} of them unknown. "
         if answered > len(self._kept):
             note += f"The page shows {len(self._kept)}: the unknown ones, then those with the lowest confidence."
         else:
@@ -81,8 +81,13 @@ class ContactSheet:
         return f"{beginning(f'{title}: predictions')}<h1>{escape(title)}</h1><p class='muted'>{note}</p>"
 
 
+def _heading(record: Record) -> str:
+    """The label, or all labels of a multi-label model; empty for an unknown photo."""
+    return " + ".join(sorted(record.labels)) if record.labels else record.label or ""
+
+
 def _figure(record: Record, source: str) -> str:
-    label = f"{escape(record.predictions[0][0])} {record.confidence:.0%}"
+    label = f"{escape(_heading(record) or record.predictions[0][0])} {record.confidence:.0%}"
     if record.looks_like:  # it has no score of its own
         label = f"<span class='muted'>looks like</span> {escape(record.looks_like)}"
     elif record.unknown:

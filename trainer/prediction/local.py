@@ -45,6 +45,7 @@ class LocalModel:
         self.name = self._card.name
         self.version = int(version) if is_version(version) else None
         self.top_k = min(top_k, len(self._card.labels))
+        self.multi_label = self._card.multi_label
 
     def answers(self, photos: Iterable[Photo]) -> Iterator[Record]:
         """Yields one record for each photo, in order. Threads decode up to three batches ahead."""
@@ -80,8 +81,15 @@ class LocalModel:
         card = self._card
         scores, others = row[: len(card.labels)], row[len(card.labels) :]
         best = (-scores).argsort(kind="stable")[: self.top_k]
-        threshold = card.unknown_threshold
-        unknown = threshold is not None and float(card.known(row[np.newaxis])[0]) < threshold
+        labels: tuple[str, ...] | None = None
+        if card.multi_label:
+            order = (-scores).argsort(kind="stable").tolist()
+            named = card.named(scores)
+            labels = tuple(card.labels[at] for at in order if named[at])
+            unknown = not labels
+        else:
+            threshold = card.unknown_threshold
+            unknown = threshold is not None and float(card.known(row[np.newaxis])[0]) < threshold
         return Record(
             file=name,
             predictions=tuple((card.labels[at], round(float(scores[at]), SCORE_DECIMALS)) for at in best.tolist()),
@@ -89,4 +97,5 @@ class LocalModel:
             looks_like=card.other_labels[int(others.argmax())] if unknown and len(others) else None,
             model=self.name,
             version=self.version,
+            labels=labels,
         )

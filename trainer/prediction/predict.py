@@ -38,11 +38,13 @@ class Classifier(Protocol):
         name: Name of the model.
         version: Version that answers; None if it may change during the run.
         top_k: Number of labels in each answer.
+        multi_label: Whether a photo can have several labels or none.
     """
 
     name: str
     version: int | None
     top_k: int
+    multi_label: bool
 
     def answers(self, photos: Iterable[Photo]) -> Iterator[Record]:
         """Yields one record for each photo, in order."""
@@ -141,10 +143,10 @@ def _check_resumed(model: Classifier, photo: Photo | None, record: Record, numbe
 def run(args: argparse.Namespace) -> int:
     """Classifies the photos, and prints a summary."""
     output = Path(args.output)
-    form = format_of(output, args.top_k)
+    format_of(output, args.top_k)  # before the model is loaded, which takes seconds
     check_arguments(args.photos)
     with closing(_model(args)) as model:
-        return _predict(args, model, output, form)
+        return _predict(args, model, output, format_of(output, args.top_k, multi_label=model.multi_label))
 
 
 def _predict(args: argparse.Namespace, model: Classifier, output: Path, form: Format) -> int:

@@ -19,6 +19,10 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula; such text gets an apostrophe in front."""
 
 
+SEPARATOR = "|"
+"""Between the labels of a photo in a cell of CSV."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """Why a photo has no answer: a stable code for programs, and a sentence."""
@@ -34,11 +38,12 @@ class Record:
     Attributes:
         file: Name of the photo, see `sources.Photo`.
         predictions: Labels and scores, best first; empty if there is no answer.
-        unknown: Whether the photo is unknown to the model.
+        unknown: Whether the photo is unknown to the model, or has no label of a multi-label model.
         looks_like: What an unknown photo shows, if the model has a name for it.
         model: Name of the model that answered.
         version: Version of the model that answered.
         failure: Why there is no answer.
+        labels: The labels of the photo, best first, if the model is multi-label; otherwise None.
     """
 
     file: str
@@ -48,6 +53,7 @@ class Record:
     model: str | None = None
     version: int | None = None
     failure: Failure | None = None
+    labels: tuple[str, ...] | None = None
 
     @property
     def state(self) -> State:
@@ -57,12 +63,15 @@ class Record:
     @property
     def label(self) -> str | None:
         """The best label; None if the photo is unknown or has no answer."""
-        return self.predictions[0][0] if self.state == "named" else None
+        if self.state != "named":
+            return None
+        return self.labels[0] if self.labels else self.predictions[0][0]
 
     @property
     def confidence(self) -> float | None:
         """The score of the best label, also of an unknown photo; None without an answer."""
-        return self.predictions[0][1] if self.predictions else None
+        scores = dict(self.predictions)
+        return scores.get(self.label or "", next(iter(scores.values()), None))
 
 
 class Format(Protocol):
@@ -103,7 +112,7 @@ class JsonLines:
     def row(self, record: Record) -> bytes:
         """Returns the bytes of a record."""
         failure = record.failure
-        found = {
+        found: dict[str, object] = {
             "file": record.file,
             "state": record.state,
             "label": record.label,
@@ -114,6 +123,8 @@ class JsonLines:
             "predictions": [{"label": label, "score": score} for label, score in record.predictions],
             "error": {"code": failure.code, "detail": failure.detail} if failure else None,
         }
+        if record.labels is not None:
+            found["labels"] = record.labels
         return json.dumps(found).encode("ascii") + b"\n"
 
     def parse(self, row: bytes) -> Record:
@@ -129,6 +140,7 @@ class JsonLines:
                 model=found["model"],
                 version=found["version"],
                 failure=Failure(error["code"], error["detail"]) if error else None,
+                labels=tuple(found["labels"]) if "labels" in found else None,
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a record: {error}") from error
@@ -138,14 +150,16 @@ class Csv:
     """CSV (RFC 4180) with a header, in UTF-8 with the byte order mark that Excel wants.
 
     Args:
-        top_k: Number of columns for labels.
+        top_k: Number of columns for labels and scores.
+        multi_label: Whether there is a column for all labels of a photo, with SEPARATOR between them.
     """
 
     start = b""
 
-    def __init__(self, top_k: int) -> None:
-        self._top_k = top_k
-        columns = ["file", "state", "label", "looks_like", "confidence", "model", "version"]
+    def __init__(self, top_k: int, *, multi_label: bool = False) -> None:
+        self._top_k, self._multi_label = top_k, multi_label
+        columns = ["file", "state", "label", *(["labels"] if multi_label else [])]
+        columns += ["looks_like", "confidence", "model", "version"]
         for rank in range(1, top_k + 1):
             columns += [f"label_{rank}", f"score_{rank}"]
         self._columns = [*columns, "error_code", "error"]
@@ -159,7 +173,8 @@ class Csv:
         """Returns the bytes of a record."""
         ranked: list[str | float | None] = [value for one in record.predictions for value in one]
         ranked += [None] * (2 * self._top_k - len(ranked))
-        first = [record.file, record.state, record.label, record.looks_like, record.confidence]
+        labels = [SEPARATOR.join(record.labels or ())] if self._multi_label else []
+        first = [record.file, record.state, record.label, *labels, record.looks_like, record.confidence]
         failure = [record.failure.code, record.failure.detail] if record.failure else [None, None]
         return _csv_row([*first, record.model, record.version, *ranked, *failure])
 
@@ -180,11 +195,12 @@ class Csv:
             model=found["model"] or None,
             version=int(found["version"]) if found["version"] else None,
             failure=Failure(found["error_code"], found["error"]) if found["state"] == "failed" else None,
+            labels=tuple(filter(None, found["labels"].split(SEPARATOR))) if self._multi_label else None,
         )
 
 
-def format_of(path: Path, top_k: int) -> Format:
-    """Returns the format for the name of a file.
+def format_of(path: Path, top_k: int, *, multi_label: bool = False) -> Format:
+    """Returns the format for the name of a file, `top_k` labels and scores, and what kind of model.
 
     Raises:
         TrainerError: There is none.
@@ -193,7 +209,7 @@ def format_of(path: Path, top_k: int) -> Format:
     if suffix == ".jsonl":
         return JsonLines()
     if suffix == ".csv":
-        return Csv(top_k)
+        return Csv(top_k, multi_label=multi_label)
     raise TrainerError(f"the name of the output must end in .jsonl or .csv, not {path.name!r}")
 
 

@@ -65,14 +65,16 @@ class RemoteModel:
         except (httpx.InvalidURL, UnicodeEncodeError) as error:
             raise TrainerError(f"{url} is not the address of a gateway: {error}") from error
         try:
-            labels = self._ask("GET", f"/api/v1/models/{self.name}", self._selector).get("labels")
+            detail = self._ask("GET", f"/api/v1/models/{self.name}", self._selector)
         except httpx.UnsupportedProtocol as error:
             self.close()
             raise TrainerError(f"{url} is not the address of a gateway: {error}") from error
         except BaseException:
             self.close()
             raise
+        labels = detail.get("labels")
         self.top_k = min(top_k, len(labels)) if isinstance(labels, list) and labels else top_k
+        self.multi_label = detail.get("multi_label") is True
 
     def answers(self, photos: Iterable[Photo]) -> Iterator[Record]:
         """Yields one record for each photo, in order. A few requests are in progress at the same time.
@@ -240,6 +242,7 @@ def _record(name: str, result: Mapping[str, Any], model: Mapping[str, Any]) -> R
         looks_like=result["looks_like"],
         model=model["name"],
         version=model["version"],
+        labels=tuple(result["labels"]) if "labels" in result else None,
     )
 
 

@@ -1,9 +1,13 @@
 """Check that a trained model is good enough to replace the previous version."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from trainer.errors import TrainerError
+from trainer.evaluation.intervals import Z
 from trainer.model_card import Card
 from trainer.registry.publish import published_versions
 
@@ -16,28 +20,26 @@ def check_accepted(card: Card, models_dir: Path) -> None:
     """Rejects a model that is no better than guessing, or clearly worse than the newest version of the same classes.
 
     Args:
-        card: Card of the new model, with its accuracy on validation photos.
+        card: Card of the new model, with its figures on validation photos.
         models_dir: Directory of the published models.
 
     Raises:
         TrainerError: The model is rejected. The message gives the reason and the option to publish it anyway.
     """
-    photos, accuracy = _validation(card)
-    chance = 1 / len(card.labels)
-    if accuracy - chance <= _standard_error(chance, photos):
-        raise _refused(
-            f"its accuracy on {photos} validation photos is {accuracy:.1%}, and guessing among {len(card.labels)} "
-            f"classes gives {chance:.1%}"
-        )
+    now = _Figure.of(card)
+    if now.value - now.chance <= now.error_of_chance:
+        guessing = "guessing" if card.multi_label else f"guessing among {len(card.labels)} classes"
+        raise _refused(f"{now.text}, and {guessing} gives {now.chance:.1%}")
     before = newest_card(models_dir, card.name)
     if before is None or set(before.labels) != set(card.labels) or "validation" not in before.metrics:
         return
-    photos_before, accuracy_before = _validation(before)
-    error = math.hypot(_standard_error(accuracy, photos), _standard_error(accuracy_before, photos_before))
-    if accuracy_before - accuracy > STANDARD_ERRORS * max(error, 1 / min(photos, photos_before)):
+    if before.task != card.task:
+        return
+    then = _Figure.of(before)
+    error = max(math.hypot(now.error, then.error), 1 / min(now.photos, then.photos))
+    if then.value - now.value > STANDARD_ERRORS * error:
         raise _refused(
-            f"its accuracy on {photos} validation photos is {accuracy:.1%}, and that of the newest version of "
-            f"{card.name} was {accuracy_before:.1%} on {photos_before}"
+            f"{now.text}, and that of the newest version of {card.name} was {then.value:.1%} on {then.photos}"
         )
 
 
@@ -51,9 +53,33 @@ def newest_card(models_dir: Path, name: str) -> Card | None:
     return None
 
 
-def _validation(card: Card) -> tuple[int, float]:
-    found = card.metrics["validation"]
-    return int(str(found["photos"])), float(str(found["accuracy"]))
+@dataclass(frozen=True)
+class _Figure:
+    """How good a model is on validation photos: its accuracy, or the mean average precision of a multi-label model."""
+
+    name: str
+    photos: int
+    value: float
+    chance: float
+    error: float
+    error_of_chance: float
+
+    @classmethod
+    def of(cls, card: Card) -> "_Figure":
+        found = card.metrics["validation"]
+        photos = int(str(found["photos"]))
+        if card.multi_label:
+            low, high = cast("Sequence[float]", found["mean_average_precision_interval"])
+            error = (high - low) / (2 * Z)
+            value, chance = (float(str(found[key])) for key in ("mean_average_precision", "label_share"))
+            return cls("mean average precision", photos, value, chance, error, error)
+        accuracy, chance = float(str(found["accuracy"])), 1 / len(card.labels)
+        errors = _standard_error(accuracy, photos), _standard_error(chance, photos)
+        return cls("accuracy", photos, accuracy, chance, *errors)
+
+    @property
+    def text(self) -> str:
+        return f"its {self.name} on {self.photos} validation photos is {self.value:.1%}"
 
 
 def _standard_error(accuracy: float, photos: int) -> float:

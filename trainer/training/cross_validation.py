@@ -1,22 +1,17 @@
 """Choose the strength of a logistic head by cross-validation, and measure the head on photos it was not fitted on."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.console import Advance, progress
-from trainer.evaluation import calibrate
 from trainer.training.logistic_head import Floats, Head, Integers, Training
 
 STRENGTHS: Final = (0.01, 0.1, 1.0)
 """Inverse strengths of the regularisation, strongest first, for features with a variance of 1 on average."""
-
-GROUPS: Final = 10
-"""Into how many groups classes are divided, at most, to be left out in turn as things that the model does not know."""
 
 PARTS: Final = (0.125, 0.25, 0.5)
 """Parts of the photos that the learning curve is measured with, beside all of them."""
@@ -29,25 +24,20 @@ class CrossValidation:
     Attributes:
         tested: Positions of the photos (n); others are the only photo of their class.
         logits: float32 (n, classes), by the fold that left the photo out.
-        labels: The true classes (n).
-        fold: The number of the fold of each photo (n).
+        labels: The true classes (n); of a multi-label data set, which labels each photo has, bool (n, classes).
+        fold_scores: The accuracy of each fold, or the mean average precision.
         left_out: float32 (m, classes), of photos of classes that a head was not told of, whose own columns are -inf.
         losses: The log-loss of each strength tried, mean and standard error.
-        learning_curve: The accuracy of heads that were fitted to parts of the photos, as `learning_curve` returns it.
+        learning_curve: The score of heads that were fitted to parts of the photos, as `learning_curve` returns it.
     """
 
     tested: Integers
     logits: Floats
-    labels: Integers
-    fold: Integers
+    labels: NDArray[Any]
+    fold_scores: list[float]
     left_out: Floats
     losses: dict[float, tuple[float, float]]
     learning_curve: list[tuple[int, int, float]]
-
-    def accuracies(self) -> list[float]:
-        """Returns the accuracy of each fold."""
-        right = self.logits.argmax(axis=1) == self.labels
-        return [float(right[self.fold == fold].mean()) for fold in np.unique(self.fold)]
 
 
 def fit_head(
@@ -71,18 +61,20 @@ def fit_head(
     if held_out is None:
         return training.fit(everything, strengths[len(strengths) // 2]), None
     strength, tested = held_out.strength, np.flatnonzero(held_out.fold >= 0)
+    folds_tested = [held_out.fold == number for number in np.unique(held_out.fold[tested])]
     none = np.zeros((0, len(training.class_weights)), np.float32)
-    groups = class_groups(training)
-    with progress("Leaving out classes", len(groups)) as advance:
-        left_out = [none]
-        for logits in _left_out(training, groups, strength):
-            left_out.append(logits)
-            advance()
+    groups = training.groups()
+    left_out = [none]
+    if groups:
+        with progress("Leaving out classes", len(groups)) as advance:
+            for logits in _left_out(training, groups, strength):
+                left_out.append(logits)
+                advance()
     found = CrossValidation(
         tested,
         held_out.logits[tested],
-        training.labels[tested],
-        held_out.fold[tested],
+        training.truth[tested],
+        [training.score(held_out.logits[fold], fold) for fold in folds_tested],
         np.concatenate(left_out),
         held_out.losses,
         learning_curve(training, held_out),
@@ -115,35 +107,34 @@ def hold_out(training: Training, folds: int, strengths: Sequence[float] = STRENG
         for strength in strengths:
             tried[strength] = _held_out(training, fold, numbers, strength, advance)
     tested = fold >= 0
-    losses = {one: _loss(logits[tested], training.labels[tested]) for one, logits in tried.items()}
+    losses = {one: training.loss(logits[tested], tested) for one, logits in tried.items()}
     best = min(losses.values())
     strength = next(one for one in strengths if losses[one][0] <= sum(best))
     return HeldOut(tried[strength], fold, strength, losses)
 
 
 def learning_curve(training: Training, held_out: HeldOut) -> list[tuple[int, int, float]]:
-    """Returns the accuracy by number of photos: training photos, tested photos and accuracy, fewest photos first.
+    """Returns the score by number of photos: training photos, tested photos and score, fewest photos first.
 
     For each fold, heads are fitted to a part of the photos outside of it, the same part of each class, and tested on
     the fold. The last point is the cross-validation itself.
     """
     fold, found = held_out.fold, []
-    numbers = [int(number) for number in np.unique(fold[fold >= 0])]
+    tested = fold >= 0
+    numbers = [int(number) for number in np.unique(fold[tested])]
+    count = int(tested.sum())
     with progress("Fitting to fewer photos", len(PARTS) * len(numbers)) as advance:
         for part in PARTS:
-            right = photos = 0
+            logits, photos = np.zeros_like(held_out.logits), 0
             for number in numbers:
                 chosen = _part(training, fold != number, part)
-                tested = fold == number
-                logits = training.fit(chosen, held_out.strength).logits(training.features[tested, 0])
-                right += int((logits.argmax(axis=1) == training.labels[tested]).sum())
+                head = training.fit(chosen, held_out.strength)
+                logits[fold == number] = head.logits(training.features[fold == number, 0])
                 photos += int(chosen.sum())
                 advance()
-            found.append((round(photos / len(numbers)), int((fold >= 0).sum()), right / int((fold >= 0).sum())))
-    tested = fold >= 0
-    right = int((held_out.logits[tested].argmax(axis=1) == training.labels[tested]).sum())
-    photos = round(len(fold) - int(tested.sum()) / len(numbers))
-    return [*found, (photos, int(tested.sum()), right / int(tested.sum()))]
+            found.append((round(photos / len(numbers)), count, training.score(logits[tested], tested)))
+    photos = round(len(fold) - count / len(numbers))
+    return [*found, (photos, count, training.score(held_out.logits[tested], tested))]
 
 
 def _part(training: Training, chosen: NDArray[np.bool_], part: float) -> NDArray[np.bool_]:
@@ -165,13 +156,6 @@ def assign_folds(labels: Integers, keys: Sequence[bytes], folds: int) -> Integer
     return fold
 
 
-def class_groups(training: Training) -> list[list[int]]:
-    """Returns groups of classes to leave out in turn; none where fewer than two classes would be left."""
-    classes = len(training.class_weights)
-    groups = [list(range(first, classes, min(GROUPS, classes))) for first in range(min(GROUPS, classes))]
-    return [group for group in groups if classes - len(group) >= 2]
-
-
 def _held_out(training: Training, fold: Integers, numbers: Sequence[int], strength: float, advance: Advance) -> Floats:
     logits = np.zeros((len(training.labels), len(training.class_weights)), np.float32)
     for number in numbers:
@@ -184,10 +168,3 @@ def _left_out(training: Training, groups: Sequence[Sequence[int]], strength: flo
     for group in groups:
         others = np.isin(training.labels, group)
         yield training.fit(~others, strength).logits(training.features[others, 0])
-
-
-def _loss(logits: Floats, labels: Integers) -> tuple[float, float]:
-    """Mean log-loss at its best temperature, and its standard error."""
-    probabilities = calibrate.softmax(logits, calibrate.fit_temperature(logits, labels))
-    losses = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12))
-    return float(losses.mean()), float(losses.std() / math.sqrt(len(losses)))

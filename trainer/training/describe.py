@@ -4,7 +4,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from trainer.config import Config
 from trainer.data.data_set import DataSet
 from trainer.data.folders import Split
-from trainer.evaluation import calibrate
+from trainer.evaluation import calibrate, multi_label
 from trainer.evaluation.baseline import baseline
 from trainer.evaluation.calibration import Calibration
 from trainer.evaluation.intervals import wilson_interval
-from trainer.model_card import JSON, Backbone, Card
+from trainer.evaluation.multi_label import MultiLabelCalibration
+from trainer.model_card import JSON, MULTI_LABEL, Backbone, Card
 from trainer.network.weights import weights_source
 
 if TYPE_CHECKING:
@@ -31,14 +32,15 @@ def describe(config: Config, data: DataSet, fitted: "Fitted") -> Card:
     calibration, found = fitted.calibration, fitted.cross_validation
     photos = {SPLIT_NAMES[split]: counts for split, counts in data.counts().items()}
     metrics = {
-        SPLIT_NAMES[split]: _metrics(calibration, logits, _truth(data, split))
+        SPLIT_NAMES[split]: _figures(calibration, logits, _truth(data, split, calibration), data.labels)
         for split, logits in fitted.logits.items()
     }
     if found is not None:
-        accuracies = found.accuracies()
-        metrics["cross-validation"] = _metrics(calibration, _as_output(found.logits, config), found.labels) | {
-            "folds": len(accuracies),
-            "standard_deviation": round(float(np.std(accuracies)), 4),
+        metrics["cross-validation"] = _figures(
+            calibration, _as_output(found.logits, config), found.labels, data.labels
+        ) | {
+            "folds": len(found.fold_scores),
+            "standard_deviation": round(float(np.std(found.fold_scores)), 4),
         }
     source = weights_source(config.weights)
     names = tuple(Path(one).name for one in config.add)
@@ -49,26 +51,38 @@ def describe(config: Config, data: DataSet, fitted: "Fitted") -> Card:
         input=fitted.spec,
         backbone=Backbone(config.backbone, source),
         noun=config.noun or None,
-        description=config.description or f"Tells {len(data.labels)} classes apart, trained on photos of each.",
+        description=config.description or _description(data, calibration),
         training={
             "photos": photos,
             **_added(data),
             "fingerprint": data.fingerprint,
-            **_learning_curve(fitted),
+            **_learning_curve(fitted, config),
             "settings": settings,
         },
         metrics=metrics,
-        other_labels=() if calibration.other_logit is None else (None,),
         temperature=calibration.temperature,
-        unknown_threshold=calibration.threshold,
         unknown_rule=calibration.rule,
-        unknown_rates=calibration.unknown,
-        label_sets={}
-        if calibration.set_score is None
-        else {"coverage": calibration.coverage, "least_score": calibration.set_score},
     )
+    if isinstance(calibration, MultiLabelCalibration):
+        card = dataclasses.replace(card, task=MULTI_LABEL, thresholds=calibration.thresholds)
+    else:
+        card = dataclasses.replace(
+            card,
+            other_labels=() if calibration.other_logit is None else (None,),
+            unknown_threshold=calibration.threshold,
+            unknown_rates=calibration.unknown,
+            label_sets={}
+            if calibration.set_score is None
+            else {"coverage": calibration.coverage, "least_score": calibration.set_score},
+        )
     unseen = fitted.logits["valid"] if found is None else _as_output(found.logits, config)
     return dataclasses.replace(card, baseline=baseline(card, calibration.probabilities(unseen)))
+
+
+def _description(data: DataSet, calibration: Calibration | MultiLabelCalibration) -> str:
+    if isinstance(calibration, MultiLabelCalibration):
+        return f"Says which of {len(data.labels)} labels a photo has, which may be several or none."
+    return f"Tells {len(data.labels)} classes apart, trained on photos of each."
 
 
 def _added(data: DataSet) -> dict[str, JSON]:
@@ -77,13 +91,14 @@ def _added(data: DataSet) -> dict[str, JSON]:
     return {"added": dict(sorted(counts.items()))} if counts else {}
 
 
-def _learning_curve(fitted: "Fitted") -> dict[str, JSON]:
+def _learning_curve(fitted: "Fitted", config: Config) -> dict[str, JSON]:
     if fitted.cross_validation is None:
         return {}
+    figure = "mean_average_precision" if config.multi_label else "accuracy"
     points = fitted.cross_validation.learning_curve
     return {
         "learning_curve": [
-            {"photos": photos, "tested": tested, "accuracy": round(accuracy, 4)} for photos, tested, accuracy in points
+            {"photos": photos, "tested": tested, figure: round(score, 4)} for photos, tested, score in points
         ]
     }
 
@@ -111,6 +126,9 @@ def _as_output(logits: NDArray[np.float32], config: Config) -> NDArray[np.float3
 
 def figure_lines(card: Card) -> Iterator[str]:
     """Yields the figures of a card as lines of text."""
+    if card.multi_label:
+        yield from _multi_label_lines(card)
+        return
     for split, figures in card.metrics.items():
         yield f"{split}: {figures['photos']} photos, accuracy {figures['accuracy']}{_interval(figures)}"
     if "cross-validation" in card.metrics:
@@ -119,8 +137,21 @@ def figure_lines(card: Card) -> Iterator[str]:
         yield _unknown(card.unknown_rates)
 
 
-def _interval(figures: Mapping[str, JSON]) -> str:
-    return " (95 % interval {} to {})".format(*cast("Sequence[float]", figures["accuracy_interval"]))
+def _multi_label_lines(card: Card) -> Iterator[str]:
+    for split, figures in card.metrics.items():
+        folds = f", {figures['folds']} folds" if "folds" in figures else ""
+        yield (
+            f"{split}: {figures['photos']} photos{folds}, mean average precision {figures['mean_average_precision']}"
+            f"{_interval(figures, 'mean_average_precision')}, exactly the right labels {figures['exact_labels']:.1%}"
+        )
+    precisions = cast("Mapping[str, float | None]", card.metrics["validation"]["average_precision"])
+    for label, threshold in zip(card.labels, card.thresholds, strict=True):
+        precision = "unknown" if precisions[label] is None else precisions[label]
+        yield f"  {label}: average precision in validation {precision}, threshold {threshold:.3f}"
+
+
+def _interval(figures: Mapping[str, JSON], figure: str = "accuracy") -> str:
+    return " (95 % interval {} to {})".format(*cast("Sequence[float]", figures[f"{figure}_interval"]))
 
 
 def _folds(card: Card) -> str:
@@ -141,8 +172,21 @@ def _unknown(rates: Mapping[str, JSON]) -> str:
     )
 
 
-def _truth(data: DataSet, split: Split) -> NDArray[np.int64]:
+def _truth(data: DataSet, split: Split, calibration: Calibration | MultiLabelCalibration) -> NDArray[Any]:
+    if isinstance(calibration, MultiLabelCalibration):
+        return data.targets(split)
     return np.array([photo.label for photo in data.photos[split]], np.int64)
+
+
+def _figures(
+    calibration: Calibration | MultiLabelCalibration,
+    logits: NDArray[np.float32],
+    truth: NDArray[Any],
+    labels: Sequence[str],
+) -> dict[str, JSON]:
+    if isinstance(calibration, MultiLabelCalibration):
+        return multi_label.metrics(calibration.probabilities(logits), truth, calibration.thresholds, labels)
+    return _metrics(calibration, logits, truth)
 
 
 def _metrics(calibration: Calibration, logits: NDArray[np.float32], truth: NDArray[np.int64]) -> dict[str, JSON]:

@@ -10,7 +10,7 @@ import keras
 from trainer.config import Config
 from trainer.data.photos import content_key
 from trainer.export.saved_model import try_export
-from trainer.model_card import Backbone, Card, InputSpec
+from trainer.model_card import MULTI_LABEL, Backbone, Card, InputSpec
 from trainer.network.assemble import build, with_other
 from trainer.network.weights import NONE
 
@@ -31,6 +31,7 @@ def check_exportable(model: keras.Model, config: Config, spec: InputSpec, cache:
         TrainerError: It cannot be exported.
     """
     facts = {name: getattr(config, name) for name in OF_THE_GRAPH}
+    facts["multi_label"] = config.multi_label
     facts |= {"tensorflow": version("tensorflow"), "keras": version("keras")}
     note = cache / f"exportable-{content_key(json.dumps(facts).encode()).hex()}"
     if note.exists():
@@ -39,7 +40,12 @@ def check_exportable(model: keras.Model, config: Config, spec: InputSpec, cache:
         model = build(dataclasses.replace(config, weights=NONE), model.output_shape[-1]).model
     sigmoid = model.output_shape[-1] == 1
     labels = [str(at) for at in range(2 if sigmoid else model.output_shape[-1])]
-    card = Card("trial", labels, spec, Backbone(config.backbone, "none"), other_labels=() if sigmoid else (None,))
-    try_export(model if sigmoid else with_other(model, 0.0), card)
+    card = Card("trial", labels, spec, Backbone(config.backbone, "none"))
+    if config.multi_label:
+        try_export(model, dataclasses.replace(card, task=MULTI_LABEL, thresholds=[0.5] * len(labels)))
+    elif sigmoid:
+        try_export(model, card)
+    else:
+        try_export(with_other(model, 0.0), dataclasses.replace(card, other_labels=(None,)))
     cache.mkdir(parents=True, exist_ok=True)
     note.touch()

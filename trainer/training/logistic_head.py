@@ -4,14 +4,20 @@ The problem is convex, so the answer depends neither on a seed nor on a number o
 directions: they are centred and divided by one number, which the weights take in afterwards.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.evaluation import calibrate
+
 MAX_ITERATIONS: Final = 1000
+
+GROUPS: Final = 10
+"""Into how many groups classes are divided, at most, to be left out in turn as things that the model does not know."""
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -41,18 +47,27 @@ class Training:
     keys: Sequence[bytes]
     class_weights: Floats
 
+    @property
+    def truth(self) -> NDArray[Any]:
+        """What `score` and `loss` compare with: here, the labels."""
+        return self.labels
+
+    def centred(self, chosen: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.float64], float]:
+        """Returns the features of all views of the chosen photos (rows, features), minus a mean, divided by a scale."""
+        rows = self.features[chosen].reshape(int(chosen.sum()) * self.features.shape[1], -1)
+        mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+        rows = rows - mean
+        scale = float(np.sqrt(np.mean(np.square(rows), dtype=np.float64))) or 1.0
+        rows /= scale
+        return rows, mean.astype(np.float64), scale
+
     def fit(self, chosen: NDArray[np.bool_], strength: float) -> Head:
         """Fits to the chosen photos, bool (photos). Classes without any of them have a bias of -inf."""
         from sklearn.linear_model import LogisticRegression
         from threadpoolctl import threadpool_limits
 
-        views = self.features.shape[1]
-        rows = self.features[chosen].reshape(int(chosen.sum()) * views, -1)
-        labels = np.repeat(self.labels[chosen], views)
-        mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-        rows = rows - mean
-        scale = float(np.sqrt(np.mean(np.square(rows), dtype=np.float64))) or 1.0
-        rows /= scale
+        rows, mean, scale = self.centred(chosen)
+        labels = np.repeat(self.labels[chosen], self.features.shape[1])
         model = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS, tol=1e-4)
         with threadpool_limits(1):  # the products are small, and more threads wait for each other
             model.fit(rows, labels, self.class_weights[labels])
@@ -63,5 +78,26 @@ class Training:
         kernel = np.zeros((rows.shape[1], len(self.class_weights)))
         bias = np.full(len(self.class_weights), -np.inf)
         kernel[:, model.classes_] = found_kernel.T / scale
-        bias[model.classes_] = found_bias - mean.astype(np.float64) @ kernel[:, model.classes_]
+        bias[model.classes_] = found_bias - mean @ kernel[:, model.classes_]
         return Head(kernel.astype(np.float32), bias.astype(np.float32))
+
+    def score(self, logits: Floats, chosen: NDArray[np.bool_]) -> float:
+        """Returns how good logits (n, classes) of the chosen photos are, 0 to 1: their accuracy."""
+        return float((logits.argmax(axis=1) == self.labels[chosen]).mean())
+
+    def loss(self, logits: Floats, chosen: NDArray[np.bool_]) -> tuple[float, float]:
+        """Returns the log-loss of logits of the chosen photos at the best temperature: mean and standard error."""
+        labels = self.labels[chosen]
+        probabilities = calibrate.softmax(logits, calibrate.fit_temperature(logits, labels))
+        return mean_and_error(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12)))
+
+    def groups(self) -> list[list[int]]:
+        """Returns groups of classes to leave out in turn; none where fewer than two classes would be left."""
+        classes = len(self.class_weights)
+        groups = [list(range(first, classes, min(GROUPS, classes))) for first in range(min(GROUPS, classes))]
+        return [group for group in groups if classes - len(group) >= 2]
+
+
+def mean_and_error(losses: NDArray[np.float64]) -> tuple[float, float]:
+    """Returns the mean of losses (n) and its standard error."""
+    return float(losses.mean()), float(losses.std() / math.sqrt(len(losses)))

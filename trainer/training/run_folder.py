@@ -1,5 +1,6 @@
 """The folder of a run, RUNS_DIR/NAME/ID: what is written there beside the results of the evaluation."""
 
+import csv
 import dataclasses
 import hashlib
 import json
@@ -50,7 +51,9 @@ def run_folder(config: Config, data: DataSet, runs: Path) -> Path:
 def report_data(data: DataSet, folder: Path) -> None:
     """Says what was found in the photos, and writes it to data.json."""
     counted = ", ".join(f"{len(data.photos[split])} {split}" for split in SPLITS if data.photos[split])
-    say(f"{len(data.labels)} classes; photos: {counted}")
+    several = sum(len(photo.labels) > 1 for split in SPLITS for photo in data.photos[split])
+    labelled = f", {several} of them with several labels" if several else ""
+    say(f"{len(data.labels)} classes; photos: {counted}{labelled}")
     if data.added:
         classes = sorted({data.labels[photo.label] for photo in data.added})
         say(f"{len(data.added)} of the training photos were added, of these classes: {', '.join(classes)}")
@@ -98,9 +101,25 @@ def report_labels(data: DataSet, found: "CrossValidation", folder: Path, name: s
     )
 
 
-def link_photos(photos: Sequence[Photo], folder: Path) -> Path:
-    """Makes a folder of links to photos by class, so that the evaluation sees those of one split and no others."""
+def link_photos(photos: Sequence[Photo], folder: Path, labels: Sequence[str] | None = None) -> Path:
+    """Makes a folder of links to photos, so that the evaluation sees those of one split and no others.
+
+    Args:
+        photos: The photos.
+        folder: The folder; what is in it is deleted.
+        labels: Labels of a multi-label data set, for which a CSV file is written; None for folders by class.
+    """
     shutil.rmtree(folder, ignore_errors=True)
+    if labels is not None:
+        folder.mkdir(parents=True)
+        with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["file", "label"])
+            for number, photo in enumerate(photos):
+                link = folder / f"{number}-{photo.path.name}"
+                link.symlink_to(photo.path.resolve())
+                table.writerow([link.name, *(labels[at] for at in photo.labels)])
+        return folder
     for number, photo in enumerate(photos):
         link = folder / photo.folder.replace("/", "_") / f"{number}-{photo.path.name}"
         link.parent.mkdir(parents=True, exist_ok=True)

@@ -14,19 +14,21 @@ from numpy.typing import NDArray
 from trainer.config import Config
 from trainer.console import say
 from trainer.data.augment import Augmentation
-from trainer.data.data_set import DataSet
+from trainer.data.data_set import DataSet, strata
 from trainer.data.folders import Split
 from trainer.data.pixel_cache import cache_pixels, pixel_store
 from trainer.data.record_store import RecordStore
 from trainer.data.views import VIEWS, view_key
 from trainer.evaluation import calibrate
 from trainer.evaluation.calibration import Calibration, two_columns
+from trainer.evaluation.multi_label import RULE, RULE_OF_VALIDATION, MultiLabelCalibration
 from trainer.model_card import InputSpec
 from trainer.network import assemble as networks
 from trainer.training.bottleneck_features import Extractor
 from trainer.training.cross_validation import STRENGTHS, CrossValidation, fit_head
 from trainer.training.fit import Epoch, Examples, Floats, class_weights, fit, predict
 from trainer.training.logistic_head import Training
+from trainer.training.one_vs_rest import MultiLabelTraining, shifted
 from trainer.training.tuning import tune
 
 PLAIN = VIEWS[:1]
@@ -56,7 +58,7 @@ class Fitted:
     spec: InputSpec
     history: dict[str, list[Epoch]]
     logits: dict[Split, Floats]
-    calibration: Calibration
+    calibration: Calibration | MultiLabelCalibration
     cross_validation: CrossValidation | None
 
 
@@ -91,7 +93,13 @@ class Stages:
                 network.model.set_weights(before)
             else:
                 logits, views, cross_validation = tuned_logits, tuned_views, None
-        if cross_validation is None:
+        calibration: Calibration | MultiLabelCalibration
+        if config.multi_label and cross_validation is None:
+            targets = self.data.targets("valid")
+            calibration = MultiLabelCalibration.fit(logits["valid"], targets, RULE_OF_VALIDATION)
+        elif config.multi_label and cross_validation is not None:
+            calibration = MultiLabelCalibration.fit(cross_validation.logits, cross_validation.labels, RULE)
+        elif cross_validation is None:
             truth = self._truth("valid")
             calibration = Calibration.fit(views, np.repeat(truth, len(views) // len(truth)))
         else:
@@ -120,6 +128,8 @@ class Stages:
             if config.tune and (found := tune(training, config.folds, config.tune)) is not None:
                 views, strengths = found.views, (found.strength,)
             head, cross_validation = fit_head(training(views), config.folds, strengths)
+            if config.multi_label and cross_validation is not None:
+                head, cross_validation = shifted(head, cross_validation)
             sigmoid = config.output == "sigmoid"
             self.network.head.get_layer("logits").set_weights(
                 [np.diff(head.kernel), np.diff(head.bias)] if sigmoid else [head.kernel, head.bias]
@@ -131,9 +141,12 @@ class Stages:
         photos, views = self.data.photos["train"], VIEWS[:count]
         extractor.extract(photos, views)
         features = np.stack([store.rows([view_key(photo, view) for photo in photos]) for view in views], axis=1)
-        labels = self._truth("train")
+        labels, keys = self._truth("train"), [photo.key for photo in photos]
+        if self.config.multi_label:
+            even = np.ones(len(self.data.labels), np.float32)
+            return MultiLabelTraining(features, labels, keys, even, self.data.targets("train"))
         weights = class_weights(labels, self.config, len(self.data.labels))
-        return Training(features, labels, [photo.key for photo in photos], weights)
+        return Training(features, labels, keys, weights)
 
     def _fit_dense_head(self) -> tuple[list[Epoch], dict[Split, Floats], Floats]:
         config, photos, network = self.config, self.data.photos, self.network
@@ -182,7 +195,8 @@ class Stages:
             return history, self._predict(network.model, store), self._predict_views(network.model, store)
 
     def _truth(self, split: Split) -> NDArray[np.int64]:
-        return np.array([photo.label for photo in self.data.photos[split]], np.int64)
+        """The class of each photo; in a multi-label data set its stratum."""
+        return np.array(strata(self.data.photos[split]), np.int64)
 
     def _examples(self, split: Split, views: Sequence[str], store: Store) -> Examples:
         keys = [view_key(photo, view) for photo in self.data.photos[split] for view in views]

@@ -58,7 +58,7 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     cache = args.cache_dir or args.runs_dir / "cache"
     check_writable(args.models_dir, config.name)
     check_weights_file(config.weights)
-    labels = list_labels(Path(config.data), config.limit, config.class_numbers)
+    labels = list_labels(Path(config.data), config.limit, config.class_numbers, multi_label=config.multi_label)
     added = list_added([Path(folder) for folder in config.add], labels)
     classes = len(labels) + len(added.new_labels)
     if config.output == "sigmoid" and classes != 2:
@@ -89,6 +89,7 @@ def train(config: Config, args: argparse.Namespace) -> Path:
         class_numbers=config.class_numbers,
         duplicates=config.duplicates,
         workers=args.workers,
+        multi_label=config.multi_label,
     )
     if added.files:
         add_photos(data, added, cache, duplicates=config.duplicates, workers=args.workers)
@@ -102,7 +103,7 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     tensorboard = folder / "tensorboard" if args.tensorboard else None
     fitted = Stages(config, data, network, Machine(cache, args.workers, tensorboard), folder / "state").run()
     (folder / "history.json").write_text(json.dumps(fitted.history, indent=1), encoding="utf-8")
-    if fitted.cross_validation is not None:
+    if fitted.cross_validation is not None and not config.multi_label:
         report_labels(data, fitted.cross_validation, folder, config.data)
     calibration = fitted.calibration
     card = describe(config, data, fitted)
@@ -115,7 +116,8 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     for line in figure_lines(card):
         say(line)
     held_out: Split = "test" if data.photos["test"] else "valid"
-    links = link_photos(data.photos["test"] or data.photos["valid"], folder / held_out)
+    several = data.labels if config.multi_label else None
+    links = link_photos(data.photos["test"] or data.photos["valid"], folder / held_out, several)
     with new_version(args.models_dir, config.name) as draft:
         photos = [photo.path.read_bytes() for photo in evenly(data.photos["valid"], PHOTOS)]
         int8 = None

@@ -12,10 +12,16 @@ from trainer.data.class_names import match_folders, read_mapping
 from trainer.data.folders import list_classes, list_files
 from trainer.errors import TrainerError
 from trainer.evaluation import evaluate as command
-from trainer.evaluation.evaluate import evaluate
+from trainer.evaluation.metrics import Evaluation
 
 # Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def evaluate(*arguments: object, **options: object) -> Evaluation:
+    found = command.evaluate(*arguments, **options)  # type: ignore[arg-type]
+    assert isinstance(found, Evaluation)
+    return found
 
 
 @pytest.fixture

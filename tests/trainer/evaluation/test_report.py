@@ -31,10 +31,10 @@ def measured(labels: list[str], photo: Path, *, mistakes: int = 3, strangers: in
         said = (true + 1) % len(labels) if index < mistakes else true
         scores = np.full(len(labels), 0.1 / len(labels), np.float32)
         scores[said] = 0.9
-        tally.add(Answer(photo, scores, known=float(scores.max())), true)
+        tally.add(Answer(photo, scores, known=float(scores.max())), (true,))
     for _ in range(strangers):
         tally.add_stranger(Answer(photo, np.full(len(labels), 1 / len(labels), np.float32), known=1 / len(labels)))
-    tally.add(Answer(Path("gone & <b>bad</b>.jpg"), None, "cannot be read"), 0)
+    tally.add(Answer(Path("gone & <b>bad</b>.jpg"), None, "cannot be read"), (0,))
     card = Card("dogs", labels, InputSpec(8, 8), Backbone("tiny", "none"), unknown_threshold=0.5)
     return tally.evaluation(card, Path("models/dogs/2"), "photos")
 

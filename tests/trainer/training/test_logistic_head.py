@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from trainer.evaluation import calibrate
 from trainer.evaluation.calibration import Calibration
 from trainer.training import cross_validation
-from trainer.training.cross_validation import assign_folds, class_groups, fit_head
+from trainer.training.cross_validation import assign_folds, fit_head
 from trainer.training.logistic_head import Head, Training
 
 CLASSES = 6
@@ -33,9 +33,8 @@ def right(head: Head, training: Training) -> float:
 def test_a_head_names_photos_that_it_was_not_fitted_on_and_says_beforehand_how_many() -> None:
     head, found = fit_head(clusters(240, distance=3.0), 5)
     assert found is not None
-    accuracies = found.accuracies()
-    assert len(accuracies) == 5
-    assert right(head, clusters(3000, distance=3.0, seed=1)) == pytest.approx(np.mean(accuracies), abs=0.06)
+    assert len(found.fold_scores) == 5
+    assert right(head, clusters(3000, distance=3.0, seed=1)) == pytest.approx(np.mean(found.fold_scores), abs=0.06)
 
 
 def test_the_same_photos_give_the_same_bits_in_any_order() -> None:
@@ -73,7 +72,7 @@ def test_classes_that_were_left_out_have_no_logit_and_all_photos_are_left_out_on
     training = clusters(90)
     _, found = fit_head(training, 3)
     assert found is not None
-    assert class_groups(training) == [[at] for at in range(CLASSES)]
+    assert training.groups() == [[at] for at in range(CLASSES)]
     assert found.left_out.shape == (90, CLASSES)
     assert (np.isneginf(found.left_out).sum(axis=1) == 1).all()
     for at, label in enumerate(np.sort(training.labels)):  # group by group
@@ -82,7 +81,7 @@ def test_classes_that_were_left_out_have_no_logit_and_all_photos_are_left_out_on
 
 @pytest.mark.parametrize(("classes", "groups"), [(2, 0), (3, 3), (25, 10)])
 def test_no_fewer_than_two_classes_are_left_when_others_are_left_out(classes: int, groups: int) -> None:
-    found = class_groups(clusters(50, classes, views=1))
+    found = clusters(50, classes, views=1).groups()
     assert len(found) == groups
     assert sorted(itertools.chain(*found)) == (list(range(classes)) if groups else [])
 

@@ -5,10 +5,11 @@ from html import escape
 from typing import cast
 
 from trainer.evaluation.metrics import Evaluation
+from trainer.evaluation.multi_label_evaluation import MultiLabelEvaluation
 from trainer.model_card import Card
 
 
-def head(evaluation: Evaluation) -> str:
+def head(evaluation: Evaluation | MultiLabelEvaluation) -> str:
     """Returns the title, and what was evaluated."""
     card, version = evaluation.card, escape(evaluation.model.name)
     name, backbone, weights = escape(card.name), escape(card.backbone.name), escape(card.backbone.weights)
@@ -53,7 +54,7 @@ def figures(evaluation: Evaluation) -> str:
     return f"<div class='figures'>{''.join(tiles)}</div>{_certainty(evaluation.card)}"
 
 
-def interval(evaluation: Evaluation, key: str) -> str:
+def interval(evaluation: Evaluation | MultiLabelEvaluation, key: str) -> str:
     """Returns the 95 % interval of a figure; an empty string if it has none."""
     if key not in evaluation.intervals:
         return ""

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from trainer.evaluation.metrics import Evaluation
+from trainer.evaluation.multi_label_evaluation import MultiLabelEvaluation
 from trainer.evaluation.page import document
-from trainer.evaluation.report import confusion, data, mistakes, overview, scores, training
+from trainer.evaluation.report import confusion, data, mistakes, multi_label, overview, scores, training
 from trainer.evaluation.report.run import Run
 
 
-def write(evaluation: Evaluation, folder: Path) -> Path:
+def write(evaluation: Evaluation | MultiLabelEvaluation, folder: Path) -> Path:
     """Writes `report.html` into a folder of results; returns its path.
 
     Raises:
@@ -19,22 +20,33 @@ def write(evaluation: Evaluation, folder: Path) -> Path:
     return path
 
 
-def render(evaluation: Evaluation, run: Run) -> str:
+def render(evaluation: Evaluation | MultiLabelEvaluation, run: Run) -> str:
     """Returns the page."""
+    if isinstance(evaluation, MultiLabelEvaluation):
+        parts = [
+            multi_label.figures(evaluation),
+            training.curves(evaluation.card, run),
+            multi_label.labels(evaluation),
+            multi_label.worst(evaluation),
+        ]
+    else:
+        parts = [
+            overview.figures(evaluation),
+            training.curves(evaluation.card, run),
+            confusion.section(evaluation),
+            "<div class='row'>",
+            scores.reliability(evaluation),
+            scores.label_sets(evaluation),
+            scores.unknown(evaluation),
+            "</div>",
+            scores.thresholds(evaluation),
+            mistakes.worst(evaluation),
+            mistakes.classes(evaluation),
+            mistakes.slices(evaluation),
+        ]
     parts = [
         overview.head(evaluation),
-        overview.figures(evaluation),
-        training.curves(evaluation.card, run),
-        confusion.section(evaluation),
-        "<div class='row'>",
-        scores.reliability(evaluation),
-        scores.label_sets(evaluation),
-        scores.unknown(evaluation),
-        "</div>",
-        scores.thresholds(evaluation),
-        mistakes.worst(evaluation),
-        mistakes.classes(evaluation),
-        mistakes.slices(evaluation),
+        *parts,
         data.problems(run.data),
         data.unreadable(evaluation.unreadable),
         training.repeat(evaluation, run),

@@ -8,6 +8,7 @@ from typing import cast
 from trainer.evaluation import plots
 from trainer.evaluation.learning_curve import at_twice
 from trainer.evaluation.metrics import Evaluation
+from trainer.evaluation.multi_label_evaluation import MultiLabelEvaluation
 from trainer.evaluation.report.run import History, Run
 from trainer.model_card import Card
 
@@ -42,22 +43,23 @@ def _epochs(history: History) -> list[str]:
 
 
 def _learning_curve(card: Card) -> list[str]:
+    figure = "mean_average_precision" if card.multi_label else "accuracy"
     points = [
-        (int(one["photos"]), int(one["tested"]), float(one["accuracy"]))
+        (int(one["photos"]), int(one["tested"]), float(one[figure]))
         for one in cast("Sequence[dict[str, float]]", card.training.get("learning_curve", ()))
     ]
     if not points:
         return []
-    twice = at_twice(points)
-    text = f"Cross-validated accuracy of heads on the same features, by number of photos: {points[-1][2]:.3f} with all."
+    twice, name = at_twice(points), figure.replace("_", " ")
+    text = f"Cross-validated {name} of heads on the same features, by number of photos: {points[-1][2]:.3f} with all."
     if twice is not None:
         text += f" Twice the photos would give about {twice:.3f}."
     expected = None if twice is None else (2 * points[-1][0], twice)
-    picture = plots.learning_curve([(photos, accuracy) for photos, _, accuracy in points], expected)
+    picture = plots.learning_curve([(photos, score) for photos, _, score in points], expected, name)
     return [f"<section><h2>Learning curve</h2>{picture}<p class='note'>{text}</p></section>"]
 
 
-def repeat(evaluation: Evaluation, run: Run) -> str:
+def repeat(evaluation: Evaluation | MultiLabelEvaluation, run: Run) -> str:
     """Returns settings, photos and versions of the run."""
     card = evaluation.card
     libraries = ", ".join(f"{name} {version}" for name, version in card.libraries.items())

@@ -1,0 +1,178 @@
+"""A multi-label model from photos to answers: train, evaluate, predict, export."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.trainer import tiny
+from tests.trainer.multi_label.squares import COLOURS, draw, write_links, write_table
+from trainer.cli import main
+from trainer.evaluation.report.multi_label import HISTOGRAMS
+from trainer.export.saved_classifier import SavedClassifier
+from trainer.model_card import Card
+
+# Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+LABELS = tuple(COLOURS)
+
+Trainer = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model of three colours that was trained on 120 photos in a table."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_table(folder / "photos", 120)
+    with pytest.MonkeyPatch.context() as patch:
+        tiny.add(patch)
+        arguments = ["train", folder / "photos", "--name", "colours", "--multi-label", "--strength", "10"]
+        places = ["--models-dir", folder / "models", "--runs-dir", folder / "runs"]
+        assert main([str(one) for one in (*arguments, *places, *tiny.OPTIONS)]) == 0
+    return folder
+
+
+@pytest.fixture
+def model(trained: Path) -> Path:
+    return trained / "models" / "colours" / "1"
+
+
+@pytest.fixture
+def card(model: Path) -> Card:
+    return Card.from_json((model / "assets.extra/card.json").read_text())
+
+
+def test_the_card_has_the_task_thresholds_and_figures(card: Card) -> None:
+    assert card.multi_label
+    assert card.labels == LABELS
+    assert len(card.thresholds) == 3
+    assert all(0 < one < 1 for one in card.thresholds)
+    assert card.unknown_threshold is None
+    assert not card.other_labels
+    assert not card.label_sets
+    for split in ("validation", "cross-validation"):
+        figures = card.metrics[split]
+        assert isinstance(figures["mean_average_precision"], float)
+        assert figures["mean_average_precision"] > 0.9
+        assert set(figures["average_precision"]) == set(LABELS)  # type: ignore[arg-type]
+    assert card.training["photos"]["train"]["red"] > 40  # type: ignore[index, call-overload, operator]
+    assert card.baseline is not None
+    assert sum(card.baseline["labels"].values()) + card.baseline["unknown"] == pytest.approx(1, abs=1e-5)  # type: ignore[union-attr, operator, arg-type]
+
+
+def test_the_report_has_every_label_and_the_files_agree_with_the_card(trained: Path, card: Card) -> None:
+    [run] = (trained / "runs" / "colours").iterdir()
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert evaluation["task"] == "multi-label"
+    assert evaluation["mean_average_precision"] == pytest.approx(
+        card.metrics["validation"]["mean_average_precision"], abs=0.01
+    )
+    assert [one["label"] for one in evaluation["labels"]] == list(LABELS)
+    report = (run / "report.html").read_text()
+    assert "mean average precision" in report
+    assert report.count("photos with the label") >= min(HISTOGRAMS, len(LABELS))
+    first = json.loads((run / "predictions.jsonl").read_text().splitlines()[0])
+    assert isinstance(first["true"], list)
+    assert set(first["scores"]) == set(LABELS)
+
+
+def test_photos_get_their_labels_and_a_photo_without_squares_gets_none(model: Path, tmp_path: Path) -> None:
+    wanted = {"none.png": (), "red.png": ("red",), "two.png": ("blue", "green"), "all.png": LABELS}
+    for seed, (name, labels) in enumerate(wanted.items(), 900):
+        draw(tmp_path / "new" / name, labels, seed)
+    for output in (tmp_path / "answers.jsonl", tmp_path / "answers.csv"):
+        assert main(["predict", str(model), str(tmp_path / "new"), "--output", str(output)]) == 0
+        assert main(["predict", str(model), str(tmp_path / "new"), "--output", str(output)]) == 0  # nothing is left
+    records = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    found = {Path(one["file"]).name: set(one["labels"]) for one in records}
+    assert found == {name: set(labels) for name, labels in wanted.items()}
+    for one in records:
+        assert one["state"] == ("named" if one["labels"] else "unknown")
+        assert one["label"] == (one["labels"][0] if one["labels"] else None)
+    with (tmp_path / "answers.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = {Path(row["file"]).name: row for row in csv.DictReader(file)}
+    assert set(rows["two.png"]["labels"].split("|")) == {"blue", "green"}
+    assert rows["none.png"]["labels"] == ""
+
+
+def test_evaluate_counts_missing_and_wrong_labels(model: Path, tmp_path: Path, trainer: Trainer) -> None:
+    photos = write_links(tmp_path / "photos", 24, first=500)
+    wrong = draw(tmp_path / "photos" / "red" / "wrong.png", ("green",), 700)
+    for number in range(3):
+        draw(tmp_path / "others" / f"{number}.png", (), 800 + number)
+    status, said, _ = trainer("evaluate", model, photos, "--unknown", tmp_path / "others", "--output", tmp_path / "out")
+    assert status == 0
+    assert "mean average precision" in said
+    assert "3 photos of other things: 0.000 of them get a label" in said
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert found["photos"] == 22  # 21 with labels, and the wrong one
+    assert found["exact_labels"] == pytest.approx(21 / 22)
+    [mistake] = found["worst"]
+    assert mistake["path"] == str(wrong)
+    assert mistake["true"] == ["red"]
+    assert [label for label, _ in mistake["wrong"]] == ["green"]
+    assert [label for label, _ in mistake["missing"]] == ["red"]
+    red = next(one for one in found["labels"] if one["label"] == "red")
+    assert red["recall"] == pytest.approx((red["photos"] - 1) / red["photos"])
+
+
+def test_every_signature_gives_the_same_independent_scores(model: Path, card: Card, tmp_path: Path) -> None:
+    photo = draw(tmp_path / "two.png", ("blue", "red"), 950).read_bytes()
+    signatures = tf.saved_model.load(str(model)).signatures
+    best = signatures["serving_default"](image_bytes=tf.constant([photo]))
+    over = best["over_threshold"].numpy()[0]
+    classes = np.array([name.decode() for name in best["classes"].numpy()[0]])
+    assert set(classes[over]) == {"blue", "red"}
+    assert best["scores"].numpy().sum() > 1.2
+    images = np.zeros((1, 32, 32, 3), np.uint8)
+    pixels, explained = (signatures[name](images=tf.constant(images)) for name in ("pixels", "explain"))
+    np.testing.assert_array_equal(pixels["probabilities"], explained["probabilities"])
+    restored = tf.keras.models.load_model(model / "assets.extra/model.keras", compile=False)
+    np.testing.assert_allclose(restored(images.astype(np.float32)), pixels["probabilities"], atol=1e-5)
+    assert SavedClassifier(model).card == card
+
+
+def test_a_keras_file_is_exported_and_a_quantised_one_is_refused(model: Path, trained: Path, trainer: Trainer) -> None:
+    output = trained / "exported"
+    status, said, problem = trainer("export", model, trained / "photos", "--format", "keras", "--output", output)
+    assert status == 0, problem
+    assert "same top-1 100.0%" in said
+    status, _, said = trainer("export", model, trained / "photos", "--precision", "int8")
+    assert status == 1
+    assert "multi-label models cannot be exported in int8 yet" in said or "nncf" in said
+
+
+def test_what_does_not_work_yet_is_said_in_one_sentence(
+    model: Path, trained: Path, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.add(monkeypatch)
+    photos = trained / "photos"
+    for option in (["--fine-tune", "2"], ["--hidden", "8"], ["--output", "sigmoid"], ["--add", str(photos)]):
+        status, _, said = trainer("train", photos, "--name", "x", "--multi-label", *option, *tiny.OPTIONS)
+        assert status == 1
+        assert "--multi-label does not work with" in said
+    status, _, said = trainer("compare", model, model, photos, "--output", photos.parent / "compared")
+    assert status == 1
+    assert "multi-label models cannot be compared yet" in said
+    status, _, said = trainer("check", photos)
+    assert status == 1
+    assert "has the labels" in said or "missing" in said
+
+
+def test_a_model_that_learned_nothing_is_not_published(
+    tmp_path: Path, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.add(monkeypatch)
+    rows = ["file,label"]
+    for number in range(40):
+        draw(tmp_path / "photos" / f"{number}.png", (), number)
+        rows.append(f"{number}.png,{'red' if number % 3 else ''},{'blue' if number % 2 else ''}")
+    (tmp_path / "photos" / "labels.csv").write_text("\n".join(rows))
+    status, _, said = trainer("train", tmp_path / "photos", "--name", "x", "--multi-label", *tiny.OPTIONS)
+    assert status == 1
+    assert "the model was not published: its mean average precision on" in said

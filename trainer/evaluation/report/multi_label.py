@@ -1,0 +1,95 @@
+"""The report of a multi-label model: figures, every label with its scores, and the worst mistakes."""
+
+from collections.abc import Sequence
+from html import escape
+
+from trainer.evaluation import plots
+from trainer.evaluation.multi_label_evaluation import LabelResult, LabelsMistake, MultiLabelEvaluation
+from trainer.evaluation.page import thumbnail
+from trainer.evaluation.report.overview import interval
+
+HISTOGRAMS = 12
+"""Labels whose scores are drawn, those with the lowest average precision first."""
+
+
+def figures(evaluation: MultiLabelEvaluation) -> str:
+    """Returns the figures, and how the thresholds were chosen."""
+    shown = [
+        ("mean average precision", f"{evaluation.mean_average_precision:.3f}", "mean_average_precision"),
+        ("micro F1", f"{evaluation.micro_f1:.3f}", ""),
+        ("photos with exactly the right labels", f"{evaluation.exact_labels:.1%}", "exact_labels"),
+        ("photos without a label in the answer", f"{evaluation.without_labels:.1%}", ""),
+    ]
+    if evaluation.others_labelled is not None:
+        shown.append(
+            (f"of {evaluation.others} photos of other things get a label", f"{evaluation.others_labelled:.1%}", "")
+        )
+    tiles = (
+        f"<div><b>{value}</b><span class='muted'>{escape(name)}{interval(evaluation, key)}</span></div>"
+        for name, value, key in shown
+    )
+    rule = evaluation.card.unknown_rule
+    note = (
+        f"<p class='note'>A photo has every label whose score reaches its threshold: {escape(rule)}.</p>"
+        if rule
+        else ""
+    )
+    return f"<div class='figures'>{''.join(tiles)}</div>{note}"
+
+
+def labels(evaluation: MultiLabelEvaluation) -> str:
+    """Returns a table of the labels, and the scores of photos with and without each."""
+    order = sorted(evaluation.labels, key=lambda one: (_precision(one), one.label))
+    rows = "".join(_row(one) for one in order)
+    pictures = "".join(
+        f"<section><h2>{escape(one.label)}</h2>{_scores(one)}</section>" for one in order[:HISTOGRAMS] if one.photos
+    )
+    return (
+        "<section><h2>Labels, lowest average precision first</h2><div class='wide'><table><tr><th>label</th>"
+        "<th>photos</th><th>average precision</th><th>threshold</th><th>precision</th><th>recall</th><th>F1</th></tr>"
+        f"{rows}</table></div><p class='note'>The average precision does not depend on the threshold. Precision, "
+        f"recall and F1 are those at the threshold.</p></section><div class='row'>{pictures}</div>"
+    )
+
+
+def _precision(one: LabelResult) -> float:
+    return 2.0 if one.average_precision is None else one.average_precision
+
+
+def _row(one: LabelResult) -> str:
+    def bar(value: float | None) -> str:
+        return "<td></td>" if value is None else f"<td class='bar' style='--share:{value:.3f}'>{value:.3f}</td>"
+
+    bars = bar(one.precision), bar(one.recall), bar(one.f1)
+    return (
+        f"<tr><td>{escape(one.label)}</td><td>{one.photos}</td>{bar(one.average_precision)}"
+        f"<td>{one.threshold:.3f}</td>{''.join(bars)}</tr>"
+    )
+
+
+def _scores(one: LabelResult) -> str:
+    return plots.score_histogram(
+        one.with_label, one.without_label, one.threshold, ("photos with the label", "other photos")
+    )
+
+
+def worst(evaluation: MultiLabelEvaluation) -> str:
+    """Returns photos that do not get exactly their labels, with what is missing and what is wrong."""
+    if not evaluation.worst:
+        return "<section><h2>Worst mistakes</h2><p>None: every photo got exactly its labels.</p></section>"
+    shown = "".join(_figure(one) for one in evaluation.worst)
+    return f"<section><h2>Worst mistakes, most certain first</h2><div class='photos'>{shown}</div></section>"
+
+
+def _figure(one: LabelsMistake) -> str:
+    lines = [f"has {escape(', '.join(one.true) or 'no label')}"]
+    if one.wrong:
+        lines.append(f"wrong: <b class='said'>{_scored(one.wrong)}</b>")
+    if one.missing:
+        lines.append(f"missing: <b class='true'>{_scored(one.missing)}</b>")
+    lines.append(f"<span class='muted'>{escape(one.path.name)}</span>")
+    return f"<figure><img alt='' src='{thumbnail(one.path)}'><figcaption>{'<br>'.join(lines)}</figcaption></figure>"
+
+
+def _scored(labels: Sequence[tuple[str, float]]) -> str:
+    return escape(", ".join(f"{label} {score:.0%}" for label, score in labels))
