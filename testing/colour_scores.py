@@ -15,6 +15,12 @@ def colour_scores(images: npt.NDArray[np.generic], labels: tuple[str, ...] = COL
     return np.ascontiguousarray(shares[:, [COLOURS.index(label) for label in labels]], np.float32)
 
 
+def colour_lights(images: npt.NDArray[np.generic], labels: tuple[str, ...] = COLOURS) -> npt.NDArray[np.float32]:
+    """float32 (n, labels): how light each channel is, 0 to 1, in label order."""
+    lights = images.astype(np.float32).mean(axis=(1, 2)) / 255
+    return np.ascontiguousarray(lights[:, [COLOURS.index(label) for label in labels]])
+
+
 def colour_heat(images: npt.NDArray[np.generic], labels: list[str]) -> npt.NDArray[np.float32]:
     """float32 (n, height, width): how much more there is of a colour at each place than of the other two."""
     channels = images.astype(np.float32) / 255

@@ -23,7 +23,7 @@ from PIL import Image
 
 from gateway.pb import serving_pb2 as pb
 from gateway.tensors.wire import number_array, string_values
-from testing.colour_scores import COLOURS, colour_heat, colour_scores
+from testing.colour_scores import COLOURS, colour_heat, colour_lights, colour_scores
 from testing.tensors import number_tensor, string_tensor
 
 Tensors = Mapping[str, tuple[int, tuple[int, ...]]]
@@ -36,7 +36,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class ColourModel:
-    """Scores of three colours: the share that each channel has of the light.
+    """Scores of three colours: the share that each channel has of the light, or with thresholds, how light it is.
 
     Its labels may stand in any order; the scores follow them, so that an answer with the labels of another version is
     a wrong answer.
@@ -52,6 +52,7 @@ class ColourModel:
     other_labels: tuple[str, ...] = ()
     baseline: Mapping[str, object] | None = None
     least_set_score: float | None = None
+    thresholds: tuple[float, ...] | None = None
 
     @property
     def scored(self) -> tuple[str, ...]:
@@ -61,7 +62,8 @@ class ColourModel:
         return {
             "schema": 1,
             "name": "colours",
-            "task": "image-classification",
+            "task": "image-classification" if self.thresholds is None else "multi-label",
+            "thresholds": list(self.thresholds or ()),
             "description": "Knows three colours.",
             "labels": list(self.labels),
             "other_labels": list(self.other_labels),
@@ -97,7 +99,7 @@ class ColourModel:
         if name == "embed":
             shares = colour_scores(images)
             return {"embedding": number_tensor(shares / np.linalg.norm(shares, axis=1, keepdims=True))}
-        scores = colour_scores(images, self.scored)
+        scores = colour_scores(images, self.scored) if self.thresholds is None else colour_lights(images, self.labels)
         answer = {"probabilities": number_tensor(scores)}
         if name == "explain":
             answer["heatmap"] = number_tensor(

@@ -41,7 +41,7 @@ class ModelVersion(TypedDict):
 BestLabel = Annotated[
     str | None,
     Field(
-        description="Best label, or null if the image is unknown to the model.",
+        description="Best label, or null if the image is unknown to the model or has none of its labels.",
         examples=["Boxer"],
     ),
 ]
@@ -71,6 +71,18 @@ LabelSet = Annotated[
 ]
 
 
+Labels = Annotated[
+    list[str],
+    Field(
+        description=(
+            "All labels of the image, best first: those whose scores reach their thresholds. Empty: none of them. "
+            "Absent if the model is not multi-label."
+        ),
+        examples=[["dog", "dark background"]],
+    ),
+]
+
+
 class BreedResult(TypedDict):
     """The breed in one photo."""
 
@@ -79,6 +91,7 @@ class BreedResult(TypedDict):
     confidence: BestScore
     predictions: Predictions
     label_set: NotRequired[LabelSet]
+    labels: NotRequired[Labels]
 
 
 class LabelResult(TypedDict):
@@ -89,6 +102,7 @@ class LabelResult(TypedDict):
     confidence: BestScore
     predictions: Predictions
     label_set: NotRequired[LabelSet]
+    labels: NotRequired[Labels]
 
 
 class BreedAnswer(BreedResult):
@@ -266,11 +280,15 @@ class ModelDetail(ModelSummary):
         examples=[0.935],
     )
     multi_label: bool = Field(
-        description="Whether an image can have several labels, so that the scores are independent.", examples=[False]
+        description="Whether an image can have several labels or none, so that the scores are independent.",
+        examples=[False],
     )
     explains: bool = Field(description="Whether the model can return heat maps.", examples=[True])
     embeds: bool = Field(description="Whether the model can return embeddings.", examples=[True])
-    feedback: bool = Field(description="Whether the gateway takes feedback on answers.", examples=[False])
+    feedback: bool = Field(
+        description="Whether the gateway takes feedback on answers. There is none on answers with several labels yet.",
+        examples=[False],
+    )
     keeps_photos: bool = Field(description="Whether the gateway keeps some of the photos.", examples=[False])
     card: dict[str, object] | None = Field(
         description="The model card; null if the model has none.",

@@ -124,7 +124,7 @@ class Classifier:
             record.failures = [image.code for image in images if isinstance(image, errors.GatewayError)]
             rank = partial(_ranked, contract, images, scores, top_k)
             results = rank() if len(images) <= RANKED_AT_ONCE else await asyncio.to_thread(rank)
-            record.answers = [_answer(result) for result in results if isinstance(result, Ranked)]
+            record.answers = [(one.label, one.confidence) for one in results if isinstance(one, Ranked)]
             record.baseline = contract.baseline
             return Classification(contract, results, images)
 
@@ -168,8 +168,3 @@ def _ranked(
             assert row is not None
             results.append(rank_labels(contract, row, top_k))
     return tuple(results)
-
-
-def _answer(result: Ranked) -> tuple[str | None, float]:
-    label, score = result.predictions[0]
-    return None if result.unknown else label, score

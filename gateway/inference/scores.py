@@ -48,16 +48,26 @@ class Ranked:
 
     Attributes:
         predictions: Labels and scores, best first.
-        unknown: Whether the image is unknown to the model.
+        label: The best label; None if the image is unknown to the model, or has none of its labels.
+        confidence: Score of the best label, or of the first prediction if there is none.
         looks_like: What an unknown image shows, if the model has a name for it.
         label_set: The labels that contain the true one with a known probability, best first; None if the model has no
             label sets or the image is unknown.
+        labels: All labels whose scores reach their thresholds, best first; None if the model is not multi-label.
     """
 
     predictions: tuple[tuple[str, float], ...]
-    unknown: bool
+    label: str | None
+    confidence: float
     looks_like: str | None = None
     label_set: tuple[str, ...] | None = None
+    labels: tuple[str, ...] | None = None
+
+    def says_the_same(self, other: Ranked) -> bool:
+        """Whether two versions give the same labels, or without multi-label models, the same best score."""
+        if self.labels is not None and other.labels is not None:
+            return set(self.labels) == set(other.labels)
+        return self.predictions[0][0] == other.predictions[0][0]
 
 
 def checked_scores(contract: Contract, outputs: Mapping[str, Tensor], images_sent: int) -> list[Scores]:
@@ -107,20 +117,30 @@ def rank_labels(contract: Contract, scores: Scores, top_k: int) -> Ranked:
     others = values[len(values) - len(contract.other_labels) :]
     values = values[: len(values) - len(others)]
     order = (-values).argsort(kind="stable")
+
+    def named(indexes: npt.NDArray[np.intp]) -> tuple[str, ...]:
+        return tuple(labels[index] if labels else str(index) for index in indexes.tolist())
+
+    def score(index: np.intp) -> float:
+        return round(float(values[index]), SCORE_DECIMALS)
+
     best = order[:top_k]
-    predictions = tuple(
-        (labels[index] if labels else str(index), round(float(values[index]), SCORE_DECIMALS))
-        for index in best.tolist()
-    )
+    predictions = tuple(zip(named(best), map(score, best), strict=True))
+    if contract.thresholds is not None:
+        inside = order[(values >= np.asarray(contract.thresholds, np.float32))[order]]
+        if not len(inside):
+            return Ranked(predictions, None, predictions[0][1], labels=())
+        found = named(inside)
+        return Ranked(predictions, found[0], score(inside[0]), labels=found)
     threshold = contract.unknown_threshold
     known = float(values.sum() if len(others) else values[best[0]])
     if threshold is None or known >= threshold:
         label_set = None
         if contract.least_set_score is not None:
-            inside = order[: int(np.count_nonzero(values >= contract.least_set_score))]
-            label_set = tuple(labels[index] for index in inside.tolist())
-        return Ranked(predictions, unknown=False, label_set=label_set)
-    return Ranked(predictions, True, contract.other_labels[int(others.argmax())] if len(others) else None)
+            label_set = named(order[: int(np.count_nonzero(values >= contract.least_set_score))])
+        return Ranked(predictions, *predictions[0], label_set=label_set)
+    looks_like = contract.other_labels[int(others.argmax())] if len(others) else None
+    return Ranked(predictions, None, predictions[0][1], looks_like)
 
 
 def independent(contract: Contract, scores: Sequence[Scores]) -> bool:

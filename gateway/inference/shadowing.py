@@ -134,7 +134,7 @@ class Shadows:
             self._on_answer(shadow)
         for original, copy in zip(answer.results, shadow.results, strict=True):
             if isinstance(original, Ranked) and isinstance(copy, Ranked):
-                same = original.predictions[0][0] == copy.predictions[0][0]
+                same = original.says_the_same(copy)
                 self._count(answer, options, "agree" if same else "disagree", 1)
         seconds = self._metrics.shadow_seconds
         seconds.labels(model, options.name, "primary").observe(primary_seconds)

@@ -17,7 +17,7 @@ from gateway.inference.scores import Ranked
 from gateway.observability.metrics import Metrics
 from gateway.observability.request_id import request_id
 from gateway.observability.request_record import RequestRecord
-from gateway.prediction_log.records import BEST, Feedback, PhotoReason, Prediction, Score, Shadow
+from gateway.prediction_log.records import BEST, Feedback, PhotoReason, Prediction, Score, Shadow, margin
 from gateway.prediction_log.segments import Segments
 from gateway.prediction_log.shipper import Shipper
 from gateway.prediction_log.storage import Storage
@@ -157,7 +157,8 @@ class PredictionLog:
                 index=index,
                 model=answer.contract.model,
                 version=answer.contract.version,
-                label=None if result.unknown else result.predictions[0][0],
+                label=result.label,
+                labels=result.labels,
                 looks_like=result.looks_like,
                 scores=tuple(Score(label=label, score=score) for label, score in result.predictions[:BEST]),
                 digest="",
@@ -175,14 +176,13 @@ class PredictionLog:
         for index, result in enumerate(answer.results):
             if isinstance(result, GatewayError):
                 continue
-            label, score = result.predictions[0]
             shadow = Shadow(
                 request_id=request_id.get(),
                 index=index,
                 model=answer.contract.model,
                 version=answer.contract.version,
-                label=None if result.unknown else label,
-                score=score,
+                label=result.label,
+                score=result.confidence,
             )
             self._writer.put_line(_line(shadow))
 
@@ -198,9 +198,8 @@ class PredictionLog:
         if kept == "sampled" and random.random() < self._settings.prediction_log_sample_rate:  # noqa: S311
             return "sampled"
         if kept == "uncertain":
-            best = [score for _, score in result.predictions[:2]]
-            margin = best[0] - best[1] if len(best) == 2 else 1.0
-            if result.unknown or margin < self._settings.prediction_log_margin:
+            least = self._settings.prediction_log_margin
+            if result.label is None or margin(result.predictions, result.labels) < least:
                 return "uncertain"
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -50,6 +51,8 @@ class Prediction(_Record):
     """Version that answered."""
     label: str | None
     """Label in the answer; null if the photo is unknown to the model."""
+    labels: tuple[str, ...] | None = None
+    """All labels in the answer of a multi-label model, best first; null for other models."""
     looks_like: str | None = None
     """What an unknown photo shows, if the model has a name for it."""
     scores: tuple[Score, ...]
@@ -114,6 +117,20 @@ class Shadow(_Record):
     """Label in the answer; null if the photo is unknown to the shadow."""
     score: float
     """Score of the best label, from 0 to 1."""
+
+
+def margin(scores: Sequence[tuple[str, float]], labels: Collection[str] | None) -> float:
+    """How far an answer is from another one, 0 to 1: the difference of the two best scores.
+
+    With several labels, it is the difference of the lowest score of these labels and the highest of all others.
+
+    Args:
+        scores: The best labels and their scores, best first.
+        labels: Labels in the answer of a multi-label model, otherwise None.
+    """
+    named = scores[:1] if labels is None else [one for one in scores if one[0] in labels]
+    others = [score for label, score in scores if label not in dict(named)]
+    return max(0.0, min(score for _, score in named) - max(others)) if named and others else 1.0
 
 
 Record = Annotated[Prediction | Feedback | Shadow, Field(discriminator="kind")]

@@ -154,6 +154,7 @@ class Review:
         Raises:
             PhotoNotFound: There is no such photo.
             ReviewConflict: There are other decisions than the reviewer has seen.
+            BadRequest: The decision names a label, and a multi-label model has answered the photo.
             Unavailable: The storage fails.
         """
         await self._refresh()

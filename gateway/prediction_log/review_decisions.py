@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from gateway.errors import ReviewConflict
+from gateway.errors import BadRequest, ReviewConflict
 from gateway.prediction_log.records import Feedback, ReviewDecision, Verdict
 from gateway.prediction_log.review_index import ReviewIndex
 from gateway.prediction_log.review_photo import Photo
@@ -79,6 +79,7 @@ class Decisions:
         Raises:
             PhotoNotFound: There is no such photo.
             ReviewConflict: There are other decisions than the reviewer has seen.
+            BadRequest: It names a label, and a multi-label model has answered the photo.
             OSError: It cannot be written, or the photo cannot be deleted.
         """
         with self._writing:
@@ -88,6 +89,8 @@ class Decisions:
                 if decision.seen is not None and decision.seen != len(photo.reviews):
                     raise _conflict(photo)
                 model = photo.answer.model
+                if decision.label is not None and photo.answer.labels is not None:
+                    raise BadRequest("Reviews cannot correct several labels yet. Discard or delete this photo.")
             if decision.review != "deleted":
                 self._write(decision, model)
                 return

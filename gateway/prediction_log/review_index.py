@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 from pydantic import ValidationError
 
 from gateway.errors import PhotoNotFound
-from gateway.prediction_log.records import RECORD, Feedback, Prediction, Shadow
+from gateway.prediction_log.records import RECORD, Feedback, Prediction, Shadow, margin
 from gateway.prediction_log.review_photo import MAX_REQUESTS, Filters, Photo
 
 MAX_PHOTOS = 20_000
@@ -285,6 +285,4 @@ OLD = datetime.min.replace(tzinfo=UTC)
 
 
 def _margin(answer: Prediction) -> float:
-    """Difference of the two best scores."""
-    best = [one.score for one in answer.scores[:2]]
-    return best[0] - best[1] if len(best) == 2 else 1.0
+    return margin([(one.label, one.score) for one in answer.scores], answer.labels)

@@ -19,6 +19,9 @@ from gateway.serving.signature_shapes import rank
 from gateway.tensors.wire import dtype_name
 
 DESCRIBE, PIXELS, EXPLAIN, DEFAULT_SIGNATURE = "describe", "pixels", "explain", "serving_default"
+MULTI_LABEL = "multi-label"
+"""The task, in a model card, of a model whose images have any number of labels."""
+
 EMBED, EMBEDDING = "embed", "embedding"
 """The signature of embeddings, and its output."""
 
@@ -46,6 +49,8 @@ class Card(BaseModel):
     labels: list[Annotated[str, StringConstraints(min_length=1)]] = Field(min_length=2)
     other_labels: list[str | None] = []
     input: CardInput
+    task: str = "image-classification"
+    thresholds: list[Annotated[float, Field(ge=0, le=1)]] = []
     unknown_threshold: float | None = Field(None, ge=0, le=1)
     baseline: Baseline | None = None
     label_sets: LabelSets = LabelSets()
@@ -83,7 +88,8 @@ class Contract:
             of a score is its class.
         key_input: Additional string input (n) that is passed through, as in exports of AutoML.
         certain_image: Whether `input_kind` is certain; if not, a tensor request may contain other strings.
-        multi_label: Whether the scores are independent of each other.
+        thresholds: Scores from which an image has a label, in the order of `labels`, or one number for all of them, if
+            the model is multi-label: scores are independent, and an image has any number of labels. Otherwise None.
         activation: Function that turns the scores into probabilities, if the model does not.
         baseline: What the version answered to its validation photos, if its card says so.
         least_set_score: Labels with at least this score are the label set of an image, which contains the true label
@@ -111,10 +117,15 @@ class Contract:
     label_output: str | None = None
     key_input: str | None = None
     certain_image: bool = True
-    multi_label: bool = False
+    thresholds: tuple[float, ...] | float | None = None
     activation: Activation | None = None
     baseline: Baseline | None = None
     least_set_score: float | None = None
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image can have several labels or none."""
+        return self.thresholds is not None
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -155,6 +166,13 @@ def contract_from_card(model: str, version: int, signatures: Mapping[str, Signat
             f"The model card of {model!r} version {version} says {card.input.height}x{card.input.width} pixels and "
             f"{classes} labels, its signature {PIXELS!r} {found}."
         )
+    multi_label = card.task == MULTI_LABEL
+    if multi_label and (len(card.thresholds) != len(card.labels) or card.other_labels):
+        raise UnsupportedModel(
+            f"The model card of {model!r} version {version} has the task {MULTI_LABEL!r}, {len(card.labels)} labels, "
+            f"{len(card.thresholds)} thresholds and {len(card.other_labels)} other labels. It needs a threshold for "
+            "each label, and no other labels."
+        )
     return Contract(
         model=model,
         version=version,
@@ -166,13 +184,14 @@ def contract_from_card(model: str, version: int, signatures: Mapping[str, Signat
         row_shape=(card.input.height, card.input.width, 3),
         output_name="probabilities",
         labels=tuple(card.labels),
-        unknown_threshold=card.unknown_threshold,
+        unknown_threshold=None if multi_label else card.unknown_threshold,
+        thresholds=tuple(card.thresholds) if multi_label else None,
         explains=_takes_images(signatures, EXPLAIN, expected, {"probabilities", "heatmap"}),
         embeds=_takes_images(signatures, EMBED, expected, {EMBEDDING}),
         card=whole,
         other_labels=tuple(card.other_labels),
         baseline=card.baseline,
-        least_set_score=card.label_sets.least_score,
+        least_set_score=None if multi_label else card.label_sets.least_score,
     )
 
 

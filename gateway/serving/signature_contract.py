@@ -16,6 +16,9 @@ from gateway.serving.contract import DEFAULT_SIGNATURE, Contract, described
 from gateway.serving.signature_shapes import batch_and_row, layout_of, may_be_equal, number_of_classes, sizes_of
 from gateway.tensors.wire import number_dtype
 
+DEFAULT_THRESHOLD: Final = 0.5
+"""Score from which an image has a label of a multi-label model."""
+
 UNKNOWN_SIZE: Final = 224
 """Height and width if neither the signature nor the options set them: the input size of most ImageNet backbones."""
 
@@ -127,7 +130,7 @@ class _Reading:
             label_output=label_output,
             key_input=key_input,
             certain_image=image.certain,
-            multi_label=self.options.multi_label,
+            thresholds=DEFAULT_THRESHOLD if self.options.multi_label else None,
             activation=self.options.activation,
         )
 

@@ -37,7 +37,8 @@ export function draw(tile, photo, act) {
   tile.querySelector(".answer").replaceChildren(...parts.filter((part) => part.tagName !== "UL" || part.children.length));
 }
 
-function heading(photo, { label, scores }) {
+function heading(photo, { label, labels, scores }) {
+  if (labels) return element("h2", {}, element("bdi", {}, labels.join(", ") || "None of the labels"));
   const unknown = photo.looks_like ? `Unknown, like ${photo.looks_like}` : "Unknown";
   const score = scores.length ? element("span", {}, percent.format(scores[0][1])) : "";
   return label === null ? element("h2", {}, unknown) : element("h2", {}, element("bdi", {}, label), " ", score);
@@ -72,8 +73,11 @@ function actions(photo, act) {
     button.addEventListener("click", act[name]);
     row.append(button);
   };
-  if (label !== null) add("Confirm", "confirm");
-  add(label === null ? "It is …" : "Relabel …", "relabel");
+  if (!photo.answers[0].labels) {
+    // There is no correction of several labels yet.
+    if (label !== null) add("Confirm", "confirm");
+    add(label === null ? "It is …" : "Relabel …", "relabel");
+  }
   add("Discard", "discard");
   if (photo.decision) add("Undo", "undo", "quiet");
   add("Delete", "remove", "quiet delete");

@@ -30,6 +30,7 @@ class Classification:
         predictions: The best labels and their scores, best first.
         model: Name of the model that answered.
         version: Its version.
+        labels: All labels of the photo, best first, if the model is multi-label; otherwise None.
     """
 
     label: str | None
@@ -38,6 +39,7 @@ class Classification:
     predictions: tuple[Prediction, ...]
     model: str
     version: int
+    labels: tuple[str, ...] | None = None
 
 
 Result = Classification | ApiError
@@ -71,6 +73,7 @@ def classification_of(answer: Mapping[str, Any], model: Mapping[str, Any]) -> Cl
         predictions=tuple(Prediction(one["label"], one["score"]) for one in answer["predictions"]),
         model=model["name"],
         version=model["version"],
+        labels=tuple(answer["labels"]) if "labels" in answer else None,
     )
 
 

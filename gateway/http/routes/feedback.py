@@ -21,6 +21,7 @@ from gateway.prediction_log.prediction_log import key_name
 from gateway.prediction_log.records import Digest, Feedback, Verdict
 from gateway.services.services import Services
 from gateway.serving.backend import Selector
+from gateway.serving.contract import Contract
 
 router = APIRouter(prefix="/api/v1", tags=["feedback"], dependencies=[Depends(time_limit)])
 
@@ -125,11 +126,12 @@ async def send_feedback(request: Request, said: FeedbackDep) -> FeedbackAnswer:
     if services.prediction_log is None:
         raise errors.NotFound("This gateway does not keep feedback: its setting prediction_log is not set.")
     model = said.model or services.settings.default_model
-    new_label = False
-    if said.label is not None:
-        with suppress(errors.GatewayError):  # accept feedback while the model server cannot be reached
-            served = await services.resolver.described(model, Selector(), deadline_of(request))
-            new_label = served.contract is not None and said.label not in served.contract.labels
+    contract: Contract | None = None
+    with suppress(errors.GatewayError):  # accept feedback while the model server cannot be reached
+        contract = (await services.resolver.described(model, Selector(), deadline_of(request))).contract
+    if contract is not None and contract.multi_label:
+        raise errors.BadRequest(f"The model {model!r} is multi-label: there is no feedback on several labels yet.")
+    new_label = said.label is not None and contract is not None and said.label not in contract.labels
     feedback = Feedback(
         request_id=said.request_id,
         index=said.index,

@@ -91,14 +91,13 @@ BATCH_BODY: dict[str, object] = {
 
 def result_fields(ranked: Ranked, label_field: LabelField) -> dict[str, object]:
     """The fields of `BreedResult` or `LabelResult`, which differ only in the name of the field with the best label."""
-    best_label, best_score = ranked.predictions[0]
-    label_set = {} if ranked.label_set is None else {"label_set": ranked.label_set}
+    optional = {"label_set": ranked.label_set, "labels": ranked.labels}
     return {
-        label_field: None if ranked.unknown else best_label,
+        label_field: ranked.label,
         "looks_like": ranked.looks_like,
-        "confidence": best_score,
+        "confidence": ranked.confidence,
         "predictions": [{"label": label, "score": score} for label, score in ranked.predictions],
-        **label_set,
+        **{name: found for name, found in optional.items() if found is not None},
     }
 
 

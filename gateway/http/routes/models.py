@@ -79,7 +79,7 @@ async def model_detail(request: Request, model: ModelName, selector: SelectorDep
         multi_label=contract.multi_label,
         explains=contract.explains,
         embeds=contract.embeds,
-        feedback=services.prediction_log is not None,
+        feedback=services.prediction_log is not None and not contract.multi_label,
         keeps_photos=services.settings.prediction_log_photos != "none",
         card=dict(contract.card) if contract.card is not None else None,
     )

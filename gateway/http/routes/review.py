@@ -48,6 +48,7 @@ class AnswerView(BaseModel):
     model: str
     version: int
     label: str | None
+    labels: list[str] | None
     scores: list[tuple[str, float]]
 
 
@@ -224,12 +225,13 @@ def _view(reviewed: Reviewed) -> PhotoView:
                 model=one.model,
                 version=one.version,
                 label=one.label,
+                labels=None if one.labels is None else list(one.labels),
                 scores=[(score.label, score.score) for score in one.scores],
             )
             for one in answers
         ],
         shadows=[
-            AnswerView(model=one.model, version=one.version, label=one.label, scores=[])
+            AnswerView(model=one.model, version=one.version, label=one.label, labels=None, scores=[])
             for one in {(one.model, one.version): one for one in reviewed.shadows}.values()
         ],
         reasons=reviewed.reasons,

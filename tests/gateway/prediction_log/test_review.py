@@ -146,7 +146,7 @@ def test_what_a_shadow_answered_is_listed(start: Start, model_server: ColourServ
     page(gateway, 1)
     one = until(lambda: (found := page(gateway, 1)[0])["shadows"] and found)
     assert one["reasons"] == ["versions"]
-    assert one["shadows"] == [{"model": "colours", "version": 2, "label": None, "scores": []}]
+    assert one["shadows"] == [{"model": "colours", "version": 2, "label": None, "labels": None, "scores": []}]
     gateway.post("/api/v1/feedback", json={"digest": digest, "model": "colours", "verdict": "right"})
     until(lambda: page(gateway, 1)[0]["feedback"])
     assert collected(log, tmp_path / "out") == {digest: "red"}
@@ -400,3 +400,17 @@ def test_storage_that_fails_is_an_error_of_the_review_alone(broken: httpx.Client
     answer = broken.get(PHOTOS, headers=ANN)
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert broken.post(PREDICT, content=photo("red")).status_code == 200
+
+
+def test_photos_with_several_labels_are_listed_and_can_only_be_discarded(
+    gateway: httpx.Client, model_server: ColourServer
+) -> None:
+    model_server.models["colours"] = {2: ColourModel(thresholds=(0.5, 0.5, 0.5))}
+    until(lambda: gateway.get("/api/v1/models/colours").json()["multi_label"])
+    [digest] = classified(gateway, "red")
+    [answer] = page(gateway, 1)[0]["answers"]
+    assert (answer["label"], answer["labels"]) == ("red", ["red"])
+    refused = decide(gateway, digest, decision="confirmed", label="red")
+    assert refused.status_code == 400
+    assert "several labels" in refused.json()["detail"]
+    assert decide(gateway, digest, decision="discarded").json()["status"] == "reviewed"

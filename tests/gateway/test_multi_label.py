@@ -1,0 +1,143 @@
+"""Models whose images have several labels or none, on every interface."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from gateway.prediction_log.records import RECORD, Prediction, margin
+from testing.colour_server import ColourModel, ColourServer
+from testing.polling import until
+
+Start = Callable[..., httpx.Client]
+
+PREDICT = "/api/v1/models/colours/predict"
+
+
+def photo(colour: tuple[int, int, int]) -> bytes:
+    encoded = io.BytesIO()
+    Image.new("RGB", (40, 30), colour).save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+ORANGE, NIGHT = photo((250, 150, 10)), photo((20, 20, 30))
+
+
+@pytest.fixture
+def tagger(start: Start, model_server: ColourServer) -> httpx.Client:
+    """A gateway with a multi-label model of three colours, with thresholds of their own."""
+    model_server.models["colours"] = {1: ColourModel(thresholds=(0.9, 0.5, 0.5))}
+    return start()
+
+
+def test_an_answer_has_all_labels_over_their_thresholds_best_first(tagger: httpx.Client) -> None:
+    answer = tagger.post(PREDICT, content=ORANGE).json()
+    assert answer["labels"] == ["red", "green"]
+    assert answer["label"] == "red"
+    assert answer["confidence"] == answer["predictions"][0]["score"] > 0.9
+    assert sum(one["score"] for one in answer["predictions"]) > 1.2
+    assert tagger.get("/api/v1/models/colours").json()["multi_label"] is True
+    breed = tagger.post("/api/v1/predict_breed", content=ORANGE).json()
+    assert (breed["breed"], breed["labels"]) == ("red", ["red", "green"])
+
+
+def test_no_label_over_its_threshold_is_an_empty_list_and_no_label(tagger: httpx.Client) -> None:
+    answer = tagger.post(PREDICT, content=NIGHT).json()
+    assert answer["labels"] == []
+    assert answer["label"] is None
+    assert answer["looks_like"] is None
+    assert answer["confidence"] == answer["predictions"][0]["score"]
+    assert len(answer["predictions"]) == 3
+
+
+def test_the_best_label_is_one_over_its_threshold_even_if_another_has_a_higher_score(tagger: httpx.Client) -> None:
+    answer = tagger.post(f"{PREDICT}?top_k=1", content=photo((200, 150, 10))).json()  # red is under its 0.9
+    assert [one["label"] for one in answer["predictions"]] == ["red"]
+    assert answer["labels"] == ["green"]
+    assert answer["label"] == "green"
+    assert answer["confidence"] == pytest.approx(150 / 255, abs=0.02)
+
+
+def test_a_batch_a_heat_map_and_other_interfaces_answer_for_it(tagger: httpx.Client) -> None:
+    files = [("images", ("a.png", ORANGE)), ("images", ("b.txt", b"no photo")), ("images", ("c.png", NIGHT))]
+    results = tagger.post("/api/v1/models/colours/predict_batch", files=files).json()["results"]
+    assert [one.get("labels") for one in results] == [["red", "green"], None, []]
+    explained = tagger.post("/api/v1/models/colours/explain", content=ORANGE).json()
+    assert explained["labels"] == ["red", "green"]
+    assert "values" in explained["heatmap"]
+    tagged = tagger.post("/hf/models/colours", content=ORANGE).json()
+    assert [one["label"] for one in tagged] == ["red", "green", "blue"]
+    assert tagged[1]["score"] > 0.5
+    encoded = base64.b64encode(ORANGE).decode()
+    body = {"inputs": [{"name": "image_bytes", "datatype": "BYTES", "shape": [1], "data": [encoded]}]}
+    outputs = {one["name"]: one for one in tagger.post("/v2/models/colours/infer", json=body).json()["outputs"]}
+    [scores] = [one["data"] for one in outputs.values() if one["datatype"] == "FP32"]
+    assert scores[:2] == pytest.approx([one["score"] for one in tagged[:2]], abs=1e-5)
+
+
+def test_a_model_with_one_label_for_each_image_has_no_list_of_labels(gateway: httpx.Client) -> None:
+    assert "labels" not in gateway.post(PREDICT, content=ORANGE).json()
+    assert gateway.get("/api/v1/models/colours").json()["multi_label"] is False
+
+
+@pytest.mark.parametrize("thresholds", [(), (0.5,), (0.5, 0.5, 1.5)])
+def test_a_card_with_the_wrong_thresholds_is_refused(
+    gateway: httpx.Client, model_server: ColourServer, thresholds: tuple[float, ...]
+) -> None:
+    model_server.models["colours"] = {2: ColourModel(thresholds=thresholds)}
+    until(lambda: gateway.post(PREDICT, content=ORANGE).status_code == 502)
+    problem = gateway.post(PREDICT, content=ORANGE).json()
+    assert problem["code"] == "unsupported_model"
+    assert "threshold" in problem["detail"]
+
+
+def test_metrics_count_the_best_label_and_photos_without_labels(tagger: httpx.Client) -> None:
+    for content in (ORANGE, ORANGE, NIGHT):
+        tagger.post(PREDICT, content=content)
+    text = tagger.get("/metrics").text
+    assert 'gateway_predictions_total{label="red",model="colours",version="1"} 2.0' in text
+    assert 'gateway_predictions_total{label="(unknown)",model="colours",version="1"} 1.0' in text
+
+
+def test_the_prediction_log_keeps_all_labels_and_takes_no_feedback_on_them(
+    start: Start, model_server: ColourServer, tmp_path: Path
+) -> None:
+    model_server.models["colours"] = {1: ColourModel(thresholds=(0.9, 0.5, 0.5))}
+    gateway = start(prediction_log=str(tmp_path))
+    request = gateway.post(PREDICT, content=ORANGE).headers["X-Request-ID"]
+    gateway.post(PREDICT, content=NIGHT)
+
+    def lines() -> list[str]:
+        return [line for path in (tmp_path / "records").rglob("*.jsonl*") for line in path.read_text().splitlines()]
+
+    until(lambda: len(lines()) == 2)
+    first, second = map(RECORD.validate_json, lines())
+    assert isinstance(first, Prediction)
+    assert isinstance(second, Prediction)
+    assert (first.label, first.labels) == ("red", ("red", "green"))
+    assert (second.label, second.labels) == (None, ())
+    for verdict in ("right", "none"):
+        said = {"request_id": request, "model": "colours", "verdict": verdict}
+        answer = gateway.post(
+            "/api/v1/feedback", content=json.dumps(said), headers={"content-type": "application/json"}
+        )
+        assert answer.status_code == 400
+        assert "multi-label" in answer.json()["detail"]
+    assert gateway.get("/api/v1/models/colours").json()["feedback"] is False
+
+
+def test_a_margin_is_between_the_labels_and_all_others() -> None:
+    scores = [("a", 0.9), ("b", 0.6), ("c", 0.5)]
+    assert margin(scores, None) == pytest.approx(0.3)
+    assert margin(scores, {"a", "b"}) == pytest.approx(0.1)
+    assert margin(scores, {"a", "b", "c"}) == 1.0
+    assert margin(scores, set()) == 1.0
+    assert margin(scores, {"b"}) == 0.0  # the thresholds differ
+    assert margin(scores[:1], None) == 1.0
