@@ -11,7 +11,8 @@ import pytest
 
 from tests.trainer import tiny
 from tests.trainer.conftest import WriteFolder
-from trainer.config import RECIPES, Config, make, read
+from trainer.config import Config, make
+from trainer.config_sources import RECIPES, read
 from trainer.errors import TrainerError
 
 # Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.

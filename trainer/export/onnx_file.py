@@ -7,9 +7,9 @@ import onnx
 import onnxruntime
 import tf2onnx
 
+from trainer.export.graph_functions import images_spec, outputs_of_images
 from trainer.export.portable import Reference, Runner, one_by_one
 from trainer.export.precision import Precision
-from trainer.export.saved_model import images_spec, outputs_of_images
 from trainer.export.tf_logging import quiet
 from trainer.model_card import Card
 

@@ -7,10 +7,10 @@ import keras
 
 from trainer.errors import TrainerError
 from trainer.export import openvino_network
+from trainer.export.graph_functions import outputs_of_images
 from trainer.export.portable import CARD_FILE, Reference, Runner
 from trainer.export.precision import Precision
 from trainer.export.quantization import Int8, quantize_network
-from trainer.export.saved_model import outputs_of_images
 from trainer.export.tf_logging import quiet
 from trainer.model_card import Card
 

@@ -120,7 +120,8 @@ def _check_one_label(card: Card, precision: Precision) -> None:
 def _keras_model(old: "SavedClassifier") -> "keras.Model":
     import keras
 
-    from trainer.export.saved_model import EXTRA, logits_of
+    from trainer.export.keras_copies import logits_of
+    from trainer.export.saved_model import EXTRA
 
     kept = old.directory / EXTRA / "model.keras"
     try:
@@ -131,7 +132,7 @@ def _keras_model(old: "SavedClassifier") -> "keras.Model":
 
 def _probabilities(old: "SavedClassifier", model: "keras.Model") -> "Callable[[Pixels], NDArray[np.float32]]":
     """The answers that a file must give: those that are served, or in bfloat16 those of Keras."""
-    from trainer.export.saved_model import batched, keras_runner
+    from trainer.export.keras_runner import batched, keras_runner
 
     return batched(old.probabilities) if old.card.precision == "float32" else keras_runner(model, old.card)
 

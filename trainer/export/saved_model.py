@@ -3,21 +3,22 @@
 import dataclasses
 import gc
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from trainer.errors import TrainerError
 from trainer.export import openvino_network, parity, signatures
-from trainer.export.precision import Precision, in_bfloat16
+from trainer.export.graph_functions import freeze, with_variables
+from trainer.export.keras_copies import save_keras
+from trainer.export.keras_runner import BATCH, keras_runner, probabilities_runner
+from trainer.export.precision import Precision
 from trainer.export.quantization import Int8, Quantization, quantize_network
 from trainer.export.saved_classifier import SavedClassifier
+from trainer.export.signature_parity import check_written, runners_of, with_openvino
 from trainer.export.tf_logging import quiet
 from trainer.export.warmup import BATCH_SIZES, write_warmup
 from trainer.model_card import Card
@@ -25,14 +26,8 @@ from trainer.model_card import Card
 GRAPH_LIMIT = 1_900_000_000
 """Bytes of weights that may become constants: protobuf refuses a graph file over 2 GiB, which also holds the rest."""
 
-BATCH = 8
-"""Photos in one call of a comparison: of 32, the feature maps of EfficientNet-Lite2 take half a gigabyte."""
-
 EXTRA = "assets.extra"
 """The part of a SavedModel that is left to its maker; servers read the warm-up records there and nothing else."""
-
-Pixels = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -124,14 +119,14 @@ def export_model(
     if precision != "float32" and not frozen:
         raise TrainerError(f"{precision} needs weights that become constants, and these are too large for that")
     with quiet():
-        core, heatmap = _frozen(split, tail, card, served) if frozen else _variable(split, tail)
+        core, heatmap = freeze(split, tail, card, served) if frozen else with_variables(split, tail)
     encoded, pixels, drawn = parity.decodable(photos, card.input)
 
-    restored = _save_keras(model, card, extra)
+    restored = save_keras(model, card, extra)
     expected = keras_runner(model, card)(pixels)
-    h5 = _probabilities_runner(restored) if restored else None
+    h5 = probabilities_runner(restored) if restored else None
     endpoints = signatures.build(core, heatmap, card)
-    runners = _runners(endpoints, card, lambda _: expected, h5)
+    runners = runners_of(endpoints, card, lambda _: expected, h5)
     found = parity.measure(runners, encoded, pixels, len(card.labels), drawn=drawn)
     if served == "float32":
         parity.check(found.pixels, "`pixels`")
@@ -143,12 +138,12 @@ def export_model(
     if frozen:
         with quiet():
             if served != "float32":
-                core, heatmap = _frozen(split, tail, card, "float32")
+                core, heatmap = freeze(split, tail, card, "float32")
                 exact = signatures.build(core, heatmap, card)
             outputs = signatures.in_one_pass(core, heatmap, card)
             without_openvino = openvino_network.write_network({"outputs": outputs}, extra)
     if without_openvino is None:
-        found = _with_openvino(found, expected, exact, extra, pixels, len(card.labels))
+        found = with_openvino(found, expected, exact, extra, pixels, len(card.labels))
     quantization: Quantization | None = None
     if precision == "int8":
         if without_openvino is not None:
@@ -166,42 +161,8 @@ def export_model(
         _save(endpoints, [] if frozen else [one.value for one in model.variables], directory)
     write_warmup(directory, card, list(endpoints), batch_sizes)
     (extra / "card.json").write_text(card.to_json(), encoding="utf-8")
-    written = _check_written(directory, card, exported, pixels[:BATCH])
+    written = check_written(directory, card, exported, pixels[:BATCH])
     return Exported(card, found, frozen, written, without_openvino, quantization)
-
-
-def logits_of(model: keras.Model) -> keras.Model:
-    """Returns the part of a `model.keras` that gives logits; those of older versions give nothing else."""
-    if "temperature" not in {layer.name for layer in model.layers}:
-        return model
-    return keras.Model(model.input, model.get_layer("temperature").input, name=model.name)
-
-
-def outputs_of_images(model: keras.Model, card: Card) -> tf.types.experimental.GenericFunction:
-    """Returns what files for other runtimes compute, with the weights as constants.
-
-    Args:
-        model: As for `export_model`.
-        card: The card.
-
-    Returns:
-        images uint8 (n, height, width, 3) -> `probabilities` float32 (n, labels + other labels), `embedding` float32
-        (n, d).
-    """
-    split, tail = signatures.split_at_features(model)
-    with quiet():
-        outputs = signatures.in_one_pass(*_frozen(split, tail, card, "float32"), card)
-
-    def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = outputs(images)
-        return {name: found[name] for name in ("probabilities", signatures.EMBEDDING)}
-
-    return tf.function(run, input_signature=[images_spec(card)], autograph=False, jit_compile=False)
-
-
-def images_spec(card: Card, batch: int | None = None) -> tf.TensorSpec:
-    """Returns the input `images` of a model, for a number of images or for any number."""
-    return tf.TensorSpec((batch, card.input.height, card.input.width, 3), tf.uint8, name="images")
 
 
 def try_export(model: keras.Model, card: Card) -> None:
@@ -215,7 +176,7 @@ def try_export(model: keras.Model, card: Card) -> None:
             _check(model, card)
             split, tail = signatures.split_at_features(model)
             frozen = 4 * model.count_params() <= GRAPH_LIMIT
-            core, heatmap = _frozen(split, tail, card, "float32") if frozen else _variable(split, tail)
+            core, heatmap = freeze(split, tail, card, "float32") if frozen else with_variables(split, tail)
             endpoints = signatures.build(core, heatmap, card)
             _save(endpoints, [] if frozen else [one.value for one in model.variables], Path(folder))
         except (ValueError, TypeError, RuntimeError, AssertionError, tf.errors.OpError) as error:
@@ -224,47 +185,6 @@ def try_export(model: keras.Model, card: Card) -> None:
                 f"{card.backbone.name} cannot be exported ({reason}), so training it would be for nothing; choose "
                 "another --backbone"
             ) from error
-
-
-def _with_openvino(
-    found: parity.Parity,
-    expected: Floats,
-    exact: Mapping[str, tf.types.experimental.GenericFunction],
-    extra: Path,
-    pixels: Pixels,
-    labels: int,
-) -> parity.Parity:
-    """Holds the network for OpenVINO to Keras's probabilities, and to heat maps and embeddings of the SavedModel."""
-    network = openvino_network.runner(extra / openvino_network.NETWORK)
-    ours = _in_batches(network, pixels)
-    heatmaps = batched(_output_of(exact["explain"], "heatmap"))(pixels)
-    embeddings = batched(_output_of(exact["embed"], signatures.EMBEDDING))(pixels)
-    probabilities = float(np.abs(expected - ours["probabilities"]).max())
-    parity.check(probabilities, "the network for OpenVINO")
-    # Where two labels are as likely as each other, a heat map may be that of either.
-    best = np.sort(ours["probabilities"][:, :labels], axis=1)
-    clear = best[:, -1] - best[:, -2] > parity.LIMIT if labels > 1 else np.ones(len(pixels), bool)
-    heatmap = float(np.abs(heatmaps - ours["heatmap"])[clear].max(initial=0.0))
-    parity.check(heatmap, "the heat map of the network for OpenVINO")
-    apart = float(np.abs(embeddings - ours[signatures.EMBEDDING]).max())
-    parity.check(apart, "the embedding of the network for OpenVINO")
-    return dataclasses.replace(found, openvino=probabilities, openvino_heatmap=heatmap)
-
-
-def _save_keras(model: keras.Model, card: Card, extra: Path) -> keras.Model | None:
-    """Writes `model.keras` and `model.h5`; returns the latter as read back, None where HDF5 cannot hold the network."""
-    logits = keras.layers.Rescaling(1 / card.temperature, name="temperature", dtype="float32")(model.output)
-    sigmoid = card.multi_label or logits.shape[-1] == 1
-    activation = keras.layers.Activation("sigmoid" if sigmoid else "softmax", name="probabilities")
-    plain = keras.Model(model.input, activation(logits), name=model.name)  # without optimiser and loss
-    with quiet():
-        plain.save(extra / "model.keras")
-        try:
-            plain.save(extra / "model.h5")
-            return keras.models.load_model(extra / "model.h5", compile=False)
-        except (ValueError, TypeError, NotImplementedError):
-            (extra / "model.h5").unlink(missing_ok=True)
-            return None
 
 
 def _check(model: keras.Model, card: Card) -> None:
@@ -278,29 +198,6 @@ def _check(model: keras.Model, card: Card) -> None:
         raise TrainerError("the card of a multi-label model has a threshold for each label, and no other labels")
     if len(set(card.labels)) != len(card.labels):
         raise TrainerError("the labels of a model must differ from each other")
-
-
-def _frozen(
-    split: keras.Model, tail: keras.Model, card: Card, precision: Precision
-) -> tuple[signatures.Core, signatures.Saliency]:
-    """Freezes the weights into constants, once: every signature calls the same two functions.
-
-    With constants TensorFlow folds batch normalisation into the convolutions before it. Freezing each signature by
-    itself would do the same and store the weights once for each.
-    """
-    images = tf.TensorSpec((None, card.input.height, card.input.width, 3), tf.float32)
-    features = tf.TensorSpec(split.output_shape[1], tf.float32)
-    run = tf.function(lambda x: tuple(split(x, training=False)), jit_compile=False)
-    core = convert_variables_to_constants_v2(run.get_concrete_function(images))
-    if precision == "bfloat16":
-        core = in_bfloat16(core)
-    show = tf.function(signatures.saliency(tail), jit_compile=False)
-    heatmap = convert_variables_to_constants_v2(show.get_concrete_function(features, tf.TensorSpec((None,), tf.int32)))
-    return lambda x: tuple(core(x)), lambda maps, classes: heatmap(maps, classes)[0]
-
-
-def _variable(split: keras.Model, tail: keras.Model) -> tuple[signatures.Core, signatures.Saliency]:
-    return lambda images: tuple(split(images, training=False)), signatures.saliency(tail)
 
 
 def _save(
@@ -317,78 +214,3 @@ def _save(
         # Nobody trains what is served, and the gradients of swish in frozen functions cannot be written.
         options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
     )
-
-
-def _runners(
-    endpoints: dict[str, tf.types.experimental.GenericFunction],
-    card: Card,
-    expected: Callable[[Pixels], Floats],
-    h5: Callable[[Pixels], Floats] | None,
-) -> parity.Runners:
-    index = {label.encode(): number for number, label in enumerate(card.labels)}
-
-    def serving_default(photo: bytes) -> dict[int, float] | None:
-        try:
-            found = endpoints["serving_default"](image_bytes=tf.constant([photo]))
-        except tf.errors.InvalidArgumentError:
-            return None
-        best = zip(found["classes"][0].numpy(), found["scores"][0].numpy(), strict=True)
-        return {index[label]: float(score) for label, score in best}
-
-    pixels = batched(_output_of(endpoints["pixels"], "probabilities"))
-    return parity.Runners(expected, pixels, h5, serving_default)
-
-
-def _output_of(function: Callable[..., dict[str, tf.Tensor]], name: str) -> Callable[[Pixels], Floats]:
-    return lambda images: function(images=tf.constant(images))[name].numpy()
-
-
-def keras_runner(model: keras.Model, card: Card) -> Callable[[Pixels], Floats]:
-    """Returns the reference: logits by Keras, the rest by NumPy in float64."""
-    keras_logits = _as_graph(model)
-
-    def run(images: Pixels) -> Floats:
-        logits = np.asarray(keras_logits(tf.constant(images, tf.float32)), np.float64) / card.temperature
-        if card.multi_label:
-            return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
-        if logits.shape[1] == 1:
-            logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
-
-    return batched(run)
-
-
-def _probabilities_runner(model: keras.Model) -> Callable[[Pixels], Floats]:
-    """Runs a model of probabilities (n, classes), or (n, 1) of the second of two."""
-    keras_probabilities = _as_graph(model)
-
-    def run(images: Pixels) -> Floats:
-        found = np.asarray(keras_probabilities(tf.constant(images, tf.float32)), np.float32)
-        return np.concatenate([1 - found, found], axis=1) if found.shape[1] == 1 else found
-
-    return batched(run)
-
-
-def _as_graph(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    # As a graph, as Keras's own `predict` runs it: the first eager call of a large network takes seconds.
-    spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
-    return tf.function(lambda images: model(images, training=False), [spec], jit_compile=False)  # type: ignore[no-any-return]
-
-
-def batched(run: Callable[[Pixels], Floats]) -> Callable[[Pixels], Floats]:
-    """Returns a function of any number of images for one of at most `BATCH`."""
-    return lambda images: np.concatenate([run(images[at : at + BATCH]) for at in range(0, len(images), BATCH)])
-
-
-def _in_batches(run: Callable[[Pixels], dict[str, Floats]], images: Pixels) -> dict[str, Floats]:
-    parts = [run(images[at : at + BATCH]) for at in range(0, len(images), BATCH)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _check_written(directory: Path, card: Card, expected: Floats, pixels: Pixels) -> SavedClassifier:
-    written = SavedClassifier(directory)
-    parity.check(float(np.abs(written.probabilities(pixels) - expected).max()), "`pixels` of the file written")
-    if written.card != Card.from_json(card.to_json()):
-        raise TrainerError("the export is refused: the SavedModel does not hold the card that was given")
-    return written

@@ -5,7 +5,7 @@ import os
 import textwrap
 from pathlib import Path
 
-from trainer import config as configuration
+from trainer import config_sources
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="name of the model, for example dog_breed")
     parser.add_argument(
         "--recipe",
-        choices=list(configuration.RECIPES),
+        choices=list(config_sources.RECIPES),
         help="preset of settings, which options override; dog-breeds: a head on bottleneck features of DenseNet-201; "
         "cats-dogs: VGG-16 with its last block fine-tuned (--epochs 0 --fine-tune-epochs 20)",
     )
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="log parameters, metrics, report and model to the MLflow server of MLFLOW_TRACKING_URI",
     )
     add_places(parser)
-    configuration.add_arguments(parser)
+    config_sources.add_arguments(parser)
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:

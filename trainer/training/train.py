@@ -7,8 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from trainer import config as configuration
-from trainer.config import Config
+from trainer import config_sources
+from trainer.config import Config, make, without_effect
 from trainer.console import say
 from trainer.data.added_photos import add_photos, list_added
 from trainer.data.data_set import list_labels, open_folder
@@ -29,15 +29,15 @@ __all__ = ["add_arguments", "run", "train"]
 
 def run(args: argparse.Namespace) -> int:
     """Runs `train`; returns the exit status."""
-    values = dict(configuration.RECIPES[args.recipe]) if args.recipe else {}
+    values = dict(config_sources.RECIPES[args.recipe]) if args.recipe else {}
     if args.config:
-        values |= configuration.read(args.config)
-    given = configuration.from_arguments(args)
+        values |= config_sources.read(args.config)
+    given = config_sources.from_arguments(args)
     if args.show:
         sys.stdout.write(Config(**(values | given)).to_toml())  # type: ignore[arg-type]
         return 0
-    config = configuration.make(values | given)
-    for line in configuration.without_effect(config, given):
+    config = make(values | given)
+    for line in without_effect(config, given):
         say(f"warning: {line}")
     train(config, args)
     return 0

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from trainer.config import RECIPES, make
+from trainer.config import make
+from trainer.config_sources import RECIPES
 from trainer.network import assemble
 
 # Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.

@@ -11,7 +11,8 @@ from gateway.observability.answer_metrics import Baseline
 from tests.trainer import tiny
 from tests.trainer.conftest import WriteFolder, draw_data
 from tests.trainer.training.runs import TINY, Trained, card_of, weights_of
-from trainer.config import make, read
+from trainer.config import make
+from trainer.config_sources import read
 from trainer.errors import TrainerError
 from trainer.export import precision
 from trainer.network import assemble
