@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from trainer.data.photos import Photo
 from trainer.data.quality import measure_all
 from trainer.evaluation import calibrate
 from trainer.network.weights import check_weights_file
+from trainer.options import add_cache_dir, add_directory, add_network, add_workers
 from trainer.training.cross_validation import hold_out
 from trainer.training.logistic_head import Training
 
@@ -192,38 +192,11 @@ def summary(found: Findings) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `check`."""
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of photos, as for train")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("runs/check"),
-        metavar="DIR",
-        help="folder for check.html and check.json (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--cache-dir",
-        type=Path,
-        default=Path("runs/cache"),
-        metavar="DIR",
-        help="features and measures, by content; train uses them, too (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--backbone",
-        default=DEFAULT_BACKBONE,
-        metavar="NETWORK",
-        help="network whose features are compared, as for train (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--weights", default="imagenet", metavar="FILE", help="its weights, as for train (default: %(default)s)"
-    )
-    parser.add_argument("--size", type=int, default=0, metavar="N", help="its input size (default: that of train)")
+    add_directory(parser, "--output", "runs/check", "folder for check.html and check.json")
+    add_cache_dir(parser)
+    add_network(parser, DEFAULT_BACKBONE, "a file of weights, as for train")
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="maximum number of photos of a class")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="number of threads that decode photos (default: %(default)s)",
-    )
+    add_workers(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from trainer.errors import TrainerError
 from trainer.export.saved_classifier import SavedClassifier
 from trainer.export.tf_logging import quiet
 from trainer.model_card import Card, InputSpec
+from trainer.options import add_model_dir
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 SECONDS = 2.0
@@ -152,9 +153,7 @@ def _speed(name: str, size: int, durations: Sequence[float], used: float) -> Spe
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `benchmark`."""
-    parser.add_argument(
-        "model_dir", type=Path, metavar="MODEL_DIR", help="models/NAME/VERSION, or models/NAME for the newest version"
-    )
+    add_model_dir(parser)
     parser.add_argument(
         "--batch-sizes",
         type=_sizes,

@@ -16,7 +16,7 @@ from trainer.evaluation import comparison_report
 from trainer.evaluation.comparison import Comparison, Row, Said, Speed, Version
 from trainer.evaluation.metrics import Answer
 from trainer.evaluation.sources import find_slices
-from trainer.registry.publish import add_models_dir
+from trainer.options import add_directory, add_map, add_models_dir, add_unknown
 
 if TYPE_CHECKING:
     from trainer.export.saved_classifier import SavedClassifier
@@ -160,8 +160,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", choices=("train", "valid", "test"), help="split of a divided DATA (default: test or valid)"
     )
-    parser.add_argument("--unknown", type=Path, metavar="DIR", help="photos of other things than the classes")
-    parser.add_argument("--map", type=Path, metavar="FILE", help="TOML or JSON file: folder = label")
+    add_unknown(parser)
+    add_map(parser)
     parser.add_argument(
         "--slices",
         type=Path,
@@ -175,13 +175,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="time for each measurement of speed; 0: do not measure it (default: %(default)g)",
     )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("runs/comparison"),
-        metavar="DIR",
-        help="folder for comparison.html and comparison.json (default: %(default)s)",
-    )
+    add_directory(parser, "--output", "runs/comparison", "folder for comparison.html and comparison.json")
     add_models_dir(parser)
 
 

@@ -20,6 +20,7 @@ from trainer.evaluation.metrics import Answer, Evaluation
 from trainer.evaluation.multi_label_evaluation import MultiLabelEvaluation, MultiLabelTally
 from trainer.evaluation.tally import Tally
 from trainer.model_card import JSON, Card
+from trainer.options import add_directory, add_map, add_model_dir, add_unknown
 
 if TYPE_CHECKING:
     from trainer.export.saved_classifier import SavedClassifier, Signature
@@ -139,9 +140,7 @@ def _write_prediction(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `evaluate`."""
-    parser.add_argument(
-        "model_dir", type=Path, metavar="MODEL_DIR", help="models/NAME/VERSION, or models/NAME for the newest version"
-    )
+    add_model_dir(parser)
     parser.add_argument(
         "data",
         type=Path,
@@ -153,7 +152,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("train", "valid", "test"),
         help="split of a divided DATA (default: test or valid)",
     )
-    parser.add_argument("--unknown", type=Path, metavar="DIR", help="photos of other things than the classes")
+    add_unknown(parser)
     parser.add_argument(
         "--signature",
         choices=("pixels", "serving_default"),
@@ -161,13 +160,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pixels: decode photos like the gateway; serving_default: decode by TensorFlow, as for clients that send "
         "encoded photos to the model server (default: %(default)s)",
     )
-    parser.add_argument("--map", type=Path, metavar="FILE", help="TOML or JSON file: folder = label")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("runs/evaluation"),
-        metavar="DIR",
-        help="folder for evaluation.json, predictions.jsonl and report.html (default: %(default)s)",
+    add_map(parser)
+    add_directory(
+        parser, "--output", "runs/evaluation", "folder for evaluation.json, predictions.jsonl and report.html"
     )
 
 

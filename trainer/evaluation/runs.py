@@ -17,6 +17,7 @@ from rich.table import Table
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.model_card import JSON
+from trainer.options import add_runs_dir
 
 PLACES = ("name", "data")
 """Settings that are shown in columns of their own."""
@@ -179,9 +180,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "ids", nargs="*", metavar="RUN", help="IDs of runs to compare, or their first letters; two or more"
     )
-    parser.add_argument(
-        "--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="folder of the runs (default: %(default)s)"
-    )
+    add_runs_dir(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

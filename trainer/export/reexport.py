@@ -21,8 +21,9 @@ from trainer.errors import TrainerError
 from trainer.export.portable import CARD_FILE, FORMATS, MAX_PHOTOS, Format, Reference, export_file
 from trainer.export.precision import LOSS_HELP, TOP1_HELP, Limits, Precision, check_available
 from trainer.model_card import Card, InputSpec
+from trainer.options import add_cache_dir, add_directory, add_map, add_model_dir, add_models_dir, add_workers
 from trainer.prediction.sources import Shard, Unreadable, find_photos
-from trainer.registry.publish import add_models_dir, check_writable, new_version
+from trainer.registry.publish import check_writable, new_version
 
 if TYPE_CHECKING:
     import keras
@@ -182,9 +183,7 @@ def _photos(args: argparse.Namespace, old: "SavedClassifier") -> DataSet:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `export`."""
-    parser.add_argument(
-        "model_dir", type=Path, metavar="MODEL_DIR", help="models/NAME/VERSION, or models/NAME for the newest version"
-    )
+    add_model_dir(parser)
     parser.add_argument(
         "data",
         type=Path,
@@ -206,12 +205,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="precision of the computations; see the guide for what each format has (default: %(default)s)",
     )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="new folder for a file (default: exports/NAME-VERSION-FORMAT)",
-    )
+    add_directory(parser, "--output", None, "new folder for a file (default: exports/NAME-VERSION-FORMAT)")
     parser.add_argument(
         "--max-accuracy-loss",
         type=float,
@@ -226,20 +220,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PERCENT",
         help=f"{TOP1_HELP} (default: %(default)s)",
     )
-    parser.add_argument("--map", type=Path, metavar="FILE", help="TOML or JSON file: folder = label")
+    add_map(parser)
     parser.add_argument("--name", help="name to publish a SavedModel under (default: its present name)")
     add_models_dir(parser)
-    parser.add_argument(
-        "--cache-dir",
-        type=Path,
-        default=Path("runs/cache"),
-        metavar="DIR",
-        help="cache of decoded photos; may be deleted (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="threads that decode photos (default: %(default)s)",
-    )
+    add_cache_dir(parser)
+    add_workers(parser)

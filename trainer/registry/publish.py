@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trainer.console import say
 from trainer.errors import TrainerError
+from trainer.options import add_models_dir
 
 DRAFT_PREFIX = ".draft-"
 """Model servers ignore names that are not numbers; the dot also hides a draft in listings."""
@@ -151,17 +152,6 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def add_models_dir(parser: argparse.ArgumentParser) -> None:
-    """Adds the option `--models-dir`, which several commands share."""
-    parser.add_argument(
-        "--models-dir",
-        type=Path,
-        default=Path("models"),
-        metavar="DIR",
-        help="directory of the published models (default: %(default)s)",
-    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

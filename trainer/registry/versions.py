@@ -9,8 +9,9 @@ from pathlib import Path
 
 from trainer.console import say
 from trainer.errors import TrainerError
+from trainer.options import add_models_dir
 from trainer.registry import server_config
-from trainer.registry.publish import DRAFT_PREFIX, add_models_dir, check_name, is_name, published_versions
+from trainer.registry.publish import DRAFT_PREFIX, check_name, is_name, published_versions
 
 ABANDONED_DRAFT_SECONDS = 24 * 3600.0
 """Age of a draft after which its run must have been killed; no export takes a day."""

@@ -10,7 +10,8 @@ from trainer.export.precision import add_precision, check_available
 from trainer.model_card import Backbone, Card, InputSpec
 from trainer.network.imagenet_classes import BREEDS, NAMES, OTHERS
 from trainer.network.weights import check_weights_file, weights_source
-from trainer.registry.publish import add_models_dir, check_writable, new_version
+from trainer.options import add_models_dir, add_network
+from trainer.registry.publish import check_writable, new_version
 
 if TYPE_CHECKING:
     import keras
@@ -104,25 +105,7 @@ def breeds_first(which: "Architecture", classifier: "keras.Model") -> "keras.Mod
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `imagenet-dogs`."""
     parser.add_argument("--name", default="dog_breed", help="name of the model (default: %(default)s)")
-    parser.add_argument(
-        "--backbone",
-        metavar="NETWORK",
-        default=DEFAULT_BACKBONE,
-        help="network of keras.applications, or EfficientNet-Lite (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--weights",
-        metavar="FILE",
-        default="imagenet",
-        help="imagenet, or a file of weights with the classifier (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--size",
-        type=int,
-        default=0,
-        metavar="PIXELS",
-        help="height and width of the input (default: the size of the pretraining)",
-    )
+    add_network(parser, DEFAULT_BACKBONE, "a file of weights with the classifier")
     parser.add_argument(
         "--alpha",
         type=float,

@@ -1,11 +1,11 @@
 """The command line of `train`."""
 
 import argparse
-import os
 import textwrap
 from pathlib import Path
 
 from trainer import config_sources
+from trainer.options import add_directory, add_models_dir, add_runs_dir, add_unknown, add_workers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="TOML file of settings, as every run writes it; options override it"
     )
-    parser.add_argument("--unknown", type=Path, metavar="DIR", help="photos of other things than the classes")
+    add_unknown(parser)
     parser.add_argument(
         "--force",
         action="store_true",
@@ -59,24 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_places(parser: argparse.ArgumentParser) -> None:
     """Adds options for directories and for the machine. They do not change the results."""
     group = parser.add_argument_group("directories and machine")
-    for flag, default, text in (
-        ("--models-dir", "models", "directory of the published models"),
-        ("--runs-dir", "runs", "directory of results, reports and the state of stopped runs"),
-    ):
-        group.add_argument(flag, type=Path, default=Path(default), metavar="DIR", help=f"{text} (default: %(default)s)")
-    group.add_argument(
-        "--cache-dir",
-        type=Path,
-        metavar="DIR",
-        help="features and decoded photos, by content; may be deleted (default: RUNS_DIR/cache)",
+    add_models_dir(group)
+    add_runs_dir(group)
+    add_directory(
+        group, "--cache-dir", None, "features and decoded photos, by content; may be deleted (default: RUNS_DIR/cache)"
     )
-    group.add_argument(
-        "--workers",
-        type=int,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="number of threads that decode photos (default: %(default)s)",
-    )
+    add_workers(group)
     group.add_argument(
         "--training-precision",
         choices=["auto", "float32", "mixed_float16"],

@@ -9,7 +9,8 @@ from tests.trainer.registry.drafts import hidden, put
 from tests.trainer.registry.polling_server import PollingServer, labels, served
 from trainer.cli import main
 from trainer.errors import TrainerError
-from trainer.registry import promote, publish, server_config, versions
+from trainer.options import add_models_dir
+from trainer.registry import promote, server_config, versions
 from trainer.registry.publish import published_versions
 
 
@@ -184,7 +185,7 @@ def test_a_label_that_cannot_be_set_is_refused(label: str) -> None:
 
 def test_labels_are_looked_for_where_scripts_run_keeps_them(tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
-    publish.add_models_dir(parser)
+    add_models_dir(parser)
     server_config.add_config(parser)
     args = parser.parse_args(["--models-dir", str(tmp_path)])
     assert server_config.config_path(args) == Path("serving/models.config")
