@@ -9,7 +9,7 @@ const RIVAL = 0.4; // share of the best score from which the second label is men
 /** A score as a percentage, such as `93 %`. Never rounds up to 100 or down to 0. */
 export function percent(score) {
   const value = score * 100;
-  if (value > 99.9 && value < 100) return ">\u00a0${number(99.9)}\u00a0%"; // no line ends inside of a number
+  if (value > 99.9 && value < 100) return `>\u00a0${number(99.9)}\u00a0%`; // no line ends inside of a number
   if (value > 99 && value < 100) return `${number(Math.floor(value * 10) / 10)}\u00a0%`;
   if (value > 0 && value < 1) return "<\u00a01\u00a0%";
   return `${Math.round(value)}\u00a0%`;
