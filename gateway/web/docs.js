@@ -15,7 +15,11 @@ let description = null;
 
 const model = () => byId("which").value;
 const path = () => `${model() ? modelPath(model()) : "/api/v1/models/dog_breed"}/predict`;
-const keyed = () => Boolean(description?.components?.securitySchemes);
+/** Whether a key is required: the description always has a scheme for keys, and an empty alternative if none is needed. */
+function keyed() {
+  const { security = [] } = description?.paths["/api/v1/predict_breed"].post ?? {};
+  return security.length > 0 && security.every((scheme) => Object.keys(scheme).length > 0);
+}
 
 function showRequest() {
   byId("request").replaceChildren(codeTabs({ path: path(), file: file?.name ?? "photo.jpg", keyed: keyed() }));

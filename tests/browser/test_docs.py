@@ -56,6 +56,18 @@ def test_request_and_answer_are_right_below_their_headings(docs: Browser, width:
         assert below.rect["y"] - title.rect["y"] < 80, title.text
 
 
+@pytest.mark.parametrize("width", [390, 1440])
+def test_nothing_moves_while_the_page_loads(chromium: Browser, gateway: httpx.Client, width: int) -> None:
+    chromium.screen(width, 844, phone=width < 500)
+    script = """const done = arguments[0];
+        new PerformanceObserver((list) => done(list.getEntries().reduce((sum, one) => sum + one.value, 0)))
+            .observe({type: 'layout-shift', buffered: true});
+        setTimeout(() => done(0), 300);"""
+    chromium.get(f"{gateway.base_url}/docs")
+    eventually(lambda: chromium.find_elements(By.CSS_SELECTOR, "#which option"))
+    assert chromium.execute_async_script(script) < 0.05
+
+
 def test_a_photo_is_uploaded_from_the_page_and_answered(docs: Browser, files: Callable[..., list[Path]]) -> None:
     operation = opened(docs, "/api/v1/predict_breed")
     chosen = eventually(lambda: operation.find_elements(By.CSS_SELECTOR, "input[type=file]"))[0]
@@ -79,6 +91,7 @@ def test_a_photo_is_tried_and_the_request_can_be_copied_in_four_languages(
     eventually(lambda: "blue" in docs.find_element(By.ID, "answer").text)
     answer = json.loads(docs.find_element(By.ID, "answer").text)
     assert (answer["label"], answer["model"]) == ("blue", {"name": "colours", "version": 1})
+    assert not docs.find_element(By.ID, "key-form").is_displayed(), "no key is needed"
     tabs = docs.find_elements(By.CSS_SELECTOR, ".tabs button")
     assert [tab.text for tab in tabs] == ["curl", "Python", "JavaScript", "Go"]
     for tab in tabs:
@@ -86,6 +99,7 @@ def test_a_photo_is_tried_and_the_request_can_be_copied_in_four_languages(
         code = docs.find_element(By.CSS_SELECTOR, "#request code").text
         assert f"{str(gateway.base_url).rstrip('/')}/api/v1/models/colours/predict" in code
         assert "blue-1.png" in code
+        assert "API_KEY" not in code
 
 
 def test_a_key_is_shared_with_the_page_and_never_printed(
