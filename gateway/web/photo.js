@@ -41,9 +41,19 @@ export class Photo {
     return this.explainers.has([...this.answers.keys()].at(-1));
   }
 
+  /** The different labels of the answers, null for unknown. Models may write the same one as `Basset Hound` or `basset_hound`. */
+  get labels() {
+    const labels = new Map();
+    for (const { label } of this.answers.values()) {
+      const name = label?.toLowerCase().replaceAll("_", " ") ?? null;
+      if (!labels.has(name)) labels.set(name, label);
+    }
+    return [...labels.values()];
+  }
+
   /** Whether the answers of several models have different labels. */
   get differs() {
-    return new Set(Array.from(this.answers.values(), (one) => one.label)).size > 1;
+    return this.labels.length > 1;
   }
 
   /** Adds an answer, replaces a previous one of the same version, and clears the error. */

@@ -83,7 +83,7 @@ function tell(photo) {
   else if (answer && (state === "waiting" || state === "working")) under.push(t("askingAgain"));
   if (error) under.push([error.title, error.message].filter(Boolean).join(". "));
   else if (sentence && tile.dataset.answers < 2) under.push(sentence);
-  tile.querySelector("h3").textContent = photo.differs ? [...new Set(Array.from(photo.answers.values(), (one) => one.label ?? t("notSure")))].join(` ${t("or")} `) : title;
+  tile.querySelector("h3").textContent = photo.differs ? photo.labels.map((label) => label ?? t("notSure")).join(` ${t("or")} `) : title;
   tile.querySelector(".detail").textContent = under.join(" ");
   tile.style.setProperty("--sent", sent ?? 0);
 }

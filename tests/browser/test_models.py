@@ -45,6 +45,29 @@ def test_model_and_version_are_picked_from_what_is_served(
     ]
 
 
+class CapitalsModel(ColourModel):
+    """Writes its labels with capitals."""
+
+    def card(self) -> dict[str, object]:
+        """The card with other labels."""
+        return {**super().card(), "labels": [label.capitalize() for label in self.labels]}
+
+
+def test_a_label_that_two_models_write_differently_is_no_disagreement(
+    visit: Visit, start: Start, model_server: ColourServer, files: Files
+) -> None:
+    model_server.models["other"] = {7: CapitalsModel()}
+    page = visit(start(models="colours,other"))
+    page.choose(files("red"))
+    page.settled(1)
+    Select(page.one("#model")).select_by_visible_text("other")
+    eventually(lambda: page.one("#again").is_displayed())
+    page.click("#again")
+    eventually(lambda: len(page.browser.find_elements(By.CSS_SELECTOR, ".answers section")) == 2)
+    assert page.tiles()[0].heading == "Red"
+    assert not page.shown(".differ")
+
+
 def test_a_new_version_is_noticed(visit: Visit, start: Start, model_server: ColourServer, files: Files) -> None:
     page = visit(start())
     assert page.one("#version").text == "1"
