@@ -77,7 +77,7 @@ export default {
   askToo: "Demander aussi à {name} version {version} ({count})",
   show: "Afficher",
   all: "Toutes ({count})",
-  differCount: "Modèles en désaccord ({count})",
+  differCount: "En désaccord ({count})",
   group: "Grouper",
   download: "Télécharger ce qui est affiché",
   removeAll: "Tout retirer",

@@ -77,7 +77,7 @@ export default {
   askToo: "{name} バージョン{version}にも聞く（{count}）",
   show: "表示",
   all: "すべて（{count}）",
-  differCount: "モデルの意見が違う（{count}）",
+  differCount: "意見が違う（{count}）",
   group: "グループ化",
   download: "表示中のものをダウンロード",
   removeAll: "すべて削除",

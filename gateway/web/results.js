@@ -141,7 +141,9 @@ export class Results {
     if (unsure) said.push(t("unsureCount", { count: unsure }));
     if (states.failed) said.push(t("failedCount", { count: states.failed }));
     if (states.stopped) said.push(t("stoppedCount", { count: states.stopped }));
-    byId("count").textContent = said.join(" · ");
+    // Each part stays on one line, if there is room for it.
+    const parts = said.map((part, at) => element("span", {}, at < said.length - 1 ? `${part} ·` : part));
+    byId("count").replaceChildren(...parts.flatMap((part) => [part, " "]).slice(0, -1));
     const progress = byId("progress");
     progress.max = Math.max(1, total);
     progress.value = settled;

@@ -1,12 +1,12 @@
 // The tile of a kept photo on the review page.
 
 import { element } from "./page.js";
+import { percent } from "./words.js";
 
 const REASONS = { feedback: "People disagree", versions: "Versions disagree", unknown: "Unknown", unsure: "Unsure" };
 const DECISIONS = { confirmed: "confirmed", relabelled: "relabelled", discarded: "discarded", deleted: "deleted" };
 const GUESSES = 3;
 
-const percent = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 0 });
 const time = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
 
 /** The label that a reviewer confirms: that of the newest answer. */
@@ -40,14 +40,14 @@ export function draw(tile, photo, act) {
 function heading(photo, { label, labels, scores }) {
   if (labels) return element("h2", {}, element("bdi", {}, labels.join(", ") || "None of the labels"));
   const unknown = photo.looks_like ? `Unknown, like ${photo.looks_like}` : "Unknown";
-  const score = scores.length ? element("span", {}, percent.format(scores[0][1])) : "";
+  const score = scores.length ? element("span", {}, percent(scores[0][1])) : "";
   return label === null ? element("h2", {}, unknown) : element("h2", {}, element("bdi", {}, label), " ", score);
 }
 
 function bar([label, score]) {
   const share = element("i");
   share.style.setProperty("--share", score);
-  return element("li", {}, element("span", { dir: "auto" }, label), element("span", {}, percent.format(score)), share);
+  return element("li", {}, element("span", { dir: "auto" }, label), element("span", {}, percent(score)), share);
 }
 
 function said(who, what) {

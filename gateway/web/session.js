@@ -95,7 +95,9 @@ export class Session {
       crop: told(async (photo) => {
         const { crop } = await import("./crop.js");
         const part = await crop(photo);
-        if (part) this.take({ found: [part], skipped: 0 });
+        if (!part) return;
+        this.take({ found: [part], skipped: 0 });
+        this.#results.photos.at(-1).tile.scrollIntoView({ block: "center" });
       }),
       code: told(async (photo) => (await import("./code.js")).openCode(photo.answer.model, photo.name)),
     };

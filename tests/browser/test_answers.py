@@ -64,6 +64,17 @@ def test_an_answer_under_the_threshold_is_not_sure(visit: Visit, start: Start, m
     assert page.count() == "1 of 1 photo answered · 1 not sure"
 
 
+def test_a_score_just_under_1_is_not_rounded_to_100_percent(page: Page, tmp_path: Path) -> None:
+    image = Image.new("RGB", (8, 8), (255, 0, 0))
+    image.putpixel((3, 3), (255, 12, 0))  # 0.9993 of the light is red
+    path = tmp_path / "red.png"
+    image.save(path)
+    page.choose([path])
+    tile = page.settled(1)["red.png"]
+    assert tile.detail == "Almost certainly: > 99.9 % sure."
+    assert tile.bars[0] == ["red", "> 99.9 %"]
+
+
 def test_several_labels_of_which_one_is_probably_right_are_all_named(
     visit: Visit, start: Start, model_server: ColourServer
 ) -> None:
@@ -147,6 +158,8 @@ def test_a_part_of_a_photo_is_asked_about(page: Page, tmp_path: Path) -> None:
         ).perform()
     page.click("dialog.tool .primary")
     assert page.settled(2)["part of two.jpg"].heading.startswith("red")
+    place = page.browser.execute_script("return document.querySelectorAll('.tile')[1].getBoundingClientRect().toJSON()")
+    assert 0 <= place["top"] < place["bottom"] <= 900, "the new photo is seen"
 
 
 def test_versions_that_went_away_are_said_to_have(page: Page, files: Files, model_server: ColourServer) -> None:

@@ -130,6 +130,44 @@ def test_the_answer_to_one_photo_is_seen_whole_without_scrolling(
     assert page.one("h3").is_displayed()
 
 
+@pytest.mark.parametrize("size", [(390, 844), (1440, 900)])
+def test_a_single_photo_stays_where_it_is_when_its_answer_comes(
+    page: Page, model_server: ColourServer, files: Files, size: tuple[int, int]
+) -> None:
+    width, height = size
+    page.browser.screen(width, height, phone=width < 500)
+    top = "return document.querySelector('.tile').getBoundingClientRect().top"
+    model_server.stalled.set()
+    page.choose(files("red"))
+    eventually(lambda: [tile.state for tile in page.tiles()] == ["working"])
+    before = page.browser.execute_script(top)
+    model_server.stalled.clear()
+    page.settled(1)
+    assert page.browser.execute_script(top) == before
+
+
+def test_the_list_of_labels_stays_where_it_is_while_one_types(page: Page) -> None:
+    page.browser.screen(390, 844, phone=True)
+    page.click("#show-known")
+    eventually(lambda: page.shown(".known"))
+    top = "return document.querySelector('.known').getBoundingClientRect().top"
+    before = page.browser.execute_script(top)
+    page.one(".known input").send_keys("nothing like it")
+    eventually(lambda: page.shown(".known [role=status]"))
+    assert page.browser.execute_script(top) == before
+
+
+def test_parts_of_the_count_stay_on_one_line_each(page: Page, files: Files, tmp_path: Path) -> None:
+    page.browser.screen(390, 844, phone=True)
+    (tmp_path / "broken.png").write_bytes(b"x")
+    page.choose([*files("red", "blue"), tmp_path / "broken.png"])
+    page.settled(3)
+    assert page.count() == "2 of 3 photos answered · 1 failed"
+    lines = """return [...document.querySelectorAll('#count span')].map(one =>
+        one.getBoundingClientRect().height / parseFloat(getComputedStyle(one).lineHeight))"""
+    assert all(high < 1.5 for high in page.browser.execute_script(lines))
+
+
 def test_everything_that_is_touched_is_at_least_44_pixels_high(page: Page, files: Files) -> None:
     page.browser.screen(390, 844, phone=True)
     assert small_targets(page) == []

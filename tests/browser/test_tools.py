@@ -49,6 +49,23 @@ def test_the_copied_code_gives_the_same_answer(page: Page, files: Files, tmp_pat
         assert json.loads(done.stdout)["label"] == "red"
 
 
+@pytest.mark.parametrize("size", [(390, 844), (1440, 900)])
+def test_code_is_copied_without_scrolling_however_long_it_is(page: Page, files: Files, size: tuple[int, int]) -> None:
+    width, height = size
+    page.browser.screen(width, height, phone=width < 500)
+    page.choose(files("red"))
+    page.settled(1)
+    page.click(".tile .code")
+    eventually(lambda: page.browser.find_elements(By.CSS_SELECTOR, "dialog.tool[open]"))
+    page.click("dialog.tool .tabs button:last-child")
+    copy, tabs = (
+        page.one("dialog.tool .primary"),
+        page.browser.find_elements(By.CSS_SELECTOR, "dialog.tool .tabs button"),
+    )
+    assert copy.rect["y"] + copy.rect["height"] < height
+    assert len({tab.rect["y"] for tab in tabs}) == 1, "the languages are beside each other"
+
+
 def test_a_shared_picture_has_the_photo_and_the_answer(
     chromium: Chromium, page: Page, files: Files, tmp_path: Path
 ) -> None:
@@ -58,7 +75,7 @@ def test_a_shared_picture_has_the_photo_and_the_answer(
     page.settled(1)
     page.click(".tile .share")
     eventually(lambda: page.message() == "Saved as red.jpg.")
-    eventually((saved / "red.jpg").exists)
+    eventually(lambda: [path for path in saved.glob("red.jpg") if path.stat().st_size])
     with Image.open(saved / "red.jpg") as picture:
         assert picture.width >= 640
         red, green, blue = picture.convert("RGB").resize((1, 3), Image.Resampling.BOX).getpixel((0, 0))  # type: ignore[misc]
