@@ -132,6 +132,9 @@ def export_model(
         parity.check(found.pixels, "`pixels`")
     if found.h5 is not None:
         parity.check(found.h5, "model.h5")
+    exported = runners.pixels(pixels[:BATCH])
+    del restored, h5, runners
+    gc.collect()  # each of them holds the weights, and more of its own
 
     without_openvino: str | None = "its weights are too large for constants"
     exact = endpoints
@@ -142,6 +145,7 @@ def export_model(
                 exact = signatures.build(core, heatmap, card)
             outputs = signatures.in_one_pass(core, heatmap, card)
             without_openvino = openvino_network.write_network({"outputs": outputs}, extra)
+            del outputs
     if without_openvino is None:
         found = with_openvino(found, expected, exact, extra, pixels, len(card.labels))
     quantization: Quantization | None = None
@@ -154,12 +158,11 @@ def export_model(
     noted = quantization.to_json() if quantization else None
     card = dataclasses.replace(card, parity=found.to_json(), precision=served, quantization=noted)
     endpoints["describe"] = signatures.describe(card)
-    exported = runners.pixels(pixels[:BATCH])
-    del restored, h5, runners, exact
-    gc.collect()  # each of them holds the weights, and more of its own
     with quiet():
         _save(endpoints, [] if frozen else [one.value for one in model.variables], directory)
     write_warmup(directory, card, list(endpoints), batch_sizes)
+    del core, heatmap, endpoints, exact
+    gc.collect()  # before the file is read back, which takes as much memory
     (extra / "card.json").write_text(card.to_json(), encoding="utf-8")
     written = check_written(directory, card, exported, pixels[:BATCH])
     return Exported(card, found, frozen, written, without_openvino, quantization)
