@@ -18,9 +18,6 @@ BINS = 15
 FENCE = 3.0
 """Interquartile ranges from the quartiles to the outer fences, beyond which a value is "far out" (Tukey 1977)."""
 
-FALSE_UNKNOWN_RATE = 0.05
-"""The share of known validation photos that the threshold for "unknown" may cost."""
-
 
 def softmax(logits: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
     """Returns probabilities float64 (n, classes) of logits (n, classes) divided by the temperature."""
@@ -111,7 +108,7 @@ def expected_calibration_error(probabilities: Floats, labels: Integers, bins: in
     return reliability(probabilities.max(axis=1), right, bins).expected_calibration_error
 
 
-def choose_unknown_threshold(confidences: Floats, false_unknown_rate: float = FALSE_UNKNOWN_RATE) -> float:
+def choose_unknown_threshold(confidences: Floats, false_unknown_rate: float) -> float:
     """Chooses the score under which an answer is "unknown": the highest that costs no more known photos than allowed.
 
     The rule needs no photos of other things, which a training set seldom has: of the known validation photos, at most

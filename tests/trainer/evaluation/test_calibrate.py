@@ -84,7 +84,7 @@ def test_equal_confidences_are_all_kept() -> None:
 
 def test_a_threshold_needs_photos() -> None:
     with pytest.raises(ValueError, match="there are none"):
-        calibrate.choose_unknown_threshold(np.array([]))
+        calibrate.choose_unknown_threshold(np.array([]), 0.05)
 
 
 @pytest.mark.parametrize(("least_known", "temperature"), [(0.5, 1.0), (0.9, 0.8), (0.9, 3.0)])
