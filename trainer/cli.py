@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "breed-trainer") ->
             return 130
         if isinstance(error, TrainerError | OSError):
             text = "; ".join([str(error), *notes])
-            if f"{prog} " not in text and "breed " not in text and "--" not in text:
+            if not any(hint in text for hint in (f"{prog} ", "breed ", "--", "same command again")):
                 text += f"; {prog} {command} --help shows what it takes"
             sys.stderr.write(f"trainer {command}: {text}\n")
             return error.exit_status if isinstance(error, TrainerError) else TrainerError.exit_status

@@ -20,6 +20,7 @@ from trainer.data.data_set import FEW_PHOTOS, Contents, read_folder
 from trainer.data.photos import Photo
 from trainer.data.quality import measure_all
 from trainer.evaluation import calibrate
+from trainer.evaluation.page import percent
 from trainer.network.weights import check_weights_file
 from trainer.options import add_cache_dir, add_directory, add_network, add_workers
 from trainer.training.cross_validation import hold_out
@@ -154,7 +155,7 @@ def _labels(
             "label",
             photos[tested[one.photo]].path,
             names[truth[one.photo]],
-            f"{names[one.suggested]} {one.score:.0%}, {names[truth[one.photo]]} {one.given_score:.0%}",
+            f"{names[one.suggested]} {percent(one.score)}, {names[truth[one.photo]]} {percent(one.given_score)}",
             suggested=names[one.suggested],
         )
         for one in label_errors(probabilities, truth)
@@ -182,8 +183,8 @@ def summary(found: Findings) -> str:
         if photos:
             lines.append(f"{title}: {len(photos)}")
             lines += [f"  {one.photo} ({one.label}): {one.detail}" for one in photos[:LISTED]]
-        if len(photos) > LISTED:
-            lines.append(f"  and {len(photos) - LISTED} more")
+            if len(photos) > LISTED:
+                lines.append(f"  and {len(photos) - LISTED} more")
     if not found.photos and not found.classes:
         lines.append("no problems found")
     return "\n".join(lines)

@@ -65,7 +65,7 @@ def _picture(one: PhotoFinding) -> str:
     images = "".join(_image(path) for path in shown)
     label = f"<b class='said'>{escape(one.label)}</b>"
     if one.suggested is not None:
-        label += f" should be <b class='true'>{escape(one.suggested)}</b>"
+        label += f", probably <b class='true'>{escape(one.suggested)}</b>"
     places = "<br>".join(escape(f"{path.parent.name}/{path.name}") for path in shown)
     return (
         f"<figure><div class='beside'>{images}</div><figcaption>{label}<br>{escape(one.detail)}<br>"

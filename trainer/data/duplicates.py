@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.images import Target, decode_image
-from trainer.data.photos import Photo
+from trainer.data.photos import Photo, read_again
 
 HASH_BITS_APART = 6
 """Maximum number of different bits in the difference hashes (64 bits) of two photos that are compared by pixels."""
@@ -90,4 +90,5 @@ def picture_difference(one: NDArray[np.float32], other: NDArray[np.float32]) -> 
 
 def reduced_copy(path: Path) -> NDArray[np.float32]:
     """Returns the copy of a photo that is compared: float32 (SIDE, SIDE, 3), 0 to 255."""
-    return decode_image(path.read_bytes(), Target(SIDE, SIDE, "squash")).astype(np.float32)
+    pixels = read_again(path, lambda data: decode_image(data, Target(SIDE, SIDE, "squash")))
+    return pixels.astype(np.float32)

@@ -1,16 +1,20 @@
 """Read the photos of a data set, and compute their digests."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from gateway.images import ImageError, Target, decode_image
 from trainer.console import progress
 from trainer.data.record_store import KEY_BYTES, RecordStore
+from trainer.errors import TrainerError
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,22 @@ def read_looks(paths: Sequence[Path], cache: Path, workers: int) -> list[tuple[b
                         found.append((key, int(store.rows([key])[0])))
                     advance()
     return found
+
+
+def read_again(path: Path, decode: Callable[[bytes], Made]) -> Made:
+    """Returns what a function makes of the content of a photo that could be read before.
+
+    Raises:
+        TrainerError: The photo was deleted or replaced since then.
+    """
+    try:
+        return decode(path.read_bytes())
+    except (OSError, ImageError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise TrainerError(
+            f"{path} was readable at first and now is not ({reason}): was it deleted or replaced? Run the same command "
+            "again; results so far are cached"
+        ) from error
 
 
 def _difference_hash(data: bytes) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gateway.images import Target, decode_image, upright_size
 from trainer.console import progress
-from trainer.data.photos import Photo
+from trainer.data.photos import Photo, read_again
 from trainer.data.record_store import RecordStore
 
 SIDE: Final = 224
@@ -79,7 +79,7 @@ def measure_all(photos: Sequence[Photo], cache: Path, workers: int) -> list[Qual
 
 
 def _measure_file(photo: Photo) -> NDArray[np.float32]:
-    found = measure(photo.path.read_bytes())
+    found = read_again(photo.path, measure)
     return np.array(
         [found.width, found.height, found.sharpness, found.brightness, found.contrast, found.colour], np.float32
     )

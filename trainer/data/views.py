@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.images import FitMode, Target, decode_image
-from trainer.data.photos import Photo, content_key
+from trainer.data.photos import Photo, content_key, read_again
 from trainer.model_card import InputSpec
 
 VIEWS: Final = ("plain", "flip", "top-left", "top-right flip", "bottom-right", "bottom-left flip", "pad", "squash flip")
@@ -59,8 +59,7 @@ def decode_ahead(
     """
 
     def decode(photo: Photo, names: Sequence[str]) -> tuple[Photo, Sequence[str], list[Pixels]]:
-        data = photo.path.read_bytes()
-        return photo, names, [view(data, spec, name) for name in names]
+        return photo, names, read_again(photo.path, lambda data: [view(data, spec, name) for name in names])
 
     waiting: deque[Future[tuple[Photo, Sequence[str], list[Pixels]]]] = deque()
     with ThreadPoolExecutor(workers) as pool:

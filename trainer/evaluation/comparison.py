@@ -194,8 +194,8 @@ class Comparison:
         low, high = right.interval()
         text = (
             f"On {right.photos} photos of classes that both have, B is right on {right.better} that A gets wrong, and "
-            f"wrong on {right.worse} that A gets right: {right.difference:+.1%} (95 % interval {low:+.1%} to "
-            f"{high:+.1%})."
+            f"wrong on {right.worse} that A gets right: {100 * right.difference:+.1f} percentage points of accuracy "
+            f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f})."
         )
         if p >= SIGNIFICANT:
             return f"{text} This may be chance (McNemar's exact test, p = {p:.2g})."

@@ -6,8 +6,8 @@ from typing import Final
 
 from trainer.evaluation import calibrate, plots
 from trainer.evaluation.comparison import SIGNIFICANT, Comparison, Group, Row, Said, Version
-from trainer.evaluation.intervals import Interval, Paired, wilson_interval
-from trainer.evaluation.page import document, thumbnail
+from trainer.evaluation.intervals import Paired, wilson_interval
+from trainer.evaluation.page import document, percent, thumbnail
 
 PAIRS_SHOWN: Final = 24
 """Number of photos that flipped, of each kind, that are shown as pictures; `comparison.json` lists all."""
@@ -15,6 +15,7 @@ PAIRS_SHOWN: Final = 24
 MORE_STYLE: Final = """
 .better { color: var(--good); } .worse { color: var(--bad); } .verdict { font-size: 17px; margin: 14px 0 0; }
 td.change { white-space: nowrap; }
+th.change { padding-right: 160px; }  /* above the number, not above its bar */
 .bars { display: inline-grid; grid-template-columns: 70px 70px; width: 140px; height: 10px; margin-left: 10px;
   vertical-align: middle; background: linear-gradient(var(--muted) 0 0) 50% 0 / 1px 100% no-repeat; }
 .bars i { height: 10px; width: calc(var(--share) * 100%); }
@@ -52,7 +53,7 @@ def _figures(found: Comparison) -> str:
     differ, photos = found.disagreement
     low, high = wilson_interval(differ, photos)
     tiles = [
-        (f"{found.right.difference:+.1%}", "accuracy of B minus that of A", _points(found.right.interval())),
+        (_points(found.right.difference), "percentage points: accuracy of B minus that of A", _interval(found.right)),
         (f"{found.right.better}", "photos that only B has right", ""),
         (
             f"{found.right.worse}",
@@ -67,8 +68,14 @@ def _figures(found: Comparison) -> str:
     ) + "</div>"  # fmt: skip
 
 
-def _points(interval: Interval) -> str:
-    return f"95 % interval {interval[0]:+.1%} to {interval[1]:+.1%}"
+def _points(difference: float) -> str:
+    """A difference of two shares in percentage points: it is no percentage of anything."""
+    return f"{100 * difference:+.1f}"
+
+
+def _interval(right: Paired) -> str:
+    low, high = right.interval()
+    return f"95 % interval {_points(low)} to {_points(high)}"
 
 
 def _versions(found: Comparison) -> str:
@@ -123,8 +130,8 @@ def _shares(right: Paired) -> tuple[str, str]:
 def _change(right: Paired) -> str:
     if not right.photos:
         return ""
-    low, high = right.interval()
-    return f"{right.difference:+.1%} <small>({low:+.1%} to {high:+.1%}; p = {right.p_value():.2g})</small>"
+    low, high = map(_points, right.interval())
+    return f"{_points(right.difference)} points <small>({low} to {high}; p = {right.p_value():.2g})</small>"
 
 
 def _new_classes(a: Version, b: Version) -> str:
@@ -138,9 +145,10 @@ def _groups(title: str, name: str, groups: Sequence[Group]) -> str:
     rows = "".join(_group(group) for group in groups)
     return (
         f"<section><h2>{escape(title)}</h2><div class='wide'><table><tr><th>{escape(name)}</th><th>photos</th>"
-        f"<th>A</th><th>B</th><th>better</th><th>worse</th><th>difference</th><th>p</th></tr>{rows}</table></div>"
-        "<p class='note'>Better and worse: photos that only B or only A has right. p: McNemar's exact test, for each "
-        "row alone; among many rows, a few below 0.05 are chance.</p></section>"
+        "<th>A</th><th>B</th><th>better</th><th>worse</th><th class='change'>B minus A, points</th><th>p</th></tr>"
+        f"{rows}</table></div><p class='note'>Better and worse: photos that only B or only A has right. Points: "
+        "percentage points of accuracy. p: McNemar's exact test, for each row alone; among many rows, a few "
+        "below 0.05 are chance.</p></section>"
     )
 
 
@@ -148,7 +156,7 @@ def _group(group: Group) -> str:
     right, p = group.right, group.right.p_value()
     note = "" if group.knows == "both" else f" <small class='muted'>only in {group.knows}</small>"
     tone = "" if not right.difference else "better" if right.difference > 0 else "worse"
-    told = f"{right.difference:+.1%}" if right.difference else "0"
+    told = _points(right.difference) if right.difference else "0"
     change = min(1.0, abs(right.difference))
     bar = f"<i class='{'up' if right.difference > 0 else 'down'}' style='--share:{change:.3f}'></i>" if change else ""
     strong = ("<b>", "</b>") if p < SIGNIFICANT else ("", "")
@@ -184,7 +192,8 @@ def _flipped(title: str, rows: Sequence[Row]) -> str:
 def _pair(row: Row) -> str:
     place = escape(f"{row.path.parent.name}/{row.path.name}")
     said = "<br>".join(
-        f"{name}: <b class='{'true' if right else 'said'}'>{escape(said.label)}</b> {said.score:.0%}{_unknown(said)}"
+        f"{name}: <b class='{'true' if right else 'said'}'>{escape(said.label)}</b> {escape(percent(said.score))}"
+        f"{_unknown(said)}"
         for name, said, right in zip("AB", (row.a, row.b), row.right, strict=True)
     )
     return (

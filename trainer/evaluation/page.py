@@ -80,6 +80,14 @@ def beginning(title: str, style: str = "") -> str:
     )
 
 
+def percent(score: float) -> str:
+    """Returns a score in percent; `>99%` or `<1%` where it would be rounded to certainty."""
+    shown = f"{score:.0%}"
+    if shown == "100%" and score < 1:
+        return ">99%"
+    return "<1%" if shown == "0%" and score > 0 else shown
+
+
 def thumbnail(photo: Path, *, small: bool = False) -> str:
     """Returns a small copy of a photo as a data URL; an empty string if it cannot be read."""
     try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from trainer.evaluation.page import END, beginning, encoded_thumbnail
+from trainer.evaluation.page import END, beginning, encoded_thumbnail, percent
 from trainer.prediction.pipeline import content
 from trainer.prediction.records import Failure, Record
 from trainer.prediction.sources import Photo
@@ -87,7 +87,7 @@ def _heading(record: Record) -> str:
 
 
 def _figure(record: Record, source: str) -> str:
-    label = f"{escape(_heading(record) or record.predictions[0][0])} {record.confidence:.0%}"
+    label = f"{escape(_heading(record) or record.predictions[0][0])} {escape(percent(record.confidence or 0.0))}"
     if record.looks_like:  # it has no score of its own
         label = f"<span class='muted'>looks like</span> {escape(record.looks_like)}"
     elif record.unknown:

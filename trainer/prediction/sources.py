@@ -30,8 +30,8 @@ STDIN = "-"
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
-_READ_ERRORS = (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile, tarfile.TarError, NotImplementedError)
-"""What reading an archive can raise; RuntimeError and NotImplementedError come from encrypted members."""
+_READ_ERRORS = (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
+"""What reading an archive can raise; encrypted and oddly compressed members raise a RuntimeError."""
 
 
 class Unreadable(Exception):

@@ -15,7 +15,7 @@ from trainer.registry.promote import add_server_arguments, check_label, promote
 from trainer.registry.publish import check_name, is_version
 from trainer.rollout.guard import ALPHA, Tolerances
 from trainer.rollout.metrics import Gateways, Prometheus, Source
-from trainer.rollout.rollout import Plan, Rollout
+from trainer.rollout.rollout import FIRST_ANSWERS_SECONDS, STABLE_ANSWERS, Plan, Rollout
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +54,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--seconds", type=float, default=60.0, metavar="N", help="time of a step at least (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--first-answers-seconds",
+        type=float,
+        default=FIRST_ANSWERS_SECONDS,
+        metavar="N",
+        help=f"time within which the old version must give {STABLE_ANSWERS} answers to compare with "
+        "(default: %(default)g)",
     )
     parser.add_argument(
         "--comparison",
@@ -109,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
             **{one.name: getattr(args, f"tolerate_{one.name}") for one in dataclasses.fields(Tolerances)}
         ),
         expected_disagreement=read_disagreement(args.comparison, int(old), version) if args.comparison else None,
+        first_answers_seconds=args.first_answers_seconds,
     )
     key = args.api_key_file.read_text(encoding="utf-8").strip() if args.api_key_file else None
     source: Source

@@ -28,6 +28,10 @@ STABLE_ANSWERS: Final = 100
 """Answers of the old version that are needed before the first step, as something to compare with."""
 
 
+FIRST_ANSWERS_SECONDS: Final = 3600.0
+"""The old version must give these answers within this time, by default."""
+
+
 class RolledBack(TrainerError):
     """The guard objected, or the rollout could not be watched. The share of the new version is back at 0."""
 
@@ -49,6 +53,7 @@ class Plan:
         split: File with the traffic split.
         tolerances: What the guard accepts.
         expected_disagreement: See `Guard`.
+        first_answers_seconds: Time within which the old version must give `STABLE_ANSWERS` answers.
     """
 
     name: str
@@ -61,6 +66,7 @@ class Plan:
     seconds: float = 60.0
     tolerances: Tolerances = field(default_factory=Tolerances)
     expected_disagreement: float | None = None
+    first_answers_seconds: float = FIRST_ANSWERS_SECONDS
 
 
 class Rollout:
@@ -136,6 +142,9 @@ class Rollout:
         """Gives the old version everything, waits until there is something to compare with, and creates the guard.
 
         Without a split, the gateway would give everything to the new version as soon as it is loaded.
+
+        Raises:
+            TrainerError: The old version gave too few answers in the time that it had.
         """
         plan = self._plan
         write_split(plan.split, plan.name, {plan.labels[0]: 100})
@@ -150,6 +159,13 @@ class Rollout:
                 answered = min(total, STABLE_ANSWERS)
                 if self._in_effect(0.0, time.monotonic() - started) and answered >= STABLE_ANSWERS:
                     break
+                if time.monotonic() - started >= plan.first_answers_seconds:
+                    raise TrainerError(
+                        f"version {plan.stable} of {plan.name} gave {answered} of {STABLE_ANSWERS} answers in "
+                        f"{plan.first_answers_seconds:g} s, too few to compare version {plan.canary} with; it was not "
+                        "given any traffic. --metrics or --prometheus must name every gateway that has callers; with "
+                        "few callers, give --first-answers-seconds more time"
+                    )
                 time.sleep(self._poll_seconds)
         bound = slow_bound(before, plan.stable)
         self._versions = dataclasses.replace(self._versions, slow_seconds=bound)

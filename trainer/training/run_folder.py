@@ -82,6 +82,8 @@ def report_labels(data: DataSet, found: "CrossValidation", folder: Path, name: s
     probabilities = calibrate.softmax(found.logits, calibrate.fit_temperature(found.logits, found.labels))
     errors = label_errors(probabilities, found.labels)
     listed: list[dict[str, JSON]] = []
+    added = {photo.path for photo in data.added}
+    suspects: list[str] = []
     for one in errors:
         photo = data.photos["train"][found.tested[one.photo]]
         listed.append(
@@ -93,8 +95,16 @@ def report_labels(data: DataSet, found: "CrossValidation", folder: Path, name: s
                 "given_score": round(one.given_score, 4),
             }
         )
-    if listed:
-        say(f"{len(listed)} training photos may have a wrong label: breed check {shlex.quote(name)} shows them")
+        if photo.path in added:
+            suspects.append(f"{photo.path}: {data.labels[photo.label]}, probably {data.labels[one.suggested]}")
+    if here := len(listed) - len(suspects):
+        say(f"{here} training photos may have a wrong label: breed check {shlex.quote(name)} shows them")
+    if suspects:  # which are in other folders than the one that `check` reads
+        say(f"{len(suspects)} photos of --add may have a wrong label:")
+        for line in suspects[:LISTED]:
+            say(f"  {line}")
+        if len(suspects) > LISTED:
+            say(f"  and {len(suspects) - LISTED} more, with the others in {folder / 'data.json'}")
     path = folder / "data.json"
     path.write_text(
         json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"label_errors": listed}, indent=1), encoding="utf-8"

@@ -12,7 +12,12 @@ from PIL import Image, ImageFilter, ImageOps
 
 from tests.trainer import tiny
 from tests.trainer.conftest import WriteFolder, picture
-from trainer.data.quality import measure
+from trainer.check import page
+from trainer.check.check import summary
+from trainer.check.findings import Findings, PhotoFinding
+from trainer.data.photos import Photo
+from trainer.data.quality import measure, measure_all
+from trainer.errors import TrainerError
 from trainer.training import bottleneck_features as features
 
 # Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
@@ -123,3 +128,20 @@ def test_measures_tell_sharp_from_blurred_and_colour_from_grey(tmp_path: Path) -
     assert blurred.sharpness < found.sharpness / 3
     assert measure(saved(sharp.convert("L"))).colour == 0
     assert measure(saved(Image.new("RGB", (10, 10), (255, 255, 255)))).brightness > 254
+
+
+@pytest.mark.parametrize("content", [None, b"something else"], ids=["deleted", "replaced"])
+def test_a_photo_that_changes_while_it_is_checked_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "1.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(TrainerError, match=r"1\.jpg was readable at first .* Run the same command again"):
+        measure_all([Photo(path, "red", (0,), b"k" * 16, 0)], tmp_path / "cache", 1)
+
+
+def test_another_label_is_called_probable_and_never_certain() -> None:
+    wrong = [PhotoFinding("label", Path(f"{at}.jpg"), "red", "blue >99%, red <1%", suggested="blue") for at in range(7)]
+    found = Findings("photos", {"red": 7, "blue": 7}, 0.5, wrong, [], [])
+    assert "<b class='said'>red</b>, probably <b class='true'>blue</b>" in page.render(found)
+    assert summary(found).splitlines()[1:3] == ["Probably a wrong label: 7", "  0.jpg (red): blue >99%, red <1%"]
+    assert summary(found).endswith("  and 2 more")

@@ -63,6 +63,15 @@ def test_the_verdict_says_whether_a_difference_may_be_chance() -> None:
     assert "B is worse (McNemar's exact test, p = 0.00049)" in many.verdict()
 
 
+def test_a_difference_of_accuracies_is_in_percentage_points() -> None:
+    found = compared(*[row("Boxer", "Boxer", "Boxer")] * 7, row("Pug", "Boxer", "Pug"))
+    assert ": +12.5 percentage points of accuracy (95 % interval " in found.verdict()
+    text = comparison_report.render(found)
+    assert "<b>+12.5</b><span class='muted'>percentage points: accuracy of B minus that of A" in text
+    assert "+12.5 points <small>" in text
+    assert "+12.5%" not in text + found.verdict()
+
+
 @pytest.mark.parametrize(("a", "b", "agree"), [(0.9, 0.9, 0.5), (0.98, 0.95, 0.9), (0.6, 0.7, 0.0)])
 def test_the_interval_of_a_difference_holds_the_true_one_about_95_times_in_100(
     a: float, b: float, agree: float

@@ -14,6 +14,7 @@ from PIL import Image
 from trainer.errors import TrainerError
 from trainer.evaluation import plots, report
 from trainer.evaluation.metrics import Answer, Evaluation
+from trainer.evaluation.page import percent
 from trainer.evaluation.report.run import Run
 from trainer.evaluation.tally import Tally
 from trainer.model_card import JSON, Backbone, Card, InputSpec
@@ -188,5 +189,13 @@ def test_the_report_says_what_repeats_the_run_and_what_is_wrong_with_its_photos(
     assert page.headings[0] == "Learning curve"
     assert re.search(r"0.975 with all. Twice the photos would give about 0.98\d", text)
     assert "Photos of the training" in page.headings
-    for words in ("should be <b class='true'>&lt;boxer&gt;", "class &lt;x&gt;", "and 8 more", "12ab", "views = 2"):
+    for words in ("probably <b class='true'>&lt;boxer&gt;", "class &lt;x&gt;", "and 8 more", "12ab", "views = 2"):
         assert words in text
+
+
+@pytest.mark.parametrize(
+    ("score", "shown"),
+    [(1.0, "100%"), (0.9999, ">99%"), (0.994, "99%"), (0.5, "50%"), (0.006, "1%"), (0.001, "<1%"), (0.0, "0%")],
+)
+def test_a_score_is_never_rounded_to_certainty(score: float, shown: str) -> None:
+    assert percent(score) == shown

@@ -24,7 +24,7 @@ from tests.trainer.rollout.callers import Callers, url
 from trainer.errors import TrainerError
 from trainer.model_card import JSON
 from trainer.rollout import rollout
-from trainer.rollout.metrics import Gateways, Sample, Source
+from trainer.rollout.metrics import SHARE, Gateways, Sample, Source
 from trainer.rollout.rollout import Plan, RolledBack, Rollout
 from trainer.rollout.split_file import read_split, write_split
 
@@ -211,3 +211,19 @@ def test_gateways_that_do_not_use_the_file_are_noticed_before_anything_is_rolled
     with pytest.raises(RolledBack, match=r"do not use .*split.json: .* is 90\.0% instead of 100\.0%"):
         run()
     assert [one["outcome"] for one in run.records] == ["rolled back"]
+
+
+class Quiet:
+    """Metrics of a gateway that uses the split and has no callers."""
+
+    def read(self, model: str) -> list[Sample]:
+        return [Sample("gateway", SHARE, (("model", model), ("target", "stable")), 1.0)]
+
+
+def test_a_rollout_without_callers_ends_with_what_is_missing_instead_of_waiting_on(tmp_path: Path) -> None:
+    run = Run(tmp_path, Quiet(), first_answers_seconds=0.3)
+    with pytest.raises(TrainerError, match=r"version 1 of colours gave 0 of 100 answers in 0\.3 s.*--metrics") as ended:
+        run()
+    assert not isinstance(ended.value, RolledBack)
+    assert (run.finished, run.records) == (False, [])
+    assert read_split(run.split) == {"colours": {"stable": 100}}

@@ -33,7 +33,7 @@ def _wrong_labels(errors: Sequence[Mapping[str, Any]]) -> str:
         return ""
     figures = "".join(
         f"<figure><img alt='' src='{thumbnail(Path(one['photo']))}'><figcaption><b class='said'>{escape(one['label'])}"
-        f"</b> should be <b class='true'>{escape(one['suggested'])}</b><br><span class='muted'>"
+        f"</b>, probably <b class='true'>{escape(one['suggested'])}</b><br><span class='muted'>"
         f"{escape(Path(one['photo']).name)}</span></figcaption></figure>"
         for one in errors[:SHOWN]
     )

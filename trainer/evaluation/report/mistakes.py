@@ -4,7 +4,7 @@ from collections import defaultdict
 from html import escape
 
 from trainer.evaluation.metrics import ClassResult, Evaluation, Mistake
-from trainer.evaluation.page import thumbnail
+from trainer.evaluation.page import percent, thumbnail
 
 
 def worst(evaluation: Evaluation) -> str:
@@ -19,8 +19,8 @@ def _mistake(mistake: Mistake) -> str:
     place = escape(f"{mistake.path.parent.name}/{mistake.path.name}")
     return (
         f"<figure><img alt='' src='{thumbnail(mistake.path)}'><figcaption>"
-        f"predicted <b class='said'>{escape(mistake.said)}</b> {mistake.confidence:.0%}<br>"
-        f"true <b class='true'>{escape(mistake.true)}</b> {mistake.true_score:.0%}<br>"
+        f"predicted <b class='said'>{escape(mistake.said)}</b> {escape(percent(mistake.confidence))}<br>"
+        f"true <b class='true'>{escape(mistake.true)}</b> {escape(percent(mistake.true_score))}<br>"
         f"<span class='muted'>{place}</span></figcaption></figure>"
     )
 
@@ -46,7 +46,7 @@ def _class_row(one: ClassResult, mistakes: list[Mistake]) -> str:
     photos = "".join(
         f"<img alt='{text}' title='{text}' src='{thumbnail(mistake.path, small=True)}'>"
         for mistake in mistakes
-        if (text := escape(f"{mistake.said} {mistake.confidence:.0%}: {mistake.path.name}", quote=True))
+        if (text := escape(f"{mistake.said} {percent(mistake.confidence)}: {mistake.path.name}", quote=True))
     )
     return f"<tr><td>{escape(one.label)}</td><td>{one.photos}</td>{bars}<td class='small'>{photos}</td></tr>"
 
