@@ -70,8 +70,9 @@ export async function openCamera({ models, take }) {
   dialog.remove();
 }
 
-/** The answer, with scores averaged over the last frames so that the label does not flicker. */
+/** The answer, with scores averaged over the last frames so that the label does not flicker; not of several labels. */
 function steady(averages, answer) {
+  if (answer.labels) return answer; // each has a threshold of its own
   for (const [label, score] of averages) averages.set(label, KEEP * score);
   const share = averages.size ? 1 - KEEP : 1;
   for (const { label, score } of answer.predictions) averages.set(label, (averages.get(label) ?? 0) + share * score);

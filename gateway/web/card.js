@@ -4,7 +4,7 @@ import { element, language, number, t } from "./page.js";
 import { percent } from "./words.js";
 
 const MANY = 30; // classes from which their list is collapsed
-const MEASURES = { top5_accuracy: "card.top5", known_under_threshold: "card.under", others_over_threshold: "card.others" };
+const MEASURES = { top5_accuracy: "card.top5", known_under_threshold: "card.under", others_over_threshold: "card.others", exact_labels: "card.exact" };
 
 /** Fills the dialog with the details of a model (`GET /api/v1/models/{model}`) and opens it. */
 export function openCard(dialog, detail) {
@@ -26,9 +26,11 @@ export function openCard(dialog, detail) {
 function accuracies({ metrics }, classes) {
   const list = element("ul", { className: "scores" });
   for (const [split, found] of Object.entries(metrics ?? {})) {
-    if (typeof found?.accuracy !== "number") continue;
-    const held = t("card.right", { count: found.photos ?? 0, split });
-    const item = element("li", {}, text("strong", percent(found.accuracy)), text("span", held));
+    const several = typeof found?.mean_average_precision === "number"; // of a multi-label model
+    if (typeof found?.accuracy !== "number" && !several) continue;
+    const held = t(several ? "card.precision" : "card.right", { count: found.photos ?? 0, split });
+    const figure = several ? found.mean_average_precision : found.accuracy;
+    const item = element("li", {}, text("strong", percent(figure)), text("span", held));
     for (const [name, key] of Object.entries(MEASURES)) {
       if (name === "top5_accuracy" && classes <= 5) continue;
       if (typeof found[name] === "number") item.append(text("small", t(key, { percent: percent(found[name]) })));
@@ -38,7 +40,7 @@ function accuracies({ metrics }, classes) {
   return list.childElementCount ? list : text("p", t("card.silent"));
 }
 
-function known({ labels, card, unknown_threshold: threshold }) {
+function known({ labels, card, multi_label, unknown_threshold: threshold }) {
   const photos = card?.training?.photos?.train ?? {};
   const list = element("ul", { className: "labels" });
   for (const name of labels) {
@@ -47,7 +49,7 @@ function known({ labels, card, unknown_threshold: threshold }) {
     list.append(item);
   }
   const said = [t("card.classes", { count: labels.length })];
-  said.push(threshold === null ? t("card.always") : t(card?.other_labels?.length ? "card.sum" : "card.threshold", { percent: percent(threshold) }));
+  said.push(threshold === null ? t(multi_label ? "card.several" : "card.always") : t(card?.other_labels?.length ? "card.sum" : "card.threshold", { percent: percent(threshold) }));
   if (Object.keys(photos).length) said.push(t("card.learned"));
   return labels.length
     ? [text("p", said.join(" ")), labels.length > MANY ? folded(t("all", { count: labels.length }), list) : list]

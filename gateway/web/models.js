@@ -34,13 +34,15 @@ export class Models extends EventTarget {
     const dogs = /\bdogs?\b/i.test(noun);
     const count = this.detail?.labels.length ?? 0;
     const classes = dogs ? t("classes.dogs", { count }) : language === "en" && noun ? counted(count, noun) : t("classes.any", { count });
-    const about = count < 2 ? "about" : dogs ? "about.dogs" : "about.classes";
+    const several = this.detail?.multi_label;
+    const about = count < 2 ? "about" : several ? "about.several" : dogs ? "about.dogs" : "about.classes";
     return { noun, dogs, question: this.#question(noun, dogs), classes, about: t(about, { classes }) };
   }
 
   /** The question on the card. Cards are in English, so other languages have their own question about dogs. */
   #question(noun, dogs) {
     const written = this.detail?.card?.question;
+    if (this.detail?.multi_label) return written || t("question");
     if (dogs) return (language === "en" && written) || t("question.dogs");
     return written || (noun ? t("question.noun", { noun }) : t("question"));
   }

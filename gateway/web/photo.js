@@ -41,19 +41,20 @@ export class Photo {
     return this.explainers.has([...this.answers.keys()].at(-1));
   }
 
-  /** The different labels of the answers, null for unknown. Models may write the same one as `Basset Hound` or `basset_hound`. */
-  get labels() {
-    const labels = new Map();
-    for (const { label } of this.answers.values()) {
-      const name = label?.toLowerCase().replaceAll("_", " ") ?? null;
-      if (!labels.has(name)) labels.set(name, label);
+  /** One answer for each that says something else. Models may write the same label as `Basset Hound` or `basset_hound`. */
+  get different() {
+    const answers = new Map();
+    for (const answer of this.answers.values()) {
+      const labels = answer.labels?.toSorted() ?? [answer.label ?? ""];
+      const said = labels.join("\n").toLowerCase().replaceAll("_", " ");
+      if (!answers.has(said)) answers.set(said, answer);
     }
-    return [...labels.values()];
+    return [...answers.values()];
   }
 
   /** Whether the answers of several models have different labels. */
   get differs() {
-    return this.labels.length > 1;
+    return this.different.length > 1;
   }
 
   /** Adds an answer, replaces a previous one of the same version, and clears the error. */

@@ -2,7 +2,7 @@
 
 import { byId, element, t } from "./page.js";
 import { clearHeat, showHeat } from "./heat.js";
-import { heading, percent, said } from "./words.js";
+import { heading, named, percent, said } from "./words.js";
 
 const FOLDED = 0.01; // lower scores are collapsed
 const template = byId("tile");
@@ -54,7 +54,7 @@ export function freeTile(photo) {
 export function updateTile(photo) {
   const { tile, state, answer, error } = photo;
   const part = (selector) => tile.querySelector(selector);
-  tile.dataset.state = state === "done" && answer.label === null ? "unsure" : state;
+  tile.dataset.state = state === "done" && answer.label === null && !answer.labels ? "unsure" : state;
   tile.dataset.answers = photo.answers.size;
   tell(photo);
   part(".retry").hidden = state !== "stopped" && !(error && !error.final && !["waiting", "working"].includes(state));
@@ -83,21 +83,21 @@ function tell(photo) {
   else if (answer && (state === "waiting" || state === "working")) under.push(t("askingAgain"));
   if (error) under.push([error.title, error.message].filter(Boolean).join(". "));
   else if (sentence && tile.dataset.answers < 2) under.push(sentence);
-  tile.querySelector("h3").textContent = photo.differs ? photo.labels.map((label) => label ?? t("notSure")).join(` ${t("or")} `) : title;
+  tile.querySelector("h3").textContent = photo.differs ? photo.different.map(named).join(` ${t("or")} `) : title;
   tile.querySelector(".detail").textContent = under.join(" ");
   tile.style.setProperty("--sent", sent ?? 0);
 }
 
 /** The answer of a model: its name, if there are several models, and the best labels as bars. */
 function column(photo, answer, several) {
-  const { model, predictions } = answer;
+  const { model, predictions, labels = [] } = answer;
   const by = t("by", { name: model.name, version: String(model.version) });
   const bars = element("ol", { className: "bars", ariaLabel: t("guessesBy", { name: photo.name, by }) });
   const small = predictions.filter(({ score }, at) => at > 0 && score < FOLDED);
-  bars.append(...predictions.filter((one) => !small.includes(one)).map(bar));
+  bars.append(...predictions.filter((one) => !small.includes(one)).map((one) => bar(one, labels.includes(one.label))));
   const parts = [];
   if (several) {
-    const verdict = photo.differs ? [element("strong", {}, answer.label ?? t("notSure")), " "] : [];
+    const verdict = photo.differs ? [element("strong", {}, named(answer)), " "] : [];
     parts.push(element("p", { className: "verdict", dir: "auto" }, ...verdict, element("span", {}, percent(answer.confidence))));
   }
   const guesses = element("details", { className: "guesses" }, element("summary", {}, t("guesses")), bars);
@@ -107,10 +107,11 @@ function column(photo, answer, several) {
   return element("section", {}, ...parts);
 }
 
-function bar({ label, score }) {
+/** A label with its score; `has`: the photo has the label, by a multi-label model. */
+function bar({ label, score }, has) {
   const track = element("i");
   track.style.setProperty("--share", score);
-  return element("li", {}, element("span", { dir: "auto" }, label), element("span", {}, percent(score)), track);
+  return element("li", {}, element("span", { dir: "auto" }, has ? element("strong", {}, label) : label), element("span", {}, percent(score)), track);
 }
 
 /** Shows a heat map over the photo and describes it in words. */

@@ -1,6 +1,6 @@
 // Format numbers and answers.
 
-import { number, t } from "./page.js";
+import { language, number, t } from "./page.js";
 
 const CERTAIN = 0.9; // scores from here on: "almost certainly"
 const LIKELY = 0.6; // "probably"
@@ -15,9 +15,28 @@ export function percent(score) {
   return `${Math.round(value)}\u00a0%`;
 }
 
+/** The labels of a multi-label answer in words, such as `cat, dark and indoors`. */
+const listed = (labels) => new Intl.ListFormat(language, { type: "conjunction" }).format(labels);
+
+/** What an answer says: its label, or all labels of a multi-label answer. */
+export function named({ label, labels }) {
+  if (labels) return labels.length ? listed(labels) : t("noLabels");
+  return label ?? t("notSure");
+}
+
 /** Title and sentence for an answer: a short title, and a sentence with the score. */
-export function said({ label, looks_like, confidence, predictions, label_set }) {
+export function said(answer) {
+  const { label, labels, looks_like, confidence, predictions, label_set } = answer;
   const [best, second] = predictions;
+  if (labels?.length > 1) {
+    const scores = predictions.filter((one) => labels.includes(one.label)).map((one) => `${one.label} ${percent(one.score)}`);
+    return [named(answer), t("labels.text", { scores: listed(scores) })];
+  }
+  if (labels) {
+    if (label === null) return [named(answer), t("noLabels.text", { label: best.label, percent: percent(confidence) })];
+    const sure = confidence >= CERTAIN ? "certain" : confidence >= LIKELY ? "probably" : "maybe";
+    return [label, t(sure, { percent: percent(confidence) })];
+  }
   if (label === null) {
     if (looks_like) return [t("looksLike", { label: looks_like }), t("looksLike.text")];
     return [t("unsure"), t("unsure.text", { label: best.label, percent: percent(confidence) })];
@@ -42,11 +61,13 @@ export function line(answer) {
 }
 
 const UNSURE = t("unsure");
-const NO_LABEL = [UNSURE, ...["failed", "stopped", "working", "waiting"].map((state) => t(state))];
+const NO_LABEL = [UNSURE, t("noLabels"), ...["failed", "stopped", "working", "waiting"].map((state) => t(state))];
 
-/** The heading for grouping and filtering a photo: its label, or its problem. */
+/** The heading for grouping and filtering a photo: its label or labels, or its problem. */
 export function heading(photo) {
   if (!photo.answer) return t(photo.state);
+  const { labels } = photo.answer;
+  if (labels) return named({ labels: labels.toSorted() });
   return photo.answer.label ?? UNSURE;
 }
 
