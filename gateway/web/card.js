@@ -66,10 +66,11 @@ function seen({ input, explains }, card) {
   ];
 }
 
-function made({ backbone, training, temperature, libraries, created }) {
+function made({ task, backbone, training, temperature, libraries, created }) {
   const rows = [];
   if (backbone) rows.push([t("card.backbone"), t("card.weights", { name: backbone.name, weights: backbone.weights })]);
-  for (const [split, classes] of Object.entries(training?.photos ?? {})) {
+  const counts = task === "multi-label" ? {} : training?.photos ?? {}; // a photo counts for each of its labels
+  for (const [split, classes] of Object.entries(counts)) {
     const total = typeof classes === "number" ? classes : Object.values(classes ?? {}).reduce((sum, one) => sum + one, 0);
     rows.push([t("card.photos", { split }), number(total)]);
   }

@@ -68,7 +68,8 @@ def repeat(evaluation: Evaluation | MultiLabelEvaluation, run: Run) -> str:
     if fingerprint is not None:
         rows.append(("fingerprint of the photos", str(fingerprint)))
     counts = cast("dict[str, dict[str, int]]", card.training.get("photos", {}))
-    if counts and all(isinstance(one, dict) for one in counts.values()):
+    # With several labels, a photo counts for each of them.
+    if counts and not card.multi_label and all(isinstance(one, dict) for one in counts.values()):
         rows += [(f"photos, {split}", str(sum(one.values()))) for split, one in counts.items()]
     table = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in rows)
     settings = run.config or json.dumps(card.training.get("settings", {}), indent=1)
