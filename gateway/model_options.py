@@ -13,6 +13,8 @@ from gateway.labels_file import read_labels
 
 Activation = Literal["softmax", "sigmoid"]
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
 """Regular expression of the accepted model names."""
 
@@ -55,9 +57,24 @@ class ModelOptions(BaseModel):
     """Function that turns logits into probabilities: `softmax` or `sigmoid`. By default, the outputs are already
     probabilities."""
     multi_label: bool = False
-    """Whether an image can have several labels, so that the scores do not sum to 1."""
+    """Whether an image can have several labels or none: the scores are independent and do not sum to 1. The answer has
+    all labels whose scores reach `thresholds`."""
+    thresholds: Share | tuple[Share, ...] = 0.5
+    """Scores from which an image has a label, with `multi_label`: a number, or a list with one for each of `labels`."""
     unknown_threshold: float | None = Field(None, ge=0, le=1)
     """A photo is unknown if its best score is below this value. By default, no photo is unknown."""
+
+    @model_validator(mode="after")
+    def _consistent_labels(self) -> ModelOptions:
+        if "thresholds" in self.model_fields_set and not self.multi_label:
+            raise ValueError("thresholds needs multi_label")
+        if self.multi_label and self.unknown_threshold is not None:
+            raise ValueError(
+                "set thresholds instead of unknown_threshold: with multi_label, an image can have no label"
+            )
+        if isinstance(self.thresholds, tuple) and len(self.thresholds) != len(self.labels):
+            raise ValueError(f"thresholds has {len(self.thresholds)} numbers for {len(self.labels)} labels")
+        return self
 
     @model_validator(mode="after")
     def _one_normalization(self) -> ModelOptions:

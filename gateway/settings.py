@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     model_options: Annotated[dict[str, ModelOptions], NoDecode] = Field(default_factory=dict)
     """Options for models without a model card, as a JSON object keyed by model name: labels (a file or a list),
     signature, output, encoded_image, height, width, fit, interpolation, channels, layout, pixel_range, normalize,
-    activation, multi_label, unknown_threshold."""
+    activation, multi_label, thresholds, unknown_threshold."""
     model_refresh_seconds: float = Field(1.0, gt=0, le=3600)
     """How long the gateway caches the versions, labels and signatures of a model, in seconds."""
 

@@ -150,7 +150,7 @@ class Classifier:
             self._independent.add(version)
             logger.warning(
                 "model %s version %d: the scores do not sum to 1, so they seem to be independent (multi-label). The "
-                "best one is returned as the label. Set the option multi_label to confirm this",
+                "best one is returned as the label. With the option multi_label, all labels over a threshold are",
                 *version,
             )
         return scores

@@ -16,9 +16,6 @@ from gateway.serving.contract import DEFAULT_SIGNATURE, Contract, described
 from gateway.serving.signature_shapes import batch_and_row, layout_of, may_be_equal, number_of_classes, sizes_of
 from gateway.tensors.wire import number_dtype
 
-DEFAULT_THRESHOLD: Final = 0.5
-"""Score from which an image has a label of a multi-label model."""
-
 UNKNOWN_SIZE: Final = 224
 """Height and width if neither the signature nor the options set them: the input size of most ImageNet backbones."""
 
@@ -110,6 +107,13 @@ class _Reading:
         output_name, classes = self._scores(image.batch_size)
         label_output = self._label_output(output_name, image.batch_size)
         sigmoid = classes == 1 and label_output is None
+        thresholds = self.options.thresholds if self.options.multi_label else None
+        if thresholds is not None and sigmoid:
+            raise self._unsupported("a score for each label, as the option multi_label says")
+        if isinstance(thresholds, tuple) and label_output is not None:
+            raise self._unsupported(
+                "one number as the option thresholds, because the model names the label of each score"
+            )
         return Contract(
             model=self.model,
             version=self.version,
@@ -130,7 +134,7 @@ class _Reading:
             label_output=label_output,
             key_input=key_input,
             certain_image=image.certain,
-            thresholds=DEFAULT_THRESHOLD if self.options.multi_label else None,
+            thresholds=thresholds,
             activation=self.options.activation,
         )
 

@@ -9,11 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
+from gateway.model_options import ModelOptions
+from gateway.pb import serving_pb2 as pb
 from gateway.prediction_log.records import RECORD, Prediction, margin
-from testing.colour_server import ColourModel, ColourServer
+from testing.colour_scores import colour_lights
+from testing.colour_server import ColourModel, ColourServer, ForeignModel
 from testing.polling import until
 
 Start = Callable[..., httpx.Client]
@@ -141,3 +146,54 @@ def test_a_margin_is_between_the_labels_and_all_others() -> None:
     assert margin(scores, set()) == 1.0
     assert margin(scores, {"b"}) == 0.0  # the thresholds differ
     assert margin(scores[:1], None) == 1.0
+
+
+def foreign(classes: int = 3) -> ForeignModel:
+    """A model without a card whose scores are how light each channel is."""
+    return ForeignModel(
+        {"x": (pb.DataType.DT_UINT8, (-1, 8, 8, 3))},
+        {"y": (pb.DataType.DT_FLOAT, (-1, classes))},
+        lambda images: np.ascontiguousarray(colour_lights(images)[:, :classes]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "labels"),
+    [
+        ({}, ["red", "green"]),
+        ({"thresholds": 0.7}, ["red"]),
+        ({"thresholds": [0.99, 0.5, 0.01]}, ["green", "blue"]),
+        ({"thresholds": 1}, []),
+    ],
+)
+def test_a_model_without_a_card_has_the_thresholds_of_its_options(
+    start: Start, model_server: ColourServer, options: dict[str, object], labels: list[str]
+) -> None:
+    model_server.models["tags"] = {1: foreign()}
+    said = {"labels": ["red", "green", "blue"], "multi_label": True, **options}
+    gateway = start(default_model="tags", model_options={"tags": said})
+    answer = gateway.post("/api/v1/models/tags/predict", content=ORANGE).json()
+    assert answer["labels"] == labels
+    assert answer["label"] == (labels[0] if labels else None)
+
+
+def test_a_single_sigmoid_has_no_several_labels(start: Start, model_server: ColourServer) -> None:
+    model_server.models["tags"] = {1: foreign(1)}
+    gateway = start(default_model="tags", model_options={"tags": {"multi_label": True}})
+    answer = gateway.post("/api/v1/models/tags/predict", content=ORANGE)
+    assert answer.status_code == 502
+    assert "a score for each label, as the option multi_label says" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"thresholds": 0.3}, "thresholds needs multi_label"),
+        ({"multi_label": True, "unknown_threshold": 0.5}, "set thresholds instead of unknown_threshold"),
+        ({"multi_label": True, "labels": ["a", "b"], "thresholds": [0.5]}, "1 numbers for 2 labels"),
+        ({"multi_label": True, "thresholds": 1.5}, "less than or equal to 1"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(options: dict[str, object], problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        ModelOptions.model_validate(options)

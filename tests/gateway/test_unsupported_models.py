@@ -158,9 +158,10 @@ def test_scores_of_several_labels_at_once_are_said_to_be_so(
     for said in (False, True):
         caplog.clear()
         with caplog.at_level(logging.WARNING, "gateway"):
-            gateway = start(default_model="m", model_options={"m": {"multi_label": said}})
+            gateway = start(default_model="m", model_options={"m": {**NAMED, "multi_label": said}})
             answers = [gateway.post("/api/v1/models/m/predict", content=photo()).json() for _ in range(2)]
         assert [one["score"] for one in answers[0]["predictions"]] == [0.9, 0.8, 0.1]
+        assert [one.get("labels") for one in answers] == [["red", "green"] if said else None] * 2
         warnings = [one for one in caplog.records if "multi_label" in one.getMessage()]
         assert len(warnings) == (0 if said else 1)
         assert gateway.get("/api/v1/models/m").json()["multi_label"] is said
