@@ -1,5 +1,6 @@
 """A multi-label model from photos to answers: train, evaluate, predict, export."""
 
+import base64
 import csv
 import json
 from collections.abc import Callable
@@ -9,6 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from gateway.settings import Settings
+from testing.gateway import running_gateway
+from testing.modelserver import Server
 from tests.trainer import tiny
 from tests.trainer.multi_label.squares import COLOURS, draw, write_links, write_table
 from trainer.cli import main
@@ -98,6 +102,38 @@ def test_photos_get_their_labels_and_a_photo_without_squares_gets_none(model: Pa
         rows = {Path(row["file"]).name: row for row in csv.DictReader(file)}
     assert set(rows["two.png"]["labels"].split("|")) == {"blue", "green"}
     assert rows["none.png"]["labels"] == ""
+
+
+def test_a_gateway_answers_what_predict_computes(trained: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    wanted = {"none.png": (), "red.png": ("red",), "two.png": ("blue", "green")}
+    for seed, (name, labels) in enumerate(wanted.items(), 970):
+        draw(tmp_path / "new" / name, labels, seed)
+    server = Server("--engine=openvino", "--model_name=colours", f"--model_base_path={trained / 'models' / 'colours'}")
+    try:
+        settings = Settings(serving_target=server.address, default_model="colours", request_timeout_seconds=60)
+        with running_gateway(settings) as client:
+            photo = {"image": (tmp_path / "new" / "two.png").read_bytes()}
+            answer = client.post("/api/v1/predict_breed", files=photo).json()
+            assert set(answer["labels"]) == {"blue", "green"}
+            assert answer["breed"] == answer["labels"][0] == answer["predictions"][0]["label"]
+            encoded = base64.b64encode(photo["image"]).decode()
+            body = {"instances": [{"b64": encoded}]}
+            [best] = client.post("/v1/models/colours:predict", json=body).json()["predictions"]
+            over = [label for label, has in zip(best["classes"], best["over_threshold"], strict=True) if has]
+            assert set(over) == {"blue", "green"}
+            sources = {"there": ["colours", "--url", str(client.base_url)], "here": [str(trained / "models/colours")]}
+            found = {}
+            for name, [model, *options] in sources.items():
+                output = tmp_path / f"{name}.jsonl"
+                assert main(["predict", model, str(tmp_path / "new"), "--output", str(output), *options]) == 0
+                found[name] = [json.loads(line) for line in output.read_text().splitlines()]
+    finally:
+        server.close()
+    for one, other in zip(found["here"], found["there"], strict=True):
+        assert one["labels"] == other["labels"]
+        assert set(one["labels"]) == set(wanted[Path(one["file"]).name])
+        assert one["confidence"] == pytest.approx(other["confidence"], abs=1e-3)
 
 
 def test_evaluate_counts_missing_and_wrong_labels(model: Path, tmp_path: Path, trainer: Trainer) -> None:
