@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,7 +93,8 @@ def read_folder(
     Raises:
         TrainerError: There is no such folder, or there are not two classes with files in it.
     """
-    listing = list_data_set(data, limit, multi_label=multi_label)
+    # Of a photo with several labels, none may be missing: photos are limited when all labels of each are known.
+    listing = list_data_set(data, 0 if multi_label else limit, multi_label=multi_label)
     names = sorted({folder for _, folder, _ in listing.files if folder})
     labels, said = class_labels(names, class_numbers)
     contents = Contents(tuple(labels[name] for name in names), [], [], listing.warnings + ([said] if said else []))
@@ -107,7 +108,7 @@ def read_folder(
         else:
             contents.photos.append((split, Photo(path, folder, at.get(folder, ()), *look)))
     if multi_label:
-        contents.photos = _merged(contents.photos)
+        contents.photos = list(_limited(_merged(contents.photos), limit))
         if not any(len(photo.labels) > 1 for _, photo in contents.photos):
             contents.warnings.append("no photo has several labels; without --multi-label, exactly one is the answer")
     return contents
@@ -121,6 +122,16 @@ def _merged(photos: Sequence[tuple[Split | None, Photo]]) -> list[tuple[Split | 
         labels = tuple(sorted({*first.labels, *photo.labels}))
         merged[split, photo.key] = dataclasses.replace(first, labels=labels)
     return [(split, photo) for (split, _), photo in merged.items()]
+
+
+def _limited(photos: Sequence[tuple[Split | None, Photo]], limit: int) -> Iterator[tuple[Split | None, Photo]]:
+    """Photos with a label, or without any, of which there are fewer than the limit so far; 0: no limit."""
+    taken: Counter[tuple[Split | None, int]] = Counter()
+    for split, photo in photos:
+        counted = [(split, label) for label in photo.labels or (-1,)]
+        if not limit or min(taken[one] for one in counted) < limit:
+            taken.update(counted)
+            yield split, photo
 
 
 def list_labels(

@@ -14,14 +14,15 @@ from trainer.errors import TrainerError
 LABELS = tuple(COLOURS)
 
 
-def read(folder: Path, *, valid_share: float = 0.25, multi_label: bool = True) -> DataSet:
+def read(folder: Path, *, multi_label: bool = True, limit: int = 0) -> DataSet:
     return open_folder(
         folder,
         folder.parent / "cache",
-        valid_share=valid_share,
+        valid_share=0.25,
         test_share=0.0,
         seed=0,
         workers=2,
+        limit=limit,
         multi_label=multi_label,
     )
 
@@ -117,3 +118,11 @@ def test_one_label_for_each_photo_is_said_to_need_no_option(tmp_path: Path) -> N
         for number in range(6):
             draw(tmp_path / "photos" / label / f"{number}.png", (label,), 10 * at + number)
     assert any("no photo has several labels" in line for line in read(tmp_path / "photos").warnings)
+
+
+def test_a_limit_leaves_out_photos_and_no_labels_of_a_photo(tmp_path: Path) -> None:
+    for folder in (write_table(tmp_path / "table", 40), write_links(tmp_path / "links", 40)):
+        full, few = labels_by_name(read(folder)), labels_by_name(read(folder, limit=6))
+        assert len(few) < 20
+        assert few.items() <= full.items()
+        assert all(sum(label in labels for labels in few.values()) >= 6 for label in LABELS)
