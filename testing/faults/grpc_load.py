@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
 import grpc.aio
 
 from gateway.pb import open_inference_pb2 as pb
-from testing.faults.load import Answer, Load
+from testing.faults.load import Load, Send
 from testing.grpc_calls import INFER
 
 STATUSES = {
@@ -55,42 +54,24 @@ def infer_on(channel: grpc.aio.Channel) -> grpc.aio.UnaryUnaryMultiCallable[byte
 
 
 class GrpcLoad(Load):
-    """Callers that send the next photo after each answer, each on a connection of its own."""
-
-    def __init__(self, address: str, callers: int) -> None:
-        super().__init__("", callers=callers)
-        self._address = address
+    """The same callers over gRPC, each on a connection of its own."""
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[GrpcLoad]:
-        callers = [asyncio.create_task(self._infer(number)) for number in range(self._callers)]
-        try:
-            yield self
-        finally:
-            for caller in callers:
-                caller.cancel()
-            await asyncio.gather(*callers, return_exceptions=True)
+    async def _connected(self) -> AsyncIterator[Send]:
+        async with AsyncExitStack() as channels:
+            methods = [
+                infer_on(await channels.enter_async_context(channel_to(self._url))) for _ in range(self._callers)
+            ]
 
-    async def _infer(self, turn: int) -> None:
-        async with channel_to(self._address) as channel:
-            infer = infer_on(channel)
-            while True:
-                turn += 1
-                colour, content = self._photos[turn % len(self._photos)]
-                started = time.monotonic()
-                status, right, version = 200, False, 0
+            async def send(number: int, photo: bytes) -> tuple[int, str, int]:
                 try:
-                    answer = pb.ModelInferResponse.FromString(
-                        await infer(photo_request(content), timeout=TIMEOUT_SECONDS)
-                    )
-                    right = answer.outputs[0].name == "classes" and first_string(answer) == colour
-                    version = int(answer.model_version)
+                    content = await methods[number](photo_request(photo), timeout=TIMEOUT_SECONDS)
                 except grpc.aio.AioRpcError as error:
-                    status = status_of(error)
-                now = time.monotonic()
-                self.answers.append(Answer(now, now - started, status, right, version))
-                if status != 200:
-                    await asyncio.sleep(0.05)
+                    return status_of(error), "", 0
+                answer = pb.ModelInferResponse.FromString(content)
+                return 200, first_string(answer), int(answer.model_version)
+
+            yield send
 
 
 def first_string(answer: pb.ModelInferResponse) -> str:

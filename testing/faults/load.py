@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -31,6 +31,10 @@ class Answer:
     version: int
 
 
+Send = Callable[[int, bytes], Awaitable[tuple[int, str, int]]]
+"""Sends a photo for the caller of a number; returns status, label and version."""
+
+
 class Load:
     """Callers that send the next request after each answer, and wait briefly after an error."""
 
@@ -43,9 +47,8 @@ class Load:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Load]:
-        limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(base_url=self._url, timeout=60, limits=limits) as client:
-            callers = [asyncio.create_task(self._call(client, number)) for number in range(self._callers)]
+        async with self._connected() as send:
+            callers = [asyncio.create_task(self._call(send, number)) for number in range(self._callers)]
             try:
                 yield self
             finally:
@@ -53,24 +56,32 @@ class Load:
                     caller.cancel()
                 await asyncio.gather(*callers, return_exceptions=True)
 
-    async def _call(self, client: httpx.AsyncClient, number: int) -> None:
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Send]:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=self._url, timeout=60, limits=limits) as client:
+
+            async def send(_: int, photo: bytes) -> tuple[int, str, int]:
+                try:
+                    answer = await client.post(self._path, content=photo, headers={"content-type": "image/jpeg"})
+                except httpx.TransportError:
+                    return 0, "", 0
+                if answer.status_code != 200:
+                    return answer.status_code, "", 0
+                body = answer.json()
+                return 200, body.get("breed", body.get("label")), body["model"]["version"]
+
+            yield send
+
+    async def _call(self, send: Send, number: int) -> None:
         turn = number
         while True:
             turn += 1
-            colour, content = self._photos[turn % len(self._photos)]
+            colour, photo = self._photos[turn % len(self._photos)]
             started = time.monotonic()
-            status, right, version = 0, False, 0
-            try:
-                answer = await client.post(self._path, content=content, headers={"content-type": "image/jpeg"})
-                status = answer.status_code
-                if status == 200:
-                    body = answer.json()
-                    right = body.get("breed", body.get("label")) == colour
-                    version = body["model"]["version"]
-            except httpx.TransportError:
-                pass
+            status, label, version = await send(number, photo)
             now = time.monotonic()
-            self.answers.append(Answer(now, now - started, status, right, version))
+            self.answers.append(Answer(now, now - started, status, label == colour, version))
             if status != 200:
                 await asyncio.sleep(0.05)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from testing.faults.grpc_load import CANCELLED, GrpcLoad
 from testing.faults.hostile import GRPC_WORK, apart
-from testing.faults.load import BREED, CALLERS, LABELLED, Load
+from testing.faults.load import BREED, LABELLED, Load
 from testing.faults.stage import Stage
 from testing.polling import until_async
 
@@ -167,7 +167,7 @@ class Outcome:
 
 async def play(row: Row, stage: Stage, *, over_grpc: bool = False) -> Outcome:
     """Run one fault under load, of callers over HTTP or gRPC. Every step has its own time limit."""
-    load = GrpcLoad(stage.grpc_address, CALLERS) if over_grpc else Load(stage.url, row.path)
+    load = GrpcLoad(stage.grpc_address) if over_grpc else Load(stage.url, row.path)
     async with load.running():
         await until_async(lambda: load.statuses()[200] > 600, "600 photos are answered")
         before = stage.gateway_memory_mb()
