@@ -6,9 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import httpx
 import psutil
 import pytest
@@ -16,9 +16,11 @@ import pytest
 from testing import ROOT
 from testing.colour_server import ColourServer
 from testing.gateway import gateway_process, is_live
+from testing.grpc_calls import HEALTH, INFER, send
 from testing.photos import photo, slow_png
 from testing.polling import DEADLINE_SECONDS, until
-from testing.processes import has_ended
+from testing.processes import LOOPBACK, free_port, has_ended
+from tests.gateway.grpc_api.test_open_inference import image_request
 
 BREED = "/api/v1/predict_breed"
 
@@ -32,28 +34,44 @@ def is_stopping(client: httpx.Client) -> bool:
     return draining and answer.headers["connection"] == "close"
 
 
+def accepts_calls(port: int) -> bool:
+    with grpc.insecure_channel(f"{LOOPBACK}:{port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        try:
+            send(channel, HEALTH, b"", timeout=5)
+        except grpc.RpcError:
+            return False
+    return True
+
+
 @pytest.mark.parametrize("workers", [1, 2])
-def test_sigterm_turns_readiness_off_lets_requests_finish_and_exits_0(model_server: ColourServer, workers: int) -> None:
-    with gateway_process(
-        model_server.address, WORKERS=str(workers), SHUTDOWN_DELAY_SECONDS="5", MODEL_REFRESH_SECONDS="60"
-    ) as (client, running):
+def test_sigterm_turns_readiness_off_lets_requests_and_calls_finish_and_exits_0(
+    model_server: ColourServer, workers: int
+) -> None:
+    port = free_port()
+    settings = {"SHUTDOWN_DELAY_SECONDS": "5", "MODEL_REFRESH_SECONDS": "60", "GRPC_PORT": str(port)}
+    with (
+        gateway_process(model_server.address, None, WORKERS=str(workers), **settings) as (client, running),
+        grpc.insecure_channel(f"{LOOPBACK}:{port}", [("grpc.enable_retries", 0)]) as channel,
+        ThreadPoolExecutor(2) as callers,
+    ):
+        request = image_request(photo("green"))
         # A worker that has not answered before would have to look the model up while its server is stalled.
         for _ in range(10 * workers):
             assert client.post(BREED, content=photo()).status_code == 200
             assert client.get("/readyz").status_code == 200
-        answers: list[httpx.Response] = []
+        send(channel, INFER, request)
         model_server.stalled.set()
-        caller = threading.Thread(target=lambda: answers.append(client.post(BREED, content=photo("blue"))))
-        caller.start()
-        until(lambda: bool(model_server.waiting))
+        answer = callers.submit(client.post, BREED, content=photo("blue"))
+        reply = callers.submit(send, channel, INFER, request)
+        until(lambda: model_server.waiting == 2)
         running.send(signal.SIGTERM)
         until(lambda: is_stopping(client))
         assert client.get("/healthz").status_code == 200
-        until(lambda: not is_live(client))
+        until(lambda: not is_live(client) and not accepts_calls(port))
         assert running.is_running()
         model_server.stalled.clear()
-        caller.join(DEADLINE_SECONDS)
-        assert answers[0].json()["breed"] == "blue"
+        assert answer.result().json()["breed"] == "blue"
+        assert b"green" in reply.result()[0]
         assert running.wait() == 0
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from testing.made_once import made_once
 from testing.modelserver import Server
 from trainer.export.openvino_network import write_network
 
 Publish = Callable[[Path, int], Path]
+VERSIONS = (1, 2, 3)
 
 
 class Colours(tf.Module):  # type: ignore[misc]
@@ -65,12 +67,8 @@ class Colours(tf.Module):  # type: ignore[misc]
         return {"done": tf.cast(rounds, tf.float32) * matrix[0, 0]}
 
 
-@pytest.fixture(scope="session")
-def built_for_openvino(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """The same versions with the signatures that OpenVINO can compute, and the network for it."""
-    pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    folder = tmp_path_factory.mktemp("built_for_openvino")
-    for version in (1, 2, 3):
+def build_for_openvino(folder: Path) -> None:
+    for version in VERSIONS:
         module = Colours(version)
         size = {"height": 4, "width": 6, "fit": "crop", "interpolation": "bilinear"}
         module.version = json.dumps({"labels": ["red", "green", "blue"], "input": size, "built": version})
@@ -80,26 +78,42 @@ def built_for_openvino(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Pa
         extra.mkdir()
         (extra / "card.json").write_text(module.version)
         assert write_network({"pixels": module.pixels}, extra) is None
-    return {version: folder / str(version) for version in (1, 2, 3)}
 
 
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """SavedModels of versions 1 to 3."""
-    folder = tmp_path_factory.mktemp("built")
-    for version in (1, 2, 3):
+def build(folder: Path) -> None:
+    for version in VERSIONS:
         module = Colours(version)
         names = ("pixels", "describe", "encoded", "batch", "fixed", "scalar", "slow")
         signatures = {name: getattr(module, name) for name in names}
         signatures["serving_default"] = module.pixels
         tf.saved_model.save(module, str(folder / str(version)), signatures=signatures)
-    return {version: folder / str(version) for version in (1, 2, 3)}
+
+
+@pytest.fixture(scope="session")
+def built_for_openvino(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """The same versions with the signatures that OpenVINO can compute, and the network for it."""
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    folder = made_once(tmp_path_factory, "built_for_openvino", build_for_openvino)
+    return {version: folder / str(version) for version in VERSIONS}
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """SavedModels of versions 1 to 3."""
+    folder = made_once(tmp_path_factory, "built", build)
+    return {version: folder / str(version) for version in VERSIONS}
 
 
 @pytest.fixture(scope="session")
 def publish(built: dict[int, Path]) -> Publish:
     """Publishes a version in a base path, as a trainer does: under a hidden name first."""
     return publisher(built)
+
+
+@pytest.fixture(scope="session")
+def publish_light(built_for_openvino: dict[int, Path]) -> Publish:
+    """Publishes versions that a server loads without TensorFlow, which takes seconds."""
+    return publisher(built_for_openvino)
 
 
 def publisher(versions: dict[int, Path]) -> Publish:

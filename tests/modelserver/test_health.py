@@ -41,12 +41,12 @@ def status(channel: grpc.Channel, service: str) -> int:
 
 
 def test_a_server_with_a_model_is_serving_under_the_names_of_tensorflow_serving(
-    serve: Serve, publish: Publish, tmp_path: Path
+    serve: Serve, publish_light: Publish, tmp_path: Path
 ) -> None:
     server = serve(f"--model_base_path={tmp_path / 'demo'}", "--enable_grpc_healthcheck_service")
     until(lambda: "waiting" in server.output)
     assert not server.is_open()
-    publish(tmp_path / "demo", 1)
+    publish_light(tmp_path / "demo", 1)
     channel = server.client.channel
     assert [status(channel, name) for name in ("", "PredictionService", "ModelService")] == [SERVING] * 3
     with pytest.raises(grpc.RpcError) as refused:
@@ -54,8 +54,8 @@ def test_a_server_with_a_model_is_serving_under_the_names_of_tensorflow_serving(
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-def test_a_server_that_drains_tells_its_watchers(serve: Serve, publish: Publish, tmp_path: Path) -> None:
-    publish(tmp_path / "demo", 1)
+def test_a_server_that_drains_tells_its_watchers(serve: Serve, publish_light: Publish, tmp_path: Path) -> None:
+    publish_light(tmp_path / "demo", 1)
     server = serve(f"--model_base_path={tmp_path / 'demo'}", "--enable_grpc_healthcheck_service", "--drain_seconds=1")
     watch = health_pb2_grpc.HealthStub(server.client.channel).Watch(
         health_pb2.HealthCheckRequest(service="PredictionService"), timeout=DEADLINE_SECONDS
@@ -103,17 +103,21 @@ def test_a_check_is_answered_while_all_other_calls_are_in_use() -> None:
     models.close()
 
 
-def test_without_the_flag_there_is_no_health_service(servers: dict[str, Server]) -> None:
+def test_without_the_flag_there_is_no_health_service(serve: Serve, publish_light: Publish, tmp_path: Path) -> None:
+    publish_light(tmp_path / "demo", 1)
+    server = serve(f"--model_base_path={tmp_path / 'demo'}")
     with pytest.raises(grpc.RpcError) as refused:
-        status(servers["plain"].client.channel, "")
+        status(server.client.channel, "")
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_the_health_check_of_the_image_asks_the_health_service(serve: Serve, publish: Publish, tmp_path: Path) -> None:
+def test_the_health_check_of_the_image_asks_the_health_service(
+    serve: Serve, publish_light: Publish, tmp_path: Path
+) -> None:
     dockerfile = (ROOT / "modelserver" / "Dockerfile").read_text()
     [default_flag] = re.findall(r"exec python -m modelserver (\S+) \"\$@\"", dockerfile)
     [command] = re.findall(r"^HEALTHCHECK .* CMD (\[.*\])$", dockerfile, re.MULTILINE)
-    publish(tmp_path / "demo", 1)
+    publish_light(tmp_path / "demo", 1)
     server = serve(f"--model_base_path={tmp_path / 'demo'}", default_flag)
     command = command.replace("127.0.0.1:8500", server.address)
 

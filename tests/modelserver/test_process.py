@@ -117,17 +117,17 @@ def test_a_lone_broken_version_ends_the_server_and_an_interrupt_ends_one_that_wa
 
 
 def test_a_model_that_cannot_be_loaded_is_named_with_what_to_do_and_the_others_serve(
-    serve: Serve, publish: Publish, tmp_path: Path
+    serve: Serve, publish_light: Publish, tmp_path: Path
 ) -> None:
-    publish(tmp_path / "demo", 1)
-    publish(tmp_path / "flat", 1)
+    publish_light(tmp_path / "demo", 1)
+    publish_light(tmp_path / "flat", 1)
     shutil.copytree(tmp_path / "flat" / "1", tmp_path / "deep" / "1" / "model")
     shutil.move(tmp_path / "flat" / "1" / "saved_model.pb", tmp_path / "flat")
     shutil.rmtree(tmp_path / "flat" / "1")
     (tmp_path / "keras" / "1").mkdir(parents=True)
     (tmp_path / "keras" / "1" / "model.keras").write_bytes(b"PK")
     publish_broken(tmp_path / "broken", 1)
-    publish(tmp_path / "named", 1).rename(tmp_path / "named" / "v1")
+    publish_light(tmp_path / "named", 1).rename(tmp_path / "named" / "v1")
 
     def config(*names: str) -> Path:
         path = tmp_path / f"{'_'.join(names)}.config"
@@ -149,9 +149,9 @@ def test_a_model_that_cannot_be_loaded_is_named_with_what_to_do_and_the_others_s
     until(lambda: f"move it into {tmp_path / 'flat' / '1'}, a folder for its version, waiting" in waiting.output)
 
 
-def test_folders_with_leading_zeros_are_versions(serve: Serve, publish: Publish, tmp_path: Path) -> None:
+def test_folders_with_leading_zeros_are_versions(serve: Serve, publish_light: Publish, tmp_path: Path) -> None:
     base = tmp_path / "demo"
-    publish(base, 2).rename(base / "0002")
+    publish_light(base, 2).rename(base / "0002")
     server = serve(f"--model_base_path={base}", "--model_name=demo")
     assert server.client.version_that_answers("demo") == 2
     assert server.client.states("demo") == {2: "AVAILABLE"}
@@ -160,10 +160,10 @@ def test_folders_with_leading_zeros_are_versions(serve: Serve, publish: Publish,
 
 
 def test_what_cannot_be_served_is_said_in_one_line_with_status_1(
-    publish: Publish, tmp_path: Path, subtests: pytest.Subtests
+    publish_light: Publish, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
     base = tmp_path / "demo"
-    publish(base, 1)
+    publish_light(base, 1)
     labels = tmp_path / "labels.config"
     labels.write_text(
         f'model_config_list {{ config {{ name: "demo" base_path: "{base}" version_labels {{ key: "a" value: 1 }} }} }}'

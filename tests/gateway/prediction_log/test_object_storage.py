@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
+from fsspec import AbstractFileSystem
 
 from gateway.prediction_log.records import RECORD, Prediction
 from gateway.prediction_log.storage import ObjectStorage
@@ -19,28 +20,11 @@ Start = Callable[..., httpx.Client]
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
-    """The address of an empty bucket."""
-    # Imported here, because this takes half a second and every process collects all tests.
-    s3fs = pytest.importorskip("s3fs")
-    moto_server = pytest.importorskip("moto.server")
-
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+def bucket(s3: AbstractFileSystem, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The address of a folder in an empty bucket."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    s3fs.S3FileSystem.clear_instance_cache()
-    s3fs.S3FileSystem().makedirs("photos-of-dogs", exist_ok=True)
-    try:
-        yield "s3://photos-of-dogs/log"
-    finally:
-        s3fs.S3FileSystem.clear_instance_cache()
-        httpx.post(f"http://{host}:{port}/moto-api/reset")
-        server.stop()
+    s3.makedirs("photos-of-dogs", exist_ok=True)
+    return "s3://photos-of-dogs/log"
 
 
 def content(bucket: str, name: str) -> bytes:

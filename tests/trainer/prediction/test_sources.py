@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import pytest
+from fsspec import AbstractFileSystem
 
 from trainer.errors import TrainerError
 from trainer.prediction.sources import Photo, Shard, Unreadable, check_arguments, count_photos, find_photos
@@ -151,28 +151,14 @@ def test_shards_divide_the_photos_by_name_alone(tmp_path: Path, archives: ExitSt
 
 
 @pytest.fixture
-def bucket(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The photos on a server that speaks S3."""
-    s3fs = pytest.importorskip("s3fs")
-    moto_server = pytest.importorskip("moto.server")
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    s3fs.S3FileSystem.clear_instance_cache()
-    storage = s3fs.S3FileSystem()
-    storage.makedirs("many-photos", exist_ok=True)
-    storage.put(f"{folder}/", "many-photos/new", recursive=True)
+def bucket(s3: AbstractFileSystem, folder: Path) -> str:
+    """The photos in object storage."""
+    s3.makedirs("many-photos", exist_ok=True)
+    s3.put(f"{folder}/", "many-photos/new", recursive=True)
     with zipfile.ZipFile(folder / "all.zip", "w") as packed:
         packed.write(folder / "a.png", "a.png")
-    storage.put(str(folder / "all.zip"), "many-photos/all.zip")
-    yield "s3://many-photos"
-    s3fs.S3FileSystem.clear_instance_cache()
-    httpx.post(f"http://{host}:{port}/moto-api/reset")
-    server.stop()
+    s3.put(str(folder / "all.zip"), "many-photos/all.zip")
+    return "s3://many-photos"
 
 
 @pytest.mark.slow
