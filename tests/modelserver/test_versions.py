@@ -69,14 +69,21 @@ def wait_for_states(client: Client, name: str, states: dict[int, str]) -> None:
     until(lambda: client.states(name) == states, f"never {states}")
 
 
+def first_version(shared: tuple[Server, Path], publish: Publish, name: str) -> Path:
+    """Version 1 of a model that the server serves; returns its base path."""
+    server, config = shared
+    base = config.parent / name
+    publish(base, 1)
+    write(config, entry(base))
+    wait_for_states(server.client, name, {1: "AVAILABLE"})
+    return base
+
+
 def test_a_switch_under_load_fails_no_request_and_the_old_version_ends(
     shared: tuple[Server, Path], publish: Publish
 ) -> None:
-    server, config = shared
-    base = config.parent / "switch"
-    publish(base, 1)
-    write(config, entry(base))
-    wait_for_states(server.client, "switch", {1: "AVAILABLE"})
+    server, _ = shared
+    base = first_version(shared, publish, "switch")
     stop, seen, errors = threading.Event(), set[int](), list[Exception]()
 
     def ask() -> None:
@@ -122,11 +129,8 @@ def test_deleting_the_newest_brings_the_previous_back_and_deleting_all_is_not_fo
 
 
 def test_a_base_path_that_cannot_be_read_takes_nothing_down(shared: tuple[Server, Path], publish: Publish) -> None:
-    server, config = shared
-    base = config.parent / "moved"
-    publish(base, 1)
-    write(config, entry(base))
-    wait_for_states(server.client, "moved", {1: "AVAILABLE"})
+    server, _ = shared
+    base = first_version(shared, publish, "moved")
     base.rename(base.with_name("elsewhere"))
     until(lambda: f"cannot read {base}" in server.output)
     assert server.client.version_that_answers("moved") == 1
@@ -135,11 +139,8 @@ def test_a_base_path_that_cannot_be_read_takes_nothing_down(shared: tuple[Server
 def test_a_broken_version_takes_nothing_down_and_holds_up_no_newer_one(
     shared: tuple[Server, Path], publish: Publish
 ) -> None:
-    server, config = shared
-    base = config.parent / "broken"
-    publish(base, 1)
-    write(config, entry(base))
-    wait_for_states(server.client, "broken", {1: "AVAILABLE"})
+    server, _ = shared
+    base = first_version(shared, publish, "broken")
     publish_broken(base, 2)
     wait_for_states(server.client, "broken", {2: "END", 1: "AVAILABLE"})
     status = server.client.status("broken", 2).model_version_status[0].status
@@ -226,10 +227,7 @@ def test_a_configuration_that_cannot_be_read_is_said_once_and_changes_nothing(sh
 
 def test_a_model_that_left_the_configuration_is_unloaded(shared: tuple[Server, Path], publish: Publish) -> None:
     server, config = shared
-    base = config.parent / "left"
-    publish(base, 1)
-    write(config, entry(base))
-    wait_for_states(server.client, "left", {1: "AVAILABLE"})
+    first_version(shared, publish, "left")
     write(config)
     wait_for_states(server.client, "left", {1: "END"})
     assert server.client.version_that_answers("first") == 1

@@ -1,0 +1,131 @@
+"""Decisions whose request is cancelled, or whose storage hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.errors import ReviewConflict
+from gateway.prediction_log.records import Prediction, ReviewDecision, Score
+from gateway.prediction_log.review import Review, Reviewed
+from gateway.prediction_log.review_decisions import Decision
+from gateway.prediction_log.segments import Segments
+from gateway.prediction_log.storage import Folder
+from testing.photos import photo
+from testing.polling import until
+from tests.gateway.prediction_log.written import lines
+
+DIGEST = "a" * 64
+
+
+ANSWER = (
+    Prediction(
+        request_id="request",
+        model="colours",
+        version=1,
+        label="red",
+        scores=(Score(label="red", score=0.9),),
+        digest=DIGEST,
+        bytes=1000,
+        milliseconds=5,
+        photo="all",
+    ).model_dump_json()
+    + "\n"
+)
+
+
+@pytest.fixture
+def answered(log: Path) -> Review:
+    """The review of a log with one photo, `DIGEST`, which is open."""
+    storage = Folder(log)
+    (storage.spool / "2026-03-01").mkdir()
+    (storage.spool / "2026-03-01" / "20260301T120000-host-1-0001.jsonl").write_text(ANSWER)
+    photos = log / "photos" / "2026-03-01"
+    photos.mkdir(parents=True)
+    (photos / f"{DIGEST}.jpg").write_bytes(photo("red"))
+    return Review(storage)
+
+
+def decision(review: ReviewDecision, reviewer: str) -> Decision:
+    return Decision(DIGEST, review, None, seen=0, reviewer=reviewer)
+
+
+def seen(reviewed: Reviewed) -> int:
+    return len(reviewed.photo.reviews)
+
+
+class Held:
+    """A function that waits, after it was called, until it may go on."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.called, self.may_go_on = threading.Event(), threading.Event()
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.called.set()
+        assert self.may_go_on.wait(60)
+        return self._function(*arguments)
+
+
+def test_a_request_that_is_cancelled_still_keeps_others_waiting_for_its_decision(
+    answered: Review, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = Held(Segments.append)
+    monkeypatch.setattr(Segments, "append", lambda *arguments: append(*arguments))
+
+    async def race() -> None:
+        first = asyncio.create_task(answered.decide(decision("discarded", "ann"), seen))
+        await asyncio.to_thread(append.called.wait, 60)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        second = asyncio.create_task(answered.decide(decision("discarded", "bob"), seen))
+        await asyncio.wait({second}, timeout=0.05)
+        append.may_go_on.set()
+        with pytest.raises(ReviewConflict, match="by ann"):
+            await second
+        await answered.close()
+
+    asyncio.run(race())
+
+
+def test_the_segment_of_a_cancelled_request_is_closed(
+    answered: Review, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.prediction_log.review.CLOSE_DUE_SECONDS", 0.01)
+    monkeypatch.setattr(Segments, "due", lambda segments: segments._open is not None)
+    append = Held(Segments.append)
+    monkeypatch.setattr(Segments, "append", lambda *arguments: append(*arguments))
+
+    async def cancelled() -> None:
+        first = asyncio.create_task(answered.decide(decision("discarded", "ann"), seen))
+        await asyncio.to_thread(append.called.wait, 60)
+        first.cancel()
+        append.may_go_on.set()
+        await asyncio.to_thread(until, lambda: list((log / "records").glob("*review*.jsonl")))
+        await answered.close()
+
+    asyncio.run(cancelled())
+
+
+def test_closing_does_not_wait_for_storage_that_hangs(
+    answered: Review, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete = Held(Folder.delete)
+    monkeypatch.setattr(Folder, "delete", lambda *arguments: delete(*arguments))
+
+    async def closed() -> None:
+        deletion = asyncio.create_task(answered.decide(decision("deleted", "ann"), seen))
+        await asyncio.to_thread(delete.called.wait, 60)
+        await asyncio.wait_for(answered.close(), 60)
+        delete.may_go_on.set()
+        assert await deletion is None
+
+    asyncio.run(closed())
+    assert any('"deleted"' in line for line in lines(log))
+    assert not list(log.rglob("*.open"))
