@@ -112,6 +112,9 @@ class WorkerProcesses:
         self._kept = kept
         self._idle: list[WorkerProcess] = []
         self._background: set[asyncio.Task[WorkerProcess] | asyncio.Task[int | None]] = set()
+        self._spare: list[asyncio.Task[WorkerProcess]] = []
+        """Starts in progress whose callers have gone. The next callers take them over, so that callers who come and go
+        at once do not make starts pile up."""
         self._idle_timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -175,19 +178,26 @@ class WorkerProcesses:
             self.end(self._idle.pop(0))
 
     async def _fresh(self) -> WorkerProcess:
-        """A new worker. If the caller is gone meanwhile, it is kept for the next job."""
-        start = asyncio.create_task(self._start())
-        self._background.add(start)
-        start.add_done_callback(self._background.discard)
+        """A new worker. If the caller is gone meanwhile, it is for the next job."""
+        if self._spare:
+            start = self._spare.pop()
+        else:
+            start = asyncio.create_task(self._start())
+            self._background.add(start)
+            start.add_done_callback(self._background.discard)
         try:
             return await asyncio.shield(start)
         except asyncio.CancelledError:
-            start.add_done_callback(self._keep_started)  # it is being started; keep it for the next job
+            self._spare.append(start)
+            start.add_done_callback(self._keep_spare)
             raise
 
-    def _keep_started(self, start: asyncio.Task[WorkerProcess]) -> None:
-        if not start.cancelled() and start.exception() is None:
-            self.keep(start.result())
+    def _keep_spare(self, start: asyncio.Task[WorkerProcess]) -> None:
+        """Keep a worker that nobody has taken over while it was started."""
+        if start in self._spare:
+            self._spare.remove(start)
+            if not start.cancelled() and start.exception() is None:
+                self.keep(start.result())
 
     async def _start(self) -> WorkerProcess:
         try:

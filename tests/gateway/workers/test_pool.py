@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from functools import partial
 
@@ -18,7 +20,7 @@ from gateway.workers.fork_server import ForkServer
 from gateway.workers.limits import Limits
 from gateway.workers.pool import LARGE_IMAGES, Capacity, WorkerPool
 from testing.photos import photo, slow_png
-from testing.polling import until, until_async
+from testing.polling import DEADLINE_SECONDS, until, until_async
 from testing.processes import has_ended
 from tests.gateway.workers.conftest import ORDINARY, Make
 from tests.gateway.workers.pool_jobs import children_of, decode, linux, working
@@ -67,6 +69,30 @@ async def test_a_job_whose_caller_has_gone_is_killed(make: Make, fork_server: Fo
 
 
 @linux
+async def test_callers_who_go_while_a_worker_is_started_leave_it_to_the_next(
+    make: Make, fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forks: list[Limits] = []
+    fork, may_fork = fork_server.fork, threading.Event()
+
+    def counted(limits: Limits) -> tuple[int, socket.socket]:
+        forks.append(limits)
+        assert may_fork.wait(DEADLINE_SECONDS)
+        return fork(limits)
+
+    monkeypatch.setattr(fork_server, "fork", counted)
+    pool = make()
+    for _ in range(30):
+        task = asyncio.create_task(decode(pool, [photo()]))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    may_fork.set()
+    assert await decode(pool, [photo()])
+    assert len(forks) == 1
+
+
 async def test_a_job_over_its_memory_is_told_so_and_costs_nothing_else(make: Make) -> None:
     pool = make(limits=Limits(memory_bytes=64 * 2**20, cpu_seconds=60))
     with pytest.raises(InvalidImage, match="memory"):
