@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     traffic_split_file: Path | None = None
     """JSON file with a traffic split that can change without a restart, in UTF-8 and the syntax of traffic_split: one
     object whose keys are model names and whose values are weights, either as a string ("stable=95,canary=5") or as an
-    object ({"stable": 95, "canary": 5}). Weights are numbers from 0; at least one for each model is positive. The
+    object ({"stable": 95, "canary": 5}). Weights are 0 or more, and at least one for each model is positive. The
     gateway reads the file twice a second. For models that the file names, it replaces traffic_split. If the file is not
     valid or was deleted, the last valid split stays. Replace the file in one step, by renaming."""
     shadows: Annotated[dict[str, ShadowOptions], NoDecode] = Field(default_factory=dict)

@@ -120,7 +120,7 @@ class Metrics:
         )
         self.traffic_split_file_errors = Counter(
             "gateway_traffic_split_file_errors",
-            "Number of contents of the traffic split file that could not be used.",
+            "How often the traffic split file was deleted or got content that is not valid.",
             registry=registry,
         )
         self.answers = AnswerMetrics(registry, workers, removable=FOLDER not in os.environ)

@@ -95,9 +95,9 @@ class Feedback(_Record):
     key: str | None = None
     """Name of the API key; null if no keys are configured."""
     review: ReviewDecision | None = None
-    """Decision of a reviewer, whose key `key` names: `confirmed` (verdict `right`), `relabelled` (`wrong`), `discarded`
-    or `deleted` (`none`), or `withdrawn`. It counts more than other feedback. Null if the feedback is not from a
-    review."""
+    """Decision of the reviewer whose key is named in `key`: `confirmed` (verdict `right`), `relabelled` (`wrong`),
+    `discarded` or `deleted` (`none`), or `withdrawn`. It counts more than other feedback. Null if the feedback is not
+    from a review."""
 
 
 class Shadow(_Record):

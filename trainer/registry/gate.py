@@ -106,7 +106,7 @@ def pass_gate(
     listed = "".join(f"\n- {reason}" for reason in reasons)
     if not force:
         raise TrainerError(
-            f"no label was moved: {path} refuses {compared}:{listed}\n--force moves the label although it refuses"
+            f"no label was moved: {path} refuses {compared}:{listed}\nuse --force to move the label anyway"
         )
     say(f"{path} refuses {compared}, and --force overrides it:{listed}")
     return reasons
