@@ -43,7 +43,7 @@ def parse_options(prog: str, arguments: Sequence[str] | None, environment: Mutab
     parser = argparse.ArgumentParser(
         prog=prog,
         usage="%(prog)s [OPTION ...]",
-        description="Serve image classifiers on a TensorFlow model server over HTTP.",
+        description="Serve image classifiers over HTTP and gRPC, on TensorFlow Serving or breed modelserver.",
         epilog=EPILOG,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,

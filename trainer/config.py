@@ -14,7 +14,7 @@ from gateway.images import FitMode, Interpolation
 from trainer.data.class_names import Numbers
 from trainer.data.duplicates import Duplicates
 from trainer.errors import TrainerError
-from trainer.export.precision import HELP, LOSS_HELP, TOP1_HELP, Limits, Precision
+from trainer.export.precision import HELP, INT8_HELP, LOSS_HELP, TOP1_HELP, Limits, ServedPrecision
 
 DEFAULT_BACKBONE: Final = "efficientnet_lite2"
 """The most accurate backbone whose weights come with a package; docs/training.md compares them."""
@@ -37,10 +37,12 @@ class Config:
 
     description: str = _option("", "data", "description of the model for its card")
     noun: str = _option(
-        "", "data", "what a label is, in the singular and in lower case, such as dog breed: the page asks for it"
+        "",
+        "data",
+        "what a label is, in the singular and in lower case, such as dog breed; the page uses it in its question",
     )
     valid_share: float = _option(0.15, "data", "share of photos for validation, if DATA has no valid folder")
-    test_share: float = _option(0.0, "data", "share of photos for a test, if DATA has no train folder")
+    test_share: float = _option(0.0, "data", "share of photos for testing, if DATA has no train folder")
     limit: int = _option(0, "data", "maximum number of photos of each class folder, for experiments; 0: no limit")
     multi_label: bool = _option(
         False,
@@ -49,12 +51,12 @@ class Config:
         "several class folders",
     )
     class_numbers: Numbers = _option(
-        "auto", "data", "numbers in front of class folders; auto: remove them if they count the folders"
+        "auto", "data", "numbers in front of the names of class folders; auto: remove them if they count the folders"
     )
     duplicates: Duplicates = _option(
         "near",
         "data",
-        "photos to remove from validation and test if training has them; near: also those that look the same",
+        "photos to leave out of validation and test because training has them; near: also those that look the same",
     )
     seed: int = _option(0, "data", "determines the split, the order of photos and the initial weights")
 
@@ -79,7 +81,7 @@ class Config:
         "auto",
         "training of the head",
         "logistic: a regularised logistic regression; dense: layers trained by gradient descent; auto: dense with "
-        "--hidden, else logistic",
+        "--hidden, otherwise logistic",
     )
     folds: int = _option(5, "training of the head", "folds of the cross-validation of a logistic head")
     strength: float = _option(
@@ -98,7 +100,9 @@ class Config:
     epochs: int = _option(
         20, "training of the head", "maximum number of epochs of a dense head; 0: no head is trained before fine-tuning"
     )
-    views: int = _option(2, "training of the head", "views of each photo; 1: the photo, 2: also its mirror image, ...")
+    views: int = _option(
+        2, "training of the head", "number of views of each photo; 1: the photo, 2: also its mirror image, ..."
+    )
     patience: int = _option(10, "training of the head", "epochs without improvement until training stops")
     batch_size: int = _option(128, "training of the head", "photos (or views) in a step")
     optimizer: Literal["adamw", "sgd", "rmsprop"] = _option("adamw", "training of the head", "optimizer of both stages")
@@ -122,9 +126,9 @@ class Config:
     zoom: float = _option(0.15, "fine-tuning", "augmentation: maximum zoom in or out, as a share of the size")
     flip: bool = _option(True, "fine-tuning", "augmentation: mirror half of the photos")
 
-    precision: Precision = _option("float32", "export", HELP)
-    max_accuracy_loss: float = _option(Limits.max_accuracy_loss, "export", LOSS_HELP)
-    min_same_top1: float = _option(Limits.min_same_top1, "export", TOP1_HELP)
+    precision: ServedPrecision = _option("float32", "export", f"{HELP}; {INT8_HELP}")
+    max_accuracy_loss: float = _option(Limits.max_accuracy_loss, "export", f"int8: {LOSS_HELP}")
+    min_same_top1: float = _option(Limits.min_same_top1, "export", f"int8: {TOP1_HELP}")
 
     @property
     def logistic(self) -> bool:

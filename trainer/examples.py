@@ -6,11 +6,11 @@ from typing import Final
 EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "train": (
         ("photos --name dog_breed", "train on DATA/CLASS/*.jpg, and publish the model"),
-        ("photos --name dog_breed --unknown other_things", "measure how well other things are recognised, too"),
+        ("photos --name dog_breed --unknown other_things", "also measure how well other things are recognised"),
         ("--config runs/dog_breed/3f9a2c1b07/config.toml --views 8", "repeat a run with one change"),
     ),
     "check": (
-        ("photos", "list the problems of the photos, with a page of pictures"),
+        ("photos", "find problems, and write a page that shows them"),
         ("photos --output checked", "write check.html and check.json to another folder"),
         ("photos --limit 50", "look at only 50 photos of each class"),
     ),
@@ -21,13 +21,13 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     ),
     "evaluate": (
         ("models/dog_breed photos/test", "evaluate the newest version on DATA/CLASS/*.jpg"),
-        ("models/dog_breed photos/test --unknown other_things", "measure unknown photos, too"),
+        ("models/dog_breed photos/test --unknown other_things", "also measure how many photos are unknown"),
         ("models/dog_breed/3 photos --map names.toml", "evaluate version 3 on folders with other names"),
     ),
     "compare": (
         ("dog_breed/4 dog_breed/5 photos/test", "compare two versions, and write a page"),
         ("dog_breed/4 dog_breed/5 photos/test --output compared", "write the page to another folder"),
-        ("dog_breed/4 dog_breed/5 photos --unknown other_things", "compare unknown photos, too"),
+        ("dog_breed/4 dog_breed/5 photos --unknown other_things", "also compare how many photos are unknown"),
     ),
     "benchmark": (
         ("models/dog_breed", "measure the newest version"),
@@ -65,17 +65,20 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("--config serving/models.config", "read the labels from another file"),
     ),
     "promote": (
-        ("dog_breed 3 stable", "version 3 answers requests to `stable`"),
-        ("dog_breed 4 canary", "version 4 answers requests to `canary`"),
+        ("dog_breed 3 stable", "point `stable` at version 3"),
+        ("dog_breed 4 canary", "point `canary` at version 4"),
         ("dog_breed 4 stable --models-dir /srv/models", "use the models of another folder"),
     ),
     "rollout": (
         ("dog_breed 5 --split traffic/split.json", "raise the share of version 5 to 1, 5, 25 and 100 %"),
         (
             "dog_breed 5 --split traffic/split.json --steps 10,50,100 --seconds 600",
-            "in other steps, of ten minutes each",
+            "use other steps, of at least ten minutes each",
         ),
-        ("dog_breed 5 --split traffic/split.json --prometheus http://prometheus:9090", "measure all gateways"),
+        (
+            "dog_breed 5 --split traffic/split.json --prometheus http://prometheus:9090",
+            "read the metrics of all gateways",
+        ),
     ),
     "rollback": (
         ("dog_breed stable", "go back to the version that was `stable` before"),
@@ -83,7 +86,7 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("dog_breed stable --models-dir /srv/models", "use the models of another folder"),
     ),
     "prune": (
-        ("dog_breed", "delete old versions without a label"),
+        ("dog_breed", "delete versions without a label, except the three newest"),
         ("dog_breed --keep 5", "keep the five newest"),
         ("dog_breed --models-dir /srv/models", "use the models of another folder"),
     ),

@@ -53,6 +53,7 @@ def test_the_settings_of_a_recipe_are_shown_without_training(trainer: Trainer, t
         (("train", "{data}", "--name", "x", "--config", "{data}/none.toml"), 1, "cannot read"),
         (("train", "{data}", "--name", "x", "--add", "{data}/none"), 1, "none does not exist"),
         (("train", "{data}", "--name", "x", "--epochs", "many"), 2, "invalid int value: 'many'"),
+        (("train", "{data}", "--name", "x", "--precision", "float16"), 2, "invalid choice: 'float16'"),
         (("fly",), 2, "invalid choice: 'fly'"),
         ((), 2, "the following arguments are required: COMMAND"),
         (("imagenet-dogs", "--weights", "no.h5"), 3, "the file no.h5 does not exist"),

@@ -5,7 +5,7 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from trainer.errors import TrainerError
 
@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
 """float16 is one of files for LiteRT alone, see `portable`."""
 
-SERVED: Final[Sequence[Precision]] = ("float32", "bfloat16", "int8")
+ServedPrecision = Literal["float32", "bfloat16", "int8"]
 """Precisions of a SavedModel with its network for OpenVINO."""
+
+SERVED: Final[Sequence[ServedPrecision]] = get_args(ServedPrecision)
 
 HELP = (
     "precision of the exported model; bfloat16: faster on CPUs that support it, slightly different answers, cannot be "
-    "loaded by servers without AVX-512; int8: the network for OpenVINO in 8 bits, the SavedModel in float32"
+    "loaded by servers without AVX-512"
 )
+INT8_HELP = "int8: the network for OpenVINO in 8 bits, the SavedModel in float32"
 
 PACKAGES = {"openvino": "openvino==2026.4.*", "nncf": "nncf==3.4.*"}
 """Requirements of int8, as in the extra `int8` of pyproject.toml."""
@@ -40,8 +43,8 @@ class Limits:
     min_same_top1: float = 98.0
 
 
-LOSS_HELP = "int8: maximum loss of validation accuracy, in percentage points"
-TOP1_HELP = "int8: minimum percentage of validation photos that keep their best label"
+LOSS_HELP = "maximum loss of validation accuracy, in percentage points"
+TOP1_HELP = "minimum percentage of validation photos that keep their best label"
 
 # Fold batch normalisation into float32 weights before the rewrite, and casts of weights after it. No fusion: other
 # machines may lack the fused operations.
@@ -60,7 +63,7 @@ _OPTIMIZERS = (
 def add_precision(parser: argparse.ArgumentParser, *, default: Precision = "float32", photos: bool = True) -> None:
     """Adds the option `--precision`. Without `photos` for calibration, int8 is not available."""
     choices = [one for one in SERVED if photos or one != "int8"]
-    help_text = HELP if photos else f"{HELP}, which needs photos: breed export"
+    help_text = f"{HELP}; {INT8_HELP}" if photos else HELP
     parser.add_argument("--precision", choices=choices, default=default, help=f"{help_text} (default: %(default)s)")
 
 

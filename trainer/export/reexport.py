@@ -203,7 +203,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=typing.get_args(Precision),
         default="float32",
-        help="precision of the computations; see the guide for what each format has (default: %(default)s)",
+        help="precision of the computations; float16 is only for litert (default: %(default)s)",
     )
     add_directory(parser, "--output", None, "new folder for a file (default: exports/NAME-VERSION-FORMAT)")
     parser.add_argument(
@@ -211,14 +211,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=Limits.max_accuracy_loss,
         metavar="POINTS",
-        help=f"{LOSS_HELP} (default: %(default)s)",
+        help=f"float16 and int8: {LOSS_HELP} (default: %(default)s)",
     )
     parser.add_argument(
         "--min-same-top1",
         type=float,
         default=Limits.min_same_top1,
         metavar="PERCENT",
-        help=f"{TOP1_HELP} (default: %(default)s)",
+        help=f"float16 and int8: {TOP1_HELP} (default: %(default)s)",
     )
     add_map(parser)
     parser.add_argument("--name", help="name to publish a SavedModel under (default: its present name)")

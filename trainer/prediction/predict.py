@@ -180,7 +180,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="models/NAME/VERSION, or models/NAME for the newest version; with --url NAME, NAME/VERSION or NAME/LABEL",
+        help="models/NAME/VERSION, or models/NAME for the newest version; with --url: NAME, NAME/VERSION or NAME/LABEL",
     )
     parser.add_argument(
         "photos",
@@ -197,7 +197,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="FILE.jsonl or FILE.csv; if it exists, the run that wrote it is resumed",
     )
     parser.add_argument(
-        "--top-k", type=_positive, default=TOP_K, metavar="N", help="labels of each photo (default: %(default)s)"
+        "--top-k",
+        type=_positive,
+        default=TOP_K,
+        metavar="N",
+        help="number of labels for each photo (default: %(default)s)",
     )
     parser.add_argument(
         "--url", metavar="URL", help=f"use a running gateway; an API key is read from the variable {KEY_VARIABLE}"
@@ -207,14 +211,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=PATIENCE_SECONDS,
         metavar="SECONDS",
-        help="with --url: how long to repeat a request that fails (default: %(default)g)",
+        help="with --url: how long to retry a failing request, in seconds (default: %(default)g)",
     )
     parser.add_argument(
         "--shard",
         type=_shard,
         default=Shard(),
         metavar="K/N",
-        help="only the part K of N parts, so that several machines can share the photos; K is 1 to N",
+        help="classify only part K of N, so that several machines can share the photos; K is 1 to N",
     )
     parser.add_argument("--contact-sheet", type=Path, metavar="FILE", help="also write a page of thumbnails, as HTML")
     parser.add_argument(
@@ -222,7 +226,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_positive,
         default=PHOTOS,
         metavar="N",
-        help="thumbnails on that page: the unknown photos, then the least certain ones (default: %(default)s)",
+        help="thumbnails on that page: unknown photos first, then the least certain ones (default: %(default)s)",
     )
 
 

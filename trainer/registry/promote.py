@@ -183,9 +183,9 @@ def add_promote_arguments(parser: argparse.ArgumentParser) -> None:
         "--gate",
         type=Path,
         metavar="FILE",
-        help="TOML file of conditions, which are measured on photos; the label stays where it is if one is not met",
+        help="TOML file of conditions that are checked on photos; if one is not met, the label does not move",
     )
-    parser.add_argument("--force", action="store_true", help="move the label although the gate refuses, and record it")
+    parser.add_argument("--force", action="store_true", help="move the label even if the gate refuses, and record this")
 
 
 def add_rollback_arguments(parser: argparse.ArgumentParser) -> None:

@@ -88,7 +88,9 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
 def add_prune_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `prune`."""
     parser.add_argument("name", metavar="NAME", help="name of the model, for example dog_breed")
-    parser.add_argument("--keep", type=int, default=3, metavar="N", help="newest versions to keep (default: 3)")
+    parser.add_argument(
+        "--keep", type=int, default=3, metavar="N", help="number of newest versions to keep (default: 3)"
+    )
     _add_shared_arguments(parser)
 
 

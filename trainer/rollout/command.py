@@ -43,17 +43,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="address of a gateway; may be repeated (default: http://localhost:8000)",
     )
-    source.add_argument("--prometheus", metavar="URL", help="address of a Prometheus that scrapes all gateways")
-    parser.add_argument("--api-key-file", type=Path, metavar="FILE", help="API key, if /metrics wants one")
+    source.add_argument(
+        "--prometheus", metavar="URL", help="address of the Prometheus server that scrapes all gateways"
+    )
+    parser.add_argument(
+        "--api-key-file", type=Path, metavar="FILE", help="file with an API key, if /metrics requires one"
+    )
     parser.add_argument(
         "--answers",
         type=int,
         default=300,
         metavar="N",
-        help="answers of the version that a step needs (default: %(default)s)",
+        help="minimum number of answers of the new version in each step (default: %(default)s)",
     )
     parser.add_argument(
-        "--seconds", type=float, default=60.0, metavar="N", help="time of a step at least (default: %(default)g)"
+        "--seconds",
+        type=float,
+        default=60.0,
+        metavar="N",
+        help="minimum time of each step, in seconds (default: %(default)g)",
     )
     parser.add_argument(
         "--first-answers-seconds",
@@ -67,8 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--comparison",
         type=Path,
         metavar="FILE",
-        help="comparison.json of `compare`: how often both versions may give a shadowed photo different labels. "
-        "Without it, the labels of shadows are not watched",
+        help="comparison.json of `compare`: sets how often the two versions may give a shadowed photo different "
+        "labels. Without it, disagreement is not watched",
     )
     for one in dataclasses.fields(Tolerances):
         parser.add_argument(
@@ -76,10 +84,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             type=float,
             default=one.default,
             metavar="SHARE",
-            help=f"accepted excess of the share of {one.name} (default: %(default)g)",
+            help=f"accepted excess for the signal {one.name}, as a share (default: %(default)g)",
         )
-    parser.add_argument("--stable", default="stable", metavar="LABEL", help="label of the old version")
-    parser.add_argument("--canary", default="canary", metavar="LABEL", help="label for the new version")
+    parser.add_argument(
+        "--stable", default="stable", metavar="LABEL", help="label of the old version (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--canary", default="canary", metavar="LABEL", help="label for the new version (default: %(default)s)"
+    )
     add_server_arguments(parser)
 
 

@@ -23,17 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--add",
         action="append",
         metavar="OUT",
-        help="folder of more photos for training by class, as `collect` writes it; may be repeated. A label that DATA "
-        "does not have becomes a class",
+        help="folder of more training photos by class, as `collect` writes it; may be repeated. A label that DATA "
+        "does not have becomes a new class",
     )
     parser.add_argument("--name", help="name of the model, for example dog_breed")
     parser.add_argument(
         "--recipe",
         choices=list(config_sources.RECIPES),
-        help="preset of settings, which options override; dog-breeds: a head on bottleneck features of DenseNet-201; "
+        help="preset of settings, which other options override; dog-breeds: a head on features of DenseNet-201; "
         "cats-dogs: VGG-16 with its last block fine-tuned (--epochs 0 --fine-tune-epochs 20)",
     )
-    parser.add_argument("--show", action="store_true", help="print the settings as TOML, and train nothing")
+    parser.add_argument("--show", action="store_true", help="only print the settings as TOML")
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="TOML file of settings, as every run writes it; options override it"
     )
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="publish the model even if it is poor or worse than before",
+        help="publish the model even if it is no better than guessing or worse than the previous version",
     )
     group = parser.add_argument_group("tracking")
     group.add_argument(
