@@ -16,6 +16,11 @@ from tests.gateway.observability.test_metrics import scraped, total
 Start = Callable[..., httpx.Client]
 
 
+@pytest.fixture(autouse=True)
+def read_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.inference.traffic_split_file.POLL_SECONDS", 0.05)
+
+
 @pytest.fixture
 def versions(model_server: ColourServer) -> ColourServer:
     """Version 1 is stable, version 2 the canary, and the newest, 3, has no label."""
