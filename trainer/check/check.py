@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from trainer.check.findings import CLASS_PROBLEMS, PROBLEMS, ClassFinding, Findi
 from trainer.check.labels import HARDLY_SEPARABLE, alike_classes, label_errors
 from trainer.check.mirrored import mirrored
 from trainer.check.outliers import distances, outliers
-from trainer.check.photos import copies, quality_findings
+from trainer.check.photos import copies, misnamed, quality_findings
+from trainer.check.strays import unread_files
 from trainer.config import DEFAULT_BACKBONE, Config
 from trainer.console import say
 from trainer.data.data_set import FEW_PHOTOS, Contents, read_folder
@@ -57,6 +59,7 @@ def check(data: Path, cache: Path, *, backbone: str, weights: str, size: int, wo
     photos, found = copies(contents)
     for path, label, reason in contents.unreadable:
         found.append(PhotoFinding("unreadable", path, label, reason))
+    found += misnamed([photo for _, photo in contents.photos], contents.labels)
     features, input_size = _features(photos, len(contents.labels), cache, backbone, weights, size, workers)
     found += quality_findings(photos, measure_all(photos, cache, workers), contents.labels, input_size)
     far = distances(features) if photos else np.zeros(0, np.float32)
@@ -73,7 +76,7 @@ def check(data: Path, cache: Path, *, backbone: str, weights: str, size: int, wo
         accuracy=accuracy,
         photos=sorted(found + wrong, key=lambda one: order.index(one.problem)),
         classes=classes + alike,
-        warnings=contents.warnings,
+        warnings=[*contents.warnings, *unread_files(data)],
     )
 
 
@@ -178,10 +181,10 @@ def summary(found: Findings) -> str:
         lines[0] += f"; in cross-validation, {found.accuracy:.1%} are classified as their labels say"
     lines += [f"warning: {line}" for line in found.warnings]
     lines += [f"{CLASS_PROBLEMS[one.problem]}: {' and '.join(one.labels)}: {one.detail}" for one in found.classes]
-    for problem, (title, _) in PROBLEMS.items():
+    for problem, (title, advice) in PROBLEMS.items():
         photos = found.of(problem)
         if photos:
-            lines.append(f"{title}: {len(photos)}")
+            lines.append(f"{title}: {len(photos)}. {advice}")
             lines += [f"  {one.photo} ({one.label}): {one.detail}" for one in photos[:LISTED]]
             if len(photos) > LISTED:
                 lines.append(f"  and {len(photos) - LISTED} more")
@@ -217,6 +220,9 @@ def run(args: argparse.Namespace) -> int:
     (args.output / "check.html").write_text(page.render(found), encoding="utf-8")
     say(summary(found))
     say(f"report with photos: {args.output / 'check.html'}")
-    first = "look at the photos of the report and correct the folders, then " if found.photos else ""
-    say(f"next: {first}breed train {args.data} --name NAME")
+    data = shlex.quote(str(args.data))
+    if found.photos or found.classes:
+        say(f"next: correct the folders and repeat breed check {data}, or go on: breed train {data} --name NAME")
+    else:
+        say(f"next: breed train {data} --name NAME")
     return 0

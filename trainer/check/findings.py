@@ -9,24 +9,28 @@ from typing import Final, Literal
 from trainer.model_card import JSON
 
 Problem = Literal[
-    "unreadable", "two_classes", "leak", "duplicate", "mirrored", "label", "outlier", "small", "blurred", "empty",
-    "dark", "bright", "grey",
+    "unreadable", "misnamed", "two_classes", "leak", "duplicate", "mirrored", "label", "outlier", "small", "blurred",
+    "empty", "dark", "bright", "grey",
 ]  # fmt: skip
 
 PROBLEMS: Final[Mapping[Problem, tuple[str, str]]] = {
-    "unreadable": ("Cannot be read", "`train` leaves these files out. Replace them, or delete them."),
+    "unreadable": ("Cannot be read", "breed train leaves these files out. Replace them, or delete them."),
+    "misnamed": (
+        "Name of another format",
+        "breed train goes by the content, but other programs go by the name. Rename these files.",
+    ),
     "two_classes": (
         "Same picture in two classes",
         "One of the two labels is wrong, or the picture shows both. Delete the wrong one.",
     ),
     "leak": (
         "Same picture in two splits",
-        "Validation and test must not contain training photos: they would measure memory. `train` leaves them out.",
+        "Validation and test must not contain training photos: they would measure memory. breed train leaves them out.",
     ),
-    "duplicate": ("Same picture twice", "`train` keeps one of each when it splits the photos. Delete the others."),
+    "duplicate": ("Same picture twice", "breed train keeps one of each when it splits the photos. Delete the others."),
     "mirrored": (
         "Mirrored copies",
-        "`train` uses the mirror image of each photo anyway, and does not leave them out. Delete one of each pair.",
+        "breed train uses the mirror image of each photo anyway, and does not leave them out. Delete one of each pair.",
     ),
     "label": (
         "Probably a wrong label",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from gateway.images.formats import FORMATS
 from trainer.check.findings import PhotoFinding
 from trainer.data.data_set import Contents
 from trainer.data.duplicates import Pictures
@@ -28,6 +29,15 @@ GREY: Final = 2.0
 
 LEAST_SIZE: Final = 0.75
 """A photo is small if its smaller side is less than this share of the input size of the model."""
+
+SUFFIXES: Final = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".gif": "GIF", ".bmp": "BMP",
+    ".dib": "BMP", ".webp": "WebP", ".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC",
+}  # fmt: skip
+"""How the names of photos end, by format."""
+
+SIGNATURE_BYTES: Final = 16
+"""Bytes at the start of a file that its format is known by."""
 
 MANY_GREY: Final = 0.2
 """Above this share, photos without colour belong to the data set."""
@@ -56,6 +66,20 @@ def copies(contents: Contents) -> tuple[list[Photo], list[PhotoFinding]]:
         else:
             found.append(PhotoFinding("duplicate", photo.path, label, same, other=twin.path))
     return kept, found
+
+
+def misnamed(photos: Sequence[Photo], labels: Sequence[str]) -> list[PhotoFinding]:
+    """Returns the photos whose names end as those of another format."""
+    found = []
+    for photo in photos:
+        suffix = photo.path.suffix.lower()
+        with photo.path.open("rb") as file:
+            start = file.read(SIGNATURE_BYTES)
+        actual = next((one.name for one in FORMATS if one.signature.match(start)), None)
+        if suffix and actual is not None and actual != SUFFIXES.get(suffix):
+            text = f"the name ends in {photo.path.suffix}, the content is {actual}"
+            found.append(PhotoFinding("misnamed", photo.path, labels[photo.label], text))
+    return found
 
 
 def quality_findings(

@@ -59,7 +59,7 @@ def list_data_set(data: Path, limit: int = 0, *, multi_label: bool = False) -> L
     splits = _splits(data)
     if splits and "train" not in splits:
         raise TrainerError(f"{data} is divided into {', '.join(sorted(splits))} but has no train folder")
-    if not splits and _looks_flat(data) and (table := find_table(data, multi_label=multi_label)) is not None:
+    if (table := classes_table(data, multi_label=multi_label)) is not None:
         rows, warnings = read_table(table, list_files(data), multi_label=multi_label)
         single = [(label, path) for labels, path in rows for label in labels or ("",)]
         return Listing([(None, label, path) for label, path in _limited(single, limit)], warnings)
@@ -83,6 +83,11 @@ def list_data_set(data: Path, limit: int = 0, *, multi_label: bool = False) -> L
     return listing
 
 
+def classes_table(data: Path, *, multi_label: bool = False) -> Path | None:
+    """Returns the table that has the classes of a data set; None if its folders have them."""
+    return find_table(data, multi_label=multi_label) if not _splits(data) and _looks_flat(data) else None
+
+
 def list_classes(data: Path, split: str | None = None) -> dict[str, list[Path]]:
     """Lists the files of each class folder of `data/<class>/` or `data/<split>/<class>/`, sorted.
 
@@ -97,7 +102,7 @@ def list_classes(data: Path, split: str | None = None) -> dict[str, list[Path]]:
         TrainerError: The folder or the split does not exist or is empty.
     """
     _check_folder(data)
-    if not _splits(data) and _looks_flat(data) and (table := find_table(data)) is not None:
+    if (table := classes_table(data)) is not None:
         labelled: dict[str, list[Path]] = {}
         for [label], path in read_table(table, list_files(data))[0]:
             labelled.setdefault(label, []).append(path)

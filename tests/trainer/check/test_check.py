@@ -14,7 +14,7 @@ from tests.trainer import tiny
 from tests.trainer.conftest import WriteFolder, picture
 from trainer.check import page
 from trainer.check.check import summary
-from trainer.check.findings import Findings, PhotoFinding
+from trainer.check.findings import PROBLEMS, Findings, PhotoFinding
 from trainer.data.photos import Photo
 from trainer.data.quality import measure, measure_all
 from trainer.errors import TrainerError
@@ -60,6 +60,8 @@ def test_each_problem_of_a_folder_is_found(trainer: Trainer, tmp_path: Path, mon
     shutil.copy(train / "red" / "3.png", train / "green" / "both.png")
     ImageOps.mirror(Image.open(train / "blue" / "4.png")).resize((64, 64)).save(data / "valid" / "blue" / "mirror.png")
     Image.new("RGB", (64, 64), (30, 30, 200)).save(train / "blue" / "flat.png")
+    (train / "red" / "odd.jpg").write_bytes((train / "red" / "5.png").read_bytes())
+    (train / "red" / "5.png").unlink()
     (train / "empty").mkdir()
     (train / "broken").mkdir()
     (train / "broken" / "1.jpg").write_text("no photo")
@@ -73,6 +75,7 @@ def test_each_problem_of_a_folder_is_found(trainer: Trainer, tmp_path: Path, mon
         return {Path(one["photo"]).name for one in found["photos"] if one["problem"] == problem}
 
     assert files("unreadable") == {"cut.jpg", "1.jpg"}
+    assert files("misnamed") == {"odd.jpg"}
     assert files("duplicate") == {"again.png"}
     assert files("leak") == {"leak.png"}
     [mirror] = [one for one in found["photos"] if one["problem"] == "mirrored"]
@@ -88,7 +91,7 @@ def test_each_problem_of_a_folder_is_found(trainer: Trainer, tmp_path: Path, mon
     assert "Probably a wrong label" in page
     assert page.count("<img") >= 9
     assert "green/wrong.png (green): red" in out
-    assert f"correct the folders, then breed train {data} --name NAME" in out
+    assert f"repeat breed check {data}, or go on: breed train {data} --name NAME" in out
 
     monkeypatch.setattr(features, "BATCH_SIZE", 0)  # again: nothing is computed by the backbone
     assert trainer(*command)[0] == 0
@@ -143,5 +146,7 @@ def test_another_label_is_called_probable_and_never_certain() -> None:
     wrong = [PhotoFinding("label", Path(f"{at}.jpg"), "red", "blue >99%, red <1%", suggested="blue") for at in range(7)]
     found = Findings("photos", {"red": 7, "blue": 7}, 0.5, wrong, [], [])
     assert "<b class='said'>red</b>, probably <b class='true'>blue</b>" in page.render(found)
-    assert summary(found).splitlines()[1:3] == ["Probably a wrong label: 7", "  0.jpg (red): blue >99%, red <1%"]
+    assert summary(found).splitlines()[1:3] == [
+        f"Probably a wrong label: 7. {PROBLEMS['label'][1]}", "  0.jpg (red): blue >99%, red <1%",
+    ]  # fmt: skip
     assert summary(found).endswith("  and 2 more")
