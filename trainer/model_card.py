@@ -41,10 +41,19 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Backbone:
-    """The backbone: its name and the origin of its weights (`imagenet`, `none` or `file`)."""
+    """The backbone: its name, and the weights that training began with.
+
+    Attributes:
+        name: Name of the network.
+        weights: `imagenet`, `none` or `file`.
+        source: Where the weights come from; None for random weights.
+        licence: SPDX identifier of their licence; None if it is not known.
+    """
 
     name: str
     weights: str
+    source: str | None = None
+    licence: str | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,8 @@ class Card:
             size = found["input"]
             spec = InputSpec(int(size["height"]), int(size["width"]), size["fit"], size["interpolation"])
             Target(spec.height, spec.width, spec.fit, spec.interpolation)  # ValueError when there is no such fit
-            backbone = Backbone(str(found["backbone"]["name"]), str(found["backbone"]["weights"]))
+            made = found["backbone"]
+            backbone = Backbone(str(made["name"]), str(made["weights"]), made.get("source"), made.get("licence"))
             known = {one.name for one in dataclasses.fields(cls)} - {"input", "backbone"}
             rest = {key: value for key, value in found.items() if key in known}
             names = {key: tuple(found.get(key, ())) for key in ("labels", "other_labels", "thresholds")}

@@ -17,7 +17,8 @@ from trainer.evaluation.baseline import baseline
 from trainer.evaluation.calibration import Calibration
 from trainer.evaluation.intervals import wilson_interval
 from trainer.evaluation.multi_label import MultiLabelCalibration
-from trainer.model_card import JSON, MULTI_LABEL, Backbone, Card
+from trainer.model_card import JSON, MULTI_LABEL, Card
+from trainer.network.origin import origin
 from trainer.network.weights import weights_source
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def describe(config: Config, data: DataSet, fitted: "Fitted") -> Card:
         name=config.name,
         labels=data.labels,
         input=fitted.spec,
-        backbone=Backbone(config.backbone, source),
+        backbone=origin(config.backbone, config.weights),
         noun=config.noun or None,
         description=config.description or _description(data, calibration),
         training={
@@ -133,6 +134,8 @@ def figure_lines(card: Card) -> Iterator[str]:
         yield f"{split}: {figures['photos']} photos, accuracy {figures['accuracy']}{_interval(figures)}"
     if "cross-validation" in card.metrics:
         yield _folds(card)
+    if card.label_sets:
+        yield _label_sets(card)
     if card.unknown_rates:
         yield _unknown(card.unknown_rates)
 
@@ -155,9 +158,13 @@ def _interval(figures: Mapping[str, JSON], figure: str = "accuracy") -> str:
 
 
 def _folds(card: Card) -> str:
-    found, held_out = card.metrics["cross-validation"], card.metrics["validation"]
+    found = card.metrics["cross-validation"]
+    return f"{found['folds']} folds: the standard deviation of their accuracies is {found['standard_deviation']}"
+
+
+def _label_sets(card: Card) -> str:
+    held_out = card.metrics["validation"]
     return (
-        f"{found['folds']} folds: the standard deviation of their accuracies is {found['standard_deviation']}\n"
         f"label sets, of all labels with a score of at least {card.label_sets['least_score']}, contain the true label "
         f"of {held_out['label_set_coverage']:.1%} of the validation photos; they have {held_out['label_set_size']} "
         "labels on average"

@@ -7,9 +7,10 @@ from trainer.config import DEFAULT_BACKBONE
 from trainer.console import say
 from trainer.errors import TrainerError
 from trainer.export.precision import add_precision, check_available
-from trainer.model_card import Backbone, Card, InputSpec
+from trainer.model_card import Card, InputSpec
 from trainer.network.imagenet_classes import BREEDS, NAMES, OTHERS
-from trainer.network.weights import check_weights_file, weights_source
+from trainer.network.origin import origin
+from trainer.network.weights import check_weights_file
 from trainer.options import add_models_dir, add_network
 from trainer.registry.publish import check_writable, new_version
 
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         labels=[NAMES[number] for number in BREEDS],
         other_labels=[NAMES[number] for number in OTHERS],
         input=InputSpec(size, size),
-        backbone=Backbone(which.name, weights_source(args.weights)),
+        backbone=origin(which.name, args.weights),
         description=f"Knows the {len(BREEDS)} dog breeds of ImageNet, as {which.name} learned them there, and "
         f"{len(OTHERS)} other things, by which it tells that a photo shows no dog.",
         noun="dog breed",
