@@ -95,7 +95,7 @@ class Config:
     set_coverage: float = _option(
         0.95,
         "training of the head",
-        "probability with which the label set of a photo contains its true label; for a logistic head",
+        "probability with which the label set of a photo contains its true label",
     )
     epochs: int = _option(
         20, "training of the head", "maximum number of epochs of a dense head; 0: no head is trained before fine-tuning"

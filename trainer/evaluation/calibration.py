@@ -39,7 +39,8 @@ class Calibration:
 
     `other_logit` is the logit of "something else", None for a model without one (a sigmoid). `unknown` has the error
     rates at the threshold, where they could be measured on photos of classes that a head was not told of. Labels with
-    at least `set_score` hold the truth with a probability of `coverage`; None without cross-validation.
+    at least `set_score` hold the truth with a probability of `coverage`; both are None if there
+    are too few photos to choose a score: for 0.95, fewer than 19.
     """
 
     temperature: float
@@ -51,8 +52,23 @@ class Calibration:
     coverage: float | None = None
 
     @classmethod
-    def fit(cls, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> "Calibration":
-        """Fits to the views of validation photos: logits (n, classes), or (n, 1) of a sigmoid, and labels (n)."""
+    def fit(cls, logits: NDArray[np.float32], labels: NDArray[np.int64], coverage: float = 0.95) -> "Calibration":
+        """Fits to validation photos, for a model without cross-validation.
+
+        Label sets are chosen on the least score that the true label has among the views of a photo. The photos also
+        chose the epoch, so their own scores promise more than new photos keep.
+
+        Args:
+            logits: float32 (n * views, classes), or (n * views, 1) of a sigmoid; the views of a photo are consecutive.
+            labels: int (n), the classes of the photos.
+            coverage: The probability with which a label set holds the true label.
+        """
+        views = len(logits) // len(labels)
+        fitted = cls._fit_views(logits, np.repeat(labels, views))
+        return fitted._with_sets(logits, labels, coverage)
+
+    @classmethod
+    def _fit_views(cls, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> "Calibration":
         columns = two_columns(logits)
         temperature = round(max(LEAST_TEMPERATURE, calibrate.fit_temperature(columns, labels)), 6)
         if logits.shape[1] > 1:
@@ -106,8 +122,11 @@ class Calibration:
         return cls(temperature, other, LEAST_KNOWN, rule, rates)._with_sets(logits, labels, coverage)
 
     def _with_sets(self, logits: NDArray[np.float32], labels: NDArray[np.int64], coverage: float) -> "Calibration":
-        true_scores = self.probabilities(logits)[np.arange(len(labels)), labels]
-        least = round(calibrate.least_set_score(true_scores, coverage), 6)
+        views = len(logits) // len(labels)
+        true_scores = self.probabilities(logits)[np.arange(len(logits)), np.repeat(labels, views)]
+        least = round(calibrate.least_set_score(true_scores.reshape(-1, views).min(axis=1), coverage), 6)
+        if not least:  # so few photos promise nothing, except of sets of all labels, which say nothing
+            return self
         return dataclasses.replace(self, set_score=least, coverage=coverage)
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -100,8 +100,7 @@ class Stages:
         elif config.multi_label and cross_validation is not None:
             calibration = MultiLabelCalibration.fit(cross_validation.logits, cross_validation.labels, RULE)
         elif cross_validation is None:
-            truth = self._truth("valid")
-            calibration = Calibration.fit(views, np.repeat(truth, len(views) // len(truth)))
+            calibration = Calibration.fit(views, self._truth("valid"), config.set_coverage)
         else:
             found, sigmoid = cross_validation, config.output == "sigmoid"
             calibration = Calibration.cross_validated(

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from trainer.evaluation import calibrate
+from trainer.evaluation.calibration import Calibration
 
 
 def confident_logits(rng: np.random.Generator, count: int, true_temperature: float) -> tuple[np.ndarray, np.ndarray]:
@@ -139,3 +141,30 @@ def test_a_temperature_at_the_end_of_its_range_is_known_to_be_there() -> None:
     logits = np.eye(3, dtype=np.float32)[[0, 1, 2]] * 8
     assert calibrate.at_bound(round(calibrate.fit_temperature(logits, np.array([1, 2, 0])), 6))
     assert not calibrate.at_bound(1.0)
+
+
+@pytest.mark.parametrize("outputs", [6, 1], ids=["softmax", "sigmoid"])
+def test_label_sets_without_cross_validation_hold_the_truth_of_new_photos(outputs: int) -> None:
+    generator = np.random.default_rng(5)
+
+    def photos(count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Logits of four views of photos (count * 4, outputs), the plain one first, and the classes (count)."""
+        classes = max(2, outputs)
+        truth = generator.integers(0, classes, count)
+        logits = generator.normal(0, 1.5, (count, 1, classes)) + generator.normal(0, 0.5, (count, 4, classes))
+        logits[np.arange(count), :, truth] += 3
+        rows = logits.reshape(-1, classes).astype(np.float32)
+        return (rows if outputs > 1 else np.diff(rows)), truth
+
+    calibration = Calibration.fit(*photos(300), coverage=0.9)
+    logits, truth = photos(3000)
+    scores = calibration.probabilities(logits[::4])
+    assert calibration.set_score is not None
+    inside = scores[:, : max(2, outputs)] >= calibration.set_score
+    assert 0.87 < inside[np.arange(len(truth)), truth].mean() < 0.99
+    assert inside.sum(axis=1).mean() < 2.5
+
+
+def test_too_few_photos_for_a_promise_give_no_label_sets() -> None:
+    logits = np.eye(3, dtype=np.float32).repeat(6, axis=0) * 5
+    assert Calibration.fit(logits, np.arange(3).repeat(6)).set_score is None
