@@ -21,7 +21,10 @@ PROBLEMS: Final[Mapping[Problem, tuple[str, str]]] = {
     ),
     "two_classes": (
         "Same picture in two classes",
-        "One of the two labels is wrong, or the picture shows both. Delete the wrong one.",
+        (
+            "One of the two labels is wrong, or the picture shows both. Delete the wrong one. If photos can have "
+            "several labels, train with `--multi-label`; this check knows only one label of each photo."
+        ),
     ),
     "leak": (
         "Same picture in two splits",

@@ -1,10 +1,9 @@
 """Data sets in folders: photos with their class and split, and problems with them."""
 
-import dataclasses
 import hashlib
 import os
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from trainer.data.class_names import Numbers, class_labels
 from trainer.data.duplicates import Duplicates, Pictures
 from trainer.data.folders import SPLITS, Split, list_data_set
+from trainer.data.multi_label import limited, merged, strata, warnings
 from trainer.data.photos import Photo, content_key, read_looks
 from trainer.errors import TrainerError
 
@@ -108,30 +108,9 @@ def read_folder(
         else:
             contents.photos.append((split, Photo(path, folder, at.get(folder, ()), *look)))
     if multi_label:
-        contents.photos = list(_limited(_merged(contents.photos), limit))
-        if not any(len(photo.labels) > 1 for _, photo in contents.photos):
-            contents.warnings.append("no photo has several labels; without --multi-label, exactly one is the answer")
+        contents.photos = list(limited(merged(contents.photos), limit))
+        contents.warnings += warnings(contents.photos)
     return contents
-
-
-def _merged(photos: Sequence[tuple[Split | None, Photo]]) -> list[tuple[Split | None, Photo]]:
-    """Each photo of a split once, with all its labels: it may be in several class folders, or rows of a table."""
-    merged: dict[tuple[Split | None, bytes], Photo] = {}
-    for split, photo in photos:
-        first = merged.setdefault((split, photo.key), photo)
-        labels = tuple(sorted({*first.labels, *photo.labels}))
-        merged[split, photo.key] = dataclasses.replace(first, labels=labels)
-    return [(split, photo) for (split, _), photo in merged.items()]
-
-
-def _limited(photos: Sequence[tuple[Split | None, Photo]], limit: int) -> Iterator[tuple[Split | None, Photo]]:
-    """Photos with a label, or without any, of which there are fewer than the limit so far; 0: no limit."""
-    taken: Counter[tuple[Split | None, int]] = Counter()
-    for split, photo in photos:
-        counted = [(split, label) for label in photo.labels or (-1,)]
-        if not limit or min(taken[one] for one in counted) < limit:
-            taken.update(counted)
-            yield split, photo
 
 
 def list_labels(
@@ -205,12 +184,6 @@ def open_folder(
     _divide(result, unsplit, {"valid": valid_share, "test": test_share}, seed)
     _check_classes(result, data)
     return result
-
-
-def strata(photos: Sequence[Photo]) -> list[int]:
-    """Returns the stratum of each photo, by which photos are divided: its rarest label, or -1 if it has none."""
-    counts = Counter(label for photo in photos for label in photo.labels)
-    return [min(photo.labels, key=lambda label: (counts[label], label), default=-1) for photo in photos]
 
 
 def _divide(result: DataSet, photos: Sequence[Photo], shares: dict[Split, float], seed: int) -> None:

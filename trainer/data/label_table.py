@@ -97,7 +97,8 @@ def read_table(table: Path, files: Sequence[Path], *, multi_label: bool = False)
     missing: list[str] = []
     for number, name, found in read.rows:
         if not name or not (found or multi_label):
-            raise TrainerError(f"{table}, row {number}: the file or the label is missing")
+            hint = "; only train --multi-label takes photos without labels" if name else ""
+            raise TrainerError(f"{table}, row {number}: the file or the label is missing{hint}")
         parts = name.replace("\\", "/").casefold().split("/")
         matches = next((by_name[end] for at in range(len(parts)) if (end := "/".join(parts[at:])) in by_name), [])
         if len(matches) > 1:

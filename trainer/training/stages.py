@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from trainer.config import Config
 from trainer.console import say
 from trainer.data.augment import Augmentation
-from trainer.data.data_set import DataSet, strata
+from trainer.data.data_set import DataSet
 from trainer.data.folders import Split
+from trainer.data.multi_label import strata
 from trainer.data.pixel_cache import cache_pixels, pixel_store
 from trainer.data.record_store import RecordStore
 from trainer.data.views import VIEWS, view_key

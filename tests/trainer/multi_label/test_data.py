@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.multi_label.squares import COLOURS, draw, write_links, write_table
+from trainer.check.check import summary
+from trainer.check.findings import Findings, PhotoFinding
 from trainer.data.data_set import DataSet, open_folder
 from trainer.data.folders import list_labelled
 from trainer.errors import TrainerError
@@ -41,6 +43,7 @@ def test_a_table_gives_each_file_all_labels_of_its_row(tmp_path: Path) -> None:
     assert found["001.png"] == ("blue",)
     assert found["006.png"] == ("green", "red")
     assert found["007.png"] == LABELS
+    assert not any("several labels" in line or "has a label" in line for line in data.warnings)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +120,9 @@ def test_one_label_for_each_photo_is_said_to_need_no_option(tmp_path: Path) -> N
     for at, label in enumerate(("red", "blue")):
         for number in range(6):
             draw(tmp_path / "photos" / label / f"{number}.png", (label,), 10 * at + number)
-    assert any("no photo has several labels" in line for line in read(tmp_path / "photos").warnings)
+    warnings = read(tmp_path / "photos").warnings
+    assert any("no photo has several labels" in line for line in warnings)
+    assert any("every photo has a label" in line for line in warnings)
 
 
 def test_a_limit_leaves_out_photos_and_no_labels_of_a_photo(tmp_path: Path) -> None:
@@ -126,3 +131,10 @@ def test_a_limit_leaves_out_photos_and_no_labels_of_a_photo(tmp_path: Path) -> N
         assert len(few) < 20
         assert few.items() <= full.items()
         assert all(sum(label in labels for labels in few.values()) >= 6 for label in LABELS)
+
+
+def test_a_check_that_finds_a_picture_in_two_classes_names_the_option() -> None:
+    finding = PhotoFinding("two_classes", Path("cat/1.jpg"), "cat", "the same file is in 'cat' and in 'dark'")
+    for photos in ([finding], []):
+        found = Findings("photos", {"cat": 9, "dark": 9}, accuracy=None, photos=photos, classes=[], warnings=[])
+        assert ("train with --multi-label" in summary(found)) == bool(photos)
