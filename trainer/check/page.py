@@ -10,13 +10,15 @@ from trainer.evaluation.page import document, thumbnail
 SHOWN = 60
 """Photos of each problem with a picture; `check.json` lists all of them."""
 
+STYLE = ".problems th:last-child, .problems td:last-child { text-align: left; }"
+
 
 def render(found: Findings) -> str:
     """Returns the page."""
     title = f"Check of {found.data}"
     parts = [f"<h1>{escape(title)}</h1>", _overview(found), _classes(found)]
     parts += [_problem(title, advice, found.of(problem)) for problem, (title, advice) in PROBLEMS.items()]
-    return document(title, "".join(parts))
+    return document(title, "".join(parts), STYLE)
 
 
 def _overview(found: Findings) -> str:
@@ -44,8 +46,8 @@ def _classes(found: Findings) -> str:
         for label, count in sorted(found.counts.items(), key=lambda row: (not problems[row[0]], row[0]))
     )
     return (
-        "<section><h2>Classes</h2><div class='wide'><table><tr><th>class</th><th>photos</th><th>problem</th></tr>"
-        f"{rows}</table></div></section>"
+        "<section><h2>Classes</h2><div class='wide'><table class='problems'><tr><th>class</th><th>photos</th>"
+        f"<th>problem</th></tr>{rows}</table></div></section>"
     )
 
 
