@@ -174,6 +174,7 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
         license_info=openapi.LICENCE,
         contact=openapi.CONTACT,
         servers=openapi.SERVERS,
+        openapi_url=None,  # `gateway.http.routes.pages` serves it
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a redirect would follow the Host header

@@ -56,6 +56,24 @@ def test_request_and_answer_are_right_below_their_headings(docs: Browser, width:
         assert below.rect["y"] - title.rect["y"] < 80, title.text
 
 
+def test_all_of_the_page_is_under_600_kb_most_of_it_only_when_scrolled_to(
+    chromium: Browser, gateway: httpx.Client
+) -> None:
+    def loaded() -> int:
+        sizes = "return performance.getEntries().reduce((sum, one) => sum + (one.transferSize ?? 0), 0)"
+        total: int = chromium.execute_script(sizes)
+        return total
+
+    chromium.screen(390, 844, phone=True)
+    chromium.get("about:blank")
+    chromium.get(f"{gateway.base_url}/docs")
+    eventually(lambda: chromium.find_elements(By.CSS_SELECTOR, "#which option"))
+    assert 10_000 < loaded() < 100_000
+    chromium.execute_script("document.getElementById('swagger-ui').scrollIntoView()")
+    eventually(lambda: chromium.find_elements(By.CSS_SELECTOR, ".opblock"))
+    assert 300_000 < loaded() < 600_000
+
+
 @pytest.mark.parametrize("width", [390, 1440])
 def test_nothing_moves_while_the_page_loads(chromium: Browser, gateway: httpx.Client, width: int) -> None:
     chromium.screen(width, 844, phone=width < 500)

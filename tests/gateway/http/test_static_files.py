@@ -29,7 +29,7 @@ def test_an_address_of_another_release_is_not_found(gateway: httpx.Client) -> No
     assert gateway.get("/web/000000000000/app.js").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/share-worker.js", "/web/app.js", "/docs/static/swagger-ui.css"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/web/app.js", "/docs/static/swagger-ui.css"])
 @pytest.mark.parametrize("encoding", ["br", "gzip", "identity"])
 def test_files_are_sent_as_the_browser_accepts_them(gateway: httpx.Client, path: str, encoding: str) -> None:
     request = gateway.build_request("GET", path, headers={"Accept-Encoding": encoding})
@@ -42,7 +42,7 @@ def test_files_are_sent_as_the_browser_accepts_them(gateway: httpx.Client, path:
     assert answer.headers["vary"] == "Accept-Encoding"
 
 
-@pytest.mark.parametrize("path", ["/", "/web/style.css"])
+@pytest.mark.parametrize("path", ["/", "/openapi.json", "/web/style.css"])
 def test_a_file_that_did_not_change_is_not_sent_again(gateway: httpx.Client, path: str) -> None:
     first = gateway.get(path)
     again = gateway.get(path, headers={"If-None-Match": f"W/{first.headers['etag']}"})
