@@ -164,7 +164,11 @@ follow();
 let due = 0;
 new MutationObserver(() => (due ||= requestAnimationFrame(mend))).observe(byId("swagger-ui"), { childList: true, subtree: true });
 const served = readModels();
-description = await (await fetch("/openapi.json")).json();
-byId("key-form").hidden = !keyed();
-showRequest();
-showOperations(await served);
+try {
+  description = await (await fetch("/openapi.json")).json();
+  byId("key-form").hidden = !keyed();
+  showRequest();
+  await showOperations(await served);
+} catch {
+  byId("swagger-ui").textContent = "The operations could not be loaded. Reload the page to try again.";
+}

@@ -16,6 +16,7 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from testing.axe import findings
 from testing.browser import Browser, Scheme
+from testing.chromium import Chromium
 from testing.page import eventually
 
 
@@ -57,7 +58,7 @@ def test_request_and_answer_are_right_below_their_headings(docs: Browser, width:
 
 
 def test_all_of_the_page_is_under_600_kb_most_of_it_only_when_scrolled_to(
-    chromium: Browser, gateway: httpx.Client
+    chromium: Chromium, gateway: httpx.Client
 ) -> None:
     def loaded() -> int:
         sizes = "return performance.getEntries().reduce((sum, one) => sum + (one.transferSize ?? 0), 0)"
@@ -75,7 +76,7 @@ def test_all_of_the_page_is_under_600_kb_most_of_it_only_when_scrolled_to(
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-def test_nothing_moves_while_the_page_loads(chromium: Browser, gateway: httpx.Client, width: int) -> None:
+def test_nothing_moves_while_the_page_loads(chromium: Chromium, gateway: httpx.Client, width: int) -> None:
     chromium.screen(width, 844, phone=width < 500)
     script = """const done = arguments[0];
         new PerformanceObserver((list) => done(list.getEntries().reduce((sum, one) => sum + one.value, 0)))
@@ -84,6 +85,19 @@ def test_nothing_moves_while_the_page_loads(chromium: Browser, gateway: httpx.Cl
     chromium.get(f"{gateway.base_url}/docs")
     eventually(lambda: chromium.find_elements(By.CSS_SELECTOR, "#which option"))
     assert chromium.execute_async_script(script) < 0.05
+
+
+def test_operations_that_cannot_be_loaded_are_said_to_be_missing(chromium: Chromium, gateway: httpx.Client) -> None:
+    chromium.execute_cdp_cmd("Network.enable", {})
+    chromium.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["*swagger-ui-bundle.js"]})
+    try:
+        chromium.get(f"{gateway.base_url}/docs")
+        operations = chromium.find_element(By.ID, "swagger-ui")
+        chromium.execute_script("arguments[0].scrollIntoView()", operations)
+        eventually(lambda: operations.text.startswith("The operations could not be loaded."))
+    finally:
+        chromium.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
+    assert chromium.mistakes() == []
 
 
 def test_a_photo_is_uploaded_from_the_page_and_answered(docs: Browser, files: Callable[..., list[Path]]) -> None:
