@@ -43,17 +43,18 @@ async function drawn(bitmap, title, sentence, question) {
   context.fillStyle = "#fff";
   write(context, title, 44, height + 78, width - 190, 60, 800);
   context.fillStyle = "#e4eaff";
-  write(context, sentence, 44, height + 130, width - 190, 30, 500);
-  write(context, question, 44, height + 168, width - 190, 24, 500);
+  const size = write(context, sentence, 44, height + 130, width - 190, 30, 500);
+  write(context, question, 44, height + 168, width - 190, Math.min(24, size - 2), 500);
   mark(context, width - 120, height + (FOOT - 88) / 2, 88);
   return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.9));
 }
 
-/** One line, in letters as large as fit. */
+/** Writes one line in letters as large as fit, and returns their size. */
 function write(context, text, x, y, width, size, weight) {
   const set = () => (context.font = `${weight} ${size}px ${FONT}`);
   for (set(); context.measureText(text).width > width && size > 16; set()) size -= 2;
   context.fillText(text, x, y, width);
+  return size;
 }
 
 /** The small mark of the page. */

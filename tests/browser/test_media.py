@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -46,6 +47,16 @@ def test_on_paper_there_are_photos_and_answers_and_no_buttons(
     tops = {tile.location["y"] for tile in page.browser.find_elements("css selector", ".tile")}
     assert len(tops) == 1  # beside each other
     assert colour(page, "body", "backgroundColor") == "rgb(255, 255, 255)"
+    assert colour(page, ".tile", "backgroundColor") == "rgb(255, 255, 255)"
+    red, green, blue = map(int, re.findall(r"\d+", colour(page, ".tile .detail", "color")))
+    assert max(red, green, blue) < 130, "dark letters, whatever the screen prefers"
+
+
+def test_a_single_photo_takes_the_width_of_the_paper(page: Page, medium: Callable[..., None], files: Files) -> None:
+    page.choose(files("red"))
+    page.settled(1)
+    medium({}, medium="print")
+    assert page.one(".tile").rect["width"] > 0.8 * page.one("body").rect["width"]
 
 
 def colour(page: Page, selector: str, name: str, pseudo: str = "") -> str:
