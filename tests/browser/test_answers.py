@@ -46,7 +46,7 @@ def test_a_file_that_fails_says_why_and_the_others_go_on(page: Page, files: File
     page.choose([*files("red"), corrupt, text, empty, *files("blue", "green")])
     tiles = page.settled(6)
     assert [tile.heading for tile in tiles.values()] == ["red", *["No answer"] * 3, "blue", "green"]
-    assert tiles["<b>empty.png"].detail == "Empty file. There is nothing in it."
+    assert tiles["<b>empty.png"].detail == "Empty file. It contains no data."
     assert tiles["cut.jpg"].detail == ("Invalid image. The JPEG image is truncated or corrupt and cannot be decoded.")
     assert tiles["notes.txt"].detail.startswith("Unsupported image format. This is not an image")
     assert page.count() == "3 of 6 photos answered · 3 failed"
@@ -59,7 +59,7 @@ def test_an_answer_under_the_threshold_is_not_sure(visit: Visit, start: Start, m
     page.paste("grey.png", (128, 128, 128))
     tile = page.settled(1)["grey.png"]
     assert (tile.state, tile.heading) == ("unsure", "Not sure")
-    assert tile.detail == "The best guess is red, at 33 % too little to name it."
+    assert tile.detail == "The best guess is red, but 33 % is too low to be sure."
     assert len(tile.bars) == 3
     assert page.count() == "1 of 1 photo answered · 1 not sure"
 
@@ -101,7 +101,7 @@ def test_why_lays_the_heat_where_it_is_and_takes_it_away_again(page: Page, tmp_p
     eventually(lambda: page.shown(".heat"))
     assert (
         page.one(".caption").text
-        == "Yellow speaks for red, mostly in the lower right; blue does not. Hatched: not seen by the model."
+        == "Yellow areas support red, mostly in the lower right; blue areas do not. Hatched: not seen by the model."
     )
     assert page.one(".why").get_attribute("aria-pressed") == "true"
     heat = heat_of(page)
@@ -167,4 +167,4 @@ def test_versions_that_went_away_are_said_to_have(page: Page, files: Files, mode
     page.settled(1)
     model_server.models["colours"] = {2: replace(ColourModel())}
     page.click(".why")
-    eventually(lambda: page.one(".caption").text.startswith("Version 1 has gone"))
+    eventually(lambda: page.one(".caption").text.startswith("Version 1 is no longer available"))

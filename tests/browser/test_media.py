@@ -87,7 +87,7 @@ def test_without_scripts_the_page_says_so_and_offers_nothing_that_would_not_work
     try:
         chromium.get(f"{gateway.base_url}/")
         page = Page(chromium, "")
-        assert page.one("noscript p").text == "This page needs JavaScript. Without it, ask the API: how to."
+        assert page.one("noscript p").text == "This page needs JavaScript. Without it, use the API."
         assert page.shown("noscript p")
         assert not page.shown(".sources")
     finally:

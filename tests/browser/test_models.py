@@ -85,6 +85,6 @@ def test_the_model_card_is_read_in_words(page: Page) -> None:
     assert "Knows three colours." in text
     assert "The card does not say." in text
     assert "3 classes. It always names one." in text
-    assert "8 pixels, scaled to cover, the middle is kept, bilinear" in text
+    assert "8 pixels, scaled to cover, cropped to the middle, bilinear" in text
     page.press(Keys.ESCAPE)
     eventually(lambda: not page.shown("#card"))

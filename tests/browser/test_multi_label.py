@@ -40,7 +40,7 @@ def test_all_labels_of_a_photo_are_named_and_a_photo_without_any_is_none_of_them
     assert tiles["red.png"].heading == "red"
     assert tiles["red.png"].detail == "Almost certainly: 98 % sure."
     assert tiles["night.png"].heading == "None of these"
-    assert tiles["night.png"].detail == "The closest is blue, at 12 % too little to name it."
+    assert tiles["night.png"].detail == "The closest is blue, but 12 % is too low to be sure."
     assert tiles["night.png"].state == "done"
     assert page.count() == "4 of 4 photos answered"
     assert "breed" not in page.one("main").text.lower()

@@ -50,7 +50,7 @@ def test_a_chosen_folder_leaves_out_what_is_no_picture_and_says_so(
     (tmp_path / "dogs" / "labels.csv").write_text("a,b")
     model_server.stalled.set()  # or the answers would be announced before this can be read
     page.one("#folder").send_keys(str(tmp_path / "dogs"))
-    eventually(lambda: page.message() == "2 photos added; 1 file left out, being no picture.")
+    eventually(lambda: page.message() == "2 photos added; 1 file skipped: not a picture.")
     model_server.stalled.clear()
     assert set(page.settled(2)) == {"red-1.png", "blue-2.png"}
 
@@ -92,9 +92,8 @@ def test_a_large_photo_is_shrunk_and_turned_upright_before_it_is_sent(
         assert float(share.removesuffix(" %")) == pytest.approx(100 * direct["confidence"], abs=1)
         page.click(".why")
         eventually(lambda: page.shown(".heat"))
-        assert (
-            page.one(".caption").text
-            == "Yellow speaks for blue, mostly in the upper middle; blue does not. Hatched: not seen by the model."
+        assert page.one(".caption").text == (
+            "Yellow areas support blue, mostly in the upper middle; blue areas do not. Hatched: not seen by the model."
         )
 
 
@@ -117,7 +116,7 @@ def test_an_empty_folder_and_a_pasted_address_are_answered_in_words(
         clipboardData.setData('text/plain', 'https://example.org/dog.jpg');
         document.body.dispatchEvent(Object.assign(new Event('paste', {bubbles: true}), {clipboardData}));"""
     )
-    eventually(lambda: page.message().startswith("That is an address."))
+    eventually(lambda: page.message().startswith("That is a web address."))
     assert not page.tiles()
 
 
