@@ -155,7 +155,7 @@ def limits(asked: Asked) -> None:
 
 
 DIFFERENCES: dict[str, Callable[[Asked], None]] = {
-    "a number out of the range of its type": out_of_range,
+    "a number outside the range of its type": out_of_range,
     "pixels of another size than the model's": other_size,
     "a tensor of a wrong rank": wrong_rank,
     "an input whose rank the signature leaves open": open_rank,
