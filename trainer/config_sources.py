@@ -22,6 +22,7 @@ METAVARS: Final = {
 }
 
 RECIPES: Final[Mapping[str, Mapping[str, Value]]] = {
+    "accurate": {"backbone": "efficientnet_lite2", "size": 288},
     "dog-breeds": {"backbone": "densenet201", "head": "dense", "dropout": 0.3, "views": 8},
     "cats-dogs": {
         "backbone": "vgg16",
@@ -45,7 +46,7 @@ RECIPES: Final[Mapping[str, Mapping[str, Value]]] = {
         "flip": True,
     },
 }
-"""Presets: bottleneck features for many breeds, and a fine-tuned last block for two classes."""
+"""Presets: larger photos, bottleneck features for many breeds, and a fine-tuned last block for two classes."""
 
 
 def read(path: Path) -> dict[str, Value]:

@@ -30,8 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
         choices=list(config_sources.RECIPES),
-        help="preset of settings, which other options override; dog-breeds: a head on features of DenseNet-201; "
-        "cats-dogs: VGG-16 with its last block fine-tuned (--epochs 0 --fine-tune-epochs 20)",
+        help="preset of settings, which other options override; accurate: the default on larger photos; "
+        "dog-breeds: a head on features of DenseNet-201; cats-dogs: VGG-16 with its last block fine-tuned "
+        "(--epochs 0 --fine-tune-epochs 20)",
     )
     parser.add_argument("--show", action="store_true", help="only print the settings as TOML")
     parser.add_argument(
