@@ -36,7 +36,7 @@ def photo_request(content: bytes, model: str = "colours") -> bytes:
 
 
 def status_of(error: grpc.aio.AioRpcError) -> int:
-    """The HTTP status for the code of a call; 0 if the gateway did not answer it, and did not refuse to take it."""
+    """The HTTP status for the code of a call: 499 if it was cancelled, 0 if no answer of the gateway came."""
     if error.code() is grpc.StatusCode.CANCELLED:
         return CANCELLED
     answered = any(key == "x-request-id" for key, _ in error.trailing_metadata() or ())
@@ -103,5 +103,9 @@ async def cancelled(address: str, content: bytes, count: int) -> Counter[int]:
         for _ in range(count):
             call = infer_on(channel)(photo_request(content))
             await asyncio.sleep(0.01)
-            seen[0 if call.cancel() else 200] += 1
+            if call.cancel():
+                seen[0] += 1
+            else:
+                code = await call.code()
+                seen[200 if code is grpc.StatusCode.OK else STATUSES.get(code, 500)] += 1
     return seen

@@ -1,4 +1,4 @@
-"""From a folder with ten deliberate problems to a promoted version, by what the commands say."""
+"""From a folder with deliberate problems to a promoted version, by what the commands say."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def messy(data: Path) -> Path:
 SENTENCES = (
     r"Probably a wrong label: \d+\. .* move it if its label is wrong\.\n  .*green/wrong\.png \(green\): red",
     r"Same picture in two splits: 1\. .* breed train leaves them out\.\n  .*valid/red/leak\.png",
-    r"Same picture in two classes: 1\. .* Delete the wrong one\.\n  .*\.png .* is in '\w+' and in '\w+'",
+    r"Same picture in two classes: 1\. .*\n  .*\.png .* is in '\w+' and in '\w+'",
     r"Same picture twice: 1\. breed train keeps one .*\n  .*\.png",
     r"Cannot be read: 2\. breed train leaves these files out\. .*\n  .*(cut\.jpg|notes\.txt)",
     r"Nearly empty: 1\. .*\n  .*flat\.png",
