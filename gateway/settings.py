@@ -207,10 +207,12 @@ class Settings(BaseSettings):
     """Where to keep records of answers and feedback: a folder, or an fsspec address such as s3://bucket/folder. If it
     is not set, nothing is kept."""
     prediction_log_photos: Literal["none", "uncertain", "sampled", "all"] = "none"
-    """Which photos the prediction log keeps: none, uncertain (unknown photos and those with two similar best scores),
-    sampled (a random share) or all. Photos are scaled down, and their metadata is removed."""
+    """Which photos the prediction log keeps: none, uncertain (unknown photos and those with two similar best scores;
+    for multi-label models, with a score near its threshold), sampled (a random share) or all. Photos are scaled down,
+    and their metadata is removed."""
     prediction_log_margin: float = Field(0.2, ge=0, le=1)
-    """A photo is uncertain if the scores of its two best labels differ by less than this value."""
+    """A photo is uncertain if the scores of its two best labels differ by less than this value. For multi-label models:
+    if a score is nearer to its threshold than this share of the way to 0 or 1."""
     prediction_log_sample_rate: float = Field(0.01, ge=0, le=1)
     """Share of photos to keep with prediction_log_photos=sampled, from 0 to 1."""
     prediction_log_photo_side: int = Field(512, ge=32, le=2048)

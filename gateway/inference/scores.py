@@ -48,12 +48,15 @@ class Ranked:
 
     Attributes:
         predictions: Labels and scores, best first.
-        label: The best label; None if the image is unknown to the model, or has none of its labels.
-        confidence: Score of the best label, or of the first prediction if there is none.
+        label: The best label, with a multi-label model the best one over its threshold; None if the image is unknown
+            to the model, or has none of its labels.
+        confidence: Score of that label, or of the first prediction if there is none.
         looks_like: What an unknown image shows, if the model has a name for it.
         label_set: The labels that contain the true one with a known probability, best first; None if the model has no
             label sets or the image is unknown.
         labels: All labels whose scores reach their thresholds, best first; None if the model is not multi-label.
+        margin: How near the answer of a multi-label model is to another one, from 0 to 1: the smallest distance of a
+            score from its threshold, in relation to the largest possible distance on its side. None for other models.
     """
 
     predictions: tuple[tuple[str, float], ...]
@@ -62,9 +65,10 @@ class Ranked:
     looks_like: str | None = None
     label_set: tuple[str, ...] | None = None
     labels: tuple[str, ...] | None = None
+    margin: float | None = None
 
     def says_the_same(self, other: Ranked) -> bool:
-        """Whether two versions give the same labels, or without multi-label models, the same best score."""
+        """Whether two versions give the same labels, or if one is not multi-label, rank the same label first."""
         if self.labels is not None and other.labels is not None:
             return set(self.labels) == set(other.labels)
         return self.predictions[0][0] == other.predictions[0][0]
@@ -103,7 +107,12 @@ def checked_scores(contract: Contract, outputs: Mapping[str, Tensor], images_sen
     if contract.label_output is not None:
         names = _given_labels(contract, outputs.get(contract.label_output), scores.shape)
         return [Scores(values, labels) for values, labels in zip(scores, names, strict=True)][:images_sent]
-    if contract.sigmoid or (scores.shape[1] == 1 and len(contract.labels) in (0, 2)):
+    if contract.multi_label:
+        if scores.shape[1] == 1 and not contract.labels:
+            raise errors.UnsupportedModel(
+                f"{name} returned a single score, not a score for each label, as its option multi_label says."
+            )
+    elif contract.sigmoid or (scores.shape[1] == 1 and len(contract.labels) in (0, 2)):
         scores = np.concatenate([1 - scores, scores], axis=1)
     labels = len(contract.labels) + len(contract.other_labels)
     if labels and scores.shape[1] != labels:
@@ -127,11 +136,14 @@ def rank_labels(contract: Contract, scores: Scores, top_k: int) -> Ranked:
     best = order[:top_k]
     predictions = tuple(zip(named(best), map(score, best), strict=True))
     if contract.thresholds is not None:
-        inside = order[(values >= np.asarray(contract.thresholds, np.float32))[order]]
+        thresholds = np.asarray(contract.thresholds, np.float32)
+        over = values >= thresholds
+        inside = order[over[order]]
+        margin = _threshold_margin(values, thresholds, over)
         if not len(inside):
-            return Ranked(predictions, None, predictions[0][1], labels=())
+            return Ranked(predictions, None, predictions[0][1], labels=(), margin=margin)
         found = named(inside)
-        return Ranked(predictions, found[0], score(inside[0]), labels=found)
+        return Ranked(predictions, found[0], score(inside[0]), labels=found, margin=margin)
     threshold = contract.unknown_threshold
     known = float(values.sum() if len(others) else values[best[0]])
     if threshold is None or known >= threshold:
@@ -148,6 +160,19 @@ def independent(contract: Contract, scores: Sequence[Scores]) -> bool:
     if contract.card is not None or contract.multi_label or contract.label_output is not None:
         return False
     return any(abs(float(one.values.sum()) - 1) > SUM_TOLERANCE for one in scores)
+
+
+def _threshold_margin(
+    values: npt.NDArray[np.float32], thresholds: npt.NDArray[np.float32], over: npt.NDArray[np.bool_]
+) -> float:
+    """The smallest distance of a score from its threshold, 0 to 1.
+
+    It is in relation to the largest possible one on its side. Otherwise, a low threshold would leave no room for labels
+    that an image surely does not have.
+    """
+    room = np.where(over, 1 - thresholds, thresholds)
+    distances = np.abs(values - thresholds) / np.maximum(room, np.finfo(np.float32).tiny)
+    return round(float(distances.min()), SCORE_DECIMALS)
 
 
 def _activated(logits: npt.NDArray[np.float32], activation: Activation) -> npt.NDArray[np.float32]:

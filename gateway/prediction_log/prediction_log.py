@@ -159,6 +159,7 @@ class PredictionLog:
                 version=answer.contract.version,
                 label=result.label,
                 labels=result.labels,
+                margin=result.margin,
                 looks_like=result.looks_like,
                 scores=tuple(Score(label=label, score=score) for label, score in result.predictions[:BEST]),
                 digest="",
@@ -182,6 +183,7 @@ class PredictionLog:
                 model=answer.contract.model,
                 version=answer.contract.version,
                 label=result.label,
+                labels=result.labels,
                 score=result.confidence,
             )
             self._writer.put_line(_line(shadow))
@@ -198,8 +200,9 @@ class PredictionLog:
         if kept == "sampled" and random.random() < self._settings.prediction_log_sample_rate:  # noqa: S311
             return "sampled"
         if kept == "uncertain":
-            least = self._settings.prediction_log_margin
-            if result.label is None or margin(result.predictions, result.labels) < least:
+            unknown = result.label is None and result.labels is None
+            found = margin([score for _, score in result.predictions]) if result.margin is None else result.margin
+            if unknown or found < self._settings.prediction_log_margin:
                 return "uncertain"
         return None
 

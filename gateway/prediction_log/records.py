@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -53,6 +53,9 @@ class Prediction(_Record):
     """Label in the answer; null if the photo is unknown to the model."""
     labels: tuple[str, ...] | None = None
     """All labels in the answer of a multi-label model, best first; null for other models."""
+    margin: float | None = None
+    """How near the answer of a multi-label model is to another one, from 0 to 1: the smallest distance of a score from
+    its threshold, in relation to the largest possible distance on its side; null for other models."""
     looks_like: str | None = None
     """What an unknown photo shows, if the model has a name for it."""
     scores: tuple[Score, ...]
@@ -115,22 +118,19 @@ class Shadow(_Record):
     """Version of the shadow."""
     label: str | None
     """Label in the answer; null if the photo is unknown to the shadow."""
+    labels: tuple[str, ...] | None = None
+    """All labels in the answer of a multi-label shadow, best first; null for others."""
     score: float
     """Score of the best label, from 0 to 1."""
 
 
-def margin(scores: Sequence[tuple[str, float]], labels: Collection[str] | None) -> float:
-    """How far an answer is from another one, 0 to 1: the difference of the two best scores.
-
-    With several labels, it is the difference of the lowest score of these labels and the highest of all others.
+def margin(scores: Sequence[float]) -> float:
+    """How far an answer with one label is from another one, 0 to 1: the difference of the two best scores.
 
     Args:
-        scores: The best labels and their scores, best first.
-        labels: Labels in the answer of a multi-label model, otherwise None.
+        scores: The best scores, best first.
     """
-    named = scores[:1] if labels is None else [one for one in scores if one[0] in labels]
-    others = [score for label, score in scores if label not in dict(named)]
-    return max(0.0, min(score for _, score in named) - max(others)) if named and others else 1.0
+    return scores[0] - scores[1] if len(scores) > 1 else 1.0
 
 
 Record = Annotated[Prediction | Feedback | Shadow, Field(discriminator="kind")]

@@ -29,7 +29,7 @@ MAX_SHADOWS = 50_000
 """Number of answers of shadows in the index; the newest ones."""
 
 UNSURE_MARGIN = 0.2
-"""Difference of the two best scores below which an answer is shown as unsure."""
+"""Difference of the two best scores, or `margin` of a multi-label answer, below which an answer is shown as unsure."""
 
 Reason = Literal["feedback", "versions", "unknown", "unsure"]
 Key = TypeVar("Key")
@@ -199,10 +199,10 @@ class ReviewIndex:
         answer, reasons = photo.answer, list[Reason]()
         if any(one.verdict in ("wrong", "none") for one in self.feedback(photo)):
             reasons.append("feedback")
-        others = [one.label for one in photo.answers.values() if one.model == answer.model]
-        if any(label != answer.label for label in (*others, *(shadow.label for shadow in self.shadows(photo)))):
+        others: list[Prediction | Shadow] = [one for one in photo.answers.values() if one.model == answer.model]
+        if any(_differ(answer, other) for other in others + self.shadows(photo)):
             reasons.append("versions")
-        if answer.label is None:
+        if answer.label is None and answer.labels is None:
             reasons.append("unknown")
         elif _margin(answer) < UNSURE_MARGIN:
             reasons.append("unsure")
@@ -285,4 +285,11 @@ OLD = datetime.min.replace(tzinfo=UTC)
 
 
 def _margin(answer: Prediction) -> float:
-    return margin([(one.label, one.score) for one in answer.scores], answer.labels)
+    return margin([one.score for one in answer.scores]) if answer.margin is None else answer.margin
+
+
+def _differ(answer: Prediction, other: Prediction | Shadow) -> bool:
+    """Whether two answers give different labels, in any order."""
+    if answer.labels is not None and other.labels is not None:
+        return frozenset(answer.labels) != frozenset(other.labels)
+    return answer.label != other.label

@@ -16,10 +16,11 @@ from pydantic import ValidationError
 
 from gateway.model_options import ModelOptions
 from gateway.pb import serving_pb2 as pb
-from gateway.prediction_log.records import RECORD, Prediction, margin
+from gateway.prediction_log.records import RECORD, Prediction
 from testing.colour_scores import colour_lights
 from testing.colour_server import ColourModel, ColourServer, ForeignModel
 from testing.polling import until
+from tests.gateway.prediction_log.written import records
 
 Start = Callable[..., httpx.Client]
 
@@ -138,21 +139,25 @@ def test_the_prediction_log_keeps_all_labels_and_takes_no_feedback_on_them(
     assert gateway.get("/api/v1/models/colours").json()["feedback"] is False
 
 
-def test_a_margin_is_between_the_labels_and_all_others() -> None:
-    scores = [("a", 0.9), ("b", 0.6), ("c", 0.5)]
-    assert margin(scores, None) == pytest.approx(0.3)
-    assert margin(scores, {"a", "b"}) == pytest.approx(0.1)
-    assert margin(scores, {"a", "b", "c"}) == 1.0
-    assert margin(scores, set()) == 1.0
-    assert margin(scores, {"b"}) == 0.0  # the thresholds differ
-    assert margin(scores[:1], None) == 1.0
+def test_photos_with_a_score_near_its_threshold_are_uncertain_and_those_without_labels_are_not(
+    start: Start, model_server: ColourServer, tmp_path: Path
+) -> None:
+    model_server.models["colours"] = {1: ColourModel(thresholds=(0.9, 0.5, 0.3))}
+    gateway = start(prediction_log=str(tmp_path), prediction_log_photos="uncertain", prediction_log_margin=0.2)
+    for colour in ((20, 20, 10), (250, 250, 10), (250, 120, 10), (245, 240, 80), (215, 10, 10)):
+        assert gateway.post(PREDICT, content=photo(colour)).status_code == 200
+    found = [one for one in records(tmp_path, 5) if isinstance(one, Prediction)]
+    assert [one.labels for one in found] == [(), ("red", "green"), ("red",), ("red", "green", "blue"), ()]
+    margins = [one.margin for one in found]
+    assert margins == pytest.approx([0.84, 0.8, 0.06, 0.02, 0.06], abs=0.02)
+    assert [one.photo for one in found] == [None, None, "uncertain", "uncertain", "uncertain"]
 
 
-def foreign(classes: int = 3) -> ForeignModel:
+def foreign(classes: int = 3, declared: int | None = None) -> ForeignModel:
     """A model without a card whose scores are how light each channel is."""
     return ForeignModel(
         {"x": (pb.DataType.DT_UINT8, (-1, 8, 8, 3))},
-        {"y": (pb.DataType.DT_FLOAT, (-1, classes))},
+        {"y": (pb.DataType.DT_FLOAT, (-1, classes if declared is None else declared))},
         lambda images: np.ascontiguousarray(colour_lights(images)[:, :classes]),
     )
 
@@ -177,12 +182,14 @@ def test_a_model_without_a_card_has_the_thresholds_of_its_options(
     assert answer["label"] == (labels[0] if labels else None)
 
 
-def test_a_single_sigmoid_has_no_several_labels(start: Start, model_server: ColourServer) -> None:
-    model_server.models["tags"] = {1: foreign(1)}
+@pytest.mark.parametrize("declared", [1, -1])
+def test_a_single_sigmoid_has_no_several_labels(start: Start, model_server: ColourServer, declared: int) -> None:
+    model_server.models["tags"] = {1: foreign(1, declared)}
     gateway = start(default_model="tags", model_options={"tags": {"multi_label": True}})
     answer = gateway.post("/api/v1/models/tags/predict", content=ORANGE)
     assert answer.status_code == 502
-    assert "a score for each label, as the option multi_label says" in answer.json()["detail"]
+    assert answer.json()["code"] == "unsupported_model"
+    assert "a score for each label, as" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,13 @@ def _view(reviewed: Reviewed) -> PhotoView:
             for one in answers
         ],
         shadows=[
-            AnswerView(model=one.model, version=one.version, label=one.label, labels=None, scores=[])
+            AnswerView(
+                model=one.model,
+                version=one.version,
+                label=one.label,
+                labels=None if one.labels is None else list(one.labels),
+                scores=[],
+            )
             for one in {(one.model, one.version): one for one in reviewed.shadows}.values()
         ],
         reasons=reviewed.reasons,

@@ -115,6 +115,36 @@ def test_photos_on_which_a_shadow_disagrees_come_before_others() -> None:
         assert {number: made.reasons(photo(made, number)) for number in (1, 2, 3)} == {1: ["versions"], 2: [], 3: []}
 
 
+def test_all_labels_of_multi_label_answers_are_compared_in_any_order() -> None:
+    def shadow(number: int, *labels: str) -> Shadow:
+        label = labels[0] if labels else None
+        return Shadow(request_id=f"request-{number}", model="pets", version=2, label=label, labels=labels, score=0.9)
+
+    made = index(
+        *(prediction(number, labels=("cat", "dog"), margin=0.9) for number in (1, 2, 3, 4)),
+        prediction(4, version=3, minutes=1, labels=("cat",), margin=0.9),
+        shadow(1, "dog", "cat"),
+        shadow(2, "cat"),
+        shadow(3),
+    )
+    assert {number: made.reasons(photo(made, number)) for number in (1, 2, 3, 4)} == {
+        1: [],
+        2: ["versions"],
+        3: ["versions"],
+        4: ["versions"],
+    }
+
+
+def test_a_multi_label_answer_is_unsure_near_a_threshold_and_not_because_it_has_no_labels() -> None:
+    made = index(
+        prediction(1, 0.6, 0.55, labels=("cat", "dog"), margin=0.7),
+        prediction(2, 0.1, 0.05, label=None, labels=(), margin=0.6),
+        prediction(3, 0.9, 0.1, labels=("cat",), margin=0.1),
+    )
+    assert listed(made) == [3, 2, 1]
+    assert {number: made.reasons(photo(made, number)) for number in (1, 2, 3)} == {1: [], 2: [], 3: ["unsure"]}
+
+
 def test_only_photos_that_are_stored_are_listed() -> None:
     made = index(prediction(1), prediction(2), prediction(3, photo=None), stored=[1, 3])
     assert listed(made) == [1]
