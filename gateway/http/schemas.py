@@ -41,7 +41,10 @@ class ModelVersion(TypedDict):
 BestLabel = Annotated[
     str | None,
     Field(
-        description="Best label, or null if the image is unknown to the model or has none of its labels.",
+        description=(
+            "Best label, for multi-label models the best one over its threshold; null if the image is unknown to the "
+            "model or has none of its labels."
+        ),
         examples=["Boxer"],
     ),
 ]
@@ -52,7 +55,10 @@ LooksLike = Annotated[
         examples=[None],
     ),
 ]
-BestScore = Annotated[float, Field(description="Score of the best label.", examples=[0.949887])]
+BestScore = Annotated[
+    float,
+    Field(description="Score of that label, or of predictions[0] if there is none.", examples=[0.949887]),
+]
 Predictions = Annotated[
     list[Prediction], Field(description="The best labels and their scores, best first.", examples=[_PREDICTIONS])
 ]

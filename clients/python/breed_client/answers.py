@@ -24,9 +24,10 @@ class Classification:
     """What a photo shows.
 
     Attributes:
-        label: The best label; None if the photo is unknown to the model.
+        label: The best label, of a multi-label model the best one over its threshold; None if the photo is unknown to
+            the model or has none of its labels.
         looks_like: What an unknown photo shows, if the model has a name for it.
-        confidence: Score of the best label.
+        confidence: Score of that label, or of the first of `predictions` if there is none.
         predictions: The best labels and their scores, best first.
         model: Name of the model that answered.
         version: Its version.
