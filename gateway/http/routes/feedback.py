@@ -25,6 +25,9 @@ from gateway.serving.contract import Contract
 
 router = APIRouter(prefix="/api/v1", tags=["feedback"], dependencies=[Depends(time_limit)])
 
+DESCRIPTION_SECONDS = 1.0
+"""Time limit for asking for the version that answered. Feedback is taken without it, too."""
+
 MAX_LABEL_LENGTH = 200
 MAX_BODY_BYTES = 8192
 
@@ -126,9 +129,8 @@ async def send_feedback(request: Request, said: FeedbackDep) -> FeedbackAnswer:
     if services.prediction_log is None:
         raise errors.NotFound("This gateway does not keep feedback: its setting prediction_log is not set.")
     model = said.model or services.settings.default_model
-    contract: Contract | None = None
-    with suppress(errors.GatewayError):  # accept feedback while the model server cannot be reached
-        contract = (await services.resolver.described(model, Selector(), deadline_of(request))).contract
+    deadline = Deadline(min(deadline_of(request).at, Deadline.after(DESCRIPTION_SECONDS).at))
+    contract, loaded = await _described(services, model, said.version, deadline)
     if contract is not None and contract.multi_label:
         raise errors.BadRequest(f"The model {model!r} is multi-label: there is no feedback on several labels yet.")
     new_label = said.label is not None and contract is not None and said.label not in contract.labels
@@ -145,15 +147,21 @@ async def send_feedback(request: Request, said: FeedbackDep) -> FeedbackAnswer:
     if not services.prediction_log.record_feedback(feedback):
         raise errors.Overloaded("The prediction log is full. Try again later.")
     counted = model if model in services.settings.served_models else "other"  # callers can name any model
-    version = await _loaded(services, model, said.version, deadline_of(request)) if counted == model else ""
-    services.metrics.feedback.labels(counted, version, said.verdict).inc()
+    services.metrics.feedback.labels(counted, loaded if counted == model else "", said.verdict).inc()
     return FeedbackAnswer(new_label=new_label)
 
 
-async def _loaded(services: Services, model: str, version: int | None, deadline: Deadline) -> str:
-    """The version as text if it is loaded, otherwise an empty text: callers can name any number."""
-    if version is not None:
-        with suppress(errors.GatewayError):
-            await services.resolver.served(model, Selector(version=version), deadline)
-            return str(version)
-    return ""
+async def _described(
+    services: Services, model: str, version: int | None, deadline: Deadline
+) -> tuple[Contract | None, str]:
+    """The contract of a version, and the version as text: an empty one if it is not loaded.
+
+    Then, or without a version, it is the contract of the newest one; None if the model server does not answer in time.
+    """
+    with suppress(errors.GatewayError):
+        if version is not None:
+            with suppress(errors.NotFound):  # callers can name any number
+                found = await services.resolver.described(model, Selector(version=version), deadline)
+                return found.contract, str(version)
+        return (await services.resolver.described(model, Selector(), deadline)).contract, ""
+    return None, ""

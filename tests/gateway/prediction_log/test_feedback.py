@@ -11,9 +11,11 @@ import grpc
 import httpx
 import pytest
 
+from gateway.http.routes import feedback
 from gateway.prediction_log.records import Feedback
-from testing.colour_server import ColourServer
-from testing.polling import until
+from gateway.serving import resolver
+from testing.colour_server import ColourModel, ColourServer
+from testing.polling import DEADLINE_SECONDS, until
 from tests.gateway.prediction_log.written import records
 
 Start = Callable[..., httpx.Client]
@@ -107,3 +109,32 @@ def test_feedback_is_taken_while_the_model_server_is_away(
     model_server.refusal = (grpc.StatusCode.UNAVAILABLE, "away")
     answer = gateway.post("/api/v1/feedback", json={"request_id": "a", "verdict": "wrong", "label": "blue"})
     assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("version", [{}, {"version": 1}])
+def test_feedback_does_not_wait_for_a_model_server_that_hangs(
+    start: Start,
+    tmp_path: Path,
+    model_server: ColourServer,
+    monkeypatch: pytest.MonkeyPatch,
+    version: dict[str, int],
+) -> None:
+    monkeypatch.setattr(resolver, "LOOKUP_SECONDS", 600.0)
+    monkeypatch.setattr(feedback, "DESCRIPTION_SECONDS", 0.1)
+    gateway = start(prediction_log=str(tmp_path), request_timeout_seconds=600)
+    model_server.stalled.set()
+    for verdict in ("right", "none", "withdrawn"):
+        said = {"request_id": "a", "verdict": verdict, **version}
+        assert gateway.post("/api/v1/feedback", json=said, timeout=DEADLINE_SECONDS).status_code == 200
+    assert len(records(tmp_path, 3)) == 3
+
+
+def test_the_version_that_answered_says_which_labels_are_new(
+    start: Start, tmp_path: Path, model_server: ColourServer
+) -> None:
+    model_server.models["colours"] = {1: ColourModel(labels=("red", "green")), 2: ColourModel()}
+    gateway = start(prediction_log=str(tmp_path))
+    said = {"request_id": "a", "verdict": "wrong", "label": "blue"}
+    for version, new in ((1, True), (2, False), (7, False), (None, False)):
+        answer = gateway.post("/api/v1/feedback", json=said | {"version": version})
+        assert answer.json()["new_label"] is new, answer.text
