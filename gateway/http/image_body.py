@@ -79,7 +79,7 @@ async def _image(request: Request, services: Services, record: RequestRecord) ->
     url = body["url"]
     if not isinstance(url, str):
         raise BadRequest("url must be a string.")
-    image = Upload()
+    image = Upload(fetched=True)
     services.admission.begin_upload(record.caller)
     try:
         for piece in await fetcher.fetch(url, lambda count: services.admission.hold(record.turn, count)):

@@ -16,12 +16,14 @@ class Upload:
         data: The bytes, in the pieces in which they arrived. A worker process joins them.
         size: Number of bytes.
         error: Set if the file is over its limit; `data` is then empty.
+        fetched: Whether the gateway has fetched it from a URL that the client sent.
     """
 
     filename: str | None = None
     data: list[bytes] = field(default_factory=list)
     size: int = 0
     error: GatewayError | None = None
+    fetched: bool = False
 
     def append(self, piece: bytes) -> None:
         """Add the next bytes."""

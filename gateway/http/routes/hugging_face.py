@@ -49,8 +49,9 @@ async def image_classification(request: Request, model: ModelName, selector: Sel
     upload = await read_image(request)
     services, top_k = services_of(request), None
     async with admitted(request, [upload]) as call:
-        if is_json_object(upload.head(HEAD_BYTES)):
+        if not upload.fetched and is_json_object(upload.head(HEAD_BYTES)):
             upload, top_k = await _from_json(services, call, upload)
+            call.record.image_bytes = upload.size
         answer = await classified(services, call, model, selector, [upload], top_k)
     [result] = answer.results
     if isinstance(result, errors.GatewayError):

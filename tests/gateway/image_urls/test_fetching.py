@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import ssl
 import threading
@@ -105,6 +106,7 @@ def server() -> Iterator[ImageServer]:
         open_header=b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 300_000,
         open_pieces=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 50_000,
         page=answer(b"<!DOCTYPE html><html>"),
+        request=answer(json.dumps({"inputs": "AA==", "parameters": {"top_k": 10**6}}).encode()),
     ) as server:
         yield server
 
@@ -237,6 +239,14 @@ def test_every_route_that_takes_an_image_takes_its_url(start: Start, server: Ima
     given = gateway.post("/hf/models/colours", json={"url": f"http://localhost:{server.port}/photo"})
     assert given.json()[0]["label"] == "green"
     assert gateway.post("/hf/models/colours", json={"url": "http://elsewhere.example/photo"}).status_code == 422
+
+
+def test_a_fetched_file_is_an_image_and_not_another_request(start: Start, server: ImageServer) -> None:
+    given = start(**allowing(server)).post(
+        "/hf/models/colours", json={"url": f"http://localhost:{server.port}/request"}
+    )
+    assert given.status_code == 415, given.text
+    assert "top_k" not in given.text
 
 
 def test_names_that_take_long_to_resolve_delay_no_other_work(monkeypatch: pytest.MonkeyPatch) -> None:

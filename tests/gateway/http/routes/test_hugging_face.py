@@ -38,6 +38,12 @@ def test_top_k_in_json_sets_the_number_of_labels(gateway: httpx.Client) -> None:
     assert len(gateway.post(PATH, json={**in_json(photo("red")), "parameters": None}).json()) == 3
 
 
+def test_the_size_of_an_image_in_json_is_that_of_the_image(gateway: httpx.Client) -> None:
+    assert gateway.post(PATH, json=in_json(photo("red"))).status_code == 200
+    text = gateway.get("/metrics").text
+    assert f'gateway_image_bytes_total{{model="colours"}} {float(len(photo("red")))}' in text
+
+
 def test_json_is_recognised_whatever_its_media_type_and_white_space(gateway: httpx.Client) -> None:
     text = b"\xef\xbb\xbf \n" + httpx.Request("POST", "http://x", json=in_json(photo("blue"), top_k=1)).read()
     for media_type in ("application/json", "application/octet-stream"):
