@@ -158,7 +158,7 @@ class Review:
             Unavailable: The storage fails.
         """
         await self._refresh()
-        if self._closing is None:
+        if self._closing is None or self._closing.done():  # it ends if the storage fails
             self._closing = asyncio.create_task(self._close_due())
 
         def work() -> T | None:

@@ -13,11 +13,11 @@ import pytest
 from gateway.errors import ReviewConflict
 from gateway.prediction_log.records import Prediction, ReviewDecision, Score
 from gateway.prediction_log.review import Review, Reviewed
-from gateway.prediction_log.review_decisions import Decision
+from gateway.prediction_log.review_decisions import Decision, Decisions
 from gateway.prediction_log.segments import Segments
 from gateway.prediction_log.storage import Folder
 from testing.photos import photo
-from testing.polling import until
+from testing.polling import until, until_async
 from tests.gateway.prediction_log.written import lines
 
 DIGEST = "a" * 64
@@ -129,3 +129,26 @@ def test_closing_does_not_wait_for_storage_that_hangs(
     asyncio.run(closed())
     assert any('"deleted"' in line for line in lines(log))
     assert not list(log.rglob("*.open"))
+
+
+def test_segments_are_closed_again_after_the_storage_failed(
+    answered: Review, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = threading.Event()
+
+    def failing(_: Decisions) -> None:
+        failed.set()
+        raise OSError("the disk is full")
+
+    async def decided() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Decisions, "close_due", failing)
+            await answered.decide(decision("discarded", "ann"), seen)
+            await until_async(failed.is_set)
+            await until_async(lambda: answered._closing is None or answered._closing.done())
+        monkeypatch.setattr(Segments, "due", lambda segments: segments._open is not None)
+        await answered.decide(Decision(DIGEST, "discarded", None, seen=1, reviewer="bob"), seen)
+        await until_async(lambda: list((log / "records").glob("*review*.jsonl")))
+        await answered.close()
+
+    asyncio.run(decided())
