@@ -54,6 +54,8 @@ class Baseline(BaseModel):
 class _Version:
     baseline: Baseline | None
     named: set[str] = field(default_factory=set)
+    shown: set[str] = field(default_factory=set)
+    """Labels with a baseline gauge, those of earlier baselines too if their gauges cannot be removed."""
 
 
 class AnswerMetrics:
@@ -118,7 +120,7 @@ class AnswerMetrics:
             model, version = record.model, str(record.version)
             known = self._versions.get((model, version))
             if known is None or (known.baseline is not record.baseline and known.baseline != record.baseline):
-                old = known.baseline if known is not None else None
+                old = known
                 known = self._versions[model, version] = self._described(model, version, record.baseline)
                 if old is not None:
                     self._forget(model, version, old, known)
@@ -143,19 +145,21 @@ class AnswerMetrics:
         for bound, share in zip(TENTHS, baseline.confidence, strict=True):
             total += share
             self.baseline_confidence_share.labels(model, version, str(bound)).set(total)
-        return _Version(baseline, shares.keys() - {UNKNOWN, OTHER})
+        return _Version(baseline, shares.keys() - {UNKNOWN, OTHER}, set(shares))
 
-    def _forget(self, model: str, version: str, old: Baseline, new: _Version) -> None:
+    def _forget(self, model: str, version: str, old: _Version, new: _Version) -> None:
         """Remove the gauges of an old baseline that the new one has not set.
 
         Where they cannot be removed, the share of a label is set to 0, and to NaN if there is no baseline any more.
         """
         left = 0.0
-        if new.baseline is None:
+        if old.baseline is not None and new.baseline is None:
             left = math.nan
             self._remove(self.baseline_confidence_share, ((model, version, str(bound)) for bound in TENTHS), left)
-        labels = _shares(old).keys() - (_shares(new.baseline).keys() if new.baseline is not None else set())
-        self._remove(self.baseline_label_share, ((model, version, label) for label in labels), left)
+        gone = old.shown - new.shown
+        self._remove(self.baseline_label_share, ((model, version, label) for label in gone), left)
+        if not self._removable:
+            new.shown |= gone
 
     def _remove(self, gauge: Gauge, series: Iterable[tuple[str, str, str]], left: float) -> None:
         for labels in series:

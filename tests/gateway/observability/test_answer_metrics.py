@@ -145,7 +145,11 @@ def test_a_new_baseline_replaces_the_old_one(removable: bool) -> None:
     if removable:
         assert (shares, bins) == ({}, [])
     else:
-        assert all(math.isnan(one) for one in (*shares.values(), *bins) if one)
+        assert (set(shares), len(bins)) == ({"a", "b"}, BINS)
+        assert all(math.isnan(one) for one in (*shares.values(), *bins))
+    shares, bins = after(baseline_of("c"))
+    assert shares == ({"c": 1.0} if removable else {"a": 0.0, "b": 0.0, "c": 1.0})
+    assert bins[-1] == 1
 
 
 def test_the_most_frequent_labels_have_series_of_their_own_and_all_others_share_one() -> None:
