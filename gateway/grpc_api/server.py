@@ -42,9 +42,13 @@ MIN_PING_SECONDS = 10.0
 """Shortest time between pings of a client; one that pings more often is told to stop."""
 
 
-def _is_our_fault(record: logging.LogRecord) -> bool:
-    """Whether what gRPC logs is more than that a client has gone before its answer was sent."""
-    return record.exc_info is None or not isinstance(record.exc_info[1], grpc.aio.InternalError)
+def _is_no_failed_send(record: logging.LogRecord) -> bool:
+    """Whether what gRPC logs is more than that it could not send an answer because the client has gone.
+
+    The type of that error, a kind of `grpc.aio.InternalError`, is not public.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    return type(error).__name__ != "ExecuteBatchError"
 
 
 class GrpcServer:
@@ -61,7 +65,7 @@ class GrpcServer:
         self.port = 0
         """The port, once the server has started."""
         self._stopping: asyncio.Task[None] | None = None
-        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_our_fault)
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_failed_send)
         self._server = grpc.aio.server(options=_options(settings))
         calls = Calls(services, control, tracing)
         methods = {**tensorflow_serving.SERVICES, **open_inference.SERVICES}
