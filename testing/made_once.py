@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callabl
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             draft = base / f"{name}.draft"
+            shutil.rmtree(draft, ignore_errors=True)  # of a process that failed or was ended
             draft.mkdir()
             make(draft)
             draft.rename(folder)

@@ -68,7 +68,6 @@ async def test_a_job_whose_caller_has_gone_is_killed(make: Make, fork_server: Fo
     await until_async(lambda: has_ended(worker))
 
 
-@linux
 async def test_callers_who_go_while_a_worker_is_started_leave_it_to_the_next(
     make: Make, fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +92,7 @@ async def test_callers_who_go_while_a_worker_is_started_leave_it_to_the_next(
     assert len(forks) == 1
 
 
+@linux
 async def test_a_job_over_its_memory_is_told_so_and_costs_nothing_else(make: Make) -> None:
     pool = make(limits=Limits(memory_bytes=64 * 2**20, cpu_seconds=60))
     with pytest.raises(InvalidImage, match="memory"):
