@@ -42,7 +42,7 @@ class ImageFetcher:
         self._resolvers = ThreadPoolExecutor(RESOLVER_THREADS, "resolve")
 
     def close(self) -> None:
-        """Stop resolving names. Names that are being resolved are not waited for."""
+        """Stop resolving names. This does not wait for names that are being resolved; the end of the process does."""
         self._resolvers.shutdown(wait=False, cancel_futures=True)
 
     async def fetch(self, url: str, on_bytes: Callable[[int], None]) -> list[bytes]:

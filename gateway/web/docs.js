@@ -15,7 +15,7 @@ let description = null;
 
 const model = () => byId("which").value;
 const path = () => `${model() ? modelPath(model()) : "/api/v1/models/dog_breed"}/predict`;
-/** Whether a key is required: the description always has a scheme for keys, and an empty alternative if none is needed. */
+/** Whether a key is required: if not, one of the alternatives in the description is empty. */
 function keyed() {
   const { security = [] } = description?.paths["/api/v1/predict_breed"].post ?? {};
   return security.length > 0 && security.every((scheme) => Object.keys(scheme).length > 0);

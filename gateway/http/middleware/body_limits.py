@@ -14,10 +14,11 @@ from gateway.observability.request_record import RequestRecord
 from gateway.services.services import Services
 
 RATE_GRACE_SECONDS = 5.0
-"""How far an upload may fall behind the minimum rate: a phone that changes cells is silent for a few seconds.
+"""Least time by which an upload may fall behind the minimum rate: a phone that changes cells is silent for a few
+seconds.
 
-Each upload gets up to twice this time, chosen at random. Otherwise, a thousand silent uploads that began together would
-end together, and other requests would wait for almost a second."""
+Each upload gets between this time and twice as much, chosen at random. Otherwise, a thousand silent uploads that began
+together would end together, and other requests would wait for almost a second."""
 
 LARGE_ANSWER_BYTES = 64 * 2**10
 """An answer over this size counts as memory of its request until the client has read it. The system buffers smaller

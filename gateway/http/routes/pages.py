@@ -53,7 +53,7 @@ async def share_worker(request: Request) -> Response:
 @router.head("/openapi.json")
 @router.get("/openapi.json")
 async def description(request: Request) -> Response:
-    """The OpenAPI description: 200 kB, a tenth of it compressed."""
+    """The OpenAPI description, built once and sent compressed."""
     app, pages = request.app, request.app.state.pages
     if "openapi.json" not in pages:
         content = json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":"))
