@@ -188,8 +188,6 @@ def summary(found: Findings) -> str:
             lines += [f"  {one.photo} ({one.label}): {one.detail}" for one in photos[:LISTED]]
             if len(photos) > LISTED:
                 lines.append(f"  and {len(photos) - LISTED} more")
-    if found.of("two_classes"):
-        lines.append("if photos can have several labels, train with --multi-label; check knows only one label of each")
     if not found.photos and not found.classes:
         lines.append("no problems found")
     return "\n".join(lines)

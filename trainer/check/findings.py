@@ -23,7 +23,7 @@ PROBLEMS: Final[Mapping[Problem, tuple[str, str]]] = {
         "Same picture in two classes",
         (
             "One of the two labels is wrong, or the picture shows both. Delete the wrong one. If photos can have "
-            "several labels, train with `--multi-label`; this check knows only one label of each photo."
+            "several labels, train with --multi-label; this check knows only one label of each photo."
         ),
     ),
     "leak": (

@@ -12,9 +12,9 @@ from trainer.errors import TrainerError
 def unread_files(data: Path) -> list[str]:
     """Returns a sentence for each kind of file that `train` does not read."""
     found = []
-    hidden = sorted(_hidden(data))
+    hidden = set(_hidden(data))
     if hidden:
-        found.append(f"{_count(hidden, 'hidden or system file')} not read, and can stay")
+        found.append(f"{_count(sorted(hidden), 'hidden or system file')} not read, and can stay")
     if classes_table(data) is None:
         loose = sorted(one for one in data.iterdir() if one.is_file() and one not in hidden)
         try:
