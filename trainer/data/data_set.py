@@ -206,7 +206,7 @@ def without_duplicates(
 ) -> list[Photo]:
     """Returns the photos without duplicates of each other and of `kept`.
 
-    Photos of different classes that only look alike are kept, with a warning: the difference may be what matters.
+    Photos without a common label that only look alike are kept, with a warning: the difference may be what matters.
 
     Args:
         result: What is left out, and what looks odd, is added to its lists.
@@ -224,7 +224,7 @@ def without_duplicates(
         twin = seen.twin(photo, near=duplicates == "near") or inside_seen.get(photo.key)
         if twin is not None:
             one, other = result.named(photo), result.named(twin)
-            if one == other or twin.key == photo.key:
+            if one == other or twin.key == photo.key or set(photo.labels) & set(twin.labels):
                 result.duplicates.append(f"{photo.path} is a duplicate of {twin.path}; left out")
                 if one != other:
                     result.warnings.append(f"{photo.path} is in {one} and, as {twin.path}, in {other}")

@@ -127,14 +127,14 @@ def list_labelled(data: Path, split: str | None = None) -> list[tuple[Path, tupl
         TrainerError: The folder or the split does not exist or is empty, or a file cannot be read.
     """
     _check_folder(data)
-    if not _splits(data) and _looks_flat(data) and (table := find_table(data, multi_label=True)) is not None:
+    if (table := classes_table(data, multi_label=True)) is not None:
         return [(path, labels) for labels, path in read_table(table, list_files(data), multi_label=True)[0]]
     found: dict[bytes, tuple[Path, tuple[str, ...]]] = {}
     for label, paths in list_classes(data, split).items():
         for path in paths:
             key = content_key(path.read_bytes())
             first, labels = found.get(key, (path, ()))
-            found[key] = first, (*labels, label)
+            found[key] = first, tuple(dict.fromkeys((*labels, label)))
     return list(found.values())
 
 

@@ -38,10 +38,14 @@ Labelled = tuple[tuple[str, ...], Path]
 
 @dataclass(frozen=True)
 class _Table:
-    """What a table says: the name of a file and its labels in each row, with the number of the row in the file."""
+    """What a table says: the name of a file and its labels in each row, with the number of the row in the file.
+
+    `ignored` are cells that would be labels with `multi_label`.
+    """
 
     columns: str
     rows: list[tuple[int, str, tuple[str, ...]]]
+    ignored: list[str]
 
 
 def find_table(data: Path, *, multi_label: bool = False) -> Path | None:
@@ -68,8 +72,8 @@ def find_table(data: Path, *, multi_label: bool = False) -> Path | None:
 def read_table(table: Path, files: Sequence[Path], *, multi_label: bool = False) -> tuple[list[Labelled], list[str]]:
     """Reads the labels of each file.
 
-    Every file has one label. With `multi_label`, it can have any number: in further columns that are named like the
-    first one or not at all, and in further rows of the same file.
+    Every file has one label. With `multi_label`, it can have any number: in further columns of the same name, in
+    columns without a name and cells beyond the header that follow them, and in further rows of the same file.
 
     The table refers to a file by its path relative to the table, or by its name, with or without the extension. Kaggle
     refers to `train/000bec.jpg` as `000bec`. Leading folders that do not exist here, backslashes and case are ignored.
@@ -118,6 +122,11 @@ def read_table(table: Path, files: Sequence[Path], *, multi_label: bool = False)
             f"{table} lists only files that do not exist, such as {missing[0]!r}" if missing else f"{table} has no rows"
         )
     warnings = [f"reading classes from {table}, {read.columns}"]
+    if read.ignored:
+        warnings.append(
+            f"{table} has {len(read.ignored)} cells after the label in columns without a name, such as "
+            f"{read.ignored[0]!r}; they are ignored, and are labels only with train --multi-label"
+        )
     if missing:
         warnings.append(f"{table} lists {len(missing)} files that do not exist, such as {missing[0]!r}")
     others = len(files) - len(labels) - (table in files)
@@ -151,22 +160,38 @@ def _read(table: Path, *, multi_label: bool) -> _Table | None:
     file, label = at
     if not columns or file is None or label is None:
         return None
-    # In `file,label,label` or `file,label,,`, and in all columns without names.
-    alike = ("", names[label]) if first else names
-    further = [column for column in range(label + 1, len(names)) if column != file and names[column] in alike]
-    numbered = [(number, row) for number, row in enumerate(rows[first:], start=first + 1) if any(row)]
-    return _Table(
-        columns, [(number, _cell(row, file), _labels(row, label, further, len(names))) for number, row in numbered]
-    )
+    if first:
+        named, unnamed, beyond = _label_columns(names, label)
+    else:
+        named, unnamed, beyond = [column for column in range(len(names)) if column != file], [], True
+    found: list[tuple[int, str, tuple[str, ...]]] = []
+    ignored: list[str] = []
+    for number, row in enumerate(rows[first:], start=first + 1):
+        if any(row):
+            labels = [_cell(row, column) for column in named]
+            further = [_cell(row, column) for column in unnamed] + (row[len(names) :] if beyond else [])
+            if multi_label:
+                labels += further
+            else:
+                ignored += filter(None, further)
+            found.append((number, _cell(row, file), tuple(filter(None, labels))))
+    return _Table(columns, found, ignored)
+
+
+def _label_columns(names: list[str], label: int) -> tuple[list[int], list[int], bool]:
+    """The columns of labels, those without a name that follow them, and whether cells beyond the header do, too."""
+    named: list[int] = []
+    unnamed: list[int] = []
+    inside = False
+    for column, name in enumerate(names):
+        inside = name == names[label] or (inside and not name)
+        if inside:
+            (named if name else unnamed).append(column)
+    return named, unnamed, inside
 
 
 def _cell(row: list[str], column: int) -> str:
     return row[column] if column < len(row) else ""
-
-
-def _labels(row: list[str], column: int, further: list[int], named: int) -> tuple[str, ...]:
-    cells = [_cell(row, column), *(_cell(row, one) for one in further), *row[named:]]
-    return tuple(cell for cell in cells if cell)
 
 
 def _text(table: Path) -> str:

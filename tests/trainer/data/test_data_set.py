@@ -206,6 +206,24 @@ def test_photos_in_one_folder_are_read_with_a_table_of_labels(
     assert {name: len(files) for name, files in list_classes(data).items()} == {"cat": 10, "dog": 10}
 
 
+@pytest.mark.parametrize(
+    ("header", "rest", "warned"), [("file,label,notes", "nice, but dark", False), ("file,label,", "checked", True)]
+)
+def test_cells_that_are_not_in_the_column_of_labels_are_no_labels(
+    tmp_path: Path, write_photos: WriteFolder, header: str, rest: str, *, warned: bool
+) -> None:
+    data = write_photos(tmp_path / "data", {"photos": 20})
+    rows = [f"{number}.png,{'dog' if number % 2 else 'cat'},{rest}" for number in range(20)]
+    (data / "labels.csv").write_text("\n".join([header, *rows]))
+    found = opened(data)
+    assert found.labels == ("cat", "dog")
+    assert list_classes(data).keys() == {"cat", "dog"}
+    assert (
+        any(f"20 cells after the label in columns without a name, such as {rest!r}" in line for line in found.warnings)
+        == warned
+    )
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
 def test_a_table_without_a_header_is_read_in_the_encodings_of_excel(
     tmp_path: Path, write_photos: WriteFolder, encoding: str

@@ -5,10 +5,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.trainer.multi_label.squares import COLOURS, draw, write_links, write_table
 from trainer.check.check import summary
 from trainer.check.findings import Findings, PhotoFinding
+from trainer.check.page import render
 from trainer.data.data_set import DataSet, open_folder
 from trainer.data.folders import list_labelled
 from trainer.errors import TrainerError
@@ -55,6 +57,8 @@ def test_a_table_gives_each_file_all_labels_of_its_row(tmp_path: Path) -> None:
         "a.png,red,blue\nb.png,green,\n",
         "file,label\na.png,red\na.png,blue\nb.png,green\n",
         ",file,label\n0,a.png,red,blue\n1,b.png,green\n",
+        "file,label,notes\na.png,red,nice, but dark\na.png,blue,,\nb.png,green\n",
+        "file,label,,notes,\na.png,red,blue,nice,checked\nb.png,green,,,checked\n",
     ],
 )
 def test_tables_in_many_forms_say_the_same(table: str, tmp_path: Path) -> None:
@@ -81,6 +85,13 @@ def test_a_photo_in_several_class_folders_is_one_photo_with_all_their_labels(tmp
     assert listed["006.png"] == ("green", "red")
 
 
+def test_a_photo_that_is_twice_in_a_class_folder_has_its_label_once(tmp_path: Path) -> None:
+    photo = draw(tmp_path / "red" / "1.png", ("red",), 1)
+    shutil.copy(photo, tmp_path / "red" / "copy.png")
+    draw(tmp_path / "blue" / "2.png", ("blue",), 2)
+    assert sorted(list_labelled(tmp_path)) == [(tmp_path / "blue" / "2.png", ("blue",)), (photo, ("red",))]
+
+
 def test_every_label_has_its_share_of_the_validation_photos(tmp_path: Path) -> None:
     data = read(write_table(tmp_path / "photos", 80))
     shares = Counter(label for photo in data.photos["valid"] for label in photo.labels)
@@ -100,6 +111,19 @@ def test_a_copy_of_a_validation_photo_is_left_out_of_training_whatever_its_label
     assert "other.png" not in {photo.path.name for photo in data.photos["valid"]}
 
 
+def test_a_resized_copy_of_a_training_photo_is_left_out_if_one_of_its_labels_is_the_same(tmp_path: Path) -> None:
+    folder = write_links(tmp_path / "photos" / "train", 24).parent
+    write_links(folder / "valid", 8, first=100)
+    for name, label, size in (("some.png", "red", 96), ("other.png", "blue", 150)):  # of a photo of green and red
+        with Image.open(folder / "train" / "green" / "006.png") as photo:
+            photo.resize((size, size), Image.Resampling.BILINEAR).save(folder / "valid" / label / name)
+    data = read(folder)
+    assert [line for line in data.duplicates if "some.png" in line]
+    assert any("some.png is in 'red' and, as" in line for line in data.warnings)
+    assert {"some.png", "other.png"} & labels_by_name(data).keys() == {"other.png"}
+    assert any("other.png in 'blue' and" in line and "both are kept" in line for line in data.warnings)
+
+
 def test_a_label_that_all_photos_have_is_mentioned(tmp_path: Path) -> None:
     for number in range(12):
         draw(tmp_path / "photos" / f"{number}.png", ("red", "blue") if number % 2 else ("red",), number)
@@ -111,7 +135,8 @@ def test_a_label_that_all_photos_have_is_mentioned(tmp_path: Path) -> None:
 def test_without_the_option_a_photo_with_several_labels_is_refused_with_its_name(tmp_path: Path) -> None:
     folder = write_table(tmp_path / "photos", 16)
     table = folder / "labels.csv"
-    table.write_text(table.read_text().replace("000.png\n", "").replace("008.png\n", ""))  # those without labels
+    rows = [row for row in table.read_text().splitlines()[1:] if "," in row]  # those with labels
+    table.write_text("\n".join(["file,label,label,label", *rows]))
     with pytest.raises(TrainerError, match=r"'004.png' has the labels 'blue' and 'green'; only train --multi-label"):
         read(folder, multi_label=False)
 
@@ -137,4 +162,6 @@ def test_a_check_that_finds_a_picture_in_two_classes_names_the_option() -> None:
     finding = PhotoFinding("two_classes", Path("cat/1.jpg"), "cat", "the same file is in 'cat' and in 'dark'")
     for photos in ([finding], []):
         found = Findings("photos", {"cat": 9, "dark": 9}, accuracy=None, photos=photos, classes=[], warnings=[])
-        assert ("train with --multi-label" in summary(found)) == bool(photos)
+        for shown in (summary(found), render(found)):
+            assert shown.count("train with --multi-label") == len(photos)
+            assert "`" not in shown
