@@ -82,11 +82,14 @@ class LocalModel:
         scores, others = row[: len(card.labels)], row[len(card.labels) :]
         best = (-scores).argsort(kind="stable")[: self.top_k]
         labels: tuple[str, ...] | None = None
+        confidence = float(scores.max())
         if card.multi_label:
             order = (-scores).argsort(kind="stable").tolist()
             named = card.named(scores)
             labels = tuple(card.labels[at] for at in order if named[at])
             unknown = not labels
+            if labels:
+                confidence = float(scores[named].max())
         else:
             threshold = card.unknown_threshold
             unknown = threshold is not None and float(card.known(row[np.newaxis])[0]) < threshold
@@ -98,4 +101,5 @@ class LocalModel:
             model=self.name,
             version=self.version,
             labels=labels,
+            confidence=round(confidence, SCORE_DECIMALS),
         )

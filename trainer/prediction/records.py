@@ -44,6 +44,8 @@ class Record:
         version: Version of the model that answered.
         failure: Why there is no answer.
         labels: The labels of the photo, best first, if the model is multi-label; otherwise None.
+        confidence: The score of the best label, also of an unknown photo; None without an answer. The labels that a
+            photo has need not be among the predictions.
     """
 
     file: str
@@ -54,6 +56,7 @@ class Record:
     version: int | None = None
     failure: Failure | None = None
     labels: tuple[str, ...] | None = None
+    confidence: float | None = None
 
     @property
     def state(self) -> State:
@@ -66,12 +69,6 @@ class Record:
         if self.state != "named":
             return None
         return self.labels[0] if self.labels else self.predictions[0][0]
-
-    @property
-    def confidence(self) -> float | None:
-        """The score of the best label, also of an unknown photo; None without an answer."""
-        scores = dict(self.predictions)
-        return scores.get(self.label or "", next(iter(scores.values()), None))
 
 
 class Format(Protocol):
@@ -141,6 +138,7 @@ class JsonLines:
                 version=found["version"],
                 failure=Failure(error["code"], error["detail"]) if error else None,
                 labels=tuple(found["labels"]) if "labels" in found else None,
+                confidence=found["confidence"],
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a record: {error}") from error
@@ -196,6 +194,7 @@ class Csv:
             version=int(found["version"]) if found["version"] else None,
             failure=Failure(found["error_code"], found["error"]) if found["state"] == "failed" else None,
             labels=tuple(filter(None, found["labels"].split(SEPARATOR))) if self._multi_label else None,
+            confidence=float(found["confidence"]) if found["confidence"] else None,
         )
 
 

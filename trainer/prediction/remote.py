@@ -243,6 +243,7 @@ def _record(name: str, result: Mapping[str, Any], model: Mapping[str, Any]) -> R
         model=model["name"],
         version=model["version"],
         labels=tuple(result["labels"]) if "labels" in result else None,
+        confidence=result["confidence"],
     )
 
 

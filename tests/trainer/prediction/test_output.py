@@ -10,11 +10,13 @@ from trainer.prediction.output import Output
 from trainer.prediction.records import Failure, Format, Record, format_of
 
 RECORDS = [
-    Record("photos/a.jpg", (("Boxer", 0.75), ("Saint Bernard", 0.25)), False, None, "dogs", 3),
-    Record('odd "name",\nwith\r\n{breaks}.jpg', (("B,x", 0.5), ("=1+1", 0.4)), True, "tabby", "dogs", 3),
+    Record("photos/a.jpg", (("Boxer", 0.75), ("Saint Bernard", 0.25)), False, None, "dogs", 3, confidence=0.75),
+    Record(
+        'odd "name",\nwith\r\n{breaks}.jpg', (("B,x", 0.5), ("=1+1", 0.4)), True, "tabby", "dogs", 3, confidence=0.5
+    ),
     Record("nicht-utf8-\udcfc.jpg", failure=Failure("invalid_image", 'The "JPEG" image is truncated.')),
-    Record("'=odd.jpg", (("'-5", 0.5), ("'x", 0.25)), False, None, "dogs", 3),
-    Record("=cmd()|'x'!A.jpg", (("Überhund", 1e-6), ("犬", 0.0)), False, None, "dogs", 3),
+    Record("'=odd.jpg", (("'-5", 0.5), ("'x", 0.25)), False, None, "dogs", 3, confidence=0.5),
+    Record("=cmd()|'x'!A.jpg", (("Überhund", 1e-6), ("犬", 0.0)), False, None, "dogs", 3, confidence=1e-6),
 ]
 
 
@@ -64,6 +66,13 @@ def test_a_file_of_something_else_is_left_alone(path: Path, form: Format, conten
     with pytest.raises(TrainerError, match="another --output"), Output(path, form) as output:
         list(output.resume())
     assert path.read_bytes() == content
+
+
+def test_the_confidence_of_a_label_that_is_not_among_the_predictions_is_kept(path: Path) -> None:
+    form = format_of(path, 1, multi_label=True)
+    record = Record("a.jpg", (("red", 0.8),), model="m", version=1, labels=("blue", "green"), confidence=0.6)
+    assert form.parse(form.row(record)) == record
+    assert record.label == "blue"
 
 
 def test_a_csv_file_with_other_columns_is_left_alone(tmp_path: Path) -> None:
