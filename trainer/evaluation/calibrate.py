@@ -186,8 +186,13 @@ def least_set_score(true_scores: Floats, coverage: float) -> float:
         true_scores: float (n), the score of the true label of photos that the model was not fitted on.
         coverage: The probability, 0 to 1.
     """
-    allowed = math.floor((len(true_scores) + 1) * (1 - coverage))
+    allowed = allowed_misses(len(true_scores), coverage)
     return float(np.sort(true_scores)[allowed - 1]) if allowed else 0.0
+
+
+def allowed_misses(photos: int, coverage: float) -> int:
+    """Returns the rank of the true score that sets must reach, from 1 for the lowest; 0 if there are too few photos."""
+    return math.floor((photos + 1) * (1 - coverage) + 1e-9)  # 10 * (1 - 0.9) is a little less than 1
 
 
 def auroc(known: Floats, unknown: Floats) -> float:

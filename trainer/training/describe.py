@@ -164,10 +164,12 @@ def _folds(card: Card) -> str:
 
 def _label_sets(card: Card) -> str:
     held_out = card.metrics["validation"]
+    tested = "cross-validation" in card.metrics
+    note = "" if tested else "; these photos also decided on this score, so the figure is optimistic"
     return (
         f"label sets, of all labels with a score of at least {card.label_sets['least_score']}, contain the true label "
         f"of {held_out['label_set_coverage']:.1%} of the validation photos; they have {held_out['label_set_size']} "
-        "labels on average"
+        f"labels on average{note}"
     )
 
 

@@ -133,10 +133,6 @@ def test_sets_of_labels_hold_the_truth_as_often_as_they_say(coverage: float) -> 
     assert 1 < (scores[2000:] >= least).sum(axis=1).mean() < 4
 
 
-def test_too_few_photos_give_sets_of_all_labels() -> None:
-    assert calibrate.least_set_score(np.full(10, 0.9), 0.95) == 0.0
-
-
 def test_a_temperature_at_the_end_of_its_range_is_known_to_be_there() -> None:
     logits = np.eye(3, dtype=np.float32)[[0, 1, 2]] * 8
     assert calibrate.at_bound(round(calibrate.fit_temperature(logits, np.array([1, 2, 0])), 6))
@@ -165,6 +161,11 @@ def test_label_sets_without_cross_validation_hold_the_truth_of_new_photos(output
     assert inside.sum(axis=1).mean() < 2.5
 
 
-def test_too_few_photos_for_a_promise_give_no_label_sets() -> None:
-    logits = np.eye(3, dtype=np.float32).repeat(6, axis=0) * 5
-    assert Calibration.fit(logits, np.arange(3).repeat(6)).set_score is None
+@pytest.mark.parametrize(("coverage", "photos"), [(0.95, 19), (0.9, 9), (0.8, 4), (0.5, 1)])
+def test_too_few_photos_for_a_promise_give_no_label_sets(coverage: float, photos: int) -> None:
+    logits, labels = np.eye(3, dtype=np.float32)[np.arange(photos) % 3] * 5, np.arange(photos) % 3
+    assert Calibration.fit(logits, labels, coverage).set_score is not None
+    assert calibrate.least_set_score(np.linspace(0.2, 0.9, photos), coverage) == pytest.approx(0.2)
+    assert calibrate.least_set_score(np.full(photos - 1, 0.9), coverage) == 0.0
+    if photos > 1:
+        assert Calibration.fit(logits[1:], labels[1:], coverage).set_score is None

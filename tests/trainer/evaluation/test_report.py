@@ -103,7 +103,11 @@ def test_figures_have_intervals_and_the_card_says_what_they_are_worth(photo: Pat
 
     figures: dict[str, JSON] = {"photos": 40, "accuracy": 0.9, "accuracy_interval": [0.77, 0.96]}
     dense = dataclasses.replace(evaluation.card, metrics={"validation": figures})
-    assert "figures on them are optimistic" in report.render(dataclasses.replace(evaluation, card=dense), Run())
+    page = report.render(dataclasses.replace(evaluation, card=dense), Run())
+    assert "also decided on epochs, temperature and threshold: figures on them are optimistic" in page
+    dense = dataclasses.replace(dense, label_sets={"coverage": 0.95, "least_score": 0.2})
+    page = report.render(dataclasses.replace(evaluation, card=dense), Run())
+    assert "threshold and label sets: figures on them are optimistic" in page
     tested: dict[str, JSON] = figures | {"folds": 5, "standard_deviation": 0.02}
     rates: dict[str, JSON] = {
         "known_photos": 40, "known_called_unknown": 0.025, "left_out_photos": 30, "left_out_taken_for_known": 0.1,

@@ -15,9 +15,11 @@ from trainer.config import make
 from trainer.config_sources import read
 from trainer.errors import TrainerError
 from trainer.export import precision
+from trainer.model_card import JSON, Backbone, Card, InputSpec
 from trainer.network import assemble
 from trainer.training import bottleneck_features as features
 from trainer.training import stages
+from trainer.training.describe import figure_lines
 
 # Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -158,6 +160,28 @@ def test_a_model_that_learned_nothing_is_not_published(
     assert status == 1
     assert "the model was not published" in error.splitlines()[-1]
     assert not list((tmp_path / "models").rglob("saved_model.pb"))
+
+
+@pytest.mark.parametrize("cross_validated", [True, False])
+def test_the_coverage_of_label_sets_is_said_to_be_optimistic_if_its_photos_chose_the_score(
+    *, cross_validated: bool
+) -> None:
+    figures: dict[str, JSON] = {
+        "photos": 40, "accuracy": 0.9, "accuracy_interval": [0.8, 0.95], "folds": 5, "standard_deviation": 0.02,
+        "label_set_coverage": 0.951, "label_set_size": 1.2,
+    }  # fmt: skip
+    splits = ["validation", "cross-validation"] if cross_validated else ["validation"]
+    card = Card(
+        "x",
+        ("a", "b"),
+        InputSpec(8, 8),
+        Backbone("tiny", "none"),
+        metrics=dict.fromkeys(splits, figures),
+        label_sets={"coverage": 0.95, "least_score": 0.2},
+    )
+    [said] = [line for line in figure_lines(card) if line.startswith("label sets")]
+    assert "contain the true label of 95.1% of the validation photos" in said
+    assert said.endswith("so the figure is optimistic") != cross_validated
 
 
 def test_a_dense_head_is_logged_for_tensorboard_and_mlflow_and_its_validation_is_said_to_be_optimistic(

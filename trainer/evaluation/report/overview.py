@@ -74,10 +74,10 @@ def _certainty(card: Card) -> str:
             f"{found['standard_deviation']:.3f})."
         )
     elif "validation" in card.metrics:
-        lines.append(
-            "The validation photos of this model also decided on epochs, temperature and threshold: figures on them "
-            "are optimistic."
+        decided = (
+            "epochs, temperature, threshold and label sets" if card.label_sets else "epochs, temperature and threshold"
         )
+        lines.append(f"The validation photos of this model also decided on {decided}: figures on them are optimistic.")
     if card.unknown_rates:
         rates = card.unknown_rates
         lines.append(
