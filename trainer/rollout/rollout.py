@@ -159,7 +159,7 @@ class Rollout:
                 answered = min(total, STABLE_ANSWERS)
                 if self._in_effect(0.0, time.monotonic() - started) and answered >= STABLE_ANSWERS:
                     break
-                if time.monotonic() - started >= plan.first_answers_seconds:
+                if answered < STABLE_ANSWERS and time.monotonic() - started >= plan.first_answers_seconds:
                     raise TrainerError(
                         f"version {plan.stable} of {plan.name} gave {answered} of {STABLE_ANSWERS} answers in "
                         f"{plan.first_answers_seconds:g} s, too few to compare version {plan.canary} with; it was not "

@@ -220,6 +220,32 @@ class Quiet:
         return [Sample("gateway", SHARE, (("model", model), ("target", "stable")), 1.0)]
 
 
+class Deaf:
+    """Metrics of a gateway that has callers and does not use the split: each reading has more answers."""
+
+    def __init__(self) -> None:
+        self._answers = 0.0
+
+    def read(self, model: str) -> list[Sample]:
+        self._answers += rollout.STABLE_ANSWERS
+        answered = (("model", model), ("status", "200"), ("version", "1"))
+        return [
+            Sample("gateway", SHARE, (("model", model), ("target", "stable")), 0.9),
+            Sample("gateway", "gateway_requests_total", answered, self._answers),
+        ]
+
+
+def test_a_rollout_with_answers_enough_does_not_say_that_they_are_too_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollout, "EFFECT_SECONDS", 1.0)
+    monkeypatch.setattr(rollout, "BLIND_SECONDS", 0.5)
+    run = Run(tmp_path, Deaf(), first_answers_seconds=0.3)
+    with pytest.raises(RolledBack, match=r"the gateways do not use .*split\.json"):
+        run()
+    assert not run.finished
+
+
 def test_a_rollout_without_callers_ends_with_what_is_missing_instead_of_waiting_on(tmp_path: Path) -> None:
     run = Run(tmp_path, Quiet(), first_answers_seconds=0.3)
     with pytest.raises(TrainerError, match=r"version 1 of colours gave 0 of 100 answers in 0\.3 s.*--metrics") as ended:
