@@ -191,15 +191,15 @@ def _check_multi_label(config: Config) -> None:
     """Refuses settings that a multi-label model cannot have yet."""
     unsuitable = {
         "--add": bool(config.add),
-        "--output sigmoid": config.output == "sigmoid",
-        "--head dense, --hidden and --epochs 0": not config.logistic,
+        "a sigmoid (--output sigmoid, --recipe cats-dogs)": config.output == "sigmoid",
         "--fine-tune": config.fine_tune > 0,
+        "a dense head (--head dense, --hidden, --recipe dog-breeds)": not config.logistic,
         "--class-weights balanced": config.class_weights == "balanced",
         "--precision int8": config.precision == "int8",
     }
     for name, used in unsuitable.items():
         if used:
-            raise TrainerError(f"--multi-label does not work with {name} yet; leave one of them out")
+            raise TrainerError(f"--multi-label does not work with {name} yet; leave one of the two out")
 
 
 def without_effect(config: Config, given: Mapping[str, Value]) -> list[str]:

@@ -94,9 +94,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if "help" not in field.metadata:
             continue
         name = field.metadata["group"]
-        group = groups.setdefault(name, parser.add_argument_group(name)) if name in groups else None
-        if group is None:
-            group = groups[name] = parser.add_argument_group(name)
+        if name not in groups:
+            groups[name] = parser.add_argument_group(name)
+        group = groups[name]
         flag = "--" + field.name.replace("_", "-")
         text = f"{field.metadata['help']} (default: {str(field.default).lower() or 'none'})"
         kind = _plain_type(hints[field.name])
