@@ -67,7 +67,7 @@ def evaluate(
     photos = _truths(card, data, split, mapping or {})
     # serving_default returns only the best classes, so the set of a photo may be larger than what it returns.
     sets = card.least_set_score if signature == "pixels" else None
-    tally = MultiLabelTally(card) if card.multi_label else Tally(card.labels, sets)
+    tally = MultiLabelTally() if card.multi_label else Tally(card.labels, sets)
     output.mkdir(parents=True, exist_ok=True)
     with (
         (output / "predictions.jsonl").open("w", encoding="utf-8") as predictions,

@@ -128,7 +128,7 @@ def mean(values: Sequence[float | None]) -> float:
 
 
 def best_thresholds(scores: Floats, targets: Bools) -> Iterator[float]:
-    """Yields the threshold of each label that gives it the highest F1, rounded to six digits.
+    """Yields the threshold of each label that gives it the highest F1, rounded to six digits and above 0.
 
     A threshold is in the middle between two scores. Of several with the same F1, it is the one that is nearest to 0.5.
     F1 weighs a missed label like a wrong one. Where scores are probabilities, it is highest at a threshold of half the
@@ -146,7 +146,7 @@ def best_thresholds(scores: Floats, targets: Bools) -> Iterator[float]:
         middles = (lowest + np.append(lowest[1:], 0.0)) / 2
         f1 = 2 * found / (named + truth.sum())
         best = np.flatnonzero(f1 >= f1.max() - 1e-9)
-        yield round(float(middles[best[np.abs(middles[best] - DEFAULT_THRESHOLD).argmin()]]), 6)
+        yield max(round(float(middles[best[np.abs(middles[best] - DEFAULT_THRESHOLD).argmin()]]), 6), 1e-6)
 
 
 def mean_average_precision_interval(scores: Floats, targets: Bools) -> tuple[float, float]:

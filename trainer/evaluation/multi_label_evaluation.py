@@ -145,8 +145,7 @@ class MultiLabelEvaluation:
 class MultiLabelTally:
     """Accumulates the answers of a multi-label model; it keeps the scores of each photo."""
 
-    def __init__(self, card: Card) -> None:
-        self._card = card
+    def __init__(self) -> None:
         self._paths: list[Path] = []
         self._scores: list[NDArray[np.float32]] = []
         self._truth: list[tuple[int, ...]] = []
@@ -199,7 +198,7 @@ class MultiLabelTally:
                 _label_result(card, at, precision, scores[:, at], named[:, at], targets[:, at])
                 for at, precision in enumerate(precisions)
             ),
-            worst=tuple(self._worst(scores, named, targets)),
+            worst=tuple(self._worst(card, scores, named, targets)),
             unreadable=tuple(self._unreadable),
             others=len(others),
             others_labelled=float(np.mean(others)) if others else None,
@@ -210,10 +209,10 @@ class MultiLabelTally:
         )
 
     def _worst(
-        self, scores: NDArray[np.float32], named: NDArray[np.bool_], targets: NDArray[np.bool_]
+        self, card: Card, scores: NDArray[np.float32], named: NDArray[np.bool_], targets: NDArray[np.bool_]
     ) -> list[LabelsMistake]:
         """Photos with mistakes, those first that have a score farthest on the wrong side of its threshold."""
-        labels, thresholds = self._card.labels, np.asarray(self._card.thresholds)
+        labels, thresholds = card.labels, np.asarray(card.thresholds)
         distance = np.where(named != targets, np.abs(scores - thresholds), -1).max(axis=1)
         order = [int(at) for at in np.argsort(-distance, kind="stable") if distance[at] >= 0]
 

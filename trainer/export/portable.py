@@ -30,7 +30,7 @@ Runner = Callable[[Pixels], Mapping[str, Floats]]
 """uint8 (n, height, width, 3) -> `probabilities` float32 (n, labels + other labels), `embedding` float32 (n, d)."""
 
 LIMIT: Final = 1e-3
-"""Largest difference of a probability in float32; all photos must keep their best label."""
+"""Largest difference of a probability in float32. All photos must keep their best label, or their labels."""
 
 MAX_PHOTOS: Final = 500
 """Photos that a file in float32 is compared on, at most."""
@@ -99,14 +99,21 @@ class Format:
         """Imports the module."""
         return import_module(self.module)
 
-    def check_available(self, precision: Precision) -> None:
-        """Checks before any slow work that the format can be written.
+    def check_precision(self, precision: Precision) -> None:
+        """Checks that the format has this precision.
 
         Raises:
-            TrainerError: A package is missing, or the format does not have this precision.
+            TrainerError: It does not.
         """
         if precision not in self.precisions:
             raise TrainerError(f"{self.title} is available in {', '.join(self.precisions)}, not in {precision}")
+
+    def check_packages(self) -> None:
+        """Checks before any slow work that the packages of the format are installed.
+
+        Raises:
+            TrainerError: One is missing.
+        """
         missing = [name for name in self.packages if importlib.util.find_spec(name) is None]
         if missing:
             wanted = " ".join(f"'{self.packages[name]}'" for name in missing)
@@ -174,11 +181,12 @@ class Proof:
         """Returns the `export` of a model card."""
         return dataclasses.asdict(self)
 
-    def summary(self) -> str:
+    def summary(self, *, multi_label: bool = False) -> str:
         """Returns a line for people."""
+        same = "same labels" if multi_label else "same top-1"
         line = (
             f"{self.format} in {self.precision}: {self.bytes / 1e6:.1f} MB, {self.milliseconds:.1f} ms per photo; on "
-            f"{self.photos} photos largest difference {self.largest_difference:.1g}, same top-1 {self.same_top1:.1%}"
+            f"{self.photos} photos largest difference {self.largest_difference:.1g}, {same} {self.same_top1:.1%}"
         )
         if self.accuracy is not None:
             line += f", accuracy {self.accuracy:.3f} (published version: {self.reference_accuracy:.3f})"
@@ -263,17 +271,17 @@ def _compared(
         bytes=size,
         milliseconds=milliseconds,
     )
-    _check(proof, reference.limits)
+    _check(proof, reference.limits, multi_label=card.multi_label)
     return proof
 
 
-def _check(proof: Proof, limits: Limits) -> None:
+def _check(proof: Proof, limits: Limits, *, multi_label: bool) -> None:
     if proof.precision == "float32":
         if not proof.largest_difference <= LIMIT or proof.same_top1 < 1:
             raise TrainerError(
                 f"the export is refused: on {proof.photos} photos, its probabilities differ from those of the "
                 f"published version by {proof.largest_difference:.2g} ({LIMIT:g} is allowed), and "
-                f"{proof.same_top1:.1%} keep their best label (100 % must)"
+                f"{proof.same_top1:.1%} keep {'their labels' if multi_label else 'their best label'} (100 % must)"
             )
         return
     lost = 100 * ((proof.reference_accuracy or 0.0) - (proof.accuracy or 0.0))

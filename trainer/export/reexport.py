@@ -44,8 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format == SAVED_MODEL:
         return _publish(args)
     form = FORMATS[args.format]
-    form.check_available(args.precision)
-    check_available(args.precision)
+    form.check_precision(args.precision)
     if args.data is None:
         raise TrainerError("give DATA: a folder of photos on which the file is compared with the published version")
     return _write(args, form)
@@ -54,7 +53,6 @@ def run(args: argparse.Namespace) -> int:
 def _publish(args: argparse.Namespace) -> int:
     if args.precision == "float16":
         raise TrainerError("SavedModel is available in float32, bfloat16, int8, not in float16")
-    check_available(args.precision)
     if args.precision == "int8" and args.data is None:
         raise TrainerError("int8 needs photos that the model knows, to quantise with and to measure on: give DATA")
 
@@ -66,6 +64,7 @@ def _publish(args: argparse.Namespace) -> int:
     old = SavedClassifier(args.model_dir)
     card = old.card
     _check_one_label(card, args.precision)
+    check_available(args.precision)
     name = args.name or card.name
     check_writable(args.models_dir, name)
     data = _photos(args, old) if args.data else None
@@ -87,6 +86,8 @@ def _write(args: argparse.Namespace, form: Format) -> int:
 
     old = SavedClassifier(args.model_dir)
     _check_one_label(old.card, args.precision)
+    form.check_packages()
+    check_available(args.precision)
     version = old.directory.name
     suffix = "" if args.precision == "float32" else f"-{args.precision}"
     folder = args.output or Path("exports") / f"{old.card.name}-{version}-{args.format}{suffix}"
@@ -107,7 +108,7 @@ def _write(args: argparse.Namespace, form: Format) -> int:
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    say(proof.summary())
+    say(proof.summary(multi_label=old.card.multi_label))
     say(f"{old.directory} is exported to {folder / form.file}, its card also to {folder / CARD_FILE}")
     return 0
 

@@ -62,7 +62,12 @@ def test_the_threshold_of_a_label_gives_the_highest_f1_that_any_threshold_gives(
 
 def test_the_threshold_of_a_label_that_is_told_apart_is_in_the_gap_and_near_a_half() -> None:
     scores = np.array([[0.05], [0.2], [0.7], [0.9]])
-    assert list(best_thresholds(scores, np.array([[False], [False], [True], [True]]))) == [0.45]
+    assert list(best_thresholds(scores, np.array([[False], [False], [True], [True]]))) == pytest.approx([0.45])
+
+
+def test_a_threshold_is_above_0_whatever_the_scores() -> None:
+    scores = np.array([[1e-9], [2e-9], [3e-9]])
+    assert list(best_thresholds(scores, np.array([[True], [False], [True]]))) == [pytest.approx(1e-6)]
 
 
 def test_a_label_of_all_photos_or_none_has_the_default_threshold() -> None:

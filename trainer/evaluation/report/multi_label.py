@@ -5,7 +5,7 @@ from html import escape
 
 from trainer.evaluation import plots
 from trainer.evaluation.multi_label_evaluation import LabelResult, LabelsMistake, MultiLabelEvaluation
-from trainer.evaluation.page import thumbnail
+from trainer.evaluation.page import percent, thumbnail
 from trainer.evaluation.report.overview import interval
 
 HISTOGRAMS = 12
@@ -92,4 +92,4 @@ def _figure(one: LabelsMistake) -> str:
 
 
 def _scored(labels: Sequence[tuple[str, float]]) -> str:
-    return escape(", ".join(f"{label} {score:.0%}" for label, score in labels))
+    return escape(", ".join(f"{label} {percent(score)}" for label, score in labels))
