@@ -28,8 +28,8 @@ export function draw(tile, photo, act) {
     element("p", { className: "detail" }, `${answer.model} ${answer.version}, ${time.format(new Date(photo.time))}`),
     element("ul", { className: "bars" }, ...answer.scores.slice(0, GUESSES).map(bar)),
     ...[...photo.answers.slice(1), ...photo.shadows]
-      .filter(({ label }) => label !== answer.label)
-      .map(({ model, version, label }) => said(`${model} ${version}`, label)),
+      .filter((other) => allLabels(other) !== allLabels(answer))
+      .map((other) => said(`${other.model} ${other.version}`, allLabels(other))),
     ...photo.feedback.map(({ verdict, label, key }) => said(key ?? "Somebody", verdict === "none" ? "none of these" : label ?? "right")),
     ...photo.reviews.map((review) => decided(review)),
     actions(photo, act),
@@ -42,6 +42,10 @@ function heading(photo, { label, labels, scores }) {
   const unknown = photo.looks_like ? `Unknown, like ${photo.looks_like}` : "Unknown";
   const score = scores.length ? element("span", {}, percent(scores[0][1])) : "";
   return label === null ? element("h2", {}, unknown) : element("h2", {}, element("bdi", {}, label), " ", score);
+}
+
+function allLabels({ label, labels }) {
+  return labels ? [...labels].sort().join(", ") || "none of the labels" : label;
 }
 
 function bar([label, score]) {

@@ -16,6 +16,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from gateway.prediction_log.records import RECORD, Feedback
 from testing.axe import findings
 from testing.browser import Browser
+from testing.colour_server import ColourModel, ColourServer
 from testing.page import Page, eventually
 from testing.photos import photo
 from testing.polling import until
@@ -159,6 +160,23 @@ def test_a_decision_of_somebody_else_is_shown_and_not_overwritten(page: Page, ga
     page.click(".tile .actions button")
     eventually(lambda: decisions(page)[0].startswith("bob relabelled it: pink; ann confirmed it"))
     assert page.one(".tile").get_attribute("data-status") == "conflicts"
+
+
+def test_versions_of_a_multi_label_model_that_gave_other_labels_are_named(
+    page: Page, gateway: httpx.Client, model_server: ColourServer
+) -> None:
+    both, red = ColourModel(thresholds=(0.4, 0.4, 0.9)), ColourModel(thresholds=(0.4, 0.9, 0.9))
+    model_server.models["colours"] |= {2: both, 3: red, 4: red}
+    for version in (2, 3, 4):
+        answer = gateway.post(f"/api/v1/models/colours/predict?version={version}", content=photo("grey"))
+        assert answer.json()["label"] == "red", answer.text
+    until(lambda: len(gateway.get(PHOTOS, headers=BOB).json()["photos"]) == 4)
+    page.browser.refresh()
+    eventually(lambda: len(tiles(page)) == 4)
+    [tile] = [one for one in tiles(page) if "colours 4" in one.text]
+    assert "Versions disagree" in tile.text
+    assert "colours 2 said: green, red" in tile.text
+    assert "colours 3 said" not in tile.text
 
 
 def test_the_list_is_filtered(page: Page) -> None:
