@@ -17,6 +17,9 @@ from testing.browser import Browser
 from testing.page import Page, eventually
 from testing.photos import photo
 
+# Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 STARTED_SECONDS = 180.0
 PHOTOS_OF_A_BREED = 2
 OTHER_NAMES = {"basset": "basset hound", "japanese spaniel": "japanese chin"}
