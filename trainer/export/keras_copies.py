@@ -19,7 +19,7 @@ def save_keras(model: keras.Model, card: Card, extra: Path) -> keras.Model | Non
         try:
             plain.save(extra / "model.h5")
             return keras.models.load_model(extra / "model.h5", compile=False)
-        except (ValueError, TypeError, NotImplementedError):
+        except (ValueError, TypeError):
             (extra / "model.h5").unlink(missing_ok=True)
             return None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from trainer.export.portable import CARD_FILE, Reference, Runner, one_by_one
+from trainer.export.formats import CARD_FILE, Reference, Runner, one_by_one
 from trainer.export.precision import Precision
 from trainer.export.signatures import EMBEDDING, split_at_features
 from trainer.export.tf_logging import quiet

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.export.formats import CARD_FILE, Pixels, Reference, Runner, one_by_one
 from trainer.export.graph_functions import images_spec, outputs_of_images
-from trainer.export.portable import CARD_FILE, Pixels, Reference, Runner, one_by_one
 from trainer.export.precision import Precision
 from trainer.export.tf_logging import quiet
 from trainer.model_card import Card

@@ -7,8 +7,8 @@ import onnx
 import onnxruntime
 import tf2onnx
 
+from trainer.export.formats import Reference, Runner, one_by_one
 from trainer.export.graph_functions import images_spec, outputs_of_images
-from trainer.export.portable import Reference, Runner, one_by_one
 from trainer.export.precision import Precision
 from trainer.export.tf_logging import quiet
 from trainer.model_card import Card

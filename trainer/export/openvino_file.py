@@ -7,8 +7,8 @@ import keras
 
 from trainer.errors import TrainerError
 from trainer.export import openvino_network
+from trainer.export.formats import CARD_FILE, Reference, Runner
 from trainer.export.graph_functions import outputs_of_images
-from trainer.export.portable import CARD_FILE, Reference, Runner
 from trainer.export.precision import Precision
 from trainer.export.quantization import Int8, quantize_network
 from trainer.export.tf_logging import quiet

@@ -18,7 +18,8 @@ from trainer.data.class_names import match_folders, read_mapping
 from trainer.data.data_set import DataSet, open_folder
 from trainer.data.photos import evenly
 from trainer.errors import TrainerError
-from trainer.export.portable import CARD_FILE, FORMATS, MAX_PHOTOS, Format, Reference, export_file
+from trainer.export.formats import CARD_FILE, FORMATS, Format, Reference
+from trainer.export.portable import MAX_PHOTOS, export_file
 from trainer.export.precision import LOSS_HELP, TOP1_HELP, Limits, Precision, check_available
 from trainer.model_card import Card, InputSpec
 from trainer.options import add_cache_dir, add_directory, add_map, add_model_dir, add_models_dir, add_workers

@@ -186,7 +186,7 @@ def _of_url(url: str, shard: Shard, archives: ExitStack) -> Iterator[Photo]:
             storage.info(path)
     except ImportError as error:
         raise TrainerError(f"{url} needs another package: {error}") from error
-    except (OSError, ValueError, NotImplementedError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a storage that cannot list its files
         raise TrainerError(f"{url} cannot be read: {error or type(error).__name__}") from error
     single = len(paths) == 1 and paths[0] == path
     for found in sorted(paths):

@@ -7,8 +7,8 @@ from starlette.responses import PlainTextResponse, Response
 
 from gateway import errors
 from gateway.http.middleware.access import has_access
+from gateway.http.model_schemas import Health, Readiness
 from gateway.http.problems import responses
-from gateway.http.schemas import Health, Readiness
 from gateway.http.services import services_of
 from gateway.services.readiness import ready_versions
 

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Request
 
 from gateway import errors
 from gateway.deadline import Deadline
+from gateway.http.model_schemas import InputSize, ModelDetail, ModelList, ModelSummary, VersionState
 from gateway.http.parameters import ModelName, SelectorDep, time_limit
 from gateway.http.problems import responses
-from gateway.http.schemas import InputSize, ModelDetail, ModelList, ModelSummary, VersionState
 from gateway.http.services import deadline_of, services_of
 from gateway.pb.serving_pb2 import ModelVersionStatus
 from gateway.services.services import Services

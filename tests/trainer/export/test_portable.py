@@ -18,7 +18,7 @@ from PIL import Image
 
 from testing import ROOT
 from trainer.cli import main
-from trainer.export.portable import FORMATS, Format
+from trainer.export.formats import FORMATS, Format
 from trainer.export.saved_classifier import SavedClassifier
 from trainer.export.saved_model import export_model
 from trainer.model_card import Card
