@@ -72,18 +72,28 @@ class Held:
         return self._function(*arguments)
 
 
-def test_a_request_that_is_cancelled_still_keeps_others_waiting_for_its_decision(
-    answered: Review, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def append(monkeypatch: pytest.MonkeyPatch) -> Held:
+    """Holds every write of a decision."""
     append = Held(Segments.append)
     monkeypatch.setattr(Segments, "append", lambda *arguments: append(*arguments))
+    return append
 
+
+async def cancelled_decision(review: Review, append: Held) -> None:
+    """A decision by ann whose request is cancelled while it is being written."""
+    first = asyncio.create_task(review.decide(decision("discarded", "ann"), seen))
+    await asyncio.to_thread(append.called.wait, 60)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+def test_a_request_that_is_cancelled_still_keeps_others_waiting_for_its_decision(
+    answered: Review, append: Held
+) -> None:
     async def race() -> None:
-        first = asyncio.create_task(answered.decide(decision("discarded", "ann"), seen))
-        await asyncio.to_thread(append.called.wait, 60)
-        first.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await first
+        await cancelled_decision(answered, append)
         second = asyncio.create_task(answered.decide(decision("discarded", "bob"), seen))
         await asyncio.wait({second}, timeout=0.05)
         append.may_go_on.set()
@@ -95,17 +105,13 @@ def test_a_request_that_is_cancelled_still_keeps_others_waiting_for_its_decision
 
 
 def test_the_segment_of_a_cancelled_request_is_closed(
-    answered: Review, log: Path, monkeypatch: pytest.MonkeyPatch
+    answered: Review, append: Held, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.prediction_log.review.CLOSE_DUE_SECONDS", 0.01)
     monkeypatch.setattr(Segments, "due", lambda segments: segments._open is not None)
-    append = Held(Segments.append)
-    monkeypatch.setattr(Segments, "append", lambda *arguments: append(*arguments))
 
     async def cancelled() -> None:
-        first = asyncio.create_task(answered.decide(decision("discarded", "ann"), seen))
-        await asyncio.to_thread(append.called.wait, 60)
-        first.cancel()
+        await cancelled_decision(answered, append)
         append.may_go_on.set()
         await asyncio.to_thread(until, lambda: list((log / "records").glob("*review*.jsonl")))
         await answered.close()

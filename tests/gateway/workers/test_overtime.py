@@ -14,12 +14,22 @@ import pytest
 from gateway.deadline import Deadline
 from gateway.errors import Overloaded
 from gateway.workers.fork_server import ForkServer
-from gateway.workers.pool import Capacity
+from gateway.workers.messages import Message
+from gateway.workers.pool import Capacity, WorkerPool
 from testing.photos import photo, slow_png
 from testing.polling import DEADLINE_SECONDS, until, until_async
 from testing.processes import has_ended
 from tests.gateway.workers.conftest import Make
 from tests.gateway.workers.pool_jobs import ARGUMENTS, decode, linux, working
+
+
+def slow_job(pool: WorkerPool, starts: list[str]) -> asyncio.Task[Message]:
+    """A slow image of the caller "slow", which notes each of its starts."""
+    deadline = Deadline.after(DEADLINE_SECONDS)
+    turn = ("slow", 0)
+    return asyncio.create_task(
+        pool.run("image_pixels", ARGUMENTS, [[slow_png()]], turn, deadline, lambda: starts.append("slow"))
+    )
 
 
 async def test_a_slow_image_lets_the_others_pass(make: Make, fork_server: ForkServer) -> None:
@@ -37,16 +47,7 @@ async def test_a_caller_who_has_used_more_cpu_time_makes_room_and_starts_again(
 ) -> None:
     pool = make(Capacity(1, 0, 0.1, kept=1))
     starts: list[str] = []
-    slow = asyncio.create_task(
-        pool.run(
-            "image_pixels",
-            ARGUMENTS,
-            [[slow_png()]],
-            ("slow", 0),
-            Deadline.after(DEADLINE_SECONDS),
-            lambda: starts.append("slow"),
-        )
-    )
+    slow = slow_job(pool, starts)
     first = await working(fork_server)
     assert await decode(pool, [photo()], "quick")
     await until_async(lambda: has_ended(first))
@@ -105,19 +106,11 @@ async def test_a_job_is_answered_that_is_displaced_when_its_reply_has_come(
     make: Make, fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = make(Capacity(1, 0, 0.0, kept=1))
-    starts, displaced = Counter[str](), Counter[str]()
+    starts: list[str] = []
+    displaced = Counter[str]()
     lead = pool._cpu_lead
     monkeypatch.setattr(pool, "_cpu_lead", lambda running: displaced.update([running.caller]) or lead(running))
-    slow = asyncio.create_task(
-        pool.run(
-            "image_pixels",
-            ARGUMENTS,
-            [[slow_png()]],
-            ("slow", 0),
-            Deadline.after(DEADLINE_SECONDS),
-            lambda: starts.update(["slow"]),
-        )
-    )
+    slow = slow_job(pool, starts)
     worker = psutil.Process(await working(fork_server))
     quick = asyncio.create_task(decode(pool, [photo()], "quick"))
     # The event loop stands still until the worker has replied: then its reply and its time slice are due together, once
@@ -126,4 +119,4 @@ async def test_a_job_is_answered_that_is_displaced_when_its_reply_has_come(
     assert await slow
     assert await quick
     assert displaced["slow"]
-    assert starts["slow"] == 1
+    assert len(starts) == 1

@@ -1,6 +1,7 @@
 """The parts of the report about mistakes: the worst photos, each class, and parts of the photos."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from html import escape
 
 from trainer.evaluation.metrics import ClassResult, Evaluation, Mistake
@@ -9,10 +10,15 @@ from trainer.evaluation.page import percent, thumbnail
 
 def worst(evaluation: Evaluation) -> str:
     """Returns the mistakes with the highest confidence, with their photos."""
-    if not evaluation.worst:
-        return "<section><h2>Worst mistakes</h2><p>None: every photo was classified correctly.</p></section>"
-    figures = "".join(_mistake(mistake) for mistake in evaluation.worst)
-    return f"<section><h2>Worst mistakes, most confident first</h2><div class='photos'>{figures}</div></section>"
+    return worst_photos([_mistake(mistake) for mistake in evaluation.worst], "every photo was classified correctly")
+
+
+def worst_photos(figures: Sequence[str], otherwise: str) -> str:
+    """Returns the section of the worst mistakes, or what is true if there are none."""
+    if not figures:
+        return f"<section><h2>Worst mistakes</h2><p>None: {otherwise}.</p></section>"
+    shown = "".join(figures)
+    return f"<section><h2>Worst mistakes, most confident first</h2><div class='photos'>{shown}</div></section>"
 
 
 def _mistake(mistake: Mistake) -> str:

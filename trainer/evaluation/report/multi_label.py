@@ -6,6 +6,7 @@ from html import escape
 from trainer.evaluation import plots
 from trainer.evaluation.multi_label_evaluation import LabelResult, LabelsMistake, MultiLabelEvaluation
 from trainer.evaluation.page import percent, thumbnail
+from trainer.evaluation.report.mistakes import worst_photos
 from trainer.evaluation.report.overview import interval
 
 HISTOGRAMS = 12
@@ -75,10 +76,7 @@ def _scores(one: LabelResult) -> str:
 
 def worst(evaluation: MultiLabelEvaluation) -> str:
     """Returns photos that do not get exactly their labels, with what is missing and what is wrong."""
-    if not evaluation.worst:
-        return "<section><h2>Worst mistakes</h2><p>None: every photo got exactly its labels.</p></section>"
-    shown = "".join(_figure(one) for one in evaluation.worst)
-    return f"<section><h2>Worst mistakes, most certain first</h2><div class='photos'>{shown}</div></section>"
+    return worst_photos([_figure(one) for one in evaluation.worst], "every photo got exactly its labels")
 
 
 def _figure(one: LabelsMistake) -> str:
