@@ -121,8 +121,7 @@ class Settings(BaseSettings):
     upload_timeout_seconds: float = Field(30.0, gt=0, le=3600)
     """Time limit for an upload, in seconds."""
     min_upload_bytes_per_second: int = Field(1000, ge=0)
-    """Minimum average upload rate, enforced after a grace period of 5 to 10 seconds. 0 disables
-    the check."""
+    """Minimum average upload rate, enforced after a grace period of 5 to 10 seconds. 0 disables the check."""
     header_timeout_seconds: float = Field(10.0, gt=0, le=600)
     """Time limit for receiving the request headers, in seconds."""
     shutdown_timeout_seconds: int = Field(20, ge=0, le=600)

@@ -8,8 +8,8 @@ import socket
 import ssl
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -93,6 +93,29 @@ def running_gateway(settings: Settings, app: ASGIApp | None = None, port: int = 
     finally:
         server.should_exit = True
         thread.join(DEADLINE_SECONDS)
+
+
+@contextmanager
+def gateways(target: str, **defaults: object) -> Iterator[Callable[..., httpx.Client]]:
+    """Run any number of gateways before a model server with a model ``colours``.
+
+    Args:
+        target: Address of the model server.
+        defaults: Settings of all of them.
+
+    Yields:
+        A function that starts one with further settings, and returns a client of it.
+    """
+    usual: dict[str, object] = {
+        "serving_target": target,
+        "default_model": "colours",
+        "model_refresh_seconds": 0.05,
+        "request_timeout_seconds": 60,  # a busy machine is slow
+    }
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(
+            running_gateway(Settings.model_validate(usual | defaults | settings))
+        )
 
 
 @contextmanager

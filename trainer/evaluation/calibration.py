@@ -123,9 +123,8 @@ class Calibration:
         return cls(temperature, other, LEAST_KNOWN, rule, rates)._with_sets(logits, labels, coverage)
 
     def _with_sets(self, logits: NDArray[np.float32], labels: NDArray[np.int64], coverage: float) -> "Calibration":
-        if not calibrate.allowed_misses(
-            len(labels), coverage
-        ):  # only sets of all labels would keep the promise, and say nothing
+        # With fewer photos, only sets of all labels would keep the promise, and they say nothing.
+        if not calibrate.allowed_misses(len(labels), coverage):
             return self
         views = len(logits) // len(labels)
         true_scores = self.probabilities(logits)[np.arange(len(logits)), np.repeat(labels, views)]

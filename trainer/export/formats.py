@@ -94,7 +94,7 @@ class Format:
             raise TrainerError(f"{self.title} is available in {', '.join(self.precisions)}, not in {precision}")
 
     def check_packages(self) -> None:
-        """Checks before any slow work that the packages of the format are installed.
+        """Checks that the packages of the format are installed.
 
         Raises:
             TrainerError: One is missing.

@@ -1,14 +1,12 @@
 """Photos of three colours, and gateways that know them."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from gateway.settings import Settings
 from testing.colour_server import ColourModel, ColourServer
-from testing.gateway import running_gateway
+from testing.gateway import gateways
 from testing.photos import photo
 
 Start = Callable[..., str]
@@ -39,15 +37,5 @@ def server() -> Iterator[ColourServer]:
 @pytest.fixture
 def start(server: ColourServer) -> Iterator[Start]:
     """Starts gateways before that model server; returns their address."""
-    with ExitStack() as stack:
-
-        def start_gateway(**settings: object) -> str:
-            values: Mapping[str, object] = {
-                "serving_target": server.address,
-                "default_model": "colours",
-                "request_timeout_seconds": 60,
-            }
-            client = stack.enter_context(running_gateway(Settings.model_validate({**values, **settings})))
-            return str(client.base_url)
-
-        yield start_gateway
+    with gateways(server.address) as start_gateway:
+        yield lambda **settings: str(start_gateway(**settings).base_url)

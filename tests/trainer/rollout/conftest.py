@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
-from gateway.settings import Settings
 from testing.colour_server import ColourModel, ColourServer
-from testing.gateway import running_gateway
+from testing.gateway import gateways
 
 CANARY = {"stable": 1, "canary": 2}
 
@@ -27,17 +25,6 @@ def model_server() -> Iterator[ColourServer]:
 
 @pytest.fixture
 def start(model_server: ColourServer, tmp_path: Path) -> Iterator[Callable[..., httpx.Client]]:
-    with ExitStack() as stack:
-
-        def start_gateway(**settings: object) -> httpx.Client:
-            values: dict[str, object] = {
-                "serving_target": model_server.address,
-                "default_model": "colours",
-                "model_refresh_seconds": 0.05,
-                "request_timeout_seconds": 60,
-                "traffic_split_file": tmp_path / "split.json",
-                "prediction_log": str(tmp_path / "log"),
-            }
-            return stack.enter_context(running_gateway(Settings.model_validate(values | settings)))
-
-        yield start_gateway
+    kept = {"traffic_split_file": tmp_path / "split.json", "prediction_log": str(tmp_path / "log")}
+    with gateways(model_server.address, **kept) as start:
+        yield start
