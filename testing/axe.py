@@ -11,11 +11,11 @@ def findings(browser: Browser) -> list[str]:
     """All violations, with the elements that they are about."""
     browser.execute_script(files("axe_core_python").joinpath("axe.min.js").read_text("utf-8"))
     # Two frames later whatever mends the page after a change has run, too.
-    found = browser.execute_async_script(
+    results = browser.execute_async_script(
         "const [options, done] = arguments;"
         "requestAnimationFrame(() => requestAnimationFrame(() => axe.run(options).then(done)))",
         {"resultTypes": ["violations"], "selectors": False},  # describing what passes takes most of the time
     )
     return [
-        f"{one['id']}: {one['help']}: {[node['html'][:100] for node in one['nodes']]}" for one in found["violations"]
+        f"{one['id']}: {one['help']}: {[node['html'][:100] for node in one['nodes']]}" for one in results["violations"]
     ]

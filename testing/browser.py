@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from pathlib import Path
 from typing import Literal
 
 from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.remote.webelement import WebElement
 
 Scheme = Literal["light", "dark"]
 
@@ -18,8 +20,28 @@ class Browser(WebDriver):
         """Give it a screen of that size, in CSS pixels; a phone's is touched."""
 
     @abstractmethod
-    def prefers(self, scheme: Scheme, *, motion: bool = False) -> None:
-        """Have the person prefer light or dark pages, with or without motion."""
+    def prefers(self, scheme: Scheme, *, motion: bool = False, forced_colours: bool = False) -> None:
+        """Have the person prefer light or dark pages, with or without motion, or a few colours of the system only."""
+
+    @abstractmethod
+    def print_view(self, *, on: bool) -> None:
+        """Show pages as they are printed."""
+
+    @abstractmethod
+    def reads(self, language: str) -> None:
+        """Have the person read this language, from the next page on."""
+
+    @abstractmethod
+    def scripts(self, *, on: bool) -> None:
+        """Have pages run scripts, from the next page on."""
+
+    @abstractmethod
+    def saves_in(self, folder: Path) -> None:
+        """Save downloads in a folder."""
+
+    @abstractmethod
+    def choose_folder(self, field: WebElement, folder: Path) -> None:
+        """Choose a folder for a field, as in the dialog of the system."""
 
     @abstractmethod
     def mistakes(self) -> list[str]:

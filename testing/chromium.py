@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.remote.webelement import WebElement
 
 from testing.browser import Browser, Scheme
 from testing.polling import DEADLINE_SECONDS
@@ -34,20 +35,46 @@ FLAGS = (
 class Chromium(webdriver.Chrome, Browser):
     """Chromium with its driver."""
 
+    _features: dict[str, str] = {}  # noqa: RUF012 - replaced, never changed
+
     def screen(self, width: int, height: int, *, phone: bool = False, pixel_ratio: float = 1) -> None:
         """Give it a screen of that size."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": pixel_ratio, "mobile": phone}
         self.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         self.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": phone})
 
-    def prefers(self, scheme: Scheme, *, motion: bool = False) -> None:
-        """Have the person prefer light or dark pages, with or without motion."""
-        self.media({"prefers-color-scheme": scheme, "prefers-reduced-motion": "no-preference" if motion else "reduce"})
+    def prefers(self, scheme: Scheme, *, motion: bool = False, forced_colours: bool = False) -> None:
+        """Have the person prefer light or dark pages, with or without motion, or a few colours of the system only."""
+        self._features = {
+            "prefers-color-scheme": scheme,
+            "prefers-reduced-motion": "no-preference" if motion else "reduce",
+            "forced-colors": "active" if forced_colours else "none",
+        }
+        self.print_view(on=False)
 
-    def media(self, features: dict[str, str], *, medium: str = "") -> None:
-        """Have media queries answered like that; `medium` may be `print`."""
-        listed = [{"name": name, "value": value} for name, value in features.items()]
-        self.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": medium, "features": listed})
+    def print_view(self, *, on: bool) -> None:
+        """Show pages as they are printed."""
+        features = [{"name": name, "value": value} for name, value in self._features.items()]
+        media = {"media": "print" if on else "", "features": features}
+        self.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+
+    def reads(self, language: str) -> None:
+        """Have the person read this language, from the next page on."""
+        agent = self.execute_cdp_cmd("Browser.getVersion", {})["userAgent"]
+        self.execute_cdp_cmd("Emulation.setUserAgentOverride", {"userAgent": agent, "acceptLanguage": language})
+
+    def scripts(self, *, on: bool) -> None:
+        """Have pages run scripts, from the next page on."""
+        self.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not on})
+
+    def saves_in(self, folder: Path) -> None:
+        """Save downloads in a folder."""
+        where = {"behavior": "allow", "downloadPath": str(folder)}
+        self.execute_cdp_cmd("Browser.setDownloadBehavior", where)
+
+    def choose_folder(self, field: WebElement, folder: Path) -> None:
+        """Choose a folder for a field, as in the dialog of the system."""
+        field.send_keys(str(folder))
 
     def drop(self, *paths: Path) -> None:
         """Drop files and folders on the page, as the desktop would."""
@@ -68,8 +95,8 @@ def missing() -> str:
 
 
 @contextmanager
-def running_chromium(language: str = "en") -> Iterator[Chromium]:
-    """A Chromium with an empty profile, of a person who reads this language.
+def running_chromium() -> Iterator[Chromium]:
+    """A Chromium with an empty profile, of a person who reads English.
 
     Raises:
         FileNotFoundError: There is none on this machine.
@@ -80,7 +107,7 @@ def running_chromium(language: str = "en") -> Iterator[Chromium]:
     with TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
         options = webdriver.ChromeOptions()
         options.binary_location = programs[0]
-        for flag in (*FLAGS, f"--user-data-dir={profile}", f"--accept-lang={language}"):
+        for flag in (*FLAGS, f"--user-data-dir={profile}", "--accept-lang=en"):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         options.set_capability("unhandledPromptBehavior", "accept")

@@ -53,6 +53,8 @@ class ColourModel:
     baseline: Mapping[str, object] | None = None
     least_set_score: float | None = None
     thresholds: tuple[float, ...] | None = None
+    words: Mapping[str, object] = field(default_factory=dict)
+    """Further entries of the card. Labels in it are others for the same colours."""
 
     @property
     def scored(self) -> tuple[str, ...]:
@@ -63,16 +65,15 @@ class ColourModel:
             "schema": 1,
             "name": "colours",
             "task": "image-classification" if self.thresholds is None else "multi-label",
-            "thresholds": list(self.thresholds or ()),
+            "thresholds": self.thresholds or (),
             "description": "Knows three colours.",
-            "labels": list(self.labels),
-            "other_labels": list(self.other_labels),
+            "labels": self.labels,
+            "other_labels": self.other_labels,
             "input": {"height": self.height, "width": self.width, "fit": self.fit, "interpolation": "bilinear"},
             "unknown_threshold": self.threshold,
             "baseline": self.baseline,
-            "label_sets": {}
-            if self.least_set_score is None
-            else {"coverage": 0.95, "least_score": self.least_set_score},
+            "label_sets": {} if (least := self.least_set_score) is None else {"coverage": 0.95, "least_score": least},
+            **self.words,
         }
 
     def signatures(self) -> dict[str, pb.SignatureDef]:
@@ -121,14 +122,13 @@ class ForeignModel:
 
     def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
         assert name == "serving_default"
-        [given] = inputs.values()
-        if given.dtype == pb.DataType.DT_STRING:
-            encoded = string_values(given, max_elements=64)
-            images = np.stack(
-                [np.asarray(Image.open(io.BytesIO(one)).convert("RGB").resize((8, 8))) for one in encoded]
-            )
+        [tensor] = inputs.values()
+        if tensor.dtype == pb.DataType.DT_STRING:
+            encoded = string_values(tensor, max_elements=64)
+            photos = (Image.open(io.BytesIO(one)).convert("RGB").resize((8, 8)) for one in encoded)
+            images = np.stack([np.asarray(photo) for photo in photos])
         else:
-            images = number_array(given, max_elements=10**8)
+            images = number_array(tensor, max_elements=10**8)
         [output] = self.outputs
         return {output: number_tensor(self.answer(images))}
 
@@ -168,6 +168,8 @@ class ColourServer:
     """Stalled calls whose caller cancelled them, or whose deadline passed."""
     time_left: list[float] = field(default_factory=list)
     """Seconds that each Predict call came with."""
+    peers: set[str] = field(default_factory=set)
+    """Where Predict calls came from: one address for each gateway process."""
     address: str = ""
     _counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
     """Held while a number is changed, because each call has a thread of its own."""
@@ -202,7 +204,7 @@ class ColourServer:
             self.stalled.clear()
             server.stop(grace=None).wait()
 
-    def _found(self, spec: pb.ModelSpec, context: grpc.ServicerContext) -> tuple[int, Model]:
+    def _find(self, spec: pb.ModelSpec, context: grpc.ServicerContext) -> tuple[int, Model]:
         versions = self.models.get(spec.name, {})
         choice = spec.WhichOneof("version_choice")
         if choice == "version_label":
@@ -215,21 +217,22 @@ class ColourServer:
             number = max(versions, default=None)
         model = versions.get(number) if number is not None else None
         if number is None or model is None:
-            asked = f"Specific({spec.name}, {number})" if choice else f"Latest({spec.name})"
-            _abort(context, "NOT_FOUND", f"Servable not found for request: {asked}")
+            request = f"Specific({spec.name}, {number})" if choice else f"Latest({spec.name})"
+            _abort(context, "NOT_FOUND", f"Servable not found for request: {request}")
         return number, model
 
     def _predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:
         self._misbehave(context)
-        number, model = self._found(request.model_spec, context)
+        number, model = self._find(request.model_spec, context)
         name = request.model_spec.signature_name
         if name not in model.signatures():
             _abort(context, "FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
         self.request_ids.extend(str(value) for key, value in context.invocation_metadata() if key == "x-request-id")
         if name != "describe":
             self.time_left.append(context.time_remaining())
-            given = next(iter(request.inputs.values()))
-            self.batch_sizes.append(given.tensor_shape.dim[0].size if given.tensor_shape.dim else 1)
+            self.peers.add(context.peer())
+            first_input = next(iter(request.inputs.values()))
+            self.batch_sizes.append(first_input.tensor_shape.dim[0].size if first_input.tensor_shape.dim else 1)
         response = pb.PredictResponse()
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = number
@@ -244,7 +247,7 @@ class ColourServer:
 
     def _metadata(self, request: pb.ModelMetadataRequest, context: grpc.ServicerContext) -> pb.ModelMetadataResponse:
         self._misbehave(context)
-        number, model = self._found(request.model_spec, context)
+        number, model = self._find(request.model_spec, context)
         response = pb.ModelMetadataResponse()
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = number

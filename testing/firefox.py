@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import mimetypes
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from typing import Any, Final
 
 from selenium import webdriver
 from selenium.webdriver.remote.file_detector import UselessFileDetector
+from selenium.webdriver.remote.webelement import WebElement
 
 from testing.browser import Browser, Scheme
 from testing.marionette import MarionetteConnection
@@ -22,6 +25,7 @@ FINE, COARSE = 6, 1
 """Firefox's words for a mouse, which is exact and hovers, and for a finger."""
 
 PREFERENCES: Final = {
+    "intl.accept_languages": "en",
     "marionette.port": 0,  # any free one
     "media.navigator.permission.disabled": True,
     "media.navigator.streams.fake": True,
@@ -46,6 +50,15 @@ READ_CONSOLE = """
         .map(one => `${one.sourceName}:${one.lineNumber} ${one.errorMessage}`);
 """
 
+CHOOSE = """
+    const [field, files] = arguments, chosen = new DataTransfer();
+    for (const [name, type, base64] of files) {
+        chosen.items.add(new File([Uint8Array.from(atob(base64), one => one.charCodeAt(0))], name, {type}));
+    }
+    field.files = chosen.files;
+    field.dispatchEvent(new Event("change", {bubbles: true}));
+"""
+
 
 class Firefox(Browser):
     """Firefox, spoken to without a driver in between."""
@@ -54,21 +67,57 @@ class Firefox(Browser):
         """Give it a screen of that size."""
         pointers = COARSE if phone else FINE
         self._set({"ui.primaryPointerCapabilities": pointers, "ui.allPointerCapabilities": pointers})
-        [tab] = self.browsing_context.get_tree()
+        self._set({"ui.useOverlayScrollbars": 1 if phone else 0})
+        self._override({"touchEventsOverride": "enabled" if phone else "none"})
         self.browsing_context.set_viewport(
-            context=tab.context, viewport={"width": width, "height": height}, device_pixel_ratio=pixel_ratio
+            context=self._tab(), viewport={"width": width, "height": height}, device_pixel_ratio=pixel_ratio
         )
 
-    def prefers(self, scheme: Scheme, *, motion: bool = False) -> None:
-        """Have the person prefer light or dark pages, with or without motion."""
+    def prefers(self, scheme: Scheme, *, motion: bool = False, forced_colours: bool = False) -> None:
+        """Have the person prefer light or dark pages, with or without motion, or a few colours of the system only."""
         dark = scheme == "dark"
         self._set({"layout.css.prefers-color-scheme.content-override": 0 if dark else 1})
         self._set({"ui.prefersReducedMotion": 0 if motion else 1})
+        self._override({"forcedColorsOverride": "active" if forced_colours else "none"})
+
+    def print_view(self, *, on: bool) -> None:
+        """Show pages as they are printed."""
+        self._override({"mediumOverride": "print" if on else ""})
+
+    def reads(self, language: str) -> None:
+        """Have the person read this language, from the next page on."""
+        self._in_chrome("Services.prefs.setCharPref('intl.accept_languages', arguments[0])", language)
+
+    def scripts(self, *, on: bool) -> None:
+        """Have pages run scripts, from the next page on."""
+        self._override({"allowJavascript": on})
+
+    def saves_in(self, folder: Path) -> None:
+        """Save downloads in a folder."""
+        self.browser.set_download_behavior(allowed=True, destination_folder=str(folder))
+
+    def choose_folder(self, field: WebElement, folder: Path) -> None:
+        """Choose a folder for a field: hands it the files, since Firefox lets nobody answer its dialog."""
+        files = [
+            (path.name, mimetypes.guess_type(path)[0] or "", base64.b64encode(path.read_bytes()).decode())
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        ]
+        self.execute_script(CHOOSE, field, files)
 
     def mistakes(self) -> list[str]:
         """What the console says of mistakes since the last call."""
-        found: list[str] = self._in_chrome(READ_CONSOLE)
-        return found
+        messages: list[str] = self._in_chrome(READ_CONSOLE)
+        return messages
+
+    def _tab(self) -> str:
+        [tab] = self.browsing_context.get_tree()
+        context: str = tab.context
+        return context
+
+    def _override(self, values: dict[str, str | bool]) -> None:
+        """Set what developers' tools set, too, for the tab and all pages that it loads."""
+        self._in_chrome("Object.assign(gBrowser.selectedBrowser.browsingContext, arguments[0])", values)
 
     def _set(self, preferences: dict[str, int]) -> None:
         self._in_chrome(
@@ -91,8 +140,8 @@ def missing() -> str:
 
 
 @contextmanager
-def running_firefox(language: str = "en") -> Iterator[Firefox]:
-    """A Firefox with an empty profile, of a person who reads this language.
+def running_firefox() -> Iterator[Firefox]:
+    """A Firefox with an empty profile, of a person who reads English.
 
     Raises:
         FileNotFoundError: There is none on this machine.
@@ -102,8 +151,7 @@ def running_firefox(language: str = "en") -> Iterator[Firefox]:
         raise FileNotFoundError(missing())
     with TemporaryDirectory(prefix="firefox-", ignore_cleanup_errors=True) as folder:
         profile = Path(folder)
-        preferences = {**PREFERENCES, "intl.accept_languages": language}
-        lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in preferences.items()]
+        lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in PREFERENCES.items()]
         (profile / "user.js").write_text("".join(lines))
         with (
             (profile / "log").open("wb") as log,

@@ -21,7 +21,7 @@ from gateway.http.server.protocol import HttpProtocol
 from gateway.settings import Settings
 from gateway.workers.fork_server import ForkServer
 from testing.polling import DEADLINE_SECONDS, until, until_async
-from testing.processes import LOOPBACK, Process, free_port
+from testing.processes import LOOPBACK, Process, reserved_port
 
 FORK_SERVER = ForkServer()
 """The fork server of all gateways in threads of this process; starting one takes 0.3 s of CPU time."""
@@ -130,11 +130,10 @@ def gateway_process(target: str, log: Path | None = None, **settings: str) -> It
     Yields:
         A client and the process. The client opens a connection for each request, whose worker the kernel chooses.
     """
-    port = free_port()
     # Busy machines are slow: only tests that set the timeout may exceed it.
-    values = {"PORT": str(port), "SERVING_TARGET": target, "DEFAULT_MODEL": "colours", "REQUEST_TIMEOUT_SECONDS": "60"}
-    environment = {f"GATEWAY_{name}": value for name, value in (values | settings).items()}
-    with tempfile.TemporaryDirectory() as folder:
+    values = {"SERVING_TARGET": target, "DEFAULT_MODEL": "colours", "REQUEST_TIMEOUT_SECONDS": "60"}
+    with tempfile.TemporaryDirectory() as folder, reserved_port() as port:
+        environment = {f"GATEWAY_{name}": value for name, value in (values | {"PORT": str(port)} | settings).items()}
         process = Process("gateway", ["gateway"], environment, log or Path(folder, "gateway.log"))
         limits = httpx.Limits(max_keepalive_connections=0)
         try:

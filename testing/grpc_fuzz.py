@@ -179,15 +179,15 @@ def call(channel: grpc.Channel, seed: int) -> tuple[str, str]:
     """
     draw = random.Random(seed)  # noqa: S311 - the same calls each time
     path = draw.choice(PATHS)
-    given = method(channel, path).future(
+    future = method(channel, path).future(
         message(draw, path),
         timeout=DEADLINE_SECONDS,
         metadata=_metadata(draw),
         compression=draw.choice([None, None, grpc.Compression.Gzip]),
     )
-    code = given.code().name
-    assert code in DOCUMENTED, f"call {seed} of {path}: {code}: {given.details()}"
-    assert code == "UNIMPLEMENTED" or "x-request-id" in trailing(given), f"call {seed} of {path}: {given.details()}"
+    code = future.code().name
+    assert code in DOCUMENTED, f"call {seed} of {path}: {code}: {future.details()}"
+    assert code == "UNIMPLEMENTED" or "x-request-id" in trailing(future), f"call {seed} of {path}: {future.details()}"
     return code, path
 
 

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
 from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.command import Command
 from selenium.webdriver.remote.webelement import WebElement
 
 from testing.browser import Browser
 from testing.polling import until
 
 T = TypeVar("T")
+
+BRING_INTO_VIEW = """
+    const {top, bottom} = arguments[0].getBoundingClientRect(), middle = (top + bottom) / 2;
+    if (middle < 100 || middle > innerHeight - 100) arguments[0].scrollIntoView({block: 'center', behavior: 'instant'});
+"""
+"""Scrolls only if it has to, and then away from what is stuck to the edges."""
+
+MOVE_MILLISECONDS = 100
+
+EDGES = """
+    const {left, top, right, bottom} = arguments[0].getBoundingClientRect();
+    return [left, top, right, bottom];
+"""
 
 
 def eventually(condition: Callable[[], T]) -> T:
@@ -77,6 +95,45 @@ class Page:
     def click(self, selector: str) -> None:
         """Click an element, by the page's own means when something sticky covers it."""
         self.browser.execute_script("arguments[0].click()", self.one(selector))
+
+    def touch(self, target: str | WebElement, *moves: tuple[int, int], start: tuple[int, int] = (0, 0)) -> None:
+        """Touch an element in the middle, or click it with the mouse of a desk, where it is on the screen.
+
+        Args:
+            target: The element, or the CSS selector of the first.
+            moves: Where to go before letting go, in CSS pixels from the middle.
+            start: Where to begin, other than in the middle.
+        """
+        element = self.one(target) if isinstance(target, str) else target
+        self.browser.execute_script(BRING_INTO_VIEW, element)
+        kind = "touch" if self.browser.execute_script("return matchMedia('(pointer: coarse)').matches") else "mouse"
+
+        def moved(place: tuple[int, int], duration: int) -> dict[str, object]:
+            return {"type": "pointerMove", "x": place[0], "y": place[1], "origin": element, "duration": duration}
+
+        steps = [
+            moved(start, 0),
+            {"type": "pointerDown", "button": 0},
+            *(moved(place, MOVE_MILLISECONDS) for place in moves),
+            {"type": "pointerUp", "button": 0},
+        ]
+        pointer = {"type": "pointer", "id": kind, "parameters": {"pointerType": kind}, "actions": steps}
+        self.browser.execute(Command.W3C_ACTIONS, {"actions": [pointer]})
+
+    def picture(self, target: str | WebElement = "") -> npt.NDArray[np.uint8]:
+        """What can be seen of an element, or of the whole screen: uint8 (height, width, 3), in CSS pixels."""
+        screenshot = Image.open(io.BytesIO(self.browser.get_screenshot_as_png())).convert("RGB")
+        pixels = np.asarray(screenshot.resize(self.browser.execute_script("return [innerWidth, innerHeight]")))
+        if not target:
+            return pixels
+        left, top, right, bottom = self.box(target)
+        return pixels[max(0, top) : bottom, max(0, left) : right]
+
+    def box(self, target: str | WebElement) -> tuple[int, int, int, int]:
+        """Where an element is on the screen: left, top, right and bottom, in CSS pixels."""
+        element = self.one(target) if isinstance(target, str) else target
+        left, top, right, bottom = (round(edge) for edge in self.browser.execute_script(EDGES, element))
+        return left, top, right, bottom
 
     def choose(self, files: Sequence[Path]) -> None:
         """Choose photos, as the dialog of the operating system would."""

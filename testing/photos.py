@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -24,6 +25,7 @@ def noisy_photo(colour: str, seed: int = 0, size: tuple[int, int] = (640, 480), 
     return _encoded(Image.fromarray(pixels), encoding)
 
 
+@cache
 def slow_png(side: int = 10_000) -> bytes:
     """A small PNG file that takes seconds of CPU time and 300 MB of memory to decode."""
 

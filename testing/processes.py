@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -18,11 +21,37 @@ from testing.polling import DEADLINE_SECONDS, until
 
 LOOPBACK = "127.0.0.1"
 
+_RANDOM = random.SystemRandom()  # no seed that a test sets may make processes draw the same port
+
 
 def free_port(host: str = LOOPBACK) -> int:
-    """A TCP port that is free now."""
-    with socket.create_server((host, 0)) as probe:
-        return int(probe.getsockname()[1])
+    """A TCP port that is free now, below those that systems give to whoever asks for any port.
+
+    So the system gives it to no client; another test may still draw it.
+    """
+    while True:
+        try:
+            with socket.create_server((host, _RANDOM.randrange(16_384, 32_768))) as probe:
+                return int(probe.getsockname()[1])
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+
+
+@contextmanager
+def reserved_port(host: str = LOOPBACK) -> Iterator[int]:
+    """A TCP port that a server can listen on during the block, and that the system gives to nobody else meanwhile.
+
+    It is bound, but nobody listens, so connections are refused. On Linux, servers can still bind it, because they set
+    SO_REUSEADDR as this socket does. Elsewhere, the port is only free at the beginning of the block.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind((host, 0))
+        port = int(holder.getsockname()[1])
+        if sys.platform != "linux":
+            holder.close()
+        yield port
 
 
 def accepts(address: str) -> bool:

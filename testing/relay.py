@@ -59,16 +59,16 @@ class Relay:
                     if ready is self._listening:
                         near, far = ready.accept()[0], socket.create_connection(self._target)
                         others |= {near: far, far: near}
-                        for one in (near, far):
-                            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-                            selector.register(one, selectors.EVENT_READ)
+                        for connection in (near, far):
+                            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+                            selector.register(connection, selectors.EVENT_READ)
                     elif ready in others and not self._passed_on(ready, others[ready]):
-                        for one in (ready, others[ready]):
-                            selector.unregister(one)
-                            del others[one]
-                            one.close()
-            for one in (self._listening, *others):
-                one.close()
+                        for connection in (ready, others[ready]):
+                            selector.unregister(connection)
+                            del others[connection]
+                            connection.close()
+            for connection in (self._listening, *others):
+                connection.close()
 
     def _passed_on(self, source: socket.socket, target: socket.socket) -> bool:
         with contextlib.suppress(OSError):

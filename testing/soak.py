@@ -32,7 +32,7 @@ HOSTILE_ADDRESS = "127.0.0.2" if sys.platform == "linux" else None
 """A second address on loopback, because callers are identified by address. Only Linux has one."""
 
 
-async def trouble(stage: Stage, end: float, seen: Counter[int]) -> None:
+async def trouble(stage: Stage, end: float, statuses: Counter[int]) -> None:
     """Send all other kinds of load in turns, until the end."""
     corrupt, large = await asyncio.to_thread(lambda: (list(corrupt_files(100)), bombs()[:2]))
     while time.monotonic() < end:
@@ -42,17 +42,17 @@ async def trouble(stage: Stage, end: float, seen: Counter[int]) -> None:
             posted(stage.url, large, 2),
             slow_uploads(stage.url, 10),
         ):
-            seen.update(await work)
+            statuses.update(await work)
             await asyncio.sleep(1)
 
 
-async def hostile(stage: Stage, end: float, seen: Counter[int]) -> None:
+async def hostile(stage: Stage, end: float, statuses: Counter[int]) -> None:
     """Send a hostile file every second from another address, until the end."""
     files, started = itertools.cycle(await asyncio.to_thread(hostile_files)), time.monotonic()
     async with asyncio.TaskGroup() as group:
 
         async def send(file: bytes) -> None:
-            seen.update(await posted(stage.url, [file], 1, HOSTILE_ADDRESS))
+            statuses.update(await posted(stage.url, [file], 1, HOSTILE_ADDRESS))
 
         for number in itertools.count(1):
             group.create_task(send(next(files)))
@@ -84,15 +84,15 @@ async def soak(stage: Stage, minutes: float, console: Console, *, with_hostile_f
         The exit status.
     """
     end = time.monotonic() + minutes * 60
-    seen: Counter[int] = Counter()
+    other_statuses: Counter[int] = Counter()
     statuses: Counter[int] = Counter()
     wrong, worst, memory = 0, 0.0, list[float]()
     load = Load(stage.url, callers=8)
     async with load.running(), asyncio.TaskGroup() as group:
-        group.create_task(trouble(stage, end, seen))
+        group.create_task(trouble(stage, end, other_statuses))
         group.create_task(versions(stage, end))
         if with_hostile_files:
-            group.create_task(hostile(stage, end, seen))
+            group.create_task(hostile(stage, end, other_statuses))
         while time.monotonic() < end:
             await asyncio.sleep(SAMPLE_SECONDS)
             memory.append(stage.gateway_memory_mb())
@@ -105,13 +105,13 @@ async def soak(stage: Stage, minutes: float, console: Console, *, with_hostile_f
     quarter = len(memory) // 4
     middle, last = (sorted(part)[len(part) // 2] for part in (memory[quarter : 2 * quarter], memory[-quarter:]))
     console.print(f"honest callers: {dict(statuses)}, {wrong} wrong, worst {worst:.2f} s")
-    console.print(f"others: {dict(seen)}")
+    console.print(f"others: {dict(other_statuses)}")
     console.print(
         f"memory: {memory[0]:.0f} MB at first, {max(memory):.0f} at most, median {middle:.0f} in the second quarter "
         f"and {last:.0f} in the last"
     )
     grown = last > middle * 1.1 and last > middle + 20
-    undocumented = {*statuses} - HONEST | {*seen} - OTHERS
+    undocumented = {*statuses} - HONEST | {*other_statuses} - OTHERS
     if undocumented:
         console.print(f"not documented: {undocumented}", style="red")
     return 1 if wrong or grown or undocumented else 0

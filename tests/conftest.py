@@ -12,36 +12,63 @@ import pytest
 from fsspec import AbstractFileSystem
 from hypothesis import HealthCheck, settings
 from schemathesis.pytest.plugin import SchemathesisFunction
+from xdist.scheduler import LoadFileScheduling
 
 from testing import TESTDATA
+from testing.made_once import made_once
+from testing.processes import reserved_port
+
+TESTS = Path(__file__).parent
 
 LONGEST = (
     "trainer/training/test_imagenet_dogs.py",
     "gateway/test_main.py",
-    "gateway/serving/test_channel.py",
     "trainer/training/test_train.py",
-    "gateway/http/test_fuzz.py",
+    "modelserver/test_requests.py",
     "scripts/test_serve.py",
     "trainer/test_improvement.py",
-    "trainer/export/test_portable.py",
-    "trainer/training/test_resume.py",
-    "trainer/rollout/test_rollout.py",
-    "trainer/training/test_fine_tuning.py",
+    "trainer/export/test_signatures.py",
+    "gateway/http/test_fuzz.py",
+    "gateway/serving/test_channel.py",
     "modelserver/test_versions.py",
+    "trainer/evaluation/test_evaluate.py",
+    "modelserver/test_process.py",
+    "trainer/rollout/test_rollout.py",
+    "trainer/training/test_resume.py",
+    "trainer/export/test_portable.py",
     "scripts/test_venv.py",
     "trainer/test_served.py",
-    "modelserver/test_engines.py",
-    "trainer/prediction/test_predict.py",
-    "bench/test_smoke.py",
-    "trainer/export/test_reexport.py",
     "trainer/export/test_quantization.py",
+    "trainer/training/test_fine_tuning.py",
+    "trainer/test_newcomer.py",
+    "gateway/workers/test_overtime.py",
+    "gateway/workers/test_pool.py",
+    "modelserver/test_engines.py",
+    "trainer/multi_label/test_train.py",
+    "trainer/prediction/test_predict.py",
+    "trainer/export/test_reexport.py",
     "deploy/test_prometheus.py",
-    "gateway/observability/test_metrics.py",
+    "bench/test_smoke.py",
+    "gateway/test_several_processes.py",
 )
-"""Files that take 8 s and more, the longest first, as measured on two cores. `pytest --durations=0` measures again."""
+"""Files that take 8 s and more, or stand for those of `TOGETHER` that do, the longest first, as measured on two cores.
+`pytest --durations=0` measures again."""
 
 PARTS_WITH_TENSORFLOW = frozenset({"trainer", "modelserver"})
 """Of the others, these take longest."""
+
+TOGETHER = (
+    ("ecosystem/test_grpc_against_tensorflow.py", "ecosystem/test_rest_against_tensorflow.py"),
+    ("gateway/prediction_log/test_object_storage.py", "trainer/prediction/test_sources.py"),
+    ("modelserver/test_batching.py", "modelserver/test_health.py", "modelserver/test_requests.py"),
+    (
+        "trainer/evaluation/test_benchmark.py",
+        "trainer/evaluation/test_evaluate.py",
+        "trainer/evaluation/test_report_figures.py",
+    ),
+    ("trainer/export/test_saved_model.py", "trainer/export/test_signatures.py"),
+)
+"""Files that run in the same process one after the other, because they share servers or models of their package."""
 
 # The same examples every time and on every machine, however busy it is.
 settings.register_profile(
@@ -56,6 +83,18 @@ def testdata() -> Path:
     if not TESTDATA.is_dir():
         pytest.skip("needs the folder of real photos: set TESTDATA to where it is")
     return TESTDATA
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port on which nobody listens, for a server that is started later or again."""
+    with reserved_port() as port:
+        yield port
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the tests of the page unless they are selected: importing them takes a tenth of the collection."""
+    return True if collection_path == TESTS / "browser" and "not browser" in config.option.markexpr else None
 
 
 def pytest_collection() -> None:
@@ -83,8 +122,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     repeated = [nodeid for nodeid, count in Counter(item.nodeid for item in items).items() if count > 1]
     if repeated:
         raise pytest.UsageError(f"tests have the same id: {', '.join(repeated)}")
-    places = {Path(__file__).parent / file: place for place, file in enumerate(LONGEST)}
+    places = {TESTS / file: place for place, file in enumerate(LONGEST)}
     items.sort(key=lambda item: (places.get(item.path, len(places)), PARTS_WITH_TENSORFLOW.isdisjoint(item.path.parts)))
+
+
+class TogetherScheduling(LoadFileScheduling):  # type: ignore[misc]
+    """Distributes files, and those of `TOGETHER` as if they were one.
+
+    `--dist loadgroup` would do it, but xdist 3.8 sets ids of tests in a way that pytest 9.2 ignores.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return next((files[0] for files in TOGETHER if file.removeprefix("tests/") in files), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> TogetherScheduling | None:
+    return TogetherScheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
@@ -121,3 +176,15 @@ def first_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models_dir = tmp_path_factory.mktemp("first-models")
     assert main(["imagenet-dogs", "--models-dir", str(models_dir)]) == 0
     return models_dir
+
+
+@pytest.fixture(scope="session")
+def colour_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported version of a model of three colours, in `dog_breed/1` of a models directory; only to be read."""
+
+    def publish(models_dir: Path) -> None:
+        from testing.colour_model import publish_colours
+
+        publish_colours(models_dir, threshold=0.5)
+
+    return made_once(tmp_path_factory, "colour-model", publish) / "dog_breed" / "1"

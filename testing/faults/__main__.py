@@ -49,22 +49,22 @@ def main() -> int:
 
 
 def table(outcomes: list[Outcome], title: str) -> Table:
-    shown = Table(title=title)
+    grid = Table(title=title)
     for name in ("fault", "answers", "not 200", "others", "worst", "median before > during", "memory MB", "recovery"):
-        shown.add_column(name, justify="left" if name in ("fault", "not 200", "others") else "right")
-    for one in outcomes:
-        failed = Counter({status: count for status, count in one.statuses.items() if status != 200})
-        shown.add_row(
-            one.row.name,
-            str(one.statuses.total()),
+        grid.add_column(name, justify="left" if name in ("fault", "not 200", "others") else "right")
+    for outcome in outcomes:
+        failed = Counter({status: count for status, count in outcome.statuses.items() if status != 200})
+        grid.add_row(
+            outcome.row.name,
+            str(outcome.statuses.total()),
             counted(failed) or "none",
-            counted(one.others),
-            f"{one.worst_seconds:.2f} s",
-            " > ".join(f"{median * 1000:.0f} ms" for median in one.medians),
-            " / ".join(f"{memory:.0f}" for memory in one.memory_mb),
-            f"{one.recovery_seconds:.1f} s",
+            counted(outcome.others),
+            f"{outcome.worst_seconds:.2f} s",
+            " > ".join(f"{median * 1000:.0f} ms" for median in outcome.medians),
+            " / ".join(f"{memory:.0f}" for memory in outcome.memory_mb),
+            f"{outcome.recovery_seconds:.1f} s",
         )
-    return shown
+    return grid
 
 
 def counted(statuses: Counter[int]) -> str:

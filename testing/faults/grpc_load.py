@@ -85,7 +85,7 @@ async def inferred(address: str, photos: Iterable[bytes], at_once: int) -> Count
     """Send photos, several at a time, on one connection each."""
     gate = asyncio.Semaphore(at_once)
 
-    async def one(content: bytes) -> int:
+    async def infer(content: bytes) -> int:
         async with gate, channel_to(address) as channel:
             try:
                 await infer_on(channel)(photo_request(content), timeout=TIMEOUT_SECONDS)
@@ -93,19 +93,19 @@ async def inferred(address: str, photos: Iterable[bytes], at_once: int) -> Count
                 return status_of(error)
             return 200
 
-    return Counter(await asyncio.gather(*(one(content) for content in photos)))
+    return Counter(await asyncio.gather(*(infer(content) for content in photos)))
 
 
 async def cancelled(address: str, content: bytes, count: int) -> Counter[int]:
     """Callers that cancel their calls after 10 ms."""
-    seen: Counter[int] = Counter()
+    statuses: Counter[int] = Counter()
     async with channel_to(address) as channel:
         for _ in range(count):
             call = infer_on(channel)(photo_request(content))
             await asyncio.sleep(0.01)
             if call.cancel():
-                seen[0] += 1
+                statuses[0] += 1
             else:
                 code = await call.code()
-                seen[200 if code is grpc.StatusCode.OK else STATUSES.get(code, 500)] += 1
-    return seen
+                statuses[200 if code is grpc.StatusCode.OK else STATUSES.get(code, 500)] += 1
+    return statuses

@@ -72,7 +72,7 @@ def _drip(url: str, count: int) -> Counter[int]:
     head = (
         f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {MEGABYTE}\r\n\r\n".encode()
     )
-    seen: Counter[int] = Counter()
+    statuses: Counter[int] = Counter()
     with contextlib.ExitStack() as life, selectors.DefaultSelector() as answers:
         for _ in range(count):
             connection = life.enter_context(socket.create_connection((place.hostname or "", place.port or 80)))
@@ -87,9 +87,9 @@ def _drip(url: str, count: int) -> Counter[int]:
             while (left := due - time.monotonic()) > 0:
                 for key, _ in answers.select(left):
                     answers.unregister(key.fileobj)
-                    seen[_status(key.fileobj)] += 1  # type: ignore[arg-type]
-        seen[0] += len(dripping)
-    return +seen
+                    statuses[_status(key.fileobj)] += 1  # type: ignore[arg-type]
+        statuses[0] += len(dripping)
+    return +statuses
 
 
 def _status(connection: socket.socket) -> int:
@@ -102,22 +102,22 @@ def _status(connection: socket.socket) -> int:
 async def hang_ups(url: str, count: int) -> Counter[int]:
     """Callers that disconnect, some during their upload and some right after it."""
     body = noisy_photo("red")
-    seen: Counter[int] = Counter()
+    statuses: Counter[int] = Counter()
     for start in range(0, count, 20):
         half = ([body[: len(body) // 2]] if number % 2 else [body] for number in range(start, start + 20))
-        seen.update(await asyncio.gather(*(raw_post(url, part, len(body), 0.01, hang_up=True) for part in half)))
-    return seen
+        statuses.update(await asyncio.gather(*(raw_post(url, part, len(body), 0.01, hang_up=True) for part in half)))
+    return statuses
 
 
 async def huge_uploads(url: str, count: int) -> Counter[int]:
     """Uploads of 100 MB, six at a time."""
     gate = asyncio.Semaphore(6)
 
-    async def one() -> int:
+    async def upload() -> int:
         async with gate:
             return await raw_post(url, (b"x" * MEGABYTE for _ in range(100)), 100 * MEGABYTE)
 
-    return Counter(await asyncio.gather(*(one() for _ in range(count))))
+    return Counter(await asyncio.gather(*(upload() for _ in range(count))))
 
 
 async def posted(url: str, bodies: Iterable[bytes], at_once: int, address: str | None = None) -> Counter[int]:
@@ -126,14 +126,14 @@ async def posted(url: str, bodies: Iterable[bytes], at_once: int, address: str |
     transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=None), local_address=address)
     async with httpx.AsyncClient(base_url=url, timeout=60, transport=transport) as client:
 
-        async def one(body: bytes) -> int:
+        async def post(body: bytes) -> int:
             async with gate:
                 try:
                     return (await client.post(BREED, content=body)).status_code
                 except httpx.TransportError:
                     return 0
 
-        return Counter(await asyncio.gather(*(one(body) for body in bodies)))
+        return Counter(await asyncio.gather(*(post(body) for body in bodies)))
 
 
 def corrupt_files(count: int) -> Iterator[bytes]:

@@ -46,7 +46,7 @@ def main() -> None:
         extra = folder / str(version) / "assets.extra"
         extra.mkdir()
         (extra / "card.json").write_text(module.card)
-        write_network({"pixels": pixels}, extra)
+        write_network(pixels, extra)
 
 
 if __name__ == "__main__":
