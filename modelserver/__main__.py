@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
+from modelserver import STOP_SIGNALS
 from modelserver.flags import Flags, parse
 from modelserver.memory import share_arenas
 
@@ -21,10 +22,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "breed-modelserver"
     """
     flags = parse(arguments, prog)
     _start_logging(flags)
-    try:
-        status = _run(flags)
-    except KeyboardInterrupt:
-        status = 0
+    status = _run(flags)
     sys.stderr.flush()
     # Not sys.exit, which would wait for threads that still compute after the drain.
     os._exit(status)
@@ -46,7 +44,7 @@ def _start_logging(flags: Flags) -> None:
 
 
 def _run(flags: Flags) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # in all threads that are started from now on
     share_arenas()
     # Import gRPC only now, so that a mistake on the command line is reported at once.
     from modelserver.errors import ConfigError, ServingError

@@ -77,7 +77,7 @@ class Scheduler:
         for call in calls:
             call.answer.exception()  # wait for all parts, because each uses the version
         answers = [call.answer.result() for call in calls]
-        return answers[0] if len(answers) == 1 else [np.concatenate(parts) for parts in zip(*answers, strict=True)]
+        return answers[0] if len(answers) == 1 else [np.concatenate(columns) for columns in zip(*answers, strict=True)]
 
     def _work(self) -> None:
         while True:
@@ -106,17 +106,17 @@ class Scheduler:
     def _take(self, run: Run) -> list[_Call]:
         """The first call, and further ones that fit into the batch."""
         waiting = self._queues.pop(run)
-        taken: list[_Call] = []
+        batch: list[_Call] = []
         left: deque[_Call] = deque()
         free = self.batching.execution_size
         for call in waiting:
             fits = call.rows <= free
-            (taken if fits else left).append(call)
+            (batch if fits else left).append(call)
             free -= call.rows if fits else 0
         if left:
             self._queues[run] = left
             self._changed.notify()
-        return taken
+        return batch
 
     def _compute(self, run: Run, calls: Sequence[_Call]) -> None:
         try:
@@ -140,8 +140,8 @@ class Scheduler:
         rows = sum(call.rows for call in calls)
         size = next((allowed for allowed in self.batching.allowed_sizes if allowed >= rows), rows)
         padding = [[array[:1]] * (size - rows) for array in calls[0].arrays]
-        parts = [[*column, *more] for column, more in zip(columns, padding, strict=True)]
-        results = run(*(part[0] if len(part) == 1 else np.concatenate(part) for part in parts))
+        inputs = [[*column, *more] for column, more in zip(columns, padding, strict=True)]
+        results = run(*(part[0] if len(part) == 1 else np.concatenate(part) for part in inputs))
         if any(result.ndim == 0 or len(result) != size for result in results):
             raise failed_precondition("Batched output tensor's 0th dimension does not equal the batch size")
         ends = np.cumsum([call.rows for call in calls]).tolist()

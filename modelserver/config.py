@@ -72,7 +72,7 @@ def parse_models(text: str) -> dict[str, ModelConfig]:
     try:
         text_format.Parse(text, message)
     except text_format.ParseError as error:
-        raise ConfigError(f"not a text ModelServerConfig: {error}") from error
+        raise ConfigError(f"not a ModelServerConfig in text format: {error}") from error
     return models_from(message)
 
 
@@ -125,13 +125,13 @@ def parse_batching(text: str) -> Batching:
     try:
         text_format.Parse(text, message)
     except text_format.ParseError as error:
-        raise ConfigError(f"not a text BatchingParameters: {error}") from error
+        raise ConfigError(f"not a BatchingParameters in text format: {error}") from error
     default = Batching()
 
-    def number(name: str, fallback: int, least: int) -> int:
+    def number(name: str, fallback: int, minimum: int) -> int:
         value = int(getattr(message, name).value) if message.HasField(name) else fallback
-        if value < least:
-            raise ConfigError(f"{name} must be at least {least}, not {value}")
+        if value < minimum:
+            raise ConfigError(f"{name} must be at least {minimum}, not {value}")
         return value
 
     if message.pad_variable_length_inputs.value:

@@ -131,14 +131,20 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
 
     def flag(name: str, default: object, meaning: str, kind: object = str) -> None:
-        shown = "" if default in (None, "", ()) else f" (default: {default})"
+        suffix = "" if default in (None, "", ()) else f" (default: {default})"
         if isinstance(default, bool):
             parser.add_argument(
-                f"--{name}", type=_boolean, nargs="?", const=True, default=default, metavar="BOOL", help=meaning + shown
+                f"--{name}",
+                type=_boolean,
+                nargs="?",
+                const=True,
+                default=default,
+                metavar="BOOL",
+                help=meaning + suffix,
             )
         else:
             metavar = getattr(kind, "__name__", "VALUE").strip("_").upper()
-            parser.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=meaning + shown)  # type: ignore[arg-type]
+            parser.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=meaning + suffix)  # type: ignore[arg-type]
 
     flag("host", "0.0.0.0", "address to listen on; not a flag of TensorFlow Serving")  # noqa: S104 - as upstream
     flag("port", 8500, "gRPC port; 0 picks a free port and logs it", _port)
@@ -146,7 +152,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     flag(
         "grpc_max_threads",
         128,
-        "maximum number of concurrent calls, and 4 for health checks; others fail with RESOURCE_EXHAUSTED",
+        "maximum number of concurrent calls, plus 4 for health checks; more fail with RESOURCE_EXHAUSTED",
         _threads,
     )
     flag(

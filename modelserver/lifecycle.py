@@ -44,18 +44,18 @@ class Lifecycle:
         """Start to load the versions that the policy selects, and to unload others. Call it while holding `changed`."""
         if self.closed:
             return
-        chosen = model.chosen()
-        retried = model.retried()
-        for number in sorted(chosen, reverse=True):
+        selected = model.versions_to_serve()
+        retried = model.versions_to_retry()
+        for number in sorted(selected, reverse=True):
             version = model.versions.get(number)
             if version is None or (version.state is State.END and version.error is None):
                 version = Version(number)
                 self._start(self._bring_up, model, version)
                 model.versions[number] = version  # after the start: if that fails, the next call tries again
-        serving = any(v.state is State.AVAILABLE for n, v in model.versions.items() if n in chosen)
+        serving = any(v.state is State.AVAILABLE for n, v in model.versions.items() if n in selected)
         for number, version in model.versions.items():
-            version.wanted = number in chosen or number in retried
-            if version.state is State.AVAILABLE and number not in chosen and (serving or not chosen):
+            version.aspired = number in selected or number in retried
+            if version.state is State.AVAILABLE and number not in selected and (serving or not selected):
                 self._start(self._take_down, model, version)
                 version.state = State.UNLOADING
 
@@ -88,9 +88,9 @@ class Lifecycle:
             self._fail(model, version, failure, last=attempt == self._retries)
 
     def _enter(self, model: Model, version: Version, state: State) -> bool:
-        """Move to the next state, or to END if the version is no longer wanted."""
+        """Move to the next state, or to END if the version is no longer aspired."""
         with self.changed:
-            go_on = version.wanted and not self.closed and version.state is not State.END
+            go_on = version.aspired and not self.closed and version.state is not State.END
             version.state = state if go_on else State.END
             if not go_on:
                 self.follow(model)
@@ -98,16 +98,16 @@ class Lifecycle:
             return go_on
 
     def _offer(self, model: Model, version: Version, servable: Servable) -> None:
-        version.servable = servable
-        version.error = None
-        if self._enter(model, version, State.AVAILABLE):
-            _LOG.info("available: model %s version %d, on %s", model.config.name, version.number, servable.engine)
-            with self.changed:
+        with self.changed:
+            version.servable = servable
+            version.error = None
+            if self._enter(model, version, State.AVAILABLE):
+                # Log while the lock is held: this line comes before the first answer of the version.
+                _LOG.info("available: model %s version %d, on %s", model.config.name, version.number, servable.engine)
                 self.follow(model)
-                self.changed.notify_all()
-        else:
+                return
             version.servable = None
-            servable.close()
+        servable.close()
 
     def _fail(self, model: Model, version: Version, failure: ServingError, *, last: bool) -> None:
         with self.changed:
@@ -117,7 +117,7 @@ class Lifecycle:
             self.follow(model)
             self.changed.notify_all()
             if not last:
-                self.changed.wait_for(lambda: self.closed or not version.wanted, self._retry_seconds)
+                self.changed.wait_for(lambda: self.closed or not version.aspired, self._retry_seconds)
 
     def _take_down(self, model: Model, version: Version) -> None:
         _LOG.info("unloading model %s version %d", model.config.name, version.number)

@@ -30,7 +30,7 @@ class Models:
         self._models: dict[str, Model] = {}
         self._one_scan = threading.Lock()
         self._configured: frozenset[str] = frozenset()
-        self._named: set[str] = set()
+        self._logged_names: set[str] = set()
 
     # Configuration and folders
 
@@ -90,7 +90,11 @@ class Models:
     def _note(self, model: Model, versions: Mapping[int, str] | OSError) -> None:
         path = model.config.base_path
         if not versions and not model.waiting:
-            _LOG.warning("model %s: %s, waiting", model.config.name, _without_versions(path))
+            try:
+                reason = _without_versions(path)
+            except OSError:  # the folder changes meanwhile
+                reason = f"no version in {path}"
+            _LOG.warning("model %s: %s, waiting", model.config.name, reason)
         elif isinstance(versions, OSError) and not model.waiting:
             _LOG.warning("model %s: cannot read %s (%s), waiting", model.config.name, path, versions.strerror)
         model.waiting = not versions or isinstance(versions, OSError)
@@ -157,7 +161,7 @@ class Models:
     # Start and end
 
     def wait_until_loaded(self, timeout: float | None = None) -> bool:
-        """Wait until at least one model serves, and every wanted version serves or has failed once.
+        """Wait until at least one model serves, and every aspired version serves or has failed once.
 
         A model without versions, or with only broken ones, does not delay the others. TensorFlow Serving would wait for
         the former and exit because of the latter.
@@ -178,9 +182,9 @@ class Models:
         given_up = 0
         for name in sorted(self._configured):
             model = self._models[name]
-            wanted = [version for version in model.versions.values() if version.wanted]
-            coming = [version for version in wanted if version.state in (State.START, State.LOADING)]
-            errors = [version.error for version in wanted if version.error is not None]
+            aspired = [version for version in model.versions.values() if version.aspired]
+            coming = [version for version in aspired if version.state in (State.START, State.LOADING)]
+            errors = [version.error for version in aspired if version.error is not None]
             done = done and all(version.error is not None for version in coming)
             if model.newest() is not None:
                 serves = True
@@ -191,9 +195,9 @@ class Models:
             name, error = next(iter(missing.items()))
             raise ServingError(error.code, f"model {name} cannot be loaded: {error.message}")
         for name, error in missing.items() if done and serves else ():
-            if name not in self._named:
-                self._named.add(name)
-                _LOG.error("model %s is not served, others are: %s", name, error.message)
+            if name not in self._logged_names:
+                self._logged_names.add(name)
+                _LOG.error("model %s cannot be served; the other models are served: %s", name, error.message)
         return done and serves
 
     def close(self) -> None:
@@ -205,6 +209,8 @@ class Models:
 
 def _without_versions(path: Path) -> str:
     """Message about a model's folder without versions."""
+    if (path / "saved_model.pb").is_file() and path.name.isdecimal():
+        return f"{path} is the folder of a version: use {path.parent}"
     if (path / "saved_model.pb").is_file():
         return f"{path} holds a SavedModel itself: move it into {path / '1'}, a folder for its version"
     nested = next(path.glob("*/saved_model.pb"), None)

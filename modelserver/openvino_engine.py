@@ -94,7 +94,7 @@ def _signature_defs(path: Path, tags: frozenset[str]) -> dict[str, pb.SignatureD
     try:
         saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     except DecodeError as error:
-        raise OSError(f"{path} is no SavedModel, or damaged") from error
+        raise OSError(f"{path} is not a SavedModel, or is damaged") from error
     for graph in saved_model.meta_graphs:
         if set(graph.meta_info_def.tags) == tags:
             return {name: pb.SignatureDef.FromString(one) for name, one in graph.signature_def.items()}
@@ -136,7 +136,7 @@ class _Version:
         if inputs == {"images"} and outputs <= self._outputs:
             if not ON_DEMAND & outputs:
                 self._compile(frozenset(outputs))
-            return lambda wanted: self._compile(frozenset(outputs)).run_of(wanted)
+            return lambda aliases: self._compile(frozenset(outputs)).run_of(aliases)
         if (inputs, outputs) == ({"request"}, {"card"}):
             return self._describe
         if inputs == {"image_bytes"} and outputs - {"in_label_set", "over_threshold"} == {"classes", "scores"}:
@@ -155,11 +155,11 @@ class _Version:
                 self._compiled[outputs] = _Compiled(model, self._streams)
             return self._compiled[outputs]
 
-    def _describe(self, _wanted: tuple[str, ...]) -> Run:
+    def _describe(self, _aliases: tuple[str, ...]) -> Run:
         text = self._card_text.encode()
         return lambda request: [np.full(request.shape, text, np.object_)]
 
-    def _classify(self, compiled: "_Compiled", top_k: int, wanted: tuple[str, ...]) -> Run:
+    def _classify(self, compiled: "_Compiled", top_k: int, aliases: tuple[str, ...]) -> Run:
         pixels = compiled.run_of(("probabilities",))
 
         def run(image_bytes: Array) -> list[Array]:
@@ -168,13 +168,13 @@ class _Version:
             scores = probabilities[:, : len(self._labels)]
             best = np.argsort(np.negative(scores), axis=1, kind="stable")[:, :top_k]
             best_scores = np.take_along_axis(scores, best, axis=1)
-            found: Mapping[str, Array] = {
+            outputs: Mapping[str, Array] = {
                 "classes": self._labels[best],
                 "scores": best_scores,
                 "in_label_set": np.greater_equal(best_scores, np.float32(self._least_set_score)),
                 "over_threshold": np.greater_equal(best_scores, self._thresholds[best]),
             }
-            return [found[alias] for alias in wanted]
+            return [outputs[alias] for alias in aliases]
 
         return run
 
@@ -198,9 +198,9 @@ class _Compiled:
             self._free.put(model.create_infer_request())
         self._ports = {name: output for output in model.outputs for name in output.names}
 
-    def run_of(self, wanted: tuple[str, ...]) -> Run:
+    def run_of(self, aliases: tuple[str, ...]) -> Run:
         """A function that computes the outputs of those names for ``images``."""
-        ports = [self._ports[alias] for alias in wanted]
+        ports = [self._ports[alias] for alias in aliases]
 
         def run(images: Array) -> list[Array]:
             request = self._free.get()

@@ -30,24 +30,24 @@ def predict(servable: Servable, request: pb.PredictRequest, response: pb.Predict
         Exception: What the engine raises when the model refuses it.
     """
     signature = servable.signature(request.model_spec.signature_name or DEFAULT_SIGNATURE)
-    wanted = _wanted(signature, request.output_filter)
+    aliases = _output_aliases(signature, request.output_filter)
     arrays = _inputs(signature, request.inputs)
-    for alias, array in zip(wanted, signature.run(arrays, wanted), strict=True):
+    for alias, array in zip(aliases, signature.run(arrays, aliases), strict=True):
         to_proto(array, signature.outputs[alias].dtype, response.outputs[alias], as_content=as_content)
 
 
-def _wanted(signature: Signature, output_filter: Iterable[str]) -> Sequence[str]:
-    wanted: list[str] = []
+def _output_aliases(signature: Signature, output_filter: Iterable[str]) -> Sequence[str]:
+    aliases: list[str] = []
     for alias in output_filter:
         if alias not in signature.outputs:
-            known = _set(signature.outputs)
+            accepted = _set(signature.outputs)
             raise invalid(
-                f"output tensor alias not found in signature: {alias} Outputs expected to be in the set {known}."
+                f"output tensor alias not found in signature: {alias} Outputs expected to be in the set {accepted}."
             )
-        if alias in wanted:
+        if alias in aliases:
             raise invalid(f"duplicate output tensor alias: {alias}")
-        wanted.append(alias)
-    return wanted or list(signature.outputs)
+        aliases.append(alias)
+    return aliases or list(signature.outputs)
 
 
 def _inputs(signature: Signature, sent: Mapping[str, pb.Tensor]) -> dict[str, Array]:
@@ -80,8 +80,8 @@ def _check(signature: Signature, position: int, spec: TensorSpec, dtype: int, sh
     if dtype != spec.dtype:
         if not is_listed(dtype):
             raise ValueError(f"{dtype_name(dtype)} is not supported")
-        wanted, found = dtype_name(spec.dtype), dtype_name(dtype)
-        raise invalid(f"Expects arg[{position}] to be {_cpp(wanted)} but {_cpp(found)} is provided")
+        expected, actual = dtype_name(spec.dtype), dtype_name(dtype)
+        raise invalid(f"Expects arg[{position}] to be {_cpp(expected)} but {_cpp(actual)} is provided")
     if signature.batching is not None and not shape:
         raise invalid("Batching Run() input tensors must have at least one dimension")
     if spec.shape is None:
@@ -91,7 +91,7 @@ def _check(signature: Signature, position: int, spec: TensorSpec, dtype: int, sh
             f"Input {spec.alias} must have rank {len(spec.shape)}, shape {_sizes(spec.shape)}; "
             f"rank {len(shape)}, shape {_sizes(shape)} was sent"
         )
-    if any(want is not None and want != size for want, size in zip(spec.shape, shape, strict=True)):
+    if any(dim is not None and dim != size for dim, size in zip(spec.shape, shape, strict=True)):
         raise invalid(f"Input {spec.alias} must have shape {_sizes(spec.shape)}; {_sizes(shape)} was sent")
     if 0 in shape:
         raise invalid(f"Input {spec.alias} is empty: shape {_sizes(shape)}")

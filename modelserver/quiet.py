@@ -23,13 +23,13 @@ def stderr_held_back() -> Iterator[None]:
     os.environ.setdefault(_LOG_LEVEL, "2")  # show only errors from now on
     sys.stderr.flush()
     terminal = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+    with tempfile.TemporaryFile() as buffer:
+        os.dup2(buffer.fileno(), 2)
         try:
             yield
         except Exception:
-            held.seek(0)
-            os.write(terminal, held.read())
+            buffer.seek(0)
+            os.write(terminal, buffer.read())
             raise
         finally:
             os.dup2(terminal, 2)

@@ -96,8 +96,8 @@ class Signature:
         """Batching parameters; None if requests run alone."""
         return self._scheduler.batching if self._scheduler is not None else None
 
-    def run(self, arrays: Mapping[str, Array], wanted: Sequence[str]) -> list[Array]:
-        """Compute the outputs ``wanted`` (aliases) for checked inputs. Many threads may call this at once.
+    def run(self, arrays: Mapping[str, Array], aliases: Sequence[str]) -> list[Array]:
+        """Compute the outputs with these aliases for checked inputs. Many threads may call this at once.
 
         Raises:
             ServingError: The batching queue is full, the batch had rows of several shapes, or an output has no batch
@@ -105,18 +105,18 @@ class Signature:
             Exception: What the engine raises when the model refuses these rows, or those of another call in the batch.
         """
         feeds = [arrays[alias] for alias in self.inputs]
-        run = self._run_of(tuple(wanted))
+        run = self._run_of(tuple(aliases))
         if self._scheduler is None:
             return run(*feeds)
         return self._scheduler.run(run, feeds, [spec.tensor for spec in self.inputs.values()])
 
-    def _run_of(self, wanted: tuple[str, ...]) -> Run:
-        if (known := self._runs.get(wanted)) is not None:
-            return known
+    def _run_of(self, aliases: tuple[str, ...]) -> Run:
+        if (run := self._runs.get(aliases)) is not None:
+            return run
         with self._lock:
-            if wanted not in self._runs:
-                self._runs[wanted] = self._make_run(wanted)
-            return self._runs[wanted]
+            if aliases not in self._runs:
+                self._runs[aliases] = self._make_run(aliases)
+            return self._runs[aliases]
 
 
 class Servable:
@@ -154,9 +154,9 @@ class Servable:
         Raises:
             ServingError: FAILED_PRECONDITION: there is none.
         """
-        if (found := self.signatures.get(name)) is None:
+        if (signature := self.signatures.get(name)) is None:
             raise failed_precondition(f'Serving signature key "{name}" not found.')
-        return found
+        return signature
 
     def close(self) -> None:
         """Release the memory. No call may be running."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from modelserver import STOP_SIGNALS
 from modelserver.config import Batching, ModelConfig, parse_batching, parse_models
 from modelserver.engines import Engines
 from modelserver.errors import ConfigError
@@ -27,14 +28,15 @@ _LOG = logging.getLogger(__name__)
 def run(flags: Flags) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests in flight.
 
+    Both signals must be blocked, before any thread is started.
+
     Raises:
         ConfigError: The configuration is not valid.
         ServingError: No version of a model can be loaded.
         OSError: A file cannot be read, or the port is in use.
     """
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    threading.Thread(target=_await_signal, args=(stop,), name="signals", daemon=True).start()
     _check_port(flags)
     lifecycle = Lifecycle(
         _Loader(flags), retries=flags.max_num_load_retries, retry_seconds=flags.load_retry_interval_micros / 1e6
@@ -48,6 +50,13 @@ def run(flags: Flags) -> None:
     if not stop.is_set():
         _serve(flags, models, stop)
     models.close()
+
+
+def _await_signal(stop: threading.Event) -> None:
+    # Not a handler, which Python runs in the main thread. If the signal came just before `stop.wait()`, the handler
+    # would never run; if it came while that thread held the lock of `stop`, `stop.set()` would wait for it forever.
+    signal.sigwait(STOP_SIGNALS)
+    stop.set()
 
 
 def _serve(flags: Flags, models: Models, stop: threading.Event) -> None:
@@ -114,8 +123,8 @@ class _Loader:
         self._warm_up = flags.enable_model_warmup
 
     def __call__(self, name: str, path: Path) -> Servable:
-        if (wrong := misplaced(path)) is not None:
-            raise OSError(wrong)
+        if (problem := misplaced(path)) is not None:
+            raise OSError(problem)
         servable = self._engines.load(path)
         if self._warm_up:
             started = time.perf_counter()
@@ -150,7 +159,7 @@ class Follower:
                 try:
                     action()
                 except Exception:  # keep polling: the cause may go away
-                    _LOG.exception("polling failed; it continues")
+                    _LOG.exception("polling failed; trying again at the next interval")
 
         threading.Thread(target=loop, name="follower", daemon=True).start()
 
@@ -161,7 +170,10 @@ class Follower:
             text = _read(path)
             if text == self._applied:
                 return
-            self._models.configure(parse_models(text))
+            configs = parse_models(text)
+            if not configs:  # an editor that writes the file in place empties it first; over gRPC it is refused too
+                raise ConfigError("it lists no model")
+            self._models.configure(configs)
         except (ConfigError, OSError) as error:
             if text != self._refused:
                 _LOG.error("%s is not valid; the old configuration stays: %s", path, error)

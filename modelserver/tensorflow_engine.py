@@ -56,10 +56,10 @@ class TensorFlowEngine:
         session = Session(graph=graph, config=self._config)
         try:
             with graph.as_default():
-                found = loader.load(session, self._tags, str(path)).signature_def
+                definitions = loader.load(session, self._tags, str(path)).signature_def
             # Copy the messages. A part of a message keeps the whole message in memory, with all weights that are
             # constants.
-            copies = {name: pb.SignatureDef.FromString(one.SerializeToString()) for name, one in found.items()}
+            copies = {name: pb.SignatureDef.FromString(one.SerializeToString()) for name, one in definitions.items()}
             signatures = {
                 name: Signature(one, partial(_callable, session, one), self._scheduler)
                 for name, one in declared(copies).items()
@@ -73,10 +73,10 @@ class TensorFlowEngine:
         return Servable("TensorFlow", signatures, copies, session.close)
 
 
-def _callable(session: Session, signature: Declared, wanted: tuple[str, ...]) -> Run:
+def _callable(session: Session, signature: Declared, aliases: tuple[str, ...]) -> Run:
     options = config_pb2.CallableOptions()
     options.feed.extend(spec.tensor for spec in signature.inputs.values())
-    options.fetch.extend(signature.outputs[alias].tensor for alias in wanted)
+    options.fetch.extend(signature.outputs[alias].tensor for alias in aliases)
     # The same call as in Session.make_callable, without handling nested fetches each time.
     run: Run = session._make_callable_from_options(options)
     return run

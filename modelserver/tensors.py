@@ -16,7 +16,7 @@ except ModuleNotFoundError:  # it is installed with TensorFlow, the only engine 
 Array = npt.NDArray[np.generic]
 
 # Maximum size of a tensor whose message does not contain all values: gRPC's own limit for a message.
-_MOST_BYTES = 2**31 - 1
+_MAX_BYTES = 2**31 - 1
 
 # For each dtype, the field of tensor.proto that contains the values, and the dtype of the numbers in it.
 _LISTS: Mapping[int, tuple[str, type[np.generic] | None]] = {
@@ -94,7 +94,7 @@ def to_array(proto: pb.Tensor) -> Array:
         raise ValueError(f"{dtype_name(proto.dtype)} is not supported")
     shape, dtype = shape_of(proto), _NUMPY[proto.dtype]
     count = math.prod(shape)
-    if count * dtype.itemsize > _MOST_BYTES:
+    if count * dtype.itemsize > _MAX_BYTES:
         raise ValueError(f"a tensor of shape {list(shape)} is too large")
     if content := proto.tensor_content:
         if proto.dtype == pb.DT_STRING:

@@ -1,6 +1,7 @@
 """The versions of a model, their states, and the choice of versions to serve."""
 
 import enum
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,24 +32,38 @@ def versions_in(path: Path) -> Mapping[int, str] | OSError:
     If two folders have the same number, the one with fewer leading zeros is used.
     """
     try:
-        names = [entry.name for entry in path.iterdir() if _VERSION_NAME.fullmatch(entry.name) and entry.is_dir()]
+        # Entries, and the targets of links, are looked up in the open folder. Looked up by path, they are missing once
+        # somebody has renamed the folder: it would seem to be empty, and the model would be unloaded.
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with os.scandir(folder) as entries:
+                names = [entry.name for entry in entries if _VERSION_NAME.fullmatch(entry.name) and entry.is_dir()]
+        finally:
+            os.close(folder)
     except OSError as error:
         return error
     return {int(name): name for name in sorted(names, key=len, reverse=True) if int(name) <= _LARGEST_VERSION}
 
 
+KERAS_FILES = ("*.keras", "*.h5", "*.hdf5")
+OTHER_FORMATS = ("*.pb", "*.onnx", "*.tflite", "*.pt", "*.pth", "*.safetensors", "*.meta", "*.index", "model.json")
+"""Frozen graphs, ONNX, LiteRT, PyTorch, checkpoints of TensorFlow, and TensorFlow.js."""
+
+
 def misplaced(path: Path) -> str | None:
     """Advice about a common mistake in the folder of a version, or of a model without versions; None without one."""
-    if (path / "saved_model.pb").is_file():
+    if any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
         return None
     nested = next(path.glob("*/saved_model.pb"), None)
     if nested is not None:
         return f"{path} holds a SavedModel one folder too deep: move what is in {nested.parent} to {path}"
-    other = next((one for kind in ("*.keras", "*.h5", "*.hdf5") for one in path.glob(kind)), None)
+    other = next((one for kind in (*KERAS_FILES, *OTHER_FORMATS) for one in path.glob(kind)), None)
     if other is not None:
+        keras = f"*{other.suffix}" in KERAS_FILES
+        how = "by model.export(FOLDER) with Keras" if keras else "as a SavedModel, a folder with saved_model.pb"
         return (
-            f"{path} holds {other.name}, which is not a SavedModel: export it by model.export(FOLDER) with Keras, then "
-            "python -m trainer publish FOLDER --name NAME"
+            f"{path} holds {other.name}, which is not a SavedModel: export it {how}, then "
+            "breed publish FOLDER --name NAME"
         )
     return None
 
@@ -61,7 +76,7 @@ class Version:
         number: Version number.
         state: State of the version.
         error: Why it is not available. Kept after its end.
-        wanted: Whether the policy selects it, or it is being retried.
+        aspired: Whether the policy selects it, or it is being retried.
         servable: The loaded model, while AVAILABLE or UNLOADING.
         in_flight: Number of requests that use it.
     """
@@ -69,7 +84,7 @@ class Version:
     number: int
     state: State = State.START
     error: ServingError | None = None
-    wanted: bool = True
+    aspired: bool = True
     servable: Servable | None = None
     in_flight: int = 0
 
@@ -93,7 +108,7 @@ class Model:
             (v for v in self.versions.values() if v.state is State.AVAILABLE), key=lambda v: v.number, default=None
         )
 
-    def chosen(self) -> set[int]:
+    def versions_to_serve(self) -> set[int]:
         """The versions to serve: those of the policy, with older ones in place of broken ones."""
         config = self.config
         if config.policy is Policy.ALL:
@@ -103,7 +118,7 @@ class Model:
         sound = [number for number in self.on_disk if not self._broken(number)]
         return set(sorted(sound, reverse=True)[: config.latest])
 
-    def retried(self) -> set[int]:
+    def versions_to_retry(self) -> set[int]:
         """The broken versions that the policy would select."""
         newest = sorted(self.on_disk, reverse=True)[: self.config.latest]
         return {number for number in newest if self._broken(number)} if self.config.policy is Policy.LATEST else set()

@@ -18,8 +18,8 @@ from modelserver.servable import Servable
 
 _RECORDS = Path("assets.extra") / "tf_serving_warmup_requests"
 # The limit of TensorFlow Serving (WarmupConsts::kMaxNumRecords).
-_MOST_RECORDS = 1000
-_MOST_BYTES = 2**31 - 1
+_MAX_RECORDS = 1000
+_MAX_BYTES = 2**31 - 1
 
 
 def warm_up(servable: Servable, path: Path) -> int:
@@ -39,8 +39,8 @@ def warm_up(servable: Servable, path: Path) -> int:
     with (path / _RECORDS).open("rb") as file:
         for record in _records(file):
             count += 1
-            if count > _MOST_RECORDS:
-                raise failed_precondition(f"more than {_MOST_RECORDS} warm-up records")
+            if count > _MAX_RECORDS:
+                raise failed_precondition(f"more than {_MAX_RECORDS} warm-up records")
             try:
                 log = saved_model_pb2.PredictionLog.FromString(record)
                 request = pb.PredictRequest.FromString(log.predict_log.request)
@@ -63,7 +63,7 @@ def _records(file: BinaryIO) -> Iterator[bytes]:
     """
     while head := file.read(12):
         length = struct.unpack("<Q", head[:8])[0] if len(head) == 12 else 0
-        data = file.read(length) if length <= _MOST_BYTES else b""
+        data = file.read(length) if length <= _MAX_BYTES else b""
         if len(head) < 12 or len(data) != length or len(file.read(4)) < 4:
             raise failed_precondition("the file of warm-up records is damaged")
         yield data

@@ -40,8 +40,8 @@ class Colours(tf.Module):  # type: ignore[misc]
         def brightness(one: tf.Tensor) -> tf.Tensor:
             return tf.reduce_mean(tf.cast(tf.io.decode_image(one, expand_animations=False), tf.float32))
 
-        found = tf.map_fn(brightness, image_bytes, fn_output_signature=tf.float32)
-        return {"brightness": found, "rows": tf.repeat(tf.size(found)[None], tf.size(found))}
+        lightness = tf.map_fn(brightness, image_bytes, fn_output_signature=tf.float32)
+        return {"brightness": lightness, "rows": tf.repeat(tf.size(lightness)[None], tf.size(lightness))}
 
     @tf.function(input_signature=[tf.TensorSpec((None, None), tf.float32, name="x")])  # type: ignore[untyped-decorator]
     def batch(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -58,18 +58,24 @@ class Colours(tf.Module):  # type: ignore[misc]
         """Takes one text that is a number."""
         return {"number": tf.strings.to_number(x)}
 
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32, name="rounds")])  # type: ignore[untyped-decorator]
-    def slow(self, rounds: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Multiplies matrices as often as it is told: about a millisecond a round."""
-        matrix = tf.eye(160)
-        for _ in tf.range(tf.reduce_max(rounds)):
-            matrix = tf.matmul(matrix, matrix)
-        return {"done": tf.cast(rounds, tf.float32) * matrix[0, 0]}
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="folder")])  # type: ignore[untyped-decorator]
+    def wait(self, folder: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Writes a file ``begun`` into a folder, and answers once there is a file ``over``."""
+        with tf.control_dependencies([tf.io.write_file(tf.strings.join([folder[0], "/begun"]), "")]):
+            path = tf.identity(folder[0])
+        found, looks = tf.constant(0), tf.constant(0)
+        while found == 0:
+            # The pattern depends on the number of looks, so that the graph cannot be made to look only once.
+            pattern = tf.strings.join([path, "/ove[r", tf.strings.as_string(looks), "]"])
+            found = tf.size(tf.io.matching_files(pattern))
+            looks += 1
+        return {"looks": tf.repeat(looks[None], tf.size(folder))}
 
 
 def build_for_openvino(folder: Path) -> None:
     for version in VERSIONS:
         module = Colours(version)
+        module.scale = tf.constant(float(version))
         size = {"height": 4, "width": 6, "fit": "crop", "interpolation": "bilinear"}
         module.version = json.dumps({"labels": ["red", "green", "blue"], "input": size, "built": version})
         signatures = {"pixels": module.pixels, "describe": module.describe, "serving_default": module.pixels}
@@ -77,13 +83,13 @@ def build_for_openvino(folder: Path) -> None:
         extra = folder / str(version) / "assets.extra"
         extra.mkdir()
         (extra / "card.json").write_text(module.version)
-        assert write_network({"pixels": module.pixels}, extra) is None
+        assert write_network(module.pixels, extra) is None
 
 
 def build(folder: Path) -> None:
     for version in VERSIONS:
         module = Colours(version)
-        names = ("pixels", "describe", "encoded", "batch", "fixed", "scalar", "slow")
+        names = ("pixels", "describe", "encoded", "batch", "fixed", "scalar", "wait")
         signatures = {name: getattr(module, name) for name in names}
         signatures["serving_default"] = module.pixels
         tf.saved_model.save(module, str(folder / str(version)), signatures=signatures)

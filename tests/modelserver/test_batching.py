@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,7 +19,7 @@ from modelserver.batching import Scheduler
 from modelserver.config import Batching
 from modelserver.errors import ServingError
 from testing.modelserver import Array, Server, request
-from testing.polling import DEADLINE_SECONDS
+from testing.polling import DEADLINE_SECONDS, until
 from tests.modelserver.test_requests import jpeg
 
 
@@ -29,13 +32,39 @@ def rows(width: int, count: int = 1) -> dict[str, object]:
     return {"x": np.ones((count, width), np.float32)}
 
 
-def test_concurrent_requests_run_as_one_batch_and_each_gets_its_own_rows(batching: Server) -> None:
-    messages = [request("demo", "batch", {"x": np.full((1, 2), value, np.float32)}) for value in range(8)]
-    calls = [batching.client.prediction.Predict.future(message, timeout=DEADLINE_SECONDS) for message in messages]
-    answers = [call.result().outputs for call in calls]
-    assert [tf.make_ndarray(answer["sum"]).tolist() for answer in answers] == [[2.0 * value] for value in range(8)]
-    # A batch is padded to 4 or 8: more than four calls were in this one.
-    assert max(int(tf.make_ndarray(answer["rows"])[0]) for answer in answers) == 8
+@contextmanager
+def busy(server: Server, folder: Path) -> Iterator[None]:
+    """The only thread that runs batches is inside the model until the block ends."""
+    message = request("demo", "wait", {"folder": np.array([str(folder)], dtype=object)})
+    call = server.client.prediction.Predict.future(message, timeout=DEADLINE_SECONDS)
+    try:
+        until((folder / "begun").exists, "the thread is busy")
+        yield
+    finally:
+        (folder / "over").touch()
+    assert call.code() is grpc.StatusCode.OK
+
+
+def joined_calls(server: Server, folder: Path, messages: Sequence[predict_pb2.PredictRequest]) -> dict[int, Any]:
+    """Calls with one row that run in two batches of 8, by their place among 17 messages; one call is refused.
+
+    The refusal tells that 16 calls wait, which no time of waiting could tell on a busy machine.
+    """
+    assert len(messages) == 17
+    with busy(server, folder):
+        calls = [server.client.prediction.Predict.future(message, timeout=DEADLINE_SECONDS) for message in messages]
+        until(lambda: any(call.done() for call in calls), "the queue is full")
+    answered = {at: call for at, call in enumerate(calls) if call.code() is not grpc.StatusCode.UNAVAILABLE}
+    assert len(answered) == 16
+    return answered
+
+
+def test_concurrent_requests_run_as_one_batch_and_each_gets_its_own_rows(batching: Server, tmp_path: Path) -> None:
+    messages = [request("demo", "batch", {"x": np.full((1, 2), value, np.float32)}) for value in range(17)]
+    for value, call in joined_calls(batching, tmp_path, messages).items():
+        outputs = call.result().outputs
+        assert tf.make_ndarray(outputs["sum"]).tolist() == [2.0 * value]
+        assert tf.make_ndarray(outputs["rows"]).tolist() == [8]
 
 
 def test_a_loop_over_encoded_images_runs_in_a_batch_too(batching: Server) -> None:
@@ -61,27 +90,22 @@ def test_versions_do_not_share_a_batch(batching: Server) -> None:
     assert cards == [[b"1"], [b"2"]] * 4
 
 
-def joined_calls(server: Server, messages: list[predict_pb2.PredictRequest]) -> list[Any]:
-    """Calls that wait at the same time; the batching server takes up to 8 rows, 0.2 s after the first."""
-    return [server.client.prediction.Predict.future(message, timeout=DEADLINE_SECONDS) for message in messages]
-
-
-def test_a_request_that_fails_inside_the_model_fails_all_that_share_its_batch(batching: Server) -> None:
-    photos = [jpeg(), b"no photo", jpeg(), jpeg()]
-    calls = joined_calls(
-        batching,
-        [request("demo", "encoded", {"image_bytes": np.array([photo], dtype=object)}) for photo in photos],
-    )
-    assert [call.code() for call in calls] == [grpc.StatusCode.INVALID_ARGUMENT] * 4
-    [words] = {call.details() for call in calls}
+def test_a_request_that_fails_inside_the_model_fails_all_that_share_its_batch(batching: Server, tmp_path: Path) -> None:
+    photos = [b"no photo", *[jpeg()] * 15, b"no photo"]  # two, because one call is refused
+    messages = [request("demo", "encoded", {"image_bytes": np.array([photo], dtype=object)}) for photo in photos]
+    calls = joined_calls(batching, tmp_path, messages).values()
+    failed = [call for call in calls if call.code() is not grpc.StatusCode.OK]
+    assert len(failed) in (8, 16)  # in one batch or in both
+    assert {call.code() for call in failed} == {grpc.StatusCode.INVALID_ARGUMENT}
+    [words] = {call.details() for call in failed}
     assert "Unknown image file format. One of JPEG, " in words
-    good = request("demo", "encoded", {"image_bytes": np.array([jpeg()], dtype=object)})
-    assert joined_calls(batching, [good])[0].code() is grpc.StatusCode.OK
+    assert batching.client.send(messages[1])
 
 
-def test_requests_of_different_shape_in_one_batch_all_fail(batching: Server) -> None:
-    calls = joined_calls(batching, [request("demo", "batch", rows(width)) for width in (2, 3, 2, 5)])
-    assert [call.code() for call in calls] == [grpc.StatusCode.FAILED_PRECONDITION] * 4
+def test_requests_of_different_shape_in_one_batch_all_fail(batching: Server, tmp_path: Path) -> None:
+    messages = [request("demo", "batch", rows(width)) for width in range(1, 18)]
+    calls = joined_calls(batching, tmp_path, messages).values()
+    assert {call.code() for call in calls} == {grpc.StatusCode.FAILED_PRECONDITION}
     [words] = {call.details() for call in calls}
     assert words.startswith("Tensors with name 'batch_x:0' from different tasks have different shapes and padding is")
 
@@ -158,14 +182,13 @@ def test_signatures_with_a_fixed_batch_or_none_are_not_batched(batching: Server)
     assert batching.client.predict("demo", "scalar", {"x": np.array(b"7", object)})["number"] == 7
 
 
-def test_requests_beyond_a_full_queue_are_refused_as_unavailable(batching: Server) -> None:
-    predict = batching.client.prediction.Predict
-    message = request("demo", "slow", {"rounds": np.full(8, 3000, np.int32)})
-    calls = [predict.future(message, timeout=DEADLINE_SECONDS) for _ in range(12)]
-    codes = [call.code() for call in calls]
-    assert grpc.StatusCode.OK in codes
+def test_requests_beyond_a_full_queue_are_refused_as_unavailable(batching: Server, tmp_path: Path) -> None:
+    message = request("demo", "batch", rows(2, count=8))
+    with busy(batching, tmp_path):
+        calls = [batching.client.prediction.Predict.future(message, timeout=DEADLINE_SECONDS) for _ in range(12)]
+        until(lambda: sum(call.done() for call in calls) == 10, "all but two are refused")
     refused = [call for call in calls if call.code() is not grpc.StatusCode.OK]
-    assert refused
+    assert len(refused) == 10
     for call in refused:
         assert call.code() is grpc.StatusCode.UNAVAILABLE
         assert call.details().startswith("The batch scheduling queue to which this task was submitted is full;")

@@ -16,7 +16,7 @@ def test_a_model_is_served_in_its_newest_version_unless_said_otherwise() -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('model_config_list { config { name: "a" } }', "needs a name and a base_path"),
         ('model_config_list { config { name: "a" base_path: "b" } config { name: "a" base_path: "c" } }', "twice"),
@@ -27,11 +27,11 @@ def test_a_model_is_served_in_its_newest_version_unless_said_otherwise() -> None
             "must list versions",
         ),
         ('model_config_list { config { name: "a" base_path: "b\\000c" } }', "cannot hold a null character"),
-        ("nonsense", "not a text ModelServerConfig"),
+        ("nonsense", "not a ModelServerConfig in text format"),
     ],
 )
-def test_a_configuration_that_cannot_be_served_is_refused(text: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_a_configuration_that_cannot_be_served_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         parse_models(text)
 
 

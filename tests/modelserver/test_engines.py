@@ -65,13 +65,13 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     directory = tmp_path_factory.mktemp("exported") / "demo" / "1"
     directory.mkdir(parents=True)
-    found = export_model(model, card, directory, batch_sizes=(1, 4))
-    assert found.without_openvino is None
+    model_export = export_model(model, card, directory, batch_sizes=(1, 4))
+    assert model_export.without_openvino is None
     return directory.parent
 
 
 def start(base: Path, engine: str, *flags: str) -> Server:
-    parameters = base.parent / "batching.config"
+    parameters = base.parent / f"batching-{engine}.config"  # not that of a server that may be reading it now
     parameters.write_text(BATCHING)
     batching = ("--enable_batching=true", f"--batching_parameters_file={parameters}")
     common = (f"--model_base_path={base}", "--model_name=demo", "--file_system_poll_wait_seconds=0.05")
@@ -118,13 +118,13 @@ def test_both_engines_give_the_same_answers(
 
 
 def test_both_engines_declare_the_same_signatures(servers: dict[str, Server]) -> None:
-    found = []
+    declarations = []
     for server in servers.values():
         signatures = get_model_metadata_pb2.SignatureDefMap()
         assert server.client.metadata("demo", "signature_def").metadata["signature_def"].Unpack(signatures)
-        found.append(signatures)
-    assert set(found[0].signature_def) >= {"serving_default", "pixels", "explain", "embed", "describe"}
-    assert found[0] == found[1]
+        declarations.append(signatures)
+    assert set(declarations[0].signature_def) >= {"serving_default", "pixels", "explain", "embed", "describe"}
+    assert declarations[0] == declarations[1]
 
 
 REFUSALS = {
@@ -133,15 +133,15 @@ REFUSALS = {
     "wrong size": (("pixels", {"images": IMAGES[:, 1:]}), "INVALID_ARGUMENT", "must have shape [?,32,32,3]"),
     "wrong input": (("explain", {"image": IMAGES}), "INVALID_ARGUMENT", "not found in request"),
     "too many rows": (("pixels", {"images": np.tile(IMAGES, (2, 1, 1, 1))}), "INVALID_ARGUMENT", "Task size 14"),
-    "no photo": (("serving_default", {"image_bytes": np.array([b"hello"], object)}), "INVALID_ARGUMENT", "format"),
+    "no photo": (("serving_default", {"image_bytes": np.array([b"hello"], object)}), "INVALID_ARGUMENT", "JPEG"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSALS)
 def test_both_engines_refuse_with_the_same_code(server: Server, case: str) -> None:
-    asked, code, words = REFUSALS[case]
+    request, code, words = REFUSALS[case]
     with pytest.raises(grpc.RpcError) as caught:
-        server.client.predict("demo", *asked)
+        server.client.predict("demo", *request)
     assert caught.value.code().name == code
     assert words in str(caught.value.details())
 
@@ -157,8 +157,8 @@ def test_concurrent_callers_each_get_their_own_rows(server: Server) -> None:
     messages = [request("demo", "pixels", {"images": IMAGES[at % 7 :]}) for at in range(7)]
     calls = [server.client.prediction.Predict.future(message, timeout=DEADLINE_SECONDS) for message in messages]
     for at, call in enumerate(calls):
-        found = tf.make_ndarray(call.result().outputs["probabilities"])
-        np.testing.assert_allclose(found, alone[at % 7 :].astype(float), atol=1e-5)
+        probabilities = tf.make_ndarray(call.result().outputs["probabilities"])
+        np.testing.assert_allclose(probabilities, alone[at % 7 :].astype(float), atol=1e-5)
 
 
 def test_openvino_computes_images_apart_so_a_bad_photo_fails_nobody_else(servers: dict[str, Server]) -> None:

@@ -39,8 +39,8 @@ def test_channel_arguments_are_numbers_where_they_can_be() -> None:
 
 
 def test_flags_of_the_real_server_without_a_meaning_here_are_accepted() -> None:
-    given = ["--rest_api_port=8501", "--rest_api_timeout_in_ms", "30000", "--per_process_gpu_memory_fraction=0.5"]
-    read = flags.parse(["--model_base_path=m", *given, "--monitoring_config_file=f"])
+    arguments = ["--rest_api_port=8501", "--rest_api_timeout_in_ms", "30000", "--per_process_gpu_memory_fraction=0.5"]
+    read = flags.parse(["--model_base_path=m", *arguments, "--monitoring_config_file=f"])
     assert set(read.ignored) == {
         "rest_api_port",
         "rest_api_timeout_in_ms",
@@ -50,7 +50,7 @@ def test_flags_of_the_real_server_without_a_meaning_here_are_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("arguments", "message"),
     [
         (["--model_base_path=m", "--no_such_flag=1"], "no_such_flag"),
         (["--model_base_path=m", "--enable_batching=perhaps"], "expected true or false, not 'perhaps'"),
@@ -63,12 +63,12 @@ def test_flags_of_the_real_server_without_a_meaning_here_are_accepted() -> None:
     ],
 )
 def test_a_wrong_command_line_ends_with_status_2(
-    given: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        flags.parse(given)
+        flags.parse(arguments)
     assert ended.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_the_port_stays_closed_until_there_is_a_model_and_sigterm_finishes_what_is_in_flight(
@@ -76,7 +76,8 @@ def test_the_port_stays_closed_until_there_is_a_model_and_sigterm_finishes_what_
 ) -> None:
     base, address = tmp_path / "models" / "demo", tmp_path / "socket"
     server = serve(
-        f"--model_base_path={base}", "--model_name=demo", "--rest_api_port=8501", f"--grpc_socket_path={address}"
+        *(f"--model_base_path={base}", "--model_name=demo", "--rest_api_port=8501", f"--grpc_socket_path={address}"),
+        f"--drain_seconds={DEADLINE_SECONDS:.0f}",
     )
     until(lambda: f"cannot read {base}" in server.output)
     assert not server.is_open()
@@ -85,11 +86,14 @@ def test_the_port_stays_closed_until_there_is_a_model_and_sigterm_finishes_what_
     with grpc.insecure_channel(f"unix:{address}") as channel:
         grpc.channel_ready_future(channel).result(DEADLINE_SECONDS)
     call = client.prediction.Predict.future(
-        request("demo", "slow", {"rounds": np.array([2000], np.int32)}), timeout=DEADLINE_SECONDS
+        request("demo", "wait", {"folder": np.array([str(tmp_path)], object)}), timeout=DEADLINE_SECONDS
     )
-    client.version_that_answers("demo")
+    until((tmp_path / "begun").exists, "the call is in flight")
+    server.send(signal.SIGTERM)
+    until(lambda: "stopping" in server.output)
     assert not call.done()
-    assert server.stop(signal.SIGTERM) == 0
+    (tmp_path / "over").touch()
+    assert server.wait() == 0
     assert call.code() is grpc.StatusCode.OK
     assert [line.split(" ", 1)[1] for line in server.output.splitlines()] == [
         "WARNING --rest_api_port has no effect on this server",
@@ -97,7 +101,7 @@ def test_the_port_stays_closed_until_there_is_a_model_and_sigterm_finishes_what_
         f"INFO loading model demo version 1 from {base / '1'}",
         "INFO available: model demo version 1, on TensorFlow",
         next(line for line in server.output.splitlines() if "listening on" in line).split(" ", 1)[1],
-        "INFO stopping: no new requests, up to 8 s for those in flight",
+        "INFO stopping: no new requests, up to 120 s for those in flight",
         "INFO stopped",
     ]
 
@@ -126,6 +130,8 @@ def test_a_model_that_cannot_be_loaded_is_named_with_what_to_do_and_the_others_s
     shutil.rmtree(tmp_path / "flat" / "1")
     (tmp_path / "keras" / "1").mkdir(parents=True)
     (tmp_path / "keras" / "1" / "model.keras").write_bytes(b"PK")
+    (tmp_path / "vision" / "1").mkdir(parents=True)
+    (tmp_path / "vision" / "1" / "model.pb").write_bytes(b"\n\4")
     publish_broken(tmp_path / "broken", 1)
     publish_light(tmp_path / "named", 1).rename(tmp_path / "named" / "v1")
 
@@ -135,18 +141,27 @@ def test_a_model_that_cannot_be_loaded_is_named_with_what_to_do_and_the_others_s
         path.write_text(f"model_config_list {{ {entries} }}")
         return path
 
-    names = ("demo", "keras", "deep", "broken", "flat", "named")
+    names = ("demo", "keras", "vision", "deep", "broken", "flat", "named")
     server = serve(f"--model_config_file={config(*names)}", "--load_retry_interval_micros=600000000")
     assert server.client.version_that_answers("demo") == 1
     assert server.client.states("keras") == {1: "LOADING"}
-    assert "model keras is not served, others are:" in server.output
+    assert "model keras cannot be served; the other models are served:" in server.output
     assert "model.keras, which is not a SavedModel: export it by model.export(FOLDER)" in server.output
+    assert "model.pb, which is not a SavedModel: export it as a SavedModel, a folder with" in server.output
     assert f"one folder too deep: move what is in {tmp_path / 'deep' / '1' / 'model'} to" in server.output
-    assert "model broken is not served, others are:" in server.output
+    assert "model broken cannot be served; the other models are served:" in server.output
     assert f"{tmp_path / 'named' / 'v1'} holds a SavedModel, but the folder of a version has a number" in server.output
     assert f"move it into {tmp_path / 'flat' / '1'}, a folder for its version, waiting" in server.output
     waiting = serve(f"--model_config_file={config('flat')}")
     until(lambda: f"move it into {tmp_path / 'flat' / '1'}, a folder for its version, waiting" in waiting.output)
+
+
+def test_a_base_path_that_is_the_folder_of_a_version_is_told_so(
+    serve: Serve, publish_light: Publish, tmp_path: Path
+) -> None:
+    version = publish_light(tmp_path / "demo", 1)
+    server = serve(f"--model_base_path={version}")
+    until(lambda: f"{version} is the folder of a version: use {tmp_path / 'demo'}, waiting" in server.output)
 
 
 def test_folders_with_leading_zeros_are_versions(serve: Serve, publish_light: Publish, tmp_path: Path) -> None:
@@ -184,12 +199,12 @@ def test_what_cannot_be_served_is_said_in_one_line_with_status_1(
         }
         command = [sys.executable, "-m", "modelserver", "--host=127.0.0.1", "--port=0"]
         running = {
-            said: subprocess.Popen([*command, *given], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-            for said, given in cases.items()
+            message: subprocess.Popen([*command, *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+            for message, arguments in cases.items()
         }
-        for said, process in running.items():
+        for message, process in running.items():
             _, printed = process.communicate(timeout=DEADLINE_SECONDS)
-            with subtests.test(said):
+            with subtests.test(message):
                 assert process.returncode == 1
-                assert said in printed
+                assert message in printed
                 assert len(printed.splitlines()) == 1

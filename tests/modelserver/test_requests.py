@@ -19,6 +19,7 @@ from tensorflow_serving.apis import (
 )
 
 from testing.modelserver import Client, Server, request
+from testing.polling import DEADLINE_SECONDS
 
 IMAGES = np.arange(2 * 4 * 6 * 3, dtype=np.uint8).reshape(2, 4, 6, 3)
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -168,8 +169,8 @@ BAD_IMAGES = {
 @pytest.mark.parametrize("case", REFUSALS)
 def test_a_bad_request_gets_the_code_and_message_of_tensorflow_serving(every: Server, case: str) -> None:
     message, code, text = REFUSALS[case]
-    found, details = refused(lambda: every.client.send(message))
-    assert found is code
+    actual_code, details = refused(lambda: every.client.send(message))
+    assert actual_code is code
     assert text in details
     assert "{{node" not in details
 
@@ -201,7 +202,7 @@ def test_a_long_message_is_cut(every: Server) -> None:
 
 def test_a_method_that_is_not_served_is_unimplemented(every: Server) -> None:
     call = every.client.prediction.Classify
-    code, _ = refused(lambda: call(classification_pb2.ClassificationRequest(), timeout=10))
+    code, _ = refused(lambda: call(classification_pb2.ClassificationRequest(), timeout=DEADLINE_SECONDS))
     assert code is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -223,7 +224,9 @@ def test_the_status_of_one_version_can_be_asked(every: Server) -> None:
 
 
 def test_the_status_ignores_a_label(every: Server) -> None:
-    answer = every.client.model.GetModelStatus(status_request(name="demo", version_label="gold"), timeout=10)
+    answer = every.client.model.GetModelStatus(
+        status_request(name="demo", version_label="gold"), timeout=DEADLINE_SECONDS
+    )
     assert len(answer.model_version_status) == 2
 
 
@@ -256,7 +259,7 @@ def test_metadata_needs_a_field_that_exists(every: Server) -> None:
 @pytest.mark.parametrize("every", ["plain", "openvino"], indirect=True)
 def test_sixty_four_callers_at_once_are_all_answered(every: Server) -> None:
     client = every.client
-    calls = [client.prediction.Predict.future(spec(), timeout=60) for _ in range(64)]
+    calls = [client.prediction.Predict.future(spec(), timeout=DEADLINE_SECONDS) for _ in range(64)]
     assert all(len(call.result().outputs) == 2 for call in calls)
 
 
