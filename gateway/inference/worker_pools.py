@@ -5,22 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import cast
 
 from gateway.deadline import Deadline
 from gateway.errors import ImageTooLarge, UploadTooLarge
 from gateway.settings import Settings
+from gateway.workers.failures import LARGE_IMAGES, LARGE_TENSORS, SMALL_IMAGES, SMALL_TENSORS, Work
 from gateway.workers.fork_server import ForkServer
 from gateway.workers.limits import Limits
 from gateway.workers.messages import Buffer, Message
-from gateway.workers.pool import (
-    LARGE_IMAGES,
-    LARGE_TENSORS,
-    SMALL_IMAGES,
-    SMALL_TENSORS,
-    Capacity,
-    WorkerPool,
-)
+from gateway.workers.pool import Capacity, WorkerPool
 from gateway.workers.turns import Turn
 
 SMALL_PIXELS = 4_000_000
@@ -53,12 +48,7 @@ BACKGROUND_NICENESS = 19
 class ImageWorkers:
     """Runs jobs on images: ordinary ones in many small workers, large ones one at a time with more memory.
 
-    Each image is tried in a small worker first, which refuses a large one after reading its header.
-
-    Args:
-        small: Workers for images up to `SMALL_PIXELS`.
-        large: Workers for larger ones.
-        max_pixels: Maximum number of pixels of an image.
+    Each image is tried in a small worker first, which refuses one over `SMALL_PIXELS` after reading its header.
     """
 
     def __init__(self, small: WorkerPool, large: WorkerPool, max_pixels: int) -> None:
@@ -89,13 +79,8 @@ class ImageWorkers:
 class TensorWorkers:
     """Runs jobs on bodies and answers of tensor requests: ordinary ones do not wait for large ones.
 
-    A few kilobytes of a body may become hundreds of megabytes of tensors, or of an answer. So replies count as memory
-    of their request.
-
-    Args:
-        small: Workers for up to `SMALL_REQUEST_BYTES`, which refuse a body whose content is larger.
-        large: Workers for larger requests.
-        hold: Counts bytes that a request holds; see `Admission.hold`.
+    A few kilobytes of a body may become hundreds of megabytes of tensors, or of an answer. So small workers refuse a
+    body whose content is larger, and replies count as memory of their request: see `Admission.hold`.
     """
 
     def __init__(self, small: WorkerPool, large: WorkerPool, hold: Callable[[Turn, int], None]) -> None:
@@ -106,53 +91,43 @@ class TensorWorkers:
     async def run(
         self, job: str, arguments: Mapping[str, object], buffers: Sequence[Buffer], turn: Turn, deadline: Deadline
     ) -> Message:
-        """Run a job of `gateway.workers.jobs`; see `WorkerPool.run`.
-
-        Raises:
-            Overloaded: There is no memory for the reply.
-        """
+        """Run a job as `WorkerPool.run` does. Raises Overloaded if there is no memory for the reply."""
 
         def on_reply(size: int) -> None:
             self._hold(turn, COPIES * size)
 
         if sum(len(piece) for buffer in buffers for piece in buffer) <= SMALL_REQUEST_BYTES:
-            most = cast(int, arguments.get("max_bytes", 0))
-            small = {**arguments, "max_bytes": min(SMALL_REQUEST_BYTES, most)}
+            max_bytes = cast(int, arguments.get("max_bytes", 0))
+            small = {**arguments, "max_bytes": min(SMALL_REQUEST_BYTES, max_bytes)}
             with suppress(UploadTooLarge):
                 return await self._small.run(job, small, buffers, turn, deadline, on_reply=on_reply)
         return await self._large.run(job, arguments, buffers, turn, deadline, on_reply=on_reply)
 
 
 class WorkerPools:
-    """All worker pools of a gateway process.
-
-    Args:
-        settings: Number of workers, and their limits.
-        fork_server: Where they are forked.
-        hold: Counts bytes that a request holds; see `Admission.hold`.
-    """
+    """All worker pools of a gateway process. `hold` counts bytes that a request holds: see `Admission.hold`."""
 
     def __init__(self, settings: Settings, fork_server: ForkServer, hold: Callable[[Turn, int], None]) -> None:
+        self._all: list[WorkerPool] = []
+
+        def pool(capacity: Capacity, limits: Limits, work: Work, niceness: int = 0) -> WorkerPool:
+            made = WorkerPool(fork_server, capacity, replace(limits, niceness=niceness), work)
+            self._all.append(made)
+            return made
+
         large = Limits(settings.worker_memory_bytes, settings.worker_cpu_seconds)
-        small_tensor = Limits(SMALL_LIMITS.memory_bytes, SMALL_LIMITS.cpu_seconds, TENSOR_NICENESS)
-        large_tensor = Limits(settings.worker_memory_bytes, settings.worker_cpu_seconds, TENSOR_NICENESS)
-        slots = settings.image_workers
-        self._first = WorkerPool(
-            fork_server,
-            Capacity(slots, IMAGE_OVERTIME, SMALL_CPU_LEAD_LIMIT, kept=1),
-            SMALL_LIMITS,
-            SMALL_IMAGES,
+        single = Capacity(1, 0, LARGE_CPU_LEAD_LIMIT)
+        self._first = pool(
+            Capacity(settings.image_workers, IMAGE_OVERTIME, SMALL_CPU_LEAD_LIMIT, kept=1), SMALL_LIMITS, SMALL_IMAGES
         )
-        rest = [
-            WorkerPool(fork_server, Capacity(1, 0, LARGE_CPU_LEAD_LIMIT), large, LARGE_IMAGES),
-            WorkerPool(fork_server, Capacity(1, TENSOR_OVERTIME, SMALL_CPU_LEAD_LIMIT), small_tensor, SMALL_TENSORS),
-            WorkerPool(fork_server, Capacity(1, 0, LARGE_CPU_LEAD_LIMIT), large_tensor, LARGE_TENSORS),
-        ]
-        background = Limits(settings.worker_memory_bytes, settings.worker_cpu_seconds, BACKGROUND_NICENESS)
-        self.background = WorkerPool(fork_server, Capacity(1, 0, LARGE_CPU_LEAD_LIMIT), background, LARGE_IMAGES)
-        self._all = [self._first, *rest, self.background]
-        self.images = ImageWorkers(self._first, rest[0], settings.max_image_pixels)
-        self.tensors = TensorWorkers(rest[1], rest[2], hold)
+        self.images = ImageWorkers(self._first, pool(single, large, LARGE_IMAGES), settings.max_image_pixels)
+        small = Capacity(1, TENSOR_OVERTIME, SMALL_CPU_LEAD_LIMIT)
+        self.tensors = TensorWorkers(
+            pool(small, SMALL_LIMITS, SMALL_TENSORS, TENSOR_NICENESS),
+            pool(single, large, LARGE_TENSORS, TENSOR_NICENESS),
+            hold,
+        )
+        self.background = pool(single, large, LARGE_IMAGES, BACKGROUND_NICENESS)
 
     async def warm_up(self) -> None:
         """Start a worker, so that the first photo finds it ready."""

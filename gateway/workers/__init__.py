@@ -4,5 +4,5 @@ The event loop hands a job (a name, JSON arguments and buffers) to a `WorkerPool
 runs in a process with limits on memory and CPU time, forked from a small fork server, and killed at the request's
 deadline, when the caller disconnects, or when it exceeds its limits.
 
-`jobs` may import `gateway.images` and `gateway.tensors`. Nothing here may import HTTP or gRPC.
+May import `gateway.images` and `gateway.tensors`, but neither HTTP nor gRPC.
 """

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from gateway.workers.fork_main import FORK, KILL
@@ -51,10 +52,7 @@ class ForkServer:
         return self._process.pid if self._process is not None else None
 
     def fork(self, limits: Limits) -> tuple[int, socket.socket]:
-        """Start a worker.
-
-        Returns:
-            Its process ID, and the socket over which it receives jobs.
+        """Start a worker; returns its process ID, and the socket over which it receives jobs.
 
         Raises:
             OSError: The system has no more processes or sockets.
@@ -62,24 +60,21 @@ class ForkServer:
         """
         with self._lock:
             control = self._started()
-            ours, theirs = socket.socketpair()
+            gateway_socket, worker_socket = socket.socketpair()
             try:
-                with theirs:
-                    command = json.dumps({"do": FORK, "limits": limits.as_json()}).encode()
-                    pid = self._ask(control, command, [theirs.fileno()])
+                with worker_socket:
+                    command = json.dumps({"do": FORK, "limits": asdict(limits)}).encode()
+                    pid = self._ask(control, command, [worker_socket.fileno()])
                 if pid < 0:
                     raise OSError("the system allows no further process")
             except BaseException:
-                ours.close()
+                gateway_socket.close()
                 raise
-            ours.setblocking(False)
-            return pid, ours
+            gateway_socket.setblocking(False)
+            return pid, gateway_socket
 
     def end(self, pid: int) -> int | None:
-        """Kill a worker, unless it has ended by itself.
-
-        Args:
-            pid: Its process id, as `fork` gave it. It stays reserved until this call.
+        """Kill a worker, unless it has ended by itself. Its process ID stays reserved until this call.
 
         Returns:
             Its exit status, negative for a signal; None if the fork server is gone.
@@ -100,22 +95,22 @@ class ForkServer:
     def _started(self) -> socket.socket:
         if self._control is not None:
             return self._control
-        ours, theirs = socket.socketpair()
+        gateway_socket, server_socket = socket.socketpair()
         package_folder = str(Path(__file__).parents[2])
         search_path = os.pathsep.join(filter(None, [package_folder, os.environ.get("PYTHONPATH")]))
         # Without the gateway's settings, so that a worker that a file has taken over finds no API keys.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
-        with theirs:
+        with server_socket:
             self._process = subprocess.Popen(  # noqa: S603 - this very interpreter
-                [sys.executable, "-P", "-m", "gateway.workers.fork_main", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "gateway.workers.fork_main", str(server_socket.fileno())],
                 env={**environment, **ENVIRONMENT, "PYTHONPATH": search_path},
-                pass_fds=[theirs.fileno()],
+                pass_fds=[server_socket.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C in a terminal is for the gateway, which ends its workers itself
             )
-        ours.settimeout(REPLY_SECONDS)
-        self._control = ours
-        return ours
+        gateway_socket.settimeout(REPLY_SECONDS)
+        self._control = gateway_socket
+        return gateway_socket
 
     def _ask(self, control: socket.socket, command: bytes, descriptors: list[int]) -> int:
         try:

@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from gateway.images.decode import decode_image, fit_picture, seen_size, upright_size
+from gateway.images.decode import decode_whole, fit_picture, seen_size
 from gateway.images.formats import is_image, open_image
 from gateway.images.overlay import Box, paint_heat
 from gateway.images.pixel_format import PixelFormat
@@ -54,9 +53,7 @@ Job = Callable[[Arguments, Request], Reply]
 def image_pixels(arguments: Arguments, request: Request) -> Reply:
     """Decode an image into the form that a model takes.
 
-    Args:
-        arguments: `target` and `pixel_format` (attributes of `Target` and `PixelFormat`), `max_pixels`.
-        request: The encoded image.
+    `arguments` are `max_pixels`, and `target` and `pixel_format` with the attributes of `Target` and `PixelFormat`.
 
     Returns:
         Buffer in that form; `size`: width and height of the upright image; `brightness`: mean of its pixels, 0 to 1.
@@ -71,58 +68,35 @@ def image_pixels(arguments: Arguments, request: Request) -> Reply:
 
 
 def image_file(arguments: Arguments, request: Request) -> Reply:
-    """Decode an image and encode it as a file that every model server can read.
-
-    Args:
-        arguments: `max_pixels`.
-        request: The encoded image.
-
-    Returns:
-        Buffer: the file.
-    """
+    """Decode an image of at most `max_pixels`, and encode it as a file that every model server can read."""
     data = image_in_json(request[0])
     return Reply({}, [[rewrite_image(data, max_pixels=arguments["max_pixels"])]])
 
 
 def image_preview(arguments: Arguments, request: Request) -> Reply:
-    """Decode an image, and write it as a small JPEG that every browser shows.
+    """Write an image of at most `max_pixels` as a JPEG that every browser shows: upright, without metadata.
 
-    Args:
-        arguments: `max_side`, the most pixels of the longer side; `max_pixels`.
-        request: The encoded image.
-
-    Returns:
-        Buffer: a JPEG file, upright and without metadata.
+    Its longer side has at most `max_side` pixels.
     """
-    photo = _whole(image_in_json(request[0]), arguments["max_side"], arguments["max_pixels"])
+    photo = decode_whole(image_in_json(request[0]), arguments["max_side"], max_pixels=arguments["max_pixels"])
     encoded = io.BytesIO()
     Image.fromarray(photo).save(encoded, "JPEG", quality=PREVIEW_QUALITY)
     return Reply({}, [[encoded.getvalue()]])
 
 
 def heat_overlay(arguments: Arguments, request: Request) -> Reply:
-    """Paint a heat map over an image.
+    """Paint a heat map, the second buffer, over an image; returns a PNG file.
 
-    Args:
-        arguments: `shape` of the heat map, `box` (attributes of `Box`), `max_side` of the painting, `max_pixels`.
-        request: The encoded image; the heat map, float32.
-
-    Returns:
-        Buffer: a PNG file.
+    `arguments` are the `shape` of the heat map, its `box`, `max_side` of the painting, and `max_pixels`.
     """
-    data, heat = image_in_json(request[0]), request[1]
-    max_pixels = arguments["max_pixels"]
-    photo = _whole(data, arguments["max_side"], max_pixels)
+    data, heat = request
+    photo = decode_whole(image_in_json(data), arguments["max_side"], max_pixels=arguments["max_pixels"])
     heatmap = np.frombuffer(heat, np.float32).reshape(arguments["shape"])
     return Reply({}, [[paint_heat(photo, heatmap, Box(**arguments["box"]))]])
 
 
 def hugging_face_request(_: Arguments, request: Request) -> Reply:
-    """Read a JSON body; see `hugging_face.read_request`.
-
-    Returns:
-        Buffer: the encoded image; `top_k`.
-    """
+    """Read a JSON body; see `hugging_face.read_request`. Returns the encoded image, and `top_k`."""
     image, top_k = hugging_face.read_request(request[0])
     return Reply({"top_k": top_k}, [[image]])
 
@@ -164,11 +138,7 @@ def open_inference_request(arguments: Arguments, request: Request) -> Reply:
 
 
 def open_inference_response(arguments: Arguments, request: Request) -> Reply:
-    """Write the body of an infer answer; see `_inferred`.
-
-    Returns:
-        Buffer: the body; `headers`: its headers.
-    """
+    """Write the body of an infer answer; see `_inferred`. Returns it with its `headers`."""
     head, outputs = _inferred(arguments, request)
     content, headers = open_inference.write_response(head, arguments["model"], arguments["version"], outputs)
     return Reply({"headers": headers}, [[content]])
@@ -193,10 +163,8 @@ def open_inference_grpc_response(arguments: Arguments, request: Request) -> Repl
 def _inferred(arguments: Arguments, request: Request) -> tuple[open_inference.Head, Mapping[str, Array]]:
     """The head of an infer request and the outputs for it.
 
-    Args:
-        arguments: `head` of the request, `model`, `version`, and `rows` in each answer; or, in place of answers,
-            `classes` and `scores` of images, best first.
-        request: Serialised PredictResponses.
+    `arguments` are the `head`, `model`, `version`, and `rows` in each PredictResponse of `request`; or, in place of
+    those, `classes` and `scores` of images, best first.
     """
     head = open_inference.Head(**arguments["head"])
     if "classes" not in arguments:
@@ -205,14 +173,6 @@ def _inferred(arguments: Arguments, request: Request) -> tuple[open_inference.He
     classes = np.empty((len(labels), len(labels[0])), np.object_)
     classes[:] = [[label.encode() for label in one] for one in labels]
     return head, {"classes": classes, "scores": np.array(arguments["scores"], np.float32)}
-
-
-def _whole(data: bytes, max_side: int, max_pixels: int) -> npt.NDArray[np.uint8]:
-    """The whole image, uint8 (height, width, 3), upright, its longer side at most so many pixels."""
-    width, height = upright_size(data, max_pixels)
-    shrink = min(1.0, max_side / max(width, height))
-    target = Target(max(1, round(height * shrink)), max(1, round(width * shrink)), "squash")
-    return decode_image(data, target, max_pixels=max_pixels)
 
 
 def _inflated(arguments: Arguments, request: Request) -> Request:

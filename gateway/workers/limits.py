@@ -7,13 +7,13 @@ import os
 import resource
 import sys
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 MAX_OPEN_FILES = 16
 """Limit on open files. A worker opens only its socket, but a library may open a few files to load a codec."""
 
 OVERTIME_NICENESS = 10
-"""Niceness of a job that has used its time slice: it gets a tenth of the CPU time of one that has not."""
+"""Niceness of a long job in overtime: it gets a tenth of the CPU time of an ordinary one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,6 @@ class Limits:
     memory_bytes: int
     cpu_seconds: int
     niceness: int = 0
-
-    def as_json(self) -> dict[str, int]:
-        """The limits as the fork server receives them."""
-        return asdict(self)
 
     def apply(self) -> None:
         """Limit this process, once, right after the fork."""

@@ -17,6 +17,7 @@ Buffer = Sequence[Piece]
 """A buffer in pieces, which are sent without joining them."""
 
 HEADER_LENGTH = struct.Struct("<I")
+"""Size of the header, which comes first."""
 
 MAX_REPLY_HEADER_BYTES = 2**20
 """Limit on the header of a reply, which the event loop parses. It contains names of tensors."""
@@ -27,12 +28,7 @@ MAX_BUFFER_BYTES = 512 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message.
-
-    Attributes:
-        header: Arguments of a job, or its result.
-        buffers: Encoded images, pixels or serialised tensors that belong to it.
-    """
+    """One message: arguments of a job or its result, and images, pixels or serialised tensors that belong to it."""
 
     header: Mapping[str, object]
     buffers: Sequence[bytes] = ()
@@ -43,24 +39,6 @@ def pack(header: Mapping[str, object], buffers: Sequence[Buffer] = ()) -> list[P
     sizes = [sum(map(len, buffer)) for buffer in buffers]
     text = orjson.dumps({"header": header, "sizes": sizes}, option=orjson.OPT_SERIALIZE_NUMPY)
     return [HEADER_LENGTH.pack(len(text)) + text, *(piece for buffer in buffers for piece in buffer)]
-
-
-def header_length(prefix: bytes) -> int:
-    """Size of the header, from the prefix of `HEADER_LENGTH.size` bytes."""
-    (length,) = HEADER_LENGTH.unpack(prefix)
-    return int(length)
-
-
-def reply_header_length(prefix: bytes) -> int:
-    """The same for a reply.
-
-    Raises:
-        ValueError: It is larger than `MAX_REPLY_HEADER_BYTES`.
-    """
-    length = header_length(prefix)
-    if length > MAX_REPLY_HEADER_BYTES:
-        raise ValueError(f"a header of {length} bytes")
-    return length
 
 
 def unpack_header(text: bytes) -> tuple[Mapping[str, object], list[int]]:

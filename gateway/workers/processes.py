@@ -15,7 +15,7 @@ from pathlib import Path
 from gateway.errors import Overloaded
 from gateway.workers.fork_server import ForkServer, ForkServerGone
 from gateway.workers.limits import Limits
-from gateway.workers.messages import HEADER_LENGTH, Message, Piece, reply_header_length, unpack_header
+from gateway.workers.messages import HEADER_LENGTH, MAX_REPLY_HEADER_BYTES, Message, Piece, unpack_header
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,6 @@ class WorkerProcess:
     """A worker process.
 
     Attributes:
-        pid: Its process ID.
         reader: Replies.
         writer: Jobs.
         replies: Whether its reply has begun to arrive.
@@ -53,11 +52,7 @@ class WorkerProcess:
     """CPU time that it had used before its current job."""
 
     async def exchange(self, request: Sequence[Piece], on_reply: Callable[[int], None] | None = None) -> Message:
-        """Send a job and read the reply.
-
-        Args:
-            request: The pieces of the message.
-            on_reply: Called with the number of bytes in the buffers of the reply, before they are read.
+        """Send a job and read the reply. `on_reply` is called with the size of its buffers, before they are read.
 
         Raises:
             WorkerEnded: The worker is gone.
@@ -67,7 +62,9 @@ class WorkerProcess:
         try:
             self.writer.writelines(request)
             await self.writer.drain()
-            length = reply_header_length(await self.reader.readexactly(HEADER_LENGTH.size))
+            (length,) = HEADER_LENGTH.unpack(await self.reader.readexactly(HEADER_LENGTH.size))
+            if length > MAX_REPLY_HEADER_BYTES:
+                raise ValueError(f"a header of {length} bytes")
             header, sizes = unpack_header(await self.reader.readexactly(length))
             self.replies = True
             if on_reply is not None:
@@ -88,23 +85,13 @@ class WorkerProcess:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") - self._cpu_seconds
 
     def job_ended(self, cpu_seconds: float) -> float:
-        """Set its total CPU time.
-
-        Returns:
-            The CPU time of its last job.
-        """
+        """Set its total CPU time; returns that of its last job."""
         before, self._cpu_seconds = self._cpu_seconds, cpu_seconds
         return cpu_seconds - before
 
 
 class WorkerProcesses:
-    """Starts workers on demand, keeps idle ones, and ends them.
-
-    Args:
-        fork_server: Forks them.
-        limits: Limits of each.
-        kept: Number of idle workers to keep. Others end after `IDLE_SECONDS`.
-    """
+    """Starts workers on demand, keeps some idle ones for the next jobs, and ends further ones after `IDLE_SECONDS`."""
 
     def __init__(self, fork_server: ForkServer, limits: Limits, kept: int) -> None:
         self._fork_server = fork_server

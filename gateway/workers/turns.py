@@ -3,7 +3,7 @@
 With a plain queue, one caller with a lot of work would delay everyone else. Here each free slot goes to the next
 caller, then to the next request of that caller, then to the oldest item of that request. So a single photo waits for at
 most one image of every other request. If CPU time is counted, a caller is placed further back the more it has used
-recently, up to a limit. So callers who used less come first, and nobody waits forever.
+recently, up to a limit. So callers who used less come first, and nobody waits forever. A request can be put on hold.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
@@ -24,7 +24,7 @@ HALVING_SECONDS = 30.0
 
 MAX_WAIT_SECONDS = 2.0
 """A caller is placed back by less than this, however much CPU time it has used. Callers who come later than that never
-overtake it, even if each of them is new."""
+overtake it, even if each of them is new. Only requests on hold can be overtaken for longer."""
 
 HALF_WAIT_CPU_SECONDS = 0.5
 """CPU time that places a caller back by half of `MAX_WAIT_SECONDS`: about twenty photos from a phone."""
@@ -41,13 +41,16 @@ Turn = tuple[str, Hashable]
 class TurnQueue(Generic[T]):
     """A queue whose items are taken in turns between callers and requests.
 
-    A caller whose CPU time is charged is placed further back: see `MAX_WAIT_SECONDS`.
+    A caller whose CPU time is charged is placed further back: see `MAX_WAIT_SECONDS`. Items of a request on hold stay
+    in the queue, but are neither counted nor taken.
     """
 
     def __init__(self) -> None:
         self._callers: dict[str, OrderedDict[Hashable, deque[T]]] = {}
         self._places: dict[str, float] = {}
         self._size = 0
+        self._holds: Counter[Turn] = Counter()
+        self._on_hold: defaultdict[Turn, deque[T]] = defaultdict(deque)
         self._used: dict[str, float] = {}
         self._halved_at = time.monotonic()
 
@@ -73,8 +76,38 @@ class TurnQueue(Generic[T]):
             (self.used(other) for other in self._callers if other != caller), default=math.inf
         )
 
+    def others(self, turn: Turn) -> bool:
+        """Whether there are items of other requests than this one."""
+        caller, request = turn
+        own = self._callers.get(caller, OrderedDict()).get(request, deque())
+        return self._size > len(own)
+
+    def is_on_hold(self, turn: Turn) -> bool:
+        """Whether a request is on hold."""
+        return turn in self._holds
+
+    def hold(self, turn: Turn) -> None:
+        """Put a request on hold until `resume` has been called as often as this method."""
+        self._holds[turn] += 1
+        caller, request = turn
+        items = self._callers.get(caller, OrderedDict()).get(request, deque())
+        for item in list(items):
+            self.discard(turn, item)
+            self._on_hold[turn].append(item)
+
+    def resume(self, turn: Turn) -> None:
+        """End a hold. The items come behind those of other requests."""
+        self._holds[turn] -= 1
+        if not self._holds[turn]:
+            del self._holds[turn]
+            for item in self._on_hold.pop(turn, ()):
+                self.put(turn, item)
+
     def put(self, turn: Turn, item: T) -> None:
         """Add an item behind the others of its request."""
+        if self.is_on_hold(turn):
+            self._on_hold[turn].append(item)
+            return
         caller, request = turn
         if caller not in self._callers:
             self._callers[caller] = OrderedDict()
@@ -105,6 +138,9 @@ class TurnQueue(Generic[T]):
 
     def discard(self, turn: Turn, item: T) -> None:
         """Remove an item, if it is still here."""
+        if self.is_on_hold(turn) and item in self._on_hold[turn]:
+            self._on_hold[turn].remove(item)
+            return
         caller, request = turn
         requests = self._callers.get(caller, OrderedDict())
         items = requests.get(request, deque())
@@ -124,26 +160,24 @@ class TurnQueue(Generic[T]):
 
 
 class Turns:
-    """A semaphore whose waiters take turns.
-
-    Args:
-        slots: How many may hold a slot at once.
-    """
+    """A semaphore whose waiters take turns."""
 
     def __init__(self, slots: int) -> None:
         self._free = slots
         self._waiting: TurnQueue[asyncio.Future[None]] = TurnQueue()
         self.charge = self._waiting.charge
         self.cpu_lead = self._waiting.cpu_lead
+        self.others_wait = self._waiting.others
+        self.hold = self._waiting.hold
 
     @property
     def waiting(self) -> int:
-        """Number of waiters."""
+        """Number of waiters whose requests are not on hold."""
         return len(self._waiting)
 
     async def acquire(self, turn: Turn) -> None:
         """Wait for a slot; `release` gives it back."""
-        if self._free and not self._waiting:
+        if self._free and not self._waiting and not self._waiting.is_on_hold(turn):
             self._free -= 1
             return
         slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -159,20 +193,24 @@ class Turns:
 
     def release(self) -> None:
         """Give a slot to the next in turn."""
-        while self._waiting:
+        self._free += 1
+        self._give()
+
+    def resume(self, turn: Turn) -> None:
+        """End a hold; see `TurnQueue.resume`."""
+        self._waiting.resume(turn)
+        self._give()
+
+    def _give(self) -> None:
+        while self._free and self._waiting:
             slot = self._waiting.take()
             if not slot.done():
+                self._free -= 1
                 slot.set_result(None)
-                return
-        self._free += 1
 
     @asynccontextmanager
     async def slot(self, turn: Turn, deadline: Deadline) -> AsyncIterator[None]:
-        """Hold a slot during a block.
-
-        Raises:
-            DeadlineExceeded: No slot was free in time.
-        """
+        """Hold a slot during a block; raises DeadlineExceeded if none was free in time."""
         try:
             async with asyncio.timeout(deadline.remaining()):
                 await self.acquire(turn)

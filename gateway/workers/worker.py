@@ -14,7 +14,7 @@ from gateway.errors import GatewayError
 from gateway.images import ImageError
 from gateway.workers.jobs import JOBS
 from gateway.workers.limits import Limits
-from gateway.workers.messages import HEADER_LENGTH, Buffer, Message, header_length, pack, unpack_header
+from gateway.workers.messages import HEADER_LENGTH, Buffer, Message, pack, unpack_header
 
 RECYCLE_BYTES = 96 * 2**20
 """A worker whose peak memory has grown by more than this ends after its reply, so that idle workers hold little
@@ -36,7 +36,11 @@ def serve(connection: socket.socket, limits: Limits) -> None:
     """
     limits.apply()
     at_start = _peak_bytes()
-    while (request := _read(connection)) is not None:
+    while True:
+        try:
+            request = _read(connection)
+        except EOFError:
+            return
         limits.begin_job()
         header, buffers = _run(request)
         del request
@@ -65,27 +69,18 @@ def _run(request: Message) -> tuple[dict[str, object], Sequence[Buffer]]:
         return {"error": CRASHED, "traceback": traceback.format_exc()}, ()
 
 
-def _read(connection: socket.socket) -> Message | None:
-    prefix = _exactly(connection, HEADER_LENGTH.size)
-    if prefix is None:
-        return None
-    text = _exactly(connection, header_length(prefix))
-    if text is None:
-        return None
-    header, sizes = unpack_header(text)
-    buffers = []
-    for size in sizes:
-        buffer = _exactly(connection, size)
-        if buffer is None:
-            return None
-        buffers.append(buffer)
-    return Message(header, buffers)
+def _read(connection: socket.socket) -> Message:
+    (length,) = HEADER_LENGTH.unpack(_exactly(connection, HEADER_LENGTH.size))
+    header, sizes = unpack_header(_exactly(connection, length))
+    return Message(header, [_exactly(connection, size) for size in sizes])
 
 
-def _exactly(connection: socket.socket, count: int) -> bytes | None:
-    """That many bytes; None if the other end closes first."""
+def _exactly(connection: socket.socket, count: int) -> bytes:
+    """That many bytes; raises EOFError if the other end closes first."""
     received = connection.recv(count, socket.MSG_WAITALL) if count else b""
-    return received if len(received) == count else None
+    if len(received) < count:
+        raise EOFError
+    return received
 
 
 def _peak_bytes() -> int:

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
+from gateway.workers.failures import SMALL_IMAGES
 from gateway.workers.fork_server import ForkServer
 from gateway.workers.limits import Limits
-from gateway.workers.pool import SMALL_IMAGES, Capacity, WorkerPool
+from gateway.workers.pool import Capacity, WorkerPool
 
 ORDINARY = Limits(memory_bytes=2**30, cpu_seconds=60)
 ONE = Capacity(1, 0, 0.0, kept=1)

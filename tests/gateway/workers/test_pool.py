@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 from gateway.errors import DeadlineExceeded, ImageTooLarge, InvalidImage, Overloaded, UnsupportedImage
+from gateway.workers.failures import LARGE_IMAGES
 from gateway.workers.fork_server import ForkServer
 from gateway.workers.limits import Limits
-from gateway.workers.pool import LARGE_IMAGES, Capacity, WorkerPool
+from gateway.workers.pool import Capacity, WorkerPool
 from testing.photos import photo, slow_png
 from testing.polling import DEADLINE_SECONDS, until, until_async
 from testing.processes import has_ended

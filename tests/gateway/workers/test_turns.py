@@ -9,6 +9,7 @@ import pytest
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded
 from gateway.workers.turns import HALVING_SECONDS, MAX_WAIT_SECONDS, TurnQueue, Turns
+from testing.polling import DEADLINE_SECONDS
 
 
 class Clock:
@@ -45,6 +46,7 @@ def test_requests_of_one_caller_take_turns_too() -> None:
     assert [queue.take() for _ in range(4)] == ["batch 0", "photo", "batch 1", "batch 2"]
 
 
+@pytest.mark.usefixtures("clock")
 def test_callers_who_used_less_cpu_time_come_first() -> None:
     queue: TurnQueue[str] = TurnQueue()
     for caller, seconds in (("heavy", 2.0), ("light", 0.5), ("heavy", 1.0)):
@@ -98,6 +100,40 @@ def test_what_is_discarded_is_not_taken() -> None:
     assert queue.take() == "second"
     with pytest.raises(IndexError):
         queue.take()
+
+
+def test_a_request_on_hold_is_passed_over_until_every_hold_ends() -> None:
+    queue: TurnQueue[str] = TurnQueue()
+    batch, photo = ("a", "batch"), ("a", "photo")
+    queue.put(batch, "batch 0")
+    queue.put(photo, "photo 0")
+    assert queue.others(batch)
+    queue.hold(batch)
+    queue.hold(batch)
+    queue.put(batch, "batch 1")
+    queue.put(batch, "batch 2")
+    queue.discard(batch, "batch 1")
+    assert len(queue) == 1
+    assert queue.take() == "photo 0"
+    queue.resume(batch)
+    with pytest.raises(IndexError):
+        queue.take()
+    queue.resume(batch)
+    assert not queue.others(batch)
+    queue.put(photo, "photo 1")
+    assert [queue.take() for _ in range(3)] == ["batch 0", "photo 1", "batch 2"]
+
+
+async def test_a_hold_keeps_a_request_from_free_slots_until_it_ends() -> None:
+    turns = Turns(1)
+    turn = ("a", 1)
+    turns.hold(turn)
+    waiter = asyncio.create_task(turns.acquire(turn))
+    await turns.acquire(("b", 1))
+    turns.release()
+    assert not waiter.done()
+    turns.resume(turn)
+    await asyncio.wait_for(waiter, DEADLINE_SECONDS)
 
 
 async def test_slots_go_to_the_next_in_turn() -> None:
