@@ -21,16 +21,10 @@ take many seconds to resolve; the gateway's other work in threads must not wait 
 
 
 class ImageFetcher:
-    """Fetches images from allowed origins.
+    """Fetches images from allowed origins, within a time limit for all of it.
 
     A host name is resolved once, its addresses are checked, and the connection is made to the checked address. So a
     name that later resolves to another address (DNS rebinding) leads nowhere else.
-
-    Args:
-        origins: Allowed origins; see `gateway.image_urls.origins`.
-        allow_private: Whether addresses may be private.
-        seconds: Time limit for all of it.
-        max_bytes: Maximum size of an image.
     """
 
     def __init__(self, origins: Sequence[str], *, allow_private: bool, seconds: float, max_bytes: int) -> None:
@@ -46,11 +40,7 @@ class ImageFetcher:
         self._resolvers.shutdown(wait=False, cancel_futures=True)
 
     async def fetch(self, url: str, on_bytes: Callable[[int], None]) -> list[bytes]:
-        """The bytes of an image, in pieces.
-
-        Args:
-            url: Its URL.
-            on_bytes: Called with the number of bytes of each piece; may raise.
+        """The bytes of an image, in pieces. `on_bytes` is called with the number of bytes of each, and may raise.
 
         Raises:
             ImageNotFetched: The URL is not allowed, or its server does not return an image in time.
@@ -70,17 +60,13 @@ class ImageFetcher:
         return response.pieces
 
     async def _address(self, location: Location) -> str:
-        """The address to connect to.
-
-        Raises:
-            ImageNotFetched: The name cannot be resolved, or one of its addresses is private.
-        """
+        """The address to connect to."""
         resolve = partial(socket.getaddrinfo, location.host, location.port, type=socket.SOCK_STREAM)
         try:
-            found = await asyncio.get_running_loop().run_in_executor(self._resolvers, resolve)
+            resolved = await asyncio.get_running_loop().run_in_executor(self._resolvers, resolve)
         except (OSError, UnicodeError):
             raise ImageNotFetched("The host name of the url cannot be resolved.") from None
-        addresses = [str(place[0]) for *_, place in found]
+        addresses = [str(place[0]) for *_, place in resolved]
         if not self._allow_private and not all(map(is_public, addresses)):
             raise ImageNotFetched("The host of the url has a private address, which is not allowed.")
         return addresses[0]

@@ -24,14 +24,7 @@ TRANSLATED = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where an image is: the parts of its URL.
-
-    Attributes:
-        scheme: ``https`` or ``http``.
-        host: Host name in lower case.
-        port: Port.
-        target: Path and query.
-    """
+    """Where an image is: the parts of its URL. The host name is in lower case, and the target is path and query."""
 
     scheme: str
     host: str
@@ -45,11 +38,7 @@ class Location:
 
 
 def locate(url: str, allowed: Sequence[str]) -> Location:
-    """The parts of a URL that may be fetched.
-
-    Args:
-        url: The URL.
-        allowed: Allowed origins, in the form of `ALLOWED_ORIGIN`.
+    """The parts of a URL whose origin is one of the allowed ones, in the form of `ALLOWED_ORIGIN`.
 
     Raises:
         ImageNotFetched: It is not a URL, or its origin is not allowed.
@@ -63,18 +52,17 @@ def locate(url: str, allowed: Sequence[str]) -> Location:
         raise ImageNotFetched("url is not a valid URL.") from None
     if parts.scheme not in PORTS or not re.fullmatch(r"[a-z0-9.-]+", host) or "@" in parts.netloc or "\\" in url:
         raise ImageNotFetched("url must be an http or https URL with a host name, without a user.")
-    location = Location(parts.scheme, host, port if port is not None else PORTS[parts.scheme], parts.path or "/")
-    if parts.query:
-        location = Location(location.scheme, host, location.port, f"{location.target}?{parts.query}")
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    location = Location(parts.scheme, host, port if port is not None else PORTS[parts.scheme], target)
     if not any(_matches(location, origin) for origin in allowed):
         raise ImageNotFetched("The origin of this url is not allowed.")
     return location
 
 
 def _matches(location: Location, origin: str) -> bool:
-    parts = urlsplit(origin)
-    host = parts.hostname or ""
-    if (location.scheme, location.port) != (parts.scheme, parts.port or PORTS[parts.scheme]):
+    allowed = urlsplit(origin)
+    host = allowed.hostname or ""
+    if (location.scheme, location.port) != (allowed.scheme, allowed.port or PORTS[allowed.scheme]):
         return False
     return location.host.endswith(host[1:]) if host.startswith("*.") else location.host == host
 

@@ -13,12 +13,7 @@ MAX_HEADER_BYTES = 32 * 2**10
 
 
 class ImageResponse:
-    """One HTTP response, parsed by httptools.
-
-    Args:
-        max_bytes: Maximum size of the image.
-        on_bytes: Called with the number of bytes of each piece of the image; may raise.
-    """
+    """One HTTP response, parsed by httptools. `on_bytes` gets the size of each piece of the image, and may raise."""
 
     def __init__(self, max_bytes: int, on_bytes: Callable[[int], None]) -> None:
         self.pieces: list[bytes] = []
@@ -45,7 +40,7 @@ class ImageResponse:
         # A header that does not end is reported only at its end, and pieces of one byte cost most of their time.
         self._received += len(data)
         if self._received - self._size > MAX_HEADER_BYTES + self._size:
-            raise ImageNotFetched("The server of the image sends too many headers or too small pieces.")
+            raise ImageNotFetched("The server of the image sends too many headers, or pieces that are too small.")
 
     def end(self) -> None:
         """The server has closed the connection, which ends an image without a length.

@@ -42,23 +42,20 @@ def opaque(image: Image.Image) -> Image.Image:
 def shrunk(size: tuple[int, int], rows: Callable[[int, int], Image.Image], factor: int) -> Image.Image:
     """Reduce an image by an integer factor. Each pixel is the mean of ``factor`` times ``factor`` pixels.
 
-    Args:
-        size: Width and height of the full image.
-        rows: Returns a range of rows as an image in mode L or RGB.
-        factor: The factor; 1 only joins the rows.
+    `size` is that of the full image, of which `rows` returns a range of rows in mode L or RGB.
 
     Returns:
         Mode L or RGB; each side is that of the full image divided by ``factor``, rounded up.
     """
     width, height = size
     step = factor * max(1, _BAND_PIXELS // (width * factor))
-    whole: Image.Image | None = None
+    canvas: Image.Image | None = None
     for top in range(0, height, step):
         band = rows(top, min(height, top + step))
         if factor > 1:
             band = band.reduce(factor)
-        if whole is None:
-            whole = Image.new(band.mode, (-(-width // factor), -(-height // factor)))
-        whole.paste(band, (0, top // factor))
-    assert whole is not None
-    return whole
+        if canvas is None:
+            canvas = Image.new(band.mode, (-(-width // factor), -(-height // factor)))
+        canvas.paste(band, (0, top // factor))
+    assert canvas is not None
+    return canvas

@@ -10,12 +10,7 @@ from gateway.images.picture import PillowPicture
 
 
 def open_bmp(data: bytes, max_pixels: int, bytes_per_pixel: float) -> PillowPicture:
-    """Read a BMP's header.
-
-    Args:
-        data: The file.
-        max_pixels: The limit of `check_pixels`.
-        bytes_per_pixel: Memory per pixel.
+    """Read a BMP's header; see `Format.open`.
 
     Raises:
         ImageTooLarge: Too many pixels.

@@ -51,11 +51,7 @@ def decode_image(
 ) -> npt.NDArray[np.uint8]:
     """Decode an image, apply its orientation, and fit it to the input of a model.
 
-    Args:
-        data: The encoded image.
-        target: Size and fit.
-        max_pixels: Maximum number of pixels in the most expensive format; see `DEFAULT_MAX_PIXELS`. The header is
-            checked first, which takes less than a millisecond.
+    The header is checked first, which takes less than a millisecond; see `DEFAULT_MAX_PIXELS` for ``max_pixels``.
 
     Returns:
         uint8 (target.height, target.width, 3), RGB, C-contiguous and read-only.
@@ -70,9 +66,24 @@ def decode_image(
     return np.asarray(fit_picture(name, picture, target))
 
 
-def upright_size(data: bytes | bytearray | memoryview, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
+def decode_whole(
+    data: bytes | bytearray | memoryview, max_side: int, *, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> npt.NDArray[np.uint8]:
+    """Decode all of an image, scaled down so that neither side is longer than `max_side` pixels.
+
+    Returns:
+        uint8 (height, width, 3), RGB, upright. Raises as `decode_image` does.
+    """
+    name, picture = open_image(bytes(data), max_pixels)
+    width, height = seen_size(picture)
+    scale = min(1.0, max_side / max(width, height))
+    target = Target(max(1, round(height * scale)), max(1, round(width * scale)), "squash")
+    return np.asarray(fit_picture(name, picture, target))
+
+
+def upright_size(data: bytes | bytearray | memoryview) -> tuple[int, int]:
     """Width and height with the orientation applied, from the header. Raises as `decode_image` does."""
-    _, picture = open_image(bytes(data), max_pixels)
+    _, picture = open_image(bytes(data), DEFAULT_MAX_PIXELS)
     return seen_size(picture)
 
 
@@ -83,22 +94,14 @@ def seen_size(picture: Picture) -> tuple[int, int]:
 
 
 def fit_picture(name: str, picture: Picture, target: Target) -> Image.Image:
-    """Decode an opened image and fit it, as `decode_image` does.
-
-    Args:
-        name: Name of the format.
-        picture: The result of `open_image`.
-        target: Size and fit.
+    """Decode an image that `open_image` has returned, and fit it, as `decode_image` does.
 
     Returns:
         Mode RGB, of the target's size.
-
-    Raises:
-        InvalidImage, ImageTooLarge: As `decode_image`.
     """
     upright = (target.width, target.height)
-    wanted = upright[::-1] if picture.orientation in _SIDEWAYS else upright
-    size, box = placement(picture.size, wanted, target.fit)
+    target_size = upright[::-1] if picture.orientation in _SIDEWAYS else upright
+    size, box = placement(picture.size, target_size, target.fit)
     shrink = min((box[2] - box[0]) / size[0], (box[3] - box[1]) / size[1])
     if target.interpolation == "nearest":
         shrink = 1.0  # nearest uses single pixels instead of means

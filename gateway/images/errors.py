@@ -6,11 +6,7 @@ from typing import ClassVar
 
 
 class ImageError(ValueError):
-    """The image cannot be decoded.
-
-    Attributes:
-        code: Stable code for programs.
-    """
+    """The image cannot be decoded. Its `code` is stable."""
 
     code: ClassVar[str] = "image_error"
 
@@ -42,13 +38,10 @@ class ImageTooLarge(ImageError):
 
 @contextmanager
 def decoder_errors(name: str) -> Iterator[None]:
-    """Convert exceptions of a decoder into an `ImageError`.
+    """Convert exceptions of a decoder into an `ImageError` whose message has the name of the format.
 
     Pillow raises OSError, SyntaxError, ValueError, struct.error, EOFError, KeyError, zlib.error and others for corrupt
     files, so this catches everything. Use it only around calls of decoders.
-
-    Args:
-        name: The format, for the message.
 
     Raises:
         InvalidImage: The decoder failed, or ran out of memory.

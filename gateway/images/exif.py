@@ -14,10 +14,7 @@ _SHORT: Final = 3  # the type of its value: TIFF 6.0, section 2
 
 
 def read_orientation(exif: bytes) -> int:
-    """The orientation that EXIF gives.
-
-    Args:
-        exif: A TIFF structure, with or without `EXIF_PREFIX`.
+    """The orientation in EXIF, which is a TIFF structure with or without `EXIF_PREFIX`.
 
     Returns:
         1 to 8; 1 (upright) if EXIF is corrupt or has no orientation.

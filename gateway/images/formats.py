@@ -27,9 +27,8 @@ class Format:
 
     Attributes:
         name: Name for messages.
-        media_type: Media type.
         signature: Pattern of the first bytes.
-        open: Reads the header; takes the file, ``max_pixels`` and ``bytes_per_pixel``.
+        open: Reads the header of a file. Takes the file, and ``max_pixels`` and ``bytes_per_pixel`` for `check_pixels`.
         bytes_per_pixel: Measured peak memory per pixel of the most expensive variant, without the file. Modules of
             formats whose variants differ refine it.
         available: Whether its decoder is installed.
@@ -69,17 +68,10 @@ ACCEPTED_MEDIA_TYPES: Final = tuple(one.media_type for one in FORMATS if one.ava
 
 
 def open_image(data: bytes, max_pixels: int) -> tuple[str, Picture]:
-    """Read an image's header and check its size. No pixel is decoded.
-
-    Args:
-        data: The encoded image.
-        max_pixels: As in `gateway.images.decode_image`.
+    """Read an image's header and check its size. No pixel is decoded. Raises as `gateway.images.decode_image` does.
 
     Returns:
         The name of the format, and the image, not yet decoded.
-
-    Raises:
-        ImageError: As `gateway.images.decode_image` raises it.
     """
     image_format = _recognise(data)
     with decoder_errors(image_format.name):
@@ -97,9 +89,9 @@ def _recognise(data: bytes) -> Format:
     if not data:
         raise InvalidImage("The image is empty.")
     accepted = f"Accepted are {', '.join(ACCEPTED_FORMATS[:-1])} and {ACCEPTED_FORMATS[-1]}."
-    for one in FORMATS:
-        if one.signature.match(data):
-            if one.available:
-                return one
-            raise UnsupportedImage(f"{one.name} images are not accepted. {accepted}")
+    for image_format in FORMATS:
+        if image_format.signature.match(data):
+            if image_format.available:
+                return image_format
+            raise UnsupportedImage(f"{image_format.name} images are not accepted. {accepted}")
     raise UnsupportedImage(f"{describe(data)} {accepted}")

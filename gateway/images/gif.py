@@ -16,12 +16,7 @@ _MAX_BLOCKS: Final = 1 << 14
 
 
 def open_gif(data: bytes, max_pixels: int, bytes_per_pixel: float) -> PillowPicture:
-    """Read a GIF's header.
-
-    Args:
-        data: The file.
-        max_pixels: The limit of `check_pixels`.
-        bytes_per_pixel: Memory per pixel.
+    """Read a GIF's header; see `Format.open`.
 
     Raises:
         ImageTooLarge: The canvas, enlarged to contain the first frame, has too many pixels.

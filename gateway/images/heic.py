@@ -7,6 +7,7 @@ is not read, because libheif refuses a frame whose size differs from that in the
 decodes it.
 """
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -90,12 +91,9 @@ class _HeicPicture:
 
 
 def open_heic(data: bytes, max_pixels: int, bytes_per_pixel: float) -> _HeicPicture:
-    """Read the parts of the primary image of a HEIC file.
+    """Read the parts of the primary image of a HEIC file; see `Format.open`.
 
-    Args:
-        data: The file.
-        max_pixels: The limit of `check_pixels`.
-        bytes_per_pixel: Memory per pixel with 8 bits and 4:2:0 subsampling.
+    The memory for a pixel is that with 8 bits and 4:2:0 subsampling.
 
     Raises:
         UnsupportedImage: It is coded with another codec than HEVC.
@@ -110,13 +108,13 @@ def open_heic(data: bytes, max_pixels: int, bytes_per_pixel: float) -> _HeicPict
         raise UnsupportedImage("HEIF images are accepted only with HEVC coding. Send a JPEG instead.")
 
     size = _size(data, meta, meta.primary)
-    masks = [
-        mask for one in {meta.primary, *images} for mask in meta.auxiliary.get(one, ()) if _is_alpha(data, meta, mask)
-    ]
+    auxiliary = {mask for one in {meta.primary, *images} for mask in meta.auxiliary.get(one, ())}
+    masks = [mask for mask in auxiliary if _is_alpha(data, meta, mask)]
     costs = [_bytes_per_pixel(data, meta, item, transparent=bool(masks)) for item in set(images)]
     check_pixels(size, max_pixels, max([bytes_per_pixel, *costs]))
     coded = images + [item for mask in masks for item in _coded(meta, mask)]
-    pixels = sum(width * height for width, height in (_size(data, meta, item) for item in coded))
+    pixels_of = {item: math.prod(_size(data, meta, item)) for item in set(coded)}  # a tile may be used many times
+    pixels = sum(pixels_of[item] for item in coded)
     if pixels > _MAX_OVERLAP * size[0] * size[1] + _SMALL_PIXELS:
         raise InvalidImage(
             f"The HEIC image of {size[0]} x {size[1]} pixels has tiles with {pixels / 1e6:.1f} megapixels."
@@ -186,11 +184,11 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
 
 
 def _read_meta(data: bytes) -> _Meta:
-    found = next(((start, end) for kind, start, end in _boxes(data, 0, len(data)) if kind == b"meta"), None)
-    if found is None:
+    meta_box = next(((start, end) for kind, start, end in _boxes(data, 0, len(data)) if kind == b"meta"), None)
+    if meta_box is None:
         raise InvalidImage("The HEIC image has no primary image.")
     meta = _Meta()
-    start, end = found
+    start, end = meta_box
     for kind, at, stop in _boxes(data, start + 4, end):
         if kind == b"pitm":
             meta.primary = _Reader(data, at + 4, stop).number(4 if data[at] else 2)

@@ -113,12 +113,7 @@ class _EndlessPicture:
 
 
 def open_jpeg(data: bytes, max_pixels: int, bytes_per_pixel: float) -> _JpegPicture | _EndlessPicture:
-    """Read a JPEG's header.
-
-    Args:
-        data: The file.
-        max_pixels: The limit of `check_pixels`.
-        bytes_per_pixel: Memory per pixel with a single scan, decoded at a fraction of the size.
+    """Read a JPEG's header; see `Format.open`. Memory is that of a single scan, at a fraction of the size.
 
     Raises:
         UnsupportedImage: The image is neither baseline nor progressive with Huffman coding.
@@ -174,8 +169,8 @@ def _read_header(data: bytes) -> _Header:
 def _samples_per_pixel(data: bytes, frame: int) -> float:
     """From the sampling factors of a frame header: ITU-T T.81, B.2.2."""
     factors = [divmod(data[frame + 7 + 3 * component], 16) for component in range(data[frame + 5])]
-    most = max(across for across, _ in factors) * max(down for _, down in factors)
-    return sum(across * down for across, down in factors) / most
+    maximum = max(across for across, _ in factors) * max(down for _, down in factors)
+    return sum(across * down for across, down in factors) / maximum
 
 
 def _digest(image: Image.Image) -> bytes:

@@ -25,12 +25,7 @@ _MAX_CHUNKS: Final = 1 << 14
 
 
 def open_png(data: bytes, max_pixels: int, bytes_per_pixel: float) -> PillowPicture:
-    """Read a PNG's header, and its EXIF wherever it is.
-
-    Args:
-        data: The file.
-        max_pixels: The limit of `check_pixels`.
-        bytes_per_pixel: Memory per pixel.
+    """Read a PNG's header, and its EXIF wherever it is; see `Format.open`.
 
     Raises:
         ImageTooLarge: The image has too many pixels.

@@ -7,6 +7,10 @@ _HEAD_BYTES: Final = 1024
 
 _IMAGE: Final = "{} images are not accepted."
 _TEXT: Final = "This is {}, not the bytes of an image: decode it before sending it."
+_BASE64: Final = (
+    "This is {}, not the bytes of an image: decode it before sending it, or send JSON: "
+    '{{"inputs": "<base64>"}} to /api, {{"b64": "<base64>"}} in place of a string to /v1.'
+)
 _OTHER: Final = "This is {}, not an image."
 _POINTER: Final = "This is {}, not an image: send the bytes of the image itself."
 
@@ -44,15 +48,22 @@ _KINDS: Final = tuple(
         ("a file of macOS beside the image (its name begins with ._)", _OTHER, rb"\x00\x05\x16\x07"),
         ("a file of zeros", _OTHER, rb"\x00{512}"),
         ("a Git LFS pointer", _POINTER, rb"version https://git-lfs\.github\.com/spec/"),
-        ("a data URL", _TEXT, rb"\s*data:image/"),
+        ("a data URL", _BASE64, rb"\s*data:[\w.+*/-]{0,100}[;,]"),
         (
             "base64 text",
-            _TEXT,
+            _BASE64,
             rb"(?:b'|b\")?\s*\"?(?:/9j/|iVBORw0KGgo|R0lGOD[dl]h|UklGR|Qk[\w+/]{14}|AAAA..Z0eX)",
         ),
         ("hexadecimal text", _TEXT, rb"(?i)\s*(?:0x)?(?:ffd8ff[0-9a-f]{6}|89504e470d0a)"),
         ("Python's notation of bytes", _TEXT, rb"b(?:'|\")(?:\\x|GIF8|RIFF|BM)"),
-        ("the name of a JavaScript value", _POINTER, rb"\s*(?:\[object \w+\]|undefined|null|NaN)\s*\Z"),
+        (
+            "the name of a value in a program",
+            _POINTER,
+            (  # of JavaScript, Python, C#, PHP, Java and Dart
+                rb"\s*(?:\[object \w+\]|undefined|null|NaN|None|<(?:_io|PIL)\b.*>|System\.[\w.]+(?:\[\])?|Array|"
+                rb"\[B@\w+|Instance of .*)\s*\Z"
+            ),
+        ),
         ("a web page", _OTHER, rb"(?i:(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)?<(?:!doctype html|html|head|body)\b)"),
         ("XML", _OTHER, rb"(?:\xef\xbb\xbf)?\s*<\?xml\b"),
         ("a URL", _POINTER, rb"\s*(?:(?:https?|file|s3|gs|content|ph|assets-library)://|blob:)"),
@@ -60,26 +71,28 @@ _KINDS: Final = tuple(
         (
             "JSON",
             'This is {}, not an image: send the bytes of the image, or {{"inputs": "<the image in base64>"}}.',
-            rb"(?:\xef\xbb\xbf)?\s*(?:\{\s*[\"}]|\[\s*[\[{\"\d\]-])",
+            rb"(?:\xef\xbb\xbf)?\s*\"?(?:\{\s*\\?[\"}]|\[\s*[\[{\"\d\]-])",
         ),
         (
             "a file name",
             "This is {}, not the file: send its content (with curl: -F image=@photo.jpg, not -F image=photo.jpg).",
-            rb"(?i)@?[^\x00-\x1f<>\"|?*]{1,255}\.(?:jpe?g|png|gif|bmp|webp|hei[cf]|tiff?)\s*\Z",
+            rb"(?i)@?[^\x00-\x1f<>\"|?*]{1,255}\.(?:jpe?g|png|gif|bmp|webp|hei[cf]|tiff?)'?\s*\Z",
         ),
+        (
+            "an image with other bytes in front of it",
+            "This is {}, such as the output of a program or an HTTP header: send the image alone.",
+            rb".{1,900}?(?:\xff\xd8\xff[\xc0-\xfe]|\x89PNG\r\n\x1a\n)",
+        ),
+        ("text", _OTHER, rb"[\t\r\n\x20-\x7e]+\Z"),
     )
 )
 
 
 def describe(data: bytes) -> str:
-    """A sentence that describes bytes that are not an image of an accepted format.
+    """A sentence that describes bytes that are not an image of an accepted format, by their first kilobyte.
 
-    Args:
-        data: The bytes, of which the first kilobyte is read.
-
-    Returns:
-        Such as "TIFF images are not accepted." or "This is a web page, not an image."
+    Such as "TIFF images are not accepted." or "This is a web page, not an image."
     """
     head = bytes(data[:_HEAD_BYTES])
-    found = (sentence for sentence, pattern in _KINDS if pattern.match(head))
-    return next(found, "This is not an image of a known format.")
+    descriptions = (sentence for sentence, pattern in _KINDS if pattern.match(head))
+    return next(descriptions, "This is not an image of a known format.")

@@ -11,42 +11,26 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from gateway.images.decode import fit_picture, seen_size
-from gateway.images.formats import open_image
+from gateway.images.decode import decode_whole
 from gateway.images.limits import DEFAULT_MAX_PIXELS
-from gateway.images.target import Target
 
 MAX_SIDE: Final = 1024
 """Maximum number of pixels of a side. Published image classifiers take 224 to 600, so it makes no difference to
 them."""
 
 
-def rewrite_image(
-    data: bytes | bytearray | memoryview, *, max_side: int = MAX_SIDE, max_pixels: int = DEFAULT_MAX_PIXELS
-) -> bytes:
-    """Decode an image and encode its pixels again, without loss.
-
-    Args:
-        data: The encoded image.
-        max_side: Maximum number of pixels of a side. A larger image is scaled down with antialiasing.
-        max_pixels: As in `gateway.images.decode_image`.
+def rewrite_image(data: bytes | bytearray | memoryview, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> bytes:
+    """Decode an image, scale it down to `MAX_SIDE`, and encode its pixels again, without loss.
 
     Returns:
-        A PNG file: upright, RGB with 8 bits, not interlaced, without metadata. Its size is that of the pixels, at most
-        3 MB with the usual ``max_side``.
-
-    Raises:
-        UnsupportedImage, InvalidImage, ImageTooLarge: As `gateway.images.decode_image` raises them.
+        A PNG file of at most 3 MB: upright, RGB with 8 bits, not interlaced, without metadata. Raises as
+        `gateway.images.decode_image` does.
     """
-    name, picture = open_image(bytes(data), max_pixels)
-    width, height = seen_size(picture)
-    scale = min(1.0, max_side / max(width, height))
-    target = Target(max(1, round(height * scale)), max(1, round(width * scale)), "squash")
-    return _png(np.asarray(fit_picture(name, picture, target)))
+    return encode_png(decode_whole(data, MAX_SIDE, max_pixels=max_pixels))
 
 
-def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """Pixels (height, width, 3) as a PNG (ISO 15948) whose rows are stored and not compressed.
+def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Pixels (height, width, 3), RGB, as a PNG (ISO 15948) whose rows are stored and not compressed.
 
     For a photo of 500 x 375 pixels this takes 0.6 ms, and 1 ms in TensorFlow's decoder, for 563 kB. Compression level 1
     takes 19 ms and 8 ms for 348 kB, and the message does not leave the machine or its network.

@@ -36,16 +36,16 @@ class Target:
 
 
 def placement(
-    size: tuple[int, int], wanted: tuple[int, int], fit: FitMode
+    size: tuple[int, int], target_size: tuple[int, int], fit: FitMode
 ) -> tuple[tuple[int, int], tuple[float, float, float, float]]:
     """The size to which an image of ``size`` is resized, and the part of it that is used: left, top, right, bottom."""
     width, height = size
     if fit == "squash":
-        return wanted, (0, 0, width, height)
+        return target_size, (0, 0, width, height)
     if fit == "pad":
-        scale = min(wanted[0] / width, wanted[1] / height)
+        scale = min(target_size[0] / width, target_size[1] / height)
         return (max(1, round(width * scale)), max(1, round(height * scale))), (0, 0, width, height)
-    scale = max(wanted[0] / width, wanted[1] / height)
-    across, down = min(width, wanted[0] / scale), min(height, wanted[1] / scale)
+    scale = max(target_size[0] / width, target_size[1] / height)
+    across, down = min(width, target_size[0] / scale), min(height, target_size[1] / scale)
     left, top = (width - across) / 2, (height - down) / 2
-    return wanted, (left, top, left + across, top + down)
+    return target_size, (left, top, left + across, top + down)

@@ -11,16 +11,7 @@ from gateway.images.picture import PillowPicture
 
 
 def open_webp(data: bytes, max_pixels: int, bytes_per_pixel: float) -> PillowPicture:
-    """Read a WebP's header.
-
-    Args:
-        data: The file.
-        max_pixels: The limit of `check_pixels`.
-        bytes_per_pixel: Memory per pixel.
-
-    Raises:
-        ImageTooLarge: Too many pixels.
-    """
+    """Read a WebP's header; see `Format.open`."""
     check_pixels(_canvas(data), max_pixels, bytes_per_pixel)  # Pillow allocates two canvases when it opens the file
     file = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
     check_pixels(file.size, max_pixels, bytes_per_pixel)

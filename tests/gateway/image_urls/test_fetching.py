@@ -124,15 +124,15 @@ def test_an_image_of_an_allowed_origin_is_classified(start: Start, server: Image
     gateway = start(**allowing(server))
     url = f"http://localhost:{server.port}/{name}"
     for path in (PATH, "/api/v1/models/colours/predict", f"{PATH}/explain"):
-        given = gateway.post(path, json={"url": url})
-        assert given.status_code == 200, given.text
-        assert given.json()["predictions"][0]["label"] == label
+        response = gateway.post(path, json={"url": url})
+        assert response.status_code == 200, response.text
+        assert response.json()["predictions"][0]["label"] == label
     assert server.requests[0].startswith(f"GET /{name} HTTP/1.1\r\nHost: localhost:{server.port}\r\n")
 
 
 def test_it_is_off_by_default(start: Start, server: ImageServer) -> None:
-    given = start().post(PATH, json={"url": f"http://localhost:{server.port}/photo"})
-    assert given.status_code == 415
+    response = start().post(PATH, json={"url": f"http://localhost:{server.port}/photo"})
+    assert response.status_code == 415
     assert not server.requests
 
 
@@ -146,7 +146,7 @@ def test_it_is_off_by_default(start: Start, server: ImageServer) -> None:
         ("large", 413, "larger than the limit of 200,000 bytes"),
         ("headers", 422, "too many headers"),
         ("open_header", 422, "too many headers"),
-        ("open_pieces", 422, "too small pieces"),
+        ("open_pieces", 422, "pieces that are too small"),
         ("compressed", 422, "compresses it"),
         ("nonsense", 422, "does not speak HTTP/1.1"),
         ("nothing", 422, "returned no content"),
@@ -154,22 +154,22 @@ def test_it_is_off_by_default(start: Start, server: ImageServer) -> None:
     ],
 )
 def test_what_is_no_image_is_refused(start: Start, server: ImageServer, name: str, status: int, message: str) -> None:
-    given = start(**allowing(server)).post(PATH, json={"url": f"http://localhost:{server.port}/{name}"})
-    assert (given.status_code, message in given.json()["detail"]) == (status, True), given.text
+    response = start(**allowing(server)).post(PATH, json={"url": f"http://localhost:{server.port}/{name}"})
+    assert (response.status_code, message in response.json()["detail"]) == (status, True), response.text
 
 
 def test_a_silent_server_costs_a_bounded_time(start: Start, server: ImageServer) -> None:
     gateway = start(**allowing(server), image_url_timeout_seconds=0.3)
-    given = gateway.post(PATH, json={"url": f"http://localhost:{server.port}/open_silent"})
-    assert (given.status_code, given.json()["code"]) == (422, "image_not_fetched")
-    assert "within 0.3 seconds" in given.json()["detail"]
+    response = gateway.post(PATH, json={"url": f"http://localhost:{server.port}/open_silent"})
+    assert (response.status_code, response.json()["code"]) == (422, "image_not_fetched")
+    assert "within 0.3 seconds" in response.json()["detail"]
 
 
 def test_private_addresses_are_refused_unless_they_are_allowed(start: Start, server: ImageServer) -> None:
     gateway = start(**allowing(server) | {"image_url_private": False})
-    given = gateway.post(PATH, json={"url": f"http://localhost:{server.port}/photo"})
-    assert (given.status_code, given.json()["code"]) == (422, "image_not_fetched")
-    assert "private address" in given.json()["detail"]
+    response = gateway.post(PATH, json={"url": f"http://localhost:{server.port}/photo"})
+    assert (response.status_code, response.json()["code"]) == (422, "image_not_fetched")
+    assert "private address" in response.json()["detail"]
     assert not server.requests
 
 
@@ -190,11 +190,11 @@ def test_other_origins_and_other_bodies_are_refused(start: Start, server: ImageS
 def test_a_server_that_cannot_be_reached(start: Start) -> None:
     with images() as server:
         settings = allowing(server)
-    given = start(**settings).post(PATH, json={"url": f"{settings['image_url_origins']}/photo"})
-    assert (given.status_code, given.json()["detail"]) == (422, "The server of the image cannot be reached.")
+    response = start(**settings).post(PATH, json={"url": f"{settings['image_url_origins']}/photo"})
+    assert (response.status_code, response.json()["detail"]) == (422, "The server of the image cannot be reached.")
     gateway = start(image_url_origins="https://nowhere.invalid")
-    given = gateway.post(PATH, json={"url": "https://nowhere.invalid/photo"})
-    assert given.json()["detail"] == "The host name of the url cannot be resolved."
+    response = gateway.post(PATH, json={"url": "https://nowhere.invalid/photo"})
+    assert response.json()["detail"] == "The host name of the url cannot be resolved."
 
 
 def test_the_certificate_must_be_that_of_the_host(
@@ -208,10 +208,10 @@ def test_the_certificate_must_be_that_of_the_host(
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert(name).configure_cert(tls)
         with images(tls, photo=answer(photo("green"))) as server:
-            given = start(**allowing(server, "https")).post(
+            response = start(**allowing(server, "https")).post(
                 PATH, json={"url": f"https://localhost:{server.port}/photo"}
             )
-            assert given.status_code == status, given.text
+            assert response.status_code == status, response.text
 
 
 def test_origins_that_are_none_are_refused() -> None:
@@ -232,21 +232,21 @@ def test_memory_and_permits_are_given_back(start: Start, server: ImageServer, mo
 def test_every_route_that_takes_an_image_takes_its_url(start: Start, server: ImageServer) -> None:
     gateway = start(**allowing(server))
     for path in ("/api/v1/models/colours/embed", "/api/v1/preview"):
-        given = gateway.post(path, json={"url": f"http://localhost:{server.port}/photo"})
-        assert given.status_code == 200, given.text
+        response = gateway.post(path, json={"url": f"http://localhost:{server.port}/photo"})
+        assert response.status_code == 200, response.text
         refused = gateway.post(path, json={"url": "http://elsewhere.example/photo"})
         assert (refused.status_code, refused.json()["code"]) == (422, "image_not_fetched")
-    given = gateway.post("/hf/models/colours", json={"url": f"http://localhost:{server.port}/photo"})
-    assert given.json()[0]["label"] == "green"
+    response = gateway.post("/hf/models/colours", json={"url": f"http://localhost:{server.port}/photo"})
+    assert response.json()[0]["label"] == "green"
     assert gateway.post("/hf/models/colours", json={"url": "http://elsewhere.example/photo"}).status_code == 422
 
 
 def test_a_fetched_file_is_an_image_and_not_another_request(start: Start, server: ImageServer) -> None:
-    given = start(**allowing(server)).post(
+    response = start(**allowing(server)).post(
         "/hf/models/colours", json={"url": f"http://localhost:{server.port}/request"}
     )
-    assert given.status_code == 415, given.text
-    assert "top_k" not in given.text
+    assert response.status_code == 415, response.text
+    assert "top_k" not in response.text
 
 
 def test_names_that_take_long_to_resolve_delay_no_other_work(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,8 @@ def flat(data: bytes) -> tuple[int, ...]:
     return tuple(int(value) for value in pixels[0])
 
 
+PALETTE = photo(320, 240).quantize(256, Image.Quantize.FASTOCTREE)
+
 ORDINARY = {
     "jpeg": encoded(photo(320, 240), "JPEG", quality=95),
     "jpeg, progressive": encoded(photo(320, 240), "JPEG", quality=95, progressive=True),
@@ -82,8 +84,8 @@ ORDINARY = {
     "jpeg, cmyk": encoded(photo(320, 240).convert("CMYK"), "JPEG", quality=95),
     "mpo": encoded(photo(320, 240), "MPO", save_all=True, append_images=[photo(32, 24)], quality=95),
     "png": encoded(photo(320, 240), "PNG"),
-    "png, interlaced palette": encoded(photo(320, 240).quantize(256), "PNG"),
-    "gif": encoded(photo(320, 240).quantize(256), "GIF"),
+    "png, palette": encoded(PALETTE, "PNG"),
+    "gif": encoded(PALETTE, "GIF"),
     "bmp": encoded(photo(320, 240), "BMP"),
     "webp": encoded(photo(320, 240), "WEBP", quality=95),
     "webp, lossless": encoded(photo(320, 240), "WEBP", lossless=True),

@@ -178,7 +178,7 @@ def check_that_it_is_decoded_or_refused(data: bytes | bytearray) -> None:
     assert not any(word in message for word in ("0x", "<", "PIL", "/", "Error"))
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.sampled_from([b"", *[data[:30] for data in ORDINARY.values()]]), st.binary(max_size=400))
 def test_any_bytes_give_pixels_or_an_image_error(start: bytes, rest: bytes) -> None:
     check_that_it_is_decoded_or_refused(start + rest)
@@ -198,7 +198,7 @@ SMALL = [
 ]
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.sampled_from(SMALL), st.integers(0, 2**32), st.integers(1, 8))
 def test_mutated_images_give_pixels_or_an_image_error(data: bytes, seed: int, changes: int) -> None:
     source, mutated = random.Random(seed), bytearray(data)  # noqa: S311

@@ -48,8 +48,8 @@ def test_only_baseline_and_progressive_frames_with_huffman_coding_are_accepted(m
 @pytest.mark.parametrize("size", [(32, 32), (240, 320)])
 def test_a_jpeg_that_lacks_only_its_end_marker_is_decoded(name: str, cut: int, size: tuple[int, int]) -> None:
     target = Target(*size, "squash")
-    found = decode_image(ORDINARY[name][:-cut], target)
-    assert difference(found, decode_image(ORDINARY[name], target)) < 1.5  # it is decoded at its full size
+    pixels = decode_image(ORDINARY[name][:-cut], target)
+    assert difference(pixels, decode_image(ORDINARY[name], target)) < 1.5  # it is decoded at its full size
 
 
 @pytest.mark.parametrize("name", [name for name in ORDINARY if name.startswith("jpeg")])

@@ -133,7 +133,6 @@ def _jpeg_50_megapixels() -> bytes:
 
 
 @linux
-@pytest.mark.parametrize("side", [224, 1024])
 @pytest.mark.parametrize(
     "make",
     [
@@ -150,12 +149,12 @@ def _jpeg_50_megapixels() -> bytes:
     ids=lambda make: make.__name__.strip("_"),
 )
 def test_the_largest_accepted_file_of_each_format_fits_into_the_memory_that_the_limit_stands_for(
-    make: Callable[[], bytes], side: int, tmp_path: Path
+    make: Callable[[], bytes], tmp_path: Path
 ) -> None:
     path = tmp_path / "image"
     path.write_bytes(make())
     heap = COSTLIEST_BYTES_PER_PIXEL * SMALL_PIXELS + 2 * path.stat().st_size + 20 * 2**20
-    assert decode_isolated(path, max_pixels=SMALL_PIXELS, heap_bytes=heap, side=side).result == f"{side}x{side}x3"
+    assert decode_isolated(path, max_pixels=SMALL_PIXELS, heap_bytes=heap, side=1024).result == "1024x1024x3"
 
 
 @linux

@@ -8,7 +8,8 @@ from tests.gateway.images.samples import ORDINARY, encoded, photo
 
 SVG_DOCTYPE = b'<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd">'
 SENT = [
-    (b"hello, I am no image", "This is not an image of a known format."),
+    (b"hello, I am no image", "This is text, not an image."),
+    (b"hello\0", "This is not an image of a known format."),
     (encoded(photo(9, 9), "PPM"), "This is not an image of a known format."),
     (b"<html>", "This is a web page, not an image."),
     (b"\xef\xbb\xbf\n<!DOCTYPE html><html lang=en>", "This is a web page, not an image."),
@@ -39,12 +40,23 @@ SENT = [
     (b"\x93NUMPY\1\0", "This is a NumPy array, not an image."),
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a", "This is a Git LFS pointer, not an image:"),
     (b"data:image/jpeg;base64,/9j/4AAQSkZJRg==", "This is a data URL, not the bytes of an image:"),
+    (b"data:application/octet-stream;base64,/9j/4AAQSkZJRg==", "This is a data URL, not the bytes of an image:"),
+    (b"data:;base64,/9j/4AAQSkZJRg==", "This is a data URL, not the bytes of an image:"),
     (b"https://example.com/dog.jpg", "This is a URL, not an image:"),
     (b"content://media/external/images/1", "This is a URL, not an image:"),
     (b"blob:http://localhost:3000/9b2f", "This is a URL, not an image:"),
     *(
-        (text, "This is the name of a JavaScript value,")
-        for text in (b"[object Object]", b"[object File]\n", b"undefined")
+        (text, "This is the name of a value in a program,")
+        for text in (
+            *(b"[object Object]", b"[object File]\n", b"undefined", b"Array", b"None"),
+            *(b"System.Byte[]", b"System.IO.MemoryStream", b"[B@1b6d3586", b"Instance of 'MultipartFile'"),
+            *(b"<_io.BufferedReader name='dog.jpg'>", b"<PIL.JpegImagePlugin.JpegImageFile image mode=RGB size=9x9>"),
+        )
+    ),
+    *(
+        (before + ORDINARY[kind], "This is an image with other bytes in front of it, such as")
+        for before in (b"\r\n", b"\xef\xbb\xbf", b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n\r\n")
+        for kind in ("jpeg", "png")
     ),
     *(
         (damaged, "This is an image that was converted as if it were text, which destroys it:")
@@ -60,11 +72,13 @@ SENT = [
     (bytes(4096), "This is a file of zeros, not an image."),
     (bytes(128) + b"DICM\2\0", "DICOM images are not accepted."),
     (b"photo.jpg", "This is a file name, not the file:"),
+    (b"File: '/data/user/0/app/cache/IMG_1.jpg'", "This is a file name, not the file:"),
     (b"@C:\\Users\\me\\dog 1.JPEG\n", "This is a file name, not the file:"),
     (
         b'{"instances": [{"b64": "/9j/4AAQ"}]}',
         'This is JSON, not an image: send the bytes of the image, or {"inputs": "<the image in base64>"}.',
     ),
+    (b'"{\\"inputs\\": \\"/9j/4AAQ\\"}"', "This is JSON, not an image:"),
     (
         b"[[0.1, 0.2]]",
         'This is JSON, not an image: send the bytes of the image, or {"inputs": "<the image in base64>"}.',
