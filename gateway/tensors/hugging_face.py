@@ -12,9 +12,6 @@ from gateway.tensors.json_values import image_of_value
 def read_request(body: bytes) -> tuple[bytes, int | None]:
     """Read ``{"inputs": "<base64>", "parameters": {"top_k": 3}}``.
 
-    Args:
-        body: The whole body.
-
     Returns:
         The encoded image, and the number of labels to return; None if the request sets none.
 
@@ -35,12 +32,12 @@ def read_request(body: bytes) -> tuple[bytes, int | None]:
 
 
 def _top_k(parameters: Mapping[str, object]) -> int | None:
-    given = {name: value for name, value in parameters.items() if value is not None}
-    top_k = given.pop("top_k", None)
-    if "function_to_apply" in given:
+    present = {name: value for name, value in parameters.items() if value is not None}
+    top_k = present.pop("top_k", None)
+    if "function_to_apply" in present:
         raise BadRequest("function_to_apply is not supported: scores are returned as the model computes them.")
-    if given:
-        raise BadRequest(f"The parameter {min(given)[:80]!r} is not supported. The only parameter is top_k.")
+    if present:
+        raise BadRequest(f"The parameter {min(present)[:80]!r} is not supported. The only parameter is top_k.")
     if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
         raise BadRequest("top_k must be a whole number of at least 1.")
     return top_k

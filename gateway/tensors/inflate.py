@@ -19,12 +19,8 @@ STEP_BYTES = 128 * 2**10
 def inflate(body: bytes | bytearray | memoryview, max_bytes: int) -> bytes:
     """Decompress a body in gzip format, with one or more members, or in zlib format (deflate).
 
-    Args:
-        body: The compressed body.
-        max_bytes: Maximum size of the content. Decompression stops there.
-
     Raises:
-        UploadTooLarge: The content is larger than `max_bytes`.
+        UploadTooLarge: The content is larger than `max_bytes`, where decompression stops.
         BadRequest: The body has another format, or is truncated.
     """
     pieces: list[bytes] = []

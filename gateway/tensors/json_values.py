@@ -72,10 +72,10 @@ def write_json(value: object) -> bytes:
 
 
 def json_array(value: object, dtype: int, name: str) -> Array:
-    """Convert nested lists, or one value for a scalar, to an array.
+    """Convert a value from `read_json`, nested lists or one value for a scalar, to an array.
 
     Args:
-        value: A value from `read_json`. ``{"b64": "..."}`` stands for bytes.
+        value: The value. ``{"b64": "..."}`` stands for bytes.
         dtype: Wire dtype of the signature's input; numbers are converted to it, never rounded to an integer.
         name: Name of the input, for the message.
 
@@ -87,20 +87,15 @@ def json_array(value: object, dtype: int, name: str) -> Array:
         strings = np.empty(len(values), np.object_)
         strings[:] = [_string(one, name) for one in values]
         return strings.reshape(shape)
-    wanted = _accepting_dtype(set(map(type, values)), dtype, name)
+    array_dtype = _accepting_dtype(set(map(type, values)), dtype, name)
     try:
-        return np.array(values, wanted).reshape(shape)
+        return np.array(values, array_dtype).reshape(shape)
     except OverflowError as error:
         raise InvalidTensor(f"The input {name!r} has a number out of the range of {dtype_name(dtype)}.") from error
 
 
 def json_strings(array: Array, *, binary: bool) -> object:
-    """Nested lists of a string array.
-
-    Args:
-        array: Object array of bytes.
-        binary: Write each as ``{"b64": "..."}`` instead of text.
-    """
+    """Nested lists of an object array of bytes: text or, if they are `binary`, ``{"b64": "..."}``."""
     texts = [
         {"b64": base64.b64encode(one).decode("ascii")} if binary else one.decode("utf-8", "replace")
         for one in array.ravel().tolist()
@@ -187,14 +182,19 @@ def _flat(value: object, name: str) -> tuple[tuple[int, ...], list[object]]:
 
 def _accepting_dtype(kinds: Set[type], dtype: int, name: str) -> np.dtype[np.generic]:
     """NumPy's dtype for a wire dtype, if it accepts values of these Python types."""
-    wanted = number_dtype(dtype)
-    if wanted is None:
+    array_dtype = number_dtype(dtype)
+    if array_dtype is None:
         raise InvalidTensor(f"The input {name!r} is of type {dtype_name(dtype)}, which cannot be sent as JSON.")
-    strange = kinds - _KINDS[wanted.kind]
-    if strange:
-        named = ", ".join(sorted(_JSON_NAMES.get(kind, "value") for kind in strange))
-        raise InvalidTensor(f"The input {name!r} is of type {dtype_name(dtype)}, which does not hold a {named}.")
-    return wanted
+    mismatches = kinds - _KINDS[array_dtype.kind]
+    if dict in mismatches:
+        raise InvalidTensor(
+            f"The input {name!r} takes numbers of type {dtype_name(dtype)}, not an object such as "
+            '{"b64": "..."}: send the pixels of an image as nested lists. /api and /hf take image files.'
+        )
+    if mismatches:
+        names = ", ".join(sorted(_JSON_NAMES.get(kind, "value") for kind in mismatches))
+        raise InvalidTensor(f"The input {name!r} is of type {dtype_name(dtype)}, which does not hold a {names}.")
+    return array_dtype
 
 
 def _string(value: object, name: str) -> bytes:

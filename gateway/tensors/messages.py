@@ -30,8 +30,9 @@ class SignatureRules:
         image_inputs: By signature, its input of encoded images.
         certain_images: Whether it is certain that those inputs take images. If not, other strings are passed on
             unchanged.
-        pixel_shapes: By signature, the shape of one image, if the signature leaves height and width open. Images of
-            another size would fail a batch with images of other callers.
+        pixel_shapes: By signature, the shape of one image. Images of another size would fail a batch with images of
+            other callers.
+        pixel_input: The input of those signatures that takes the images.
         row_keys: Signatures that compute each row independently, so that a large request may be split.
         max_message_bytes: Maximum size of the inputs of one message if a request may be split.
     """
@@ -39,7 +40,8 @@ class SignatureRules:
     max_rows: int
     image_inputs: Mapping[str, str] = field(default_factory=dict)
     certain_images: bool = True
-    pixel_shapes: Mapping[str, Sequence[int]] | None = None
+    pixel_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    pixel_input: str = ""
     row_keys: Sequence[str] = ()
     max_message_bytes: int = MAX_MESSAGE_BYTES
 
@@ -86,8 +88,8 @@ class Signatures:
             SignatureMissing: The version has no such signature.
         """
         if key not in self.by_key.signature_def:
-            offered = ", ".join(repr(one) for one in sorted(self.by_key.signature_def))
-            raise SignatureMissing(f'Serving signature key "{key[:200]}" not found. There is {offered}.')
+            keys = ", ".join(repr(one) for one in sorted(self.by_key.signature_def))
+            raise SignatureMissing(f'Serving signature key "{key[:200]}" not found. There is {keys}.')
         return self.by_key.signature_def[key]
 
     def inputs(self, key: str, arrays: Mapping[str, Array]) -> Inputs:
@@ -97,39 +99,30 @@ class Signatures:
             SignatureMissing: The version has no such signature.
             InvalidTensor: They do not match it.
         """
-        return checked_inputs(self.find(key), key, arrays, self.rules)
-
-
-def checked_inputs(signature: SignatureDef, key: str, arrays: Mapping[str, Array], rules: SignatureRules) -> Inputs:
-    """Check arrays against a signature and serialise them.
-
-    Raises:
-        InvalidTensor: They do not match the signature.
-    """
-    rows = check_inputs(signature, arrays, rules.max_rows)
-    expected = (rules.pixel_shapes or {}).get(key)
-    if expected is not None:
-        _check_size(arrays, tuple(expected))
-    names = list(arrays)
-    image_input = rules.image_inputs.get(key)
-    try:
-        if image_input is not None:
-            array = arrays[image_input]
-            others = [name for name in names if name != image_input]
-            return Inputs(
-                [rows],
-                [*others, image_input],
-                [wire_of(arrays[name]) for name in others],
-                images=array.ravel().tolist(),
-                shape=array.shape,
-                certain_images=rules.certain_images,
-            )
-        if key in rules.row_keys and len(names) == 1 and arrays[names[0]].shape[:1] == (rows,):
-            parts = _parts(arrays[names[0]], rules.max_message_bytes)
-            return Inputs(list(map(len, parts)), names, [wire_of(part) for part in parts])
-        return Inputs([rows], names, [wire_of(array) for array in arrays.values()])
-    except TensorError as error:
-        raise InvalidTensor(f"The inputs cannot be sent: {error}.") from error
+        rules = self.rules
+        rows = check_inputs(self.find(key), arrays, rules.max_rows)
+        if key in rules.pixel_shapes:
+            _check_size(rules.pixel_input, arrays[rules.pixel_input], tuple(rules.pixel_shapes[key]))
+        names = list(arrays)
+        image_input = rules.image_inputs.get(key)
+        try:
+            if image_input is not None:
+                array = arrays[image_input]
+                others = [name for name in names if name != image_input]
+                return Inputs(
+                    [rows],
+                    [*others, image_input],
+                    [wire_of(arrays[name]) for name in others],
+                    images=array.ravel().tolist(),
+                    shape=array.shape,
+                    certain_images=rules.certain_images,
+                )
+            if key in rules.row_keys and len(names) == 1 and arrays[names[0]].shape[:1] == (rows,):
+                chunks = _chunks(arrays[names[0]], rules.max_message_bytes)
+                return Inputs(list(map(len, chunks)), names, [wire_of(chunk) for chunk in chunks])
+            return Inputs([rows], names, [wire_of(array) for array in arrays.values()])
+        except TensorError as error:
+            raise InvalidTensor(f"The inputs cannot be sent: {error}.") from error
 
 
 def read_outputs(answers: Sequence[bytes], rows: Sequence[int]) -> dict[str, Array]:
@@ -143,7 +136,7 @@ def read_outputs(answers: Sequence[bytes], rows: Sequence[int]) -> dict[str, Arr
         ModelServerFailed: They cannot be parsed or joined.
     """
     try:
-        parts = [
+        chunks = [
             {
                 name: array_of(tensor, max_elements=MAX_OUTPUT_ELEMENTS)
                 for name, tensor in sorted(PredictResponse.FromString(answer).outputs.items())
@@ -152,34 +145,33 @@ def read_outputs(answers: Sequence[bytes], rows: Sequence[int]) -> dict[str, Arr
         ]
     except (DecodeError, TensorError) as error:
         raise ModelServerFailed("The model returned outputs that cannot be parsed.") from error
-    if len(parts) == 1:
-        return parts[0]
-    for part, count in zip(parts, rows, strict=True):
-        forms = {name: (array.shape[1:], array.dtype) for name, array in part.items()}
-        first = {name: (array.shape[1:], array.dtype) for name, array in parts[0].items()}
-        if forms != first or any(array.shape[:1] != (count,) for array in part.values()):
-            raise ModelServerFailed("The model returned outputs that are not a row for each image.")
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if len(chunks) == 1:
+        return chunks[0]
+    for chunk, count in zip(chunks, rows, strict=True):
+        forms = {name: (array.shape[1:], array.dtype) for name, array in chunk.items()}
+        first = {name: (array.shape[1:], array.dtype) for name, array in chunks[0].items()}
+        if forms != first or any(array.shape[:1] != (count,) for array in chunk.values()):
+            raise ModelServerFailed("The model did not return one row for each image.")
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
-def _check_size(arrays: Mapping[str, Array], expected: tuple[int, ...]) -> None:
-    for name, array in arrays.items():
-        if array.shape[1:] != expected:
-            actual = ", ".join(map(str, array.shape))
-            raise InvalidTensor(
-                f"The input {name!r} must be of shape (n, {', '.join(map(str, expected))}), not ({actual}): images of "
-                "one size share a batch."
-            )
+def _check_size(name: str, array: Array, expected: tuple[int, ...]) -> None:
+    if array.shape[1:] != expected:
+        actual = ", ".join(map(str, array.shape))
+        raise InvalidTensor(
+            f"The input {name!r} must be of shape (n, {', '.join(map(str, expected))}), not ({actual}): images of one "
+            "size share a batch."
+        )
 
 
-def _parts(array: Array, max_bytes: int) -> list[Array]:
-    """The rows of an array, in parts that fit into a message."""
-    parts: list[Array] = []
-    start = held = 0
+def _chunks(array: Array, max_bytes: int) -> list[Array]:
+    """The rows of an array, in chunks that fit into a message."""
+    chunks: list[Array] = []
+    start = chunk_bytes = 0
     for end, row in enumerate(array):
         size = len(row) if isinstance(row, bytes) else row.nbytes
-        if end > start and held + size > max_bytes:
-            parts.append(array[start:end])
-            start, held = end, 0
-        held += size
-    return [*parts, array[start:]]
+        if end > start and chunk_bytes + size > max_bytes:
+            chunks.append(array[start:end])
+            start, chunk_bytes = end, 0
+        chunk_bytes += size
+    return [*chunks, array[start:]]

@@ -47,7 +47,6 @@ class Head:
 
     Attributes:
         id: ID that the answer repeats.
-        parameters: Of the request.
         outputs: Names and parameters of the requested outputs; empty for all.
     """
 
@@ -58,13 +57,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class InferBody:
-    """An infer request.
-
-    Attributes:
-        head: Its JSON.
-        signature: Key of the signature to run; None if the request has images to be classified.
-        inputs: Its tensors.
-    """
+    """An infer request. Its signature is None if it has images to be classified."""
 
     head: Head
     signature: str | None
@@ -99,15 +92,7 @@ def infer_body(
 ) -> InferBody:
     """An infer request from its parts, which differ between JSON and gRPC.
 
-    Args:
-        head: The request without its tensors.
-        signature: The parameter ``signature_name``; None if there is none.
-        tensors: Its inputs.
-        signatures: Signatures of the version that answers.
-        max_images: As in `read_request`.
-
-    Raises:
-        BadRequest, SignatureMissing, InvalidTensor: As in `read_request`.
+    `signature` is its parameter ``signature_name``. Raises as `read_request` does.
     """
     if not isinstance(signature, str | None):
         raise BadRequest("The parameter signature_name must be a string.")
@@ -135,7 +120,7 @@ def write_response(head: Head, model: str, version: int, outputs: Mapping[str, A
     binary: list[bytes] = []
     for name, parameters in head.outputs or [(name, {}) for name in outputs]:
         if name not in outputs:
-            raise InvalidTensor(f"There is no output {name!r}; there is {', '.join(map(repr, outputs))}.")
+            raise InvalidTensor(f"There is no output {name!r}. The outputs are {', '.join(map(repr, outputs))}.")
         array = outputs[name]
         datatype = "BYTES" if array.dtype == object else DATATYPE_OF_ARRAY[str(array.dtype)]
         entry: dict[str, object] = {"name": name, "datatype": datatype, "shape": list(array.shape)}

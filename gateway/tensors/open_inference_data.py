@@ -75,15 +75,11 @@ def images_of(tensor: TensorEntry, array: Array, max_images: int) -> Inputs:
 
 
 def wire_dtype(tensor: TensorEntry) -> int:
-    """The wire dtype of a tensor's datatype.
-
-    Raises:
-        InvalidTensor: The datatype is not accepted.
-    """
+    """The wire dtype of a tensor's datatype; raises InvalidTensor if that is not accepted."""
     number = _WIRE_DTYPES.get(tensor.datatype)
     if number is None or (number != DataType.DT_STRING and number_dtype(number) is None):
-        known = ", ".join(name for name in _WIRE_DTYPES if name != "BF16")
-        raise InvalidTensor(f"The input {tensor.name!r} is of datatype {tensor.datatype!r}; accepted are {known}.")
+        datatypes = ", ".join(name for name in _WIRE_DTYPES if name != "BF16")
+        raise InvalidTensor(f"The input {tensor.name!r} is of datatype {tensor.datatype!r}; accepted are {datatypes}.")
     return number
 
 

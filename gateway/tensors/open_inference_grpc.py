@@ -49,18 +49,7 @@ CONTENTS: Mapping[str, str] = {
 
 
 def read_request(message: bytes, signatures: Signatures, *, max_images: int) -> InferBody:
-    """Read a serialised ModelInferRequest.
-
-    Args:
-        message: The message.
-        signatures: Signatures of the version that answers.
-        max_images: Maximum number of encoded images to classify; 0 if the version is not an image classifier.
-
-    Raises:
-        BadRequest: It does not follow the protocol.
-        SignatureMissing: It names a signature that the version does not have.
-        InvalidTensor: A tensor contradicts its shape or datatype, or does not match the signature.
-    """
+    """Read a serialised ModelInferRequest. `max_images` and errors are those of `open_inference.read_request`."""
     try:
         request = ModelInferRequest.FromString(message)
     except DecodeError as error:
@@ -85,7 +74,7 @@ def write_response(head: Head, model: str, version: int, outputs: Mapping[str, A
     response = ModelInferResponse(model_name=model, model_version=str(version), id=head.id or "")
     for name, _ in head.outputs or zip(outputs, repeat(None)):
         if name not in outputs:
-            raise InvalidTensor(f"There is no output {name!r}; there is {', '.join(map(repr, outputs))}.")
+            raise InvalidTensor(f"There is no output {name!r}. The outputs are {', '.join(map(repr, outputs))}.")
         array = outputs[name]
         datatype = "BYTES" if array.dtype == object else DATATYPE_OF_ARRAY[str(array.dtype)]
         response.outputs.add(name=name, datatype=datatype, shape=array.shape)

@@ -14,13 +14,9 @@ from gateway.tensors.wire import Array, dtype_name, number_dtype
 def check_inputs(signature: SignatureDef, arrays: Mapping[str, Array], max_rows: int) -> int:
     """Check the inputs of a request against the signature: names, dtype, rank and all fixed dimensions.
 
-    Args:
-        signature: The signature, from the model server.
-        arrays: The inputs by name.
-        max_rows: Maximum number of rows of inputs whose first dimension is open.
-
     Returns:
-        Number of rows: the first size of the inputs whose first dimension is open; 1 if there is none.
+        Number of rows: the first size of the inputs whose first dimension is open, at most `max_rows`; 1 if there is
+        none.
 
     Raises:
         InvalidTensor: The inputs do not match, or the signature is too unspecific to check them.
@@ -42,11 +38,7 @@ def check_inputs(signature: SignatureDef, arrays: Mapping[str, Array], max_rows:
 
 
 def check_names(signature: SignatureDef, names: Iterable[str]) -> None:
-    """Refuse inputs that are missing or that the signature does not know.
-
-    Raises:
-        InvalidTensor: The names differ from those of the signature.
-    """
+    """Refuse inputs that are missing or that the signature does not know. Raises InvalidTensor."""
     expected, actual = set(signature.inputs), set(names)
     if actual != expected:
         raise InvalidTensor(f"The inputs must be {_names(expected)}, not {_names(actual)}.")
@@ -70,7 +62,7 @@ def _check_shape(name: str, info: TensorInfo, shape: tuple[int, ...]) -> None:
         sizes: list[int] = [-1]
     else:
         sizes = [dim.size for dim in info.tensor_shape.dim]
-    if len(shape) != len(sizes) or any(0 <= size != given for size, given in zip(sizes, shape, strict=False)):
+    if len(shape) != len(sizes) or any(0 <= size != actual for size, actual in zip(sizes, shape, strict=False)):
         raise InvalidTensor(f"The input {name!r} must be of shape {_shape(sizes)}, not {_shape(shape)}.")
     if 0 in shape:
         raise InvalidTensor(f"The input {name!r} is empty: its shape is {_shape(shape)}.")

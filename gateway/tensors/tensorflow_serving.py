@@ -19,13 +19,7 @@ BINARY_SUFFIX = "_bytes"
 
 @dataclass(frozen=True, slots=True)
 class PredictBody:
-    """A predict request.
-
-    Attributes:
-        signature: Key of the signature.
-        by_row: Whether the request has rows (``instances``), which determines the form of the answer.
-        inputs: Its tensors.
-    """
+    """A predict request. If it has rows (``instances``), the answer has too."""
 
     signature: str
     by_row: bool
@@ -47,7 +41,7 @@ def read_request(body: Text, signatures: Signatures) -> PredictBody:
     if not isinstance(name, str):
         raise BadRequest("signature_name must be a string.")
     if ("instances" in value) == ("inputs" in value):
-        raise BadRequest("The body must have one of instances and inputs.")
+        raise BadRequest("The body must have either instances or inputs.")
     by_row = "instances" in value
     key = name or signatures.default
     signature = signatures.find(key)
@@ -63,17 +57,17 @@ def write_response(outputs: Mapping[str, Array], *, by_row: bool) -> bytes:
     Raises:
         BadRequest: The outputs do not have one row for each instance.
     """
-    named = {name: _json(name, array) for name, array in outputs.items()}
+    columns = {name: _json(name, array) for name, array in outputs.items()}
     if not by_row:
-        return write_json({"outputs": next(iter(named.values())) if len(named) == 1 else named})
+        return write_json({"outputs": next(iter(columns.values())) if len(columns) == 1 else columns})
     if len({array.shape[:1] or None for array in outputs.values()}) != 1 or not all(
         array.ndim for array in outputs.values()
     ):
         raise BadRequest("The outputs do not have one row for each instance: use inputs instead of instances.")
-    if len(named) == 1:
-        return write_json({"predictions": next(iter(named.values()))})
-    rows = zip(*named.values(), strict=True)
-    return write_json({"predictions": [dict(zip(named, row, strict=True)) for row in rows]})
+    if len(columns) == 1:
+        return write_json({"predictions": next(iter(columns.values()))})
+    rows = zip(*columns.values(), strict=True)
+    return write_json({"predictions": [dict(zip(columns, row, strict=True)) for row in rows]})
 
 
 def _columns(value: object, signature: SignatureDef) -> dict[str, object]:
@@ -90,8 +84,8 @@ def _rows(rows: object, signature: SignatureDef) -> dict[str, object]:
     names = rows[0].keys()
     if any(not isinstance(row, dict) or row.keys() != names for row in rows):
         raise InvalidTensor("Every row of instances must name the same inputs.")
-    named = cast(list[dict[str, object]], rows)
-    return {name: [row[name] for row in named] for name in names}
+    objects = cast(list[dict[str, object]], rows)
+    return {name: [row[name] for row in objects] for name in names}
 
 
 def _only_input(signature: SignatureDef) -> str:

@@ -19,13 +19,7 @@ from gateway.tensors.wire import Array, TensorError, array_of, dtype_name, numbe
 
 @dataclass(frozen=True, slots=True)
 class PredictMessage:
-    """A predict request.
-
-    Attributes:
-        signature: Key of the signature.
-        outputs: Names of the requested outputs; empty for all.
-        inputs: Its tensors.
-    """
+    """A predict request. Without `outputs`, all are returned."""
 
     signature: str
     outputs: Sequence[str]
@@ -35,16 +29,11 @@ class PredictMessage:
 def read_request(message: bytes, signatures: Signatures, max_bytes: int) -> PredictMessage:
     """Read a serialised PredictRequest.
 
-    Args:
-        message: The message.
-        signatures: Signatures of the version that answers.
-        max_bytes: Maximum size of the tensors: a few bytes may stand for many equal values.
-
     Raises:
         BadRequest: It cannot be parsed.
         SignatureMissing: It names a signature that the version does not have.
         InvalidTensor: A tensor contradicts itself, or the tensors do not match the signature.
-        UploadTooLarge: The tensors are larger than `max_bytes`.
+        UploadTooLarge: The tensors are larger than `max_bytes`: a few bytes may stand for many equal values.
     """
     try:
         request = PredictRequest.FromString(message)
@@ -63,11 +52,7 @@ def read_request(message: bytes, signatures: Signatures, max_bytes: int) -> Pred
 
 
 def write_response(outputs: Mapping[str, Array], model: str, version: int, signature: str) -> bytes:
-    """A serialised PredictResponse.
-
-    Raises:
-        TensorError: The dtype of an output cannot be written.
-    """
+    """A serialised PredictResponse; raises TensorError if the dtype of an output cannot be written."""
     response = PredictResponse()
     response.model_spec.name, response.model_spec.signature_name = model, signature
     response.model_spec.version.value = version
@@ -76,22 +61,22 @@ def write_response(outputs: Mapping[str, Array], model: str, version: int, signa
     return response.SerializeToString()
 
 
-def _outputs(signature: SignatureDef, wanted: Sequence[str]) -> Sequence[str]:
+def _outputs(signature: SignatureDef, output_filter: Sequence[str]) -> Sequence[str]:
     """The requested outputs, with the errors of the real server."""
-    for index, name in enumerate(wanted):
+    for index, name in enumerate(output_filter):
         if name not in signature.outputs:
             raise InvalidTensor(f"output tensor alias not found in signature: {name[:200]}")
-        if name in wanted[:index]:
+        if name in output_filter[:index]:
             raise InvalidTensor(f"duplicate output tensor alias: {name}")
-    return list(wanted)
+    return list(output_filter)
 
 
 def _size(tensor: Tensor) -> int:
     """Bytes of the values for which a tensor stands; a list that is too short repeats its last value."""
     count = math.prod(shape_of(tensor))
     if tensor.dtype == DataType.DT_STRING:
-        given = tensor.string_val
-        return sum(map(len, given)) + max(0, count - len(given)) * (1 + (len(given[-1]) if given else 0))
+        strings = tensor.string_val
+        return sum(map(len, strings)) + max(0, count - len(strings)) * (1 + (len(strings[-1]) if strings else 0))
     dtype = number_dtype(tensor.dtype)
     return count * (dtype.itemsize if dtype is not None else 1)
 

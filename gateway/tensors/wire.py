@@ -62,13 +62,7 @@ def shape_of(tensor: Tensor) -> tuple[int, ...]:
 
 
 def joined(shape: tuple[int, ...], dtype: int, rows: Sequence[bytes]) -> Wire:
-    """Serialised tensor of rows of numbers.
-
-    Args:
-        shape: Shape of the whole tensor.
-        dtype: Wire dtype.
-        rows: The values of each row, little-endian and in row-major order.
-    """
+    """Serialised tensor of rows of numbers, each little-endian and in row-major order."""
     return [_head(dtype, shape), *length_delimited(Tensor.TENSOR_CONTENT_FIELD_NUMBER, rows)]
 
 
@@ -80,7 +74,12 @@ def wire_of(array: Array) -> Wire:
     """
     if array.dtype == np.object_:
         return strings(array.ravel().tolist(), array.shape)
-    return _numbers(array)
+    dtype = array.dtype.newbyteorder("<")
+    number = _NUMBER_TYPES.get(dtype)
+    if number is None:
+        raise TensorError(f"arrays of {dtype} cannot be sent")
+    values = np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8).data
+    return [_head(number, array.shape), *length_delimited(Tensor.TENSOR_CONTENT_FIELD_NUMBER, [values])]
 
 
 def strings(values: Sequence[bytes], shape: tuple[int, ...]) -> Wire:
@@ -101,15 +100,6 @@ def _varint(value: int) -> bytes:
         value >>= 7
     written.append(value)
     return bytes(written)
-
-
-def _numbers(array: npt.NDArray[np.generic]) -> Wire:
-    dtype = array.dtype.newbyteorder("<")
-    number = _NUMBER_TYPES.get(dtype)
-    if number is None:
-        raise TensorError(f"arrays of {dtype} cannot be sent")
-    values = np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8).data
-    return [_head(number, array.shape), *length_delimited(Tensor.TENSOR_CONTENT_FIELD_NUMBER, [values])]
 
 
 @lru_cache(256)
@@ -186,8 +176,8 @@ def string_values(tensor: Tensor, *, max_elements: int) -> list[bytes]:
 
 def _count(shape: tuple[int, ...], max_elements: int) -> int:
     if any(size < 0 for size in shape):
-        raise TensorError(f"a size under zero: {shape}")
+        raise TensorError(f"the shape {shape} has a negative dimension")
     count = math.prod(shape)
     if count > max_elements:
-        raise TensorError(f"shape {shape} is over {max_elements} values")
+        raise TensorError(f"the shape {shape} has more than {max_elements} values")
     return count

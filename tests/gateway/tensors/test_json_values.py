@@ -12,8 +12,9 @@ from gateway.errors import BadRequest, InvalidTensor
 from gateway.pb.serving_pb2 import DataType
 from gateway.tensors.json_values import decoded_base64, json_array, json_strings, read_json, write_json
 
-PHOTO = bytes(range(256)) * 3 + b"\xfb\xef\xff"
+PHOTO = bytes(range(256)) * 3 + b"\xfb\xef\xff\xfe"
 TEXT = base64.b64encode(PHOTO).decode()
+assert TEXT.endswith("==")
 
 
 @pytest.mark.parametrize(

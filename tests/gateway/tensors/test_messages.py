@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from gateway.errors import InvalidTensor, ModelServerFailed, SignatureMissing
-from gateway.pb.serving_pb2 import DataType, PredictResponse, SignatureDefMap, Tensor
-from gateway.tensors.messages import SignatureRules, Signatures, checked_inputs, read_outputs
-from gateway.tensors.wire import array_of
+from gateway.pb.serving_pb2 import DataType, PredictResponse, SignatureDef, SignatureDefMap, Tensor
+from gateway.tensors.messages import Inputs, SignatureRules, Signatures, read_outputs
+from gateway.tensors.wire import Array, array_of
 from testing.colour_server import signature
 from testing.tensors import number_tensor
 
@@ -21,12 +22,16 @@ IMAGE_BYTES = 8 * 8 * 3
 RULES = SignatureRules(max_rows=64, row_keys=["pixels"], max_message_bytes=7 * IMAGE_BYTES - 1)
 
 
+def checked_inputs(signature: SignatureDef, key: str, arrays: Mapping[str, Array], rules: SignatureRules) -> Inputs:
+    return Signatures(SignatureDefMap(signature_def={key: signature}), key, rules).inputs(key, arrays)
+
+
 def test_rows_that_are_answered_by_themselves_go_in_several_messages() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (14, 8, 8, 3), np.uint8)
     inputs = checked_inputs(PIXELS, "pixels", {"images": pixels}, RULES)
     assert inputs.rows == [6, 6, 2]
-    parts = [array_of(Tensor.FromString(b"".join(tensor)), max_elements=10**6) for tensor in inputs.tensors]
-    np.testing.assert_array_equal(np.concatenate(parts), pixels)
+    arrays = [array_of(Tensor.FromString(b"".join(tensor)), max_elements=10**6) for tensor in inputs.tensors]
+    np.testing.assert_array_equal(np.concatenate(arrays), pixels)
 
 
 def test_rows_of_a_signature_that_nobody_vouches_for_go_in_one_message() -> None:
@@ -40,7 +45,7 @@ def test_more_rows_than_the_limit_are_refused() -> None:
 
 
 def test_pixels_are_held_to_the_size_that_the_gateway_sends() -> None:
-    rules = replace(RULES, pixel_shapes={"pixels": (4, 6, 3)})
+    rules = replace(RULES, pixel_shapes={"pixels": (4, 6, 3)}, pixel_input="x")
     assert checked_inputs(OPEN, "pixels", {"x": np.zeros((2, 4, 6, 3), np.float32)}, rules).rows == [2]
     with pytest.raises(InvalidTensor, match=r"must be of shape \(n, 4, 6, 3\)"):
         checked_inputs(OPEN, "pixels", {"x": np.zeros((2, 6, 4, 3), np.float32)}, rules)
@@ -75,7 +80,7 @@ def test_an_output_that_is_no_row_for_each_image_is_not_joined(extra: np.ndarray
     extra = np.asarray(extra)
     rows = np.ones((2, 3), np.float32)
     assert set(read_outputs([answer(y=rows, extra=extra)], [2])) == {"y", "extra"}
-    with pytest.raises(ModelServerFailed, match="not a row for each image"):
+    with pytest.raises(ModelServerFailed, match="did not return one row for each image"):
         read_outputs([answer(y=rows, extra=extra)] * 2, [2, 2])
 
 
