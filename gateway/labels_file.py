@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import ast
 import codecs
+import csv
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 MAX_BYTES = 16 * 2**20
 """Maximum size of a file. The 21,841 names of ImageNet-21k take 0.5 MB."""
 
-FORMS = 'one name a line, a JSON list, or a JSON object such as {"cat": 0} or {"0": "cat"}'
+FORMS = 'one name per line, a JSON list, or a JSON object such as {"cat": 0} or {"0": "cat"}'
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _INDEX_AND_NAME = re.compile(r"(?P<index>\d+)(?:\s*[:,;.)=_-]\s*|\s+)(?P<name>\S.*)")
 _NAME_AND_INDEX = re.compile(r"(?P<name>.*\S)(?:\s*[:,;=]\s*|\t+)(?P<index>\d+)")
 _QUOTED = re.compile(r"\"(.+)\"|'(.+)'")
+_NAME_COLUMNS = ("label", "labels", "name", "names", "class", "classname", "classnames", "category", "breed", "species")
+_INDEX_COLUMNS = ("", "index", "idx", "id", "classid", "classindex", "labelid", "categoryid")
+"""Headers of CSV files in lower case, without spaces and underscores. That of pandas' own index is empty."""
+
 _HOLDERS = ("labels", "names", "class_names", "classes", "id2label")
 """Keys of the names in larger JSON files: Teachable Machine's `metadata.json`, `config.json` of Transformers."""
 
@@ -27,9 +33,9 @@ def read_labels(path: Path) -> tuple[str, ...]:
     """Class names in the order of a model's outputs.
 
     Accepted are lines of one name, or of a name and its index in either order, with or without a header, quotes and
-    commas at their ends; a JSON list (or a list as Python prints it); and JSON objects that map names to indexes,
-    indexes to names, or indexes to lists that end in a name, as Keras' ``imagenet_class_index.json``. UTF-8, UTF-16 and
-    Windows-1252 are recognised.
+    commas at their ends; CSV files with a column of names; a JSON list (or a list as Python prints it); and JSON
+    objects that map names to indexes, indexes to names, or indexes to lists that end in a name, as Keras'
+    ``imagenet_class_index.json``. UTF-8, UTF-16 and Windows-1252 are recognised.
 
     Raises:
         ValueError: The file cannot be read, or contains something else. The message names the file without its folder.
@@ -54,29 +60,57 @@ def parse_labels(text: str) -> tuple[str, ...]:
         ValueError: The text has another form. The message continues after "the labels file".
     """
     if "\0" in text:
-        raise ValueError(f"holds NUL characters: write {FORMS}, as UTF-8")
+        raise ValueError(f"contains NUL characters: write {FORMS}, as UTF-8")
     stripped = text.strip()
     if re.match(r"item\s*\{", stripped):
         raise ValueError(f"is a label map of the Object Detection API (.pbtxt): write {FORMS}")
     if re.match(r"(?i)<!doctype|<html|version https://git-lfs|names:", stripped):
         raise ValueError(f"is a web page, a Git LFS pointer or YAML: write {FORMS}")
-    if stripped.startswith(("[", "{")):
-        value = _literal(stripped)
+    literal = re.sub(r"\A\w+\s*=\s*(?=[\[{(])", "", stripped)  # without the name of an assignment in a program
+    if literal.startswith(("[", "{")) or literal != stripped:
+        value = _literal(literal)
         if isinstance(value, dict):
             value = next((value[key] for key in _HOLDERS if isinstance(value.get(key), list | dict)), value)
-        return _ordered(value) if isinstance(value, dict) else _named(value)
-    lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
+        names = _ordered(value) if isinstance(value, dict) else _checked_names(value)
+    else:
+        lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
+        names = _column(lines) or _plain(lines)
+    if len(names) == 1:
+        raise ValueError(f"contains only one name: write {FORMS}")
+    return names
+
+
+def _plain(lines: list[str]) -> tuple[str, ...]:
+    """The names in lines without a header of columns."""
     if len(lines) == 1:
         lines = [name.strip() for name in re.split(r"[,;\t]", lines[0]) if name.strip()]
-    for pattern in (r"(.*\S)\s*,", r"-\s+(\S.*)"):  # of a list in a program, and in YAML
+    # Of a list in a program, of one in YAML, and with ImageNet's identifiers.
+    for pattern in (r"(.*\S)\s*,", r"-\s+(\S.*)", r"n\d{8}[\s,]+(\S.*)"):
         inner = [re.fullmatch(pattern, line) for line in lines]
         if all(inner[:-1]) and lines[1:]:
             lines = [match[1] if match else line for line, match in zip(lines, inner, strict=True)]
-    names = _named(_by_index(lines))
-    if len(names) == 1:
-        raise ValueError(f"holds one name: write {FORMS}")
+    names = _checked_names(_by_index(lines))
     quoted = [_QUOTED.fullmatch(name) for name in names]
     return tuple(match[1] or match[2] for match in quoted if match) if all(quoted) else names
+
+
+def _column(lines: list[str]) -> tuple[str, ...] | None:
+    """The names in a CSV file whose header names their column; None for other lines."""
+    if len(lines) < 2:
+        return None
+    try:
+        header, *rows = csv.reader(lines, delimiter=max(",;\t", key=lines[0].count))
+    except csv.Error:
+        return None
+    columns = [re.sub(r"[\s_-]+", "", cell).casefold() for cell in header]
+    name = next((columns.index(one) for one in _NAME_COLUMNS if one in columns), None)
+    if name is None or any(len(row) != len(header) for row in rows):
+        return None
+    index = next((columns.index(one) for one in _INDEX_COLUMNS if one in columns), None)
+    if index is None or not all(row[index].strip().isdecimal() for row in rows):
+        return _checked_names([row[name] for row in rows])
+    first = min(int(row[index]) for row in rows)
+    return _in_order((int(row[index]) - min(first, 1), row[name]) for row in rows)
 
 
 def _literal(text: str) -> Any:
@@ -87,10 +121,12 @@ def _literal(text: str) -> Any:
         try:
             return ast.literal_eval(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
-            raise ValueError("starts like JSON, and is not JSON") from error
+            raise ValueError("starts like JSON, but is not valid JSON") from error
 
 
 def _text(data: bytes) -> str:
+    if re.match(rb"\x93NUMPY|\x80[\x02-\x05]", data):
+        raise ValueError(f"is a file of NumPy or pickle: write {FORMS}")
     if data.startswith(_UTF_16):
         try:
             return data.decode("utf-16")
@@ -121,7 +157,12 @@ def _ordered(value: Mapping[object, object]) -> tuple[str, ...]:
     elif all(type(one) is int or (isinstance(one, str) and one.isdecimal()) for one in values):
         pairs = [(int(str(one)), key) for key, one in zip(keys, values, strict=True)]
     else:
-        raise ValueError(f"must hold {FORMS}")
+        raise ValueError(f"must contain {FORMS}")
+    return _in_order(pairs)
+
+
+def _in_order(pairs: Iterable[tuple[int, object]]) -> tuple[str, ...]:
+    """The names of pairs of index and name, which count from 0."""
     by_index: dict[int, object] = {}
     for index, name in pairs:
         if index in by_index:
@@ -129,18 +170,18 @@ def _ordered(value: Mapping[object, object]) -> tuple[str, ...]:
         by_index[index] = name
     missing = next((index for index in range(len(by_index)) if index not in by_index), None)
     if missing is not None:
-        raise ValueError(f"has {len(by_index)} names and none for the index {missing}; indexes count from 0")
-    return _named([by_index[index] for index in range(len(by_index))])
+        raise ValueError(f"has {len(by_index)} names, but none for the index {missing}; indexes count from 0")
+    return _checked_names([by_index[index] for index in range(len(by_index))])
 
 
-def _named(values: list[object] | list[str]) -> tuple[str, ...]:
+def _checked_names(values: list[object] | list[str]) -> tuple[str, ...]:
     if not values:
-        raise ValueError(f"holds no names: write {FORMS}")
+        raise ValueError(f"contains no names: write {FORMS}")
     names = []
     for index, value in enumerate(values):
         if not isinstance(value, str) or not value.strip():
-            shown = json.dumps(value)[:40]
-            raise ValueError(f"has {shown} in place of the name with the index {index}")
+            text = json.dumps(value)[:40]
+            raise ValueError(f"has {text} in place of the name with the index {index}")
         names.append(value.strip())
     return tuple(names)
 
@@ -148,14 +189,14 @@ def _named(values: list[object] | list[str]) -> tuple[str, ...]:
 def _by_index(lines: list[str]) -> list[str]:
     """The names without their indexes, if each line has both and all names differ: ``0 Class A``, ``cat,1``.
 
-    Indexes count from 0 or 1. A first line of columns without numbers is a header.
+    Indexes count from 0 or 1. The first line may be a header, such as ``,0`` of pandas.
     """
-    body = lines[1:] if lines and re.match(r"\D*[,;\t]\D*$", lines[0]) else lines
-    for pattern in (_INDEX_AND_NAME, _NAME_AND_INDEX):
-        found = {int(match["index"]): match["name"] for match in map(pattern.fullmatch, body) if match}
-        names = [found[index] for index in sorted(found)]
+    bodies = [lines, lines[1:]] if lines and re.search(r"[,;\t]", lines[0]) else [lines]
+    for body, pattern in product(bodies, (_INDEX_AND_NAME, _NAME_AND_INDEX)):
+        by_index = {int(match["index"]): match["name"] for match in map(pattern.fullmatch, body) if match}
+        names = [by_index[index] for index in sorted(by_index)]
         counted = [list(range(first, first + len(body))) for first in (0, 1)]
-        if len(body) > 1 and sorted(found) in counted and len(set(names)) == len(names) and _are_words(names):
+        if len(body) > 1 and sorted(by_index) in counted and len(set(names)) == len(names) and _are_words(names):
             return names
     return lines
 

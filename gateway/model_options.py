@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from gateway.images import FitMode, Interpolation
 from gateway.images.pixel_format import Channels, Layout, Normalization
@@ -35,6 +36,8 @@ class ModelOptions(BaseModel):
     """Signature to use, if it is neither `serving_default` nor the only one."""
     output: str | None = None
     """Output with the scores, if several outputs are floats."""
+    fixed_inputs: Mapping[str, JsonValue] = {}
+    """Values of the inputs beside the image, for example `{"training": false}`."""
     encoded_image: bool | None = None
     """Whether a string input takes encoded images. By default, the name of the input decides."""
     height: int | None = Field(None, ge=1, le=4096)

@@ -35,7 +35,7 @@ class ServableNotFound(Exception):
 
 
 class Backend(Protocol):
-    """A model server."""
+    """A model server, or several that share the calls."""
 
     async def predict(
         self,
@@ -70,11 +70,11 @@ class Backend(Protocol):
     async def signatures(
         self, model: str, selector: Selector, deadline: Deadline
     ) -> tuple[int, Mapping[str, SignatureDef]]:
-        """The version that a selector currently stands for, and its signatures. Raises the same errors as `predict`."""
+        """The version that a selector currently stands for, and its signatures. Raises as `predict` does."""
         ...
 
     async def status(self, model: str, deadline: Deadline) -> Sequence[ModelVersionStatus]:
-        """States of all known versions of a model. Raises the same errors as `predict`."""
+        """States of all known versions of a model. Raises as `predict` does."""
         ...
 
     def servers(self) -> int:
@@ -87,11 +87,7 @@ class Backend(Protocol):
 
 
 def read_outputs(answer: bytes) -> Mapping[str, Tensor]:
-    """The outputs of a serialised PredictResponse, by name.
-
-    Raises:
-        ModelServerFailed: It cannot be parsed.
-    """
+    """The outputs of a serialised PredictResponse, by name; raises ModelServerFailed if it cannot be parsed."""
     try:
         return PredictResponse.FromString(answer).outputs
     except DecodeError as error:

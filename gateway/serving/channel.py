@@ -10,7 +10,6 @@ import re
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import grpc
 import grpc.aio
@@ -95,36 +94,12 @@ OLD_CALLS_SECONDS = 60.0
 """Time for calls on replaced connections to finish."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """TLS options of the connection to the model server.
-
-    Attributes:
-        roots: PEM of the trusted authorities; None for gRPC's own.
-        certificate: PEM of the client certificate with its chain (mutual TLS).
-        key: PEM of the private key of the client certificate.
-        server_name: Name in the server's certificate, if it differs from the host name.
-    """
-
-    roots: bytes | None = None
-    certificate: bytes | None = None
-    key: bytes | None = None
-    server_name: str = ""
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Tls | None:
-        """The options in the settings; None if TLS is off.
-
-        Raises:
-            OSError: A file cannot be read.
-        """
-        if not settings.serving_tls:
-            return None
-        roots, certificate, key = (
-            file.read_bytes() if file else None
-            for file in (settings.serving_tls_ca, settings.serving_tls_certificate, settings.serving_tls_key)
-        )
-        return cls(roots, certificate, key, settings.serving_tls_server_name)
+def tls_credentials(settings: Settings) -> grpc.ChannelCredentials | None:
+    """The credentials of an encrypted channel; None if TLS is off. Raises OSError if a file cannot be read."""
+    if not settings.serving_tls:
+        return None
+    files = (settings.serving_tls_ca, settings.serving_tls_key, settings.serving_tls_certificate)
+    return grpc.ssl_channel_credentials(*(file.read_bytes() if file else None for file in files))
 
 
 class ModelServerChannel:
@@ -133,7 +108,8 @@ class ModelServerChannel:
     def __init__(
         self,
         target: str,
-        tls: Tls | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        server_name: str = "",
         interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
         request_seconds: float = 10.0,
     ) -> None:
@@ -143,11 +119,12 @@ class ModelServerChannel:
             target: ``host:port`` or anything with a scheme (``dns:///serving:8500``, ``unix:/path``) as gRPC takes it:
                 a name with several addresses is used in turn. Or several hosts, names or addresses, separated by
                 commas.
-            tls: None: not encrypted.
+            credentials: See `tls_credentials`; None: not encrypted.
+            server_name: Name in the server's certificate, if it differs from the host name.
             interceptors: Called around every call.
             request_seconds: The most time that a request has.
         """
-        self._tls = tls
+        self._credentials = credentials
         self._interceptors = interceptors
         self._hosts = [part.strip() for part in target.split(",") if part.strip()]
         listed = len(self._hosts) > 1
@@ -155,7 +132,9 @@ class ModelServerChannel:
         """Whether there may be several servers."""
         self.servers = 1
         """Number of known servers. Names are resolved with the first calls."""
-        self._options = (*CHANNEL_OPTIONS, *(_pings(request_seconds) if self.replicated else LONE_SERVER_OPTIONS))
+        pings = _pings(request_seconds) if self.replicated else LONE_SERVER_OPTIONS
+        names = ("grpc.ssl_target_name_override", "grpc.default_authority") if server_name else ()
+        self._options = (*CHANNEL_OPTIONS, *pings, *((name, server_name) for name in names))
         self._names = listed and not all(_is_address(_split(host)[0]) for host in self._hosts)
         self._looks_up = self._names or (self.replicated and DNS_NAME.fullmatch(target.strip()) is not None)
         self._addresses = "" if self._names else _listed(self._hosts) if listed else target.strip()
@@ -167,11 +146,7 @@ class ModelServerChannel:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def channel(self, deadline: Deadline) -> grpc.aio.Channel:
-        """The channel to use now.
-
-        Raises:
-            ModelServerUnavailable: None of the names can be looked up.
-        """
+        """The channel to use now; raises ModelServerUnavailable if none of the names can be looked up."""
         if self._looks_up and (self._channel is None or time.monotonic() - self._looked_up > RESOLVE_SECONDS):
             self._look_up()
             if self._channel is None and self._lookup is not None:
@@ -195,17 +170,10 @@ class ModelServerChannel:
             await self._channel.close()
 
     def _open(self, addresses: str) -> grpc.aio.Channel:
-        if self._tls is None:
-            return grpc.aio.insecure_channel(addresses, options=self._options, interceptors=self._interceptors)
-        named: tuple[tuple[str, int | str], ...] = ()
-        if self._tls.server_name:
-            named = (
-                ("grpc.ssl_target_name_override", self._tls.server_name),
-                ("grpc.default_authority", self._tls.server_name),
-            )
-        credentials = grpc.ssl_channel_credentials(self._tls.roots, self._tls.key, self._tls.certificate)
-        options = (*self._options, *named)
-        return grpc.aio.secure_channel(addresses, credentials, options=options, interceptors=self._interceptors)
+        options, interceptors = self._options, self._interceptors
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(addresses, options=options, interceptors=interceptors)
+        return grpc.aio.secure_channel(addresses, self._credentials, options=options, interceptors=interceptors)
 
     def _look_up(self) -> None:
         if self._lookup is None:
@@ -216,7 +184,7 @@ class ModelServerChannel:
     def _looked_up_now(self, done: asyncio.Task[None]) -> None:
         self._lookup = None
         if not done.cancelled() and (error := done.exception()) is not None:
-            logger.error("resolving the model servers failed", exc_info=error)
+            logger.error("cannot resolve the model servers", exc_info=error)
 
     async def _replace(self) -> None:
         """Look all names up, and open another channel where the addresses of a list of them have changed."""
@@ -228,7 +196,7 @@ class ModelServerChannel:
         resolved: set[str] = set()
         for host, answer in zip(self._hosts, answers, strict=True):
             if isinstance(answer, BaseException):
-                logger.warning("model server %s: %s", host, answer)
+                logger.warning("cannot resolve the model server %s: %s", host, answer)
                 continue
             resolved |= {_joined(str(place[0]), int(place[1])) for *_, place in answer}
         if not resolved:

@@ -15,6 +15,7 @@ from gateway.images.pixel_format import PixelFormat
 from gateway.model_options import Activation
 from gateway.observability.answer_metrics import Baseline
 from gateway.pb.serving_pb2 import DataType, SignatureDef, TensorInfo
+from gateway.serving.fixed_inputs import FixedInput
 from gateway.serving.signature_shapes import rank
 from gateway.tensors.wire import dtype_name
 
@@ -86,7 +87,7 @@ class Contract:
             the signature fixes, to which fewer are padded.
         label_output: Output with the class name (string) or class index (integer) of each score; None if the position
             of a score is its class.
-        key_input: Additional string input (n) that is passed through, as in exports of AutoML.
+        fixed_inputs: Inputs beside the image, with the same value in every call.
         certain_image: Whether `input_kind` is certain; if not, a tensor request may contain other strings.
         thresholds: Scores from which an image has a label, in the order of `labels`, or one number for all of them, if
             the model is multi-label: scores are independent, and an image has any number of labels. Otherwise None.
@@ -115,7 +116,7 @@ class Contract:
     row_shape: tuple[int, ...] = ()
     batch_size: int = -1
     label_output: str | None = None
-    key_input: str | None = None
+    fixed_inputs: tuple[FixedInput, ...] = ()
     certain_image: bool = True
     thresholds: tuple[float, ...] | float | None = None
     activation: Activation | None = None
@@ -146,25 +147,25 @@ def contract_from_card(model: str, version: int, signatures: Mapping[str, Signat
     """
     try:
         card = Card.model_validate_json(card_json)
-        whole: Mapping[str, object] = json.loads(card_json)
+        full_card: Mapping[str, object] = json.loads(card_json)
     except (ValidationError, ValueError) as error:
         where = ""
         if isinstance(error, ValidationError):
             where = f" (at {'.'.join(str(part) for part in error.errors()[0]['loc']) or 'the top'})"
         raise UnsupportedModel(f"The model card of {model!r} version {version} cannot be read{where}.") from error
     images, probabilities = _info(signatures, "inputs", "images"), _info(signatures, "outputs", "probabilities")
-    found = described(signatures[PIXELS])
+    tensors = described(signatures[PIXELS])
     if images is None or probabilities is None or images.dtype != DataType.DT_UINT8:
         raise UnsupportedModel(
             f"The signature {PIXELS!r} of {model!r} version {version} must take images, uint8, and give probabilities; "
-            f"found {found}."
+            f"found {tensors}."
         )
     expected = (-1, card.input.height, card.input.width, 3)
     classes = len(card.labels) + len(card.other_labels)
     if not _fits(images, expected) or not _fits(probabilities, (None, classes)):
         raise UnsupportedModel(
             f"The model card of {model!r} version {version} says {card.input.height}x{card.input.width} pixels and "
-            f"{classes} labels, its signature {PIXELS!r} {found}."
+            f"{classes} labels, its signature {PIXELS!r} {tensors}."
         )
     multi_label = card.task == MULTI_LABEL
     if multi_label and (len(card.thresholds) != len(card.labels) or card.other_labels):
@@ -188,7 +189,7 @@ def contract_from_card(model: str, version: int, signatures: Mapping[str, Signat
         thresholds=tuple(card.thresholds) if multi_label else None,
         explains=_takes_images(signatures, EXPLAIN, expected, {"probabilities", "heatmap"}),
         embeds=_takes_images(signatures, EMBED, expected, {EMBEDDING}),
-        card=whole,
+        card=full_card,
         other_labels=tuple(card.other_labels),
         baseline=card.baseline,
         least_set_score=None if multi_label else card.label_sets.least_score,
@@ -196,13 +197,13 @@ def contract_from_card(model: str, version: int, signatures: Mapping[str, Signat
 
 
 def _takes_images(
-    signatures: Mapping[str, SignatureDef], key: str, images_shape: tuple[int | None, ...], wanted: Set[str]
+    signatures: Mapping[str, SignatureDef], key: str, images_shape: tuple[int | None, ...], output_names: Set[str]
 ) -> bool:
     """Whether a signature takes images and has the outputs. Images of another rank would crash TensorFlow Serving."""
     if key not in signatures:
         return False
     inputs, outputs = signatures[key].inputs, signatures[key].outputs
-    if set(inputs) != {"images"} or not wanted <= set(outputs):
+    if set(inputs) != {"images"} or not output_names <= set(outputs):
         return False
     return inputs["images"].dtype == DataType.DT_UINT8 and _fits(inputs["images"], images_shape)
 
@@ -218,17 +219,17 @@ def _fits(info: TensorInfo, shape: tuple[int | None, ...]) -> bool:
         return False
     sizes = [dim.size for dim in info.tensor_shape.dim]
     return len(sizes) == len(shape) and all(
-        size in (-1, wanted) or (wanted is None and size > 0) for size, wanted in zip(sizes, shape, strict=True)
+        size in (-1, expected) or (expected is None and size > 0) for size, expected in zip(sizes, shape, strict=True)
     )
 
 
 def described(signature: SignatureDef) -> str:
     """Inputs and outputs of a signature, for error messages."""
 
-    def one(tensors: Mapping[str, TensorInfo]) -> str:
+    def listing(tensors: Mapping[str, TensorInfo]) -> str:
         return ", ".join(f"{name} {dtype_name(info.dtype)} {_shape(info)}" for name, info in sorted(tensors.items()))
 
-    return f"inputs [{one(signature.inputs)}] and outputs [{one(signature.outputs)}]"
+    return f"inputs [{listing(signature.inputs)}] and outputs [{listing(signature.outputs)}]"
 
 
 def _shape(info: TensorInfo) -> str:

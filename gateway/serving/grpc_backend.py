@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 import grpc
@@ -56,20 +56,13 @@ NO_HTTP_2 = "Failed parsing HTTP/2"
 
 
 ResponseT = TypeVar("ResponseT", bound=Message)
-Method: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
 
 
 class GrpcBackend:
-    """A TensorFlow model server (or several behind one target) over gRPC.
-
-    Args:
-        connection: The channel to the model servers.
-    """
+    """A TensorFlow model server (or several behind one target) over gRPC."""
 
     def __init__(self, connection: ModelServerChannel) -> None:
         self._connection = connection
-        self._channel: grpc.aio.Channel | None = None
-        self._methods: dict[str, Method] = {}
         self._locks: WeakValueDictionary[tuple[str, int, str], ReadWriteLock] = WeakValueDictionary()
 
     async def predict(
@@ -100,7 +93,7 @@ class GrpcBackend:
                     try:
                         return await self._call(PREDICT, request, deadline)
                     except ModelServerFailed as error:
-                        if not error.said or not had_others():
+                        if not error.server_message or not had_others():
                             raise
                 async with lock.write():
                     return await self._call(PREDICT, request, deadline)
@@ -149,7 +142,8 @@ class GrpcBackend:
         return await self._call_once(path, request, deadline)
 
     async def _call_once(self, path: str, request: bytes, deadline: Deadline) -> bytes:
-        method = self._method(await self._connection.channel(deadline), path)
+        method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
+        method = (await self._connection.channel(deadline)).unary_unary(path)
         # gRPC converts a tuple to the same, but takes longer.
         metadata = grpc.aio.Metadata(("x-request-id", request_id.get())) if request_id.get() else None
         try:
@@ -158,13 +152,6 @@ class GrpcBackend:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 self._connection.failed()
             raise _translated(error) from error
-
-    def _method(self, channel: grpc.aio.Channel, path: str) -> Method:
-        if channel is not self._channel:
-            self._channel, self._methods = channel, {}
-        if path not in self._methods:
-            self._methods[path] = channel.unary_unary(path)
-        return self._methods[path]
 
 
 def _parsed(kind: type[ResponseT], answer: bytes) -> ResponseT:
@@ -192,7 +179,7 @@ def _spec(model: str, selector: Selector) -> ModelSpec:
 
 
 def _translated(error: grpc.aio.AioRpcError) -> Exception:
-    """The error for a gRPC status. The server's message goes to the log and, if it is about the request, to `said`."""
+    """The error for a gRPC status. Its message goes to the log; one about the request, also to `server_message`."""
     code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.NOT_FOUND:
         return ServableNotFound(details)
@@ -201,7 +188,7 @@ def _translated(error: grpc.aio.AioRpcError) -> Exception:
         return ServableNotFound(details)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded("The model server did not answer before the deadline of the request.")
-    logger.warning("model server: %s: %s", code.name, details, extra={"grpc_code": code.name})
+    logger.warning("the model server returned %s: %s", code.name, details, extra={"grpc_code": code.name})
     if NO_HTTP_2 in details:
         return ModelServerUnavailable(
             "The server at GATEWAY_SERVING_TARGET does not speak gRPC. Use the gRPC port of the model server (by "
@@ -215,8 +202,8 @@ def _translated(error: grpc.aio.AioRpcError) -> Exception:
     # The code is the same for a busy server and for a message that is too large. Only the former is worth a retry.
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" not in details:
         return ModelServerUnavailable("The model server is overloaded.")
-    said = details if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION) else ""
-    return ModelServerFailed("The model server could not answer this request.", said=_first_line(said))
+    message = details if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION) else ""
+    return ModelServerFailed("The model server could not answer this request.", server_message=_first_line(message))
 
 
 def _first_line(text: str) -> str:

@@ -86,16 +86,12 @@ class ContractResolver:
         self._states: SingleFlight[str, list[ModelVersionStatus]] = SingleFlight(DESCRIPTION_SECONDS)
         self._descriptions: SingleFlight[tuple[str, Selector], ServedVersion] = SingleFlight(DESCRIPTION_SECONDS)
 
-    async def answered(
+    async def answer(
         self, model: str, selector: Selector, deadline: Deadline, ask: Callable[[ServedVersion], Awaitable[T]]
     ) -> T:
         """Call `ask` with the version that a selector stands for, and again with the next one if that goes away.
 
-        Args:
-            model: Name of the model.
-            selector: The version.
-            deadline: Deadline of the whole call.
-            ask: Gets the answer of one version. Raises `ServableNotFound` if the version is gone.
+        `ask` raises `ServableNotFound` if its version is gone.
 
         Raises:
             NotReady: Versions keep going away or changing.
@@ -149,19 +145,15 @@ class ContractResolver:
 
     def _last_read(self, served: ServedVersion) -> ServedVersion:
         """The newest cache entry of the same version."""
-        known = (
+        entries = (
             entry.served
             for (model, _), entry in self._entries.items()
             if model == served.model and entry.served.version == served.version
         )
-        return max(known, key=lambda one: one.read_at, default=served)
+        return max(entries, key=lambda one: one.read_at, default=served)
 
     async def served(self, model: str, selector: Selector, deadline: Deadline) -> ServedVersion:
-        """The version that a selector stands for.
-
-        Raises:
-            GatewayError: As `VersionLookup.read` raises them.
-        """
+        """The version that a selector stands for. Raises as `VersionLookup.read` does."""
         entry = self._entries.get((model, selector))
         if entry is not None:
             now = time.monotonic()
@@ -171,7 +163,7 @@ class ContractResolver:
                 self._shared_lookup(model, selector)
                 return entry.served
         if entry is None:
-            return await joined(self._shared_lookup(model, selector, known=False), deadline)
+            return await joined(self._shared_lookup(model, selector, is_known=False), deadline)
         try:
             return await joined(self._shared_lookup(model, selector), Deadline.after(deadline.remaining() / 2))
         except (ModelServerUnavailable, DeadlineExceeded):
@@ -188,15 +180,11 @@ class ContractResolver:
         return await joined(task, deadline)
 
     async def versions(self, model: str, deadline: Deadline) -> list[ModelVersionStatus]:
-        """States of all versions of a model, newest first, at most `DESCRIPTION_SECONDS` old.
-
-        Raises:
-            GatewayError: As `VersionLookup.versions` raises them.
-        """
+        """States of all versions of a model, newest first, at most `DESCRIPTION_SECONDS` old."""
         task = self._states.start(
             model,
             lambda: self.lookup.versions(model, Deadline.after(LOOKUP_SECONDS)),
-            at_once=any(known == model for known, _ in self._entries),
+            at_once=any(name == model for name, _ in self._entries),
         )
         return await joined(task, deadline)
 
@@ -211,9 +199,9 @@ class ContractResolver:
             return entry.served
         return await joined(self._shared_lookup(gone.model, selector), deadline)
 
-    def _shared_lookup(self, model: str, selector: Selector, *, known: bool = True) -> asyncio.Task[ServedVersion]:
+    def _shared_lookup(self, model: str, selector: Selector, *, is_known: bool = True) -> asyncio.Task[ServedVersion]:
         """The lookup of a version. A known version does not wait behind names that callers made up."""
-        return self._lookups.start((model, selector), lambda: self._read(model, selector), at_once=known)
+        return self._lookups.start((model, selector), lambda: self._read(model, selector), at_once=is_known)
 
     async def _read(self, model: str, selector: Selector) -> ServedVersion:
         key = (model, selector)

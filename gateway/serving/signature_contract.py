@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from gateway.errors import UnsupportedModel
+from gateway.errors import InvalidTensor, UnsupportedModel
 from gateway.images import Target
 from gateway.images.pixel_format import PixelFormat
 from gateway.model_options import ModelOptions
 from gateway.pb.serving_pb2 import DataType, SignatureDef, TensorInfo
 from gateway.serving.contract import DEFAULT_SIGNATURE, Contract, described
+from gateway.serving.fixed_inputs import FixedInput, fixed_inputs
 from gateway.serving.signature_shapes import batch_and_row, layout_of, may_be_equal, number_of_classes, sizes_of
 from gateway.tensors.wire import number_dtype
 
@@ -30,11 +31,11 @@ PIXEL_DTYPES: Final = (
 SCORE_DTYPES: Final = (DataType.DT_FLOAT, DataType.DT_HALF, DataType.DT_BFLOAT16, DataType.DT_DOUBLE)
 INDEX_DTYPES: Final = (DataType.DT_INT32, DataType.DT_INT64)
 
-WANTED_INPUT: Final = (
+ACCEPTED_INPUT: Final = (
     "a string input (n) of encoded images; or pixels (n, height, width, 3), also with channels first or grey, "
     "of uint8, int32, int64, half, float or double"
 )
-WANTED_OUTPUT: Final = "scores (n, classes), or (n) or (n, 1) of a sigmoid, of float, half, bfloat16 or double"
+ACCEPTED_OUTPUT: Final = "scores (n, classes), or (n) or (n, 1) of a sigmoid, of float, half, bfloat16 or double"
 
 NAMED_LIKE_IMAGES: Final = re.compile(r"image|img|photo|picture|jpe?g|png", re.IGNORECASE)
 NOT_NAMED_LIKE_IMAGES: Final = re.compile(
@@ -43,6 +44,7 @@ NOT_NAMED_LIKE_IMAGES: Final = re.compile(
 )
 NAMED_LIKE_SCORES: Final = re.compile(r"prob|softmax|sigmoid|score|predictions", re.IGNORECASE)
 NAMED_LIKE_BOXES: Final = re.compile(r"box(?:es)?(?:$|_)", re.IGNORECASE)
+NAMED_LIKE_FEATURES: Final = re.compile(r"embed|feature", re.IGNORECASE)
 KEY: Final = re.compile(r"keys?", re.IGNORECASE)
 
 
@@ -57,12 +59,12 @@ def contract_from_signatures(
     """
     name = f"The model {model!r} version {version}"
     if not signatures:
-        raise UnsupportedModel(f"{name} has no signature.")
+        raise UnsupportedModel(f"{name} has no signature. Export it with one, for example by model.export() of Keras.")
     listed = ", ".join(map(repr, sorted(signatures)))
     if options.signature is not None:
         if options.signature not in signatures:
             raise UnsupportedModel(
-                f"{name} has no signature {options.signature!r}, as its options say; it has {listed}."
+                f"{name} has no signature {options.signature!r}, which its option signature names; it has {listed}."
             )
         return _Reading(model, version, options.signature, signatures[options.signature], options).contract()
     if DEFAULT_SIGNATURE in signatures or len(signatures) == 1:
@@ -76,8 +78,8 @@ def contract_from_signatures(
             continue
     if len(fitting) == 1:
         return fitting[0]
-    several = "several of which classify images" if fitting else "none of which classifies images"
-    raise UnsupportedModel(f"{name} has the signatures {listed}, {several}: name one by the option signature.")
+    reason = "several of which classify images" if fitting else "none of which classifies images"
+    raise UnsupportedModel(f"{name} has the signatures {listed}, {reason}: select one with the option signature.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,8 @@ class _Reading:
     options: ModelOptions
 
     def contract(self) -> Contract:
-        key_input = self._key_input()
-        image = self._image([name for name in self.signature.inputs if name != key_input])
+        fixed = self._fixed_inputs()
+        image = self._image(self.signature.inputs.keys() - {one.name for one in fixed})
         output_name, classes = self._scores(image.batch_size)
         label_output = self._label_output(output_name, image.batch_size)
         sigmoid = classes == 1 and label_output is None
@@ -132,66 +134,82 @@ class _Reading:
             row_shape=image.row_shape,
             batch_size=image.batch_size,
             label_output=label_output,
-            key_input=key_input,
+            fixed_inputs=fixed,
             certain_image=image.certain,
             thresholds=thresholds,
             activation=self.options.activation,
         )
 
-    def _unsupported(self, wanted: str) -> UnsupportedModel:
+    def _unsupported(self, requirement: str) -> UnsupportedModel:
         return UnsupportedModel(
             f"The model {self.model!r} version {self.version} cannot be served as an image classifier: its signature "
-            f"{self.key!r} has {described(self.signature)}; wanted is {wanted}."
+            f"{self.key!r} has {described(self.signature)}; it must have {requirement}."
         )
 
-    def _key_input(self) -> str | None:
-        """An additional string input whose values are returned unchanged, as in exports of AutoML."""
-        if len(self.signature.inputs) != 2:
-            return None
-        for name, info in self.signature.inputs.items():
-            if KEY.fullmatch(name) and info.dtype == DataType.DT_STRING and sizes_of(info) in (None, (-1,)):
-                return name
-        return None
+    def _fixed_inputs(self) -> tuple[FixedInput, ...]:
+        """The inputs beside the image: those of the option, and the key of AutoML's exports, which it returns."""
+        inputs = self.signature.inputs
+        values = dict(self.options.fixed_inputs)
+        if len(inputs) == 2:
+            values |= {
+                name: "0"
+                for name, info in inputs.items()
+                if name not in values
+                and KEY.fullmatch(name)
+                and info.dtype == DataType.DT_STRING
+                and sizes_of(info) in (None, (-1,))
+            }
+        unknown = ", ".join(map(repr, sorted(values.keys() - inputs.keys())))
+        if unknown:
+            raise self._unsupported(f"an input {unknown}, as the option fixed_inputs says")
+        try:
+            return fixed_inputs(inputs, values)
+        except InvalidTensor as error:
+            raise UnsupportedModel(
+                f"The option fixed_inputs of the model {self.model!r} version {self.version} cannot be used: "
+                f"{error.detail}"
+            ) from error
 
-    def _image(self, names: list[str]) -> _Input:
+    def _image(self, names: Set[str]) -> _Input:
         if len(names) != 1:
-            raise self._unsupported(f"one input, {WANTED_INPUT}")
+            hint = ". Set the values of the other inputs with the option fixed_inputs" if names else ""
+            raise self._unsupported(f"one input, {ACCEPTED_INPUT}{hint}")
         [name] = names
         info = self.signature.inputs[name]
         if info.dtype == DataType.DT_STRING:
             return self._encoded(name, info)
         sizes = sizes_of(info)
         if info.dtype not in PIXEL_DTYPES or sizes is None or 0 in sizes or len(sizes) not in (3, 4):
-            raise self._unsupported(WANTED_INPUT)
+            raise self._unsupported(ACCEPTED_INPUT)
         batch_size, row = batch_and_row(sizes)
         return self._pixels(name, info, batch_size, row)
 
     def _encoded(self, name: str, info: TensorInfo) -> _Input:
         sizes = sizes_of(info)
         if sizes is not None and (len(sizes) > 2 or 0 in sizes or (len(sizes) == 2 and sizes[1] != 1)):
-            raise self._unsupported(WANTED_INPUT)
-        says = self.options.encoded_image
+            raise self._unsupported(ACCEPTED_INPUT)
+        encoded_image = self.options.encoded_image
         unlike = NOT_NAMED_LIKE_IMAGES.search(name) is not None
-        if says is False or (unlike and says is None):
-            raise self._unsupported(
-                f"{WANTED_INPUT}. The string input {name!r} is not taken for images"
-                + (" by the option encoded_image" if says is False else "; if it is, set the option encoded_image")
-            )
+        if encoded_image is False or (unlike and encoded_image is None):
+            reason = " because of the option encoded_image"
+            if encoded_image is None:
+                reason = "; if it is, set the option encoded_image"
+            raise self._unsupported(f"{ACCEPTED_INPUT}. The string input {name!r} is not taken for images{reason}")
         batch_size, row_shape = (-1, ()) if sizes is None else (sizes[0], sizes[1:]) if sizes else (0, ())
-        certain = says is True or NAMED_LIKE_IMAGES.search(name) is not None
+        certain = encoded_image is True or NAMED_LIKE_IMAGES.search(name) is not None
         return _Input(name, "encoded", batch_size, row_shape, self._target(-1, -1), PixelFormat(), certain)
 
     def _pixels(self, name: str, info: TensorInfo, batch_size: int, row: tuple[int, ...]) -> _Input:
         options = self.options
         layout = options.layout or layout_of(row)
         if len(row) != (2 if layout == "nhw" else 3):
-            raise self._unsupported(WANTED_INPUT)
+            raise self._unsupported(ACCEPTED_INPUT)
         height, width = {"nhwc": row[:2], "nchw": row[1:], "nhw": row}[layout]
         depth = {"nhwc": row[-1], "nchw": row[0], "nhw": 1}[layout]
         channels = options.channels or ("grey" if depth == 1 else "rgb")
         if depth not in (-1, 1 if channels == "grey" else 3):
-            said = f", not {options.channels} as its options say" if options.channels and depth in (1, 3) else ""
-            raise self._unsupported(f"{WANTED_INPUT}{said}")
+            mismatch = f", not {options.channels} as its options say" if options.channels and depth in (1, 3) else ""
+            raise self._unsupported(f"{ACCEPTED_INPUT}{mismatch}")
         dtype = number_dtype(info.dtype)
         assert dtype is not None
         if dtype.kind != "f" and options.normalize is not None:
@@ -213,49 +231,54 @@ class _Reading:
 
     def _scores(self, batch_size: int) -> tuple[str, int]:
         """Name of the output of scores, and its number of classes; -1: any."""
-        found = {
+        candidates = {
             name: classes
             for name, info in self.signature.outputs.items()
             if info.dtype in SCORE_DTYPES and (classes := number_of_classes(info, batch_size)) is not None
         }
         if self.options.output is not None:
-            if self.options.output not in found:
-                raise self._unsupported(
-                    f"{WANTED_OUTPUT}, which the output {self.options.output!r} of its options is not"
-                )
-            return self.options.output, found[self.options.output]
+            if self.options.output not in candidates:
+                output = f"the output {self.options.output!r} of its options"
+                raise self._unsupported(f"{ACCEPTED_OUTPUT}, and {output} is not that")
+            return self.options.output, candidates[self.options.output]
         if any(NAMED_LIKE_BOXES.search(name) for name in self.signature.outputs):
-            raise self._unsupported(f"one output, {WANTED_OUTPUT}; this is an object detector")
+            raise self._unsupported(
+                f"one output, {ACCEPTED_OUTPUT}; this is an object detector. If it also classifies, select its "
+                "scores with the option output"
+            )
         labels = len(self.options.labels)
+        possible = (-1, labels, *([1] if labels == 2 else []))  # open, softmax and sigmoid
         for narrower in (
-            {name: classes for name, classes in found.items() if labels and classes == labels},
-            {name: classes for name, classes in found.items() if classes != 1},
-            {name: classes for name, classes in found.items() if NAMED_LIKE_SCORES.search(name)},
+            {name: classes for name, classes in candidates.items() if labels and classes in possible},
+            {name: classes for name, classes in candidates.items() if not NAMED_LIKE_FEATURES.search(name)},
+            {name: classes for name, classes in candidates.items() if labels and classes == labels},
+            {name: classes for name, classes in candidates.items() if classes != 1},
+            {name: classes for name, classes in candidates.items() if NAMED_LIKE_SCORES.search(name)},
         ):
-            if len(found) > 1 and narrower:
-                found = {name: classes for name, classes in found.items() if name in narrower}
-        if len(found) != 1:
-            one = "; name the one of the scores by the option output" if found else ""
-            raise self._unsupported(f"one output, {WANTED_OUTPUT}{one}")
-        return next(iter(found.items()))
+            if len(candidates) > 1 and narrower:
+                candidates = {name: classes for name, classes in candidates.items() if name in narrower}
+        if len(candidates) != 1:
+            remedy = "select the scores" if candidates else "none of its outputs can be selected"
+            raise self._unsupported(f"one output, {ACCEPTED_OUTPUT}; {remedy} with the option output")
+        return next(iter(candidates.items()))
 
     def _label_output(self, output_name: str, batch_size: int) -> str | None:
         """The output with the class of each score, if scores are sorted, so that positions have no meaning."""
         shape = sizes_of(self.signature.outputs[output_name])
-        one = number_of_classes(self.signature.outputs[output_name], batch_size) == 1
-        beside = {
+        single_score = number_of_classes(self.signature.outputs[output_name], batch_size) == 1
+        candidates = {
             name: info.dtype
             for name, info in self.signature.outputs.items()
             if info.dtype in (DataType.DT_STRING, *INDEX_DTYPES)
             and name not in self.signature.inputs  # which only pass through
             and (count := number_of_classes(info, batch_size)) is not None
-            and (count == 1 if one else count != 1 and may_be_equal(sizes_of(info), shape))
+            and (count == 1 if single_score else count != 1 and may_be_equal(sizes_of(info), shape))
         }
-        strings = [name for name, dtype in beside.items() if dtype == DataType.DT_STRING]
-        chosen = strings or list(beside)
-        if len(chosen) > 1:
+        strings = [name for name, dtype in candidates.items() if dtype == DataType.DT_STRING]
+        names = strings or list(candidates)
+        if len(names) > 1:
             raise self._unsupported("one output of class names beside the scores")
-        return chosen[0] if chosen else None
+        return names[0] if names else None
 
     def _labels(self, classes: int, label_output: str | None) -> tuple[str, ...]:
         labels = self.options.labels
@@ -263,12 +286,14 @@ class _Reading:
             if labels and self.signature.outputs[label_output].dtype == DataType.DT_STRING:
                 raise UnsupportedModel(
                     f"The model {self.model!r} version {self.version} names its classes itself, in its output "
-                    f"{label_output!r}: leave out the option labels, or name another output by the option output."
+                    f"{label_output!r}: leave out the option labels, or select another output with the option output."
                 )
             return labels
         if labels and classes > 0 and len(labels) != classes:
+            other = " If another output has the scores, select it with the option output."
             raise UnsupportedModel(
-                f"The model {self.model!r} version {self.version} has {classes} classes, its option labels has "
-                f"{len(labels)} names."
+                f"The model {self.model!r} version {self.version} has {classes} classes, but its option labels has "
+                f"{len(labels)} names, from {labels[0]!r} to {labels[-1]!r}."
+                + (other if len(self.signature.outputs) > 1 else "")
             )
         return labels or tuple(str(index) for index in range(max(classes, 0)))

@@ -45,8 +45,8 @@ def number_of_classes(info: TensorInfo, batch_size: int) -> int | None:
     return sizes[-1] if len(sizes) == 2 or (len(sizes) == 4 and between_are_one) else None
 
 
-def may_be_equal(one: tuple[int, ...] | None, other: tuple[int, ...] | None) -> bool:
+def may_be_equal(first: tuple[int, ...] | None, second: tuple[int, ...] | None) -> bool:
     """Whether two shapes, with open sizes, may be equal."""
-    if one is None or other is None:
+    if first is None or second is None:
         return True
-    return len(one) == len(other) and all(a == b or -1 in (a, b) for a, b in zip(one, other, strict=True))
+    return len(first) == len(second) and all(a == b or -1 in (a, b) for a, b in zip(first, second, strict=True))

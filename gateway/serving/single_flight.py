@@ -18,13 +18,10 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[K, T]):
-    """Makes one call at a time for each key, and keeps its outcome for a while.
+    """Makes one call at a time for each key, and keeps its outcome, be it a result or an error, for a while.
 
     Callers who ask for the same key share one call. For different keys, `MAX_CALLS` run at a time, and further ones
     wait.
-
-    Args:
-        keep_seconds: How long an outcome is kept, be it a result or an error.
     """
 
     def __init__(self, keep_seconds: float = 0.0) -> None:
@@ -35,10 +32,7 @@ class SingleFlight(Generic[K, T]):
     def start(self, key: K, call: Callable[[], Coroutine[Any, Any, T]], *, at_once: bool = False) -> asyncio.Task[T]:
         """The call for a key that is in progress or has just ended; without one, a new call.
 
-        Args:
-            key: What the call is for.
-            call: Starts the call.
-            at_once: Whether a new call starts even if `MAX_CALLS` others are in progress.
+        With `at_once`, a new call starts even if `MAX_CALLS` others are in progress.
         """
         task = self._calls.get(key)
         if task is None:
@@ -71,7 +65,6 @@ async def joined(task: asyncio.Task[T], deadline: Deadline) -> T:
 
     Raises:
         DeadlineExceeded: It did not end in time.
-        GatewayError: As the call raises it.
     """
     done, _ = await asyncio.wait({task}, timeout=deadline.remaining())
     if not done:

@@ -48,9 +48,6 @@ class ServedVersion:
     """One version of one model, as the model server describes it.
 
     Attributes:
-        model: Name of the model.
-        version: Its version.
-        signatures: All of its signatures by key.
         contract: How to classify images with it; None if it is not a supported image classifier.
         unsupported: Why there is no contract.
         read_at: When this was read from the model server, by `time.monotonic`.
@@ -69,23 +66,14 @@ class ServedVersion:
         return SignatureDefMap(signature_def=self.signatures).SerializeToString()
 
     def checked_contract(self) -> Contract:
-        """The contract.
-
-        Raises:
-            UnsupportedModel: There is none.
-        """
+        """The contract; raises UnsupportedModel if there is none."""
         if self.contract is None:
             raise UnsupportedModel(self.unsupported)
         return self.contract
 
 
 class VersionLookup:
-    """Reads versions and their contracts from the model server. Nothing is cached; see `ContractResolver`.
-
-    Args:
-        backend: The model server.
-        options: Options of models without a model card, by model name.
-    """
+    """Reads versions and their contracts from the model server. Nothing is cached; see `ContractResolver`."""
 
     def __init__(self, backend: Backend, options: Mapping[str, ModelOptions]) -> None:
         self._backend = backend
@@ -99,7 +87,7 @@ class VersionLookup:
             UnknownModel: The model is not served.
             UnknownVersion: The model is served, but this version or label is not.
             NotReady: The model is known, but no version of it is available.
-            ModelServerUnavailable, ModelServerFailed, DeadlineExceeded: As the backend raises them.
+            GatewayError: As `Backend.predict` raises it.
         """
         for _ in range(LOOKUP_ATTEMPTS):
             read_at = time.monotonic()
@@ -124,12 +112,7 @@ class VersionLookup:
         raise NotReady(f"The {selector} of model {model!r} keeps changing.")
 
     async def versions(self, model: str, deadline: Deadline) -> list[ModelVersionStatus]:
-        """States of all versions of a model, newest first.
-
-        Raises:
-            UnknownModel: The model is not served.
-            ModelServerUnavailable, ModelServerFailed, DeadlineExceeded: As the backend raises them.
-        """
+        """States of all versions of a model, newest first; raises UnknownModel if it is not served."""
         try:
             statuses = await _patiently(lambda limit: self._backend.status(model, limit), deadline)
         except ServableNotFound as error:

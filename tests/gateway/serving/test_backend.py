@@ -64,14 +64,14 @@ async def test_nothing_of_calls_that_failed_is_left() -> None:
         await asyncio.sleep(0)
         raise ModelServerFailed(f"{type(sent)}")
 
-    async def asked() -> weakref.ref[Sent]:
+    async def failed_call() -> weakref.ref[Sent]:
         sent = [Sent(), Sent()]
-        found = weakref.ref(sent[1])
+        reference = weakref.ref(sent[1])
         try:
             await together([call(one) for one in sent])
         except ModelServerFailed:
-            return found
+            return reference
         raise AssertionError
 
-    found = await asked()
-    assert found() is None
+    reference = await failed_call()
+    assert reference() is None

@@ -97,7 +97,7 @@ likely = st.sampled_from(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(served=st.one_of(likely, models()), files=st.lists(st.sampled_from([*FILES, b"x", b""]), min_size=1, max_size=5))
 def test_what_leaves_has_the_rank_size_and_dtype_of_the_signature(
     served: dict[str, SignatureDef], files: list[bytes]
@@ -108,17 +108,17 @@ def test_what_leaves_has_the_rank_size_and_dtype_of_the_signature(
     expected = {contract.signature} if contract and any(file in FILES for file in files) else set()
     assert {name for name, _ in backend.sent if name != "describe"} == expected
     for name, inputs in backend.sent:
-        wanted = served[name].inputs
-        assert set(inputs) == set(wanted)
+        specs = served[name].inputs
+        assert set(inputs) == set(specs)
         for key, tensor in inputs.items():
-            sizes = [dim.size for dim in wanted[key].tensor_shape.dim]
+            sizes = [dim.size for dim in specs[key].tensor_shape.dim]
             shape = shape_of(tensor)
-            assert tensor.dtype == wanted[key].dtype
-            if wanted[key].tensor_shape.unknown_rank:
+            assert tensor.dtype == specs[key].dtype
+            if specs[key].tensor_shape.unknown_rank:
                 assert tensor.dtype == DataType.DT_STRING
                 sizes = [-1]
             assert len(shape) == len(sizes)
-            assert all(size in (-1, given) for given, size in zip(shape, sizes, strict=True))
+            assert all(size in (-1, actual) for actual, size in zip(shape, sizes, strict=True))
             assert 0 not in shape
 
 
@@ -137,7 +137,7 @@ async def classify(backend: Recorder, files: list[bytes]) -> None:
 
 
 @given(served=models())
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_a_contract_is_a_clear_yes_or_no(served: dict[str, SignatureDef]) -> None:
     contract, reason = contract_of(served)
     if contract is None:
