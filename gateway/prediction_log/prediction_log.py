@@ -93,13 +93,8 @@ class PredictionLog:
     """Keeps records of answers, and photos, off the request path.
 
     An answer takes this way: its digest is computed, and its line handed to the `Writer`; if its photo is selected, a
-    worker scales it down. The `Shipper` moves files to the storage. Each step drops and counts what it cannot take.
-
-    Args:
-        settings: What to keep, and for how long.
-        storage: Where to keep it.
-        workers: Scale photos down, at the lowest priority.
-        metrics: Counts what is dropped.
+    worker scales it down, at the lowest priority. The `Shipper` moves files to the storage. Each step drops and counts
+    what it cannot take.
     """
 
     def __init__(self, settings: Settings, storage: Storage, workers: WorkerPool, metrics: Metrics) -> None:
@@ -139,14 +134,7 @@ class PredictionLog:
         record: RequestRecord,
         routing_key: str | None,
     ) -> None:
-        """Record the answers to the photos of a request. Returns at once.
-
-        Args:
-            answer: The answers.
-            uploads: The photos, in the same order.
-            record: Caller and times of the request.
-            routing_key: The header X-Routing-Key.
-        """
+        """Record the answers to the uploads of a request, in the same order. Returns at once."""
         seconds = sum(record.seconds.get(stage, 0.0) for stage in ("queue", "decode", "predict"))
         for index, (result, upload) in enumerate(zip(answer.results, uploads, strict=True)):
             if isinstance(result, GatewayError) or isinstance(upload, GatewayError):
@@ -186,11 +174,11 @@ class PredictionLog:
                 labels=result.labels,
                 score=result.confidence,
             )
-            self._writer.put_line(_line(shadow))
+            self._writer.put_line(shadow.line())
 
     def record_feedback(self, feedback: Feedback) -> bool:
         """Record feedback. Returns whether there was room for it."""
-        return self._writer.put_line(_line(feedback))
+        return self._writer.put_line(feedback.line())
 
     def _reason(self, result: Ranked) -> PhotoReason | None:
         """Why the photo of an answer is kept, if it is."""
@@ -201,15 +189,17 @@ class PredictionLog:
             return "sampled"
         if kept == "uncertain":
             unknown = result.label is None and result.labels is None
-            found = margin([score for _, score in result.predictions]) if result.margin is None else result.margin
-            if unknown or found < self._settings.prediction_log_margin:
+            answer_margin = (
+                margin([score for _, score in result.predictions]) if result.margin is None else result.margin
+            )
+            if unknown or answer_margin < self._settings.prediction_log_margin:
                 return "uncertain"
         return None
 
     async def _record(self, entry: _Entry) -> None:
         digest = await asyncio.to_thread(_digest, entry.upload)
         record = entry.record.model_copy(update={"digest": digest})
-        self._writer.put_line(_line(record))
+        self._writer.put_line(record.line())
         if record.photo is not None and not self._photos.put(_Entry(record, entry.upload)):
             self._dropped.labels("photo").inc()
 
@@ -230,10 +220,6 @@ class PredictionLog:
 def key_name(record: RequestRecord) -> str | None:
     """Name of the API key of a request. Without keys, the caller is an address, which is not recorded."""
     return record.caller.removeprefix("key ") if record.caller.startswith("key ") else None
-
-
-def _line(record: Prediction | Feedback | Shadow) -> bytes:
-    return record.model_dump_json().encode() + b"\n"
 
 
 def _digest(upload: Buffer) -> str:

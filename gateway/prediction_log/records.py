@@ -24,6 +24,10 @@ class _Record(BaseModel):
     time: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
     """When the record was created, in UTC."""
 
+    def line(self) -> bytes:
+        """The record as a line of the log."""
+        return self.model_dump_json().encode() + b"\n"
+
 
 class Score(BaseModel):
     """One label and its score."""
@@ -125,11 +129,7 @@ class Shadow(_Record):
 
 
 def margin(scores: Sequence[float]) -> float:
-    """How far an answer with one label is from another one, 0 to 1: the difference of the two best scores.
-
-    Args:
-        scores: The best scores, best first.
-    """
+    """How far an answer with one label is from another one, 0 to 1: the difference of its two best scores."""
     return scores[0] - scores[1] if len(scores) > 1 else 1.0
 
 

@@ -27,10 +27,7 @@ RECOUNT_SECONDS = 86_400.0
 class Retention:
     """Deletes old files. It remembers how large each day is, so that it does not list the whole log each time.
 
-    Args:
-        storage: The prediction log.
-        max_days: Maximum age in days; 0 keeps everything.
-        max_bytes: Maximum size of everything, in bytes; 0 keeps everything.
+    A maximum age or size of 0 keeps everything.
     """
 
     def __init__(self, storage: Storage, max_days: float, max_bytes: int) -> None:
@@ -41,10 +38,7 @@ class Retention:
         self._counted_at = -RECOUNT_SECONDS
 
     def delete_old(self) -> int:
-        """Delete days before the first that is to be kept, then the oldest files until the rest fits.
-
-        Returns:
-            Number of files deleted.
+        """Delete days before the first that is to be kept, then the oldest files until the rest fits; returns how many.
 
         Raises:
             OSError: The storage fails.
@@ -57,7 +51,7 @@ class Retention:
         deleted = 0
         for day, folder in days:
             if day < first_day:
-                files = self._files(day, folder)
+                files = own_files(self._storage, day, folder)
                 for name, _ in files:
                     self._storage.delete(name)
                 deleted += len(files)
@@ -72,14 +66,14 @@ class Retention:
         growing = f"{now - timedelta(days=GROWING_DAYS):%Y-%m-%d}"
         sizes = {}
         for day in days:
-            known = self._sizes.get(day) if day[0] < growing else None
-            sizes[day] = sum(size for _, size in self._files(*day)) if known is None else known
+            cached = self._sizes.get(day) if day[0] < growing else None
+            sizes[day] = sum(size for _, size in own_files(self._storage, *day)) if cached is None else cached
         self._sizes = sizes
         total, deleted = sum(sizes.values()), 0
         for day in days:
             if total <= self._max_bytes:
                 break
-            files = self._files(*day)
+            files = own_files(self._storage, *day)
             left = sum(size for _, size in files)  # another gateway may have deleted some already
             total += left - sizes[day]
             for name, size in files:
@@ -90,8 +84,9 @@ class Retention:
             sizes[day] = left
         return deleted
 
-    def _files(self, day: str, folder: str) -> list[tuple[str, int]]:
-        """The log's own files of a day and their sizes, by name."""
-        path = f"{folder}/{day}"
-        found = self._storage.files(path)
-        return sorted(one for one in found if OWN_FILES[folder].fullmatch(one[0].removeprefix(f"{path}/")))
+
+def own_files(storage: Storage, day: str, folder: str) -> list[tuple[str, int]]:
+    """The log's own files of a day, ``photos`` or ``records``, and their sizes, by name."""
+    path = f"{folder}/{day}"
+    files = storage.files(path)
+    return sorted(one for one in files if OWN_FILES[folder].fullmatch(one[0].removeprefix(f"{path}/")))

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -36,10 +36,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """A photo, as it is at the moment.
+    """A photo as it was when it was asked for.
 
     Attributes:
-        photo: The photo; do not use it later.
         reasons: Why it is useful to look at.
         feedback: What people said about its answers.
         shadows: What shadows answered.
@@ -60,10 +59,8 @@ class Review:
     the reviewer has seen, and is refused if there are more by now. Gateways on other machines learn of a decision some
     seconds later; if both record one meanwhile, the photo is listed as a conflict, and the last decision counts.
 
-    The work is done in threads, under locks of their own: a thread goes on when the request is cancelled.
-
-    Args:
-        storage: The prediction log.
+    The work is done in threads, under locks of their own: a thread goes on when the request is cancelled. All methods
+    raise Unavailable if the storage fails, and PhotoNotFound if a photo is not there.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -86,48 +83,34 @@ class Review:
         await asyncio.to_thread(self._decisions.close)
 
     async def page(
-        self, filters: Filters, after: tuple[float, str] | None, number: int, view: Callable[[Reviewed], T]
-    ) -> tuple[list[T], bool, Counts]:
+        self, filters: Filters, after: tuple[float, str] | None, number: int
+    ) -> tuple[list[Reviewed], bool, Counts]:
         """A page of photos, the most useful ones first.
 
         Args:
             filters: Which photos.
             after: The `place` of the last photo of the page before.
             number: How many photos at most.
-            view: Turns a photo into what is returned; called in another thread.
 
         Returns:
             The page, whether there may be more, and the counts of all photos.
-
-        Raises:
-            Unavailable: The storage cannot be read.
         """
         await self._refresh()
 
-        def listed() -> tuple[list[T], bool, Counts]:
+        def listed() -> tuple[list[Reviewed], bool, Counts]:
             with self._index.lock:
                 photos, more = self._index.page(filters, after, number)
-                return [view(self._reviewed(photo)) for photo in photos], more, self._index.counts()
+                return [self._reviewed(photo) for photo in photos], more, self._index.counts
 
         return await self._run(listed)
 
-    async def photo(self, digest: str, view: Callable[[Reviewed], T]) -> T:
-        """One photo.
-
-        Raises:
-            PhotoNotFound: There is no such photo.
-            Unavailable: The storage cannot be read.
-        """
+    async def photo(self, digest: str) -> Reviewed:
+        """One photo."""
         await self._refresh()
-        return await self._run(partial(self._view, digest, view))
+        return await self._run(partial(self._require, digest))
 
     async def image(self, digest: str) -> bytes:
-        """The JPEG file of a photo.
-
-        Raises:
-            PhotoNotFound: There is no such photo.
-            Unavailable: The storage cannot be read.
-        """
+        """The JPEG file of a photo."""
         await self._refresh()
 
         def read() -> bytes:
@@ -141,39 +124,34 @@ class Review:
 
         return await self._run(read)
 
-    async def decide(self, decision: Decision, view: Callable[[Reviewed], T]) -> T | None:
+    async def decide(self, decision: Decision) -> Reviewed | None:
         """Record a decision. It is written to a local file when this returns.
-
-        Args:
-            decision: The decision.
-            view: Turns the photo into what is returned.
 
         Returns:
             The photo after the decision; None if it was deleted.
 
         Raises:
-            PhotoNotFound: There is no such photo.
             ReviewConflict: There are other decisions than the reviewer has seen.
             BadRequest: The decision names a label, and a multi-label model has answered the photo.
-            Unavailable: The storage fails.
         """
         await self._refresh()
         if self._closing is None or self._closing.done():  # it ends if the storage fails
             self._closing = asyncio.create_task(self._close_due())
 
-        def work() -> T | None:
+        def work() -> Reviewed | None:
             self._decisions.record(decision)
-            return None if decision.review == "deleted" else self._view(decision.digest, view)
+            return None if decision.review == "deleted" else self._require(decision.digest)
 
         return await self._run(work)
 
-    def _view(self, digest: str, view: Callable[[Reviewed], T]) -> T:
+    def _require(self, digest: str) -> Reviewed:
         with self._index.lock:
-            return view(self._reviewed(self._index.known(digest)))
+            return self._reviewed(self._index.require(digest))
 
     def _reviewed(self, photo: Photo) -> Reviewed:
-        index = self._index
-        return Reviewed(photo, index.reasons(photo), index.feedback(photo), index.shadows(photo), index.place(photo))
+        """A copy of a photo, which can be used without the lock."""
+        index, copy = self._index, replace(photo, answers=dict(photo.answers), reviews=list(photo.reviews))
+        return Reviewed(copy, index.reasons(photo), index.feedback(photo), index.shadows(photo), index.place(photo))
 
     async def _refresh(self) -> None:
         """Bring the index up to date: the first time completely, later in the background."""
@@ -206,11 +184,7 @@ class Review:
             await self._run(self._decisions.close_due)
 
     async def _run(self, work: Callable[[], T]) -> T:
-        """Run what may take long in a thread of its own.
-
-        Raises:
-            Unavailable: It raised an `OSError`.
-        """
+        """Run what may take long in a thread of its own."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         except OSError as error:

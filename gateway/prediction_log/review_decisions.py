@@ -42,7 +42,6 @@ class Decision:
     """A decision about a photo.
 
     Attributes:
-        digest: The photo.
         review: The decision. With ``deleted``, the photo is also deleted from the storage.
         label: The right label, for ``confirmed`` and ``relabelled``.
         seen: Number of decisions that the reviewer has seen; None for any.
@@ -57,12 +56,9 @@ class Decision:
 
 
 class Decisions:
-    """Writes decisions to segments of their own. Threads may share it.
+    """Writes decisions to segments of their own, and to the index. Threads may share it.
 
-    Args:
-        storage: The prediction log.
-        index: Receives the decisions.
-        reader: Finds those that other processes of this machine have written.
+    The reader finds those that other processes of this machine have written.
     """
 
     def __init__(self, storage: Storage, index: ReviewIndex, reader: ReviewReader) -> None:
@@ -85,7 +81,7 @@ class Decisions:
         with self._writing:
             self._reader.read_spool()
             with self._index.lock:
-                photo = self._index.known(decision.digest)
+                photo = self._index.require(decision.digest)
                 if decision.seen is not None and decision.seen != len(photo.reviews):
                     raise _conflict(photo)
                 model = photo.answer.model
@@ -128,18 +124,18 @@ class Decisions:
             key=decision.reviewer,
             review=decision.review,
         )
-        line = record.model_dump_json().encode() + b"\n"
-        self._segments.append([line])
-        self._index.add([line])
+        self._segments.append([record.line()])
+        self._index.add([record.line()])
         if self._closed:
             self._close()
 
     def _delete(self, digest: str) -> None:
         """Delete a photo wherever it is."""
-        for name in self._index.names(digest):
-            self._storage.delete(name)
+        # First in the spool: a photo there could be moved to the storage after the storage was searched.
         for path in self._storage.spool.glob(f"*~{digest}.jpg"):
             path.unlink(missing_ok=True)
+        for name in self._index.names(digest):
+            self._storage.delete(name)
 
     def _close(self) -> None:
         try:
@@ -150,5 +146,5 @@ class Decisions:
 
 def _conflict(photo: Photo) -> ReviewConflict:
     last = photo.reviews[-1] if photo.reviews else None
-    said = "" if last is None else f" The last decision is {last.review!r}, by {last.key}."
-    return ReviewConflict(f"Somebody else has decided about this photo meanwhile.{said}")
+    last_decision = "" if last is None else f" The last decision is {last.review!r}, by {last.key}."
+    return ReviewConflict(f"Somebody else has decided about this photo meanwhile.{last_decision}")

@@ -67,9 +67,10 @@ class ReviewIndex:
         self._shadows: dict[tuple[str, int], Shadow] = {}
         self._by_request: dict[tuple[str, int], Photo] = {}
         self._stored: dict[str, set[str]] = {}
-        self._shown: set[str] = set()
+        self._digests: set[str] = set()
         self._order: list[tuple[float, str]] = []
-        self._counts = Counts({}, {}, {})
+        self.counts = Counts({}, {}, {})
+        """How many photos there were when they were last arranged."""
         self._changed = False
 
     def __len__(self) -> int:
@@ -125,49 +126,35 @@ class ReviewIndex:
             self._feedback = _newest(self._feedback, MAX_FEEDBACK)
             self._shadows = _newest(self._shadows, MAX_SHADOWS)
             stored = set().union(*self._stored.values())
-            shown = [photo for photo in self._photos.values() if photo.newest is not None and photo.digest in stored]
-            self._shown = {photo.digest for photo in shown}
-            self._order = sorted((-self._usefulness(photo), photo.digest) for photo in shown)
-            answers = [photo.answer for photo in shown]
-            self._counts = Counts(
-                Counter(photo.status for photo in shown),
+            photos = [photo for photo in self._photos.values() if photo.newest is not None and photo.digest in stored]
+            self._digests = {photo.digest for photo in photos}
+            self._order = sorted((-self._usefulness(photo), photo.digest) for photo in photos)
+            answers = [photo.answer for photo in photos]
+            self.counts = Counts(
+                Counter(photo.status for photo in photos),
                 Counter(answer.label or "" for answer in answers),
                 Counter((answer.model, answer.version) for answer in answers),
             )
 
     def page(self, filters: Filters, after: tuple[float, str] | None, number: int) -> tuple[list[Photo], bool]:
-        """Photos in order, and whether there may be more.
-
-        Args:
-            filters: Which photos.
-            after: Where the last page ended; see `place`.
-            number: How many photos at most.
-        """
+        """The photos after a `place` in the order, `number` at most, and whether there may be more."""
         with self.lock:
-            found: list[Photo] = []
+            photos: list[Photo] = []
             for at in range(bisect_right(self._order, after) if after else 0, len(self._order)):
                 photo = self.get(self._order[at][1])
                 if photo is not None and filters.accept(photo):
-                    if len(found) == number:
-                        return found, True
-                    found.append(photo)
-            return found, False
-
-    def counts(self) -> Counts:
-        """How many photos there were when they were last arranged."""
-        return self._counts
+                    if len(photos) == number:
+                        return photos, True
+                    photos.append(photo)
+            return photos, False
 
     def get(self, digest: str) -> Photo | None:
         """The photo, if there was one when photos were last arranged."""
         with self.lock:
-            return self._photos.get(digest) if digest in self._shown else None
+            return self._photos.get(digest) if digest in self._digests else None
 
-    def known(self, digest: str) -> Photo:
-        """The photo, as `get` returns it.
-
-        Raises:
-            PhotoNotFound: There is none.
-        """
+    def require(self, digest: str) -> Photo:
+        """The photo, as `get` returns it; raises PhotoNotFound if there is none."""
         photo = self.get(digest)
         if photo is None:
             raise missing(digest)
@@ -185,7 +172,7 @@ class ReviewIndex:
         """Forget that the photo is stored."""
         with self.lock:
             self._changed = True
-            self._shown.discard(digest)
+            self._digests.discard(digest)
             for digests in self._stored.values():
                 digests.discard(digest)
 
@@ -211,13 +198,13 @@ class ReviewIndex:
     def feedback(self, photo: Photo) -> list[Feedback]:
         """What people said about the answers to a photo, without reviews."""
         about: list[About] = [*photo.requests, photo.digest]
-        found = (self._feedback.get(one) for one in about)
-        return [one for one in found if one is not None and one.verdict != "withdrawn"]
+        feedback = (self._feedback.get(one) for one in about)
+        return [one for one in feedback if one is not None and one.verdict != "withdrawn"]
 
     def shadows(self, photo: Photo) -> list[Shadow]:
         """What shadows answered to the last requests with a photo."""
-        found = (self._shadows.get(request) for request in photo.requests)
-        return [one for one in found if one is not None]
+        shadows = (self._shadows.get(request) for request in photo.requests)
+        return [one for one in shadows if one is not None]
 
     def _usefulness(self, photo: Photo) -> float:
         if photo.usefulness is None:
@@ -228,8 +215,8 @@ class ReviewIndex:
 
     def _add_answer(self, record: Prediction) -> None:
         photo = self._photos.setdefault(record.digest, Photo(record.digest))
-        known = photo.answers.get((record.model, record.version))
-        if known is None or known.time <= record.time:
+        earlier = photo.answers.get((record.model, record.version))
+        if earlier is None or earlier.time <= record.time:
             photo.answers[record.model, record.version] = record
         if photo.newest is None or photo.newest.time <= record.time:
             photo.newest = record
@@ -254,8 +241,8 @@ class ReviewIndex:
         )
         if about is None:
             return
-        known = self._feedback.get(about)
-        if known is None or known.time <= record.time:
+        earlier = self._feedback.get(about)
+        if earlier is None or earlier.time <= record.time:
             self._feedback[about] = record
             photo = self._photos.get(about) if isinstance(about, str) else self._by_request.get(about)
             if photo is not None:

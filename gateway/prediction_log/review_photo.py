@@ -59,21 +59,15 @@ class Photo:
     @property
     def status(self) -> Literal["open", "reviewed", "conflicts"]:
         """Whether it was reviewed, and whether reviewers disagree."""
-        said = {(review.review, review.label) for review in self.standing.values()}
-        return ("open", "reviewed")[len(said)] if len(said) < 2 else "conflicts"
+        decisions = {(review.review, review.label) for review in self.standing.values()}
+        return ("open", "reviewed")[len(decisions)] if len(decisions) < 2 else "conflicts"
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which photos to list.
+    """Which photos to list: by status, and by label, model, version and time of the newest answer; None for all.
 
-    Attributes:
-        status: By reviews.
-        label: Label of the newest answer; an empty text for unknown photos; None for all.
-        model: Model of the newest answer; None for all.
-        version: Version of the newest answer; None for all.
-        since: Only answers from this time on.
-        until: Only answers before this time.
+    An empty label stands for unknown photos. The time `until` is not included.
     """
 
     status: Status = "open"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway.prediction_log.retention import DAY, OWN_FILES
+from gateway.prediction_log.retention import DAY, own_files
 from gateway.prediction_log.review_index import MAX_PHOTOS, ReviewIndex
 from gateway.prediction_log.segments import OPEN
 from gateway.prediction_log.shipper import day_of
@@ -32,10 +32,6 @@ class ReviewReader:
     """Reads segments and lists photos. Threads may share it, but only one at a time may call `read_storage`.
 
     It remembers which segments it has read, and forgets those that are no longer in the storage.
-
-    Args:
-        storage: The prediction log.
-        index: Receives what is found.
     """
 
     def __init__(self, storage: Storage, index: ReviewIndex) -> None:
@@ -66,18 +62,15 @@ class ReviewReader:
                     self._spooled[name] = start + len(content)
 
     def read_storage(self) -> None:
-        """Read new segments, and list the photos.
-
-        Raises:
-            OSError: The storage fails.
-        """
+        """Read new segments, and list the photos."""
         now = datetime.now(UTC)
         full = self._full_at is None or time.monotonic() - self._full_at >= FULL_SECONDS
         first = "" if full else f"{now - timedelta(days=RECENT_DAYS):%Y-%m-%d}"
         photo_days = [day for day in self._storage.folders("photos") if DAY.fullmatch(day)]
         for day in photo_days:
             if day >= first:
-                self._index.set_stored(day, {Path(name).stem for name in self._names("photos", day)})
+                photos = own_files(self._storage, day, "photos")
+                self._index.set_stored(day, {Path(name).stem for name, _ in photos})
         self._index.keep_days(set(photo_days))
         gone = self._gone() if full else set()
         days = [day for day in self._storage.folders("records") if DAY.fullmatch(day)]
@@ -94,7 +87,7 @@ class ReviewReader:
             self._full_at = time.monotonic()
 
     def _read_day(self, day: str) -> None:
-        names = self._names("records", day)
+        names = [name for name, _ in own_files(self._storage, day, "records")]
         segments = self._stored.setdefault(day, set())
         segments.intersection_update(map(_base, names))
         for name in names:
@@ -119,11 +112,6 @@ class ReviewReader:
         """The segments of this machine, by name."""
         # Open ones first: one that is closed meanwhile is found twice, not overlooked.
         return sorted((*self._storage.spool.glob(f"*.jsonl{OPEN}"), *self._storage.spool.glob("*.jsonl")))
-
-    def _names(self, folder: str, day: str) -> list[str]:
-        path = f"{folder}/{day}"
-        found = (name for name, _ in self._storage.files(path))
-        return sorted(name for name in found if OWN_FILES[folder].fullmatch(name.removeprefix(f"{path}/")))
 
     def _add(self, name: str, content: bytes) -> None:
         unreadable = 0

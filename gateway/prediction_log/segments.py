@@ -31,13 +31,13 @@ class _Segment:
 
 
 class Segments:
-    """Writes lines and photos to local files.
+    """Writes lines and photos to local files, in the spool of a storage.
 
-    Args:
-        storage: Its `spool` is the local folder.
-        max_bytes: Size at which a segment is closed.
-        max_seconds: Age at which a segment is closed.
-        name: Part of the names of the segments; each object of a process needs another.
+    Each object of a process needs another `name`, which is part of the names of its segments.
+
+    Raises:
+        OSError: A file cannot be written, and then has none of the lines; or it cannot be renamed, and a process closes
+            it later.
     """
 
     def __init__(self, storage: Storage, max_bytes: int, max_seconds: float, name: str = "") -> None:
@@ -50,11 +50,7 @@ class Segments:
         self._opened = 0.0
 
     def append(self, lines: Iterable[bytes]) -> None:
-        """Append lines, each with its line break, to the open segment.
-
-        Raises:
-            OSError: They cannot be written. None of them is in the segment.
-        """
+        """Append lines, each with its line break, to the open segment."""
         segment = (self._open or self._begin()).file
         start = os.fstat(segment.fileno()).st_size
         content = b"".join(lines)
@@ -68,11 +64,7 @@ class Segments:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def add_photo(self, day: str, digest: str, content: bytes) -> None:
-        """Write a photo.
-
-        Raises:
-            OSError: It cannot be written.
-        """
+        """Write a photo."""
         photo = self._spool / f"{day}~{digest}.jpg"
         partial = photo.with_suffix(f".{os.getpid()}{NEW}")
         try:
@@ -91,11 +83,7 @@ class Segments:
         )
 
     def close(self) -> None:
-        """Close the open segment.
-
-        Raises:
-            OSError: It cannot be renamed. A process closes it later.
-        """
+        """Close the open segment."""
         if self._open is not None:
             segment, self._open = self._open, None
             _finish(segment)
@@ -117,11 +105,7 @@ class Segments:
 
 
 def adopt(spool: Path) -> None:
-    """Close the open segments of processes that were killed, without lines that were cut off.
-
-    Raises:
-        OSError: They cannot be read or renamed.
-    """
+    """Close the open segments of processes that were killed, without lines that were cut off."""
     for path in spool.glob(f"*{OPEN}"):
         with suppress(FileNotFoundError):  # another process was faster
             segment = _Segment(FileIO(path, "r+"), path)

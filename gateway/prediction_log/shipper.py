@@ -31,13 +31,7 @@ LOCK = ".lock"
 
 
 class Shipper(threading.Thread):
-    """Ships what is in the spool. Of several processes with one spool, one at a time does.
-
-    Args:
-        storage: Where everything is kept.
-        max_days: See `Retention`.
-        max_bytes: See `Retention`.
-    """
+    """Ships what is in the spool, and deletes what is old. Of several processes with one spool, one at a time does."""
 
     def __init__(self, storage: Storage, max_days: float, max_bytes: int) -> None:
         # A daemon: storage that hangs must not keep the process alive.
@@ -86,7 +80,13 @@ def ship(storage: Storage) -> None:
     adopt(storage.spool)
     for pattern in ("*.jsonl", "*~*.jpg"):
         for path in sorted(storage.spool.glob(pattern)):
-            storage.put(path, stored_name(path))
+            try:
+                storage.put(path, stored_name(path))
+            except FileNotFoundError:
+                if path.exists():
+                    raise
+                if path.suffix == ".jpg":
+                    storage.delete(stored_name(path))  # a reviewer has deleted it, perhaps while it was uploaded
 
 
 def stored_name(path: Path) -> str:

@@ -95,8 +95,7 @@ class Folder:
 class ObjectStorage:
     """An address that fsspec knows, such as ``s3://bucket/folder``.
 
-    Args:
-        address: The address. Credentials come from the environment, as the file system's package documents it.
+    Credentials come from the environment, as the file system's package documents it.
 
     Raises:
         ImportError: fsspec, or the package for this kind of address, is not installed.
@@ -127,8 +126,8 @@ class ObjectStorage:
         """See `Storage`."""
         with _os_errors():
             self._files.invalidate_cache()
-            found = self._files.find(f"{self._root}/{folder}", detail=True)
-        for path, info in found.items():
+            entries = self._files.find(f"{self._root}/{folder}", detail=True)
+        for path, info in entries.items():
             if info["type"] == "file":  # s3fs lists an empty folder as itself
                 yield path.removeprefix(f"{self._root}/"), int(info["size"] or 0)
 
@@ -137,10 +136,10 @@ class ObjectStorage:
         try:
             with _os_errors():
                 self._files.invalidate_cache()
-                found = self._files.ls(f"{self._root}/{folder}", detail=True)
+                entries = self._files.ls(f"{self._root}/{folder}", detail=True)
         except FileNotFoundError:
             return []
-        return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
+        return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in entries if info["type"] == "directory")
 
     def read(self, name: str) -> bytes:
         """See `Storage`."""
@@ -166,9 +165,5 @@ def _os_errors() -> Iterator[None]:
 
 
 def open_storage(address: str) -> Storage:
-    """The storage at an address: a path, or a URL for fsspec.
-
-    Raises:
-        ImportError, ValueError, OSError: As `Folder` and `ObjectStorage` raise them.
-    """
+    """The storage at an address: a path, or a URL for fsspec. Raises as `Folder` and `ObjectStorage` do."""
     return ObjectStorage(address) if "://" in address else Folder(Path(address))

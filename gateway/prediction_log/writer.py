@@ -43,13 +43,7 @@ Photo = tuple[str, str, bytes]
 
 
 class Writer(threading.Thread):
-    """Writes lines and photos. A full or broken disk loses them, and they are counted.
-
-    Args:
-        segments: Where to write.
-        spool: The folder whose size is limited.
-        dropped: Counts what is lost, by reason.
-    """
+    """Writes lines and photos into a spool of limited size. A full or broken disk loses them, and they are counted."""
 
     def __init__(self, segments: Segments, spool: Path, dropped: Counter) -> None:
         # A daemon: a disk that hangs must not keep the process alive.

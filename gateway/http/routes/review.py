@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from fastapi.exceptions import RequestValidationError
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import to_json
 from starlette.responses import Response
 
 from gateway import errors
-from gateway.http.request_body import read_body
-from gateway.http.routes.feedback import MAX_BODY_BYTES, MAX_LABEL_LENGTH
+from gateway.http.request_body import read_json
+from gateway.http.routes.feedback import MAX_LABEL_LENGTH
 from gateway.http.services import deadline_of, record_of, services_of
 from gateway.model_options import MODEL_NAME
 from gateway.prediction_log.prediction_log import key_name
-from gateway.prediction_log.records import Digest, Feedback, ReviewDecision
+from gateway.prediction_log.records import Digest, Feedback, Prediction, ReviewDecision, Shadow
 from gateway.prediction_log.review import Review, Reviewed
 from gateway.prediction_log.review_decisions import Decision
-from gateway.prediction_log.review_index import Reason
+from gateway.prediction_log.review_index import Counts
 from gateway.prediction_log.review_photo import Filters, Status
 from gateway.serving.backend import Selector
 
@@ -30,73 +29,6 @@ router = APIRouter(prefix="/api/v1/review", include_in_schema=False)
 
 MAX_PAGE = 200
 """Maximum number of photos in a page."""
-
-
-class SaidView(BaseModel):
-    """Feedback or a review."""
-
-    time: datetime
-    key: str | None
-    verdict: str
-    label: str | None
-    review: ReviewDecision | None
-
-
-class AnswerView(BaseModel):
-    """The answer of one version."""
-
-    model: str
-    version: int
-    label: str | None
-    labels: list[str] | None
-    scores: list[tuple[str, float]]
-
-
-class PhotoView(BaseModel):
-    """A kept photo.
-
-    Attributes:
-        answers: The newest answer of each version, the newest first.
-        shadows: The last answer of each shadow.
-        decision: The review that counts.
-        decisions: Number of reviews; a decision names it, so that nobody overwrites what they have not seen.
-    """
-
-    digest: str
-    time: datetime
-    looks_like: str | None
-    answers: list[AnswerView]
-    shadows: list[AnswerView]
-    reasons: list[Reason]
-    feedback: list[SaidView]
-    status: Literal["open", "reviewed", "conflicts"]
-    reviews: list[SaidView]
-    decision: SaidView | None
-    decisions: int
-
-
-class VersionCount(BaseModel):
-    """Number of photos of a version."""
-
-    model: str
-    version: int
-    photos: int
-
-
-class PageView(BaseModel):
-    """A page of photos.
-
-    Attributes:
-        after: The parameter `after` of the next page; null after the last one.
-        counts: Number of photos by status.
-        labels: Number of photos by label; an empty text stands for unknown photos.
-    """
-
-    photos: list[PhotoView]
-    after: str | None
-    counts: Mapping[str, int]
-    labels: Mapping[str, int]
-    versions: list[VersionCount]
 
 
 class DecisionRequest(BaseModel):
@@ -113,23 +45,10 @@ class DecisionRequest(BaseModel):
     @model_validator(mode="after")
     def _is_complete(self) -> DecisionRequest:
         if (self.decision in ("confirmed", "relabelled")) != (self.label is not None):
-            raise ValueError("label must be given if, and only if, the decision is 'confirmed' or 'relabelled'")
+            raise ValueError(
+                "label is required with the decisions 'confirmed' and 'relabelled', and not accepted with others"
+            )
         return self
-
-
-async def read_decision(request: Request) -> DecisionRequest:
-    """The body of a request.
-
-    Raises:
-        UploadTooLarge: It has more than `MAX_BODY_BYTES`.
-        RequestValidationError: It is not what `DecisionRequest` describes.
-    """
-    body = await read_body(request, max_bytes=MAX_BODY_BYTES)
-    try:
-        return DecisionRequest.model_validate_json(b"".join(body.data))
-    except ValidationError as error:
-        wrong = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_context=False)]
-        raise RequestValidationError(wrong) from None
 
 
 def review_of(request: Request) -> Review:
@@ -166,15 +85,7 @@ async def list_photos(
     if after is not None:
         usefulness, _, digest = after.partition("~")
         place = float(usefulness), digest
-    found, more, counts = await review.page(filters, place, number, lambda one: (_view(one), one.place))
-    page = PageView(
-        photos=[view for view, _ in found],
-        after=f"{found[-1][1][0]:.6f}~{found[-1][1][1]}" if more else None,  # never 1e-05
-        counts=counts.status,
-        labels=counts.labels,
-        versions=[VersionCount(model=one[0], version=one[1], photos=photos) for one, photos in counts.versions.items()],
-    )
-    return _json(page)
+    return await asyncio.to_thread(_page, *await review.page(filters, place, number))
 
 
 @router.get("/labels")
@@ -184,13 +95,13 @@ async def list_labels(request: Request, _: ReviewDep, model: Annotated[str, Quer
     with suppress(errors.GatewayError):  # labels can be typed
         served = await services_of(request).resolver.described(model, Selector(), deadline_of(request))
         labels = list(served.contract.labels) if served.contract is not None else []
-    return Response(to_json({"labels": labels}), media_type="application/json")
+    return _json({"labels": labels})
 
 
 @router.get("/photos/{digest}")
 async def get_photo(review: ReviewDep, digest: DigestPath) -> Response:
     """One photo."""
-    return _json(await review.photo(digest, _view))
+    return _json(_photo(await review.photo(digest)))
 
 
 @router.get("/photos/{digest}/image")
@@ -200,58 +111,64 @@ async def get_image(review: ReviewDep, digest: DigestPath) -> Response:
 
 
 @router.post("/photos/{digest}/decision")
-async def decide(
-    request: Request,
-    review: ReviewDep,
-    digest: DigestPath,
-    wanted: Annotated[DecisionRequest, Depends(read_decision)],
-) -> Response:
+async def decide(request: Request, review: ReviewDep, digest: DigestPath) -> Response:
     """Record a decision about a photo, or delete it."""
-    decision = Decision(digest, wanted.decision, wanted.label, wanted.seen, key_name(record_of(request)))
-    view = await review.decide(decision, _view)
-    return Response('{"status": "deleted"}', media_type="application/json") if view is None else _json(view)
+    body = await read_json(request, DecisionRequest)
+    decision = Decision(digest, body.decision, body.label, body.seen, key_name(record_of(request)))
+    photo = await review.decide(decision)
+    return _json({"status": "deleted"} if photo is None else _photo(photo))
 
 
-def _view(reviewed: Reviewed) -> PhotoView:
-    photo = reviewed.photo
-    answers = sorted(photo.answers.values(), key=lambda answer: answer.time, reverse=True)
-    reviews = [_said(one) for one in photo.standing.values()]
-    return PhotoView(
-        digest=photo.digest,
-        time=answers[0].time,
-        looks_like=answers[0].looks_like,
-        answers=[
-            AnswerView(
-                model=one.model,
-                version=one.version,
-                label=one.label,
-                labels=None if one.labels is None else list(one.labels),
-                scores=[(score.label, score.score) for score in one.scores],
-            )
-            for one in answers
-        ],
-        shadows=[
-            AnswerView(
-                model=one.model,
-                version=one.version,
-                label=one.label,
-                labels=None if one.labels is None else list(one.labels),
-                scores=[],
-            )
-            for one in {(one.model, one.version): one for one in reviewed.shadows}.values()
-        ],
-        reasons=reviewed.reasons,
-        feedback=[_said(one) for one in reviewed.feedback],
-        status=photo.status,
-        reviews=reviews,
-        decision=reviews[-1] if reviews else None,
-        decisions=len(photo.reviews),
+def _page(photos: Sequence[Reviewed], more: bool, counts: Counts) -> Response:
+    """A page with up to `MAX_PAGE` photos: too much work for the event loop."""
+    versions = [{"model": one[0], "version": one[1], "photos": count} for one, count in counts.versions.items()]
+    return _json(
+        {
+            "photos": [_photo(one) for one in photos],
+            "after": _text(photos[-1].place) if more else None,
+            "counts": counts.status,
+            "labels": counts.labels,  # an empty text stands for unknown photos
+            "versions": versions,
+        }
     )
 
 
-def _said(said: Feedback) -> SaidView:
-    return SaidView(time=said.time, key=said.key, verdict=said.verdict, label=said.label, review=said.review)
+def _text(place: tuple[float, str]) -> str:
+    usefulness, digest = place
+    return f"{usefulness:.6f}~{digest}"  # never 1e-05
 
 
-def _json(view: BaseModel) -> Response:
-    return Response(view.model_dump_json(), media_type="application/json")
+def _photo(reviewed: Reviewed) -> dict[str, object]:
+    """A photo as the page gets it: the newest answer of each version, newest first, and the last one of each shadow.
+
+    A decision names the number of decisions that its reviewer has seen, so that nobody overwrites what they have not
+    seen.
+    """
+    photo = reviewed.photo
+    answers = sorted(photo.answers.values(), key=lambda answer: answer.time, reverse=True)
+    reviews = [_feedback(one) for one in photo.standing.values()]
+    return {
+        "digest": photo.digest,
+        "time": answers[0].time,
+        "looks_like": answers[0].looks_like,
+        "answers": [_answer(one, [(score.label, score.score) for score in one.scores]) for one in answers],
+        "shadows": [_answer(one, []) for one in {(one.model, one.version): one for one in reviewed.shadows}.values()],
+        "reasons": reviewed.reasons,
+        "feedback": [_feedback(one) for one in reviewed.feedback],
+        "status": photo.status,
+        "reviews": reviews,
+        "decision": reviews[-1] if reviews else None,
+        "decisions": len(photo.reviews),
+    }
+
+
+def _answer(answer: Prediction | Shadow, scores: list[tuple[str, float]]) -> dict[str, object]:
+    return answer.model_dump(include={"model", "version", "label", "labels"}) | {"scores": scores}
+
+
+def _feedback(feedback: Feedback) -> dict[str, object]:
+    return feedback.model_dump(include={"time", "key", "verdict", "label", "review"})
+
+
+def _json(value: Mapping[str, object]) -> Response:
+    return Response(to_json(value, inf_nan_mode="null"), media_type="application/json")

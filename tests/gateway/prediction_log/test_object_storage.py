@@ -31,8 +31,8 @@ def content(bucket: str, name: str) -> bytes:
     import fsspec
 
     with fsspec.open(f"{bucket}/{name}") as file:
-        found: bytes = file.read()
-    return found
+        data: bytes = file.read()
+    return data
 
 
 def test_records_and_photos_end_up_in_the_bucket(start: Start, bucket: str) -> None:
@@ -63,8 +63,8 @@ def test_photos_in_a_bucket_are_reviewed_and_deleted(
     assert one["digest"] == hashlib.sha256(content).hexdigest()
     image = gateway.get(f"{photos}/{one['digest']}/image", headers=headers)
     assert image.content.startswith(b"\xff\xd8")
-    said = {"decision": "deleted"}
-    assert gateway.post(f"{photos}/{one['digest']}/decision", json=said, headers=headers).status_code == 200
+    decision = {"decision": "deleted"}
+    assert gateway.post(f"{photos}/{one['digest']}/decision", json=decision, headers=headers).status_code == 200
     assert not list(ObjectStorage(bucket).files("photos"))
     assert gateway.get(photos, headers=headers).json()["photos"] == []
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import pytest
 from PIL import Image
 
 from gateway.prediction_log.records import Prediction, Shadow
@@ -17,7 +18,7 @@ from gateway.settings import Settings
 from testing.colour_server import ColourModel, ColourServer
 from testing.gateway import running_gateway
 from testing.photos import photo
-from testing.polling import until
+from testing.polling import DEADLINE_SECONDS, until
 from tests.gateway.prediction_log.written import photos, records
 
 Start = Callable[..., httpx.Client]
@@ -56,8 +57,8 @@ def test_each_photo_of_a_batch_has_a_record_and_one_that_failed_has_none(start: 
     gateway = start(prediction_log=str(tmp_path))
     files = [("images", ("a.png", photo("red"))), ("images", ("b.png", b"no image")), ("images", ("c", photo("blue")))]
     gateway.post("/api/v1/models/colours/predict_batch", files=files)
-    found = records(tmp_path, 2)
-    assert [(one.index, one.label) for one in found if isinstance(one, Prediction)] == [(0, "red"), (2, "blue")]
+    log_records = records(tmp_path, 2)
+    assert [(one.index, one.label) for one in log_records if isinstance(one, Prediction)] == [(0, "red"), (2, "blue")]
 
 
 def test_the_answers_of_a_shadow_are_recorded_for_the_request_that_was_copied(
@@ -71,8 +72,8 @@ def test_the_answers_of_a_shadow_are_recorded_for_the_request_that_was_copied(
     )
     files = [("images", ("a", photo("red"))), ("images", ("b", b"no image")), ("images", ("c", photo("blue")))]
     answer = gateway.post("/api/v1/models/colours/predict_batch", files=files)
-    found = [one for one in records(tmp_path, 4) if isinstance(one, Shadow)]
-    assert [(one.request_id, one.index, one.version, one.label) for one in found] == [
+    log_records = [one for one in records(tmp_path, 4) if isinstance(one, Shadow)]
+    assert [(one.request_id, one.index, one.version, one.label) for one in log_records] == [
         (answer.headers["X-Request-ID"], 0, 2, None),
         (answer.headers["X-Request-ID"], 2, 2, None),
     ]
@@ -116,8 +117,8 @@ def test_only_uncertain_photos_are_kept_if_the_setting_says_so(start: Start, tmp
     grey.save(encoded, "PNG")
     unsure = gateway.post(PREDICT, content=encoded.getvalue()).json()["predictions"]
     assert sure[0]["score"] - sure[1]["score"] > 0.2 > unsure[0]["score"] - unsure[1]["score"]
-    found = records(tmp_path, 2)
-    assert [one.photo for one in found if isinstance(one, Prediction)] == [None, "uncertain"]
+    log_records = records(tmp_path, 2)
+    assert [one.photo for one in log_records if isinstance(one, Prediction)] == [None, "uncertain"]
     [kept] = until(lambda: photos(tmp_path))
     assert kept.stem == hashlib.sha256(encoded.getvalue()).hexdigest()
 
@@ -157,7 +158,10 @@ def test_closed_segments_move_to_the_folder_of_their_day(start: Start, tmp_path:
     assert [json.loads(line)["kind"] for line in segment.read_text().splitlines()] == ["prediction"]
 
 
-def test_ending_the_gateway_closes_the_segment(model_server: ColourServer, tmp_path: Path) -> None:
+def test_ending_the_gateway_closes_the_segment(
+    model_server: ColourServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.prediction_log.prediction_log.CLOSE_SECONDS", DEADLINE_SECONDS)
     settings = Settings(serving_target=model_server.address, default_model="colours", prediction_log=str(tmp_path))
     with running_gateway(settings) as gateway:
         gateway.post(PREDICT, content=photo("red"))

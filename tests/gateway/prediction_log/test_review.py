@@ -20,6 +20,7 @@ from gateway.settings import Settings
 from testing.colour_server import ColourModel, ColourServer
 from testing.photos import photo
 from testing.polling import until
+from tests.gateway.prediction_log.written import lines
 from trainer.cli import main
 
 Start = Callable[..., httpx.Client]
@@ -54,12 +55,12 @@ def page(gateway: httpx.Client, number: int, **parameters: str) -> list[dict[str
     def listed() -> tuple[list[dict[str, Any]]] | None:
         answer = gateway.get(PHOTOS, params={"status": "all", **parameters}, headers=ANN)
         assert answer.status_code == 200, answer.text
-        found = answer.json()["photos"]
-        return (found,) if len(found) == number else None
+        photos = answer.json()["photos"]
+        return (photos,) if len(photos) == number else None
 
-    found = until(listed)
-    assert found is not None
-    return found[0]
+    photos = until(listed)
+    assert photos is not None
+    return photos[0]
 
 
 def decide(gateway: httpx.Client, digest: object, headers: dict[str, str] = ANN, **body: Any) -> httpx.Response:
@@ -72,11 +73,6 @@ def classified(gateway: httpx.Client, *colours: str) -> list[str]:
     for content in contents:
         assert gateway.post(PREDICT, content=content).status_code == 200
     return [hashlib.sha256(content).hexdigest() for content in contents]
-
-
-def written(log: Path) -> list[str]:
-    """All lines of the log."""
-    return [line for path in sorted(log.rglob("*.jsonl*")) for line in path.read_text().splitlines()]
 
 
 def collected(log: Path, out: Path) -> dict[str, str]:
@@ -96,13 +92,13 @@ def test_a_photo_is_listed_with_its_answer_and_can_be_seen(gateway: httpx.Client
     assert image.headers["cache-control"] == "no-store"
     with Image.open(io.BytesIO(image.content)) as kept:
         assert kept.format == "JPEG"
-    whole = gateway.get(PHOTOS, headers=ANN).json()
-    assert (whole["after"], whole["labels"], whole["counts"]) == (None, {"red": 1}, {"open": 1})
+    body = gateway.get(PHOTOS, headers=ANN).json()
+    assert (body["after"], body["labels"], body["counts"]) == (None, {"red": 1}, {"open": 1})
     labels = gateway.get("/api/v1/review/labels", params={"model": "colours"}, headers=ANN).json()
     assert labels == {"labels": ["red", "green", "blue"]}
     unknown = gateway.get("/api/v1/review/labels", params={"model": "others"}, headers=ANN).json()
     assert unknown == {"labels": []}
-    assert whole["versions"] == [{"model": "colours", "version": 1, "photos": 1}]
+    assert body["versions"] == [{"model": "colours", "version": 1, "photos": 1}]
 
 
 def test_what_a_shadow_answered_is_listed(start: Start, model_server: ColourServer, log: Path, tmp_path: Path) -> None:
@@ -118,7 +114,7 @@ def test_what_a_shadow_answered_is_listed(start: Start, model_server: ColourServ
     )
     [digest] = classified(gateway, "red")
     page(gateway, 1)
-    one = until(lambda: (found := page(gateway, 1)[0])["shadows"] and found)
+    one = until(lambda: (photo := page(gateway, 1)[0])["shadows"] and photo)
     assert one["reasons"] == ["versions"]
     assert one["shadows"] == [{"model": "colours", "version": 2, "label": None, "labels": None, "scores": []}]
     gateway.post("/api/v1/feedback", json={"digest": digest, "model": "colours", "verdict": "right"})
@@ -136,14 +132,15 @@ def test_decisions_are_records_that_collect_takes(gateway: httpx.Client, log: Pa
     gateway.post("/api/v1/feedback", json={"digest": red, "model": "colours", "verdict": "wrong", "label": "pink"})
     gateway.post("/api/v1/feedback", json={"digest": blue, "model": "colours", "verdict": "right"})
     gateway.post("/api/v1/feedback", json={"digest": green, "model": "colours", "verdict": "withdrawn"})
-    lines = until(lambda: written(log) if len(written(log)) == 10 else [])
-    reviews = [one for one in map(RECORD.validate_json, lines) if isinstance(one, Feedback) and one.review]
+    until(lambda: len(lines(log)) == 10)
+    written = lines(log)
+    reviews = [one for one in map(RECORD.validate_json, written) if isinstance(one, Feedback) and one.review]
     assert [(one.review, one.verdict, one.label, one.key) for one in sorted(reviews, key=lambda one: one.time)] == [
         ("confirmed", "right", "red", "ann"),
         ("relabelled", "wrong", "teal", "ann"),
         ("discarded", "none", None, "ann"),
     ]
-    assert not any("key-of-ann" in line or hashed("key-of-ann") in line for line in lines)
+    assert not any("key-of-ann" in line or hashed("key-of-ann") in line for line in written)
     assert collected(log, tmp_path / "out") == {red: "red", green: "teal"}
     assert decide(gateway, red, decision="deleted").json() == {"status": "deleted"}
     assert decide(gateway, green, decision="withdrawn", seen=1).json()["status"] == "open"

@@ -12,9 +12,10 @@ import pytest
 
 from gateway.errors import ReviewConflict
 from gateway.prediction_log.records import Prediction, ReviewDecision, Score
-from gateway.prediction_log.review import Review, Reviewed
+from gateway.prediction_log.review import Review
 from gateway.prediction_log.review_decisions import Decision, Decisions
 from gateway.prediction_log.segments import Segments
+from gateway.prediction_log.shipper import ship
 from gateway.prediction_log.storage import Folder
 from testing.photos import photo
 from testing.polling import until, until_async
@@ -55,10 +56,6 @@ def decision(review: ReviewDecision, reviewer: str) -> Decision:
     return Decision(DIGEST, review, None, seen=0, reviewer=reviewer)
 
 
-def seen(reviewed: Reviewed) -> int:
-    return len(reviewed.photo.reviews)
-
-
 class Held:
     """A function that waits, after it was called, until it may go on."""
 
@@ -82,7 +79,7 @@ def append(monkeypatch: pytest.MonkeyPatch) -> Held:
 
 async def cancelled_decision(review: Review, append: Held) -> None:
     """A decision by ann whose request is cancelled while it is being written."""
-    first = asyncio.create_task(review.decide(decision("discarded", "ann"), seen))
+    first = asyncio.create_task(review.decide(decision("discarded", "ann")))
     await asyncio.to_thread(append.called.wait, 60)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -94,7 +91,7 @@ def test_a_request_that_is_cancelled_still_keeps_others_waiting_for_its_decision
 ) -> None:
     async def race() -> None:
         await cancelled_decision(answered, append)
-        second = asyncio.create_task(answered.decide(decision("discarded", "bob"), seen))
+        second = asyncio.create_task(answered.decide(decision("discarded", "bob")))
         await asyncio.wait({second}, timeout=0.05)
         append.may_go_on.set()
         with pytest.raises(ReviewConflict, match="by ann"):
@@ -119,6 +116,27 @@ def test_the_segment_of_a_cancelled_request_is_closed(
     asyncio.run(cancelled())
 
 
+def test_a_photo_is_deleted_although_a_copy_of_it_is_moved_to_the_storage_meanwhile(
+    answered: Review, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, delete = Folder(log), Folder.delete
+    Segments(storage, 100, 3600).add_photo("2026-03-01", DIGEST, photo("red"))
+
+    def delete_and_ship(folder: Folder, name: str) -> None:
+        delete(folder, name)
+        if "2026-03-01" in name:
+            ship(storage)
+
+    monkeypatch.setattr(Folder, "delete", delete_and_ship)
+
+    async def deleted() -> None:
+        await answered.decide(decision("deleted", "ann"))
+        await answered.close()
+
+    asyncio.run(deleted())
+    assert not list(log.rglob("*.jpg"))
+
+
 def test_closing_does_not_wait_for_storage_that_hangs(
     answered: Review, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,7 +144,7 @@ def test_closing_does_not_wait_for_storage_that_hangs(
     monkeypatch.setattr(Folder, "delete", lambda *arguments: delete(*arguments))
 
     async def closed() -> None:
-        deletion = asyncio.create_task(answered.decide(decision("deleted", "ann"), seen))
+        deletion = asyncio.create_task(answered.decide(decision("deleted", "ann")))
         await asyncio.to_thread(delete.called.wait, 60)
         await asyncio.wait_for(answered.close(), 60)
         delete.may_go_on.set()
@@ -149,11 +167,11 @@ def test_segments_are_closed_again_after_the_storage_failed(
     async def decided() -> None:
         with monkeypatch.context() as patch:
             patch.setattr(Decisions, "close_due", failing)
-            await answered.decide(decision("discarded", "ann"), seen)
+            await answered.decide(decision("discarded", "ann"))
             await until_async(failed.is_set)
             await until_async(lambda: answered._closing is None or answered._closing.done())
         monkeypatch.setattr(Segments, "due", lambda segments: segments._open is not None)
-        await answered.decide(Decision(DIGEST, "discarded", None, seen=1, reviewer="bob"), seen)
+        await answered.decide(Decision(DIGEST, "discarded", None, seen=1, reviewer="bob"))
         await until_async(lambda: list((log / "records").glob("*review*.jsonl")))
         await answered.close()
 

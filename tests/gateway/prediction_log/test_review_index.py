@@ -64,9 +64,9 @@ def listed(made: ReviewIndex, filters: Filters | None = None) -> list[int]:
 
 
 def photo(made: ReviewIndex, number: int) -> Photo:
-    found = made.get(digest(number))
-    assert found is not None
-    return found
+    stored_photo = made.get(digest(number))
+    assert stored_photo is not None
+    return stored_photo
 
 
 def test_the_most_useful_photos_come_first() -> None:
@@ -87,13 +87,13 @@ def test_the_most_useful_photos_come_first() -> None:
 
 
 def test_feedback_that_was_withdrawn_or_replaced_does_not_count() -> None:
-    said = [
+    feedback = [
         Feedback(time=NOON, request_id="request-1", model="pets", verdict="wrong", label="dog"),
         Feedback(time=NOON + timedelta(minutes=1), request_id="request-1", model="pets", verdict="withdrawn"),
         Feedback(time=NOON, digest=digest(2), model="pets", verdict="none"),
         Feedback(time=NOON + timedelta(minutes=1), digest=digest(2), model="pets", verdict="right"),
     ]
-    for records in (said, said[::-1]):  # segments of several gateways are read in any order
+    for records in (feedback, feedback[::-1]):  # segments of several gateways are read in any order
         made = index(*records, prediction(1), prediction(2))
         assert made.reasons(photo(made, 1)) == made.reasons(photo(made, 2)) == []
 
@@ -190,7 +190,7 @@ def test_the_last_decision_counts_and_different_ones_are_a_conflict() -> None:
     assert list(photo(made, 4).standing) == ["ann", "bob"]
     assert listed(made, Filters(status="conflicts")) == [4]
     assert sorted(listed(made, Filters(status="reviewed"))) == [2, 3]
-    assert made.counts().status == {"open": 2, "reviewed": 2, "conflicts": 1}
+    assert made.counts.status == {"open": 2, "reviewed": 2, "conflicts": 1}
     made.add([review(4, "relabelled", "ann", 3, "dog").model_dump_json().encode()])
     assert photo(made, 4).status == "reviewed"
     before = len(photo(made, 4).reviews)
@@ -215,9 +215,9 @@ def test_a_photo_that_was_deleted_and_sent_again_is_open() -> None:
 
 
 def test_an_answer_that_is_read_twice_counts_once() -> None:
-    said = Feedback(time=NOON, request_id="request-1", model="pets", verdict="wrong", label="dog")
-    made = index(prediction(1), prediction(1), said)
-    assert made.feedback(photo(made, 1)) == [said]
+    feedback = Feedback(time=NOON, request_id="request-1", model="pets", verdict="wrong", label="dog")
+    made = index(prediction(1), prediction(1), feedback)
+    assert made.feedback(photo(made, 1)) == [feedback]
 
 
 @pytest.mark.parametrize(
@@ -245,11 +245,11 @@ def test_filters(filters: Filters, expected: set[int]) -> None:
 
 def test_pages_show_every_photo_once_even_if_decisions_come_in_between() -> None:
     made = index(*(prediction(number, 0.5 + number / 1000, 0.4) for number in range(50)))
-    seen: list[int] = []
+    calls: list[int] = []
     after, more = None, True
     while more:
         photos, more = made.page(Filters(), after, 7)
-        seen += [int(one.digest, 16) for one in photos]
+        calls += [int(one.digest, 16) for one in photos]
         after = made.place(photos[-1])
-        made.add([review(seen[-1], "discarded", "ann", 1).model_dump_json().encode()])
-    assert seen == list(range(50))
+        made.add([review(calls[-1], "discarded", "ann", 1).model_dump_json().encode()])
+    assert calls == list(range(50))

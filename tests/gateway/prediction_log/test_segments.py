@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,6 @@ from testing.polling import until
 
 WRITE_FOR_EVER = """
 import sys
-from contextlib import suppress
 from pathlib import Path
 from gateway.prediction_log.segments import Segments
 from gateway.prediction_log.shipper import ship
@@ -35,8 +35,8 @@ while True:
     number += 7
     if segments.due():
         segments.close()
-        with suppress(FileNotFoundError):  # the other process was faster; a `Shipper` holds a lock
-            ship(storage)
+        ship(storage)
+        print(number, flush=True)
 """
 
 
@@ -71,13 +71,11 @@ def test_a_segment_that_cannot_be_begun_leaves_no_file_open(tmp_path: Path, monk
 
 def test_killing_the_process_loses_no_line_that_was_written(tmp_path: Path) -> None:
     for _ in range(3):
-        process = subprocess.Popen([sys.executable, "-c", WRITE_FOR_EVER, str(tmp_path)])
-        try:
-            before = len(written(tmp_path))
-            until(lambda before=before: len(written(tmp_path)) > before + 500)  # type: ignore[misc]
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+        with subprocess.Popen([sys.executable, "-c", WRITE_FOR_EVER, str(tmp_path)], stdout=subprocess.PIPE) as process:
+            assert process.stdout
+            shipped = [process.stdout.readline() for _ in range(3)]
+            process.kill()
+        assert all(shipped)
     for torn in (tmp_path / "records").glob("*.open"):
         with torn.open("ab") as segment:
             segment.write(b'{"number": 12')  # as if it had been killed in the middle of a line
@@ -204,3 +202,34 @@ def test_two_processes_lose_nothing_of_each_other(tmp_path: Path) -> None:
     for process in processes:
         lines = [line for path in segments_of(process) for line in path.read_text().splitlines()]
         assert sorted(json.loads(line)["number"] for line in lines) == list(range(len(lines)))
+
+
+def test_a_photo_that_is_deleted_before_it_is_moved_holds_up_no_other(tmp_path: Path) -> None:
+    class Deleting(Folder):
+        def put(self, file: Path, name: str) -> None:
+            if digests[0] in name:
+                file.unlink()
+            super().put(file, name)
+
+    storage, digests = Deleting(tmp_path), ("0" * 64, "1" * 64)
+    for digest in digests:
+        Segments(storage, 100, 3600).add_photo("2026-03-01", digest, b"photo")
+    ship(storage)
+    assert [path.stem for path in tmp_path.rglob("*.jpg")] == [digests[1]]
+
+
+def test_a_photo_that_is_deleted_while_it_is_uploaded_does_not_stay(tmp_path: Path) -> None:
+    class Uploading(Folder):
+        """Copies a file and then deletes it, as object storage does. In between, a reviewer deletes it."""
+
+        def put(self, file: Path, name: str) -> None:
+            target = tmp_path / name
+            target.parent.mkdir(parents=True)
+            shutil.copy(file, target)
+            file.unlink()
+            file.unlink()
+
+    storage = Uploading(tmp_path)
+    Segments(storage, 100, 3600).add_photo("2026-03-01", "0" * 64, b"photo")
+    ship(storage)
+    assert not list(tmp_path.rglob("*.jpg"))

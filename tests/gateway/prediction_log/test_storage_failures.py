@@ -66,7 +66,7 @@ def test_storage_that_hangs_holds_up_no_request_and_what_it_cannot_take_is_dropp
             return lost(gateway, "storage") > 0
 
         until(dropped)
-        waiting = sum(path.stat().st_size for path in (tmp_path / "records").iterdir())
+        waiting = sum(size for _, size in Folder(tmp_path).files("records"))
         assert waiting < 100_000, "what waits is bounded"
     finally:
         free.set()
