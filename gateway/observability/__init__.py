@@ -1,4 +1,4 @@
 """What is recorded of requests: ids, log lines, metrics, traces.
 
-`serving`, `inference`, `prediction_log` and `http` may import this package. It imports none of them.
+May import `gateway.settings` only. `workers`, `tensors`, `images` and `security` may not import this package.
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -53,18 +54,16 @@ class Baseline(BaseModel):
 @dataclass(slots=True)
 class _Version:
     baseline: Baseline | None
-    named: set[str] = field(default_factory=set)
-    shown: set[str] = field(default_factory=set)
+    counted_labels: set[str] = field(default_factory=set)
+    gauge_labels: set[str] = field(default_factory=set)
     """Labels with a baseline gauge, those of earlier baselines too if their gauges cannot be removed."""
 
 
 class AnswerMetrics:
     """Counts answers by label and confidence, and photos by size and brightness.
 
-    Args:
-        registry: Receives the metrics.
-        workers: Number of gateway processes whose time series are added up.
-        removable: Whether time series can be removed: not those in files that processes share.
+    `workers` is the number of gateway processes whose time series are added up. Those in files that processes share are
+    not `removable`.
     """
 
     def __init__(self, registry: CollectorRegistry, workers: int = 1, *, removable: bool = True) -> None:
@@ -78,54 +77,49 @@ class AnswerMetrics:
             ["model", "version", "label"],
             registry=registry,
         )
-        self.confidence = Histogram(
+        histogram = partial(Histogram, registry=registry)
+        self.confidence = histogram(
             "gateway_prediction_confidence",
             "Best score of each photo, from 0 to 1.",
             ["model", "version"],
             buckets=TENTHS,
-            registry=registry,
         )
-        self.photo_pixels = Histogram(
+        self.photo_pixels = histogram(
             "gateway_photo_pixels",
             "Width times height of each photo, for models that take pixels.",
             ["model"],
             buckets=PIXELS,
-            registry=registry,
         )
-        self.photo_brightness = Histogram(
+        self.photo_brightness = histogram(
             "gateway_photo_brightness",
             "Mean brightness of each photo, from 0 (black) to 1 (white), for models that take pixels.",
             ["model"],
             buckets=TENTHS,
-            registry=registry,
         )
-        self.baseline_label_share = Gauge(
+        share = partial(Gauge, multiprocess_mode="livemostrecent", registry=registry)
+        self.baseline_label_share = share(
             "gateway_baseline_label_share",
             "Share of the validation photos that got each label, from the model card; see gateway_predictions_total.",
             ["model", "version", "label"],
-            multiprocess_mode="livemostrecent",
-            registry=registry,
         )
-        self.baseline_confidence_share = Gauge(
+        self.baseline_confidence_share = share(
             "gateway_baseline_confidence_share",
             "Share of the validation photos whose best score is at most le, from the model card.",
             ["model", "version", "le"],
-            multiprocess_mode="livemostrecent",
-            registry=registry,
         )
 
     def count(self, record: RequestRecord) -> None:
         """Count the answers and photos of a request."""
         if record.answers:
             model, version = record.model, str(record.version)
-            known = self._versions.get((model, version))
-            if known is None or (known.baseline is not record.baseline and known.baseline != record.baseline):
-                old = known
-                known = self._versions[model, version] = self._described(model, version, record.baseline)
+            current = self._versions.get((model, version))
+            if current is None or (current.baseline is not record.baseline and current.baseline != record.baseline):
+                old = current
+                current = self._versions[model, version] = self._described(model, version, record.baseline)
                 if old is not None:
-                    self._forget(model, version, old, known)
+                    self._forget(model, version, old, current)
             for label, confidence in record.answers:
-                self.predictions.labels(model, version, self._named(known, label)).inc()
+                self.predictions.labels(model, version, self._series_label(current, label)).inc()
                 self.confidence.labels(model, version).observe(confidence)
         for pixels, brightness in record.photos:
             self.photo_pixels.labels(record.model).observe(pixels)
@@ -156,10 +150,10 @@ class AnswerMetrics:
         if old.baseline is not None and new.baseline is None:
             left = math.nan
             self._remove(self.baseline_confidence_share, ((model, version, str(bound)) for bound in TENTHS), left)
-        gone = old.shown - new.shown
+        gone = old.gauge_labels - new.gauge_labels
         self._remove(self.baseline_label_share, ((model, version, label) for label in gone), left)
         if not self._removable:
-            new.shown |= gone
+            new.gauge_labels |= gone
 
     def _remove(self, gauge: Gauge, series: Iterable[tuple[str, str, str]], left: float) -> None:
         for labels in series:
@@ -168,20 +162,20 @@ class AnswerMetrics:
             else:
                 gauge.labels(*labels).set(left)
 
-    def _named(self, version: _Version, label: str | None) -> str:
+    def _series_label(self, version: _Version, label: str | None) -> str:
         """The label, or what stands for it."""
         if label is None:
             return UNKNOWN
-        if label in version.named:
+        if label in version.counted_labels:
             return label
-        if version.baseline is not None or len(version.named) >= self._first_labels:
+        if version.baseline is not None or len(version.counted_labels) >= self._first_labels:
             return OTHER
-        version.named.add(label)
+        version.counted_labels.add(label)
         return label
 
 
 def _shares(baseline: Baseline) -> dict[str, float]:
     """The share of each label that has a time series of its own, and of `UNKNOWN` and `OTHER`."""
-    named = sorted(baseline.labels, key=lambda label: -baseline.labels[label])[:NAMED_LABELS]
-    shares = {label: baseline.labels[label] for label in named}
+    labels = sorted(baseline.labels, key=lambda label: -baseline.labels[label])[:NAMED_LABELS]
+    shares = {label: baseline.labels[label] for label in labels}
     return shares | {UNKNOWN: baseline.unknown, OTHER: max(0.0, 1 - baseline.unknown - sum(shares.values()))}

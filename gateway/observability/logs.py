@@ -1,4 +1,4 @@
-"""Log formatters for people and for machines. Each line has the ID of its request."""
+"""Log lines for people and for machines. Each has the ID of its request."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 from gateway.observability.request_id import request_id
+from gateway.observability.request_record import RequestRecord
 from gateway.settings import Settings
 
 CONTROL_CHARACTERS = (
@@ -27,6 +29,9 @@ _ESCAPED = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for cod
 }
 _ESCAPED_IN_JSON = {code: f"\\u{code:04x}" for code in CONTROL_CHARACTERS}
 
+MAX_LOGGED_PATH = 1000
+"""Maximum length of a path in the log; callers may send 8 KiB."""
+
 
 def configure(settings: Settings) -> None:
     """Send every log record of this process to standard error in the configured form."""
@@ -36,6 +41,28 @@ def configure(settings: Settings) -> None:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None  # the documented way to omit file, line and function
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+
+
+def log_request(
+    logger: logging.Logger, level: int, method: str, path: str, status: int | str, seconds: float, record: RequestRecord
+) -> None:
+    """Write the log line of a request that has ended."""
+    if not logger.isEnabledFor(level):
+        return
+    # Encode it again, so that a line break in an address does not break a log line.
+    quoted_path = quote(path[:MAX_LOGGED_PATH], safe="/:@")
+    fields: dict[str, object] = {
+        "method": method,
+        "path": quoted_path,
+        "status": status,
+        "duration_ms": round(seconds * 1000, 1),
+    }
+    answered = ""
+    if record.model:
+        fields |= {"model": record.model, "version": record.version}
+        answered = f" by {record.model}/{record.version}"
+    values = (method, quoted_path, status, seconds * 1000, answered)
+    logger.log(level, "%s %s %s %.1f ms%s", *values, extra={"fields": fields})
 
 
 class ConsoleFormatter(logging.Formatter):

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import (
@@ -19,6 +20,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Metric,
     ProcessCollector,
     disable_created_metrics,
 )
@@ -41,131 +43,97 @@ METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 
 
 class Metrics:
-    """Every metric of the gateway.
-
-    Args:
-        workers: Number of gateway processes.
-
-    Attributes:
-        answers: Those of what models answer.
-    """
+    """Every metric of the gateway, which has `workers` processes. Those of what models answer are in `answers`."""
 
     def __init__(self, workers: int = 1) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = registry = CollectorRegistry()
-        if FOLDER not in os.environ:
-            ProcessCollector(registry=registry)
-        self._requests = Counter(
+        self.registry = CollectorRegistry()
+        shared = FOLDER in os.environ
+        if not shared:
+            ProcessCollector(registry=self.registry)
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        seconds = partial(Histogram, buckets=BUCKETS, registry=self.registry)
+        self._requests = counter(
             "gateway_requests",
             "Number of requests, by method, route template, status, model and version.",
             ["method", "route", "status", "model", "version"],
-            registry=registry,
         )
-        self._request_duration = Histogram(
+        self._request_duration = seconds(
             "gateway_request_duration_seconds",
             "Time from the first byte of the request to the end of the response, in seconds.",
             ["route"],
-            buckets=BUCKETS,
-            registry=registry,
         )
-        self._stage_seconds = Histogram(
+        self._stage_seconds = seconds(
             "gateway_stage_seconds",
             "Time of each stage of a prediction, in seconds: upload, queue, decode, predict, and paint for heat maps.",
             ["stage", "model"],
-            buckets=BUCKETS,
-            registry=registry,
         )
-        self._version_predict_seconds = Histogram(
+        self._version_predict_seconds = seconds(
             "gateway_version_predict_seconds",
             "Time of the predict stage of successful requests, in seconds, by version.",
             ["model", "version"],
-            buckets=BUCKETS,
-            registry=registry,
         )
-        self.requests_in_flight = Gauge(
-            "gateway_requests_in_flight",
-            "Number of requests in progress.",
-            multiprocess_mode="livesum",
-            registry=registry,
+        self.requests_in_flight = gauge(
+            "gateway_requests_in_flight", "Number of requests in progress.", multiprocess_mode="livesum"
         )
-        self.images_in_flight = Gauge(
+        self.images_in_flight = gauge(
             "gateway_images_in_flight",
             "Number of images (or rows of tensors) in progress.",
             multiprocess_mode="livesum",
-            registry=registry,
         )
-        self._images = Counter(
-            "gateway_images", "Number of images (or rows of tensors) received.", ["model"], registry=registry
+        self._images = counter("gateway_images", "Number of images (or rows of tensors) received.", ["model"])
+        self._image_bytes = counter("gateway_image_bytes", "Bytes of images (or tensors) received.", ["model"])
+        self._decode_failures = counter(
+            "gateway_decode_failures", "Number of images that could not be decoded, by error code.", ["reason"]
         )
-        self._image_bytes = Counter(
-            "gateway_image_bytes", "Bytes of images (or tensors) received.", ["model"], registry=registry
-        )
-        self._decode_failures = Counter(
-            "gateway_decode_failures", "Number of images that could not be decoded, by error code.", ["reason"],
-            registry=registry,
-        )  # fmt: skip
-        self._version_seen = Gauge(
+        self._version_seen = gauge(
             "gateway_model_version_last_answer_timestamp_seconds",
             "Unix time of the last successful answer of each version.",
             ["model", "version"],
             multiprocess_mode="max",
-            registry=registry,
         )
-        self.traffic_share = Gauge(
+        self.traffic_share = gauge(
             "gateway_traffic_share",
             "Share of each target of the traffic split, from 0 to 1. A target is a version label or number.",
             ["model", "target"],
             multiprocess_mode="livemostrecent",
-            registry=registry,
         )
-        self.traffic_split_file_errors = Counter(
+        self.traffic_split_file_errors = counter(
             "gateway_traffic_split_file_errors",
             "How often the traffic split file was deleted or got content that is not valid.",
-            registry=registry,
         )
-        self.answers = AnswerMetrics(registry, workers, removable=FOLDER not in os.environ)
-        self.prediction_records_dropped = Counter(
+        self.answers = AnswerMetrics(self.registry, workers, removable=not shared)
+        self.prediction_records_dropped = counter(
             "gateway_prediction_records_dropped",
             "Number of records or photos that the prediction log lost, by reason: queue, storage, photo or shutdown.",
             ["reason"],
-            registry=registry,
         )
         for reason in ("queue", "storage", "photo", "shutdown"):
             self.prediction_records_dropped.labels(reason)  # from 0 on: `increase` does not see where a counter starts
-        self.feedback = Counter(
+        self.feedback = counter(
             "gateway_feedback",
             "Number of feedback records by verdict: right, wrong, none (no label fits) or withdrawn. The version is "
             "empty if the feedback names none that is loaded.",
             ["model", "version", "verdict"],
-            registry=registry,
         )
-        self.shadow_images = Counter(
+        self.shadow_images = counter(
             "gateway_shadow_images",
             "Number of images copied to a shadow, by outcome: agree, disagree, failed, or dropped because of load.",
             ["model", "target", "outcome"],
-            registry=registry,
         )
-        self.shadow_seconds = Histogram(
+        self.shadow_seconds = seconds(
             "gateway_shadow_seconds",
             "Time of the predict stage for images copied to a shadow, in seconds, by role: primary or shadow.",
             ["model", "target", "role"],
-            buckets=BUCKETS,
-            registry=registry,
         )
 
     def finished(self, method: str, status: int, seconds: float, record: RequestRecord) -> None:
-        """Count a request.
-
-        Args:
-            method: Its HTTP method.
-            status: Status of the response; 0 if the caller disconnected before there was one.
-            seconds: Time from its arrival to the end of the response.
-            record: The record of the request.
-        """
-        known = method if method in METHODS else "other"
+        """Count a request. The status is 0 if the caller disconnected before there was a response."""
+        method_label = method if method in METHODS else "other"
         version = str(record.version) if record.version is not None else ""
         answer = str(status) if status else "aborted"
-        self._requests.labels(known, record.route, answer, record.model, version).inc()
+        self._requests.labels(method_label, record.route, answer, record.model, version).inc()
         self._request_duration.labels(record.route).observe(seconds)
         for stage, spent in record.seconds.items():
             self._stage_seconds.labels(stage, record.model).observe(spent)
@@ -181,16 +149,12 @@ class Metrics:
             self._version_seen.labels(record.model, version).set(time.time())
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """The response to a scrape and its media type.
-
-        Args:
-            accept: `OPENMETRICS`, or an empty text for Prometheus' text format.
-        """
+        """The response to a scrape and its media type: `OPENMETRICS`, or by default Prometheus' text format."""
         registry = self.registry
         if FOLDER in os.environ:
-            _bury_the_dead(Path(os.environ[FOLDER]))
+            _remove_ended_processes(Path(os.environ[FOLDER]))
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            _Shared(registry)  # type: ignore[no-untyped-call]
         encode, media_type = choose_encoder(accept)
         return encode(registry), media_type
 
@@ -212,13 +176,30 @@ def shared_between(workers: int) -> Iterator[None]:
             del os.environ[FOLDER]
 
 
-def _bury_the_dead(folder: Path) -> None:
+class _Shared(MultiProcessCollector):
+    """The metrics in the shared folder. A file is empty for a moment after a process has created it."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Merge the files that have content."""
+        files = [str(file) for file in Path(self._path).glob("*.db") if _has_content(file)]
+        metrics: Iterable[Metric] = self.merge(files)  # type: ignore[no-untyped-call]
+        return metrics
+
+
+def _has_content(file: Path) -> bool:
+    with suppress(FileNotFoundError):  # another process has removed the gauges of one that ended
+        return file.stat().st_size > 0
+    return False
+
+
+def _remove_ended_processes(folder: Path) -> None:
     """Remove the gauges of processes that ended. Their counters stay."""
     for file in folder.glob("gauge_live*_*.db"):
         pid = int(file.stem.rsplit("_", 1)[1])
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
-            mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+            with suppress(FileNotFoundError):  # another process is removing them
+                mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
         except PermissionError:
             continue

@@ -19,11 +19,7 @@ Exposition = tuple[bytes, str]
 
 
 class Scrapes:
-    """Writes the metrics once for all scrapes that wait for them, and never twice at a time.
-
-    Args:
-        metrics: The metrics.
-    """
+    """Writes the metrics once for all scrapes that wait for them, and never twice at a time."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -36,9 +32,7 @@ class Scrapes:
     async def answer(self, accept: str) -> Exposition:
         """The metrics, as they are now or a moment later.
 
-        Args:
-            accept: The Accept header of the scrape. Whoever accepts OpenMetrics gets it, version 1.0.0; others get
-                Prometheus' text format.
+        Whoever accepts OpenMetrics gets it, version 1.0.0; others get Prometheus' text format.
         """
         asked_at = time.monotonic()
         accepted = OPENMETRICS if OPENMETRICS.partition(";")[0] in accept else ""

@@ -30,8 +30,8 @@ class Tracing:
 
     def __init__(self) -> None:
         detected = Resource.create()
-        named = detected.attributes.get("service.name", "unknown_service") != "unknown_service"
-        resource = detected if named else detected.merge(Resource({"service.name": SERVICE_NAME}))
+        has_name = detected.attributes.get("service.name", "unknown_service") != "unknown_service"
+        resource = detected if has_name else detected.merge(Resource({"service.name": SERVICE_NAME}))
         self._provider = TracerProvider(resource=resource)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("gateway")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.errors import Unauthorized
-from gateway.security.api_keys import ApiKeys, given_key
+from gateway.security.api_keys import ApiKeys, request_key
 from gateway.security.rate_limits import RateLimits
 
 
@@ -31,16 +31,13 @@ class AccessControl:
 
     def owner(self, headers: Mapping[str, str]) -> str | None:
         """Name of the API key of a request; None if the key is missing or wrong, or none is needed."""
-        key = given_key(headers) if self.keys else None
+        key = request_key(headers) if self.keys else None
         return self.keys.owner(key) if key is not None else None
 
     async def admit(self, headers: Mapping[str, str], owner: str | None, caller: str) -> list[tuple[str, str]]:
-        """Count a request, and check that it has a key if one is needed.
+        """Count a request for a caller, and check that it has a key if one is needed.
 
-        Args:
-            headers: Of the request.
-            owner: Name of its key.
-            caller: Who is counted. Wrong keys are counted by address as well.
+        `owner` is the name of the key. Requests with a wrong key are counted by address.
 
         Returns:
             The response headers of the rate limit.
@@ -53,7 +50,7 @@ class AccessControl:
         if self.keys and owner is None:
             raise Unauthorized(
                 "An API key is needed, as Authorization: Bearer or X-API-Key."
-                if given_key(headers) is None
+                if request_key(headers) is None
                 else self.refusal
             )
         return counted

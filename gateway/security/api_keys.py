@@ -20,13 +20,10 @@ A fast hash is safe here: a key has 256 random bits, so it cannot be guessed."""
 
 
 class ApiKeys:
-    """The accepted API keys.
-
-    Args:
-        entries: Hashes of the keys in the form of `ENTRY`.
+    """The accepted API keys, from entries with their hashes.
 
     Raises:
-        ValueError: An entry does not have that form.
+        ValueError: An entry does not have the form of `ENTRY`.
     """
 
     def __init__(self, entries: Iterable[str]) -> None:
@@ -50,12 +47,8 @@ class ApiKeys:
         return owner
 
 
-def given_key(headers: Mapping[str, str]) -> str | None:
-    """The key that a request sends as ``Authorization: Bearer`` or ``X-API-Key``.
-
-    Args:
-        headers: Its headers, or the metadata of a gRPC call; names in lower case.
-    """
+def request_key(headers: Mapping[str, str]) -> str | None:
+    """The key that a request sends as ``Authorization: Bearer`` or ``X-API-Key``. Header names are in lower case."""
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()

@@ -23,12 +23,8 @@ NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 class RateLimits:
     """Counts the requests or images of each caller, in the memory of this process.
 
-    Args:
-        limits: Limits such as ``60/minute`` or ``10/second;1000/hour``; empty for none.
-        unit: What is counted.
-
     Raises:
-        ValueError: The limits cannot be parsed.
+        ValueError: The limits are neither empty nor such as ``60/minute`` or ``10/second;1000/hour``.
     """
 
     def __init__(self, limits: str, unit: Literal["requests", "images"] = "requests") -> None:
@@ -42,11 +38,7 @@ class RateLimits:
         return bool(self._limits)
 
     async def count(self, caller: str, cost: int = 1) -> list[tuple[str, str]]:
-        """Count a request, or its images.
-
-        Args:
-            caller: The caller.
-            cost: How many to count. If they exceed the limit, none is counted.
+        """Count a request, or its images. If they exceed the limit, none is counted.
 
         Returns:
             The response headers RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10).

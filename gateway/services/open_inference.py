@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from gateway import errors
 from gateway.deadline import Deadline
+from gateway.inference import readiness
 from gateway.inference.classifier import Classification
 from gateway.inference.predictor import Predicted, TensorRequest
-from gateway.inference.readiness import PROBE_SECONDS
 from gateway.inference.scores import Ranked
 from gateway.pb.serving_pb2 import ModelVersionStatus, TensorInfo
 from gateway.services.services import Call, Services
@@ -56,9 +56,6 @@ async def infer(
 
     Returns:
         The version that answered, and the reply of the job `write`.
-
-    Raises:
-        GatewayError: As `Predictor.predict` and `Classifier.classify` raise it.
     """
     selector = await services.route(call, model, selector)
     served = await services.resolver.served(model, selector, call.deadline)
@@ -81,14 +78,10 @@ async def infer(
 
 
 async def is_ready(services: Services, model: str, selector: Selector) -> bool:
-    """Whether a model, or one version of it, can answer.
-
-    Raises:
-        UnknownModel, UnknownVersion: There is no such model or version.
-    """
+    """Whether a model, or one version of it, can answer. Raises UnknownModel or UnknownVersion if there is none."""
     # Without the cache, which keeps a version after its server is gone.
     try:
-        versions = await services.resolver.versions(model, Deadline.after(PROBE_SECONDS))
+        versions = await services.resolver.versions(model, Deadline.after(readiness.PROBE_SECONDS))
     except (errors.ModelServerUnavailable, errors.DeadlineExceeded):
         versions = []
     selected = [one for one in versions if selector.version in (None, one.version)]
@@ -102,7 +95,6 @@ async def metadata(services: Services, model: str, selector: Selector) -> Metada
 
     Raises:
         SignatureMissing: It has no signature that could be used by default.
-        GatewayError: As `ContractResolver.described` raises it.
     """
     deadline = Deadline.after(services.settings.request_timeout_seconds)
     served = await services.resolver.described(model, selector, deadline)

@@ -6,12 +6,17 @@ from gateway.errors import NotReady
 from gateway.services.services import Services
 
 
-async def ready_versions(services: Services, *, details: bool) -> dict[str, list[int]]:
-    """The available versions of every configured model.
+async def is_ready(services: Services) -> bool:
+    """Whether every configured model is ready, and the gateway is not shutting down."""
+    try:
+        await ready_versions(services, details=False)
+    except NotReady:
+        return False
+    return True
 
-    Args:
-        services: The services of the app.
-        details: Whether to tell the names and versions of models.
+
+async def ready_versions(services: Services, *, details: bool) -> dict[str, list[int]]:
+    """The available versions of every configured model. Without `details`, the error names no model.
 
     Raises:
         NotReady: A model is not ready, or the gateway is shutting down.

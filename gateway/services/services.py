@@ -33,8 +33,6 @@ class Call:
     """A request whose body has arrived, over HTTP or gRPC.
 
     Attributes:
-        record: Its record.
-        deadline: When its answer must be ready.
         count_images: Counts images against the rate limit of the caller.
         routing_key: Calls with the same key get the same version of a traffic split.
     """
@@ -72,8 +70,7 @@ class Services:
     async def admit(self, call: Call, images: int) -> AsyncIterator[None]:
         """Count images against the rate limit of the caller, and hold permits for them.
 
-        Raises:
-            RateLimited, Overloaded: As `Call.count_images` and `Admission.admit` raise them.
+        Raises as `Call.count_images` and `Admission.admit` do.
         """
         await call.count_images(images)
         with self.admission.admit(call.record.caller, images):

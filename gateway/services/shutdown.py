@@ -12,11 +12,7 @@ from types import FrameType
 
 
 class Shutdown:
-    """Whether this process is about to stop.
-
-    Args:
-        delay_seconds: Time between SIGTERM and the moment when the server stops accepting connections.
-    """
+    """Whether this process is about to stop. Some seconds after SIGTERM, the server stops accepting connections."""
 
     def __init__(self, delay_seconds: float) -> None:
         self.draining = False
@@ -35,32 +31,26 @@ class Shutdown:
         A worker process also watches its parent. If the parent is killed with SIGKILL, the worker stops as with SIGTERM
         but without the delay, because the address stays in use until then.
 
-        Does nothing outside of the main thread.
+        Does nothing outside of the main thread, or where the server has no handler.
         """
-        if threading.current_thread() is not threading.main_thread():
+        server_handler = signal.getsignal(signal.SIGTERM)
+        if threading.current_thread() is not threading.main_thread() or not callable(server_handler):
             yield
             return
         loop = asyncio.get_running_loop()
-        replaced = signal.getsignal(signal.SIGTERM)
 
-        def tell_server(number: int, frame: FrameType | None) -> None:
+        def tell_server() -> None:
             if self._begin_stop is not None:
                 loop.call_soon_threadsafe(self._begin_stop)
-            if callable(replaced):
-                replaced(number, frame)
+            server_handler(signal.SIGTERM, None)
 
-        server_handler = tell_server if callable(replaced) else replaced
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            if not callable(server_handler):
-                signal.signal(number, server_handler)
-                signal.raise_signal(number)
-            elif self._delay_seconds <= 0:
+        def stop(_: int, __: FrameType | None) -> None:
+            if self._delay_seconds <= 0:
                 self.draining = True
-                server_handler(number, frame)
+                tell_server()
             elif not self.draining:
                 self.draining = True
-                loop.call_soon_threadsafe(loop.call_later, self._delay_seconds, server_handler, number, None)
+                loop.call_soon_threadsafe(loop.call_later, self._delay_seconds, tell_server)
 
         parent = multiprocessing.parent_process()
         sentinels = [parent.sentinel] if parent is not None else []  # readable once the parent is gone
@@ -69,8 +59,7 @@ class Shutdown:
             for sentinel in sentinels:
                 loop.remove_reader(sentinel)
             self.draining = True
-            if callable(server_handler):
-                server_handler(signal.SIGTERM, None)
+            tell_server()
 
         signal.signal(signal.SIGTERM, stop)
         for sentinel in sentinels:
@@ -80,4 +69,4 @@ class Shutdown:
         finally:
             for sentinel in sentinels:
                 loop.remove_reader(sentinel)
-            signal.signal(signal.SIGTERM, replaced)
+            signal.signal(signal.SIGTERM, server_handler)

@@ -18,35 +18,23 @@ HIDDEN_REASON = "See the log of the model server."
 
 
 async def predict(services: Services, call: Call, model: str, selector: Selector, request: TensorRequest) -> Predicted:
-    """Run a signature. The caller holds a permit for the first row.
-
-    Raises:
-        GatewayError: As `Predictor.predict` raises it, in the words of the real server.
-    """
+    """Run a signature. The caller holds a permit for the first row. Errors are in the words of the real server."""
     with _words_of_the_real_server(model, selector):
-        chosen = await services.route(call, model, selector)
-        answer = await services.predictor.predict(model, chosen, request, call.deadline, call.record)
+        route = await services.route(call, model, selector)
+        answer = await services.predictor.predict(model, route, request, call.deadline, call.record)
     services.admission.hold(call.record.turn, sum(map(len, answer.answers)))
     return answer
 
 
 async def described(services: Services, model: str, selector: Selector) -> ServedVersion:
-    """The version that a selector stands for, with its signatures.
-
-    Raises:
-        GatewayError: As `ContractResolver.described` raises it, in the words of the real server.
-    """
+    """The version that a selector stands for, with its signatures. Errors are in the words of the real server."""
     await versions(services, model)  # a cached version outlives its server
     with _words_of_the_real_server(model, selector):
         return await services.resolver.described(model, selector, _deadline(services))
 
 
 async def versions(services: Services, model: str) -> list[ModelVersionStatus]:
-    """The states of all versions of a model.
-
-    Raises:
-        GatewayError: As `ContractResolver.versions` raises it, in the words of the real server.
-    """
+    """The states of all versions of a model. Errors are in the words of the real server."""
     try:
         return await services.resolver.versions(model, _deadline(services))
     except errors.UnknownModel:
@@ -54,15 +42,11 @@ async def versions(services: Services, model: str) -> list[ModelVersionStatus]:
 
 
 def state_of(versions: Sequence[ModelVersionStatus], model: str, version: int) -> list[ModelVersionStatus]:
-    """The state of one version.
-
-    Raises:
-        UnknownVersion: There is no such version.
-    """
-    found = [one for one in versions if one.version == version]
-    if not found:
+    """The state of one version; raises UnknownVersion if there is none."""
+    matches = [one for one in versions if one.version == version]
+    if not matches:
         raise errors.UnknownVersion(f"Could not find version {version} of model {model}")
-    return found
+    return matches
 
 
 @contextmanager

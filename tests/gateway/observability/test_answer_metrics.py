@@ -116,10 +116,10 @@ def counted(labels: list[str], baseline: Baseline | None = None, workers: int = 
 
 
 def test_several_processes_together_have_no_more_series_than_one() -> None:
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for worker in range(4):
-        found |= counted([f"label {worker * 100 + index}" for index in range(100)], workers=4)
-    assert len(found) == 200 + len(("(other)", "(unknown)"))
+        values |= counted([f"label {worker * 100 + index}" for index in range(100)], workers=4)
+    assert len(values) == 200 + len(("(other)", "(unknown)"))
 
 
 def baseline_of(*labels: str) -> Baseline:
@@ -154,16 +154,16 @@ def test_a_new_baseline_replaces_the_old_one(removable: bool) -> None:
 
 def test_the_most_frequent_labels_have_series_of_their_own_and_all_others_share_one() -> None:
     labels = [f"label {index}" for index in range(300)]
-    found = counted([*labels, *labels])
-    assert len(found) == 200 + len(("(other)", "(unknown)"))
-    assert (found["label 199"], found["(other)"], found["(unknown)"]) == (2, 200, 0)
+    counts = counted([*labels, *labels])
+    assert len(counts) == 200 + len(("(other)", "(unknown)"))
+    assert (counts["label 199"], counts["(other)"], counts["(unknown)"]) == (2, 200, 0)
     frequent = Baseline(
         photos=300,
         labels={label: index / 44850 for index, label in enumerate(labels)},
         unknown=0,
         confidence=(0,) * 9 + (1,),
     )
-    found = counted(labels, frequent)
-    assert len(found) == 202
-    assert (found["label 299"], found["label 100"], found["(other)"]) == (1, 1, 100)
-    assert "label 99" not in found
+    counts = counted(labels, frequent)
+    assert len(counts) == 202
+    assert (counts["label 299"], counts["label 100"], counts["(other)"]) == (1, 1, 100)
+    assert "label 99" not in counts

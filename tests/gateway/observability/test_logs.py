@@ -59,14 +59,14 @@ def test_an_exception_is_one_json_line() -> None:
     assert "broken" in json.loads(line)["exception"]
 
 
-@pytest.mark.parametrize("given", ["", "abc"])
-def test_a_console_line_ends_with_the_request_id_where_there_is_one(given: str) -> None:
-    token = request_id.set(given)
+@pytest.mark.parametrize("request_id_value", ["", "abc"])
+def test_a_console_line_ends_with_the_request_id_where_there_is_one(request_id_value: str) -> None:
+    token = request_id.set(request_id_value)
     try:
         line = ConsoleFormatter().format(record())
     finally:
         request_id.reset(token)
-    assert line.endswith("INFO a.b: said this [abc]" if given else "INFO a.b: said this")
+    assert line.endswith("INFO a.b: said this [abc]" if request_id_value else "INFO a.b: said this")
 
 
 FORGED = "bad\n2026-01-01 00:00:00,000 INFO gateway: all is well\r\x1b[31mred\x9b31m\u2028\u202etxt\x00"

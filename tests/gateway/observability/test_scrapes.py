@@ -22,7 +22,7 @@ async def test_scrapes_that_are_cancelled_do_not_let_others_write_at_the_same_ti
     most = 0
     exposition = Metrics.exposition
 
-    def held(metrics: Metrics, accept: str) -> tuple[bytes, str]:
+    def blocking(metrics: Metrics, accept: str) -> tuple[bytes, str]:
         nonlocal most
         with counting:
             running.append(1)
@@ -32,7 +32,7 @@ async def test_scrapes_that_are_cancelled_do_not_let_others_write_at_the_same_ti
             running.pop()
         return exposition(metrics, accept)
 
-    monkeypatch.setattr(Metrics, "exposition", held)
+    monkeypatch.setattr(Metrics, "exposition", blocking)
     shared = Scrapes(Metrics())
     for _ in range(5):
         gone = asyncio.create_task(shared.answer(""))
