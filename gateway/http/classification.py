@@ -14,25 +14,16 @@ from gateway.serving.backend import Selector
 async def classified(
     services: Services, call: Call, model: str, selector: Selector, uploads: Sequence[Upload], top_k: int | None
 ) -> Classification:
-    """Classify uploads, send a copy to the shadow, and record the answers.
+    """Classify the uploads of a call that holds permits for them, send a copy to the shadow, and record the answers.
 
-    Args:
-        services: The services of the app.
-        call: The call, which holds permits for the uploads.
-        model: Name of the model.
-        selector: The version.
-        uploads: The images.
-        top_k: Number of labels for each; None stands for `Settings.default_top_k`.
-
-    Raises:
-        GatewayError: As `Classifier.classify` raises it.
+    Without `top_k`, each gets `Settings.default_top_k` labels. Raises as `Classifier.classify` does.
     """
     contents = [one.content for one in uploads]
-    wanted = top_k or services.settings.default_top_k
+    limit = top_k or services.settings.default_top_k
     selector = await services.route(call, model, selector)
-    ranked = wanted if services.prediction_log is None else max(wanted, BEST)
+    ranked = limit if services.prediction_log is None else max(limit, BEST)
     answer = await services.classifier.classify(model, selector, contents, ranked, call.deadline, call.record)
     services.shadows.copy(answer, contents, call.record)
     if services.prediction_log is not None:
         services.prediction_log.record_answers(answer, contents, call.record, call.routing_key)
-    return answer.best(wanted) if ranked > wanted else answer
+    return answer.best(limit) if ranked > limit else answer

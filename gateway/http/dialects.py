@@ -17,13 +17,7 @@ from gateway.http.problems import problem_response
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How an interface reports errors: ``{"error": "..."}``.
-
-    Attributes:
-        prefix: Prefix of all paths of the interface.
-        status: The HTTP status of an error.
-        detail: The message of an error.
-    """
+    """An interface that reports errors as ``{"error": "..."}``, with a status and a message of its own."""
 
     prefix: str
     status: Callable[[errors.GatewayError], int]
@@ -43,12 +37,7 @@ def _tensorflow_serving_status(error: errors.GatewayError) -> int:
     return error.status
 
 
-def _tensorflow_serving_detail(error: errors.GatewayError) -> str:
-    """The model server's own message, if it has said what is wrong with a request."""
-    return (error.said if isinstance(error, errors.ModelServerFailed) else "") or error.detail
-
-
-TENSORFLOW_SERVING = Dialect("/v1", _tensorflow_serving_status, _tensorflow_serving_detail)
+TENSORFLOW_SERVING = Dialect("/v1", _tensorflow_serving_status, lambda error: error.server_message or error.detail)
 OPEN_INFERENCE = Dialect("/v2", lambda error: error.status, lambda error: error.detail)
 HUGGING_FACE = Dialect("/hf", lambda error: error.status, lambda error: error.detail)
 DIALECTS = (TENSORFLOW_SERVING, OPEN_INFERENCE, HUGGING_FACE)

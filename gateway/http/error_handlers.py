@@ -31,9 +31,9 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     if all(one["loc"][0] == "path" for one in error.errors()) and TENSORFLOW_SERVING.owns(request.scope["path"]):
         return _answer(request, _malformed(request))
-    wrong = [{"location": [str(part) for part in one["loc"]], "message": str(one["msg"])} for one in error.errors()]
-    first = f"{'.'.join(wrong[0]['location'])}: {wrong[0]['message']}" if wrong else "unreadable"
-    return _answer(request, errors.InvalidParameter(f"A parameter is not valid: {first}.", errors=wrong))
+    details = [{"location": [str(part) for part in one["loc"]], "message": str(one["msg"])} for one in error.errors()]
+    first = f"{'.'.join(details[0]['location'])}: {details[0]['message']}" if details else "unreadable"
+    return _answer(request, errors.InvalidParameter(f"A parameter is not valid: {first}.", errors=details))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -48,15 +48,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
         return _answer(request, errors.MethodNotAllowed(detail), error.headers)
     if error.status_code < 500:
         return _answer(request, errors.BadRequest("The request cannot be parsed."), error.headers)
-    return _answer(
-        request, errors.InternalError("Internal error. The gateway's log has the reason under this request ID.")
-    )
+    return _answer(request, errors.InternalError())
 
 
 async def _unexpected(request: Request, _: Exception) -> Response:
-    return _answer(
-        request, errors.InternalError("Internal error. The gateway's log has the reason under this request ID.")
-    )
+    return _answer(request, errors.InternalError())
 
 
 def _malformed(request: Request) -> errors.BadRequest:

@@ -12,8 +12,7 @@ from gateway.errors import BadRequest
 from gateway.http.request_body import read_upload, read_uploads
 from gateway.http.services import call_of, record_of, services_of
 from gateway.http.upload import Upload
-from gateway.observability.request_record import RequestRecord
-from gateway.services.services import Call, Services
+from gateway.services.services import Call
 from gateway.tensors.json_values import HEAD_BYTES, is_json_object
 
 MAX_URL_BODY_BYTES = 4096
@@ -25,21 +24,35 @@ async def read_image(request: Request) -> Upload:
 
     Raises:
         BadRequest: The url is not a string.
-        ImageNotFetched: As `ImageFetcher.fetch` raises it.
-        GatewayError: As `read_upload` raises it.
+        GatewayError: As `read_upload` and `ImageFetcher.fetch` raise it.
     """
     services, record = services_of(request), record_of(request)
     with record.stage("upload"):
-        return await _image(request, services, record)
+        upload = await read_upload(request, max_bytes=services.settings.max_upload_bytes)
+        fetcher = services.image_fetcher
+        if fetcher is None or upload.size > MAX_URL_BODY_BYTES or not is_json_object(upload.head(HEAD_BYTES)):
+            return upload
+        try:
+            body = json.loads(b"".join(upload.data))
+        except (ValueError, RecursionError):
+            return upload
+        if "url" not in body:
+            return upload
+        url = body["url"]
+        if not isinstance(url, str):
+            raise BadRequest("url must be a string.")
+        image = Upload(fetched=True)
+        services.admission.begin_upload(record.caller)
+        try:
+            for piece in await fetcher.fetch(url, lambda count: services.admission.hold(record.turn, count)):
+                image.append(piece)
+        finally:
+            services.admission.end_upload(record.caller)
+        return image
 
 
 async def read_batch(request: Request) -> list[Upload]:
-    """Read the images of a batch request as `read_uploads` does.
-
-    Raises:
-        Overloaded: As `Admission.check_batch` raises it, before the body is read.
-        GatewayError: As `read_uploads` raises it.
-    """
+    """Refuse a batch request as `Admission.check_batch` does, or read its images as `read_uploads` does."""
     services = services_of(request)
     settings = services.settings
     services.admission.check_batch()
@@ -54,36 +67,8 @@ async def read_batch(request: Request) -> list[Upload]:
 
 @asynccontextmanager
 async def admitted(request: Request, uploads: Sequence[Upload]) -> AsyncIterator[Call]:
-    """A request as a call that holds permits for its images.
-
-    Raises:
-        RateLimited, Overloaded: As `Services.admit` raises them.
-    """
+    """A request as a call that holds permits for its images. Raises as `Services.admit` does."""
     call = call_of(request)
     call.record.images, call.record.image_bytes = len(uploads), sum(one.size for one in uploads)
     async with services_of(request).admit(call, len(uploads)):
         yield call
-
-
-async def _image(request: Request, services: Services, record: RequestRecord) -> Upload:
-    upload = await read_upload(request, max_bytes=services.settings.max_upload_bytes)
-    fetcher = services.image_fetcher
-    if fetcher is None or upload.size > MAX_URL_BODY_BYTES or not is_json_object(upload.head(HEAD_BYTES)):
-        return upload
-    try:
-        body = json.loads(b"".join(upload.data))
-    except (ValueError, RecursionError):
-        return upload
-    if "url" not in body:
-        return upload
-    url = body["url"]
-    if not isinstance(url, str):
-        raise BadRequest("url must be a string.")
-    image = Upload(fetched=True)
-    services.admission.begin_upload(record.caller)
-    try:
-        for piece in await fetcher.fetch(url, lambda count: services.admission.hold(record.turn, count)):
-            image.append(piece)
-    finally:
-        services.admission.end_upload(record.caller)
-    return image

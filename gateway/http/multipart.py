@@ -20,8 +20,8 @@ SINGLE_FIELDS = ("dog_image", "image", "file")
 BATCH_FIELDS = (*SINGLE_FIELDS, "dog_images", "images", "files")
 """Accepted field names of a form with several images. A form with one image may use them too."""
 
-INDEX = re.compile(r"\[\d*\]$")
-"""Suffix that PHP, axios and Dropzone add to the field name of each file: ``images[]``, ``images[0]``."""
+INDEX = re.compile(r"(?:\[\d*\]|\.\d+)$")
+"""Suffix that PHP, axios and Dropzone add to the field name of each file: ``images[]``, ``images[0]``, ``images.0``."""
 
 FORM_OVERHEAD_BYTES = 64 * 2**10
 """Maximum size of everything in a form except the files: boundaries, part headers and small fields."""
@@ -50,10 +50,7 @@ MAX_FILENAME_CHARACTERS = 255
 class MultipartForm:
     """Parses a form and keeps the files in the fields `BATCH_FIELDS`.
 
-    Args:
-        boundary: The boundary from the Content-Type header.
-        max_files: Maximum number of files.
-        max_file_bytes: Maximum size of a file. A larger one gets an error in place of its content.
+    A file over `max_file_bytes` gets an error in place of its content.
 
     Raises:
         BadRequest: The boundary is missing or not valid.
@@ -77,7 +74,10 @@ class MultipartForm:
         self._header_value = bytearray()
         self._complete = False
         if not boundary:
-            raise BadRequest("The Content-Type of the multipart form has no boundary.")
+            raise BadRequest(
+                "The Content-Type of the multipart form has no boundary. Leave this header to your HTTP library, which "
+                "adds one."
+            )
         try:
             self._parser = MultipartParser(
                 boundary,
@@ -115,7 +115,10 @@ class MultipartForm:
             try:
                 self._parser.write(part)
             except FormParserError as error:
-                raise BadRequest("The multipart form is malformed.") from error
+                raise BadRequest(
+                    "The multipart form is malformed: its boundary is not the one in its Content-Type, or its lines do "
+                    "not end in CR and LF."
+                ) from error
             self._framing_bytes += len(part) - (self._content_bytes - before)
             if self._framing_bytes > self._max_framing_bytes:
                 raise BadRequest(

@@ -46,17 +46,15 @@ def responses(*kinds: type[errors.GatewayError]) -> dict[int | str, dict[str, ob
 
 
 def _documented(kinds: Iterable[type[errors.GatewayError]]) -> dict[str, object]:
-    listed = list(kinds)
+    meanings = {kind: (kind.__doc__ or "").splitlines()[0] for kind in kinds}
     examples = {
         kind.code: {
             "summary": kind.title,
-            "value": problem(kind((kind.__doc__ or "").strip().splitlines()[0]), with_request_id=False).model_dump(
-                exclude_none=True
-            ),
+            "value": problem(kind(meaning), with_request_id=False).model_dump(exclude_none=True),
         }
-        for kind in listed
+        for kind, meaning in meanings.items()
     }
     return {
-        "description": " ".join(f"`{kind.code}`: {(kind.__doc__ or '').strip().splitlines()[0]}" for kind in listed),
+        "description": " ".join(f"`{kind.code}`: {meaning}" for kind, meaning in meanings.items()),
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}},
     }

@@ -1,10 +1,13 @@
-"""Read the body of a request: one image, a batch of images, or tensors."""
+"""Read the body of a request: one image, a batch of images, tensors, or a little JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from typing import TypeVar
 
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from gateway.errors import BadRequest, UnsupportedRequest, UploadTooLarge
@@ -13,6 +16,11 @@ from gateway.http.upload import Upload
 
 RAW_TYPES = ("application/octet-stream", "binary/octet-stream", "application/json")
 """Media types of a body that is one image, in addition to image/*."""
+
+MAX_JSON_BYTES = 8192
+"""Maximum size of a body that the event loop parses as JSON."""
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 async def read_upload(request: Request, *, max_bytes: int) -> Upload:
@@ -73,6 +81,21 @@ async def read_body(request: Request, *, max_bytes: int) -> Upload:
     return upload
 
 
+async def read_json(request: Request, kind: type[ModelT]) -> ModelT:
+    """Read a small JSON body.
+
+    Raises:
+        UploadTooLarge: It has more than `MAX_JSON_BYTES`.
+        RequestValidationError: It does not match `kind`.
+    """
+    body = await read_body(request, max_bytes=MAX_JSON_BYTES)
+    try:
+        return kind.model_validate_json(b"".join(body.data))
+    except ValidationError as error:
+        details = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_context=False)]
+        raise RequestValidationError(details) from None
+
+
 def compression(request: Request, max_bytes: int) -> dict[str, object]:
     """Arguments that make a job of `gateway.workers.jobs` inflate a compressed body; empty for other bodies.
 
@@ -104,14 +127,7 @@ def _content_type(request: Request) -> tuple[str, bytes]:
 
 
 async def _receive(request: Request, feed: Callable[[bytes], None], max_body: int, limit: int) -> None:
-    """Pass the pieces of the body to `feed`.
-
-    Args:
-        request: The request.
-        feed: Called with each piece.
-        max_body: Maximum size of the body, in bytes.
-        limit: The limit that the error message states, in bytes.
-    """
+    """Pass the pieces of the body to `feed`, up to `max_body` bytes. The error message states `limit`."""
     too_large = UploadTooLarge(f"The upload is larger than the limit of {limit:,} bytes.", limit=limit)
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > max_body:

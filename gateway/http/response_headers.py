@@ -31,7 +31,8 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "examples": ['"60per60s";q=60;w=60']},
     },
     "RateLimit": {
-        "description": "Remaining quota of each limit: `r` requests for the next `t` seconds.",
+        "description": "Remaining quota of each limit: `r` requests for the next `t` seconds. Errors after the "
+        "check of the API key have it, too.",
         "schema": {"type": "string", "examples": ['"60per60s";r=59;t=60']},
     },
     "Retry-After": {
@@ -52,7 +53,7 @@ def describe(schema: dict[str, Any]) -> None:
                     names.append("Server-Timing")
                     if not path.endswith("/preview"):  # every other POST asks a model
                         names.append("X-Model-Version")
-                if path not in OPEN_PATHS and status in ("200", "429"):
+                if path not in OPEN_PATHS and status in ("200", "429"):  # other errors often have them, too
                     names += ["RateLimit-Policy", "RateLimit"]
                 if status in RETRY_STATUSES:
                     names.append("Retry-After")

@@ -28,10 +28,7 @@ def record_of(request: Request) -> RequestRecord:
 
 
 def deadline_of(request: Request) -> Deadline:
-    """The deadline of a request whose upload is now complete: the setting, or less if the caller asks for less.
-
-    The router must depend on `time_limit`.
-    """
+    """The deadline of a request whose upload is now complete. The router must depend on `time_limit`."""
     seconds = getattr(request.state, "time_limit", services_of(request).settings.request_timeout_seconds)
     assert isinstance(seconds, float)
     return Deadline.after(seconds)

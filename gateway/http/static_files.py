@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
-import mimetypes
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,8 +75,8 @@ class StaticFile:
         variants = await asyncio.to_thread(lambda: self.variants) if "variants" not in self.__dict__ else self.variants
         encoding = next((one for one in variants if one in accepted), None)
         headers["ETag"] = f'"{self.etag}-{encoding}"' if encoding else f'"{self.etag}"'
-        known = [one.strip().removeprefix("W/") for one in request_headers.get("if-none-match", "").split(",")]
-        if headers["ETag"] in known:
+        etags = [one.strip().removeprefix("W/") for one in request_headers.get("if-none-match", "").split(",")]
+        if headers["ETag"] in etags:
             return Response(status_code=304, headers=headers)
         if encoding:
             headers["Content-Encoding"] = encoding
@@ -85,16 +84,14 @@ class StaticFile:
 
 
 class StaticFolder:
-    """An ASGI app that serves the files of a folder at `name` and at `DIGEST/name`.
+    """An ASGI app that serves the files of a folder, or only those with the `names`, at `name` and at `DIGEST/name`.
 
-    Args:
-        folder: The folder; its subfolders are ignored.
-        names: Names of the files; by default all.
+    Subfolders and files of other types than `TYPES` are ignored.
     """
 
     def __init__(self, folder: Path, names: tuple[str, ...] = ()) -> None:
-        chosen = names or tuple(sorted(path.name for path in folder.iterdir() if path.is_file()))
-        self.files = {name: StaticFile((folder / name).read_bytes(), _media_type(name)) for name in chosen}
+        file_names = names or tuple(sorted(path.name for path in folder.iterdir() if path.suffix in TYPES))
+        self.files = {name: StaticFile((folder / name).read_bytes(), TYPES[Path(name).suffix]) for name in file_names}
         everything = hashlib.sha256()
         for name, file in self.files.items():
             everything.update(f"{name}\0{file.etag}\0".encode())
@@ -108,11 +105,7 @@ class StaticFolder:
         return StaticFile(html.encode(), self.files[name].media_type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send a file.
-
-        Raises:
-            HTTPException: The file does not exist (404), or the method is not GET or HEAD (405).
-        """
+        """Send a file. Raises HTTPException if it does not exist (404) or the method is not GET or HEAD (405)."""
         request = Request(scope)
         if request.method not in ("GET", "HEAD"):
             raise HTTPException(405, headers={"Allow": "GET, HEAD"})
@@ -124,7 +117,3 @@ class StaticFolder:
             raise HTTPException(404)
         response = await file.response(request.headers, IMMUTABLE if immutable else REVALIDATE)
         await response(scope, receive, send)
-
-
-def _media_type(name: str) -> str:
-    return TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"

@@ -12,9 +12,8 @@ class Upload:
     """An uploaded file, or the body of a request.
 
     Attributes:
-        filename: File name that the client sent, without folders; None if it sent none.
+        filename: File name that the client sent, without folders.
         data: The bytes, in the pieces in which they arrived. A worker process joins them.
-        size: Number of bytes.
         error: Set if the file is over its limit; `data` is then empty.
         fetched: Whether the gateway has fetched it from a URL that the client sent.
     """

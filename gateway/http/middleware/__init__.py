@@ -1,1 +1,1 @@
-"""Plain ASGI middleware, one concern for each module."""
+"""Plain ASGI middleware, one concern for each module. May not import `gateway.http.routes`."""

@@ -42,9 +42,7 @@ def has_access(scope: Scope) -> bool:
 async def count_images(scope: Scope, images: int) -> None:
     """Count the images of a request against the limit of its caller. Routes call it once they know the number.
 
-    Args:
-        scope: The scope of the request.
-        images: Their number, at most `Settings.max_batch_images`. Every limit allows that many.
+    Every limit allows at least `Settings.max_batch_images`.
 
     Raises:
         RateLimited: The limit does not allow so many now.
@@ -115,8 +113,7 @@ class Access:
 
         Raises:
             NotFound: The path is turned off.
-            Unauthorized: The key is missing or wrong.
-            RateLimited: The limit is exceeded.
+            GatewayError: As `AccessControl.admit` raises it.
         """
         path = scope["path"]
         if path in DOCS_PATHS or path.startswith(DOCS_FOLDERS) or (path == METRICS_PATH and self._metrics == "off"):
@@ -132,10 +129,7 @@ class Access:
 def describe(schema: dict[str, Any], *, keys: bool, limits: bool) -> None:
     """Describe API keys and rate limits in an OpenAPI description.
 
-    Args:
-        schema: The description, which is changed.
-        keys: Whether a key is required. The scheme is described in any case, so that a generated client can send one.
-        limits: Whether requests or images are limited.
+    The scheme is described even if no keys are required, so that a generated client can send one.
     """
     schema["components"]["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
@@ -151,6 +145,6 @@ def describe(schema: dict[str, Any], *, keys: bool, limits: bool) -> None:
         for operation in operations.values():
             operation["security"] = security
             for status, described in responses(*kinds).items():
-                known = operation["responses"].setdefault(str(status), described)
-                if known is not described:
-                    known["description"] += f" {described['description']}"
+                response = operation["responses"].setdefault(str(status), described)
+                if response is not described:
+                    response["description"] += f" {described['description']}"

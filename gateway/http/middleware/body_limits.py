@@ -99,7 +99,7 @@ class _Body:
         self._grace = random.uniform(RATE_GRACE_SECONDS, 2 * RATE_GRACE_SECONDS)  # noqa: S311 - no secret
         self._max_bytes = settings.max_body_bytes + FORM_OVERHEAD_BYTES
         self._started = 0.0
-        self._held = 0
+        self._held_bytes = 0
         self.complete = False
         self._has_permit = False
 
@@ -118,10 +118,10 @@ class _Body:
         if count and not self._has_permit:
             self._admission.begin_upload(self._record.caller)
             self._has_permit = True
-        if self._held + count > self._max_bytes:
+        if self._held_bytes + count > self._max_bytes:
             raise UploadTooLarge(f"The body is larger than {self._max_bytes:,} bytes.", limit=self._max_bytes)
         self._admission.hold(self._record.turn, count)
-        self._held += count
+        self._held_bytes += count
         if not message.get("more_body", False):
             self.complete = True
             self._end_upload()
@@ -151,5 +151,5 @@ class _Body:
         """When the next piece must have arrived, on the event loop's clock."""
         end = self._started + self._seconds
         if self._rate:
-            end = min(end, self._started + self._grace + self._held / self._rate)
+            end = min(end, self._started + self._grace + self._held_bytes / self._rate)
         return end

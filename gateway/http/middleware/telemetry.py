@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.observability.logs import log_request
 from gateway.observability.metrics import Metrics
 from gateway.observability.request_record import RequestRecord
 from gateway.security.rate_limits import caller_of
@@ -23,18 +23,9 @@ access = logging.getLogger("gateway.http.middleware.access")
 QUIET_ROUTES = frozenset({"/healthz", "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 """Routes that machines poll. Successful requests are logged only at debug level."""
 
-MAX_LOGGED_PATH = 1000
-"""Maximum length of a path in the log; callers may send 8 KiB."""
-
 
 class Telemetry:
-    """Gives every request a `RequestRecord`, and reports it in metrics, logs and traces when the request ends.
-
-    Args:
-        app: The wrapped app.
-        metrics: Receives the metrics.
-        tracing: Creates spans; None if tracing is off.
-    """
+    """Gives every request a `RequestRecord`, and reports it in metrics, logs and traces when the request ends."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None = None) -> None:
         self.app = app
@@ -76,23 +67,5 @@ class Telemetry:
             self._metrics.finished(scope["method"], status, seconds, record)
             if self._tracing is not None and span is not None:
                 self._tracing.finish(span, scope["method"], status, record)
-            _log(scope, status, seconds, record)
-
-
-def _log(scope: Scope, status: int, seconds: float, record: RequestRecord) -> None:
-    level = logging.DEBUG if record.route in QUIET_ROUTES and status == 200 else logging.INFO
-    if not access.isEnabledFor(level):
-        return
-    # Encode it again, so that a line break in an address does not break a log line.
-    path = quote(scope["path"][:MAX_LOGGED_PATH], safe="/:@")
-    fields: dict[str, object] = {
-        "method": scope["method"],
-        "path": path,
-        "status": status or "aborted",
-        "duration_ms": round(seconds * 1000, 1),
-    }
-    if record.model:
-        fields |= {"model": record.model, "version": record.version}
-    answered = f" by {record.model}/{record.version}" if record.model else ""
-    values = (scope["method"], path, status or "aborted", seconds * 1000, answered)
-    access.log(level, "%s %s %s %.1f ms%s", *values, extra={"fields": fields})
+            level = logging.DEBUG if record.route in QUIET_ROUTES and status == 200 else logging.INFO
+            log_request(access, level, scope["method"], scope["path"], status or "aborted", seconds, record)

@@ -12,6 +12,7 @@ from gateway.http.parameters import ModelName, SelectorDep, time_limit
 from gateway.http.problems import responses
 from gateway.http.routes.image_form import (
     BATCH_BODY,
+    IMAGE_ERRORS,
     SHARED_ERRORS,
     SINGLE_BODY,
     failed_item,
@@ -29,7 +30,6 @@ DECIMALS = 6
 """Digits of a value that mean something: padding a batch already moves the seventh."""
 
 ERRORS = (*SHARED_ERRORS, errors.SignatureMissing)
-IMAGE_ERRORS = (errors.UnsupportedImage, errors.ImageNotFetched, errors.InvalidImage, errors.ImageTooLarge)
 
 
 @router.post(

@@ -6,14 +6,13 @@ from contextlib import suppress
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gateway import errors
 from gateway.deadline import Deadline
 from gateway.http.parameters import MAX_VERSION, time_limit
 from gateway.http.problems import responses
-from gateway.http.request_body import read_body
+from gateway.http.request_body import read_json
 from gateway.http.services import deadline_of, record_of, services_of
 from gateway.model_options import MODEL_NAME
 from gateway.observability.request_id import REQUEST_ID
@@ -29,7 +28,6 @@ DESCRIPTION_SECONDS = 1.0
 """Time limit for asking for the version that answered. Feedback is taken without it, too."""
 
 MAX_LABEL_LENGTH = 200
-MAX_BODY_BYTES = 8192
 
 
 class FeedbackRequest(BaseModel):
@@ -73,7 +71,7 @@ class FeedbackRequest(BaseModel):
         if (self.request_id is None) == (self.digest is None):
             raise ValueError("give either request_id or digest")
         if (self.verdict == "wrong") != (self.label is not None):
-            raise ValueError("label must be given if, and only if, the verdict is 'wrong'")
+            raise ValueError("label is required with the verdict 'wrong', and not accepted with others")
         return self
 
 
@@ -83,23 +81,6 @@ class FeedbackAnswer(BaseModel):
     status: Literal["recorded"] = "recorded"
     new_label: bool = Field(description="Whether the label is new to the model.", examples=[False])
 
-
-async def read_feedback(request: Request) -> FeedbackRequest:
-    """The body of a request.
-
-    Raises:
-        UploadTooLarge: It has more than `MAX_BODY_BYTES`.
-        RequestValidationError: It does not match `FeedbackRequest`.
-    """
-    body = await read_body(request, max_bytes=MAX_BODY_BYTES)
-    try:
-        return FeedbackRequest.model_validate_json(b"".join(body.data))
-    except ValidationError as error:
-        wrong = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_context=False)]
-        raise RequestValidationError(wrong) from None
-
-
-FeedbackDep = Annotated[FeedbackRequest, Depends(read_feedback)]
 
 BODY: dict[str, object] = {
     "requestBody": {
@@ -123,31 +104,32 @@ BODY: dict[str, object] = {
     ),
     openapi_extra=BODY,
 )
-async def send_feedback(request: Request, said: FeedbackDep) -> FeedbackAnswer:
+async def send_feedback(request: Request) -> FeedbackAnswer:
     """Record whether an answer was right, and if not, what the photo shows. The last feedback on a photo counts."""
+    body = await read_json(request, FeedbackRequest)
     services, record = services_of(request), record_of(request)
     if services.prediction_log is None:
         raise errors.NotFound("This gateway does not keep feedback: its setting prediction_log is not set.")
-    model = said.model or services.settings.default_model
+    model = body.model or services.settings.default_model
     deadline = Deadline(min(deadline_of(request).at, Deadline.after(DESCRIPTION_SECONDS).at))
-    contract, loaded = await _described(services, model, said.version, deadline)
+    contract, loaded = await _described(services, model, body.version, deadline)
     if contract is not None and contract.multi_label:
         raise errors.BadRequest(f"The model {model!r} is multi-label: there is no feedback on several labels yet.")
-    new_label = said.label is not None and contract is not None and said.label not in contract.labels
+    new_label = body.label is not None and contract is not None and body.label not in contract.labels
     feedback = Feedback(
-        request_id=said.request_id,
-        index=said.index,
-        digest=said.digest,
+        request_id=body.request_id,
+        index=body.index,
+        digest=body.digest,
         model=model,
-        verdict=said.verdict,
-        label=said.label,
+        verdict=body.verdict,
+        label=body.label,
         new_label=new_label,
         key=key_name(record),
     )
     if not services.prediction_log.record_feedback(feedback):
         raise errors.Overloaded("The prediction log is full. Try again later.")
     counted = model if model in services.settings.served_models else "other"  # callers can name any model
-    services.metrics.feedback.labels(counted, loaded if counted == model else "", said.verdict).inc()
+    services.metrics.feedback.labels(counted, loaded if counted == model else "", body.verdict).inc()
     return FeedbackAnswer(new_label=new_label)
 
 
@@ -161,7 +143,7 @@ async def _described(
     with suppress(errors.GatewayError):
         if version is not None:
             with suppress(errors.NotFound):  # callers can name any number
-                found = await services.resolver.described(model, Selector(version=version), deadline)
-                return found.contract, str(version)
+                served = await services.resolver.described(model, Selector(version=version), deadline)
+                return served.contract, str(version)
         return (await services.resolver.described(model, Selector(), deadline)).contract, ""
     return None, ""

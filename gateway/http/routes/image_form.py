@@ -34,9 +34,8 @@ SHARED_ERRORS = (
     errors.NotReady,
     errors.DeadlineExceeded,
 )
-SINGLE_RESPONSES = responses(
-    *SHARED_ERRORS, errors.UnsupportedImage, errors.ImageNotFetched, errors.InvalidImage, errors.ImageTooLarge
-)
+IMAGE_ERRORS = (errors.UnsupportedImage, errors.ImageNotFetched, errors.InvalidImage, errors.ImageTooLarge)
+SINGLE_RESPONSES = responses(*SHARED_ERRORS, *IMAGE_ERRORS)
 BATCH_RESPONSES = responses(*SHARED_ERRORS)
 
 _BINARY = {"type": "string", "format": "binary"}
@@ -97,7 +96,7 @@ def result_fields(ranked: Ranked, label_field: LabelField) -> dict[str, object]:
         "looks_like": ranked.looks_like,
         "confidence": ranked.confidence,
         "predictions": [{"label": label, "score": score} for label, score in ranked.predictions],
-        **{name: found for name, found in optional.items() if found is not None},
+        **{name: value for name, value in optional.items() if value is not None},
     }
 
 

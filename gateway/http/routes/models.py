@@ -67,11 +67,7 @@ async def model_detail(request: Request, model: ModelName, selector: SelectorDep
         reason = (await services.readiness.check(services.settings.served_models))[model].reason
     summary = _summary(services, model, versions, reason)
     return ModelDetail(
-        name=summary.name,
-        available=summary.available,
-        reason=summary.reason,
-        versions=summary.versions,
-        default=summary.default,
+        **dict(summary),
         version=contract.version,
         input=InputSize(height=contract.target.height, width=contract.target.width, fit=contract.target.fit),
         labels=list(contract.labels),
@@ -106,5 +102,5 @@ StateName = Literal["unknown", "start", "loading", "available", "unloading", "en
 
 
 def _state(status: ModelVersionStatus) -> StateName:
-    known = status.state in ModelVersionStatus.State.values()
-    return cast(StateName, ModelVersionStatus.State.Name(status.state).lower() if known else "unknown")
+    is_defined = status.state in ModelVersionStatus.State.values()
+    return cast(StateName, ModelVersionStatus.State.Name(status.state).lower() if is_defined else "unknown")

@@ -9,14 +9,13 @@ from typing import Annotated, Any, cast
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import JSONResponse, Response
 
-from gateway import errors
 from gateway.http.dialects import OPEN_INFERENCE, error_objects
 from gateway.http.parameters import MAX_VERSION, ModelName, time_limit
 from gateway.http.request_body import compression, read_body
 from gateway.http.services import call_of, record_of, services_of
 from gateway.inference.predictor import TensorRequest
 from gateway.services import open_inference
-from gateway.services.readiness import ready_versions
+from gateway.services.readiness import is_ready
 from gateway.services.services import Services
 from gateway.serving.backend import Selector
 from gateway.tensors.open_inference import HEADER_LENGTH
@@ -76,11 +75,8 @@ async def server_live() -> dict[str, bool]:
 @router.get("/health/ready", summary="Check that every model is ready", responses={503: ERRORS[503]})
 async def server_ready(request: Request) -> Response:
     """Answer 200 if every configured model is ready."""
-    try:
-        await ready_versions(services_of(request), details=False)
-    except errors.NotReady:
-        return JSONResponse({"ready": False}, 503)
-    return JSONResponse({"ready": True})
+    ready = await is_ready(services_of(request))
+    return JSONResponse({"ready": ready}, 200 if ready else 503)
 
 
 @router.get("", summary="Describe the server")

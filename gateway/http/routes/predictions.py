@@ -26,8 +26,6 @@ from gateway.serving.backend import Selector
 
 router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)])
 
-NEWEST = Selector()
-
 
 @router.post(
     "/predict_breed",
@@ -37,7 +35,7 @@ NEWEST = Selector()
     responses=SINGLE_RESPONSES,
     openapi_extra=SINGLE_BODY,
 )
-async def predict_breed(request: Request, selector: SelectorDep = NEWEST, top_k: TopKDep = None) -> Response:
+async def predict_breed(request: Request, selector: SelectorDep, top_k: TopKDep) -> Response:
     """Classify one photo with the default model."""
     return await _predict(request, services_of(request).settings.default_model, selector, top_k, "breed")
 
@@ -50,7 +48,7 @@ async def predict_breed(request: Request, selector: SelectorDep = NEWEST, top_k:
     responses=BATCH_RESPONSES,
     openapi_extra=BATCH_BODY,
 )
-async def predict_breed_batch(request: Request, selector: SelectorDep = NEWEST, top_k: TopKDep = None) -> Response:
+async def predict_breed_batch(request: Request, selector: SelectorDep, top_k: TopKDep) -> Response:
     """Classify several photos with the default model. A photo that fails does not affect the others."""
     return await _predict_batch(request, services_of(request).settings.default_model, selector, top_k, "breed")
 
@@ -63,9 +61,7 @@ async def predict_breed_batch(request: Request, selector: SelectorDep = NEWEST, 
     responses=SINGLE_RESPONSES,
     openapi_extra=SINGLE_BODY,
 )
-async def predict(
-    request: Request, model: ModelName, selector: SelectorDep = NEWEST, top_k: TopKDep = None
-) -> Response:
+async def predict(request: Request, model: ModelName, selector: SelectorDep, top_k: TopKDep) -> Response:
     """Classify one image with any model."""
     return await _predict(request, model, selector, top_k, "label")
 
@@ -78,9 +74,7 @@ async def predict(
     responses=BATCH_RESPONSES,
     openapi_extra=BATCH_BODY,
 )
-async def predict_batch(
-    request: Request, model: ModelName, selector: SelectorDep = NEWEST, top_k: TopKDep = None
-) -> Response:
+async def predict_batch(request: Request, model: ModelName, selector: SelectorDep, top_k: TopKDep) -> Response:
     """Classify several images with any model. An image that fails does not affect the others."""
     return await _predict_batch(request, model, selector, top_k, "label")
 

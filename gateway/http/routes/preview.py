@@ -10,7 +10,7 @@ from gateway import errors
 from gateway.http.image_body import admitted, read_image
 from gateway.http.parameters import time_limit
 from gateway.http.problems import responses
-from gateway.http.routes.image_form import SINGLE_BODY
+from gateway.http.routes.image_form import IMAGE_ERRORS, SINGLE_BODY
 from gateway.http.services import services_of
 
 router = APIRouter(prefix="/api/v1", tags=["predictions"], dependencies=[Depends(time_limit)])
@@ -28,10 +28,7 @@ RESPONSES: dict[int | str, dict[str, object]] = {
         errors.Overloaded,
         errors.InternalError,
         errors.DeadlineExceeded,
-        errors.UnsupportedImage,
-        errors.ImageNotFetched,
-        errors.InvalidImage,
-        errors.ImageTooLarge,
+        *IMAGE_ERRORS,
     ),
     200: {
         "description": "The image: upright, RGB, without metadata.",

@@ -1,4 +1,4 @@
 """The HTTP server: connections with their framing and limits, on top of uvicorn.
 
-Knows neither routes nor services; `gateway.app` passes what it needs as `ConnectionOptions`.
+Knows neither routes nor middleware; `gateway.app` passes what it needs as `ConnectionOptions`.
 """

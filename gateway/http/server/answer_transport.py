@@ -10,12 +10,7 @@ STALLED_ANSWER_SECONDS = 30.0
 
 
 class AnswerTransport:
-    """Writes answers, and aborts a connection whose client has stopped reading them.
-
-    Args:
-        transport: The transport of the connection.
-        end: Ends the connection after an answer.
-    """
+    """Writes answers, and aborts a connection whose client has stopped reading them. `end` is called to close it."""
 
     def __init__(self, transport: asyncio.Transport, end: Callable[[], None]) -> None:
         self.close = end

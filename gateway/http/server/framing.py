@@ -12,11 +12,7 @@ HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Za-z.:_~%!$&'()*+,;
 
 
 def check_head(version: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
-    """Check the headers that decide where a request goes and where its body ends.
-
-    Args:
-        version: HTTP version, such as ``1.1``.
-        headers: Headers with names in lower case.
+    """Check the headers that decide where a request goes and where its body ends. Their names are in lower case.
 
     Raises:
         VersionNotSupported: Neither HTTP/1.0 nor HTTP/1.1.

@@ -13,19 +13,17 @@ NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
-    """Bind a socket to every address of a host that this machine has.
+    """Bind a socket to every address of a host that this machine has. Port 0 takes a free one.
 
-    Args:
-        host: A name or an address. ``::`` takes connections of both families, IPv6 and IPv4.
-        port: 0 takes a free one.
+    ``::`` takes connections of both families, IPv6 and IPv4.
 
     Raises:
         OSError: The name is not known, the machine has none of its addresses, or an address cannot be bound, such as
             one that is in use.
     """
     sockets = _sockets(host, port)
-    shown = f"[{host}]" if ":" in host else host
-    logger.info("listening on http://%s:%d", shown, sockets[-1].getsockname()[1])
+    url_host = f"[{host}]" if ":" in host else host
+    logger.info("listening on http://%s:%d", url_host, sockets[-1].getsockname()[1])
     return sockets
 
 
@@ -38,8 +36,8 @@ def _sockets(host: str, port: int) -> list[socket.socket]:
             sockets.append(_bound(family, (address[0], port, *address[2:])))
         except OSError as error:
             if error.errno not in NO_SUCH_ADDRESS:
-                for one in sockets:
-                    one.close()
+                for bound in sockets:
+                    bound.close()
                 raise
             missing.append(error)
         else:
@@ -52,11 +50,10 @@ def _sockets(host: str, port: int) -> list[socket.socket]:
 def check_port(host: str, port: int) -> None:
     """Check that a port can be used: gRPC, which opens its own sockets, would only say so with a traceback.
 
-    Raises:
-        OSError: As `listen` raises it.
+    Raises as `listen` does.
     """
-    for one in _sockets(host, port):
-        one.close()
+    for bound in _sockets(host, port):
+        bound.close()
 
 
 def _bound(family: int, address: tuple[str | int, ...]) -> socket.socket:

@@ -19,11 +19,16 @@ FREE_BODY_PIECES = 1024
 """Number of pieces that every body may have: chunks, or reads of a body with a Content-Length."""
 
 BYTES_PER_BODY_PIECE = 64
-"""A body may have another piece for each of so many bytes."""
+"""Number of bytes of a body for each further piece that it may have."""
 
 
 class MessageLimits:
-    """Counts the parts of one request while they arrive."""
+    """Counts the parts of one request while they arrive.
+
+    Raises:
+        UriTooLong, HeadersTooLarge, BadRequest: From the methods that count: there are too many, or they are too large
+            or too small.
+    """
 
     def __init__(self) -> None:
         self._unreported_bytes = 0
@@ -47,34 +52,21 @@ class MessageLimits:
             raise _too_large()
 
     def count_address(self, size: int) -> None:
-        """Count a piece of the address.
-
-        Raises:
-            UriTooLong: The address is too long.
-            HeadersTooLarge: The head is too large.
-        """
+        """Count a piece of the address."""
         self._count_field(size)
         self._address_bytes += size
         if self._address_bytes > MAX_ADDRESS_BYTES:
             raise UriTooLong(f"The path and query are longer than {MAX_ADDRESS_BYTES:,} bytes.")
 
     def count_header(self, size: int) -> None:
-        """Count a header or trailer.
-
-        Raises:
-            HeadersTooLarge: They are too many, or too large together.
-        """
+        """Count a header or trailer."""
         self._count_field(size)
         self._headers += 1
         if self._headers > MAX_HEADERS:
             raise HeadersTooLarge(f"The request has more than {MAX_HEADERS} headers.")
 
     def count_body_piece(self, size: int) -> None:
-        """Count a piece of the body.
-
-        Raises:
-            BadRequest: The pieces are too small.
-        """
+        """Count a piece of the body."""
         self._unreported_bytes = 0
         self._body_pieces += 1
         self._body_bytes += size

@@ -8,10 +8,9 @@
   body is discarded for a while. Closing it at once would make the kernel reset it, and the client could lose the answer
   (RFC 9112, section 9.6).
 * `answer_transport` aborts a connection whose client reads nothing for 30 to 60 seconds.
-* What is not HTTP gets the same error body as any other error.
 * A request to switch to HTTP/2 or WebSocket is answered over HTTP/1.1. uvicorn would lose its body. Java's HTTP client
   and ``curl --http2`` send such requests first.
-* The number of pipelined requests is limited.
+* What is not HTTP gets the same error body as any other error. The number of pipelined requests is limited.
 
 A test pins the uvicorn internals that are used here. Read this file again when that test fails.
 """
@@ -20,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 
 import httptools
@@ -36,9 +36,7 @@ from gateway.http.server.connection import ConnectionOptions
 from gateway.http.server.message_limits import MessageLimits
 
 LARGE_READ_BYTES = 64 * 2**10
-"""After a read of this size, the other connections get their turn.
-
-Otherwise, uvloop reads up to 32 times 256 KB from one connection before it turns to the next."""
+"""After a read of this size, the other connections get their turn. uvloop would read up to 32 times 256 KB first."""
 
 LINGER_SECONDS = 10.0
 """How long the rest of a refused body is read and discarded."""
@@ -96,13 +94,13 @@ class HttpProtocol(HttpToolsProtocol):
         del self._answers
 
     def watch(self, lost: Callable[[], None] | None) -> None:
-        """See `ClientConnection`."""
+        """Call `lost` when the client closes the connection; None ends the watch."""
         self._lost = lost
         if lost is not None:
             self.flow.resume_reading()  # the end of a connection is noticed only by reading
 
     def body_is_here(self) -> bool:
-        """See `ClientConnection`."""
+        """Whether the whole body of the current request has arrived, so that receiving it takes no time."""
         return self._body_complete  # of the newest request: it begins only when those before it are complete
 
     def data_received(self, data: bytes) -> None:
@@ -224,10 +222,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _holds_enough(self) -> bool:
         """Whether the data that requests have not taken yet reaches the limit of this connection."""
-        held = sum(len(cycle.body) for cycle, _ in self.pipeline)
+        buffered_bytes = sum(len(cycle.body) for cycle, _ in self.pipeline)
         if self._running is not None and not self._running.response_complete:
-            held += len(self._running.body)
-        return held > HIGH_WATER_LIMIT or len(self.pipeline) == MAX_PIPELINED
+            buffered_bytes += len(self._running.body)
+        return buffered_bytes > HIGH_WATER_LIMIT or len(self.pipeline) == MAX_PIPELINED
 
     def _parse(self, data: bytes) -> None:
         while True:
@@ -263,6 +261,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self._await_headers()  # of a request that follows one in progress
         elif self._in_headers:
+            with suppress(httptools.HttpParserError):
+                self.parser.feed_data(b"x")  # the parser reports a header, such as Origin, when the next one begins
             self._refuse(errors.UploadTimeout("The request headers did not arrive in time."))
         else:
             self.transport.close()
@@ -270,11 +270,8 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse(self, error: errors.GatewayError, data: bytes = b"") -> None:
         """Answer with an error and end the connection.
 
-        Nothing is sent if the answer could be mistaken for that of another request.
-
-        Args:
-            error: The error.
-            data: The bytes that were being read: an Origin header in them may not have been parsed yet.
+        Nothing is sent if the answer could be mistaken for that of another request. `data` are the bytes that were
+        being read: an Origin header in them may not have been parsed yet.
         """
         path = ""
         if not self._body_complete:
@@ -293,8 +290,8 @@ class HttpProtocol(HttpToolsProtocol):
             return
         allowed = cors.headers(self._options.cors_origins, self.headers or (), data)
         response = error_response(path, error, {"Connection": "close", **allowed})
-        lines = [f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}".encode()]
-        lines += [name + b": " + value for name, value in response.raw_headers]
-        self._answers.write(b"\r\n".join([*lines, b"", bytes(response.body)]))
+        status = f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}".encode()
+        fields = [name + b": " + value for name, value in response.raw_headers]
+        self._answers.write(b"\r\n".join([status, *fields, b"", bytes(response.body)]))
         self._body_complete = False  # more of the refused request may arrive
         self.end()

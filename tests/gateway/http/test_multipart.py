@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import base64
 import gc
 import gzip
-import json
 import socket
 from collections.abc import Callable, Iterator
 
@@ -17,27 +15,11 @@ from gateway.http.request_body import read_upload
 from gateway.http.upload import Upload
 from testing.photos import photo
 from testing.polling import DEADLINE_SECONDS
+from tests.gateway.http.forms import BATCH, BREED, form, posted
+from tests.gateway.http.server.raw_http import read_all
 
 Start = Callable[..., httpx.Client]
-BREED = "/api/v1/predict_breed"
-BATCH = "/api/v1/predict_breed/batch"
 UNFINISHED = f"POST {BREED} HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\nabc".encode()
-
-
-def form(*parts: tuple[str, bytes], boundary: str = "X", closed: bool = True) -> tuple[bytes, dict[str, str]]:
-    """A multipart body of parts with the given Content-Disposition parameters, byte by byte as it is sent."""
-    body = b"".join(
-        f"--{boundary}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n".encode() + content + b"\r\n"
-        for disposition, content in parts
-    )
-    if closed:
-        body += f"--{boundary}--\r\n".encode()
-    return body, {"content-type": f"multipart/form-data; boundary={boundary}"}
-
-
-def posted(client: httpx.Client, path: str, sent: tuple[bytes, dict[str, str]]) -> tuple[int, str]:
-    answer = client.post(path, content=sent[0], headers=sent[1])
-    return answer.status_code, answer.json().get("code", "")
 
 
 @pytest.mark.parametrize(
@@ -82,75 +64,6 @@ def test_other_fields_and_empty_file_inputs_are_passed_over(
     gateway: httpx.Client, parts: list[tuple[str, bytes]]
 ) -> None:
     assert posted(gateway, BREED, form(*parts)) == (200, "")
-
-
-@pytest.mark.parametrize("name", ["image[]", "images[]", "images[0]", "file[12]", "files"])
-def test_names_as_php_axios_and_dropzone_write_them_are_taken(gateway: httpx.Client, name: str) -> None:
-    part = (f'name="{name}"; filename="a.png"', photo())
-    assert posted(gateway, BREED, form(part)) == (200, "")
-    assert posted(gateway, BATCH, form(part, part)) == (200, "")
-    assert posted(gateway, BREED, form(part, part)) == (400, "bad_request")
-
-
-def test_a_part_with_an_empty_file_name_but_with_content_is_a_file(gateway: httpx.Client) -> None:
-    part = ('name="image"; filename=""', photo("green"))
-    assert posted(gateway, BREED, form(part)) == (200, "")
-    sent = form(part, ('name="image"; filename=""', b""), part)
-    results = gateway.post(BATCH, content=sent[0], headers=sent[1]).json()["results"]
-    assert [(one["breed"], one["filename"]) for one in results] == [("green", None)] * 2
-
-
-IMAGE_TEXT = base64.b64encode(photo("green")).decode()
-MISTAKES: dict[str, tuple[bytes, str]] = {
-    "base64": (IMAGE_TEXT.encode(), "This is base64 text, not the bytes of an image"),
-    "a data URL": (f"data:image/png;base64,{IMAGE_TEXT}".encode(), "This is a data URL, not the bytes of an image"),
-    "curl without @": (b"photo.jpg", "This is a file name, not the file: send its content (with curl: -F image=@photo"),
-    "JSON": (b'{"image": "x"}', 'This is JSON, not an image: send the bytes of the image, or {"inputs"'),
-    "a web page": (b"<!DOCTYPE html><html>", "This is a web page"),
-    "a video": (b"\0\0\0\x20ftypisom" + bytes(20), "This is a video"),
-    "a Live Photo": (b"\0\0\0\x14ftypqt  " + bytes(20), "such as the moving part of a Live Photo"),
-    "a ZIP archive": (b"PK\x03\x04" + bytes(20), "This is a ZIP archive"),
-    "a RAW file": (b"FUJIFILMCCD-RAW" + bytes(20), "RAW images are not accepted"),
-    "a Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid", "This is a Git LFS pointer"),
-    "SVG with a DOCTYPE": (b'<?xml version="1.0"?>\n<!DOCTYPE svg PUBLIC "x" "y">\n<svg/>', "SVG images are not"),
-    "TGA": (bytes([0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 4, 0, 24, 0]) + bytes(48), "TGA images are not accepted"),
-}
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-@pytest.mark.parametrize("in_a_form", [True, False], ids=["form", "body"])
-def test_what_people_send_by_mistake_is_named(gateway: httpx.Client, mistake: str, in_a_form: bool) -> None:
-    content, words = MISTAKES[mistake]
-    sent, headers = form(('name="image"', content)) if in_a_form else (content, {})
-    answer = gateway.post(BREED, content=sent, headers=headers)
-    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_image")
-    assert words in answer.json()["detail"]
-
-
-@pytest.mark.parametrize(
-    "inputs",
-    [IMAGE_TEXT, [IMAGE_TEXT], {"b64": IMAGE_TEXT}, [{"b64": IMAGE_TEXT}], f"data:image/png;base64,{IMAGE_TEXT}"],
-)
-@pytest.mark.parametrize("media_type", ["application/json", "application/json; charset=utf-8", ""])
-def test_json_with_the_image_as_inputs_is_answered(gateway: httpx.Client, inputs: object, media_type: str) -> None:
-    headers = {"content-type": media_type} if media_type else {}
-    answer = gateway.post(BREED, content=json.dumps({"inputs": inputs}), headers=headers)
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["breed"] == "green"
-
-
-def test_json_with_a_byte_order_mark_and_the_media_type_of_s3_are_taken(gateway: httpx.Client) -> None:
-    content = b"\xef\xbb\xbf" + json.dumps({"inputs": IMAGE_TEXT}).encode()
-    assert gateway.post(BREED, content=content, headers={"content-type": "application/json"}).status_code == 200
-    assert gateway.post(BREED, content=photo(), headers={"content-type": "binary/octet-stream"}).status_code == 200
-
-
-@pytest.mark.parametrize("side", [1500, 1630, 1800])  # files of 7, 8 and 10 MB
-def test_a_large_image_in_json_is_answered_too(gateway: httpx.Client, side: int) -> None:
-    text = base64.b64encode(photo("green", (side, side), "BMP")).decode()
-    answer = gateway.post(BREED, content=json.dumps({"inputs": text}))
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["breed"] == "green"
 
 
 @pytest.mark.parametrize("encoding", ["identity", "Identity", "IDENTITY", ""])
@@ -270,7 +183,7 @@ def test_an_upload_that_stalls_is_cut_off_with_408(start: Start) -> None:
     host, port = client.base_url.host, client.base_url.port
     with socket.create_connection((host, port or 80), timeout=DEADLINE_SECONDS) as connection:
         connection.sendall(UNFINISHED)
-        answer = connection.recv(65536)
+        answer = read_all(connection)
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"upload_timeout" in answer
 

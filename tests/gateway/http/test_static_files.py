@@ -12,9 +12,9 @@ import pytest
 
 def address(client: httpx.Client, name: str) -> str:
     """The address of a file as the page names it."""
-    found = re.search(rf'"(/web/[0-9a-f]+/{re.escape(name)})"', client.get("/").text)
-    assert found
-    return found[1]
+    match = re.search(rf'"(/web/[0-9a-f]+/{re.escape(name)})"', client.get("/").text)
+    assert match
+    return match[1]
 
 
 def test_the_page_names_its_files_by_content_and_browsers_keep_them(gateway: httpx.Client) -> None:
@@ -23,6 +23,19 @@ def test_the_page_names_its_files_by_content_and_browsers_keep_them(gateway: htt
     plain = gateway.get("/web/app.js")
     assert plain.headers["cache-control"] == "no-cache"
     assert plain.content == hashed.content
+
+
+def test_a_browser_learns_of_all_modules_of_the_start_from_the_page_itself(gateway: httpx.Client) -> None:
+    """Else it would ask for each only when it has read the one that imports it."""
+    page = gateway.get("/").text
+    named = set(re.findall(r'rel="modulepreload" href="/web/[0-9a-f]+/([\w-]+\.js)"', page))
+    needed: set[str] = set()
+    unread = {"app.js"}
+    while unread:
+        text = gateway.get(address(gateway, unread.pop())).text
+        unread |= set(re.findall(r'^import\s[^;]*?"\./([\w-]+\.js)"', text, re.MULTILINE)) - needed
+        needed |= unread
+    assert named == needed
 
 
 def test_an_address_of_another_release_is_not_found(gateway: httpx.Client) -> None:

@@ -42,28 +42,28 @@ class Arithmetic:
         return described
 
     def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
-        given = {key: array_of(tensor, max_elements=1000) for key, tensor in inputs.items()}
+        arrays = {key: array_of(tensor, max_elements=1000) for key, tensor in inputs.items()}
         if name == "serving_default":
-            assert given["x"].dtype == np.float32
-            return {"y": number_tensor(np.asarray(given["x"], np.float32) * np.float32(0.1))}
+            assert arrays["x"].dtype == np.float32
+            return {"y": number_tensor(np.asarray(arrays["x"], np.float32) * np.float32(0.1))}
         if name == "sum":
-            assert (str(given["a"].dtype), str(given["b"].dtype)) == ("int32", "int64")
-            a, b = np.asarray(given["a"], np.int64), np.asarray(given["b"], np.int64)
+            assert (str(arrays["a"].dtype), str(arrays["b"].dtype)) == ("int32", "int64")
+            a, b = np.asarray(arrays["a"], np.int64), np.asarray(arrays["b"], np.int64)
             return {"sum": number_tensor(a + b), "less": number_tensor(a < b)}
         if name in ("echo", "shout"):
-            texts = given["text"].tolist()
+            texts = arrays["text"].tolist()
             if name == "shout":
                 return {"loud_bytes": string_tensor([one.upper() for one in texts])}
             return {"text": string_tensor(texts), "raw_bytes": string_tensor(texts)}
         if name == "total":
-            return {"total": number_tensor(np.asarray(np.float32(np.asarray(given["x"], np.float32).sum())))}
+            return {"total": number_tensor(np.asarray(np.float32(np.asarray(arrays["x"], np.float32).sum())))}
         if name == "nothing":
-            return {"y": number_tensor(np.array([np.nan, np.inf, -np.inf], np.float32)[: given["x"].size])}
+            return {"y": number_tensor(np.array([np.nan, np.inf, -np.inf], np.float32)[: arrays["x"].size])}
         assert name in ("half", "scalar"), name
-        return {"y": number_tensor(given["x"])}
+        return {"y": number_tensor(arrays["x"])}
 
 
-def asked(gateway: httpx.Client, body: object, path: str = "/v1/models/sums:predict") -> httpx.Response:
+def post(gateway: httpx.Client, body: object, path: str = "/v1/models/sums:predict") -> httpx.Response:
     return gateway.post(path, content=json.dumps(body))
 
 

@@ -10,7 +10,14 @@ import pytest
 from gateway.settings import Settings
 from testing.colour_server import ColourServer
 from testing.gateway import running_gateway
+from testing.processes import LOOPBACK
 from tests.gateway.http.routes.arithmetic import Arithmetic
+
+
+@pytest.fixture
+def address(port: int) -> str:
+    """An address of a model server that can be stopped and started again."""
+    return f"{LOOPBACK}:{port}"
 
 
 @pytest.fixture(scope="module")

@@ -131,5 +131,5 @@ def test_a_version_that_goes_away_is_followed(gateway: httpx.Client, model_serve
 def test_the_map_covers_what_the_model_was_shown(
     size: tuple[int, int], fit: str, box: tuple[float, float, float, float]
 ) -> None:
-    found = covered(size, Target(64, 64, fit))  # type: ignore[arg-type]
-    assert (found.left, found.top, found.right, found.bottom) == pytest.approx(box)
+    area = covered(size, Target(64, 64, fit))  # type: ignore[arg-type]
+    assert (area.left, area.top, area.right, area.bottom) == pytest.approx(box)

@@ -186,7 +186,7 @@ def test_labels_of_another_number_than_the_models_classes_are_told(start: Start,
     gateway = start(models="foreign", model_options={"foreign": {"labels": ["red", "green"]}})
     answer = gateway.post("/api/v1/models/foreign/predict", content=photo("blue"))
     assert (answer.status_code, answer.json()["code"]) == (502, "unsupported_model")
-    assert "has 3 classes, its option labels has 2 names" in answer.json()["detail"]
+    assert "has 3 classes, but its option labels has 2 names" in answer.json()["detail"]
 
 
 UNSUPPORTED: dict[str, tuple[dict[str, tuple[int, tuple[int, ...]]], ...]] = {
@@ -249,7 +249,7 @@ def test_scores_that_are_not_probabilities_are_refused_with_what_the_model_must_
 
 
 @pytest.mark.parametrize(
-    ("given", "answered"),
+    ("scores", "answered"),
     [
         ([1, 1, 0.5], [1, 1, 0.5]),
         ([0.001, 0, 0], [0.001, 0, 0]),
@@ -257,10 +257,10 @@ def test_scores_that_are_not_probabilities_are_refused_with_what_the_model_must_
     ],
 )
 def test_scores_of_any_sum_are_taken_and_rounded_ones_stay_within_0_and_1(
-    gateway: httpx.Client, model_server: ColourServer, given: list[float], answered: list[float]
+    gateway: httpx.Client, model_server: ColourServer, scores: list[float], answered: list[float]
 ) -> None:
     def answer(images: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-        return np.array([given] * len(images), np.float32)
+        return np.array([scores] * len(images), np.float32)
 
     model_server.models["foreign"] = {1: ForeignModel({"x": (UINT8, (-1, 8, 8, 3))}, {"y": (FLOAT, (-1, 3))}, answer)}
     got = gateway.post("/api/v1/models/foreign/predict", content=photo()).json()

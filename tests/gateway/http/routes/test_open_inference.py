@@ -78,10 +78,10 @@ def test_a_server_whose_model_is_missing_is_live_but_not_ready(start: Start) -> 
     assert (answer.status_code, answer.json()) == (503, {"ready": False})
 
 
-def test_what_is_known_of_a_model_does_not_make_it_ready(start: Start) -> None:
+def test_what_is_known_of_a_model_does_not_make_it_ready(start: Start, address: str) -> None:
     other = ColourServer(models={"colours": {1: ColourModel()}})
     ready = ("/v2/models/colours/ready", "/v2/models/colours/versions/1/ready")
-    with other.serving() as address:
+    with other.serving(address):
         gateway = start(serving_target=address, model_refresh_seconds=3600)
         for path in (*ready, "/v1/models/colours/metadata"):
             assert gateway.get(path).status_code == 200
@@ -150,14 +150,14 @@ def test_what_is_not_of_the_protocol_is_told(client: httpx.Client, body: object,
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "BYTES"])
-@pytest.mark.parametrize("given", [{"data": []}, {"parameters": {"binary_data_size": 0}}])
+@pytest.mark.parametrize("fields", [{"data": []}, {"parameters": {"binary_data_size": 0}}])
 @pytest.mark.parametrize("shape", [[0, 2**63], [2**64, 0], [0] + [2**31 - 1] * 3])
 def test_an_empty_tensor_of_a_size_that_no_array_has_is_400(
-    client: httpx.Client, shape: list[int], given: dict[str, object], datatype: str
+    client: httpx.Client, shape: list[int], fields: dict[str, object], datatype: str
 ) -> None:
-    described = {"name": "x", "shape": shape, "datatype": datatype} | given
+    described = {"name": "x", "shape": shape, "datatype": datatype} | fields
     answer = infer(client, {"inputs": [described]})
-    if "data" not in given:
+    if "data" not in fields:
         head = json.dumps({"inputs": [described]}).encode()
         headers = {"inference-header-content-length": str(len(head))}
         answer = client.post("/v2/models/doubler/infer", content=head, headers=headers)

@@ -50,19 +50,19 @@ def test_triton_health_and_metadata(triton: InferenceServerClient) -> None:
 
 @pytest.mark.parametrize("binary", [True, False])
 def test_triton_tensors(triton: InferenceServerClient, binary: bool) -> None:
-    given = InferInput("x", [3, 2], "FP32")
+    infer_input = InferInput("x", [3, 2], "FP32")
     values = np.arange(6, dtype=np.float32).reshape(3, 2)
-    given.set_data_from_numpy(values, binary_data=binary)
+    infer_input.set_data_from_numpy(values, binary_data=binary)
     for outputs in (None, [InferRequestedOutput("y", binary_data=binary)]):
-        result = triton.infer("doubler", [given], outputs=outputs, request_id="7")
+        result = triton.infer("doubler", [infer_input], outputs=outputs, request_id="7")
         assert np.array_equal(result.as_numpy("y"), values * 2)
         assert result.get_response()["id"] == "7"
 
 
 def test_triton_images_as_bytes_and_as_pixels(triton: InferenceServerClient) -> None:
-    given = InferInput("image_bytes", [3], "BYTES")
-    given.set_data_from_numpy(np.array([photo(colour) for colour in COLOURS], np.object_))
-    result = triton.infer("colours", [given], model_version="2")
+    infer_input = InferInput("image_bytes", [3], "BYTES")
+    infer_input.set_data_from_numpy(np.array([photo(colour) for colour in COLOURS], np.object_))
+    result = triton.infer("colours", [infer_input], model_version="2")
     assert result.as_numpy("classes")[:, 0].tolist() == [colour.encode() for colour in COLOURS]
     assert result.as_numpy("scores").shape == (3, 3)
     pixels = InferInput("images", [1, 8, 8, 3], "UINT8")

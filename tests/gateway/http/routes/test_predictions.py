@@ -107,8 +107,8 @@ def test_a_model_with_label_sets_names_the_labels_that_one_of_is_true(start: Sta
     def answer(*colour: int) -> dict[str, object]:
         stream = io.BytesIO()
         Image.new("RGB", (20, 20), colour).save(stream, "PNG")
-        found: dict[str, object] = gateway.post("/api/v1/predict_breed", content=stream.getvalue()).json()
-        return found
+        body: dict[str, object] = gateway.post("/api/v1/predict_breed", content=stream.getvalue()).json()
+        return body
 
     assert answer(200, 0, 0)["label_set"] == ["red"]
     several = answer(90, 100, 10)
@@ -137,15 +137,15 @@ def test_a_label_that_moves_is_followed(start: Start, model_server: ColourServer
     model_server.labels["colours", "canary"] = 1
     gateway = start()
 
-    def asked() -> object:
+    def version() -> object:
         answer = gateway.post("/api/v1/predict_breed?version_label=canary", content=photo("red")).json()
         assert answer["breed"] == "red"
         return answer["model"]["version"]
 
-    assert asked() == 1
+    assert version() == 1
     model_server.labels["colours", "canary"] = 2
     for _ in range(1000):
-        if asked() == 2:
+        if version() == 2:
             return
     pytest.fail("the label's new version was never used")
 

@@ -29,9 +29,9 @@ def test_a_preview_is_upright_and_no_larger_than_asked(gateway: httpx.Client) ->
     exif = Image.Exif()
     exif[0x0112] = 6
     exif[0x010F] = "a camera"
-    found = sent(gateway, encoded((640, 480), "JPEG", exif=exif), max_side=160)
-    assert found.size == (120, 160)
-    assert not found.getexif()
+    preview = sent(gateway, encoded((640, 480), "JPEG", exif=exif), max_side=160)
+    assert preview.size == (120, 160)
+    assert not preview.getexif()
 
 
 def test_a_small_image_keeps_its_size(gateway: httpx.Client) -> None:
@@ -42,8 +42,8 @@ def test_a_heic_photo_becomes_a_jpeg(gateway: httpx.Client) -> None:
     heif = pytest.importorskip("pillow_heif", reason="needs the extra heic")
     buffer = io.BytesIO()
     heif.from_pillow(Image.new("RGB", (320, 200), (200, 30, 30))).save(buffer)
-    found = sent(gateway, buffer.getvalue(), max_side=100)
-    assert (found.format, found.size) == ("JPEG", (100, 62))
+    preview = sent(gateway, buffer.getvalue(), max_side=100)
+    assert (preview.format, preview.size) == ("JPEG", (100, 62))
 
 
 @pytest.mark.parametrize("side", [15, 2049, "wide"])

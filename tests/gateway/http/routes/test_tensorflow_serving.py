@@ -11,7 +11,7 @@ import pytest
 from gateway.pb import serving_pb2 as pb
 from testing.colour_server import ColourServer
 from testing.photos import photo
-from tests.gateway.http.routes.arithmetic import Arithmetic, asked, rounded
+from tests.gateway.http.routes.arithmetic import Arithmetic, post, rounded
 
 Start = Callable[..., httpx.Client]
 
@@ -49,7 +49,7 @@ ANSWERS: dict[str, tuple[object, object]] = {
 @pytest.mark.parametrize("case", ANSWERS)
 def test_requests_in_both_forms_are_answered_like_the_real_server_does(arithmetic: httpx.Client, case: str) -> None:
     body, expected = ANSWERS[case]
-    answer = asked(arithmetic, body)
+    answer = post(arithmetic, body)
     assert answer.status_code == 200, answer.text
     assert rounded(answer.json()) == expected
     assert answer.headers["content-type"] == "application/json"
@@ -65,7 +65,7 @@ def test_what_is_not_finite_goes_through_as_the_real_server_writes_it(arithmetic
 
 def test_a_version_or_label_in_the_path_is_the_one_that_answers(arithmetic: httpx.Client) -> None:
     for path, version in (("versions/1", "1"), ("versions/2", "2"), ("labels/stable", "1")):
-        answer = asked(arithmetic, {"inputs": [[1, 2]]}, f"/v1/models/sums/{path}:predict")
+        answer = post(arithmetic, {"inputs": [[1, 2]]}, f"/v1/models/sums/{path}:predict")
         assert answer.headers["x-model-version"] == version
 
 
@@ -86,8 +86,8 @@ def test_a_version_or_label_in_the_path_is_the_one_that_answers(arithmetic: http
         (":predict", {"instances": [{"x": [1, 2]}, {"y": [1, 2]}]}, 400, "same inputs"),
         (":predict", {"instances": [{"y": [1, 2]}]}, 400, "The inputs must be 'x', not 'y'"),
         (":predict", {"inputs": {"x": [[1, 2]], "z": 1}}, 400, "not 'x', 'z'"),
-        (":predict", {}, 400, "one of instances and inputs"),
-        (":predict", {"instances": [[1, 2]], "inputs": [[1, 2]]}, 400, "one of instances and inputs"),
+        (":predict", {}, 400, "either instances or inputs"),
+        (":predict", {"instances": [[1, 2]], "inputs": [[1, 2]]}, 400, "either instances or inputs"),
         (":predict", [[1, 2]], 400, "JSON object"),
         (":predict", {"signature_name": 3, "inputs": 1}, 400, "signature_name must be a string"),
         (":predict", {"signature_name": "nope", "inputs": 1}, 400, 'Serving signature key "nope" not found'),
@@ -117,7 +117,7 @@ def test_a_request_that_does_not_fit_is_told_so_and_never_sent(
     arithmetic: httpx.Client, sums_server: ColourServer, path: str, body: object, status: int, words: str
 ) -> None:
     sums_server.batch_sizes.clear()
-    answer = asked(arithmetic, body, f"/v1/models/sums{path}")
+    answer = post(arithmetic, body, f"/v1/models/sums{path}")
     assert answer.status_code == status, answer.text
     assert set(answer.json()) == {"error"}
     assert words in answer.json()["error"]
@@ -125,7 +125,7 @@ def test_a_request_that_does_not_fit_is_told_so_and_never_sent(
 
 
 def test_an_unknown_model_is_404_as_an_error_object(gateway: httpx.Client) -> None:
-    for answer in (asked(gateway, {"inputs": 1}, "/v1/models/nope:predict"), gateway.get("/v1/models/nope")):
+    for answer in (post(gateway, {"inputs": 1}, "/v1/models/nope:predict"), gateway.get("/v1/models/nope")):
         assert (answer.status_code, list(answer.json())) == (404, ["error"])
 
 
@@ -156,7 +156,7 @@ def test_what_is_not_served_is_said_in_the_words_of_the_real_server(arithmetic: 
         ("sums/versions/9:predict", 404, "Servable not found for request: Specific(sums, 9)"),
         ("sums/labels/canary:predict", 400, "Unrecognized servable version label: canary"),
     ):
-        answer = asked(arithmetic, {"inputs": [[1, 2]]}, f"/v1/models/{path}")
+        answer = post(arithmetic, {"inputs": [[1, 2]]}, f"/v1/models/{path}")
         assert (answer.status_code, answer.json()) == (status, {"error": words})
     for path, status, words in (
         ("sums/labels/canary/metadata", 400, "Unrecognized servable version label: canary"),
@@ -175,7 +175,7 @@ def test_what_a_model_says_of_a_request_reaches_clients_of_this_interface_alone(
 ) -> None:
     model_server.models["sums"] = {1: Arithmetic()}  # type: ignore[dict-item]
     gateway = start()
-    assert asked(gateway, {"inputs": [[1, 2]]}).status_code == 200
+    assert post(gateway, {"inputs": [[1, 2]]}).status_code == 200
 
     class Refusing(Arithmetic):
         def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
@@ -184,8 +184,8 @@ def test_what_a_model_says_of_a_request_reaches_clients_of_this_interface_alone(
             raise ValueError
 
     model_server.models["sums"] = {1: Refusing()}  # type: ignore[dict-item]
-    asked(gateway, {"inputs": [[1, 2]]})  # from here on every call is refused
-    answer = asked(gateway, {"inputs": [[1, 2]]})
+    post(gateway, {"inputs": [[1, 2]]})  # from here on every call is refused
+    answer = post(gateway, {"inputs": [[1, 2]]})
     assert (answer.status_code, answer.json()) == (400, {"error": "Matrix size-incompatible:\\x1b[31m In[0]: [1,2]"})
     photo_answer = gateway.post("/api/v1/predict_breed", content=photo())
     assert "Matrix" not in photo_answer.text
@@ -206,11 +206,11 @@ def test_keys_come_in_the_order_of_the_real_server(arithmetic: httpx.Client) -> 
 def test_rows_take_permits_like_images(start: Start, model_server: ColourServer) -> None:
     model_server.models["sums"] = {1: Arithmetic()}  # type: ignore[dict-item]
     gateway = start(max_images_in_flight=2, max_batch_images=2)
-    assert asked(gateway, {"inputs": [[1, 2]] * 2}).status_code == 200
-    refused = asked(gateway, {"inputs": [[1, 2]] * 3})
+    assert post(gateway, {"inputs": [[1, 2]] * 2}).status_code == 200
+    refused = post(gateway, {"inputs": [[1, 2]] * 3})
     assert refused.status_code == 429
     assert "retry-after" in refused.headers
-    assert asked(gateway, {"inputs": [[1, 2]] * 2}).status_code == 200
+    assert post(gateway, {"inputs": [[1, 2]] * 2}).status_code == 200
 
 
 def test_status_and_metadata_have_the_real_servers_form(arithmetic: httpx.Client) -> None:
@@ -233,5 +233,5 @@ def test_status_and_metadata_have_the_real_servers_form(arithmetic: httpx.Client
 def test_a_version_that_goes_away_meanwhile_is_followed(gateway: httpx.Client, model_server: ColourServer) -> None:
     for version in range(1, 30):
         model_server.models["sums"] = {version: Arithmetic()}  # type: ignore[dict-item]
-        answer = asked(gateway, {"inputs": [[1, 2]]})
+        answer = post(gateway, {"inputs": [[1, 2]]})
         assert (answer.status_code, answer.headers.get("x-model-version")) == (200, str(version))

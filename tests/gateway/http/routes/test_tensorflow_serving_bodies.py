@@ -19,7 +19,7 @@ import pytest
 from gateway.pb.serving_pb2 import DataType
 from testing.colour_server import ColourServer, ForeignModel
 from testing.polling import until
-from tests.gateway.http.routes.arithmetic import FLOAT, Arithmetic, asked, rounded
+from tests.gateway.http.routes.arithmetic import FLOAT, Arithmetic, post, rounded
 
 Start = Callable[..., httpx.Client]
 
@@ -100,7 +100,7 @@ def test_a_body_that_does_not_fit_into_a_worker_is_413_and_nobody_else_notices(
     refused = gateway.post("/v1/models/sums:predict", content=b'{"inputs": [[1, 2]]}' + b" " * (100 * 2**20))
     assert (refused.status_code, list(refused.json())) == (413, ["error"])
     assert "more memory" in refused.json()["error"]
-    assert asked(gateway, {"inputs": [[1, 2]]}).status_code == 200
+    assert post(gateway, {"inputs": [[1, 2]]}).status_code == 200
     assert not [one for one in caplog.records if one.levelno >= logging.ERROR]
 
 
@@ -115,7 +115,7 @@ def test_json_that_takes_more_memory_than_a_worker_may_use_is_413_however_the_pa
             body = b'{"inputs":[' + unit * (size // len(unit)) + unit[:-1] + b"]}"
             refused = gateway.post("/v1/models/sums:predict", content=body)
             assert (refused.status_code, "more memory" in refused.text) == (413, True), (size, unit, refused.text)
-    assert asked(gateway, {"inputs": [[1, 2]]}).status_code == 200
+    assert post(gateway, {"inputs": [[1, 2]]}).status_code == 200
 
 
 MEMORY = {
@@ -145,11 +145,11 @@ def test_tensors_count_as_memory_of_their_caller_while_the_model_works(
     assert gateway.post(path, content=body, headers=packed).status_code == 200
     model_server.stalled.set()
     with ThreadPoolExecutor(2) as pool:
-        held = [pool.submit(gateway.post, path, content=body, headers=packed) for _ in range(2)]
+        futures = [pool.submit(gateway.post, path, content=body, headers=packed) for _ in range(2)]
         until(lambda: model_server.waiting == 2)
         refused = gateway.post(path, content=body, headers={**packed, "x-request-timeout": "20"})
         model_server.stalled.clear()
-        assert [one.result().status_code for one in held] == [200, 200]
+        assert [one.result().status_code for one in futures] == [200, 200]
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "1"), refused.text
     assert gateway.post(path, content=body, headers=packed).status_code == 200
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import grpc
 import httpx
 import numpy as np
 import pytest
@@ -43,13 +44,13 @@ class Model:
         return described
 
     def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
-        [given] = [array_of(tensor, max_elements=100) for tensor in inputs.values()]
+        [arrays] = [array_of(tensor, max_elements=100) for tensor in inputs.values()]
         if name == "raw":
-            return {"length": number_tensor(np.array([len(one) for one in given.tolist()], np.int32))}
-        return {"y": string_tensor(given.tolist()) if name == "open_text" else number_tensor(given)}
+            return {"length": number_tensor(np.array([len(one) for one in arrays.tolist()], np.int32))}
+        return {"y": string_tensor(arrays.tolist()) if name == "open_text" else number_tensor(arrays)}
 
 
-class Asked:
+class RestGateway:
     """A gateway whose model is asked by TensorFlow Serving's REST interface."""
 
     def __init__(self, start: Start, server: ColourServer) -> None:
@@ -70,91 +71,113 @@ def b64(data: bytes) -> dict[str, str]:
     return {"b64": base64.b64encode(data).decode()}
 
 
-def out_of_range(asked: Asked) -> None:
-    assert asked.predict({"instances": [255]})[0] == 200
-    assert asked.predict({"instances": [300]})[0] == 400
+def out_of_range(gateway: RestGateway) -> None:
+    assert gateway.predict({"instances": [255]})[0] == 200
+    assert gateway.predict({"instances": [300]})[0] == 400
 
 
-def other_size(asked: Asked) -> None:
-    asked.serve("any", Export({"x": (FLOAT, (-1, 8, 8, 3))}, {"y": (FLOAT, (-1, 3))}, plain()))
-    assert asked.predict({"instances": np.ones((1, 8, 8, 3)).tolist()}, "any:predict")[0] == 200
-    assert asked.predict({"instances": np.ones((1, 4, 4, 3)).tolist()}, "any:predict")[0] == 400
+def other_size(gateway: RestGateway) -> None:
+    gateway.serve("any", Export({"x": (FLOAT, (-1, 8, 8, 3))}, {"y": (FLOAT, (-1, 3))}, plain()))
+    assert gateway.predict({"instances": np.ones((1, 8, 8, 3)).tolist()}, "any:predict")[0] == 200
+    assert gateway.predict({"instances": np.ones((1, 4, 4, 3)).tolist()}, "any:predict")[0] == 400
 
 
-def wrong_rank(asked: Asked) -> None:
-    assert asked.predict({"instances": [[1]]})[0] == 400
+def wrong_rank(gateway: RestGateway) -> None:
+    assert gateway.predict({"instances": [[1]]})[0] == 400
 
 
-def open_rank(asked: Asked) -> None:
-    assert asked.predict({"signature_name": "open", "inputs": [1]})[0] == 400
-    assert asked.predict({"signature_name": "open_text", "inputs": ["a"]})[0] == 200
+def open_rank(gateway: RestGateway) -> None:
+    assert gateway.predict({"signature_name": "open", "inputs": [1]})[0] == 400
+    assert gateway.predict({"signature_name": "open_text", "inputs": ["a"]})[0] == 200
 
 
-def other_base64(asked: Asked) -> None:
+def other_base64(gateway: RestGateway) -> None:
     data = b"\xfb\xff\xfe" * 9
     text = base64.urlsafe_b64encode(data).decode()
     plain_text = base64.b64encode(data).decode()
     for one in (text, f"data:image/png;base64,{plain_text}"):
-        status, answer = asked.predict({"signature_name": "raw", "instances": [{"b64": one}]})
+        status, answer = gateway.predict({"signature_name": "raw", "instances": [{"b64": one}]})
         assert (status, answer.json()) == (200, {"predictions": [27]})
 
 
-def rewritten(asked: Asked) -> None:
-    def formats(given: Mapping[str, object]) -> dict[str, pb.Tensor]:
-        [files] = given.values()
+def rewritten(gateway: RestGateway) -> None:
+    def formats(fields: Mapping[str, object]) -> dict[str, pb.Tensor]:
+        [files] = fields.values()
         assert all(one[:2] in (b"\xff\xd8", b"\x89P") for one in files.tolist())  # type: ignore[attr-defined]
         return {"y": number_tensor(np.ones((2, 3), np.float32))}
 
-    asked.serve("encoded", Export({"image": (STRING, (-1,))}, {"y": (FLOAT, (-1, 3))}, formats))
+    gateway.serve("encoded", Export({"image": (STRING, (-1,))}, {"y": (FLOAT, (-1, 3))}, formats))
     body = {"instances": [b64(photo(encoding="WebP")), b64(photo(encoding="GIF"))]}
-    assert asked.predict(body, "encoded:predict")[0] == 200
+    assert gateway.predict(body, "encoded:predict")[0] == 200
 
 
-def undecodable(asked: Asked) -> None:
-    asked.serve("encoded", Export({"image": (STRING, (-1,))}, {"y": (FLOAT, (-1, 3))}, plain("image")))
-    asked.server.batch_sizes.clear()
-    assert asked.predict({"instances": [b64(photo()[:60])]}, "encoded:predict")[0] == 400
-    assert asked.server.batch_sizes == []
+def undecodable(gateway: RestGateway) -> None:
+    gateway.serve("encoded", Export({"image": (STRING, (-1,))}, {"y": (FLOAT, (-1, 3))}, plain("image")))
+    gateway.server.batch_sizes.clear()
+    assert gateway.predict({"instances": [b64(photo()[:60])]}, "encoded:predict")[0] == 400
+    assert gateway.server.batch_sizes == []
 
 
-def no_version(asked: Asked) -> None:
-    asked.server.models["away"] = {}
-    status, answer = asked.predict({"instances": [1]}, "away:predict")
+def no_version(gateway: RestGateway) -> None:
+    gateway.server.models["away"] = {}
+    status, answer = gateway.predict({"instances": [1]}, "away:predict")
     assert status == 503
     assert "retry-after" in answer.headers
 
 
-def labelled_state(asked: Asked) -> None:
+def labelled_state(gateway: RestGateway) -> None:
     for path, versions in (("stable", ["1"]), ("canary", ["2", "1"])):
-        states = asked.client.get(f"/v1/models/m/labels/{path}").json()["model_version_status"]
+        states = gateway.client.get(f"/v1/models/m/labels/{path}").json()["model_version_status"]
         assert [one["version"] for one in states] == versions
 
 
-def load_error(asked: Asked) -> None:
-    asked.server.failed_versions["m"] = {3: "/models/m/3/saved_model.pb is damaged"}
-    [state, *_] = asked.client.get("/v1/models/m").json()["model_version_status"]
+def load_error(gateway: RestGateway) -> None:
+    gateway.server.failed_versions["m"] = {3: "/models/m/3/saved_model.pb is damaged"}
+    [state, *_] = gateway.client.get("/v1/models/m").json()["model_version_status"]
     assert state["status"] == {"error_code": "INTERNAL", "error_message": "See the log of the model server."}
 
 
-def bookkeeping(asked: Asked) -> None:
-    assert "__saved_model" not in asked.client.get("/v1/models/m/metadata").text
+def bookkeeping(gateway: RestGateway) -> None:
+    assert "__saved_model" not in gateway.client.get("/v1/models/m/metadata").text
 
 
-def other_verbs(asked: Asked) -> None:
+def other_messages(gateway: RestGateway) -> None:
+    for body, words in (
+        ({"instances": ["a"]}, "The input 'x' is of type uint8, which does not hold a string."),
+        ({"rows": [1]}, "The body must have either instances or inputs."),
+        ({"inputs": {"z": [1]}}, "The inputs must be 'x', not 'z'."),
+    ):
+        status, answer = gateway.predict(body)
+        assert (status, answer.json()) == (400, {"error": words})
+
+
+def internal_error(gateway: RestGateway) -> None:
+    assert gateway.predict({"instances": [1]})[0] == 200
+    gateway.server.refusal = grpc.StatusCode.INTERNAL, "Blas GEMM launch failed"
+    status, answer = gateway.predict({"instances": [1]})
+    assert (status, answer.json()) == (400, {"error": "The model server could not answer this request."})
+
+
+def metrics(gateway: RestGateway) -> None:
+    assert gateway.client.get("/monitoring/prometheus/metrics").status_code == 404
+    assert "# TYPE gateway_" in gateway.client.get("/metrics").text
+
+
+def other_verbs(gateway: RestGateway) -> None:
     for verb in ("classify", "regress"):
-        assert asked.predict({"examples": []}, f"m:{verb}")[0] == 400
+        assert gateway.predict({"examples": []}, f"m:{verb}")[0] == 400
 
 
-def rows(asked: Asked) -> None:
-    assert asked.predict({"instances": [1] * 32})[0] == 200
-    assert asked.predict({"instances": [1] * 33})[0] == 400
+def rows(gateway: RestGateway) -> None:
+    assert gateway.predict({"instances": [1] * 32})[0] == 200
+    assert gateway.predict({"instances": [1] * 33})[0] == 400
 
 
-def limits(asked: Asked) -> None:
-    assert asked.predict({"instances": [1] * 50_000})[0] == 413
+def limits(gateway: RestGateway) -> None:
+    assert gateway.predict({"instances": [1] * 50_000})[0] == 413
 
 
-DIFFERENCES: dict[str, Callable[[Asked], None]] = {
+DIFFERENCES: dict[str, Callable[[RestGateway], None]] = {
     "a number outside the range of its type": out_of_range,
     "pixels of another size than the model's": other_size,
     "a tensor of a wrong rank": wrong_rank,
@@ -166,6 +189,9 @@ DIFFERENCES: dict[str, Callable[[Asked], None]] = {
     "the state of a labelled version": labelled_state,
     "why a version could not be loaded": load_error,
     "`__saved_model_init_op` in the metadata": bookkeeping,
+    "the message about a body that is not JSON or does not fit the signature": other_messages,
+    "the message of an internal error of the model": internal_error,
+    "Prometheus metrics": metrics,
     "`:classify` and `:regress`": other_verbs,
     "rows in one request": rows,
     "limits": limits,
@@ -176,7 +202,7 @@ DIFFERENCES: dict[str, Callable[[Asked], None]] = {
 def test_the_gateway_differs_as_the_documentation_says(
     start: Start, model_server: ColourServer, difference: str
 ) -> None:
-    DIFFERENCES[difference](Asked(start, model_server))
+    DIFFERENCES[difference](RestGateway(start, model_server))
 
 
 def test_the_table_of_differences_is_complete() -> None:

@@ -18,7 +18,7 @@ from testing.colour_scores import colour_scores
 from testing.colour_server import ColourModel, ColourServer, ForeignModel, signature
 from testing.photos import photo
 from testing.tensors import number_tensor, string_tensor
-from tests.gateway.http.routes.arithmetic import FLOAT, STRING, asked
+from tests.gateway.http.routes.arithmetic import FLOAT, STRING, post
 
 Start = Callable[..., httpx.Client]
 
@@ -57,8 +57,8 @@ def test_images_are_refused_for_lack_of_permits_before_they_are_decoded(
     model_server.models["colours"] = {1: WithDefault()}
     gateway = start(max_images_in_flight=2, max_batch_images=2)
     broken = {"b64": base64.b64encode(photo()[:50]).decode()}
-    assert asked(gateway, {"instances": [broken] * 2}, "/v1/models/colours:predict").status_code == 400
-    assert asked(gateway, {"instances": [broken] * 3}, "/v1/models/colours:predict").status_code == 429
+    assert post(gateway, {"instances": [broken] * 2}, "/v1/models/colours:predict").status_code == 400
+    assert post(gateway, {"instances": [broken] * 3}, "/v1/models/colours:predict").status_code == 429
 
 
 @pytest.mark.parametrize("encoding", ["PNG", "JPEG", "WebP", "GIF", "BMP"])
@@ -67,10 +67,18 @@ def test_encoded_images_are_classified_by_the_default_signature(
 ) -> None:
     model_server.models["colours"] = {1: WithDefault()}
     body = {"instances": [{"image_bytes": encoded("red", encoding)}, {"image_bytes": encoded("blue", encoding)}]}
-    answer = asked(gateway, body, "/v1/models/colours:predict")
+    answer = post(gateway, body, "/v1/models/colours:predict")
     assert answer.status_code == 200, answer.text
     assert [row["classes"][0] for row in answer.json()["predictions"]] == ["red", "blue"]
     assert answer.json()["predictions"][0]["scores"][0] > 0.8
+
+
+def test_base64_that_is_not_marked_as_such_is_told_how_to_be(gateway: httpx.Client, model_server: ColourServer) -> None:
+    model_server.models["colours"] = {1: WithDefault()}
+    answer = post(gateway, {"instances": [encoded("red")["b64"]]}, "/v1/models/colours:predict")
+    assert answer.status_code == 400
+    assert "This is base64 text, not the bytes of an image" in answer.json()["error"]
+    assert '{"b64": "<base64>"} in place of a string to /v1' in answer.json()["error"]
 
 
 @pytest.mark.parametrize("inputs", [{"a": 1.0}, {"a": [1.0, 2.0, 3.0]}, {"a": 1.0, "b": 2.0}])
@@ -91,7 +99,7 @@ def test_a_default_signature_may_take_no_images(
             return {"count": number_tensor(np.array(sum(sizes), np.float32))}
 
     model_server.models["colours"] = {1: Counting()}
-    answer = asked(gateway, {"inputs": inputs}, "/v1/models/colours:predict")
+    answer = post(gateway, {"inputs": inputs}, "/v1/models/colours:predict")
     assert answer.status_code == 200, answer.text
     assert answer.json() == {"outputs": sum(np.size(one) for one in inputs.values())}
 
@@ -102,7 +110,7 @@ def test_an_image_that_would_fail_its_batch_on_the_server_is_refused_here(
 ) -> None:
     model_server.models["colours"] = {1: WithDefault()}
     body = {"instances": [encoded("red"), {"b64": base64.b64encode(content).decode()}]}
-    answer = asked(gateway, body, "/v1/models/colours:predict")
+    answer = post(gateway, body, "/v1/models/colours:predict")
     assert (answer.status_code, list(answer.json())) == (400, ["error"])
     assert model_server.batch_sizes == []
 
@@ -117,11 +125,11 @@ def test_pixels_of_another_size_would_fail_the_batch_they_share_and_are_refused(
         pixels = np.ones((2, height, width, 3)).tolist()
         described = {"name": "x", "shape": [2, height, width, 3], "datatype": "FP32", "data": pixels}
         for answer in (
-            asked(gateway, {"instances": pixels}, "/v1/models/anysize:predict"),
-            asked(gateway, {"inputs": [described]}, "/v2/models/anysize/infer"),
+            post(gateway, {"instances": pixels}, "/v1/models/anysize:predict"),
+            post(gateway, {"inputs": [described]}, "/v2/models/anysize/infer"),
         ):
             assert answer.status_code == 400, answer.text
             assert f"must be of shape (n, 4, 6, 3), not (2, {height}, {width}, 3)" in answer.json()["error"]
     assert model_server.batch_sizes == []
-    good = asked(gateway, {"instances": np.ones((2, 4, 6, 3)).tolist()}, "/v1/models/anysize:predict")
+    good = post(gateway, {"instances": np.ones((2, 4, 6, 3)).tolist()}, "/v1/models/anysize:predict")
     assert good.status_code == 200, good.text

@@ -58,14 +58,14 @@ def test_refusals_of_the_server_itself_have_cross_origin_headers(start: Start) -
 @pytest.mark.parametrize("wait", [True, False], ids=["waits", "reads"])
 def test_a_body_is_read_no_faster_than_its_request_takes_it(monkeypatch: pytest.MonkeyPatch, wait: bool) -> None:
     monkeypatch.setattr("gateway.http.server.protocol.LARGE_READ_BYTES", 1)  # so every read lets others go first
-    held = []
+    buffered = []
     on_body = HttpProtocol.on_body
 
-    def noted(protocol: HttpProtocol, body: bytes) -> None:
+    def recording_on_body(protocol: HttpProtocol, body: bytes) -> None:
         on_body(protocol, body)
-        held.append(len(protocol.cycle.body))
+        buffered.append(len(protocol.cycle.body))
 
-    monkeypatch.setattr(HttpProtocol, "on_body", noted)
+    monkeypatch.setattr(HttpProtocol, "on_body", recording_on_body)
     released = threading.Event()
 
     async def count(request: Request) -> Response:
@@ -86,7 +86,7 @@ def test_a_body_is_read_no_faster_than_its_request_takes_it(monkeypatch: pytest.
         connection.settimeout(DEADLINE_SECONDS)
         connection.sendall(b"x" * (BIG - sent))
         assert read_all(connection).endswith(str(BIG).encode())
-    assert max(held) < 2**20
+    assert max(buffered) < 2**20
 
 
 def test_uvicorn_and_fastapi_are_those_that_the_protocol_was_read_against() -> None:
@@ -108,11 +108,11 @@ def test_a_connection_that_is_over_is_freed_without_the_collector(
     made: list[weakref.ref[HttpProtocol]] = []
     connection_made = HttpProtocol.connection_made
 
-    def noted(protocol: HttpProtocol, transport: asyncio.Transport) -> None:
+    def recording_connection_made(protocol: HttpProtocol, transport: asyncio.Transport) -> None:
         made.append(weakref.ref(protocol))
         connection_made(protocol, transport)
 
-    monkeypatch.setattr(HttpProtocol, "connection_made", noted)
+    monkeypatch.setattr(HttpProtocol, "connection_made", recording_connection_made)
     body = photo()
     request = f"POST {BREED} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     gc.collect()

@@ -92,8 +92,8 @@ class HeldUploads:
 def test_bytes_of_uploads_are_bounded_together_and_given_back(start: Start) -> None:
     limits = dict.fromkeys(("max_upload_bytes", "max_batch_upload_bytes", "max_tensor_body_bytes"), 300_000)
     client = start(**limits, max_upload_memory_bytes=600_000)
-    with HeldUploads(client, 2, b"x" * 240_000) as held:
-        answer = until(held.refused)
+    with HeldUploads(client, 2, b"x" * 240_000) as uploads:
+        answer = until(uploads.refused)
         assert answer is not None
         assert answer.headers["retry-after"] == "1"
         assert client.get("/healthz").status_code == 200
@@ -102,10 +102,16 @@ def test_bytes_of_uploads_are_bounded_together_and_given_back(start: Start) -> N
 
 def test_more_uploads_at_once_than_may_be_are_429_before_their_body(start: Start) -> None:
     client = start(max_uploads=2)
-    with HeldUploads(client, 2, b"xxx") as held:
-        until(held.refused)
+    with HeldUploads(client, 2, b"xxx") as uploads:
+        until(uploads.refused)
         assert client.get("/healthz").status_code == 200
     until(lambda: client.post(BREED, content=photo()).status_code == 200)
+
+
+def test_bodies_that_are_only_announced_hold_no_permit(start: Start) -> None:
+    client = start(max_uploads=1)
+    with HeldUploads(client, 8, b""):
+        assert [client.post(BREED, content=photo()).status_code for _ in range(5)] == [200] * 5
 
 
 def test_a_body_in_absurdly_small_chunks_is_refused_once(gateway: httpx.Client) -> None:
