@@ -22,6 +22,7 @@ from gateway.grpc_api.receiving import Context, Receiver
 from gateway.grpc_api.status import code_of, details_of, metadata_of
 from gateway.inference.admission import CALLER_SHARE
 from gateway.inference.traffic_split import ROUTING_KEY
+from gateway.observability.logs import log_request
 from gateway.observability.request_id import accepted_id, request_id
 from gateway.observability.request_record import RequestRecord
 from gateway.security.access_control import AccessControl
@@ -56,13 +57,7 @@ class Method:
 
 
 class Calls:
-    """Runs calls.
-
-    Args:
-        services: The services of the app.
-        control: Keys and rate limits, the same as for HTTP.
-        tracing: Creates spans; None if tracing is off.
-    """
+    """Runs calls. Keys and rate limits are the same as for HTTP."""
 
     def __init__(self, services: Services, control: AccessControl, tracing: Tracing | None) -> None:
         self._services = services
@@ -100,20 +95,17 @@ class Calls:
                 context.set_trailing_metadata(_trailing(record))
                 await context.write(answer)
                 status, code = 200, grpc.StatusCode.OK
-            except GatewayError as error:
-                # gRPC keeps the error in a reference cycle, and so the variables of these functions: also the message.
-                traceback.clear_frames(error.__traceback__)
-                status, code = error.status, code_of(error)
-                await context.abort(code, details_of(error), (*_trailing(record), *metadata_of(error)))
             except (asyncio.CancelledError, grpc.aio.BaseError, grpc.aio.UsageError) as error:
                 traceback.clear_frames(error.__traceback__)
                 raise  # the caller has gone
             except Exception as error:
-                logger.exception("a call of %s failed", path)
+                if not isinstance(error, GatewayError):
+                    logger.exception("a call of %s failed", path)
+                # gRPC keeps the error in a reference cycle, and so the variables of these functions: also the message.
                 traceback.clear_frames(error.__traceback__)
-                internal = InternalError("Internal error. The gateway's log has the reason under this request ID.")
-                status, code = internal.status, code_of(internal)
-                await context.abort(code, details_of(internal), (*_trailing(record), *metadata_of(internal)))
+                gateway_error = error if isinstance(error, GatewayError) else InternalError()
+                status, code = gateway_error.status, code_of(gateway_error)
+                await context.abort(code, details_of(gateway_error), (*_trailing(record), *metadata_of(gateway_error)))
             finally:
                 self._services.admission.release(record.turn)
                 self._services.metrics.requests_in_flight.dec()
@@ -121,7 +113,8 @@ class Calls:
                 self._services.metrics.finished("POST", status, seconds, record)
                 if self._tracing is not None and span is not None:
                     self._tracing.finish(span, "POST", status, record)
-                _log(method, code, seconds, record)
+                level = logging.DEBUG if method.is_open and code is grpc.StatusCode.OK else logging.INFO
+                log_request(logger, level, "gRPC", path, code.name, seconds, record)
 
     async def _answer(
         self, method: Method, context: Context, metadata: Mapping[str, str], record: RequestRecord, permit: ExitStack
@@ -163,21 +156,3 @@ def _trailing(record: RequestRecord) -> list[tuple[str, str]]:
     if record.seconds:
         trailing.append(("server-timing", record.server_timing()))
     return trailing
-
-
-def _log(method: Method, code: grpc.StatusCode, seconds: float, record: RequestRecord) -> None:
-    level = logging.DEBUG if method.is_open and code is grpc.StatusCode.OK else logging.INFO
-    if not logger.isEnabledFor(level):
-        return
-    fields: dict[str, object] = {
-        "method": "gRPC",
-        "path": record.route,
-        "status": code.name,
-        "duration_ms": round(seconds * 1000, 1),
-    }
-    if record.model:
-        fields |= {"model": record.model, "version": record.version}
-    answered = f" by {record.model}/{record.version}" if record.model else ""
-    logger.log(
-        level, "gRPC %s %s %.1f ms%s", record.route, code.name, seconds * 1000, answered, extra={"fields": fields}
-    )

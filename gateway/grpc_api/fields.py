@@ -1,4 +1,4 @@
-"""Read single fields of a serialised message without parsing the rest.
+"""Read serialised messages on the event loop: small ones, and single fields of others without parsing the rest.
 
 The event loop needs to know which model a call is for. Parsing a whole message of megabytes there would delay all
 callers.
@@ -7,8 +7,13 @@ callers.
 from __future__ import annotations
 
 from collections.abc import Set
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
 
 from gateway.errors import BadRequest
+
+MessageT = TypeVar("MessageT", bound=Message)
 
 MAX_FIELDS = 1000
 """Most top-level fields of a message; a request has one for each input, requested output and parameter."""
@@ -19,24 +24,25 @@ MAX_BYTES = 64 * 2**10
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 
 
-def length_delimited_fields(message: bytes, wanted: Set[int]) -> dict[int, list[bytes]]:
-    """The contents of some top-level fields that hold strings, bytes or messages.
+def parsed(kind: type[MessageT], message: bytes) -> MessageT:
+    """Parse a small message of a kind; raises BadRequest if that fails."""
+    try:
+        return kind.FromString(message)
+    except DecodeError as error:
+        raise BadRequest("The message cannot be parsed.") from error
 
-    Args:
-        message: The serialised message.
-        wanted: Numbers of the fields.
 
-    Returns:
-        For each number that occurs, its contents in order.
+def length_delimited_fields(message: bytes, numbers: Set[int]) -> dict[int, list[bytes]]:
+    """The contents of some top-level fields that hold strings, bytes or messages, in order, by number of the field.
 
     Raises:
         BadRequest: This is no message, it has more than `MAX_FIELDS`, or the contents exceed `MAX_BYTES`.
     """
-    found: dict[int, list[bytes]] = {}
+    fields: dict[int, list[bytes]] = {}
     position = size = 0
     for _ in range(MAX_FIELDS + 1):  # once more to see the end
         if position == len(message):
-            return found
+            return fields
         key, position = _varint(message, position)
         number, kind = key >> 3, key & 7
         if kind == _VARINT:
@@ -47,11 +53,11 @@ def length_delimited_fields(message: bytes, wanted: Set[int]) -> dict[int, list[
             position += 4
         elif kind == _LENGTH_DELIMITED:
             length, position = _varint(message, position)
-            if number in wanted and position + length <= len(message):
+            if number in numbers and position + length <= len(message):
                 size += length
                 if size > MAX_BYTES:
                     raise BadRequest("The name of the model or its version is too long.")
-                found.setdefault(number, []).append(message[position : position + length])
+                fields.setdefault(number, []).append(message[position : position + length])
             position += length
         else:
             break

@@ -4,31 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from gateway.errors import NotFound, NotReady
+from gateway.errors import NotFound
 from gateway.grpc_api.calls import Method
-from gateway.grpc_api.messages import parsed
+from gateway.grpc_api.fields import parsed
 from gateway.pb.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from gateway.services.readiness import ready_versions
+from gateway.services.readiness import is_ready
 from gateway.services.services import Call, Services
 
 SERVICE = "grpc.health.v1.Health"
 
 
 def health_service(names: Collection[str]) -> dict[str, Method]:
-    """The methods, by name.
-
-    Args:
-        names: Services of this port. All of them are ready if every model is.
-    """
+    """The methods, by name. The services of this port, with these names, are ready if every model is."""
 
     async def check(services: Services, _: Call, message: bytes) -> bytes:
         service = parsed(HealthCheckRequest, message).service
         if service and service not in names:
             raise NotFound("There is no such service.")
-        try:
-            await ready_versions(services, details=False)
-        except NotReady:
-            return HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING).SerializeToString()
-        return HealthCheckResponse(status=HealthCheckResponse.SERVING).SerializeToString()
+        ready = await is_ready(services)
+        status = HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
+        return HealthCheckResponse(status=status).SerializeToString()
 
     return {"Check": Method(check, is_open=True)}

@@ -6,10 +6,9 @@ import re
 from collections.abc import Sequence
 
 from gateway import __version__
-from gateway.errors import BadRequest, InvalidParameter, NotFound, NotReady, UnknownModel
+from gateway.errors import BadRequest, InvalidParameter, NotFound, UnknownModel
 from gateway.grpc_api.calls import Method
-from gateway.grpc_api.fields import length_delimited_fields
-from gateway.grpc_api.messages import parsed
+from gateway.grpc_api.fields import length_delimited_fields, parsed
 from gateway.inference.predictor import TensorRequest
 from gateway.model_options import MODEL_NAME
 from gateway.pb.open_inference_pb2 import (
@@ -23,7 +22,7 @@ from gateway.pb.open_inference_pb2 import (
     ServerReadyResponse,
 )
 from gateway.services import open_inference
-from gateway.services.readiness import ready_versions
+from gateway.services.readiness import is_ready
 from gateway.services.services import Call, Services
 from gateway.serving.backend import Selector
 
@@ -40,11 +39,7 @@ async def server_live(_: Services, __: Call, ___: bytes) -> bytes:
 
 async def server_ready(services: Services, _: Call, __: bytes) -> bytes:
     """Whether every configured model is ready."""
-    try:
-        await ready_versions(services, details=False)
-    except NotReady:
-        return ServerReadyResponse(ready=False).SerializeToString()
-    return ServerReadyResponse(ready=True).SerializeToString()
+    return ServerReadyResponse(ready=await is_ready(services)).SerializeToString()
 
 
 async def server_metadata(_: Services, __: Call, ___: bytes) -> bytes:

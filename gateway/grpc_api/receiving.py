@@ -1,8 +1,8 @@
 """Receive the message of a call, within limits.
 
-gRPC hands over a message only when it is complete, so its bytes cannot be counted while they arrive. In place of that,
-only so many messages arrive at a time as fit into memory if each has the maximum size. The others wait in turns; gRPC
-holds back their senders. A sender that takes long gives way to those who wait.
+gRPC hands over a message only when it is complete, so its bytes cannot be counted while they arrive. Instead, the
+number of messages that arrive at a time is limited: they fit into memory even if each has the maximum size. The others
+wait in turns; gRPC holds back their senders. A sender that takes long gives way to those who wait.
 """
 
 from __future__ import annotations
@@ -45,12 +45,7 @@ OPEN_SECONDS = 1.0
 
 
 class Receiver:
-    """Receives messages.
-
-    Args:
-        settings: Limits.
-        admission: Permits for uploads.
-    """
+    """Receives messages."""
 
     def __init__(self, settings: Settings, admission: Admission) -> None:
         self._admission = admission

@@ -26,11 +26,11 @@ MAX_STREAMS = 100
 """Concurrent calls on one connection; further ones wait in the client."""
 
 MAX_METADATA_BYTES = 16 * 2**10
-"""Size of a call's metadata from which it may be refused; twice as much is refused always."""
+"""Size of metadata above which gRPC may refuse a call; above twice this size, it always does."""
 
 CONNECTION_AGE_SECONDS = 120.0
-"""Age at which a client is told to open a new connection, so that connections spread over new replicas, and calls end
-whose client does not read the answer: gRPC offers no other way to end them."""
+"""Age at which a client is told to open a new connection. So connections spread over new replicas, and calls end whose
+client does not read the answer; gRPC has no other way to end such calls."""
 
 STALLED_ANSWER_SECONDS = 30.0
 """Time for a client to read its answer when its connection has reached that age."""
@@ -52,13 +52,7 @@ def _is_no_failed_send(record: logging.LogRecord) -> bool:
 
 
 class GrpcServer:
-    """Serves the gRPC interfaces in this process.
-
-    Args:
-        services: The services of the app.
-        control: Keys and rate limits, the same as for HTTP.
-        tracing: Creates spans; None if tracing is off.
-    """
+    """Serves the gRPC interfaces in this process. Keys and rate limits are the same as for HTTP."""
 
     def __init__(self, services: Services, control: AccessControl, tracing: Tracing | None) -> None:
         settings = self._settings = services.settings

@@ -32,7 +32,7 @@ MAX_DETAILS = 1024
 
 def code_of(error: errors.GatewayError) -> grpc.StatusCode:
     """The status code of an error. What the model refuses is an invalid argument."""
-    if isinstance(error, errors.ModelServerFailed) and error.said:
+    if error.server_message:
         return grpc.StatusCode.INVALID_ARGUMENT
     return code_of_kind(type(error))
 
@@ -44,7 +44,7 @@ def code_of_kind(kind: type[errors.GatewayError]) -> grpc.StatusCode:
 
 def details_of(error: errors.GatewayError) -> str:
     """The message of an error: the model's own words if it refused the request."""
-    text = (error.said if isinstance(error, errors.ModelServerFailed) else "") or error.detail
+    text = error.server_message or error.detail
     return text if len(text) <= MAX_DETAILS else f"{text[:MAX_DETAILS]}...TRUNCATED"
 
 

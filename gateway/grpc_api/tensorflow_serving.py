@@ -6,8 +6,7 @@ import re
 
 from gateway.errors import BadRequest, UnknownModel, UnknownVersion
 from gateway.grpc_api.calls import Method
-from gateway.grpc_api.fields import length_delimited_fields
-from gateway.grpc_api.messages import parsed
+from gateway.grpc_api.fields import length_delimited_fields, parsed
 from gateway.inference.predictor import TensorRequest
 from gateway.model_options import MODEL_NAME
 from gateway.pb.serving_pb2 import (
@@ -83,9 +82,9 @@ async def get_model_status(services: Services, _: Call, message: bytes) -> bytes
     if selector.version is not None:
         versions = tensorflow_serving.state_of(versions, model, selector.version)
     response = ModelStatusResponse(model_version_status=versions)
-    for one in response.model_version_status:
-        if one.status.error_message:
-            one.status.error_message = tensorflow_serving.HIDDEN_REASON
+    for version_status in response.model_version_status:
+        if version_status.status.error_message:
+            version_status.status.error_message = tensorflow_serving.HIDDEN_REASON
     return response.SerializeToString()
 
 

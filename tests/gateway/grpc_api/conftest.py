@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from gateway.app import create_app
-from gateway.pb.serving_pb2 import DataType
+from gateway.pb.serving_pb2 import DataType, PredictRequest
 from gateway.settings import Settings
 from testing.colour_scores import colour_scores
 from testing.colour_server import ColourModel, ColourServer, ForeignModel, Model
 from testing.gateway import FORK_SERVER, running_gateway
+from testing.grpc_calls import predict_request
 from testing.processes import LOOPBACK
+from testing.tensors import number_tensor
 
 CHANNEL_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
 """Channels of their own connections, that take any answer."""
@@ -45,10 +47,10 @@ def grpc_gateway(server: ColourServer, **settings: object) -> Iterator[tuple[htt
         "request_timeout_seconds": 60,  # a busy machine is slow
         "model_refresh_seconds": 0.05,
     }
-    chosen = Settings.model_validate(values | settings)
-    app = create_app(chosen, fork_server=FORK_SERVER)
+    gateway_settings = Settings.model_validate(values | settings)
+    app = create_app(gateway_settings, fork_server=FORK_SERVER)
     with (
-        running_gateway(chosen, app) as client,
+        running_gateway(gateway_settings, app) as client,
         grpc.insecure_channel(f"{LOOPBACK}:{app.state.grpc_port}", CHANNEL_OPTIONS) as channel,
     ):
         client.headers["x-grpc-address"] = f"{LOOPBACK}:{app.state.grpc_port}"
@@ -84,3 +86,16 @@ def start(server: ColourServer) -> Iterator[Callable[..., tuple[httpx.Client, gr
     """Starts gateways with any settings; returns a client and a channel of each."""
     with ExitStack() as stack:
         yield lambda **settings: stack.enter_context(grpc_gateway(server, **settings))
+
+
+def doubler(rows: int = 1) -> PredictRequest:
+    """A request of the model `doubler`."""
+    request = predict_request("doubler")
+    request.inputs["x"].CopyFrom(number_tensor(np.ones((rows, 2), np.float32)))
+    return request
+
+
+def gauge(client: httpx.Client, name: str) -> float:
+    """The sum of a gauge over its labels."""
+    lines = client.get("/metrics").text.splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name) and not line.startswith("#"))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import grpc
 import httpx
-import numpy as np
 import pytest
 
 from gateway.grpc_api.calls import logger as calls_logger
@@ -31,22 +30,11 @@ from testing.grpc_calls import (
     trailing,
 )
 from testing.polling import DEADLINE_SECONDS, until
-from testing.tensors import number_tensor
+from tests.gateway.grpc_api.conftest import doubler, gauge
 
 Start = Callable[..., tuple[httpx.Client, grpc.Channel]]
 
 LIVE, READY = "/inference.GRPCInferenceService/ServerLive", "/inference.GRPCInferenceService/ServerReady"
-
-
-def doubler(rows: int = 1) -> pb.PredictRequest:
-    request = predict_request("doubler")
-    request.inputs["x"].CopyFrom(number_tensor(np.ones((rows, 2), np.float32)))
-    return request
-
-
-def gauge(client: httpx.Client, name: str) -> float:
-    lines = client.get("/metrics").text.splitlines()
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name) and not line.startswith("#"))
 
 
 def test_a_call_needs_a_key_where_http_needs_one(start: Start) -> None:
@@ -139,41 +127,6 @@ def test_a_message_over_the_limit_or_compressed_is_refused(start: Start) -> None
     assert pb.PredictResponse.FromString(method(channel, PREDICT)(small)).outputs
 
 
-def stream(channel: grpc.Channel, messages: Iterator[bytes], path: str = PREDICT) -> tuple[str, str]:
-    """Code and details of a call that sends any number of messages."""
-    sender: grpc.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(path)
-    call = sender.future(messages, timeout=DEADLINE_SECONDS)
-    return call.code().name, str(call.details())
-
-
-def test_a_call_has_one_message(channel: grpc.Channel) -> None:
-    message = doubler().SerializeToString()
-    assert stream(channel, iter([])) == ("INVALID_ARGUMENT", "The call has no message.")
-    assert stream(channel, iter([message, message])) == ("INVALID_ARGUMENT", "The call has more than one message.")
-
-
-def test_a_caller_that_sends_nothing_is_ended_and_delays_no_other(start: Start) -> None:
-    memory = 8 * 33_554_432  # half of it for four messages at a time, of which one caller may send one
-    client, channel = start(upload_timeout_seconds=4, max_upload_memory_bytes=memory, trusted_proxies="127.0.0.1/32")
-    ended = threading.Event()
-
-    def silent() -> Iterator[bytes]:
-        ended.wait(DEADLINE_SECONDS)
-        yield b""
-
-    with ThreadPoolExecutor(3) as pool:
-        try:
-            slow = [pool.submit(stream, channel, silent()) for _ in range(3)]
-            until(lambda: gauge(client, "gateway_requests_in_flight") >= 3)
-            send(channel, PREDICT, doubler(), (("x-forwarded-for", "192.0.2.1"),))
-            send(channel, HEALTH, b"")
-            refused = {one.result() for one in slow}
-        finally:
-            ended.set()
-    assert {code for code, _ in refused} == {"DEADLINE_EXCEEDED"}
-    assert "The message took longer than 4 seconds." in {details for _, details in refused}
-
-
 @pytest.mark.parametrize("path", [PREDICT, STATUS, METADATA, INFER, HEALTH])
 def test_bytes_that_are_no_message_are_an_invalid_argument(channel: grpc.Channel, path: str) -> None:
     assert refusal(channel, path, b"\xff\xff\xff")[0] == "INVALID_ARGUMENT"
@@ -232,11 +185,11 @@ def test_what_the_model_server_answers_has_a_code_of_its_own(
     name, words = refusal_
     server.refusal = (grpc.StatusCode[name], words)
     try:
-        given = refusal(channel, PREDICT, doubler())
+        error = refusal(channel, PREDICT, doubler())
     finally:
         server.refusal = None
-    assert given[:2] == (code, details)
-    assert ("grpc-retry-pushback-ms" in given[2]) == (code == "UNAVAILABLE")
+    assert error[:2] == (code, details)
+    assert ("grpc-retry-pushback-ms" in error[2]) == (code == "UNAVAILABLE")
 
 
 def test_no_call_fails_while_versions_change(start: Start, server: ColourServer) -> None:
@@ -271,16 +224,21 @@ def test_calls_are_counted_and_logged(
     gateway: tuple[httpx.Client, grpc.Channel], caplog: pytest.LogCaptureFixture
 ) -> None:
     client, channel = gateway
+
+    def texts() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.name == calls_logger.name]
+
+    # A call is logged after its answer: those of other tests are over when nothing but the scrape is in flight.
+    until(lambda: gauge(client, "gateway_requests_in_flight") == 1)
     with caplog.at_level(logging.INFO, logger=calls_logger.name):
         send(channel, PREDICT, doubler())
         refusal(channel, PREDICT, predict_request("nope"))
         send(channel, HEALTH, b"")
-        until(lambda: len(caplog.records) >= 2)
-    texts = [record.getMessage() for record in caplog.records if record.name == calls_logger.name]
-    assert f"gRPC {PREDICT} OK" in texts[0]
-    assert texts[0].endswith("by doubler/4")
-    assert f"gRPC {PREDICT} NOT_FOUND" in texts[1]
-    assert len(texts) == 2
+        until(lambda: len(texts()) >= 2)
+    [answered, refused] = texts()
+    assert f"gRPC {PREDICT} OK" in answered
+    assert answered.endswith("by doubler/4")
+    assert f"gRPC {PREDICT} NOT_FOUND" in refused
     metrics = client.get("/metrics").text
     labels = f'gateway_requests_total{{method="POST",model="doubler",route="{PREDICT}",status="200",version="4"}}'
     assert labels in metrics

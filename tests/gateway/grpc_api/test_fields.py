@@ -35,21 +35,21 @@ def test_the_model_spec_is_the_one_that_protobuf_reads(
         second = PredictRequest()
         second.model_spec.version.value = version
         message += second.SerializeToString()
-    found = b"".join(length_delimited_fields(message, {1}).get(1, []))
-    assert ModelSpec.FromString(found) == PredictRequest.FromString(message).model_spec
+    spec = b"".join(length_delimited_fields(message, {1}).get(1, []))
+    assert ModelSpec.FromString(spec) == PredictRequest.FromString(message).model_spec
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(message: bytes) -> None:
     try:
-        found = length_delimited_fields(message, {1})
+        fields = length_delimited_fields(message, {1})
     except BadRequest:
         return
     try:
         parsed = ModelInferRequest.FromString(message)
     except DecodeError:
         return  # protobuf also checks what lies within the fields
-    assert [one.decode() for one in found.get(1, [b""])][-1] == parsed.model_name
+    assert [one.decode() for one in fields.get(1, [b""])][-1] == parsed.model_name
 
 
 def test_what_would_take_long_is_refused() -> None:

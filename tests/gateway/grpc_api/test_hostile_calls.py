@@ -18,7 +18,7 @@ from gateway.workers.turns import Turns
 from testing.grpc_calls import HEALTH, PREDICT, refusal, send
 from testing.http2 import DEFAULT_WINDOW, Connection, framed
 from testing.polling import until
-from tests.gateway.grpc_api.test_calls import doubler, gauge
+from tests.gateway.grpc_api.conftest import doubler, gauge
 
 Start = Callable[..., tuple[httpx.Client, grpc.Channel]]
 
@@ -78,10 +78,14 @@ def test_silent_callers_give_way_to_those_who_wait(start: Start, monkeypatch: py
 
 
 def test_calls_that_wait_may_send_no_more_than_a_window(start: Start) -> None:
-    client, _ = start(max_upload_memory_bytes=8 * MESSAGE, upload_timeout_seconds=3600)
+    largest = 4 * 2**20
+    limits = ("max_tensor_body_bytes", "max_upload_bytes", "max_batch_upload_bytes")
+    client, _ = start(
+        max_upload_memory_bytes=8 * largest, upload_timeout_seconds=3600, **dict.fromkeys(limits, largest)
+    )
     with Connection(client.headers["x-grpc-address"]) as hostile:
         first = hostile.call(PREDICT)
-        left = framed(bytes(MESSAGE - 100))[:-1]  # never complete, so it keeps the slot
+        left = framed(bytes(largest - 100))[:-1]  # never complete, so it keeps the slot
         while left:
             sent = hostile.send(first, left)
             left = left[sent:]

@@ -37,20 +37,20 @@ def test_triton_health_and_metadata(triton: InferenceServerClient) -> None:
 
 
 def test_triton_tensors(triton: InferenceServerClient) -> None:
-    given = InferInput("x", [3, 2], "FP32")
+    infer_input = InferInput("x", [3, 2], "FP32")
     values = np.arange(6, dtype=np.float32).reshape(3, 2)
-    given.set_data_from_numpy(values)
+    infer_input.set_data_from_numpy(values)
     for outputs in (None, [InferRequestedOutput("y")]):
-        result = triton.infer("doubler", [given], outputs=outputs, request_id="7")
+        result = triton.infer("doubler", [infer_input], outputs=outputs, request_id="7")
         assert np.array_equal(result.as_numpy("y"), values * 2)
         assert result.get_response().id == "7"
         assert result.get_response().model_version == "4"
 
 
 def test_triton_images_as_bytes_and_as_pixels(triton: InferenceServerClient) -> None:
-    given = InferInput("image_bytes", [3], "BYTES")
-    given.set_data_from_numpy(np.array([photo(colour) for colour in COLOURS], np.object_))
-    result = triton.infer("colours", [given], model_version="2", parameters={"top_k": 2})
+    infer_input = InferInput("image_bytes", [3], "BYTES")
+    infer_input.set_data_from_numpy(np.array([photo(colour) for colour in COLOURS], np.object_))
+    result = triton.infer("colours", [infer_input], model_version="2", parameters={"top_k": 2})
     assert result.as_numpy("classes")[:, 0].tolist() == [colour.encode() for colour in COLOURS]
     assert result.as_numpy("scores").shape == (3, 2)
     pixels = InferInput("images", [1, 8, 8, 3], "UINT8")
@@ -159,6 +159,6 @@ def image_request(content: bytes) -> pb.ModelInferRequest:
 def test_what_cannot_be_answered_says_why(
     channel: grpc.Channel, request_: pb.ModelInferRequest, code: str, message: str
 ) -> None:
-    given, details, _ = refusal(channel, INFER, request_)
-    assert given == code, details
+    actual, details, _ = refusal(channel, INFER, request_)
+    assert actual == code, details
     assert message in details

@@ -165,8 +165,8 @@ def out_of_range() -> pb.PredictRequest:
 def test_what_cannot_be_answered_has_the_code_and_the_words_of_the_real_server(
     channel: grpc.Channel, request_: pb.PredictRequest, code: str, message: str
 ) -> None:
-    given, details, _ = refusal(channel, PREDICT, request_)
-    assert given == code, details
+    actual, details, _ = refusal(channel, PREDICT, request_)
+    assert actual == code, details
     assert message in details
 
 
@@ -198,8 +198,8 @@ def test_metadata_has_the_signatures(channel: grpc.Channel) -> None:
 def test_metadata_that_is_not_offered_is_refused(
     channel: grpc.Channel, request_: pb.ModelMetadataRequest, code: str, message: str
 ) -> None:
-    given, details, _ = refusal(channel, METADATA, request_)
-    assert given == code
+    actual, details, _ = refusal(channel, METADATA, request_)
+    assert actual == code
     assert message in details
 
 
