@@ -59,9 +59,11 @@ export const useKey = (key) => sessionStorage.setItem(KEY, key);
  * Calls the API and returns its JSON, or a Blob if `blob` is true. Asks for a key if one is required.
  * @param {string} path
  * @param {{body?: Blob, type?: string, signal?: AbortSignal, timeout?: number, blob?: boolean,
- *   onProgress?: (fraction: number) => void}} how `onProgress` gets the share of the body that was sent, 0 to 1.
+ *   onProgress?: (fraction: number) => void, onAnswer?: (milliseconds: number, timing: string) => void}} how
+ *   `onProgress` gets the share of the body that was sent, 0 to 1; much of it may still wait in the system's buffers.
+ *   `onAnswer` gets, on success only, the time since the start, and the header `Server-Timing`.
  */
-export async function call(path, { body, type, signal, timeout = TIMEOUT_MS, blob = false, onProgress } = {}) {
+export async function call(path, { body, type, signal, timeout = TIMEOUT_MS, blob = false, onProgress, onAnswer } = {}) {
   for (;;) {
     const key = sessionStorage.getItem(KEY);
     const headers = keyHeaders();
@@ -70,7 +72,7 @@ export async function call(path, { body, type, signal, timeout = TIMEOUT_MS, blo
     const ends = signal ? AbortSignal.any([signal, limit]) : limit;
     let answer;
     try {
-      answer = await (body ? send(path, body, headers, ends, onProgress) : fetch(path, { headers, signal: ends, cache: "no-store" }));
+      answer = await (body ? send(path, body, headers, ends, { onProgress, onAnswer }) : fetch(path, { headers, signal: ends, cache: "no-store" }));
       if (answer.ok && blob) return await answer.blob();
     } catch (error) {
       if (signal?.aborted) throw error;
@@ -93,15 +95,17 @@ export async function call(path, { body, type, signal, timeout = TIMEOUT_MS, blo
 }
 
 /** Posts a body. `fetch` cannot report the progress of an upload. */
-function send(path, body, headers, signal, onProgress) {
+function send(path, body, headers, signal, { onProgress, onAnswer }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
+    const started = performance.now();
     const abort = () => request.abort();
     request.open("POST", path);
     request.responseType = "blob";
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
     if (onProgress) request.upload.onprogress = ({ loaded, total }) => onProgress(total ? loaded / total : 0);
     request.onload = () => {
+      if (request.status < 400) onAnswer?.(performance.now() - started, request.getResponseHeader("Server-Timing") ?? "");
       const headers = ["Retry-After", "X-Request-ID"].map((name) => [name, request.getResponseHeader(name)]);
       resolve(new Response(request.response, { status: request.status, headers: headers.filter(([, value]) => value) }));
     };

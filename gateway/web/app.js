@@ -117,7 +117,14 @@ models.addEventListener("change", () => {
   const step = Math.max(1, detail.labels.length / SAMPLE);
   const sample = Array.from({ length: Math.min(SAMPLE, detail.labels.length) }, (_, at) => detail.labels[Math.floor(at * step)]);
   document.querySelector(".knows .labels").replaceChildren(...sample.map((name) => element("li", {}, name)));
-  if (location.hash === "#known" && !document.querySelector(".known")) showKnown();
+  if (location.hash === "#known" && !document.querySelector(".known")) opening = showKnown();
+});
+
+let opening = null; // of the list of labels that the address asks for
+models.addEventListener("missing", async ({ detail }) => {
+  await opening?.catch(() => {}); // or the list would cover the message
+  while (document.hidden) await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
+  toast(detail);
 });
 
 for (const id of ["show-card", "show-all"]) {

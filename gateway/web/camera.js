@@ -7,6 +7,7 @@ import { said } from "./words.js";
 const PAUSE_MS = 350; // between frames: two or three per second, fewer if answers take longer
 const FRAME_SIDE = 480;
 const KEEP = 0.7; // weight of the previous scores when a new frame is added
+const KNOWN = Symbol("known"); // the kind of a frame that is known
 const WORDS = { NotAllowedError: "cameraForbidden", NotFoundError: "cameraMissing" };
 
 /**
@@ -46,7 +47,7 @@ export async function openCamera({ models, take }) {
     take(new File([picture], `camera-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.jpg`, { type: "image/jpeg" }));
   });
 
-  const averages = new Map();
+  const averages = { scores: new Map(), kinds: new Map() };
   const watch = async () => {
     while (dialog.open) {
       if (stream && video.videoWidth) {
@@ -70,18 +71,26 @@ export async function openCamera({ models, take }) {
   dialog.remove();
 }
 
-/** The answer, with scores averaged over the last frames so that the label does not flicker; not of several labels. */
-function steady(averages, answer) {
+/** The answer, averaged over the last frames so that its words do not flicker; not of several labels. */
+function steady({ scores, kinds }, answer) {
   if (answer.labels) return answer; // each has a threshold of its own
-  for (const [label, score] of averages) averages.set(label, KEEP * score);
-  const share = averages.size ? 1 - KEEP : 1;
-  for (const { label, score } of answer.predictions) averages.set(label, (averages.get(label) ?? 0) + share * score);
-  averages.set(null, (averages.get(null) ?? 0) + (answer.label === null ? share : 0));
-  const unsure = averages.get(null) > 0.5;
-  const ranked = [...averages].filter(([label]) => label !== null).sort(([, a], [, b]) => b - a);
-  const predictions = ranked.slice(0, 5).map(([label, score]) => ({ label, score }));
-  return { ...answer, label: unsure ? null : predictions[0].label, confidence: predictions[0].score, predictions };
+  average(scores, answer.predictions.map(({ label, score }) => [label, score]));
+  average(kinds, [[answer.label === null ? answer.looks_like : KNOWN, 1]]);
+  const predictions = ranked(scores).slice(0, 5).map(([label, score]) => ({ label, score }));
+  const unsure = (kinds.get(KNOWN) ?? 0) < 0.5;
+  const label = unsure ? null : predictions[0].label;
+  const looks_like = unsure ? ranked(kinds).find(([name]) => name !== KNOWN)[0] : null;
+  return { ...answer, label, looks_like, label_set: null, confidence: predictions[0].score, predictions };
 }
+
+/** Adds the values of a frame to averages, in which earlier frames count less and less. */
+function average(averages, values) {
+  const share = averages.size ? 1 - KEEP : 1;
+  for (const [name, value] of averages) averages.set(name, KEEP * value);
+  for (const [name, value] of values) averages.set(name, (averages.get(name) ?? 0) + share * value);
+}
+
+const ranked = (averages) => [...averages].sort(([, a], [, b]) => b - a);
 
 function show(spoken, answer) {
   const [title, sentence] = said(answer);

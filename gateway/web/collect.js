@@ -26,11 +26,11 @@ export function fromFiles(files) {
 /**
  * Collects dropped or pasted items, including those in folders.
  * @param {{entries: FileSystemEntry[], files: File[], text: string}} given
- * @returns {Promise<{found: {file: File, path: string}[], skipped: number, text: string}>}
+ * @returns {Promise<{found: {file: File, path: string}[], skipped: number, text?: string}>} No `text` if there are folders.
  */
 export async function fromTransfer({ entries, files, text }) {
   if (!entries.some((entry) => entry.isDirectory)) return { ...fromFiles(files), text };
-  const all = { found: [], skipped: 0, text };
+  const all = { found: [], skipped: 0 };
   for (const entry of entries) {
     const inside = [];
     await walk(entry, inside);

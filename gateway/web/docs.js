@@ -1,7 +1,7 @@
 // The page for developers: a request to try and copy, and Swagger UI with all operations.
 
 import { call, keyHeaders, modelPath, onKeyNeeded, useKey } from "./api.js";
-import { codeTabs } from "./code.js";
+import { chosenTab, codeTabs } from "./code.js";
 import { byId } from "./page.js";
 
 const FOLDED = ["tensorflow serving", "open inference protocol", "health"];
@@ -22,7 +22,8 @@ function keyed() {
 }
 
 function showRequest() {
-  byId("request").replaceChildren(codeTabs({ path: path(), file: file?.name ?? "photo.jpg", keyed: keyed() }));
+  const request = { path: path(), file: file?.name ?? "photo.jpg", keyed: keyed() };
+  byId("request").replaceChildren(codeTabs(request, chosenTab(byId("request"))));
 }
 
 async function send() {
@@ -77,7 +78,7 @@ async function readModels() {
     byId("which").replaceChildren(...options);
     byId("which").disabled = models.length < 2;
     showRequest();
-    return models.find((one) => one.default) ?? models[0];
+    return (models.find((one) => one.default) ?? models[0]).name;
   } catch {
     return null;
   }
@@ -85,14 +86,26 @@ async function readModels() {
 
 // -- every operation ----------------------------------------------------------------------------------------------------
 
-/** The description, with examples that work with the served model. */
+/** The description, with examples that work with the served model: its name, version, labels and input. */
 function fitted(described, served) {
-  const version = served?.versions.find(({ state }) => state === "available")?.version;
-  if (!version) return described;
+  if (!served) return described;
   const renamed = JSON.stringify(described)
     .replaceAll(JSON.stringify(EXAMPLE.model), JSON.stringify(served.name))
-    .replaceAll(`"examples":[${EXAMPLE.version}]`, `"examples":[${version}]`);
-  return JSON.parse(renamed);
+    .replaceAll(`"examples":[${EXAMPLE.version}]`, `"examples":[${served.version}]`);
+  const { LabelAnswer, ModelDetail, InputSize } = described.components.schemas;
+  const ranked = LabelAnswer.properties.predictions.examples[0].map(({ label }) => label);
+  const examples = [ranked, LabelAnswer.properties.labels.examples[0], ModelDetail.properties.labels.examples[0]];
+  const replacements = new Map(examples.flatMap((labels) => labels.map((label, at) => [label, served.labels[at]])));
+  if (!served.labels.length) replacements.clear();
+  if (ranked.every((label) => served.labels.includes(label))) ranked.forEach((label) => replacements.delete(label));
+  const description = JSON.parse(renamed, (_, value) => {
+    // If the model has fewer labels, the rest become gaps, which `filter` leaves out, or predictions without a label.
+    if (Array.isArray(value)) return value.filter((one) => !(one?.score && !("label" in one)));
+    return replacements.has(value) ? replacements.get(value) : value;
+  });
+  const { properties } = description.components.schemas.InputSize;
+  for (const name of Object.keys(InputSize.properties)) properties[name].examples = [served.input[name]];
+  return description;
 }
 
 function load(tag, properties) {
@@ -112,9 +125,10 @@ function wanted() {
   });
 }
 
-async function showOperations(served) {
+async function showOperations(name) {
   await wanted();
-  await Promise.all([
+  const [served] = await Promise.all([
+    name && call(modelPath(name)).catch(() => null),
     load("link", { rel: "stylesheet", href: `${STATIC}/swagger-ui.css` }),
     load("script", { src: `${STATIC}/swagger-ui-bundle.js` }),
   ]);
@@ -140,6 +154,7 @@ const NAMES = {
   ".body-param__text": "Body",
   ".parameters input[type=text]": "Value",
   ".parameters select": "Value",
+  ".copy-to-clipboard button": "Copy",
 };
 const REGIONS = ".highlight-code pre, .highlight-code > div, .curl, .microlight";
 
@@ -163,12 +178,12 @@ dark.addEventListener("change", follow);
 follow();
 let due = 0;
 new MutationObserver(() => (due ||= requestAnimationFrame(mend))).observe(byId("swagger-ui"), { childList: true, subtree: true });
-const served = readModels();
+const first = readModels();
 try {
   description = await (await fetch("/openapi.json")).json();
   byId("key-form").hidden = !keyed();
   showRequest();
-  await showOperations(await served);
+  await showOperations(await first);
 } catch {
   byId("swagger-ui").textContent = "The operations could not be loaded. Reload the page to try again.";
 }

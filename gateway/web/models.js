@@ -3,7 +3,12 @@
 import { call, modelPath } from "./api.js";
 import { byId, language, t } from "./page.js";
 
-/** The two lists in the header. Sends `change` if the chosen model, version or card changes. */
+const COMING = ["start", "loading"]; // states of versions that will be available
+
+/**
+ * The two lists in the header. Sends `change` if the chosen model, version or card changes, and `missing` with a message if
+ * what the page's address asks for is not there.
+ */
 export class Models extends EventTarget {
   list = [];
   detail = null;
@@ -11,6 +16,8 @@ export class Models extends EventTarget {
   #model = byId("model");
   #version = byId("version");
   #loading = null;
+  #wanted = new URLSearchParams(location.search); // model and version: of the address, then those that are chosen
+  #linked = true; // until the user chooses, or the link is followed
 
   constructor() {
     super();
@@ -60,25 +67,48 @@ export class Models extends EventTarget {
 
   async #read() {
     this.list = (await call("/api/v1/models")).models;
-    const linked = new URLSearchParams(location.search);
-    const asked = this.list.some((one) => one.name === linked.get("model")) ? linked.get("model") : "";
-    const chosen = this.name || asked || this.list.find((one) => one.default)?.name;
-    const first = !this.name;
+    const first = this.list.find((one) => one.default)?.name;
+    const [name, version] = [this.#wanted.get("model") ?? (this.name || first), this.#wanted.get("version") ?? ""];
+    const model = this.list.find((one) => one.name === name);
+    const chosen = model ? name : first;
     options(this.#model, this.list.map((one) => [one.name, one.available ? one.name : t("notAvailable", { name: one.name })]), chosen);
-    this.#fillVersions(first ? linked.get("version") ?? "" : this.version);
-    await this.#describe();
+    const found = this.#fillVersions(model ? version : "") && Boolean(model);
+    const state = model?.versions.find((one) => String(one.version) === version)?.state;
+    const coming = model && !found && (!model.available || COMING.includes(state));
+    const missing = this.#linked && !found && !coming && name;
+    if (!coming) {
+      this.#linked = false;
+      if (this.#wanted.has("model") || this.#wanted.has("version")) this.#settle();
+    }
+    try {
+      await this.#describe();
+    } finally {
+      const wanted = version ? t("by", { name, version }) : name;
+      if (missing) this.dispatchEvent(new CustomEvent("missing", { detail: t("linkMissing", { name: wanted }) }));
+    }
   }
 
+  /** Notes what is chosen, also in the address, so that it can be shared. */
+  #settle() {
+    this.#wanted = new URLSearchParams({ model: this.name, ...(this.version && { version: this.version }) });
+    history.replaceState(null, "", `?${this.#wanted}${location.hash}`);
+  }
+
+  /** Fills the list of versions. Returns whether the chosen one is there. */
   #fillVersions(chosen) {
     const versions = this.list.find((one) => one.name === this.name)?.versions ?? [];
     const available = versions.filter((one) => one.state === "available").map((one) => String(one.version));
-    const newest = available.length ? t("newest", { version: available[0] }) : "";
-    const each = available.length > 1 ? available.map((one) => [one, one]) : [];
-    options(this.#version, [["", each.length ? newest : available[0] ?? t("noVersion")], ...each], chosen);
+    const [newest] = available;
+    const only = [chosen === newest ? newest : "", newest ?? t("noVersion")]; // a link may ask for the only version
+    const several = [["", t("newest", { version: newest })], ...available.map((one) => [one, one])];
+    options(this.#version, available.length > 1 ? several : [only], chosen);
+    return !chosen || available.includes(chosen);
   }
 
   async #chosen(model) {
     if (model) this.#fillVersions("");
+    this.#linked = false;
+    this.#settle();
     try {
       await this.#describe();
     } catch {

@@ -2,6 +2,7 @@
 
 import { call } from "./api.js";
 import { prepare } from "./prepare.js";
+import { normalized } from "./words.js";
 
 const UNKNOWN_INPUT = { width: 320, height: 320, fit: "crop" };
 const PREVIEW_SIDE = 1024;
@@ -13,6 +14,7 @@ export class Photo {
   answers = new Map(); // by model and version, as in the API; the last requested one is last
   explainers = new Set(); // those with heat maps
   error = null; // why the last request failed: a CallFailed
+  question = ""; // of the model that answered last
   feedback = null; // makes the feedback row of an answer; null if the gateway takes no feedback
   removed = false;
   tile = null;
@@ -41,12 +43,12 @@ export class Photo {
     return this.explainers.has([...this.answers.keys()].at(-1));
   }
 
-  /** One answer for each that says something else. Models may write the same label as `Basset Hound` or `basset_hound`. */
+  /** One answer for each that says something else. */
   get different() {
     const answers = new Map();
     for (const answer of this.answers.values()) {
       const labels = answer.labels?.toSorted() ?? [answer.label ?? ""];
-      const said = labels.join("\n").toLowerCase().replaceAll("_", " ");
+      const said = labels.map(normalized).join("\n");
       if (!answers.has(said)) answers.set(said, answer);
     }
     return [...answers.values()];

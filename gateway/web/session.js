@@ -14,7 +14,7 @@ import { toggleWhy } from "./why.js";
 import { line } from "./words.js";
 
 const SLOW_MS = 3000; // a photo takes longer only if there is a problem
-const AT_ONCE = 4;
+const AT_ONCE = 4; // one until the connection is known, and if it is slow
 const FEW = 3; // number of answers up to which each is announced; for more, only the count
 
 export class Session {
@@ -34,7 +34,7 @@ export class Session {
       await service.check();
       return !service.answers(models.name);
     };
-    this.#queue = new Queue((...asked) => this.#ask(...asked), away, () => (this.#pace.slow ? 1 : AT_ONCE));
+    this.#queue = new Queue((...asked) => this.#ask(...asked), away, () => (this.#pace.slow || !this.#pace.known ? 1 : AT_ONCE));
     this.#queue.addEventListener("change", ({ detail: photo }) => {
       if (photo.removed) return;
       this.#results.changed(photo);
@@ -59,12 +59,12 @@ export class Session {
   }
 
   /** Adds the files from `collect.js`. */
-  take({ found, skipped, text = "" }) {
+  take({ found, skipped, text }) {
     if (!found.length) {
-      const address = /^https?:\/\/\S+$/.test(text.trim());
-      if (address) toast(t("address"));
+      if (/^https?:\/\/\S+$/.test(text?.trim())) toast(t("address"));
+      else if (text) toast(t("text"));
       else if (skipped) toast(t("noPicture"));
-      else toast(t(text ? "text" : "emptyFolder"));
+      else toast(t(text === undefined ? "emptyFolder" : "nothing"));
       return;
     }
     const photos = found.map(({ file, path }) => new Photo(file, path));
@@ -91,7 +91,7 @@ export class Session {
       why: (photo) => toggleWhy(photo, this.#how()),
       remove: (photo) => this.#remove(photo),
       retry: (photo) => this.#askAgain([photo]),
-      share: told(async (photo) => (await import("./share.js")).share(photo, this.#models.words)),
+      share: told(async (photo) => (await import("./share.js")).share(photo)),
       crop: told(async (photo) => {
         const { crop } = await import("./crop.js");
         const part = await crop(photo);
@@ -99,7 +99,7 @@ export class Session {
         this.take({ found: [part], skipped: 0 });
         this.#results.photos.at(-1).tile.scrollIntoView({ block: "center" });
       }),
-      code: told(async (photo) => (await import("./code.js")).openCode(photo.answer.model, photo.name)),
+      code: told(async (photo) => (await import("./code.js")).openCode([...photo.answers.values()], photo.name)),
     };
   }
 
@@ -108,19 +108,23 @@ export class Session {
   }
 
   async #ask(photo, signal) {
-    const { explains = false, feedback = false } = this.#models.detail ?? {};
+    const described = this.#models.detail?.name === this.#models.name; // not right after another model was chosen
+    const { explains = false, feedback = false } = described ? this.#models.detail : {};
+    const { question, dogs } = described ? this.#models.words : { question: t("question"), dogs: false };
     const asking = feedback && import("./feedback.js").catch(() => null); // the answer counts more
     const slow = setTimeout(() => this.#service.check(), SLOW_MS);
     const path = `${modelPath(this.#models.name)}/predict${this.#models.query}`;
     const answer = await upload(photo, path, { ...this.#how(), signal }).finally(() => clearTimeout(slow));
     photo.feedback ??= (await asking)?.feedbackRow;
     photo.answered(answer, explains);
-    if (this.#models.words.dogs) showFacts(photo).catch(() => {}); // facts are optional
+    photo.question = question;
+    showFacts(photo, dogs).catch(() => {}); // facts are optional
     photo.forget();
     if (localStorage.getItem("history") !== null) import("./history.js").then(({ remember }) => remember(photo));
   }
 
   #askAgain(photos) {
+    for (const photo of photos) photo.error = null;
     this.#queue.add(photos);
     this.#results.redraw();
   }
@@ -196,12 +200,13 @@ export class Session {
 /** An action whose failure is said: most often its module cannot be had, since the service is away. */
 const told = (act) => (photo) => act(photo).catch((error) => toast(error instanceof TypeError ? t("unreachable") : error.message));
 
-async function showFacts(photo) {
-  const { factsOf } = await import("./breeds.js");
-  const said = photo.answer?.label ? factsOf(photo.answer.label) : [];
+/** Shows facts about a dog's breed, unless models disagree about it. */
+async function showFacts(photo, dogs) {
+  const { label } = photo.answer;
+  const line = dogs && label && !photo.differs ? (await import("./breeds.js")).factLine(label) : "";
   const facts = photo.tile.querySelector(".facts");
-  facts.textContent = said.map((one) => `${one}.`).join(" ");
-  facts.hidden = !said.length;
+  facts.textContent = line;
+  facts.hidden = !line;
 }
 
 function spoken({ name, answer, error }) {

@@ -9,9 +9,9 @@ const FOOT = 190; // pixels below the photo
 const FONT = 'system-ui, "Segoe UI", "Helvetica Neue", "Liberation Sans", sans-serif';
 
 /** Draws the picture and shares it; where there is no share sheet for files, it is saved. */
-export async function share(photo, { question }) {
+export async function share(photo) {
   const [title, sentence] = said(photo.answer);
-  const blob = await drawn(photo.thumbnail && (await sharpest(photo)), title, sentence, question);
+  const blob = await drawn(photo.thumbnail && (await sharpest(photo)), title, sentence, photo.question);
   const file = new File([blob], `${title.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "") || "answer"}.jpg`, { type: blob.type });
   if (navigator.canShare?.({ files: [file] })) {
     try {

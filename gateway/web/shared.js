@@ -4,8 +4,11 @@ const SHELF = "shared-photos";
 
 /** Lets the system install the page, and then share photos with it. */
 export function offerInstallation() {
-  const href = new URL("./manifest.webmanifest", import.meta.url).href;
-  document.head.append(Object.assign(document.createElement("link"), { rel: "manifest", href }));
+  // Here and not in the HTML, because Firefox loads every icon at once.
+  for (const [rel, name] of [["manifest", "manifest.webmanifest"], ["apple-touch-icon", "icon-192.png"]]) {
+    const { href } = new URL(name, import.meta.url);
+    document.head.append(Object.assign(document.createElement("link"), { rel, href }));
+  }
   navigator.serviceWorker?.register("/share-worker.js").catch(() => {}); // not over plain HTTP, nor in private windows
 }
 
@@ -21,5 +24,5 @@ export async function takeShared() {
     found.push({ file, path: name });
     await shelf.delete(request);
   }
-  return { found, skipped: 0 };
+  return { found, skipped: 0, text: "" };
 }

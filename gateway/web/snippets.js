@@ -7,14 +7,14 @@
  */
 export function snippets({ path, file, keyed }) {
   const url = new URL(path, location.origin).href;
-  const name = file.replace(/[\\'"$`\n]/g, "_");
+  const name = JSON.stringify(file); // a string in Python, JavaScript and Go as well
   return [
-    ["curl", [`curl -F "image=@${name}"`, ...(keyed ? ['-H "X-API-Key: $API_KEY"'] : []), `"${url}"`].join(" \\\n  ")],
+    ["curl", [`curl -F ${curlFile(file)}`, ...(keyed ? ['-H "X-API-Key: $API_KEY"'] : []), `"${url}"`].join(" \\\n  ")],
     [
       "Python",
       `${keyed ? "import os\n\n" : ""}import httpx
 
-with open("${name}", "rb") as photo:
+with open(${name}, "rb") as photo:
     answer = httpx.post(
         "${url}",
         files={"image": photo},${keyed ? '\n        headers={"X-API-Key": os.environ["API_KEY"]},' : ""}
@@ -27,7 +27,7 @@ print(answer.json())`,
       `import { openAsBlob } from "node:fs";
 
 const form = new FormData();
-form.append("image", await openAsBlob("${name}"), "${name}");
+form.append("image", await openAsBlob(${name}), ${name});
 const answer = await fetch("${url}", {
   method: "POST",
   body: form,${keyed ? '\n  headers: { "X-API-Key": process.env.API_KEY },' : ""}
@@ -48,7 +48,7 @@ import (
 )
 
 func main() {
-	photo, err := os.ReadFile("${name}")
+	photo, err := os.ReadFile(${name})
 	if err != nil {
 		panic(err)
 	}
@@ -70,4 +70,10 @@ func main() {
 }`,
     ],
   ];
+}
+
+/** The form field with the file, quoted for curl, where a comma or semicolon would end the name, and for the shell. */
+function curlFile(file) {
+  const field = `image=@"${file.replace(/[\\"]/g, "\\$&")}"`;
+  return `'${field.replaceAll("'", "'\\''")}'`;
 }

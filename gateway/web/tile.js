@@ -79,12 +79,14 @@ function tell(photo) {
   const { tile, state, answer, error, sent } = photo;
   const [title, sentence] = answer ? said(answer) : [heading(photo), ""];
   const under = [];
-  if (sent !== null && sent > 0 && sent < 1) under.push(t("sending", { percent: percent(sent) }));
+  const sending = sent !== null && sent > 0 && sent < 1;
+  if (sending) under.push(t("sending", { percent: percent(sent) }));
   else if (answer && (state === "waiting" || state === "working")) under.push(t("askingAgain"));
   if (error) under.push([error.title, error.message].filter(Boolean).join(". "));
   else if (sentence && tile.dataset.answers < 2) under.push(sentence);
   tile.querySelector("h3").textContent = photo.differs ? photo.different.map(named).join(` ${t("or")} `) : title;
   tile.querySelector(".detail").textContent = under.join(" ");
+  tile.toggleAttribute("data-sending", sending);
   tile.style.setProperty("--sent", sent ?? 0);
 }
 

@@ -5,6 +5,7 @@ import { byId, element, t } from "./page.js";
 const PLAIN_MS = 6_000;
 const UNDO_MS = 12_000;
 
+const box = byId("toast");
 let timer;
 let over = () => {};
 
@@ -16,7 +17,7 @@ let over = () => {};
  */
 export function toast(text, action) {
   close();
-  const box = byId("toast");
+  place();
   const parts = [element("p", { dir: "auto" }, text)];
   if (action) {
     over = action.over ?? over;
@@ -31,7 +32,7 @@ export function toast(text, action) {
   const dismiss = element("button", { type: "button", className: "dismiss", ariaLabel: t("dismiss") }, "×");
   dismiss.addEventListener("click", close);
   box.replaceChildren(...parts, dismiss);
-  box.showPopover?.(); // also above an open dialog
+  box.showPopover?.();
   box.dataset.shown = "";
   const wait = () => (timer = setTimeout(close, action ? UNDO_MS : PLAIN_MS));
   box.onpointerenter = box.onfocusin = () => clearTimeout(timer);
@@ -39,9 +40,18 @@ export function toast(text, action) {
   wait();
 }
 
+/** Moves the message into the open dialog, if there is one: nothing outside of it can be reached. */
+function place() {
+  const dialog = document.querySelector("dialog:modal");
+  (dialog ?? document.body).append(box);
+  dialog?.addEventListener("close", () => {
+    place();
+    if ("shown" in box.dataset) box.showPopover?.();
+  }, { once: true });
+}
+
 function close() {
   clearTimeout(timer);
-  const box = byId("toast");
   box.hidePopover?.();
   delete box.dataset.shown;
   box.replaceChildren();

@@ -5,6 +5,8 @@ import { t } from "./page.js";
 
 const LARGE_BYTES = 10_000_000;
 
+let sending = 0; // number of uploads in progress, which share the connection
+
 /**
  * Sends a photo, reduced to the size that the model needs, and returns the JSON of the API.
  * @param {Photo} photo
@@ -16,9 +18,9 @@ export async function upload(photo, path, { input, service, pace, signal }) {
   signal?.throwIfAborted();
   if (!thumbnail) await readable(photo.file);
   const type = body.type.startsWith("image/") ? body.type : "application/octet-stream";
+  sending += 1;
+  const together = sending;
   try {
-    const started = performance.now();
-    let noted = false;
     return await call(path, {
       body,
       type,
@@ -26,9 +28,9 @@ export async function upload(photo, path, { input, service, pace, signal }) {
       onProgress(fraction) {
         photo.sent = fraction;
         photo.onSent?.();
-        if (fraction < 1 || noted) return;
-        noted = true;
-        pace.note(body.size, performance.now() - started);
+      },
+      onAnswer(milliseconds, timing) {
+        pace.note(body.size * Math.max(together, sending), milliseconds - worked(timing));
       },
     });
   } catch (error) {
@@ -38,8 +40,15 @@ export async function upload(photo, path, { input, service, pace, signal }) {
     const size = Math.round(body.size / 1e6);
     throw new CallFailed(t("cutOff"), t("cutOff.text", { size }), { status: 413, code: "upload_too_large" });
   } finally {
+    sending -= 1;
     photo.sent = null;
   }
+}
+
+/** The milliseconds of the server's own work, by its header `Server-Timing`. */
+function worked(timing) {
+  const parts = [...timing.matchAll(/(\w+);dur=([\d.]+)/g)];
+  return parts.filter(([, name]) => name !== "upload").reduce((sum, [, , milliseconds]) => sum + Number(milliseconds), 0);
 }
 
 async function readable(file) {

@@ -32,7 +32,7 @@ export class Viewer {
     let start = null;
     dialog.addEventListener("touchstart", ({ touches }) => (start = touches.length === 1 ? touches[0] : null), { passive: true });
     dialog.addEventListener("touchend", ({ changedTouches: [end] }) => {
-      if (!start) return;
+      if (!start || visualViewport.scale > 1.05) return; // enlarged with two fingers, a swipe moves the photo
       const [across, down] = [end.clientX - start.clientX, end.clientY - start.clientY];
       if (Math.abs(across) > SWIPE_PIXELS && Math.abs(across) > 2 * Math.abs(down)) this.#step(across < 0 ? 1 : -1);
     });

@@ -73,3 +73,6 @@ export function heading(photo) {
 
 /** Sorts headings: first labels by name, then others. */
 export const byHeading = (a, b) => NO_LABEL.indexOf(a) - NO_LABEL.indexOf(b) || a.localeCompare(b);
+
+/** A label for comparison: models may write the same one as `Flat-Coated Retriever` or `flat_coated_retriever`. */
+export const normalized = (label) => label.toLowerCase().replace(/[_-]/g, " ");

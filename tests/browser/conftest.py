@@ -15,9 +15,10 @@ from testing.chromium import Chromium, running_chromium
 from testing.firefox import Firefox, running_firefox
 from testing.page import Page
 from testing.photos import photo
-from tests.gateway.conftest import gateway, model_server, start
+from tests.browser.screens import DESK, Screen
+from tests.gateway.conftest import gateway, model_server, patience, start
 
-__all__ = ["gateway", "model_server", "start"]
+__all__ = ["gateway", "model_server", "patience", "start"]
 
 FOLDER = Path(__file__).parent
 
@@ -56,19 +57,25 @@ def firefox() -> Iterator[Firefox]:
 def browser(request: pytest.FixtureRequest) -> Browser:
     """One browser or the other."""
     name = getattr(request, "param", "firefox" if "firefox" in request.fixturenames else "chromium")
-    found: Browser = request.getfixturevalue(name)
-    return found
+    driver: Browser = request.getfixturevalue(name)
+    return driver
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[[httpx.Client], Page]]:
-    """Opens the page of a gateway on a desk's screen; nothing may have gone wrong in it at the end."""
-    browser.screen(1280, 900)
-    browser.prefers("light")
+def screen(request: pytest.FixtureRequest, browser: Browser) -> Screen:
+    """The screen that the browser has."""
+    screen: Screen = getattr(request, "param", DESK)
+    screen.show(browser)
+    return screen
+
+
+@pytest.fixture
+def visit(browser: Browser, screen: Screen) -> Iterator[Callable[[httpx.Client], Page]]:  # noqa: ARG001
+    """Opens the page of a gateway; nothing may have gone wrong in it at the end."""
     yield lambda client: Page(browser, str(client.base_url)).open()
-    found = browser.mistakes()
+    mistakes = browser.mistakes()
     browser.get("about:blank")
-    assert not found
+    assert not mistakes
 
 
 @pytest.fixture

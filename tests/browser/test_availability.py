@@ -48,8 +48,8 @@ SCRIPT = """const [failing, done] = arguments;
 def test_models_that_cannot_be_read_are_tried_again_by_one_timer_and_ever_less_often(
     page: Page, failing: int, waits: list[int]
 ) -> None:
-    seen = cast(dict[str, object], page.browser.execute_async_script(SCRIPT, failing))
-    assert seen["waits"] == waits
-    assert seen["pending"] == [1 if wait else 0 for wait in waits]
-    assert seen["reads"] == (7 if failing == 100 else 3)
-    assert seen["open"] == (failing == 2)
+    result = cast(dict[str, object], page.browser.execute_async_script(SCRIPT, failing))
+    assert result["waits"] == waits
+    assert result["pending"] == [1 if wait else 0 for wait in waits]
+    assert result["reads"] == (7 if failing == 100 else 3)
+    assert result["open"] == (failing == 2)

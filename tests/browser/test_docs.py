@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,26 +16,28 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from testing.axe import findings
-from testing.browser import Browser, Scheme
+from testing.browser import Browser
 from testing.chromium import Chromium
-from testing.page import eventually
+from testing.colour_server import ColourModel, ColourServer
+from testing.line import running_line
+from testing.page import Page, eventually
+from tests.browser.screens import Screen, everywhere
 
 
 @pytest.fixture
-def open_docs(browser: Browser) -> Iterator[Callable[[httpx.Client], Browser]]:
+def open_docs(browser: Browser, screen: Screen) -> Iterator[Callable[[httpx.Client], Browser]]:  # noqa: ARG001
     """Opens the documentation page of a gateway, with its operations drawn."""
 
     def opened(client: httpx.Client) -> Browser:
-        browser.screen(1280, 1000)
         browser.get(f"{client.base_url}/docs")
         browser.execute_script("document.getElementById('swagger-ui').scrollIntoView()")  # which is loaded then
         eventually(lambda: browser.find_elements(By.CSS_SELECTOR, ".opblock"))
         return browser
 
     yield opened
-    found = browser.mistakes()
+    mistakes = browser.mistakes()
     browser.get("about:blank")
-    assert not found
+    assert not mistakes
 
 
 @pytest.fixture
@@ -43,36 +46,18 @@ def docs(open_docs: Callable[[httpx.Client], Browser], gateway: httpx.Client) ->
     return open_docs(gateway)
 
 
-def test_operations_are_grouped(docs: Browser) -> None:
-    groups = [one.get_attribute("data-tag") for one in docs.find_elements(By.CSS_SELECTOR, ".opblock-tag")]
-    assert groups[:2] == ["predictions", "models"]
-    assert "health" in groups
-
-
-@pytest.mark.parametrize("width", [390, 1440])
-def test_request_and_answer_are_right_below_their_headings(docs: Browser, width: int) -> None:
-    docs.screen(width, 900)
-    for title in docs.find_elements(By.CSS_SELECTOR, ".try h2"):
-        below = title.find_element(By.XPATH, "following-sibling::*[1]")
-        assert below.rect["y"] - title.rect["y"] < 80, title.text
-
-
 def test_all_of_the_page_is_under_600_kb_most_of_it_only_when_scrolled_to(
-    chromium: Chromium, gateway: httpx.Client
+    browser: Browser,
+    gateway: httpx.Client,
 ) -> None:
-    def loaded() -> int:
-        sizes = "return performance.getEntries().reduce((sum, one) => sum + (one.transferSize ?? 0), 0)"
-        total: int = chromium.execute_script(sizes)
-        return total
-
-    chromium.screen(390, 844, phone=True)
-    chromium.get("about:blank")
-    chromium.get(f"{gateway.base_url}/docs")
-    eventually(lambda: chromium.find_elements(By.CSS_SELECTOR, "#which option"))
-    assert 10_000 < loaded() < 100_000
-    chromium.execute_script("document.getElementById('swagger-ui').scrollIntoView()")
-    eventually(lambda: chromium.find_elements(By.CSS_SELECTOR, ".opblock"))
-    assert 300_000 < loaded() < 600_000
+    with running_line(gateway.base_url.port or 0) as line:
+        browser.get(f"{line.url}/docs")
+        eventually(lambda: browser.find_elements(By.CSS_SELECTOR, "#which option"))
+        assert 10_000 < line.received < 100_000
+        browser.execute_script("document.getElementById('swagger-ui').scrollIntoView()")
+        eventually(lambda: browser.find_elements(By.CSS_SELECTOR, ".opblock"))
+        assert 300_000 < line.received < 600_000
+        browser.get("about:blank")
 
 
 @pytest.mark.parametrize("width", [390, 1440])
@@ -100,26 +85,32 @@ def test_operations_that_cannot_be_loaded_are_said_to_be_missing(chromium: Chrom
     assert chromium.mistakes() == []
 
 
-def test_a_photo_is_uploaded_from_the_page_and_answered(docs: Browser, files: Callable[..., list[Path]]) -> None:
-    operation = opened(docs, "/api/v1/predict_breed")
-    chosen = eventually(lambda: operation.find_elements(By.CSS_SELECTOR, "input[type=file]"))[0]
-    chosen.send_keys(str(files("blue")[0]))
-    answer = executed(operation)
-    assert (answer["breed"], answer["model"]) == ("blue", {"name": "colours", "version": 1})
-
-
 def test_many_photos_are_uploaded_from_the_page_and_answered(docs: Browser, files: Callable[..., list[Path]]) -> None:
     operation = opened(docs, "/api/v1/predict_breed/batch")
-    chosen = eventually(lambda: operation.find_elements(By.CSS_SELECTOR, "input[type=file]"))[0]
-    chosen.send_keys(str(files("red")[0]))
+    file_input = eventually(lambda: operation.find_elements(By.CSS_SELECTOR, "input[type=file]"))[0]
+    file_input.send_keys(str(files("red")[0]))
     [only] = executed(operation)["results"]
     assert only["breed"] == "red"
 
 
+@everywhere
 def test_a_photo_is_tried_and_the_request_can_be_copied_in_four_languages(
-    docs: Browser, gateway: httpx.Client, files: Callable[..., list[Path]]
+    browser: Browser, screen: Screen, gateway: httpx.Client, files: Callable[..., list[Path]]
 ) -> None:
-    docs.find_element(By.ID, "photo").send_keys(str(files("blue")[0]))
+    docs = browser
+    docs.get(f"{gateway.base_url}/docs")
+    eventually(lambda: docs.find_elements(By.CSS_SELECTOR, "#which option"))
+    page = Page(docs, "")
+    for title in docs.find_elements(By.CSS_SELECTOR, ".try h2"):
+        below = title.find_element(By.XPATH, "following-sibling::*[1]")
+        assert below.rect["y"] - title.rect["y"] < 80, "right below its heading"
+    assert page.box("h1")[3] < page.box("#choose")[3] < screen.height, "ready to be tried"
+    ground = page.picture()[-20:, 2:8].mean()
+    assert (ground < 60) if screen.scheme == "dark" else (ground > 200)
+    if isinstance(docs, Chromium):
+        docs.drop(files("blue")[0])
+    else:
+        docs.find_element(By.ID, "photo").send_keys(str(files("blue")[0]))
     eventually(lambda: "blue" in docs.find_element(By.ID, "answer").text)
     answer = json.loads(docs.find_element(By.ID, "answer").text)
     assert (answer["label"], answer["model"]) == ("blue", {"name": "colours", "version": 1})
@@ -127,13 +118,17 @@ def test_a_photo_is_tried_and_the_request_can_be_copied_in_four_languages(
     tabs = docs.find_elements(By.CSS_SELECTOR, ".tabs button")
     assert [tab.text for tab in tabs] == ["curl", "Python", "JavaScript", "Go"]
     for tab in tabs:
-        click(docs, tab)
+        page.touch(tab)
         code = docs.find_element(By.CSS_SELECTOR, "#request code").text
         assert f"{str(gateway.base_url).rstrip('/')}/api/v1/models/colours/predict" in code
         assert "blue-1.png" in code
         assert "API_KEY" not in code
+    page.touch("#request .primary")
+    eventually(lambda: page.one("#request .primary").text == "Copied")
+    assert docs.execute_script("return document.documentElement.scrollWidth") <= screen.width
 
 
+@everywhere
 def test_a_key_is_shared_with_the_page_and_never_printed(
     open_docs: Callable[[httpx.Client], Browser],
     start: Callable[..., httpx.Client],
@@ -141,8 +136,8 @@ def test_a_key_is_shared_with_the_page_and_never_printed(
 ) -> None:
     docs = open_docs(start(api_keys=(hashlib.sha256(b"sesame").hexdigest(),)))
     operation = opened(docs, "/api/v1/predict_breed")
-    chosen = eventually(lambda: operation.find_elements(By.CSS_SELECTOR, "input[type=file]"))[0]
-    chosen.send_keys(str(files("blue")[0]))
+    file_input = eventually(lambda: operation.find_elements(By.CSS_SELECTOR, "input[type=file]"))[0]
+    file_input.send_keys(str(files("blue")[0]))
     assert executed(operation)["code"] == "unauthorized"
     docs.find_element(By.ID, "key-value").send_keys("sesame")
     click(docs, docs.find_element(By.CSS_SELECTOR, "#key-form button"))
@@ -155,29 +150,54 @@ def test_a_key_is_shared_with_the_page_and_never_printed(
     docs.execute_script("sessionStorage.clear()")
 
 
-def test_interfaces_for_other_clients_and_health_are_folded(docs: Browser) -> None:
+@everywhere
+def test_operations_are_grouped_and_folded_and_can_be_tried(
+    docs: Browser, files: Callable[..., list[Path]], screen: Screen
+) -> None:
+    tags = docs.find_elements(By.CSS_SELECTOR, ".opblock-tag")
+    names = [one.get_attribute("data-tag") for one in tags]
+    assert names[:2] == ["predictions", "models"]
+
     def folded() -> list[str | None]:
-        tags = docs.find_elements(By.CSS_SELECTOR, ".opblock-tag")
         return [one.get_attribute("data-tag") for one in tags if one.get_attribute("data-is-open") == "false"]
 
     eventually(lambda: folded() == ["tensorflow serving", "open inference protocol", "health"])
-
-
-@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
-def test_axe_finds_nothing_with_all_groups_and_operations_of_each_kind_open(
-    open_docs: Callable[[httpx.Client], Browser], gateway: httpx.Client, width: int, scheme: Scheme
-) -> None:
-    docs = open_docs(gateway)
-    docs.screen(width, 900, phone=width < 500)
-    docs.prefers(scheme)
-    for tag in docs.find_elements(By.CSS_SELECTOR, '.opblock-tag[data-is-open="false"]'):
-        click(docs, tag)
-    for kind in ("predictions-predict_breed", "tensorflow_serving-predict_tensors", "health-readyz"):
+    assert not docs.find_elements(By.CSS_SELECTOR, "#swagger-ui .filter, #swagger-ui .operation-filter-input")
+    letters = docs.execute_script("return getComputedStyle(document.querySelector('.opblock-tag')).color")
+    assert (int(re.findall(r"\d+", letters)[0]) > 128) is (screen.scheme == "dark"), "dark only if the user prefers it"
+    operation = opened(docs, "/api/v1/predict_breed")
+    file_input = eventually(lambda: operation.find_elements(By.CSS_SELECTOR, "input[type=file]"))[0]
+    fields = operation.find_elements(By.CSS_SELECTOR, ".opblock-section-request-body :is(input, textarea, select)")
+    fields = [one for one in fields if one.is_displayed() and "content-type" not in str(one.get_attribute("class"))]
+    assert fields[0] == file_input, "the file first"
+    for other in ("dog_breed", "Boxer"):
+        assert other not in operation.text, "the examples are about the model that is served"
+    predictions = str(operation.find_element(By.CSS_SELECTOR, ".responses-wrapper").get_attribute("textContent"))
+    assert all(label in predictions for label in ("red", "green", "blue"))
+    file_input.send_keys(str(files("blue")[0]))
+    answer = executed(operation)
+    assert (answer["breed"], answer["model"]) == ("blue", {"name": "colours", "version": 1})
+    for tag in tags:
+        if tag.get_attribute("data-is-open") == "false":
+            click(docs, tag)
+    for kind in ("tensorflow_serving-predict_tensors", "health-readyz"):
         operation = docs.find_element(By.ID, f"operations-{kind}")
         click(docs, operation.find_element(By.CSS_SELECTOR, ".opblock-summary-control"))
         eventually(partial(operation.find_elements, By.CSS_SELECTOR, ".responses-wrapper"))
     assert findings(docs) == []
-    assert docs.execute_script("return document.documentElement.scrollWidth") <= width
+    assert docs.execute_script("return document.documentElement.scrollWidth") <= screen.width
+
+
+def test_examples_about_a_model_with_fewer_labels_have_no_gaps(
+    open_docs: Callable[[httpx.Client], Browser], start: Callable[..., httpx.Client], model_server: ColourServer
+) -> None:
+    model_server.models["colours"] = {1: ColourModel(labels=("red", "green"))}
+    operation = opened(open_docs(start()), "/api/v1/predict_breed")
+    responses = eventually(lambda: operation.find_elements(By.CSS_SELECTOR, ".responses-wrapper"))[0]
+    text = str(responses.get_attribute("textContent"))
+    [example] = set(re.findall(r'"label_set":\s*(\[[^]]*\])', text))
+    assert json.loads(example) == ["red", "green"]
+    assert set(re.findall(r'"label":\s*([^,]+),', text)) == {'"red"', '"green"'}
 
 
 def opened(docs: Browser, path: str) -> WebElement:
@@ -200,9 +220,9 @@ def click(docs: Browser, element: WebElement) -> None:
 def executed(operation: WebElement) -> dict[str, Any]:
     """Press Execute, and the answer that is shown."""
     click(operation.parent, operation.find_element(By.CSS_SELECTOR, ".execute"))
-    shown = eventually(
+    answer_elements = eventually(
         lambda: operation.find_elements(By.CSS_SELECTOR, ".live-responses-table .response-col_description code")
     )
-    text = eventually(lambda: shown[0].text)
+    text = eventually(lambda: answer_elements[0].text)
     answer: dict[str, Any] = json.loads(text)
     return answer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import httpx
 import pytest
@@ -17,7 +16,9 @@ from testing.axe import findings
 from testing.colour_server import ColourModel, ColourServer
 from testing.page import Page, eventually
 from testing.polling import until
+from tests.browser.screens import Screen, everywhere
 from tests.browser.test_layout import content_width, small_targets
+from tests.gateway.prediction_log.written import lines
 from trainer.cli import main
 
 Files = Callable[..., list[Path]]
@@ -41,21 +42,16 @@ def feedback(log: Path, number: int) -> list[Feedback]:
     """The feedback in the log, once there is so much; each is about an answer that is in the log, too."""
 
     def complete() -> tuple[list[Feedback]] | None:
-        lines = [
-            line
-            for path in sorted((log / "records").rglob("*.jsonl*"))
-            for line in path.read_text().splitlines(keepends=True)
-        ]
-        records = [RECORD.validate_json(line) for line in lines if line.endswith("\n")]
-        found = [one for one in records if isinstance(one, Feedback)]
+        records = [RECORD.validate_json(line) for line in lines(log)]
+        log_records = [one for one in records if isinstance(one, Feedback)]
         answered = {(one.request_id, one.model) for one in records if isinstance(one, Prediction)}
-        known = {(one.request_id, one.model) for one in found} <= answered
-        return (found,) if len(found) >= number and known else None
+        is_answered = {(one.request_id, one.model) for one in log_records} <= answered
+        return (log_records,) if len(log_records) >= number and is_answered else None
 
-    found = until(complete)
-    assert found is not None
-    assert len(found[0]) == number
-    return found[0]
+    result = until(complete)
+    assert result is not None
+    assert len(result[0]) == number
+    return result[0]
 
 
 def buttons(page: Page, answer: int = 0) -> dict[str, WebElement]:
@@ -69,15 +65,15 @@ def press(page: Page, text: str, answer: int = 0) -> None:
     page.browser.execute_script("arguments[0].focus(); arguments[0].click()", buttons(page, answer)[text])
 
 
-def said(page: Page) -> str:
+def feedback_text(page: Page) -> str:
     """What the page says that the person said."""
     return page.one(".feedback p").text
 
 
 def choices(page: Page) -> list[str]:
     """What the dialog offers."""
-    found = page.browser.find_elements(By.CSS_SELECTOR, ".pick li button, .pick .row button")
-    return [one.text for one in found if one.is_displayed()]
+    elements = page.browser.find_elements(By.CSS_SELECTOR, ".pick li button, .pick .row button")
+    return [one.text for one in elements if one.is_displayed()]
 
 
 def focused(page: Page) -> WebElement:
@@ -90,7 +86,7 @@ def test_right_is_recorded_and_undo_takes_it_back(page: Page, files: Files, log:
     page.settled(1)
     assert list(buttons(page)) == ["Right", "Wrong? It is …"]
     press(page, "Right")
-    assert eventually(lambda: said(page)) == "You said: right."
+    assert eventually(lambda: feedback_text(page)) == "You said: right."
     assert page.announced() == "You said: right."
     assert focused(page).text == "Undo"
     [right] = feedback(log, 1)
@@ -118,7 +114,7 @@ def test_the_right_label_is_found_by_typing_a_part_of_it(page: Page, files: File
     page.press("N")
     eventually(lambda: choices(page) == ["green", "EN: new to the model", "None of these"])
     page.press(Keys.ENTER)
-    assert eventually(lambda: said(page)) == "You said: green."
+    assert eventually(lambda: feedback_text(page)) == "You said: green."
     assert focused(page).text == "Undo"
     [wrong] = feedback(log, 1)
     assert (wrong.verdict, wrong.label, wrong.new_label) == ("wrong", "green", False)
@@ -132,7 +128,7 @@ def test_a_new_label_may_be_typed(page: Page, files: Files, log: Path) -> None:
     page.one(".pick input").send_keys("  purple ")
     eventually(lambda: choices(page) == ["purple: new to the model", "None of these"])
     page.press(Keys.ENTER)
-    assert eventually(lambda: said(page)) == "You said: purple."
+    assert eventually(lambda: feedback_text(page)) == "You said: purple."
     [wrong] = feedback(log, 1)
     assert (wrong.verdict, wrong.label, wrong.new_label) == ("wrong", "purple", True)
 
@@ -148,7 +144,7 @@ def test_none_of_these_is_an_answer_and_cancelling_is_none(page: Page, files: Fi
     press(page, "Wrong? It is …", answer=1)
     eventually(lambda: page.shown(".pick"))
     page.click(".pick .row button:last-child")
-    assert eventually(lambda: said(page)) == "You said: none of these."
+    assert eventually(lambda: feedback_text(page)) == "You said: none of these."
     assert list(buttons(page)) == ["Right", "Wrong? It is …"]
     [none] = feedback(log, 1)
     assert (none.verdict, none.label) == ("none", None)
@@ -164,7 +160,7 @@ def test_arrow_keys_go_through_the_labels(page: Page, files: Files, log: Path) -
         page.press(key)
         assert focused(page).text == text
     page.press(Keys.ENTER)
-    assert eventually(lambda: said(page)) == f"You said: {first}."
+    assert eventually(lambda: feedback_text(page)) == f"You said: {first}."
     assert [one.label for one in feedback(log, 1)] == [first]
 
 
@@ -188,7 +184,7 @@ def test_an_answer_that_names_nothing_cannot_be_right_but_can_be_corrected(
     eventually(lambda: page.shown(".pick"))
     assert choices(page)[0] == "red", "the best guess first"
     page.click(".pick li button")
-    assert eventually(lambda: said(page)) == "You said: red."
+    assert eventually(lambda: feedback_text(page)) == "You said: red."
     assert [one.label for one in feedback(log, 1)] == ["red"]
 
 
@@ -200,14 +196,14 @@ def test_each_of_several_answers_has_its_own_feedback(
     page.choose(files("red"))
     page.settled(1)
     press(page, "Right")
-    assert eventually(lambda: said(page)) == "You said: right."
+    assert eventually(lambda: feedback_text(page)) == "You said: right."
     page.browser.execute_script(
         "arguments[0].value = '1'; arguments[0].dispatchEvent(new Event('change'))", page.one("#version")
     )
     eventually(lambda: "version 1" in page.one("#again").text)
     page.click("#again")
     eventually(lambda: list(buttons(page, 1)) == ["Right", "Wrong? It is …"])
-    assert said(page) == "You said: right.", "what was said of the first answer stays"
+    assert feedback_text(page) == "You said: right.", "what was said of the first answer stays"
     press(page, "Right", answer=1)
     first, second = feedback(log, 2)
     assert first.request_id != second.request_id
@@ -238,20 +234,16 @@ def test_nothing_is_shown_where_there_is_no_log(visit: Visit, gateway: httpx.Cli
     assert not [name for name in loaded if "feedback" in name]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(390, 844), (1440, 900)])
-def test_feedback_fits_every_screen(
-    page: Page, files: Files, size: tuple[int, int], scheme: Literal["light", "dark"]
-) -> None:
-    width, height = size
-    page.browser.screen(width, height, phone=width < 500)
-    page.browser.prefers(scheme)
+@everywhere
+def test_right_and_wrong_are_said_on_every_screen(page: Page, files: Files, screen: Screen) -> None:
     page.choose(files("red", "blue"))
     page.settled(2)
 
     def is_well() -> bool:
         return (
-            findings(page.browser) == [] and content_width(page) <= width and (width > 500 or not small_targets(page))
+            findings(page.browser) == []
+            and content_width(page) <= screen.width
+            and not small_targets(page, 44 if screen.phone else 24)
         )
 
     assert is_well()
@@ -261,5 +253,8 @@ def test_feedback_fits_every_screen(
     page.one(".pick input").send_keys("of the far islands in the north-west " * 4)
     assert is_well()
     page.press(Keys.ENTER)
-    eventually(lambda: said(page))
+    eventually(lambda: feedback_text(page))
+    assert is_well()
+    page.touch(buttons(page, 1)["Right"])
+    eventually(lambda: page.browser.find_elements(By.CSS_SELECTOR, ".feedback")[1].text.startswith("You said: right."))
     assert is_well()

@@ -12,6 +12,7 @@ from selenium.webdriver.common.by import By
 
 from testing.chromium import Chromium
 from testing.page import Page, eventually
+from tests.browser.screens import Screen, everywhere
 
 Files = Callable[..., list[Path]]
 Visit = Callable[[httpx.Client], Page]
@@ -33,6 +34,32 @@ def test_it_can_be_installed(chromium: Chromium, page: Page, gateway: httpx.Clie
             assert icon["sizes"] == f"{side}x{side}"
 
 
+@everywhere
+def test_its_manifest_has_icons_and_takes_photos_from_other_apps(page: Page, gateway: httpx.Client) -> None:
+    page.ready()
+    link = eventually(lambda: page.one("link[rel=manifest]"))
+    address = httpx.URL(str(link.get_attribute("href")))
+    manifest = gateway.get(address.path).json()
+    assert manifest["display"] == "standalone"
+    assert gateway.get(manifest["start_url"]).status_code == 200
+    assert manifest["share_target"]["method"] == "POST"
+    sizes = set()
+    for icon in manifest["icons"]:
+        width = page.browser.execute_async_script(ICON, str(address.join(icon["src"])))
+        assert width > 0, "the browser can show it"
+        sizes.add(icon["sizes"])
+    assert {"192x192", "512x512"} <= sizes
+
+
+ICON = """
+    const [address, done] = arguments, icon = new Image();
+    icon.onload = () => done(icon.naturalWidth);
+    icon.onerror = () => done(0);
+    icon.src = address;
+"""
+
+
+@everywhere
 def test_photos_that_another_app_shares_are_answered(page: Page) -> None:
     page.ready()
     ready = "navigator.serviceWorker?.controller && navigator.serviceWorker.controller.state === 'activated'"
@@ -61,7 +88,8 @@ def test_photos_that_another_app_shares_are_answered(page: Page) -> None:
     )
 
 
-def test_a_history_is_kept_only_when_asked_for_and_can_be_deleted(page: Page, files: Files) -> None:
+@everywhere
+def test_a_history_is_kept_only_when_asked_for_and_can_be_deleted(page: Page, files: Files, screen: Screen) -> None:
     def kept() -> list[str]:
         return [one.text for one in page.browser.find_elements(By.CSS_SELECTOR, "#past-list strong")]
 
@@ -70,7 +98,7 @@ def test_a_history_is_kept_only_when_asked_for_and_can_be_deleted(page: Page, fi
     page.open()
     assert not page.shown("#past")
     assert page.browser.execute_script("return localStorage.length") == 0
-    page.click("#keep-history")
+    page.touch("#keep-history")
     eventually(lambda: page.browser.execute_script("return localStorage.length"))
     page.choose(files("blue", "green"))
     page.settled(2)
@@ -80,7 +108,9 @@ def test_a_history_is_kept_only_when_asked_for_and_can_be_deleted(page: Page, fi
     assert page.shown("#past")
     picture = "return document.querySelector('#past-list img').naturalWidth"
     eventually(lambda: page.browser.execute_script(picture) > 0)
-    page.click("#delete-history")
+    left, _, right, _ = page.box("#past-list")
+    assert 0 <= left < right <= screen.width
+    page.touch("#delete-history")
     eventually(lambda: page.message() == "History deleted.")
     assert not page.shown("#past")
     assert not page.one("#keep-history").is_selected()

@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-import testing.chromium
 from testing import ROOT
-from testing.chromium import Chromium, running_chromium
+from testing.browser import Browser
 from testing.page import Page
+from tests.browser.screens import Screen, everywhere
 
 WEB = ROOT / "gateway" / "web"
 LANGUAGES = ("en", "de", "fr", "es", "ja")
@@ -29,15 +29,18 @@ class Marked(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.found: list[tuple[str, str]] = []
+        self.untranslated: list[str] = []
         self._open: str | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
         """Note what an element names."""
-        given = dict(attrs)
-        self._open = given.get("data-t")
+        attributes = dict(attrs)
+        self._open = attributes.get("data-t")
         for name, attribute in (("data-t-label", "aria-label"), ("data-t-title", "title")):
-            if key := given.get(name):
-                self.found.append((key, given.get(attribute) or ""))
+            if key := attributes.get(name):
+                self.found.append((key, attributes.get(attribute) or ""))
+            elif attribute in attributes and "hidden" not in attributes:
+                self.untranslated.append(attributes[attribute] or "")
 
     def handle_data(self, data: str) -> None:
         """Note the text of the element that was just opened."""
@@ -46,13 +49,13 @@ class Marked(HTMLParser):
         self._open = None
 
 
-@pytest.fixture(scope="module")
-def messages(chromium: Chromium) -> dict[str, dict[str, Any]]:
+@pytest.fixture
+def messages(browser: Browser) -> dict[str, dict[str, Any]]:
     """The messages of each language, as a browser reads them."""
     read = {}
     for language in LANGUAGES:
         source = (WEB / f"messages-{language}.js").read_text("utf-8").replace("export default", "return")
-        read[language] = chromium.execute_script(source)
+        read[language] = browser.execute_script(source)
     return read
 
 
@@ -70,15 +73,34 @@ def test_each_language_has_every_message_with_the_same_values(
     assert not [key for key in other if not json.dumps(other[key]).strip('"{} ')]
 
 
+WRONG_REQUESTS = {"bad_request", "unsupported_request", "invalid_parameter", "image_not_fetched"}
+"""Errors in requests that the page never sends."""
+
+
+def test_every_error_that_a_photo_can_cause_is_translated(messages: dict[str, dict[str, Any]]) -> None:
+    operation = json.loads((ROOT / "openapi.json").read_text("utf-8"))["paths"]["/api/v1/models/{model}/predict"][
+        "post"
+    ]
+    bodies = [body for answer in operation["responses"].values() for body in answer["content"].values()]
+    codes = {code for body in bodies for code in body.get("examples", {})}
+    assert len(codes) > 10
+    assert {f"{ERROR}{code}" for code in codes - WRONG_REQUESTS} <= set(messages["de"])
+
+
 def test_every_message_is_used_and_every_one_that_is_used_is_there(messages: dict[str, dict[str, Any]]) -> None:
     sources = [path for path in WEB.iterdir() if path.suffix in (".js", ".html") and "messages-" not in path.name]
     text = "\n".join(path.read_text("utf-8") for path in sources)
     named = set(re.findall(r"""\bt\("([\w.]+)"|data-t(?:-label|-title)?="([\w.]+)\"""", text))
     used = {first or second for first, second in named}
     assert used <= set(messages["en"])
-    composed = ("place.", "card.", "size.")
+    breeds = [line.split("|") for line in (WEB / "breeds.txt").read_text("utf-8").splitlines()]
+    kinds = ("work.", "coat.", "size.")
+    facts = {f"{kind}{breed[at]}" for breed in breeds for at, kind in enumerate(kinds, 1) if breed[at]}
+    assert facts == {key for key in messages["en"] if key.startswith(kinds)}
     quoted = set(re.findall(r'"([\w.]+)"', text))
-    assert not [key for key in messages["en"] if key not in used | quoted and not key.startswith(composed)]
+    assert not [
+        key for key in messages["en"] if key not in used | quoted | facts and not key.startswith(("place.", "card."))
+    ]
 
 
 def test_the_html_has_the_english_messages(messages: dict[str, dict[str, Any]]) -> None:
@@ -86,34 +108,39 @@ def test_the_html_has_the_english_messages(messages: dict[str, dict[str, Any]]) 
     html.feed((WEB / "index.html").read_text("utf-8"))
     assert len(html.found) > 40
     assert [(key, text) for key, text in html.found if messages["en"][key] != text] == []
+    assert html.untranslated == []
 
 
-@pytest.fixture(params=["de", "ja"])
-def foreign(request: pytest.FixtureRequest) -> Iterator[tuple[str, Chromium]]:
-    """A browser of somebody who reads another language."""
-    if missing := testing.chromium.missing():
-        pytest.skip(missing)
-    with running_chromium(language=f"{request.param}-XX,{request.param},en") as running:
-        yield request.param, running
+@pytest.fixture
+def reads(browser: Browser) -> Iterator[Callable[[str], None]]:
+    """Lets the person read another language, until the end of the test."""
+    yield lambda language: browser.reads(f"{language}-XX,{language},en")
+    browser.reads("en")
 
 
+@everywhere
 def test_the_page_speaks_the_language_of_the_browser_and_loads_no_other(
-    foreign: tuple[str, Chromium],
+    visit: Callable[[httpx.Client], Page],
+    reads: Callable[[str], None],
     messages: dict[str, dict[str, Any]],
     gateway: httpx.Client,
     files: Callable[..., list[Path]],
+    screen: Screen,
 ) -> None:
-    language, browser = foreign
-    said = messages[language]
-    page = Page(browser, str(gateway.base_url)).open()
-    page.choose(files("red"))
-    assert page.settled(1)["red-1.png"].heading == "red"
-    assert page.browser.execute_script("return document.documentElement.lang") == language
-    assert page.one('[data-source="photos"]').text == said["choose"]
-    assert page.tiles()[0].detail == said["probably"].replace("{percent}", "89 %")
-    assert page.one(".why").text == said["why"]
-    loaded = page.browser.execute_script("return performance.getEntries().map(one => one.name)")
-    [only] = [name for name in loaded if "messages-" in name]
-    assert only.endswith(f"/messages-{language}.js")
-    assert page.browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
-    assert not browser.mistakes()
+    photos = files("red")
+    for language in LANGUAGES[1:]:
+        reads(language)
+        translations = messages[language]
+        page = visit(gateway)
+        assert page.browser.execute_script("return document.documentElement.scrollWidth") <= screen.width
+        page.choose(photos)
+        assert page.settled(1)["red-1.png"].heading == "red"
+        assert page.browser.execute_script("return document.documentElement.lang") == language
+        assert page.one('[data-source="photos"]').text == translations["choose"]
+        assert page.tiles()[0].detail == translations["probably"].replace("{percent}", "89 %")
+        assert page.one(".why").text == translations["why"]
+        loaded = page.browser.execute_script("return performance.getEntries().map(one => one.name)")
+        [only] = [name for name in loaded if "messages-" in name]
+        assert only.endswith(f"/messages-{language}.js")
+        assert page.browser.execute_script("return document.documentElement.scrollWidth") <= screen.width
+        page.browser.get("about:blank")

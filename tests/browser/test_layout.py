@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -15,24 +16,13 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from gateway.pb.serving_pb2 import DataType
 from testing.colour_scores import colour_scores
-from testing.colour_server import ColourServer, ForeignModel
+from testing.colour_server import ColourModel, ColourServer, ForeignModel
 from testing.page import Page, eventually
+from tests.browser.screens import Screen, everywhere
 
 Files = Callable[..., list[Path]]
 Visit = Callable[[httpx.Client], Page]
 Start = Callable[..., httpx.Client]
-
-
-def test_the_viewer_pages_through_photos_and_closes_on_escape(page: Page, files: Files) -> None:
-    page.choose(files("red", "blue"))
-    page.settled(2)
-    page.click(".tile .photo")
-    assert page.one("#viewer h3").text == "red"
-    page.press(Keys.ARROW_RIGHT)
-    assert page.one("#viewer h3").text == "blue"
-    page.press(Keys.ESCAPE)
-    eventually(lambda: not page.shown("#viewer"))
-    assert [tile.heading for tile in page.tiles()] == ["red", "blue"]
 
 
 @pytest.mark.usefixtures("chromium")  # Firefox stops at links only if its settings say so
@@ -60,7 +50,7 @@ def test_a_keyboard_is_enough(page: Page, files: Files) -> None:
     page.press(Keys.ENTER)
     eventually(lambda: page.shown("#viewer"))
     page.press(Keys.ESCAPE)
-    eventually(lambda: not page.shown("#viewer"))
+    eventually(lambda: not page.shown("#viewer") and focused() == page.one(".tile .photo"))
     tab_to("remove")
     assert focused().get_attribute("aria-label") == "Remove red-1.png"
     page.press(Keys.ENTER)
@@ -116,26 +106,10 @@ def content_width(page: Page) -> int:
     return int(page.browser.execute_script("return document.documentElement.scrollWidth"))
 
 
-@pytest.mark.parametrize("size", [(390, 844), (1440, 900)])
-def test_the_answer_to_one_photo_is_seen_whole_without_scrolling(
-    page: Page, files: Files, size: tuple[int, int]
-) -> None:
-    width, height = size
-    page.browser.screen(width, height, phone=width < 500)
-    page.choose(files("red"))
-    page.settled(1)
-    bottom = page.browser.execute_script("return document.querySelector('.detail').getBoundingClientRect().bottom")
-    assert bottom < height
-    assert not page.shown("#filter")
-    assert page.one("h3").is_displayed()
-
-
-@pytest.mark.parametrize("size", [(390, 844), (1440, 900)])
+@everywhere
 def test_a_single_photo_stays_where_it_is_when_its_answer_comes(
-    page: Page, model_server: ColourServer, files: Files, size: tuple[int, int]
+    page: Page, model_server: ColourServer, files: Files
 ) -> None:
-    width, height = size
-    page.browser.screen(width, height, phone=width < 500)
     top = "return document.querySelector('.tile').getBoundingClientRect().top"
     model_server.stalled.set()
     page.choose(files("red"))
@@ -168,25 +142,78 @@ def test_parts_of_the_count_stay_on_one_line_each(page: Page, files: Files, tmp_
     assert all(high < 1.5 for high in page.browser.execute_script(lines))
 
 
-def test_everything_that_is_touched_is_at_least_44_pixels_high(page: Page, files: Files) -> None:
-    page.browser.screen(390, 844, phone=True)
-    assert small_targets(page) == []
+@everywhere
+def test_everything_that_is_touched_is_at_least_44_pixels_high(page: Page, files: Files, screen: Screen) -> None:
+    least = 44 if screen.phone else 24  # what a mouse needs, by WCAG 2.2
+
+    def small() -> list[str]:
+        assert content_width(page) <= screen.width
+        return small_targets(page, least)
+
+    assert small() == []
     page.choose(files("red", "blue", "green", "red"))
     page.settled(4)
-    assert small_targets(page) == []
-    page.click(".tile .photo")
+    assert small() == []
+    page.touch("#clear")
+    eventually(lambda: page.shown("#toast"))
+    assert small() == []
+    page.choose(files("red", folder="one"))
+    page.settled(1)
+    dialogs = (
+        (".code", ".tool"),
+        (".crop", ".tool"),
+        ("#live", ".tool"),
+        ("#show-known", ".known"),
+        ("#show-card", "#card"),
+    )
+    for opener, dialog in dialogs:
+        page.click(opener)
+        eventually(lambda dialog=dialog: page.shown(dialog))  # type: ignore[misc]
+        assert small() == [], opener
+        page.press(Keys.ESCAPE)
+        eventually(lambda: not page.browser.find_elements(By.CSS_SELECTOR, "dialog[open]"))
+    page.touch(".tile .photo")
     eventually(lambda: page.shown("#viewer"))
-    assert small_targets(page) == []
+    assert small() == []
 
 
-def small_targets(page: Page) -> list[str]:
-    """What can be touched and is less than 44 CSS pixels high or wide."""
-    script = """return [...document.querySelectorAll('button, select:enabled, summary, a, label.check')]
-        .filter(one => one.checkVisibility({visibilityProperty: true}) && !one.closest('[popover]'))
-        .filter(one => { const {width, height} = one.getBoundingClientRect(); return Math.min(width, height) < 43.5; })
-        .map(one => one.outerHTML.slice(0, 90))"""
-    found: list[str] = page.browser.execute_script(script)
-    return found
+@everywhere
+def test_headings_skip_no_level_and_words_run_in_their_own_direction(
+    visit: Visit, start: Start, model_server: ColourServer, files: Files
+) -> None:
+    labels = ["\u05d0\u05d3\u05d5\u05dd", "\u0623\u062e\u0636\u0631", "Blue"]  # red in Hebrew, green in Arabic
+    model_server.models["colours"] = {1: ColourModel(words={"labels": labels})}
+    page = visit(start())
+
+    def skipped() -> list[str]:
+        """Headings that are more than one level below the one before."""
+        script = """return [...document.querySelectorAll('h1, h2, h3, h4')]
+            .filter(one => one.checkVisibility()).map(one => [one.tagName, one.textContent])"""
+        headings = [(int(tag[1]), text) for tag, text in page.browser.execute_script(script)]
+        assert headings[0][0] == 1
+        return [text for (before, _), (level, text) in pairwise(headings) if level > before + 1]
+
+    assert skipped() == []
+    page.choose(files("red", "green", "blue", "red"))
+    page.settled(4)
+    assert skipped() == []
+    direction = "return [...document.querySelectorAll('.tile h3')].map(one => getComputedStyle(one).direction)"
+    assert page.browser.execute_script(direction) == ["rtl", "rtl", "ltr", "rtl"]
+    page.touch("#group")
+    eventually(lambda: page.shown("#tiles h2"))
+    assert skipped() == []
+
+
+def small_targets(page: Page, least: int = 44) -> list[str]:
+    """What can be touched and is less than so many CSS pixels high or wide."""
+    script = """const kinds = 'button, select:enabled, input[type=search], summary, a, label.check';
+    return [...document.querySelectorAll(kinds)]
+        .filter(one => one.checkVisibility({visibilityProperty: true}))
+        .map(one => [one, one.getBoundingClientRect()])
+        .filter(([one, {width, height}]) => Math.min(width, height) < arguments[0] - 0.5)
+        .map(([one]) => one.outerHTML.slice(0, 90))"""
+    targets: list[str] = page.browser.execute_script(script, least)
+    return targets
 
 
 def test_nothing_moves_for_who_prefers_it_so(page: Page, model_server: ColourServer, files: Files) -> None:

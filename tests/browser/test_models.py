@@ -8,55 +8,96 @@ from pathlib import Path
 import httpx
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 
 from testing.colour_server import ColourModel, ColourServer
 from testing.page import Page, eventually
+from tests.browser.screens import Screen, everywhere
+from tests.browser.test_messages import assert_seen
 
 Files = Callable[..., list[Path]]
 Visit = Callable[[httpx.Client], Page]
 Start = Callable[..., httpx.Client]
 
+DOGS = ColourModel(words={"labels": ["Boxer", "Beagle", "Pug"], "noun": "dog breed"})
 
-def test_model_and_version_are_picked_from_what_is_served(
-    visit: Visit, start: Start, model_server: ColourServer, files: Files
+
+@everywhere
+def test_answers_of_several_models_are_beside_each_other_and_compared(
+    visit: Visit, start: Start, model_server: ColourServer, files: Files, screen: Screen
 ) -> None:
     model_server.models["colours"] = {2: ColourModel(), 1: ColourModel(labels=("blue", "green", "red"))}
-    model_server.models["other"] = {7: ColourModel(threshold=0.99)}
+    model_server.models["other"] = {7: ColourModel(threshold=0.87)}  # sure of red only
     page = visit(start(models="colours,other"))
     choice = Select(page.one("#model"))
     assert [one.text for one in choice.options] == ["colours", "other"]
     assert [one.text for one in Select(page.one("#version")).options] == ["newest (2)", "2", "1"]
-    page.choose(files("red"))
-    page.settled(1)
+    page.choose(files("red", "red", "blue", "green"))
+    page.settled(4)
     Select(page.one("#version")).select_by_visible_text("1")
     again = page.one("#again")
     eventually(lambda: again.is_displayed() and "colours version 1" in again.text)
     choice.select_by_visible_text("other")
-    eventually(lambda: again.text == "Ask other version 7 too (1)")
-    page.click("#again")
-    eventually(lambda: page.tiles()[0].heading == "red or not sure")
-    assert not again.is_displayed()
-    assert page.shown(".differ")
-    columns = [one.text.splitlines() for one in page.browser.find_elements(By.CSS_SELECTOR, ".answers section")]
-    assert [(column[0].split()[0], column[-1]) for column in columns] == [
-        ("red", "colours, version 2"),
-        ("not", "other, version 7"),
-    ]
+    eventually(lambda: again.text == "Ask other version 7 too (4)")
+    _, top, _, bottom = page.box(".bar")
+    assert bottom - top < screen.height / 4, "it leaves the photos room"
+    page.touch("#again")
+    eventually(lambda: not again.is_displayed())
+    headings = ["red", "red", "blue or not sure", "green or not sure"]
+    eventually(lambda: [tile.heading for tile in page.tiles()] == headings)
+    tiles = page.browser.find_elements(By.CSS_SELECTOR, ".tile")
+    chips = [tile.find_element(By.CSS_SELECTOR, ".differ").is_displayed() for tile in tiles]
+    assert chips == [False, False, True, True]
+    for tile in tiles:
+        page.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", tile)  # others are not laid out
+        first, second = tile.find_elements(By.CSS_SELECTOR, ".answers section")
+        assert first.text.splitlines()[-1] == "colours, version 2"
+        assert second.text.splitlines()[-1] == "other, version 7"
+        (left, top, right, _), (next_left, next_top, next_right, _) = page.box(first), page.box(second)
+        assert top == next_top, "beside each other"
+        assert left < right <= next_left < next_right <= screen.width
+        lines = [[page.box(part)[1] for part in one.find_elements(By.CSS_SELECTOR, ".by")] for one in (first, second)]
+        assert lines[0] == lines[1], "line by line"
+    Select(page.one("#filter")).select_by_visible_text("Disagree (2)")
+    assert [tile.is_displayed() for tile in tiles] == [False, False, True, True]
+    assert_code_of_each_answer(page, tiles[2])
+    choice.select_by_visible_text("colours")
+    Select(page.one("#version")).select_by_visible_text("1")
+    eventually(lambda: again.text == "Ask colours version 1 too (4)")
+    page.touch("#again")
+    given = ["colours, version 2", "other, version 7", "colours, version 1"]
+    eventually(lambda: [one.text for one in tiles[2].find_elements(By.CSS_SELECTOR, ".by")] == given)
 
 
-class CapitalsModel(ColourModel):
-    """Writes its labels with capitals."""
+def assert_code_of_each_answer(page: Page, tile: WebElement) -> None:
+    """Whether the request behind each answer of a tile can be copied."""
+    page.touch(tile.find_element(By.CSS_SELECTOR, ".photo"))
+    page.touch("#viewer .code")
+    choice = Select(eventually(lambda: page.one("dialog.tool .which select")))
+    assert choice.first_selected_option.text == "other, version 7"
+    for option, path in (
+        ("other, version 7", "other/predict?version=7"),
+        ("colours, version 2", "colours/predict?version=2"),
+    ):
+        choice.select_by_visible_text(option)
+        eventually(lambda path=path: f"/api/v1/models/{path}" in page.one("dialog.tool code").text)  # type: ignore[misc]
+        page.touch("dialog.tool .tabs button:last-child")
+        eventually(lambda: page.one("dialog.tool code").text.startswith("package main"))
+    choice.select_by_visible_text("other, version 7")
+    assert page.one("dialog.tool code").text.startswith("package main"), "in the chosen language"
+    for dialog in ("dialog.tool", "#viewer"):
+        page.press(Keys.ESCAPE)
+        eventually(lambda dialog=dialog: not page.browser.find_elements(By.CSS_SELECTOR, f"{dialog}[open]"))  # type: ignore[misc]
 
-    def card(self) -> dict[str, object]:
-        """The card with other labels."""
-        return {**super().card(), "labels": [label.capitalize() for label in self.labels]}
+
+CAPITALS = ColourModel(words={"labels": ["Red", "Green", "Blue"]})
 
 
 def test_a_label_that_two_models_write_differently_is_no_disagreement(
     visit: Visit, start: Start, model_server: ColourServer, files: Files
 ) -> None:
-    model_server.models["other"] = {7: CapitalsModel()}
+    model_server.models["other"] = {7: CAPITALS}
     page = visit(start(models="colours,other"))
     page.choose(files("red"))
     page.settled(1)
@@ -66,6 +107,106 @@ def test_a_label_that_two_models_write_differently_is_no_disagreement(
     eventually(lambda: len(page.browser.find_elements(By.CSS_SELECTOR, ".answers section")) == 2)
     assert page.tiles()[0].heading == "Red"
     assert not page.shown(".differ")
+
+
+FLOWERS = ColourModel(
+    words={"labels": ["Ox-eye daisy", "rosa_canina", "TULIP"], "noun": "flower", "question": "Which flower is it?"}
+)
+
+
+@everywhere
+def test_the_words_are_those_of_the_model(
+    visit: Visit, start: Start, model_server: ColourServer, files: Files, screen: Screen
+) -> None:
+    model_server.models |= {"dogs": {1: DOGS}, "flowers": {1: FLOWERS}}
+    page = visit(start(models="colours,flowers,dogs"))
+
+    def question_and_words() -> tuple[str, str]:
+        words = page.one("main").text
+        assert page.one("#question").text in words
+        return page.one("#question").text, words
+
+    question, words = question_and_words()
+    assert question == "What is in the photo?"
+    assert "one of 3 things" in words
+    assert "It knows 3 things" in words
+    assert not {"dog", "breed", "flower"} & set(words.lower().split())
+    choice = Select(page.one("#model"))
+    choice.select_by_visible_text("flowers")
+    eventually(lambda: page.one("#question").text == "Which flower is it?")
+    words = question_and_words()[1]
+    assert "one of 3 flowers" in words
+    for label in FLOWERS.words["labels"]:  # type: ignore[attr-defined]
+        assert label in words.splitlines(), "as written"
+    assert "dog" not in words
+    choice.select_by_visible_text("dogs")
+    eventually(lambda: page.one("#question").text == "Which dog breed is it?")
+    assert "one of 3 dog breeds" in question_and_words()[1]
+    assert "Add a photo of a dog" in question_and_words()[1]
+    assert page.browser.title == "Which dog breed is it?"
+    left, top, right, bottom = page.box("#question")
+    assert 0 <= left < right <= screen.width
+    assert 0 <= top < bottom <= screen.height
+    choice.select_by_visible_text("flowers")
+    page.choose(files("green"))
+    assert page.settled(1)["green-1.png"].heading == "rosa_canina"
+
+
+@everywhere
+def test_a_link_chooses_the_model_and_its_version(
+    visit: Visit, start: Start, model_server: ColourServer, files: Files
+) -> None:
+    model_server.models["other"] = {7: ColourModel(), 6: ColourModel(words={"labels": ["one", "two", "three"]})}
+    page = visit(start(models="colours,other"))
+    page.browser.get(f"{page.url}?model=other&version=6")
+    eventually(lambda: page.one("#show-card").is_enabled())
+    selection = [Select(page.one(f"#{name}")).first_selected_option.text for name in ("model", "version")]
+    assert selection == ["other", "6"]
+    page.choose(files("blue"))
+    assert page.settled(1)["blue-1.png"].heading == "three"
+    Select(page.one("#version")).select_by_visible_text("7")
+    assert page.browser.execute_script("return location.search") == "?model=other&version=7", (
+        "the address can be shared"
+    )
+    Select(page.one("#model")).select_by_visible_text("colours")
+    assert page.browser.execute_script("return location.search") == "?model=colours"
+    for query, missing, instead in (
+        ("model=cats&version=2", "cats, version 2", "?model=colours"),
+        ("model=other&version=5", "other, version 5", "?model=other"),
+    ):
+        page.browser.get(f"{page.url}?{query}")
+        assert_seen(page, f"The link asks for {missing}, which is not served here.")
+        assert page.browser.execute_script("return location.search") == instead
+
+
+def test_what_a_link_misses_is_said_over_the_list_that_it_opens(page: Page) -> None:
+    page.browser.get(f"{page.url}?model=cats#known")
+    eventually(lambda: page.browser.find_elements(By.CSS_SELECTOR, ".known[open] #toast[data-shown]"))
+    assert_seen(page, "The link asks for cats, which is not served here.")
+
+
+def test_a_link_waits_for_its_version_and_keeps_it_when_another_comes(
+    visit: Visit, start: Start, model_server: ColourServer, files: Files
+) -> None:
+    model_server.models["other"] = {}
+    page = visit(start(models="colours,other"))
+    page.browser.get(f"{page.url}?model=other&version=6")
+    eventually(lambda: Select(page.one("#model")).first_selected_option.text.startswith("other"))
+    assert page.browser.execute_script("return location.search") == "?model=other&version=6"
+    assert not page.shown("#toast")
+
+    def versions_chosen(versions: dict[int, ColourModel], text: str) -> None:
+        model_server.models["other"] = dict(versions)
+        page.browser.execute_script("dispatchEvent(new Event('online'))")  # as when a laptop wakes up
+        eventually(lambda: Select(page.one("#version")).first_selected_option.text == text)
+
+    versions_chosen({6: ColourModel()}, "6")
+    versions_chosen({7: ColourModel(), 6: ColourModel()}, "6")
+    page.choose(files("red"))
+    page.settled(1)
+    assert page.one(".tile .by").get_attribute("textContent") == "other, version 6"
+    versions_chosen({8: ColourModel(), 7: ColourModel()}, "newest (8)")
+    assert page.browser.execute_script("return location.search") == "?model=other"
 
 
 def test_a_new_version_is_noticed(visit: Visit, start: Start, model_server: ColourServer, files: Files) -> None:

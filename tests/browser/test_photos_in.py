@@ -104,22 +104,6 @@ def test_a_format_that_only_the_browser_reads_is_sent_as_one_that_the_gateway_do
     assert page.settled(1)["phone.avif"].heading == "blue"
 
 
-def test_an_empty_folder_and_a_pasted_address_are_answered_in_words(
-    chromium: Chromium, page: Page, tmp_path: Path
-) -> None:
-    (tmp_path / "papers").mkdir()
-    (tmp_path / "papers" / "notes.txt").write_text("no photo")
-    chromium.drop(tmp_path / "papers")
-    eventually(lambda: page.message() == "There is no picture among these files.")
-    page.browser.execute_script(
-        """const clipboardData = new DataTransfer();
-        clipboardData.setData('text/plain', 'https://example.org/dog.jpg');
-        document.body.dispatchEvent(Object.assign(new Event('paste', {bubbles: true}), {clipboardData}));"""
-    )
-    eventually(lambda: page.message().startswith("That is a web address."))
-    assert not page.tiles()
-
-
 def test_three_hundred_photos_dropped_at_once_are_all_answered(chromium: Chromium, page: Page, files: Files) -> None:
     files(*["red", "green", "blue"] * 100, folder="many")
     chromium.drop(next(iter(files("red"))).parent / "many")

@@ -40,7 +40,7 @@ def serving(models_dir: Path, **environment: str) -> Iterator[str]:
     )
     assert process.stdout is not None
     try:
-        yield next(found[1] for line in process.stdout if (found := re.search(r"page +(http\S+)", line)))
+        yield next(match[1] for line in process.stdout if (match := re.search(r"page +(http\S+)", line)))
     finally:
         process.terminate()
         process.communicate(timeout=STARTED_SECONDS)

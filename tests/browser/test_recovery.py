@@ -18,6 +18,7 @@ from testing.browser import Browser
 from testing.colour_server import ColourModel, ColourServer
 from testing.gateway import FORK_SERVER, running_gateway
 from testing.page import Page, eventually
+from tests.browser.screens import everywhere
 
 Files = Callable[..., list[Path]]
 Visit = Callable[[httpx.Client], Page]
@@ -28,7 +29,10 @@ KEY = "sesame"
 KEYED = {"api_keys": (hashlib.sha256(KEY.encode()).hexdigest(),)}
 
 
-def test_a_failed_photo_can_be_tried_again(page: Page, files: Files, model_server: ColourServer) -> None:
+@everywhere
+def test_a_failed_photo_can_be_tried_again_and_its_error_goes(
+    page: Page, files: Files, model_server: ColourServer
+) -> None:
     good, model = files("red"), model_server.models["colours"]
     model_server.models["colours"] = {1: BrokenModel()}
     page.choose(good)
@@ -36,8 +40,14 @@ def test_a_failed_photo_can_be_tried_again(page: Page, files: Files, model_serve
     assert tile.heading == "No answer"
     assert tile.detail.startswith("Bad answer from the model server")
     model_server.models["colours"] = model
-    page.click(".tile .retry")
+    model_server.stalled.set()
+    page.touch(".tile .retry")
+    eventually(lambda: model_server.waiting)
+    assert "Bad answer" not in page.tiles()[0].detail, "it may be right now"
+    model_server.stalled.clear()
     assert page.settled(1)["red-1.png"].heading == "red"
+    assert page.tiles()[0].detail == "Probably: 89 % sure."
+    assert not page.shown(".tile .retry")
 
 
 class BrokenModel(ColourModel):
@@ -69,11 +79,10 @@ def test_photos_wait_while_no_model_answers_and_go_on_by_themselves(
 
 
 def test_photos_wait_while_the_gateway_is_gone_and_go_on_by_themselves(
-    visit: Visit, model_server: ColourServer, files: Files
+    visit: Visit, model_server: ColourServer, files: Files, port: int
 ) -> None:
     settings = Settings(serving_target=model_server.address, default_model="colours")
-    with running_gateway(settings) as client:
-        port = client.base_url.port or 0
+    with running_gateway(settings, port=port) as client:
         page = visit(client)
         page.ready()
     page.choose(files("red", "green"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
 import httpx
 import pytest
@@ -20,7 +19,9 @@ from testing.colour_server import ColourModel, ColourServer
 from testing.page import Page, eventually
 from testing.photos import photo
 from testing.polling import until
+from tests.browser.screens import Screen, everywhere
 from tests.browser.test_layout import content_width, small_targets
+from tests.gateway.prediction_log.written import lines
 
 Start = Callable[..., httpx.Client]
 
@@ -47,10 +48,8 @@ def gateway(start: Start, log: Path, monkeypatch: pytest.MonkeyPatch) -> httpx.C
 
 
 @pytest.fixture
-def page(browser: Browser, gateway: httpx.Client) -> Iterator[Page]:
+def page(browser: Browser, screen: Screen, gateway: httpx.Client) -> Iterator[Page]:  # noqa: ARG001
     """The review page, with a reviewer's key."""
-    browser.screen(1280, 900)
-    browser.prefers("light")
     page = Page(browser, f"{gateway.base_url}/review")
     browser.get(page.url)
     eventually(lambda: page.shown("#key"))
@@ -58,10 +57,10 @@ def page(browser: Browser, gateway: httpx.Client) -> Iterator[Page]:
     page.one("#key-value").send_keys(KEY, Keys.ENTER)
     eventually(lambda: len(tiles(page)) == 3)
     yield page
-    found = browser.mistakes()
+    mistakes = browser.mistakes()
     browser.execute_script("sessionStorage.clear()")
     browser.get("about:blank")
-    assert not found
+    assert not mistakes
 
 
 def tiles(page: Page) -> list[WebElement]:
@@ -79,8 +78,8 @@ def decisions(page: Page) -> list[str]:
         "return [...document.querySelectorAll('.tile')]"
         ".map(tile => [...tile.querySelectorAll('.decision')].map(one => one.textContent).join('; '))"
     )
-    found: list[str] = page.browser.execute_script(script)
-    return found
+    texts: list[str] = page.browser.execute_script(script)
+    return texts
 
 
 def focused(page: Page) -> int:
@@ -92,9 +91,8 @@ def reviews(log: Path, number: int) -> list[Feedback]:
     """The reviews in the log, in order, once there are so many."""
 
     def complete() -> list[Feedback]:
-        lines = [line for path in log.rglob("*.jsonl*") for line in path.read_text().splitlines()]
-        found = [one for one in map(RECORD.validate_json, lines) if isinstance(one, Feedback) and one.review]
-        return sorted(found, key=lambda one: one.time) if len(found) == number else []
+        log_records = [one for one in map(RECORD.validate_json, lines(log)) if isinstance(one, Feedback) and one.review]
+        return sorted(log_records, key=lambda one: one.time) if len(log_records) == number else []
 
     return until(complete)
 
@@ -196,16 +194,14 @@ def test_the_list_is_filtered(page: Page) -> None:
     eventually(lambda: page.one("#none").text == "There is nothing to review here.")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(390, 844), (1440, 900)])
-def test_the_review_fits_every_screen(page: Page, size: tuple[int, int], scheme: Literal["light", "dark"]) -> None:
-    width, height = size
-    page.browser.screen(width, height, phone=width < 500)
-    page.browser.prefers(scheme)
+@everywhere
+def test_the_review_fits_every_screen(page: Page, screen: Screen) -> None:
 
     def is_well() -> bool:
         return (
-            findings(page.browser) == [] and content_width(page) <= width and (width > 500 or not small_targets(page))
+            findings(page.browser) == []
+            and content_width(page) <= screen.width
+            and not small_targets(page, 44 if screen.phone else 24)
         )
 
     assert is_well()
