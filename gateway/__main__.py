@@ -18,8 +18,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from gateway.app import check_parts, create_app
-from gateway.command_line import SettingsError, fail, load_settings, parse_options
-from gateway.environment import unknown_variables
+from gateway.command_line import SettingsError, fail, load_settings, parse_options, unknown_variables
 from gateway.http.server.listening import check_port, listen
 from gateway.http.server.protocol import HttpProtocol
 from gateway.observability import logs
@@ -57,7 +56,10 @@ def main(arguments: Sequence[str] | None = None, prog: str = "breed-gateway") ->
         prog: Name of the program in messages.
 
     Returns:
-        The exit status: 0 after a clean stop, 2 if the command line or the settings are not valid.
+        The exit status: 0 after a clean stop, 2 if the settings are not valid, 3 if the gateway cannot start.
+
+    Raises:
+        SystemExit: For ``--help``, ``--version``, mistakes on the command line, and as `check_parts` raises it.
     """
     parse_options(prog, arguments, os.environ)
     try:
@@ -131,9 +133,9 @@ class _Workers(Multiprocess):
 def raise_open_files_limit() -> None:
     """Raise the soft limit on open files, usually 1,024, towards `MAX_OPEN_FILES`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    limit = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    if soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 if __name__ == "__main__":

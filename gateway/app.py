@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypedDict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -46,8 +46,7 @@ from gateway.security.access_control import AccessControl
 from gateway.security.rate_limits import RateLimits
 from gateway.services.services import Services
 from gateway.services.shutdown import Shutdown
-from gateway.serving.backend import Backend
-from gateway.serving.channel import ModelServerChannel, Tls
+from gateway.serving.channel import ModelServerChannel, tls_credentials
 from gateway.serving.grpc_backend import GrpcBackend
 from gateway.serving.resolver import ContractResolver
 from gateway.settings import Settings
@@ -57,22 +56,12 @@ if TYPE_CHECKING:
     from gateway.observability.tracing import Tracing
 
 
-class State(TypedDict):
-    """What the lifespan passes to every request."""
-
-    services: Services
-    connections: ConnectionOptions
-
-
-def create_app(settings: Settings, backend: Backend | None = None, fork_server: ForkServer | None = None) -> FastAPI:
+def create_app(settings: Settings, fork_server: ForkServer | None = None) -> FastAPI:
     """Create an app. Nothing connects or starts before its lifespan.
 
-    Args:
-        settings: Every setting.
-        backend: A model server to use instead of the one at `settings.serving_target`.
-        fork_server: Forks the worker processes. Several apps may share it; by default, the app starts its own.
+    Several apps may share a `fork_server`; by default, the app starts its own.
     """
-    tls = Tls.from_settings(settings)
+    credentials = tls_credentials(settings)
     control = AccessControl(
         settings.known_keys, RateLimits(settings.rate_limit), RateLimits(settings.image_rate_limit, "images")
     )
@@ -81,87 +70,86 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
     log_storage = _log_storage(settings.prediction_log) if settings.prediction_log is not None else None
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        interceptors = tracing.interceptors() if tracing is not None else ()
-        connection = ModelServerChannel(settings.serving_target, tls, interceptors, settings.request_timeout_seconds)
-        server = backend if backend is not None else GrpcBackend(connection)
-        resolver = ContractResolver(server, settings.model_options, settings.model_refresh_seconds)
-        forks = fork_server or ForkServer()
-        admission = Admission(
-            settings.max_images_in_flight,
-            settings.max_uploads,
-            settings.max_upload_memory_bytes,
-            max_request_bytes(settings),
-        )
-        workers = WorkerPools(settings, forks, admission.hold)
-        classifier = Classifier(server, resolver, workers.images, settings)
-        readiness = Readiness(resolver, classifier)
-        log = PredictionLog(settings, log_storage, workers.background, metrics) if log_storage is not None else None
-        if log is not None:
-            log.start()
-        on_copy = log.record_shadow if log is not None else None
-        shadows = Shadows(settings, classifier, admission, metrics, on_copy)
-        review = Review(log_storage) if log_storage is not None and settings.review_keys else None
-        image_fetcher = _image_fetcher(settings)
-        traffic_split = TrafficSplit(settings.traffic_split, resolver, metrics)
-        shutdown = Shutdown(settings.shutdown_delay_seconds)
-        tasks = [asyncio.create_task(workers.warm_up()), asyncio.create_task(trim_when_idle(admission))]
-        if settings.traffic_split_file is not None:
-            file = TrafficSplitFile(settings.traffic_split_file, settings.traffic_split, traffic_split, metrics)
-            tasks.append(asyncio.create_task(file.follow()))
-            await file.read()  # before the first request
-        services = Services(
-            settings=settings,
-            resolver=resolver,
-            readiness=readiness,
-            classifier=classifier,
-            explainer=Explainer(server, resolver, workers.images),
-            embedder=Embedder(server, resolver, workers.images, settings),
-            image_workers=workers.images,
-            tensor_workers=workers.tensors,
-            predictor=Predictor(server, resolver, workers.tensors, workers.images, admission, settings),
-            admission=admission,
-            metrics=metrics,
-            scrapes=Scrapes(metrics),
-            traffic_split=traffic_split,
-            shadows=shadows,
-            prediction_log=log,
-            review=review,
-            image_fetcher=image_fetcher,
-            shutdown=shutdown,
-        )
-        grpc_server = GrpcServer(services, control, tracing) if settings.grpc_port is not None else None
-        try:
-            if grpc_server is not None:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
+        async with AsyncExitStack() as closing:
+            if tracing is not None:
+                closing.push_async_callback(asyncio.to_thread, tracing.close)
+            interceptors = tracing.interceptors() if tracing is not None else ()
+            channel = ModelServerChannel(
+                settings.serving_target,
+                credentials,
+                settings.serving_tls_server_name,
+                interceptors,
+                settings.request_timeout_seconds,
+            )
+            server = GrpcBackend(channel)
+            closing.push_async_callback(server.close)
+            resolver = ContractResolver(server, settings.model_options, settings.model_refresh_seconds)
+            closing.push_async_callback(resolver.close)
+            forks = fork_server or ForkServer()
+            if fork_server is None:
+                closing.push_async_callback(asyncio.to_thread, forks.close)
+            admission = Admission(
+                settings.max_images_in_flight,
+                settings.max_uploads,
+                settings.max_upload_memory_bytes,
+                max_request_bytes(settings),
+            )
+            workers = WorkerPools(settings, forks, admission.hold)
+            closing.push_async_callback(workers.close)
+            image_fetcher = _image_fetcher(settings)
+            if image_fetcher is not None:
+                closing.callback(image_fetcher.close)
+            classifier = Classifier(server, resolver, workers.images, settings)
+            readiness = Readiness(resolver, classifier)
+            closing.push_async_callback(readiness.close)
+            log = review = None
+            if log_storage is not None:
+                log = PredictionLog(settings, log_storage, workers.background, metrics)
+                closing.push_async_callback(log.close)
+                log.start()
+                if settings.review_keys:
+                    review = Review(log_storage)
+                    closing.push_async_callback(review.close)
+            shadows = Shadows(settings, classifier, admission, metrics, log.record_shadow if log is not None else None)
+            closing.push_async_callback(shadows.close)
+            traffic_split = TrafficSplit(settings.traffic_split, resolver, metrics)
+            tasks = [asyncio.create_task(workers.warm_up()), asyncio.create_task(trim_when_idle(admission))]
+            closing.push_async_callback(_cancel, tasks)
+            if settings.traffic_split_file is not None:
+                file = TrafficSplitFile(settings.traffic_split_file, settings.traffic_split, traffic_split, metrics)
+                await file.read()  # before the first request
+                tasks.append(asyncio.create_task(file.follow()))
+            shutdown = Shutdown(settings.shutdown_delay_seconds)
+            services = Services(
+                settings=settings,
+                resolver=resolver,
+                readiness=readiness,
+                classifier=classifier,
+                explainer=Explainer(server, resolver, workers.images),
+                embedder=Embedder(server, resolver, workers.images, settings),
+                image_workers=workers.images,
+                tensor_workers=workers.tensors,
+                predictor=Predictor(server, resolver, workers.tensors, workers.images, admission, settings),
+                admission=admission,
+                metrics=metrics,
+                scrapes=Scrapes(metrics),
+                traffic_split=traffic_split,
+                shadows=shadows,
+                prediction_log=log,
+                review=review,
+                image_fetcher=image_fetcher,
+                shutdown=shutdown,
+            )
+            if settings.grpc_port is not None:
+                grpc_server = GrpcServer(services, control, tracing)
+                closing.push_async_callback(grpc_server.close)
                 await grpc_server.start()
                 shutdown.when_stopping(grpc_server.begin_stop)
                 app.state.grpc_port = grpc_server.port
-            with shutdown.on_sigterm():
-                yield {
-                    "services": services,
-                    "connections": ConnectionOptions(settings.header_timeout_seconds, settings.cors_origins, shutdown),
-                }
-        finally:
-            if grpc_server is not None:
-                await grpc_server.close()
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-            await shadows.close()
-            if review is not None:
-                await review.close()
-            if log is not None:
-                await log.close()
-            await readiness.close()
-            if image_fetcher is not None:
-                image_fetcher.close()
-            await workers.close()
-            if fork_server is None:
-                await asyncio.to_thread(forks.close)
-            await resolver.close()
-            await server.close()
-            if tracing is not None:
-                await asyncio.to_thread(tracing.close)
+            closing.enter_context(shutdown.on_sigterm())
+            connections = ConnectionOptions(settings.header_timeout_seconds, settings.cors_origins, shutdown)
+            yield {"services": services, "connections": connections}
 
     app = Gateway(
         settings,
@@ -178,32 +166,15 @@ def create_app(settings: Settings, backend: Backend | None = None, fork_server: 
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a redirect would follow the Host header
-        generate_unique_id_function=lambda route: route.name,  # what generated clients call their functions
-        telemetry={
-            "tracing": False,
-            "metrics": False,
-            "logs": False,
-        },  # `gateway.http.middleware.telemetry` and `gateway.observability.tracing` do
+        # What `gateway.http.middleware.telemetry` and `gateway.observability.tracing` do.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         lifespan=lifespan,
     )
-    routers = (
-        predictions,
-        explain,
-        embed,
-        preview,
-        feedback,
-        review_routes,
-        models,
-        tfserving,
-        inference,
-        hugging_face,
-        health,
-        pages,
-    )
-    for router in (module.router for module in routers):
+    interfaces = (predictions, explain, embed, preview, feedback, review_routes, models, tfserving, inference)
+    for module in (*interfaces, hugging_face, health, pages):
         # Not include_router, which analyses every route again at its first request (25 ms) and matches each request
         # twice.
-        for route in router.routes:
+        for route in module.router.routes:
             if isinstance(route, APIRoute):
                 route.operation_id = route.name  # what generated clients call their functions
             app.router.routes.append(route)
@@ -253,6 +224,12 @@ class Gateway(FastAPI):
         if not self.openapi_schema:
             openapi.complete(super().openapi(), self.settings)
         return super().openapi()
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 def _image_fetcher(settings: Settings) -> ImageFetcher | None:

@@ -1,4 +1,4 @@
-"""The command line: every setting as an option, ``--config`` and ``--version``.
+"""The command line: every setting as an option, ``--config`` and ``--version``; and the environment that it sets.
 
 Options become environment variables, because the processes that uvicorn starts read their settings from the
 environment. So options and variables have the same syntax, and options take precedence.
@@ -11,7 +11,8 @@ import os
 import sys
 import tomllib
 import typing
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -20,6 +21,13 @@ from pydantic_core import ErrorDetails
 
 from gateway import __version__
 from gateway.settings import CONFIG, PREFIX, Settings
+
+REMOVED = {
+    "GATEWAY_ROUTES": "GATEWAY_TRAFFIC_SPLIT",
+    "GATEWAY_DECODE_THREADS": "GATEWAY_DECODE_WORKERS",
+    "GATEWAY_MAX_JOINED_PHOTOS": "GATEWAY_MAX_CROSS_REQUEST_BATCH_SIZE",
+}
+"""Variables that 0.2.0 still accepted, and those that replace them."""
 
 EPILOG = (
     "Each option can also be set by an environment variable: GATEWAY_ and its name in upper case, for example "
@@ -33,13 +41,7 @@ class SettingsError(Exception):
 
 
 def parse_options(prog: str, arguments: Sequence[str] | None, environment: MutableMapping[str, str]) -> None:
-    """Parse the command line into environment variables; exits for ``--help``, ``--version`` and mistakes.
-
-    Args:
-        prog: Name of the program in messages.
-        arguments: The command line without the program; None for that of this process.
-        environment: Receives a variable for each option.
-    """
+    """Parse the command line into variables of `environment`; exits for ``--help``, ``--version`` and mistakes."""
     parser = argparse.ArgumentParser(
         prog=prog,
         usage="%(prog)s [OPTION ...]",
@@ -76,6 +78,20 @@ def load_settings() -> Settings:
         raise SettingsError("\n".join(_line(one, file) for one in error.errors())) from error
 
 
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Variables with the prefix that are not settings, each with the setting that was probably meant."""
+    variables = [CONFIG, *(PREFIX + name.upper() for name in Settings.model_fields)]
+    unknown = []
+    for name in sorted(environment):
+        if name.upper().startswith(PREFIX) and name.upper() not in variables:
+            matches = get_close_matches(name.upper(), variables, n=1, cutoff=0.85)
+            if name.upper() in REMOVED:
+                unknown.append(f"{name} (use {REMOVED[name.upper()]} instead)")
+            else:
+                unknown.append(f"{name} (did you mean {matches[0]}?)" if matches else name)
+    return unknown
+
+
 def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
     option = _option(name)
     text = (field.description or "").replace("%", "%%")
@@ -91,7 +107,7 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
 
 
 def _metavar(name: str, field: FieldInfo) -> str:
-    if field.annotation in (int, float):
+    if field.annotation in (int, float, int | None):
         return "N"
     return "FILE" if field.annotation == Path | None else name.rpartition("_")[2].upper()
 

@@ -1,45 +1,7 @@
 """Every error that a caller can see: its status, its stable code, and whether a retry can help.
 
-    GatewayError
-    ├── BadRequest             400
-    │   └── InvalidTensor
-    ├── Unauthorized           401
-    ├── NotFound               404
-    │   ├── UnknownModel
-    │   ├── UnknownVersion
-    │   ├── SignatureMissing
-    │   └── PhotoNotFound
-    ├── MethodNotAllowed       405
-    ├── UploadTimeout          408
-    ├── ReviewConflict         409
-    ├── UploadTooLarge         413
-    ├── UriTooLong             414
-    ├── UnsupportedMedia       415
-    │   ├── UnsupportedRequest
-    │   └── UnsupportedImage
-    ├── Unprocessable          422
-    │   ├── InvalidParameter
-    │   ├── InvalidImage
-    │   ├── ImageNotFetched
-    │   └── ImageTooLarge
-    ├── Overloaded             429
-    ├── RateLimited            429
-    ├── HeadersTooLarge        431
-    ├── InternalError          500
-    ├── CodingNotSupported     501
-    ├── BadUpstream            502
-    │   ├── UnsupportedModel
-    │   └── ModelServerFailed
-    ├── Unavailable            503
-    │   ├── ModelServerUnavailable
-    │   └── NotReady
-    ├── DeadlineExceeded       504
-    └── VersionNotSupported    505
-
-The first line of each docstring is the text in docs/reference/errors.md. This module is over 300 lines because it is
-the one list of errors.
-
-All are sent as the same JSON body (problem details, RFC 9457): see `gateway.http.problems`.
+The first line of each docstring is the text in docs/reference/errors.md, which lists them by status. All are sent as
+the same JSON body (problem details, RFC 9457): see `gateway.http.problems`.
 """
 
 from __future__ import annotations
@@ -65,6 +27,8 @@ class GatewayError(Exception):
     """Seconds for the Retry-After header; None if the same request would fail again."""
     headers: Mapping[str, str] = MappingProxyType({})
     """Additional response headers."""
+    server_message: str = ""
+    """What the model server says is wrong with the request, in one line, for interfaces whose clients expect it."""
 
     def __init__(self, detail: str, **extra: object) -> None:
         super().__init__(detail)
@@ -233,6 +197,9 @@ class HeadersTooLarge(GatewayError):
 class InternalError(GatewayError):
     """The gateway failed. Its log contains the reason."""
 
+    def __init__(self, detail: str = "Internal error. The gateway's log has the reason under this request ID.") -> None:
+        super().__init__(detail)
+
 
 class BadUpstream(GatewayError):
     """The model server returned an answer that the gateway cannot use."""
@@ -247,18 +214,13 @@ class UnsupportedModel(BadUpstream):
 
 
 class ModelServerFailed(BadUpstream):
-    """The model server failed, or its answer does not match the model contract.
-
-    Args:
-        detail: As in `GatewayError`.
-        said: What the model server says is wrong with the request, in one line, for interfaces whose clients expect it.
-    """
+    """The model server failed, or its answer does not match the model contract."""
 
     code = "model_server_failed"
 
-    def __init__(self, detail: str, said: str = "") -> None:
+    def __init__(self, detail: str, server_message: str = "") -> None:
         super().__init__(detail)
-        self.said = said
+        self.server_message = server_message
 
 
 class Unavailable(GatewayError):

@@ -25,9 +25,9 @@ async def trim_when_idle(admission: Admission) -> None:
     of an upload would take 3 ms more CPU time of the event loop. At 16 and 4 MB, it would not return it.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    held = 0
+    bytes_at_trim = 0
     while trim is not None:
         await asyncio.sleep(PAUSE_SECONDS)
-        if admission.is_idle and admission.held_bytes - held > WORTHWHILE_BYTES:
-            held = admission.held_bytes
+        if admission.is_idle and admission.held_bytes - bytes_at_trim > WORTHWHILE_BYTES:
+            bytes_at_trim = admission.held_bytes
             await asyncio.to_thread(trim, 0)

@@ -8,7 +8,7 @@ import re
 SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "xds:")
 """Schemes of gRPC, for addresses that it resolves itself."""
 
-HOST_AND_PORT = re.compile(r"(\[[^\[\]\s/]+\]|[^:,/\s\[\]]+):(\d{1,5})")
+HOST_AND_PORT = re.compile(r"(\[[^\[\]\s/]+\]|[^:;?@,/\s\[\]]+):(\d{1,5})")
 PORT = 8500
 """TensorFlow Serving's default for gRPC; 8501 is its REST interface."""
 
@@ -16,11 +16,9 @@ PORT = 8500
 def check_target(target: str) -> None:
     """Check the address of a model server, to find a mistake at the start and not at the first request.
 
-    Args:
-        target: ``host:port``, several of them separated by commas, or an address with one of gRPC's schemes.
-
     Raises:
-        ValueError: It is none of these. The message suggests what to write instead, if possible.
+        ValueError: It is neither ``host:port``, nor several of them separated by commas, nor an address with one of
+            gRPC's schemes. The message suggests what to write instead, if possible.
     """
     if target.startswith(("unix:", "unix-abstract:", "xds:")):
         if not target.partition(":")[2].strip("/"):
@@ -58,7 +56,8 @@ def _check_host(host: str, prefix: str = "") -> None:
     elif _is_ipv6(plain.strip("[]")):
         right = f"[{plain.strip('[]')}]:{PORT}"
     else:
-        right = f"{plain.rstrip(':')}:{PORT}" if re.fullmatch(r"[^:,\s\[\]]+:?", plain) else f"host:{PORT}"
+        name = re.split(r"[:;?@\s\[\]]", plain)[0]
+        right = f"{name or 'host'}:{PORT}"
     where = "must be the gRPC address, without http:// or grpc:// and without a path" if mark else "must be host:port"
     encrypted = "; see serving_tls for encryption" if scheme in ("https", "grpcs") else ""
     raise ValueError(f"{where}: {prefix}{right} instead of {prefix}{host}{encrypted}")

@@ -96,8 +96,8 @@ class Settings(BaseSettings):
     included."""
     model_options: Annotated[dict[str, ModelOptions], NoDecode] = Field(default_factory=dict)
     """Options for models without a model card, as a JSON object keyed by model name: labels (a file or a list),
-    signature, output, encoded_image, height, width, fit, interpolation, channels, layout, pixel_range, normalize,
-    activation, multi_label, thresholds, unknown_threshold."""
+    signature, output, fixed_inputs, encoded_image, height, width, fit, interpolation, channels, layout, pixel_range,
+    normalize, activation, multi_label, thresholds, unknown_threshold."""
     model_refresh_seconds: float = Field(1.0, gt=0, le=3600)
     """How long the gateway caches the versions, labels and signatures of a model, in seconds."""
 
@@ -133,8 +133,8 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(25 * 2**20, ge=1)
     """Maximum size of an image file, in bytes."""
     image_url_origins: CommaSeparated = ()
-    """Origins from which images are fetched if a request is {"url": "..."}, separated by commas, for example
-    https://images.example.org,https://*.cdn.example. Empty disables it."""
+    """Origins from which the gateway may fetch images for requests such as {"url": "..."}, separated by commas, for
+    example https://images.example.org,https://*.cdn.example. If it is empty, no images are fetched."""
     image_url_timeout_seconds: float = Field(5.0, gt=0, le=60)
     """Time limit for fetching an image, in seconds."""
     image_url_private: bool = False
@@ -211,8 +211,8 @@ class Settings(BaseSettings):
     for multi-label models, with a score near its threshold), sampled (a random share) or all. Photos are scaled down,
     and their metadata is removed."""
     prediction_log_margin: float = Field(0.2, ge=0, le=1)
-    """A photo is uncertain if the scores of its two best labels differ by less than this value. For multi-label models:
-    if a score is nearer to its threshold than this share of the way to 0 or 1."""
+    """A photo is uncertain if the scores of its two best labels differ by less than this value. For multi-label models,
+    a photo is uncertain if a score lies between its threshold and this share of the way from there to 0 or 1."""
     prediction_log_sample_rate: float = Field(0.01, ge=0, le=1)
     """Share of photos to keep with prediction_log_photos=sampled, from 0 to 1."""
     prediction_log_photo_side: int = Field(512, ge=32, le=2048)
@@ -281,8 +281,8 @@ class Settings(BaseSettings):
         for name in self.model_options:
             if name not in self.served_models:
                 near = get_close_matches(name, self.served_models, n=1)
-                meant = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"model_options names {name!r}, which is neither default_model nor in models{meant}")
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"model_options names {name!r}, which is neither default_model nor in models{hint}")
         return self
 
     @field_validator("serving_target")
@@ -294,19 +294,19 @@ class Settings(BaseSettings):
     @field_validator("image_url_origins")
     @classmethod
     def _are_allowed_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for one in value:
-            if not ALLOWED_ORIGIN.fullmatch(one.lower()):
+        for origin in value:
+            if not ALLOWED_ORIGIN.fullmatch(origin.lower()):
                 raise ValueError(
-                    f"{one!r} is not an origin such as https://images.example.org or https://*.cdn.example"
+                    f"{origin!r} is not an origin such as https://images.example.org or https://*.cdn.example"
                 )
         return value
 
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for one in value:
-            if not ORIGIN.fullmatch(one):
-                raise ValueError(f"{one!r} is not an origin such as https://example.org, or * for all origins")
+        for origin in value:
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is not an origin such as https://example.org, or * for all origins")
         return value
 
     @field_validator("review_keys")
@@ -325,8 +325,8 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for one in value:
-            ipaddress.ip_network(one)
+        for network in value:
+            ipaddress.ip_network(network)
         return value
 
     @model_validator(mode="after")
@@ -340,15 +340,15 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _tls_is_whole(self) -> Settings:
-        parts = (self.serving_tls_ca, self.serving_tls_certificate, self.serving_tls_key, self.serving_tls_server_name)
-        if any(parts) and not self.serving_tls:
+    def _tls_is_complete(self) -> Settings:
+        files = (self.serving_tls_ca, self.serving_tls_certificate, self.serving_tls_key)
+        if (any(files) or self.serving_tls_server_name) and not self.serving_tls:
             raise ValueError("the other serving_tls_... settings require serving_tls")
         if (self.serving_tls_certificate is None) != (self.serving_tls_key is None):
             raise ValueError("serving_tls_certificate and serving_tls_key must be set together")
         if self.serving_tls and "," in self.serving_target and not self.serving_tls_server_name:
             raise ValueError("serving_tls_server_name is required if serving_target is a list")
-        for file in (self.serving_tls_ca, self.serving_tls_certificate, self.serving_tls_key):
+        for file in files:
             if file is not None and not file.is_file():
                 raise ValueError(f"file not found: {str(file)!r}")
         return self

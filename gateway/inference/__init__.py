@@ -1,4 +1,5 @@
 """From an upload to an answer: preprocessing, batching, the call to a model server, scores and labels.
 
-May import `gateway.serving`, `gateway.workers` and `gateway.tensors`. Knows nothing of HTTP.
+May import `gateway.serving`, `gateway.workers`, `gateway.observability` and what lies below them. Knows nothing of
+HTTP.
 """

@@ -10,10 +10,10 @@ from gateway.errors import Overloaded
 from gateway.workers.turns import Turn
 
 CALLER_SHARE = 4
-"""While others use a limit, one caller may hold at most one part in so many of it."""
+"""While others use a limit, one caller may hold at most the limit divided by this."""
 
 RESERVED_SHARE = 8
-"""A caller who is alone leaves one part in so many of a limit free for the next one."""
+"""A caller who is alone leaves the limit divided by this free for the next caller."""
 
 BATCH_SHARE = 0.75
 """Share of the images that batch requests may hold together. The rest is for requests with one image."""
@@ -28,6 +28,9 @@ class Admission:
         max_upload_bytes: Limit on the memory of all requests with a body, until the client has read the answer: the
             bytes of the body that have arrived, and the tensors and answers made from them.
         max_request_bytes: Memory that one request may need. A caller may always hold this much.
+
+    Raises:
+        Overloaded: From all methods that take something: not enough is left, or the caller would exceed its share.
     """
 
     def __init__(self, max_images: int, max_uploads: int, max_upload_bytes: int, max_request_bytes: int) -> None:
@@ -56,17 +59,13 @@ class Admission:
 
     @contextmanager
     def admit(self, caller: str, images: int) -> Iterator[None]:
-        """Hold permits for a number of images of a caller.
-
-        Raises:
-            Overloaded: Not enough permits are left, or the caller would exceed its share.
-        """
-        held = self._images[caller]
+        """Hold permits for a number of images of a caller."""
+        caller_images = self._images[caller]
         if self.in_flight + images > self.max_images:
             raise Overloaded("The gateway is at capacity. Try again later.")
         if images > 1 and self.in_flight and self.in_flight + images > self.max_images * BATCH_SHARE:
             raise Overloaded("The gateway is at its capacity for batches. Try again later.")
-        if held and held + images > _share(self.max_images, others=self.in_flight > held):
+        if caller_images and caller_images + images > _share(self.max_images, others=self.in_flight > caller_images):
             raise Overloaded("You have the maximum number of images in progress for one caller. Try again later.")
         self.in_flight += images
         self._images[caller] += images
@@ -77,13 +76,9 @@ class Admission:
             _subtract(self._images, caller, images)
 
     @contextmanager
-    def call(self, caller: str, most: int) -> Iterator[None]:
-        """Hold a permit for a gRPC call of a caller, until the client has its answer.
-
-        Raises:
-            Overloaded: The caller has `most` calls in progress.
-        """
-        if self._calls[caller] >= most:
+    def call(self, caller: str, limit: int) -> Iterator[None]:
+        """Hold a permit for a gRPC call, of which a caller has at most `limit`, until the client has its answer."""
+        if self._calls[caller] >= limit:
             raise Overloaded("You have the maximum number of calls in progress for one caller. Try again later.")
         self._calls[caller] += 1
         try:
@@ -92,25 +87,17 @@ class Admission:
             _subtract(self._calls, caller, 1)
 
     def check_batch(self) -> None:
-        """Refuse a batch request before its body is read.
-
-        Raises:
-            Overloaded: Batches hold all the permits that they may.
-        """
+        """Refuse a batch request before its body is read, if batches hold all the permits that they may."""
         if self.in_flight >= self.max_images * BATCH_SHARE:
             raise Overloaded("The gateway is at its capacity for batches. Try again later.")
 
     def begin_upload(self, caller: str) -> None:
-        """Take a permit for receiving a body; `end_upload` releases it.
-
-        Raises:
-            Overloaded: The limit on uploads is reached, or the caller would exceed its share.
-        """
+        """Take a permit for receiving a body; `end_upload` releases it."""
         # If no image could be admitted, refuse before the body is read.
         if self.uploads >= self.max_uploads or self.in_flight >= self.max_images:
             raise Overloaded("The gateway is receiving the maximum number of uploads. Try again later.")
-        held = self._uploads[caller]
-        if held and held + 1 > _share(self.max_uploads, others=self.uploads > held):
+        caller_uploads = self._uploads[caller]
+        if caller_uploads and caller_uploads + 1 > _share(self.max_uploads, others=self.uploads > caller_uploads):
             raise Overloaded("You have the maximum number of uploads for one caller. Try again later.")
         self.uploads += 1
         self._uploads[caller] += 1
@@ -121,19 +108,15 @@ class Admission:
         _subtract(self._uploads, caller, 1)
 
     def hold(self, turn: Turn, count: int) -> None:
-        """Count bytes that a request holds in memory; `release` gives them back.
-
-        Raises:
-            Overloaded: The limit is reached, or the caller would exceed its share.
-        """
+        """Count bytes that a request holds in memory; `release` gives them back."""
         if not count:
             return  # so that there is nothing to release
         caller, _ = turn
-        held = self._upload_bytes[caller]
+        caller_bytes = self._upload_bytes[caller]
         if self.upload_bytes + count > self.max_upload_bytes:
             raise Overloaded("The gateway has no memory left for further requests. Try again later.")
-        share = max(_share(self.max_upload_bytes, others=self.upload_bytes > held), self._max_request_bytes)
-        if held + count > share:
+        share = max(_share(self.max_upload_bytes, others=self.upload_bytes > caller_bytes), self._max_request_bytes)
+        if caller_bytes + count > share:
             raise Overloaded("Your requests in progress use all the memory for one caller. Try again later.")
         self.upload_bytes += count
         self.held_bytes += count

@@ -44,13 +44,10 @@ Version: TypeAlias = tuple[str, int]
 
 @dataclass(slots=True, eq=False)
 class _Image(Generic[Row]):
-    """An image that waits for its row.
+    """An image, in the form that the model takes, that waits for its row.
 
     Attributes:
-        content: The image in the form that the model takes.
         bulk: Whether its request has other images.
-        deadline: Deadline of its request.
-        request_id: ID of its request.
         row: The future that its caller awaits.
         batch: The batch in which it was sent.
     """
@@ -76,7 +73,6 @@ class _Lane(Generic[Row]):
     """The traffic to one version of a model.
 
     Attributes:
-        contract: Contract of the version.
         single: Waiting images of requests with one image.
         bulk: Waiting images of requests with several images.
         requests: Number of requests in progress.
@@ -121,20 +117,15 @@ class RequestBatcher(Generic[Row]):
     @classmethod
     def for_backend(cls, backend: Backend, send: Send[Row], settings: Settings) -> RequestBatcher[Row]:
         """A batcher with the limits of the settings. With tracing, each image has its own request and span."""
-        most = 1 if settings.tracing else min(settings.max_cross_request_batch_size, settings.max_predict_batch_size)
-        return cls(send, most, settings.max_images_per_server, backend.servers)
+        max_batch_size = (
+            1 if settings.tracing else min(settings.max_cross_request_batch_size, settings.max_predict_batch_size)
+        )
+        return cls(send, max_batch_size, settings.max_images_per_server, backend.servers)
 
     async def row(
         self, contract: Contract, content: bytes, turn: Turn, deadline: Deadline, *, bulk: bool = False
     ) -> Row:
-        """Row of one image.
-
-        Args:
-            contract: The version that answers.
-            content: The image in the form that the model takes.
-            turn: Caller and request, for taking turns.
-            deadline: Deadline of its request.
-            bulk: Whether its request has other images.
+        """The row of one image in the form that the model takes. With `bulk`, its request has other images.
 
         Raises:
             DeadlineExceeded: The deadline of this caller has passed.
@@ -162,13 +153,13 @@ class RequestBatcher(Generic[Row]):
         version = contract.model, contract.version
         lane = self._lanes.get(version)
         if lane is None or (lane.contract is not contract and lane.contract != contract):
-            self._lanes = {known: one for known, one in self._lanes.items() if not one.is_idle}
+            self._lanes = {key: one for key, one in self._lanes.items() if not one.is_idle}
             lane = self._lanes[version] = _Lane(contract)
         return lane
 
     def _has_room(self, lane: _Lane[Row], bulk: bool) -> bool:
-        most = self._max_requests * self._servers()
-        return lane.requests < most and (not bulk or lane.bulk_requests < most - 1)
+        max_requests = self._max_requests * self._servers()
+        return lane.requests < max_requests and (not bulk or lane.bulk_requests < max_requests - 1)
 
     def _send_waiting(self, lane: _Lane[Row]) -> None:
         while lane.bulk and self._has_room(lane, bulk=True) and not (lane.single and lane.bulk_requests):
@@ -178,16 +169,17 @@ class RequestBatcher(Generic[Row]):
 
     def _send_next(self, lane: _Lane[Row], queue: TurnQueue[_Image[Row]]) -> None:
         """Send as many images of a queue as fit into one request."""
-        fixed = lane.contract.batch_size
-        most = 1 if fixed == 0 or lane.alone_until > time.monotonic() else self._max_batch_size
-        most = min(most, fixed) if fixed > 0 else most
+        batch_size = lane.contract.batch_size
+        max_images = 1 if batch_size == 0 or lane.alone_until > time.monotonic() else self._max_batch_size
+        max_images = min(max_images, batch_size) if batch_size > 0 else max_images
+        fixed_input_bytes = sum(len(one.content) for one in lane.contract.fixed_inputs)
         images: list[_Image[Row]] = []
         size = 0
-        while queue and len(images) < most and size < MAX_MESSAGE_BYTES:
+        while queue and len(images) < max_images and size < MAX_MESSAGE_BYTES:
             image = queue.take()
             if not image.row.done():
                 images.append(image)
-                size += len(image.content)
+                size += len(image.content) + fixed_input_bytes
         if images:
             self._start(lane, images)
 

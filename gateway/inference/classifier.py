@@ -55,14 +55,7 @@ class Classification:
 
 
 class Classifier:
-    """Decodes images, sends them to the model server and ranks the scores.
-
-    Args:
-        backend: The model server.
-        resolver: Finds versions and their contracts.
-        workers: Decode images.
-        settings: Limits on batches.
-    """
+    """Decodes images, sends them to the model server and ranks the scores."""
 
     def __init__(self, backend: Backend, resolver: ContractResolver, workers: ImageWorkers, settings: Settings) -> None:
         self._backend = backend
@@ -84,14 +77,8 @@ class Classifier:
     ) -> Classification:
         """Classify images with one version of a model.
 
-        Args:
-            model: Name of the model.
-            selector: The version.
-            uploads: Encoded images, or errors, which keep their place in the results.
-            top_k: Number of labels for each image; fewer if the model has fewer.
-            deadline: Deadline of the whole call.
-            record: Receives the version, failures and times.
-            ready: An answer to the same uploads. Its prepared images are reused if they fit.
+        Errors among the uploads keep their place in the results. `ready` is an answer to the same uploads; its prepared
+        images are reused if they fit. The record receives the version, failures and times.
 
         Raises:
             GatewayError: An error that concerns all images. The error of one image is in its place in the results.
@@ -107,7 +94,7 @@ class Classifier:
                 prepared, prepared_for = [None] * len(uploads), contract
             times = StageTimes()
 
-            async def one(index: int) -> Scores | None:
+            async def scores_of(index: int) -> Scores | None:
                 image = prepared[index]
                 if image is None:
                     image = await prepare(uploads[index], contract, self._workers, record, deadline, times)
@@ -117,7 +104,7 @@ class Classifier:
                 return await self._batcher.row(contract, image, record.turn, deadline, bulk=len(uploads) > 1)
 
             try:
-                scores = await together([one(index) for index in range(len(uploads))])
+                scores = await together([scores_of(index) for index in range(len(uploads))])
             finally:
                 times.report(record)
             images = tuple(image for image in prepared if image is not None)
@@ -128,14 +115,10 @@ class Classifier:
             record.baseline = contract.baseline
             return Classification(contract, results, images)
 
-        return await self._resolver.answered(model, selector, deadline, ask)
+        return await self._resolver.answer(model, selector, deadline, ask)
 
     async def predict(self, contract: Contract, images: Sequence[bytes], deadline: Deadline) -> list[Scores]:
-        """Scores of each image that `prepare` returned, by one PredictRequest.
-
-        Raises:
-            GatewayError: As `Backend.predict` and `checked_scores` raise them.
-        """
+        """Scores of each image that `prepare` returned, by one PredictRequest."""
         answer = await self._backend.predict(
             contract.model,
             contract.version,
@@ -149,8 +132,8 @@ class Classifier:
         if version not in self._independent and independent(contract, scores):
             self._independent.add(version)
             logger.warning(
-                "model %s version %d: the scores do not sum to 1, so they seem to be independent (multi-label). The "
-                "best one is returned as the label. With the option multi_label, all labels over a threshold are",
+                "model %s version %d: the scores do not sum to 1, so they seem to be independent (multi-label). Only "
+                "the best label is returned. To return all labels over a threshold, set the option multi_label",
                 *version,
             )
         return scores

@@ -31,26 +31,14 @@ MAX_SIZE = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """The embeddings of several images, in their order.
-
-    Attributes:
-        contract: Contract of the version that answered.
-        results: The embedding of each image, or its error.
-    """
+    """The embedding of each of several images, or its error, and the contract of the version that answered."""
 
     contract: Contract
     results: tuple[Embedding | errors.GatewayError, ...]
 
 
 class Embedder:
-    """Decodes images and calls the signature `embed`.
-
-    Args:
-        backend: The model server.
-        resolver: Finds versions and their contracts.
-        workers: Decode images.
-        settings: Limits on batches.
-    """
+    """Decodes images and calls the signature `embed`."""
 
     def __init__(self, backend: Backend, resolver: ContractResolver, workers: ImageWorkers, settings: Settings) -> None:
         self._backend = backend
@@ -66,14 +54,7 @@ class Embedder:
         deadline: Deadline,
         record: RequestRecord,
     ) -> Embeddings:
-        """Embed images with one version of a model.
-
-        Args:
-            model: Name of the model.
-            selector: The version.
-            uploads: Encoded images, or errors, which keep their place in the results.
-            deadline: Deadline of the whole call.
-            record: Receives the version, failures and times.
+        """Embed images with one version of a model. Errors among the uploads keep their place in the results.
 
         Raises:
             SignatureMissing: The version has no embeddings.
@@ -89,20 +70,20 @@ class Embedder:
                 )
             times = StageTimes()
 
-            async def one(upload: Buffer | errors.GatewayError) -> Embedding | errors.GatewayError:
+            async def embedding_of(upload: Buffer | errors.GatewayError) -> Embedding | errors.GatewayError:
                 image = await prepare(upload, contract, self._workers, record, deadline, times)
                 if isinstance(image, errors.GatewayError):
                     return image
                 return await self._batcher.row(contract, image, record.turn, deadline, bulk=len(uploads) > 1)
 
             try:
-                results = await together([one(upload) for upload in uploads])
+                results = await together([embedding_of(upload) for upload in uploads])
             finally:
                 times.report(record)
             record.failures = [result.code for result in results if isinstance(result, errors.GatewayError)]
             return Embeddings(contract, tuple(results))
 
-        return await self._resolver.answered(model, selector, deadline, ask)
+        return await self._resolver.answer(model, selector, deadline, ask)
 
     async def _call(self, contract: Contract, images: Sequence[bytes], deadline: Deadline) -> list[Embedding]:
         """Embeddings of images that `prepare` returned, by one PredictRequest."""

@@ -38,8 +38,6 @@ class Explanation:
     """The answer to one image, with its heat map.
 
     Attributes:
-        contract: Contract of the version that answered.
-        ranked: The ranked labels.
         heatmap: float32 (h, w), 0 to 1.
         box: The area of the upright image that the map covers.
     """
@@ -51,13 +49,7 @@ class Explanation:
 
 
 class Explainer:
-    """Decodes an image, calls the signature `explain`, and maps the heat map back onto the photo.
-
-    Args:
-        backend: The model server.
-        resolver: Finds the version and its contract.
-        workers: Decode images and paint heat maps.
-    """
+    """Decodes an image, calls the signature `explain`, and maps the heat map back onto the photo."""
 
     def __init__(self, backend: Backend, resolver: ContractResolver, workers: ImageWorkers) -> None:
         self._backend = backend
@@ -68,14 +60,6 @@ class Explainer:
         self, model: str, selector: Selector, upload: Buffer, top_k: int, deadline: Deadline, record: RequestRecord
     ) -> Explanation:
         """Classify one image and return the heat map of the best label.
-
-        Args:
-            model: Name of the model.
-            selector: The version.
-            upload: The encoded image.
-            top_k: Number of labels.
-            deadline: Deadline of the whole call.
-            record: Receives the version, failure and times.
 
         Raises:
             SignatureMissing: The version has no heat maps.
@@ -114,7 +98,7 @@ class Explainer:
             box = covered((width, height), contract.target)
             return Explanation(contract, rank_labels(contract, scores, top_k), heatmap, box)
 
-        return await self._resolver.answered(model, selector, deadline, ask)
+        return await self._resolver.answer(model, selector, deadline, ask)
 
     async def painted(
         self, upload: Buffer, explanation: Explanation, deadline: Deadline, record: RequestRecord
@@ -130,35 +114,27 @@ class Explainer:
 
 
 def covered(size: tuple[int, int], target: images.Target) -> Box:
-    """The area of an upright photo that the input of a model covers, and so its heat map.
-
-    Args:
-        size: Width and height of the photo.
-        target: Size and fit.
+    """The area of an upright photo of this width and height that the input of a model covers, and so its heat map.
 
     Returns:
         Part of the photo for ``crop``, all of it for ``squash``, and more than the photo for ``pad``.
     """
-    whole, wanted = size, (target.width, target.height)
-    resized, part = images.placement(whole, wanted, target.fit)
+    input_size = target.width, target.height
+    resized, part = images.placement(size, input_size, target.fit)
     edges: list[float] = []
     for side in (0, 1):
-        before = (wanted[side] - resized[side]) // 2
-        after = wanted[side] - resized[side] - before
+        before = (input_size[side] - resized[side]) // 2
+        after = input_size[side] - resized[side] - before
         edges += [
-            part[side] / whole[side] - before / resized[side],
-            part[side + 2] / whole[side] + after / resized[side],
+            part[side] / size[side] - before / resized[side],
+            part[side + 2] / size[side] + after / resized[side],
         ]
     left, right, top, bottom = edges
     return Box(left, top, right, bottom)
 
 
 def _checked_map(contract: Contract, outputs: Mapping[str, Tensor]) -> HeatMap:
-    """Heat map (h, w) of one image.
-
-    Raises:
-        ModelServerFailed: It is missing, has the wrong shape or is not finite.
-    """
+    """Heat map (h, w) of one image."""
     maps = float_output(contract, outputs, "heatmap", "heat maps", max_elements=MAX_MAP_SIDE**2)
     if maps.ndim != 3 or len(maps) != 1 or not maps.size:
         raise errors.ModelServerFailed(f"{name_of(contract)} returned a heat map of shape {maps.shape} for one image.")

@@ -29,7 +29,6 @@ class TensorRequest:
 
     Attributes:
         job: Name of a job of `gateway.workers.jobs` that takes a body and signatures.
-        body: The body in pieces.
         arguments: Further arguments of the job.
         count_rows: Counts rows after the first against the rate limit of the caller.
     """
@@ -45,7 +44,6 @@ class Predicted:
     """The answer of one version.
 
     Attributes:
-        served: The version.
         request: What the job read beside the tensors.
         answers: A serialised PredictResponse for each message that was sent.
         rows: Rows in each message.
@@ -60,16 +58,7 @@ class Predicted:
 
 
 class Predictor:
-    """Runs signatures.
-
-    Args:
-        backend: The model server.
-        resolver: Finds the version and its signatures.
-        tensor_workers: Read bodies and write answers.
-        image_workers: Decode encoded images among the tensors.
-        admission: Permits for further rows.
-        settings: Limits.
-    """
+    """Runs signatures. Workers read bodies, write answers, and decode encoded images among the tensors."""
 
     def __init__(
         self,
@@ -94,12 +83,7 @@ class Predictor:
     ) -> Predicted:
         """Run one signature of one version; the caller holds a permit for the first row.
 
-        Args:
-            model: Name of the model.
-            selector: The version.
-            request: The body. It is parsed again if the version changes meanwhile.
-            deadline: Deadline of the whole call.
-            record: Receives the version, rows and times.
+        The body is parsed again if the version changes meanwhile.
 
         Raises:
             SignatureMissing: The version has no such signature.
@@ -150,7 +134,7 @@ class Predictor:
                     )
             return Predicted(served, read.header, answers, rows)
 
-        return await self._resolver.answered(model, selector, deadline, ask)
+        return await self._resolver.answer(model, selector, deadline, ask)
 
     async def write(
         self,
@@ -220,6 +204,7 @@ def _rules(served: ServedVersion, max_rows: int) -> SignatureRules:
         image_inputs=_image_inputs(served),
         certain_images=contract.certain_image,
         pixel_shapes=dict.fromkeys(pixel_keys, contract.row_shape),
+        pixel_input=contract.input_name,
         row_keys=[PIXELS, DEFAULT_SIGNATURE, EXPLAIN, EMBED] if has_card else [],
     )
 

@@ -55,13 +55,7 @@ async def prepare(
 ) -> bytes | GatewayError:
     """Convert an upload into the form that a model takes.
 
-    Args:
-        upload: The encoded image in pieces. An error is returned unchanged.
-        contract: The contract of the model.
-        workers: Decode the image.
-        record: Of the request, for taking turns. Receives size and brightness of the photo.
-        deadline: Deadline of the request.
-        times: Receives the start and the end of the work.
+    An error is returned unchanged. The record receives size and brightness of the photo.
 
     Returns:
         Pixels or an encoded image, or the error of this image.
@@ -109,7 +103,4 @@ def input_tensors(contract: Contract, images: Sequence[bytes]) -> dict[str, Wire
         inputs = {contract.input_name: strings(images, shape)}
     else:
         inputs = {contract.input_name: joined(shape, contract.input_dtype, images)}
-    if contract.key_input is not None:
-        keys = [str(index).encode() for index in range(len(images))]
-        inputs[contract.key_input] = strings(keys, (len(images),))
-    return inputs
+    return inputs | {fixed.name: fixed.tensor(len(images)) for fixed in contract.fixed_inputs}

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from gateway.deadline import Deadline
 from gateway.errors import BadUpstream, DeadlineExceeded, GatewayError, ModelServerFailed, UnknownModel
+from gateway.images.rewrite import encode_png
 from gateway.inference.classifier import Classifier
 from gateway.serving.backend import Selector, ServableNotFound
 from gateway.serving.contract import Contract
@@ -36,12 +35,7 @@ GREY = 128
 
 @dataclass(frozen=True, slots=True)
 class ModelReadiness:
-    """One model.
-
-    Attributes:
-        versions: Its available versions, newest first.
-        reason: Why the model is not ready; empty if it is.
-    """
+    """The available versions of a model, newest first, and why it is not ready; empty if it is."""
 
     versions: tuple[int, ...]
     reason: str = ""
@@ -53,10 +47,6 @@ class Readiness:
     A model is ready if it has an available version that the gateway supports, and that version has answered one grey
     image with scores that fit its labels. A version is tried until it has answered once, and again when its contract
     changes. Concurrent callers share one check, and its result is cached for `READINESS_SECONDS`.
-
-    Args:
-        resolver: Finds versions and their contracts.
-        classifier: Sends the test images.
     """
 
     def __init__(self, resolver: ContractResolver, classifier: Classifier) -> None:
@@ -86,8 +76,8 @@ class Readiness:
             versions = tuple(available_versions(states))
             if not versions:
                 failed = [str(one.version) for one in states if one.status.error_message]
-                why = f"; the log of the model server says why not version {', '.join(failed)}" if failed else ""
-                return ModelReadiness((), f"The model {model!r} has no available version{why}.")
+                hint = f"; the log of the model server says why not version {', '.join(failed)}" if failed else ""
+                return ModelReadiness((), f"The model {model!r} has no available version{hint}.")
             served = await self._resolver.served(model, Selector(), deadline)
             contract = served.contract
             if contract is None:  # the resolver has logged it
@@ -115,16 +105,12 @@ class Readiness:
             except DeadlineExceeded:
                 await self._classifier.predict(contract, image, deadline)
         except ModelServerFailed as error:
-            if not error.said:
+            if not error.server_message:
                 raise
-            raise ModelServerFailed(f"{error.detail} A test image failed: {error.said}") from error
+            raise ModelServerFailed(f"{error.detail} A test image failed: {error.server_message}") from error
 
 
 def _grey_image(contract: Contract) -> bytes:
     """A grey image as the model takes it."""
-    size = contract.target.height, contract.target.width
-    if contract.input_kind == "pixels":
-        return contract.pixel_format.convert(np.full((*size, 3), GREY, np.uint8)).tobytes()
-    file = io.BytesIO()
-    Image.new("RGB", size[::-1], (GREY, GREY, GREY)).save(file, "PNG")
-    return file.getvalue()
+    pixels = np.full((contract.target.height, contract.target.width, 3), GREY, np.uint8)
+    return contract.pixel_format.convert(pixels).tobytes() if contract.input_kind == "pixels" else encode_png(pixels)

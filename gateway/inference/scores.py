@@ -75,12 +75,7 @@ class Ranked:
 
 
 def checked_scores(contract: Contract, outputs: Mapping[str, Tensor], images_sent: int) -> list[Scores]:
-    """Extract the scores of each image from an answer. A sigmoid becomes two classes.
-
-    Args:
-        contract: The contract of the model.
-        outputs: The answer.
-        images_sent: Number of images, without those that fill a fixed batch.
+    """Extract the scores of each image that was sent from an answer. A sigmoid becomes two classes.
 
     Raises:
         ModelServerFailed: The answer has the wrong shape or is not finite.
@@ -105,12 +100,12 @@ def checked_scores(contract: Contract, outputs: Mapping[str, Tensor], images_sen
             )
         scores = scores.clip(0, 1)
     if contract.label_output is not None:
-        names = _given_labels(contract, outputs.get(contract.label_output), scores.shape)
+        names = _labels_in_answer(contract, outputs.get(contract.label_output), scores.shape)
         return [Scores(values, labels) for values, labels in zip(scores, names, strict=True)][:images_sent]
     if contract.multi_label:
         if scores.shape[1] == 1 and not contract.labels:
             raise errors.UnsupportedModel(
-                f"{name} returned a single score, not a score for each label, as its option multi_label says."
+                f"{name} returned a single score, but its option multi_label needs a score for each label."
             )
     elif contract.sigmoid or (scores.shape[1] == 1 and len(contract.labels) in (0, 2)):
         scores = np.concatenate([1 - scores, scores], axis=1)
@@ -127,14 +122,14 @@ def rank_labels(contract: Contract, scores: Scores, top_k: int) -> Ranked:
     values = values[: len(values) - len(others)]
     order = (-values).argsort(kind="stable")
 
-    def named(indexes: npt.NDArray[np.intp]) -> tuple[str, ...]:
+    def labels_at(indexes: npt.NDArray[np.intp]) -> tuple[str, ...]:
         return tuple(labels[index] if labels else str(index) for index in indexes.tolist())
 
     def score(index: np.intp) -> float:
         return round(float(values[index]), SCORE_DECIMALS)
 
     best = order[:top_k]
-    predictions = tuple(zip(named(best), map(score, best), strict=True))
+    predictions = tuple(zip(labels_at(best), map(score, best), strict=True))
     if contract.thresholds is not None:
         thresholds = np.asarray(contract.thresholds, np.float32)
         over = values >= thresholds
@@ -142,14 +137,14 @@ def rank_labels(contract: Contract, scores: Scores, top_k: int) -> Ranked:
         margin = _threshold_margin(values, thresholds, over)
         if not len(inside):
             return Ranked(predictions, None, predictions[0][1], labels=(), margin=margin)
-        found = named(inside)
-        return Ranked(predictions, found[0], score(inside[0]), labels=found, margin=margin)
+        reached = labels_at(inside)
+        return Ranked(predictions, reached[0], score(inside[0]), labels=reached, margin=margin)
     threshold = contract.unknown_threshold
-    known = float(values.sum() if len(others) else values[best[0]])
-    if threshold is None or known >= threshold:
+    known_score = float(values.sum() if len(others) else values[best[0]])
+    if threshold is None or known_score >= threshold:
         label_set = None
         if contract.least_set_score is not None:
-            label_set = named(order[: int(np.count_nonzero(values >= contract.least_set_score))])
+            label_set = labels_at(order[: int(np.count_nonzero(values >= contract.least_set_score))])
         return Ranked(predictions, *predictions[0], label_set=label_set)
     looks_like = contract.other_labels[int(others.argmax())] if len(others) else None
     return Ranked(predictions, None, predictions[0][1], looks_like)
@@ -196,7 +191,7 @@ def _rows(array: npt.NDArray[np.float32], images: int, batch_size: int) -> npt.N
     return array.reshape(images, array.shape[-1])
 
 
-def _given_labels(contract: Contract, tensor: Tensor | None, shape: tuple[int, ...]) -> list[list[str]]:
+def _labels_in_answer(contract: Contract, tensor: Tensor | None, shape: tuple[int, ...]) -> list[list[str]]:
     """The labels that an answer names beside its scores (n, k)."""
     name = name_of(contract)
     if tensor is None:
@@ -214,6 +209,6 @@ def _given_labels(contract: Contract, tensor: Tensor | None, shape: tuple[int, .
         return [[str(index) for index in row] for row in rows]
     if array.min() < 0 or array.max() >= len(contract.labels):
         raise errors.ModelServerFailed(
-            f"{name} returned the index of a class that its {len(contract.labels)} labels lack."
+            f"{name} returned a class index that is not one of its {len(contract.labels)} labels."
         )
     return [[contract.labels[index] for index in row] for row in rows]

@@ -33,14 +33,8 @@ class Shadows:
     """Sends copies of answered requests to another version or model, and compares the answers.
 
     A copy starts after the caller has been answered. It holds permits and memory like a request, and is dropped if more
-    than half of either would be in use. So a slow shadow always leaves callers the other half.
-
-    Args:
-        settings: Where to send copies, and their time limit.
-        classifier: Classifies the copies.
-        admission: Permits and memory.
-        metrics: Counts whether the answers agree.
-        on_answer: Called with the answer of a shadow, in the context of the request that was copied.
+    than half of either would be in use. So a slow shadow always leaves callers the other half. `on_answer` is called
+    with the answer of a shadow, in the context of the request that was copied.
     """
 
     def __init__(
@@ -60,13 +54,7 @@ class Shadows:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def copy(self, answer: Classification, uploads: Sequence[Buffer | GatewayError], record: RequestRecord) -> None:
-        """Send a copy in the background, if this request is selected for one.
-
-        Args:
-            answer: The answer to the caller.
-            uploads: The images.
-            record: The times of the caller's request.
-        """
+        """Send a copy of an answered request in the background, if it is selected for one."""
         options = self._shadows.get(answer.contract.model)
         if options is None or random.random() * 100 >= options.percent:  # noqa: S311 - a share, not a secret
             return
@@ -85,11 +73,7 @@ class Shadows:
 
     @contextmanager
     def _room(self, uploads: Sequence[Buffer | GatewayError], record: RequestRecord) -> Iterator[None]:
-        """Hold permits and memory for the life of a copy, apart from those of the original request.
-
-        Raises:
-            Overloaded: More than half would be in use.
-        """
+        """Hold permits and memory for the life of a copy, apart from those of the original request."""
         admission = self._admission
         size = sum(len(piece) for one in uploads if not isinstance(one, GatewayError) for piece in one)
         if (admission.in_flight + len(uploads)) * 2 > admission.max_images or (
@@ -123,11 +107,11 @@ class Shadows:
             self._count(answer, options, "dropped", len(uploads))
             return
         except GatewayError as error:
-            logger.warning("shadow %s of %s: %s", options.name, model, error.detail)
+            logger.warning("the copy to the shadow %s of model %s failed: %s", options.name, model, error.detail)
             self._count(answer, options, "failed", len(uploads))
             return
         except Exception:
-            logger.exception("shadow %s of %s", options.name, model)
+            logger.exception("the copy to the shadow %s of model %s failed", options.name, model)
             self._count(answer, options, "failed", len(uploads))
             return
         if self._on_answer is not None:

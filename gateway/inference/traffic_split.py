@@ -23,19 +23,13 @@ ROUTING_KEY = "x-routing-key"
 
 
 class TrafficSplit:
-    """Chooses versions by their shares.
-
-    Args:
-        shares: The shares at first; see `update`.
-        resolver: Checks whether a version is loaded.
-        metrics: Shows the shares.
-    """
+    """Chooses versions by their shares, and shows the shares in the metrics."""
 
     def __init__(self, shares: Shares, resolver: ContractResolver, metrics: Metrics) -> None:
         self._resolver = resolver
         self._metrics = metrics
         self._routes: dict[str, list[tuple[Selector, float]]] = {}
-        self._shown: set[tuple[str, str]] = set()
+        self._series: set[tuple[str, str]] = set()
         self._missing: set[tuple[str, Selector]] = set()
         self.update(shares)
 
@@ -51,20 +45,15 @@ class TrafficSplit:
             for model, weights in shares.items()
             for target, weight in weights.items()
         }
-        for shown in fractions.keys() | self._shown:
-            self._metrics.traffic_share.labels(*shown).set(fractions.get(shown, 0.0))
-        self._shown |= fractions.keys()
+        for labels in fractions.keys() | self._series:
+            self._metrics.traffic_share.labels(*labels).set(fractions.get(labels, 0.0))
+        self._series |= fractions.keys()
 
     async def choose(self, model: str, selector: Selector, key: str | None, deadline: Deadline) -> Selector:
-        """Choose the version for a request.
+        """Choose the version for a request, unless its selector names one.
 
-        If the chosen version is not loaded, the next larger share is used, and if none is loaded, the newest version.
-
-        Args:
-            model: Name of the model.
-            selector: What the caller asks for. A version or label takes precedence over the shares.
-            key: Requests with the same key get the same version. None chooses at random.
-            deadline: Deadline of the lookups.
+        Requests with the same key get the same version, others a random one. If the chosen version is not loaded, the
+        next larger share is used, and if none is loaded, the newest version.
         """
         if selector != Selector() or model not in self._routes:
             return selector
@@ -82,10 +71,10 @@ class TrafficSplit:
 
     def _order(self, model: str, key: str | None) -> Iterator[Selector]:
         shares = self._routes[model]
-        chosen = draw([weight for _, weight in shares], point(model, key))
-        yield shares[chosen][0]
+        first = draw([weight for _, weight in shares], point(model, key))
+        yield shares[first][0]
         for index in sorted(range(len(shares)), key=lambda index: -shares[index][1]):
-            if index != chosen:
+            if index != first:
                 yield shares[index][0]
 
 

@@ -22,15 +22,10 @@ MAX_BYTES = 2**20
 
 
 class TrafficSplitFile:
-    """Applies the split in a file whenever the file changes.
+    """Applies the split in a file, which may be created later, whenever it changes.
 
-    A file that cannot be used leaves the last split in force. It is logged and counted once, not at every read.
-
-    Args:
-        path: The file, in the syntax of `TRAFFIC_SHARES`. It may be created later.
-        configured: Shares of the models that the file does not name.
-        split: Receives the shares.
-        metrics: Counts files that cannot be used.
+    A file that is not in the syntax of `TRAFFIC_SHARES` leaves the last split in force. It is logged and counted once,
+    not at every read. Models that the file does not name keep their `configured` shares.
     """
 
     def __init__(self, path: Path, configured: Shares, split: TrafficSplit, metrics: Metrics) -> None:
@@ -49,21 +44,23 @@ class TrafficSplitFile:
 
     async def read(self) -> None:
         """Read the file once, and apply its split if it has changed."""
-        found = await asyncio.to_thread(_content, self._path)
-        if found == self._read:
+        content = await asyncio.to_thread(_content, self._path)
+        if content == self._read:
             return
-        self._read = found
-        if isinstance(found, bytes):
+        self._read = content
+        if isinstance(content, bytes):
             try:
-                shares = TRAFFIC_SHARES.validate_python(found)
+                shares = TRAFFIC_SHARES.validate_python(content)
             except ValidationError as error:
-                found = "; ".join(one["msg"] for one in error.errors())
+                content = "; ".join(one["msg"] for one in error.errors())
             else:
                 self._split.update({**self._configured, **shares})
                 logger.info("new traffic split in %s: %s", self._path, _described(shares) or "none")
                 return
         self._errors.inc()
-        logger.error("the traffic split in %s is not used, and the last one stays: %s", self._path, found or "no file")
+        logger.error(
+            "ignoring the traffic split in %s, and keeping the last valid one: %s", self._path, content or "no file"
+        )
 
 
 def _content(path: Path) -> bytes | str | None:

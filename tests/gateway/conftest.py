@@ -7,8 +7,20 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
+from gateway.inference import readiness
+from gateway.serving import resolver
 from testing.colour_server import ColourModel, ColourServer
 from testing.gateway import gateways
+from testing.polling import DEADLINE_SECONDS
+
+
+@pytest.fixture(autouse=True)
+def patience() -> Iterator[pytest.MonkeyPatch]:
+    """Time enough for what gateways ask by themselves. They give seconds, which some machines stand still for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resolver, "LOOKUP_SECONDS", DEADLINE_SECONDS)
+        patch.setattr(readiness, "PROBE_SECONDS", DEADLINE_SECONDS)
+        yield patch
 
 
 @pytest.fixture

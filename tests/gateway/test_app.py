@@ -21,14 +21,17 @@ Start = Callable[..., httpx.Client]
 
 
 def imported_by(statement: str) -> set[str]:
-    code = f"import sys\n{statement}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    """Names of modules that a process has loaded after a statement."""
+    code = f"import sys\n{statement}\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
 
-def test_the_gateway_imports_no_tensorflow_and_nothing_of_its_neighbours() -> None:
-    loaded = imported_by("import gateway.app, gateway.__main__")
+def test_a_gateway_loads_no_tensorflow_nothing_of_its_neighbours_and_without_tracing_nothing_that_sends_spans() -> None:
+    loaded = imported_by("import gateway.__main__ as program; program.create_app(program.Settings())")
+    assert "gateway.app" in loaded
     assert not loaded & {"tensorflow", "keras", "tensorflow_serving", "trainer", "modelserver", "matplotlib", "rich"}
+    assert not [name for name in loaded if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))]
 
 
 def test_images_needs_pillow_and_numpy_only() -> None:
@@ -90,7 +93,10 @@ def test_cross_origin_calls_are_off_unless_an_origin_is_allowed(start: Start) ->
     assert "access-control-allow-origin" not in other
 
 
-TRACING_HEADERS = "traceparent, tracestate, baggage, sentry-trace, x-requested-with"
+TRACING_HEADERS = (
+    "authorization, content-type, x-api-key, x-request-id, traceparent, tracestate, baggage, sentry-trace, "
+    "x-requested-with, x-b3-traceid, x-datadog-trace-id, request-id"
+)
 
 
 def test_pages_may_send_the_headers_that_tracing_libraries_add(start: Start) -> None:
@@ -119,13 +125,16 @@ def broken(*_: object, **__: object) -> None:
         ("GET /metrics HTTP/1.1\r\n", 500),
     ],
 )
-@pytest.mark.parametrize(("allowed", "told"), [("https://page.example", "https://page.example"), ("*", "*")])
+@pytest.mark.parametrize(("allowed", "allow_origin"), [("https://page.example", "https://page.example"), ("*", "*")])
 def test_a_page_that_may_call_can_read_every_error(
-    start: Start, monkeypatch: pytest.MonkeyPatch, head: str, status: int, allowed: str, told: str
+    start: Start, monkeypatch: pytest.MonkeyPatch, head: str, status: int, allowed: str, allow_origin: str
 ) -> None:
     monkeypatch.setattr("gateway.observability.metrics.Metrics.exposition", broken)
     client = start(cors_origins=allowed)
-    for origin, expected in (("https://page.example", told), ("https://other.example", told if told == "*" else None)):
+    for origin, expected in (
+        ("https://page.example", allow_origin),
+        ("https://other.example", allow_origin if allow_origin == "*" else None),
+    ):
         with socket.create_connection(
             (client.base_url.host, client.base_url.port or 80), timeout=DEADLINE_SECONDS
         ) as connection:
@@ -136,6 +145,47 @@ def test_a_page_that_may_call_can_read_every_error(
             assert answer.getheader("access-control-allow-origin") == expected
             if expected is not None:
                 assert "Retry-After" in (answer.getheader("access-control-expose-headers") or "")
+
+
+UPLOAD = "POST /api/v1/predict_breed HTTP/1.1\r\nHost: x\r\nOrigin: https://page.example\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ("GET / HTTP/1.1\r\nOrigin: https://page.example\r\n\r\n", 400),
+        (UPLOAD + "Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (UPLOAD + "X: y", 408),
+        (UPLOAD, 408),
+        (UPLOAD + "Content-Length: 9\r\n\r\nabc", 408),
+        (UPLOAD + "Content-Length: 100000\r\n\r\n", 413),
+        (UPLOAD.replace("1.1", "2.0") + "\r\n", 505),
+        ("GET /readyz HTTP/1.1\r\nHost: x\r\nOrigin: https://page.example\r\n\r\n", 503),
+    ],
+    ids=["no host", "chunk", "headers late", "origin last", "body late", "large", "version", "not ready"],
+)
+def test_a_page_can_read_errors_about_requests_that_are_incomplete_or_not_valid(
+    start: Start, sent: str, status: int
+) -> None:
+    limits = dict.fromkeys(("header_timeout_seconds", "upload_timeout_seconds"), 0.3) if status == 408 else {}
+    client = start(cors_origins="https://page.example", serving_target="127.0.0.1:1", max_upload_bytes=10_000, **limits)
+
+    def answer() -> tuple[int, str | None] | None:
+        """Status and origin; nothing if the connection was closed because this process was too slow to send."""
+        with socket.create_connection(
+            (client.base_url.host, client.base_url.port or 80), timeout=DEADLINE_SECONDS
+        ) as connection:
+            try:
+                connection.sendall(sent.encode())
+                answer = http.client.HTTPResponse(connection)
+                answer.begin()
+            except ConnectionError:
+                if status != 408:
+                    raise
+                return None
+            return answer.status, answer.getheader("access-control-allow-origin")
+
+    assert next(filter(None, (answer() for _ in range(5))), None) == (status, "https://page.example")
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

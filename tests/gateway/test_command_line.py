@@ -6,19 +6,16 @@ import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 
 from gateway import __version__
-from gateway.command_line import SettingsError, load_settings, parse_options
-from gateway.settings import Settings
+from gateway.command_line import REMOVED, SettingsError, load_settings, parse_options, unknown_variables
+from gateway.settings import PREFIX, Settings
 from testing import ROOT
-from testing.gateway import gateway_process
 from testing.polling import DEADLINE_SECONDS
-from testing.processes import Process
 from trainer.cli import COMMANDS
 
 MODULES = {
@@ -56,7 +53,7 @@ def test_every_program_has_help_and_a_version(program: list[str], run: Run) -> N
     assert text.endswith(f" {__version__}\n")
 
 
-@pytest.mark.parametrize("program", MODULES)
+@pytest.mark.parametrize("program", ["trainer", "breed"])  # tests of their packages run the others
 def test_every_program_is_a_module_that_can_be_run(program: str) -> None:
     command = [sys.executable, "-m", program, "--version"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=True)
@@ -123,24 +120,7 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str | None, messag
         load_settings()
 
 
-@pytest.fixture(scope="module")
-def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Process]]:
-    """A gateway of two processes by its configuration file, with variables that are no settings."""
-    file = tmp_path_factory.mktemp("configuration") / "gateway.toml"
-    file.write_text("workers = 2\ndocs = false\n")
-    nowhere = "127.0.0.1:1"
-    with gateway_process(nowhere, file.with_name("log"), CONFIG=str(file), API_KEY="x", COLOUR="y") as running:
-        yield running
-
-
-def test_every_gateway_process_reads_the_configuration_file(two_processes: tuple[httpx.Client, Process]) -> None:
-    client, _ = two_processes
-    assert {client.get("/docs").status_code for _ in range(20)} == {404}
-
-
-def test_a_variable_that_is_named_like_a_setting_and_is_none_is_told_once(
-    two_processes: tuple[httpx.Client, Process],
-) -> None:
-    _, process = two_processes
-    told = "ignoring unknown environment variables: GATEWAY_API_KEY (did you mean GATEWAY_API_KEYS?), GATEWAY_COLOUR"
-    assert process.output.count(told) == 1
+def test_a_removed_variable_is_reported_with_the_setting_that_replaces_it() -> None:
+    environment = {"GATEWAY_ROUTES": "{}", "GATEWAY_PORT": "0", "GATEWAY_COLOUR": "red"}
+    assert unknown_variables(environment) == ["GATEWAY_COLOUR", "GATEWAY_ROUTES (use GATEWAY_TRAFFIC_SPLIT instead)"]
+    assert all(new.removeprefix(PREFIX).lower() in Settings.model_fields for new in REMOVED.values())

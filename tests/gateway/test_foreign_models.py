@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
 from gateway.images.pixel_format import PixelFormat
 from testing.colour_scores import colour_scores
@@ -16,7 +18,9 @@ from testing.tensors import number_tensor
 from tests.gateway.exports import (
     AUTOML,
     BFLOAT16,
+    BOOL,
     DOUBLE,
+    ESTIMATOR,
     FLOAT,
     HALF,
     IMAGES,
@@ -30,6 +34,8 @@ from tests.gateway.exports import (
     Inputs,
     Outputs,
     as_bfloat16,
+    beside,
+    best_and_all,
     best_first,
     best_only,
     brightness,
@@ -71,10 +77,31 @@ SERVED: dict[str, tuple[Export, dict[str, object]]] = {
         NAMED,
     ),
     "AutoML": (AUTOML, {}),
+    "a switch for training and the share of dropout": (
+        Export({**IMAGES, "phase": (BOOL, ()), "keep": (FLOAT, ())}, SCORES, beside(phase=False, keep=1)),
+        {**NAMED, "fixed_inputs": {"phase": False, "keep": 1}},
+    ),
+    "a row of numbers beside each image": (
+        Export({**IMAGES, "info": (FLOAT, (-1, 3))}, SCORES, beside(info=[8, 8, 1])),
+        {**NAMED, "fixed_inputs": {"info": [8, 8, 1]}},
+    ),
+    "a second image": (
+        Export({**IMAGES, "mask": (UINT8, (-1, 8, 8, 1))}, SCORES, beside(mask=255)),
+        {**NAMED, "fixed_inputs": {"mask": 255}},
+    ),
+    "a name beside an encoded image": (
+        Export({"x": (STRING, (-1,)), "camera": (STRING, (-1,))}, SCORES, beside(camera=b"front")),
+        {**NAMED, "fixed_inputs": {"camera": "front"}},
+    ),
     "logits and probabilities": (
         Export(IMAGES, {"logits": (FLOAT, (-1, 3)), "probabilities": (FLOAT, (-1, 3))}, two_outputs),
         NAMED,
     ),
+    "the best class beside the scores of all": (
+        Export(IMAGES, {"classes": (INT64, (-1,)), "probabilities": (FLOAT, (-1, 3))}, best_and_all),
+        NAMED,
+    ),
+    "all outputs of an estimator": (Export(IMAGES, ESTIMATOR, best_and_all), {}),
     "an output that an option chooses": (
         Export(IMAGES, {"a": (FLOAT, (-1, 3)), "b": (FLOAT, (-1, 3))}, plain(output="b")),
         {**NAMED, "output": "b"},
@@ -103,6 +130,18 @@ SERVED: dict[str, tuple[Export, dict[str, object]]] = {
     "the best class and its score": (Export(IMAGES, {"best": (STRING, (-1,)), "p": (FLOAT, (-1,))}, best_only), {}),
     "features beside as many scores as labels": (
         Export(IMAGES, {"y": (FLOAT, (-1, 3)), "features": (FLOAT, (-1, 9))}, with_features),
+        NAMED,
+    ),
+    "scores that are named like features": (
+        Export(IMAGES, {"features_softmax": (FLOAT, (-1, 3))}, plain(output="features_softmax")),
+        NAMED,
+    ),
+    "scores that are named like features, beside another output": (
+        Export(IMAGES, {"features_softmax": (FLOAT, (-1, 3)), "y": (FLOAT, (-1, 9))}, plain(output="features_softmax")),
+        NAMED,
+    ),
+    "features beside scores of an open number": (
+        Export(IMAGES, {"y": (FLOAT, (-1, -1)), "features": (FLOAT, (-1, 3))}, with_features),
         NAMED,
     ),
     "one image and no batch": (
@@ -154,9 +193,24 @@ def test_grey_inputs_get_the_luminance(
     assert answers == ["dark", "medium"]
 
 
+def test_photos_are_cropped_or_squeezed_as_the_option_says(start: Start, model_server: ColourServer) -> None:
+    wide = Image.new("RGB", (64, 32), "blue")
+    wide.paste("red", (16, 0, 48, 32))
+    file = io.BytesIO()
+    wide.save(file, "PNG")
+    model_server.models["m"] = {1: Export(IMAGES, SCORES, plain())}  # type: ignore[dict-item]
+    shares = {}
+    for fit in ("crop", "squash"):
+        gateway = start(default_model="m", model_options={"m": {**NAMED, "fit": fit}})
+        answer = gateway.post("/api/v1/models/m/predict", content=file.getvalue()).json()
+        shares[fit] = {one["label"]: one["score"] for one in answer["predictions"]}["red"]
+    assert shares["crop"] > 0.9
+    assert 0.4 < shares["squash"] < 0.6
+
+
 def test_a_sigmoid_of_rank_one_is_two_classes(start: Start, model_server: ColourServer) -> None:
-    def redness(given: Inputs) -> Outputs:
-        return {"y": number_tensor(colour_scores(given["x"])[:, 0])}
+    def redness(inputs: Inputs) -> Outputs:
+        return {"y": number_tensor(colour_scores(inputs["x"])[:, 0])}
 
     model_server.models["m"] = {1: Export(IMAGES, {"y": (FLOAT, (-1,))}, redness)}  # type: ignore[dict-item]
     gateway = start(default_model="m", model_options={"m": {"labels": ["other", "red"]}})

@@ -22,14 +22,14 @@ from testing.colour_server import ColourServer, Refused, Tensors
 from testing.photos import photo
 from testing.polling import DEADLINE_SECONDS, until
 from testing.tensors import number_tensor
-from tests.gateway.exports import AUTOML, FLOAT, IMAGES, INT64, SCORES, STRING, Export, Inputs, Outputs, plain
+from tests.gateway.exports import AUTOML, FLOAT, IMAGES, INT64, SCORES, STRING, Export, Inputs, Outputs, beside, plain
 
 Start = Callable[..., httpx.Client]
 
 
-def upper(given: Inputs) -> Outputs:
+def upper(inputs: Inputs) -> Outputs:
     """Scores of texts, by which letter they begin with; fails where one of them does not."""
-    [texts] = given.values()
+    [texts] = inputs.values()
     return {"y": number_tensor(np.array([[one[:1] in b"ab", one[:1] in b"cd", 0] for one in texts], np.float32))}
 
 
@@ -37,8 +37,8 @@ def upper(given: Inputs) -> Outputs:
 def test_strings_that_are_no_images_pass_through(start: Start, model_server: ColourServer, name: str) -> None:
     model_server.models["m"] = {1: Export({name: (STRING, (-1,))}, SCORES, upper)}  # type: ignore[dict-item]
     gateway = start()
-    for given in ("a good film", {"b64": base64.b64encode(b"\x0a\x05\x12").decode()}, "BMW", ""):
-        body = {"instances": [given, "c"]}
+    for value in ("a good film", {"b64": base64.b64encode(b"\x0a\x05\x12").decode()}, "BMW", ""):
+        body = {"instances": [value, "c"]}
         answer = gateway.post("/v1/models/m:predict", content=json.dumps(body))
         assert answer.status_code == 200, answer.text
         assert answer.json()["predictions"][1] == [0, 1, 0]
@@ -74,9 +74,9 @@ def test_base64_of_phones_and_mail_encoders_is_read_as_the_real_server_reads_it(
 def test_images_are_sent_as_files_that_the_gateway_wrote_also_where_the_input_may_hold_others(
     start: Start, model_server: ColourServer, name: str, options: dict[str, object]
 ) -> None:
-    def only_files_of_the_gateway(given: Inputs) -> Outputs:
-        assert all(Image.open(io.BytesIO(one)).format in ("PNG", "JPEG") for one in given[name].tolist())
-        return plain(name)(given)
+    def only_files_of_the_gateway(inputs: Inputs) -> Outputs:
+        assert all(Image.open(io.BytesIO(one)).format in ("PNG", "JPEG") for one in inputs[name].tolist())
+        return plain(name)(inputs)
 
     model_server.models["m"] = {1: Export({name: (STRING, (-1,))}, SCORES, only_files_of_the_gateway)}  # type: ignore[dict-item]
     gateway = start(models="m", model_options={"m": options})
@@ -104,10 +104,10 @@ class OneBatch:
     has_met: bool = False
     """Whether a good call has failed for a bad one."""
 
-    def __call__(self, given: Inputs) -> Outputs:
+    def __call__(self, inputs: Inputs) -> Outputs:
         with self.changed:
             number = next(self.numbers)
-            is_bad = any(one in (b"bad", -1) for one in next(iter(given.values())).ravel().tolist())
+            is_bad = any(one in (b"bad", -1) for one in next(iter(inputs.values())).ravel().tolist())
             self.running[number] = is_bad
             if any(self.running.values()):
                 self.failed.update(self.running)
@@ -118,11 +118,11 @@ class OneBatch:
             del self.running[number]
             if number in self.failed:
                 raise Refused("Could not parse example input")
-        return self.answer(given)
+        return self.answer(inputs)
 
 
-def first_numbers(given: Inputs) -> Outputs:
-    return {"y": number_tensor(given["tokens"][:, :3].astype(np.float32))}
+def first_numbers(inputs: Inputs) -> Outputs:
+    return {"y": number_tensor(inputs["tokens"][:, :3].astype(np.float32))}
 
 
 UNBATCHED_OUTPUT: Tensors = {"y": (FLOAT, ())}
@@ -177,15 +177,15 @@ def test_a_photo_does_not_fail_for_a_string_beside_it(start: Start, model_server
 def test_calls_of_other_models_do_not_wait_for_a_refused_call(start: Start, model_server: ColourServer) -> None:
     began, slow, refused = threading.Event(), threading.Event(), threading.Event()
 
-    def answer(given: Inputs) -> Outputs:
-        [text] = given["inputs"].tolist()
+    def answer(inputs: Inputs) -> Outputs:
+        [text] = inputs["inputs"].tolist()
         if text == b"slow":
             began.set()
             assert slow.wait(DEADLINE_SECONDS)
         if text == b"bad":
             refused.set()
             raise Refused("Could not parse example input")
-        return upper(given)
+        return upper(inputs)
 
     for name in ("m", "n"):
         model_server.models[name] = {1: Export({"inputs": (STRING, (-1,))}, SCORES, answer)}  # type: ignore[dict-item]
@@ -218,6 +218,24 @@ def test_automl_takes_images_and_keys_in_tensorflow_servings_interface(
     answer = start().post("/v1/models/m:predict", content=json.dumps({"instances": rows}))
     assert answer.status_code == 200, answer.text
     assert [(one["key"], one["labels"][0]) for one in answer.json()["predictions"]] == [(one, one) for one in COLOURS]
+
+
+def test_inputs_beside_pixels_are_those_of_the_request(start: Start, model_server: ColourServer) -> None:
+    export = Export({**IMAGES, "info": (FLOAT, (-1, 2))}, SCORES, beside(info=[3, 4]))
+    model_server.models["m"] = {1: export}  # type: ignore[dict-item]
+    gateway = start(models="m", model_options={"m": {"fixed_inputs": {"info": 0}}})
+    rows = [{"x": np.ones((8, 8, 3)).tolist(), "info": [3, 4]}] * 2
+    answer = gateway.post("/v1/models/m:predict", content=json.dumps({"instances": rows}))
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["predictions"]) == 2
+
+
+def test_an_image_file_for_a_model_of_pixels_is_told_where_to_go(start: Start, model_server: ColourServer) -> None:
+    model_server.models["m"] = {1: Export(IMAGES, SCORES, plain())}  # type: ignore[dict-item]
+    body = {"instances": [{"b64": base64.b64encode(photo()).decode()}]}
+    answer = start().post("/v1/models/m:predict", content=json.dumps(body))
+    assert answer.status_code == 400
+    assert "send the pixels of an image as nested lists. /api and /hf take image files" in answer.json()["error"]
 
 
 def test_what_tensorflow_serving_lists_for_its_own_use_is_nowhere_among_the_signatures(

@@ -41,8 +41,8 @@ def test_how_many_servers_there_are_is_known_of_every_target(
     async def look_up(host: str, port: str, **_: object) -> list[tuple[object, ...]]:
         if host == "gone":
             raise OSError("no such name")
-        found = [host] if host[0].isdigit() else ["10.0.0.1", "10.0.0.2", "10.0.0.3", "::2"]
-        return [(0, 0, 0, "", (address, int(port))) for address in found]
+        addresses = [host] if host[0].isdigit() else ["10.0.0.1", "10.0.0.2", "10.0.0.3", "::2"]
+        return [(0, 0, 0, "", (address, int(port))) for address in addresses]
 
     async def counted() -> tuple[int, bool]:
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
@@ -98,6 +98,12 @@ def test_an_address_of_any_form_that_grpc_takes_is_accepted(target: str) -> None
         ("tcp://10.1.2.3:8500", "10.1.2.3:8500"),
         ("localhost:8500/", "localhost:8500"),
         ("localhost:8500/v1/models", "localhost:8500"),
+        ("localhost:rest", "localhost:8500"),
+        ("localhost: 8500", "localhost:8500"),
+        ("localhost;8500", "localhost:8500"),
+        ("localhost:8500?a=b", "localhost:8500"),
+        ("GRPC://localhost:8500", "localhost:8500"),
+        ("ipv4:10.0.0.1", "ipv4:10.0.0.1:8500"),
         ("::1", "[::1]:8500"),
         ("::1:8500", "[::1]:8500"),
         ("fe80::1:2:3:4:5:6:8500", "[fe80::1:2:3:4:5:6]:8500"),
@@ -113,6 +119,8 @@ def test_an_address_of_any_form_that_grpc_takes_is_accepted(target: str) -> None
 def test_any_other_address_is_refused_at_the_start_with_the_one_that_was_meant(target: str, meant: str) -> None:
     with pytest.raises(ValidationError) as refused:
         Settings(serving_target=target)
+    if target.strip(",") and meant.endswith(":8500"):
+        meant = f" {meant} instead of {target.rpartition(',')[2]}"  # the target itself may contain what was meant
     assert meant in refused.value.errors()[0]["msg"]
 
 

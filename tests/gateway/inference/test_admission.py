@@ -16,33 +16,33 @@ def admission() -> Admission:
 
 def test_a_caller_who_is_alone_leaves_room_for_the_next() -> None:
     permits = admission()
-    with ExitStack() as held:
+    with ExitStack() as stack:
         for _ in range(56):
-            held.enter_context(permits.admit("a", 1))
+            stack.enter_context(permits.admit("a", 1))
         with pytest.raises(Overloaded):
-            held.enter_context(permits.admit("a", 1))
+            stack.enter_context(permits.admit("a", 1))
         for _ in range(8):
-            held.enter_context(permits.admit("b", 1))
+            stack.enter_context(permits.admit("b", 1))
     assert permits.in_flight == 0
 
 
 def test_a_caller_may_hold_a_quarter_while_others_hold_anything() -> None:
     permits = admission()
-    with ExitStack() as held:
-        held.enter_context(permits.admit("b", 1))
+    with ExitStack() as stack:
+        stack.enter_context(permits.admit("b", 1))
         for _ in range(16):
-            held.enter_context(permits.admit("a", 1))
+            stack.enter_context(permits.admit("a", 1))
         with pytest.raises(Overloaded):
-            held.enter_context(permits.admit("a", 1))
+            stack.enter_context(permits.admit("a", 1))
 
 
 def test_batches_leave_a_quarter_to_single_images() -> None:
     permits = admission()
-    with ExitStack() as held:
-        held.enter_context(permits.admit("a", 48))
+    with ExitStack() as stack:
+        stack.enter_context(permits.admit("a", 48))
         with pytest.raises(Overloaded):
-            held.enter_context(permits.admit("a", 2))
-        held.enter_context(permits.admit("a", 1))
+            stack.enter_context(permits.admit("a", 2))
+        stack.enter_context(permits.admit("a", 1))
         with pytest.raises(Overloaded):
             permits.check_batch()
 

@@ -5,112 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import Sequence
-from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded, ModelServerFailed, ModelServerUnavailable
-from gateway.images import Target
-from gateway.inference.batching import RequestBatcher
-from gateway.inference.scores import Scores
-from gateway.observability.request_id import request_id
 from gateway.pb.serving_pb2 import DataType
 from gateway.serving.backend import ServableNotFound
-from gateway.serving.contract import Contract
-
-CONTRACT = Contract(
-    model="m",
-    version=1,
-    signature="pixels",
-    input_name="images",
-    input_kind="pixels",
-    input_dtype=DataType.DT_UINT8,
-    target=Target(1, 1, "crop", "bilinear"),
-    output_name="probabilities",
-    labels=("a",),
-    unknown_threshold=None,
-    explains=False,
-    card=None,
-)
-
-
-class Server:
-    """A model server that answers when it is told to: the score of an image is the value of its one byte."""
-
-    def __init__(self) -> None:
-        self.sent: list[list[int]] = []
-        self.request_ids: list[str] = []
-        self.cancelled: list[int] = []
-        self._answers: list[asyncio.Future[None]] = []
-
-    async def send(self, contract: Contract, images: Sequence[bytes], deadline: Deadline) -> list[Scores]:
-        del contract, deadline
-        values = [image[0] for image in images]
-        number = len(self.sent)
-        self.sent.append(values)
-        self.request_ids.append(request_id.get())
-        self._answers.append(asyncio.get_running_loop().create_future())
-        try:
-            await self._answers[-1]
-        except asyncio.CancelledError:
-            self.cancelled.append(number)
-            raise
-        return [Scores(np.array([value], np.float32)) for value in values]
-
-    def answer(self, number: int) -> None:
-        self._answers[number].set_result(None)
-
-    def fail(self, number: int, error: Exception) -> None:
-        self._answers[number].set_exception(error)
-
-
-class Callers:
-    """Callers who ask for images whose values are given."""
-
-    def __init__(self, server: Server, batcher: RequestBatcher[Scores]) -> None:
-        self.server = server
-        self.batcher = batcher
-        self.tasks: list[asyncio.Task[float]] = []
-
-    async def ask(
-        self, *values: int, caller: str = "a", request: object = None, bulk: bool = False, seconds: float = 30
-    ) -> list[asyncio.Task[float]]:
-        async def one(value: int) -> float:
-            request_id.set(f"id{value}")
-            turn = (caller, request if request is not None else value)
-            scores = await self.batcher.row(CONTRACT, bytes([value]), turn, Deadline.after(seconds), bulk=bulk)
-            return float(scores.values[0])
-
-        tasks = [asyncio.create_task(one(value)) for value in values]
-        self.tasks += tasks
-        await settled()
-        return tasks
-
-    async def answered(self) -> list[float]:
-        """All results, the model server answering whatever comes."""
-        number = 0
-        async with asyncio.timeout(20):
-            while not all(task.done() for task in self.tasks):
-                while number < len(self.server.sent):
-                    with suppress(asyncio.InvalidStateError):
-                        self.server.answer(number)
-                    number += 1
-                await asyncio.sleep(0)
-        return [task.result() for task in self.tasks]
-
-
-async def settled() -> None:
-    """Let everything that is ready run."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
-def callers(max_batch_size: int = 4, max_images: int = 8, servers: int = 1) -> Callers:
-    server = Server()
-    return Callers(server, RequestBatcher(server.send, max_batch_size, max_images, lambda: servers))
+from gateway.serving.fixed_inputs import FixedInput
+from tests.gateway.inference.batching_callers import CONTRACT, callers, settled
 
 
 async def test_an_image_is_sent_at_once_while_the_server_has_room() -> None:
@@ -143,6 +48,16 @@ async def test_where_images_are_not_joined_the_server_has_as_many_as_it_takes() 
     some.server.answer(3)
     await settled()
     assert some.server.sent[8:] == [[8]]
+
+
+async def test_the_bytes_of_a_request_include_its_fixed_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.inference.batching.MAX_MESSAGE_BYTES", 4000)
+    flags = FixedInput("flags", DataType.DT_FLOAT, (-1, 500), bytes(2000))
+    some = callers(max_images=4)
+    some.contract = replace(CONTRACT, fixed_inputs=(flags,))
+    await some.ask(1, 2, 3, 4, 5)
+    assert await some.answered() == [1, 2, 3, 4, 5]
+    assert some.server.sent == [[1], [2], [3, 4], [5]]
 
 
 async def test_callers_take_turns() -> None:

@@ -70,8 +70,8 @@ async def test_a_repeated_request_holds_the_memory_of_one_attempt(model_server: 
     answer = await predictor.predict("sums", Selector(), request, Deadline.after(DEADLINE_SECONDS), record)
     assert len(answer.answers) == 1
     assert backend.changes == 0
-    held = admission.held_by(record.turn)
-    assert len(body) + 3 * 4000 <= held < len(body) + 2 * 3 * 4000
+    held_bytes = admission.held_by(record.turn)
+    assert len(body) + 3 * 4000 <= held_bytes < len(body) + 2 * 3 * 4000
     admission.release(record.turn)
     assert admission.is_idle
     await pools.close()

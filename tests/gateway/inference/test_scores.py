@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gateway.inference.scores import Scores, rank_labels
-from tests.gateway.inference.test_batching import CONTRACT
+from tests.gateway.inference.batching_callers import CONTRACT
 
 
 @pytest.mark.parametrize(

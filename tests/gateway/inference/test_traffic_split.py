@@ -168,14 +168,15 @@ def test_copies_hold_permits_and_bytes_until_they_are_done_and_leave_callers_hal
             "shadows": {"colours": {"percent": 100, "model": "stuck"}},
             "max_images_in_flight": 4,
             "max_batch_images": 4,
+            "request_timeout_seconds": 60,
         }
     )
     app = create_app(settings)
-    found: list[Services] = []
+    services: list[Services] = []
 
     async def noting(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            found[:] = [scope["state"]["services"]]
+            services[:] = [scope["state"]["services"]]
         await app(scope, receive, send)
 
     with running_gateway(settings, noting) as gateway:
@@ -183,7 +184,7 @@ def test_copies_hold_permits_and_bytes_until_they_are_done_and_leave_callers_hal
             for _ in range(5):
                 assert version(gateway) == 3
             until(lambda: shadowed(gateway, "dropped", "stuck") == 3)
-            admission = found[0].admission
+            admission = services[0].admission
             until(lambda: (admission.in_flight, admission.upload_bytes) == (2, 2 * len(photo())))
         finally:
             Stuck.free.set()
