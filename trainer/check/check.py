@@ -23,6 +23,7 @@ from trainer.data.photos import Photo
 from trainer.data.quality import measure_all
 from trainer.evaluation import calibrate
 from trainer.evaluation.page import percent
+from trainer.network.backbone_names import check_backbone_available
 from trainer.network.weights import check_weights_file
 from trainer.options import add_cache_dir, add_directory, add_network, add_workers
 from trainer.training.cross_validation import hold_out
@@ -56,25 +57,25 @@ def check(data: Path, cache: Path, *, backbone: str, weights: str, size: int, wo
         TrainerError: The folder has no classes, or the network cannot be built.
     """
     contents = read_folder(data, cache, workers=workers, limit=limit)
-    photos, found = copies(contents)
+    photos, findings = copies(contents)
     for path, label, reason in contents.unreadable:
-        found.append(PhotoFinding("unreadable", path, label, reason))
-    found += misnamed([photo for _, photo in contents.photos], contents.labels)
+        findings.append(PhotoFinding("unreadable", path, label, reason))
+    findings += misnamed([photo for _, photo in contents.photos], contents.labels)
     features, input_size = _features(photos, len(contents.labels), cache, backbone, weights, size, workers)
-    found += quality_findings(photos, measure_all(photos, cache, workers), contents.labels, input_size)
+    findings += quality_findings(photos, measure_all(photos, cache, workers), contents.labels, input_size)
     far = distances(features) if photos else np.zeros(0, np.float32)
     for at in outliers(far):
         text = f"distance {far[at]:.2f}; median {np.median(far):.2f}"
-        found.append(PhotoFinding("outlier", photos[at].path, contents.labels[photos[at].label], text))
-    found += _mirrored(contents, photos, features, workers)
+        findings.append(PhotoFinding("outlier", photos[at].path, contents.labels[photos[at].label], text))
+    findings += _mirrored(contents, photos, features, workers)
     classes = _sizes(contents)
-    accuracy, wrong, alike = _labels(photos, contents.labels, features)
+    accuracy, mislabelled, alike = _labels(photos, contents.labels, features)
     order = list(PROBLEMS)
     return Findings(
         data=data.resolve().name,
         counts=_counts(contents),
         accuracy=accuracy,
-        photos=sorted(found + wrong, key=lambda one: order.index(one.problem)),
+        photos=sorted(findings + mislabelled, key=lambda one: order.index(one.problem)),
         classes=classes + alike,
         warnings=[*contents.warnings, *unread_files(data)],
     )
@@ -105,17 +106,17 @@ def _mirrored(
     contents: Contents, photos: Sequence[Photo], features: NDArray[np.float32], workers: int
 ) -> list[PhotoFinding]:
     splits = {photo.path: split for split, photo in contents.photos}
-    found = []
+    findings = []
     for later, earlier in mirrored(photos, features, workers):
-        one, other = photos[later], photos[earlier]
-        labels = [contents.labels[photo.label] for photo in (one, other)]
+        first, second = photos[later], photos[earlier]
+        labels = [contents.labels[photo.label] for photo in (first, second)]
         text = "the mirror image"
         if labels[0] != labels[1]:
             text += f" is in {labels[1]!r}"
-        elif splits[one.path] != splits[other.path]:
-            text += f" is in {splits[other.path]}, this photo in {splits[one.path]}"
-        found.append(PhotoFinding("mirrored", one.path, labels[0], text, other=other.path))
-    return found
+        elif splits[first.path] != splits[second.path]:
+            text += f" is in {splits[second.path]}, this photo in {splits[first.path]}"
+        findings.append(PhotoFinding("mirrored", first.path, labels[0], text, other=second.path))
+    return findings
 
 
 def _counts(contents: Contents) -> dict[str, int]:
@@ -125,16 +126,16 @@ def _counts(contents: Contents) -> dict[str, int]:
 
 def _sizes(contents: Contents) -> list[ClassFinding]:
     counts = _counts(contents)
-    most = max(counts.values())
-    found = []
+    largest = max(counts.values())
+    findings = []
     for label, count in counts.items():
         if not count:
-            found.append(ClassFinding("none", [label], "none of its files can be read; train needs at least one"))
+            findings.append(ClassFinding("none", [label], "none of its files can be read; train needs at least one"))
         elif count < FEW_PHOTOS:
-            found.append(ClassFinding("few", [label], f"{count} photos; its figures mean little below {FEW_PHOTOS}"))
-        elif count * UNBALANCED <= most:
-            found.append(ClassFinding("unbalanced", [label], f"{count} photos; the largest class has {most}"))
-    return found
+            findings.append(ClassFinding("few", [label], f"{count} photos; its figures mean little below {FEW_PHOTOS}"))
+        elif count * UNBALANCED <= largest:
+            findings.append(ClassFinding("unbalanced", [label], f"{count} photos; the largest class has {largest}"))
+    return findings
 
 
 def _labels(
@@ -153,7 +154,7 @@ def _labels(
     tested = np.flatnonzero(held_out.fold >= 0)
     logits, truth = held_out.logits[tested], truth[tested]
     probabilities = calibrate.softmax(logits, calibrate.fit_temperature(logits, truth))
-    wrong = [
+    mislabelled = [
         PhotoFinding(
             "label",
             photos[tested[one.photo]].path,
@@ -171,24 +172,24 @@ def _labels(
         )
         for one in alike_classes(probabilities, truth)
     ]
-    return float((logits.argmax(axis=1) == truth).mean()), wrong, alike
+    return float((logits.argmax(axis=1) == truth).mean()), mislabelled, alike
 
 
-def summary(found: Findings) -> str:
+def summary(findings: Findings) -> str:
     """Returns the findings as lines of text."""
-    lines = [f"{sum(found.counts.values())} photos in {len(found.counts)} classes"]
-    if found.accuracy is not None:
-        lines[0] += f"; in cross-validation, {found.accuracy:.1%} are classified as their labels say"
-    lines += [f"warning: {line}" for line in found.warnings]
-    lines += [f"{CLASS_PROBLEMS[one.problem]}: {' and '.join(one.labels)}: {one.detail}" for one in found.classes]
+    lines = [f"{sum(findings.counts.values())} photos in {len(findings.counts)} classes"]
+    if findings.accuracy is not None:
+        lines[0] += f"; in cross-validation, {findings.accuracy:.1%} are classified as their labels say"
+    lines += [f"warning: {line}" for line in findings.warnings]
+    lines += [f"{CLASS_PROBLEMS[one.problem]}: {' and '.join(one.labels)}: {one.detail}" for one in findings.classes]
     for problem, (title, advice) in PROBLEMS.items():
-        photos = found.of(problem)
+        photos = findings.of(problem)
         if photos:
             lines.append(f"{title}: {len(photos)}. {advice}")
             lines += [f"  {one.photo} ({one.label}): {one.detail}" for one in photos[:LISTED]]
             if len(photos) > LISTED:
                 lines.append(f"  and {len(photos) - LISTED} more")
-    if not found.photos and not found.classes:
+    if not findings.photos and not findings.classes:
         lines.append("no problems found")
     return "\n".join(lines)
 
@@ -206,7 +207,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Checks a folder, prints a summary, and writes `check.html` and `check.json`; returns the exit status."""
     check_weights_file(args.weights)
-    found = check(
+    check_backbone_available(args.backbone)
+    findings = check(
         args.data,
         args.cache_dir,
         backbone=args.backbone,
@@ -216,12 +218,12 @@ def run(args: argparse.Namespace) -> int:
         limit=args.limit,
     )
     args.output.mkdir(parents=True, exist_ok=True)
-    (args.output / "check.json").write_text(json.dumps(found.to_json(), indent=1), encoding="utf-8")
-    (args.output / "check.html").write_text(page.render(found), encoding="utf-8")
-    say(summary(found))
+    (args.output / "check.json").write_text(json.dumps(findings.to_json(), indent=1), encoding="utf-8")
+    (args.output / "check.html").write_text(page.render(findings), encoding="utf-8")
+    say(summary(findings))
     say(f"report with photos: {args.output / 'check.html'}")
     data = shlex.quote(str(args.data))
-    if found.photos or found.classes:
+    if findings.photos or findings.classes:
         say(f"next: correct the folders and repeat breed check {data}, or go on: breed train {data} --name NAME")
     else:
         say(f"next: breed train {data} --name NAME")

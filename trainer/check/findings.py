@@ -28,7 +28,7 @@ PROBLEMS: Final[Mapping[Problem, tuple[str, str]]] = {
     ),
     "leak": (
         "Same picture in two splits",
-        "Validation and test must not contain training photos: they would measure memory. breed train leaves them out.",
+        "Training photos in validation or test make the accuracy look too high. breed train leaves them out.",
     ),
     "duplicate": ("Same picture twice", "breed train keeps one of each when it splits the photos. Delete the others."),
     "mirrored": (

@@ -1,4 +1,4 @@
 """Photos on disk to arrays: folders and splits, duplicates, views, augmentation, caches of decoded pixels.
 
-Imports nothing else of the trainer but its errors and console; decoding is `gateway.images`.
+Decoding is `gateway.images`. May import `trainer.network` (for the names of ImageNet's classes), not the other stages.
 """

@@ -53,30 +53,32 @@ def list_added(folders: Sequence[Path], labels: Sequence[str]) -> Added:
     Raises:
         TrainerError: A folder does not exist or has no files in subfolders.
     """
-    known = {folded(label): label for label in labels}
+    spellings = {folded(label): label for label in labels}
     files: list[tuple[str, Path]] = []
     warnings: list[str] = []
     new: set[str] = set()
     for folder in folders:
-        found = [path for path in list_files(folder) if path.parent != folder]
-        if not found:
+        paths = [path for path in list_files(folder) if path.parent != folder]
+        if not paths:
             raise TrainerError(f"{folder} has no photos in folders by class; `collect` writes OUT/<class>/<photo>")
         rows = read_manifest(folder)
         by_file = {row.file: row.label for row in rows}
         by_folder = {row.file.partition("/")[0]: row.label for row in rows}
-        for path in found:
+        for path in paths:
             inside = path.relative_to(folder)
-            said = by_file.get(inside.as_posix()) or by_folder.get(inside.parts[0], inside.parts[0])
-            label = said if said in labels else known.setdefault(folded(said), said)
+            name = by_file.get(inside.as_posix()) or by_folder.get(inside.parts[0], inside.parts[0])
+            label = name if name in labels else spellings.setdefault(folded(name), name)
             if label not in labels:
                 new.add(label)
-            if label != said and f"{said!r} in {folder} is taken for {label!r}" not in warnings:
-                warnings.append(f"{said!r} in {folder} is taken for {label!r}")
+            if label != name and f"{name!r} in {folder} is taken for {label!r}" not in warnings:
+                warnings.append(f"{name!r} in {folder} is taken for {label!r}")
             files.append((label, path))
     for label in sorted(new):
         near = difflib.get_close_matches(folded(label), [folded(one) for one in labels], 1, SIMILAR_NAMES)
         if near:
-            warnings.append(f"the new class {label!r} has nearly the name of {known[near[0]]!r}; is it another one?")
+            warnings.append(
+                f"the new class {label!r} has nearly the name of {spellings[near[0]]!r}; is it another one?"
+            )
     return Added(files, tuple(sorted(new)), tuple(warnings))
 
 

@@ -40,14 +40,14 @@ def class_labels(folders: Sequence[str], numbers: Numbers = "auto") -> tuple[dic
     if numbers == "strip" or (numbers == "auto" and _are_counted(folders)):
         labels = {folder: without_number(folder) for folder in folders}
     shortened = [folder for folder, label in labels.items() if folder != label]
-    named: dict[str, str] = {}
+    folder_of: dict[str, str] = {}
     for folder, label in labels.items():
-        if label in named:
+        if label in folder_of:
             raise TrainerError(
-                f"the class folders {named[label]!r} and {folder!r} are both called {label!r} without their numbers; "
-                "--class-numbers keep keeps the numbers"
+                f"the class folders {folder_of[label]!r} and {folder!r} are both called {label!r} without their "
+                "numbers; --class-numbers keep keeps the numbers"
             )
-        named[label] = folder
+        folder_of[label] = folder
     if not shortened:
         return labels, ""
     return labels, (
@@ -89,17 +89,17 @@ def match_folders(folders: Iterable[str], labels: Sequence[str], mapping: Mappin
     loose: dict[str, list[int]] = {}
     for index, label in enumerate(labels):
         loose.setdefault(_plain(label), []).append(index)
-    found: dict[str, int] = {}
+    indexes: dict[str, int] = {}
     unmatched = []
     for folder in folders:
-        wanted = unicodedata.normalize("NFC", mapping.get(folder, folder))
-        candidates = [labels.index(wanted)] if wanted in labels else loose.get(_plain(wanted), [])
-        candidates = candidates or loose.get(_usual(wanted), [])
+        name = unicodedata.normalize("NFC", mapping.get(folder, folder))
+        candidates = [labels.index(name)] if name in labels else loose.get(_plain(name), [])
+        candidates = candidates or loose.get(_usual(name), [])
         if len(candidates) == 1:
-            found[folder] = candidates[0]
+            indexes[folder] = candidates[0]
         else:
-            mapped = "" if wanted == folder else f" (mapped to {wanted})"
-            near = [] if candidates else difflib.get_close_matches(wanted.replace("_", " "), labels, 1)
+            mapped = "" if name == folder else f" (mapped to {name})"
+            near = [] if candidates else difflib.get_close_matches(name.replace("_", " "), labels, 1)
             unmatched.append(folder + mapped + "".join(f" ({label}?)" for label in near))
     if unmatched:
         some = ", ".join(labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
@@ -107,7 +107,7 @@ def match_folders(folders: Iterable[str], labels: Sequence[str], mapping: Mappin
             f"no class of the model matches {', '.join(unmatched)}; its classes are {some}. "
             "Assign a label to each in a file for --map: folder = label"
         )
-    return found
+    return indexes
 
 
 def read_mapping(path: Path) -> dict[str, str]:
@@ -118,12 +118,12 @@ def read_mapping(path: Path) -> dict[str, str]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        found = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        mapping = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except (OSError, ValueError) as error:
         raise TrainerError(f"cannot read the map {path}: {error}") from error
-    if not isinstance(found, dict) or not all(isinstance(label, str) for label in found.values()):
+    if not isinstance(mapping, dict) or not all(isinstance(label, str) for label in mapping.values()):
         raise TrainerError(f"{path} is not a table of folder = label")
-    return found
+    return mapping
 
 
 def _usual(name: str) -> str:

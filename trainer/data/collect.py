@@ -4,6 +4,7 @@ import argparse
 import csv
 import json
 from collections.abc import Iterator, Mapping, Set
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -54,7 +55,7 @@ class Files(Protocol):
         """The name of the newest kept photo by digest."""
 
     def read(self, name: str) -> bytes:
-        """The content of a file."""
+        """The content of a file. Raises `FileNotFoundError` if it was deleted."""
 
 
 class Folder:
@@ -67,17 +68,37 @@ class Folder:
 
     def records(self) -> Iterator[bytes]:
         """See `Files`."""
-        for path in sorted((self._root / "records").rglob("*.jsonl*")):
-            yield path.read_bytes()
+        read: set[str] = set()
+        missed: list[Path] = []
+        # The gateway renames a segment when it closes it, and moves it later. One that moved while its folder was
+        # listed, or before it was opened, is in the next list.
+        while paths := [path for path in self._segments() if _segment_name(path) not in read]:
+            if paths == missed:
+                raise TrainerError(f"{paths[0]} cannot be read: it is listed, but does not exist")
+            missed = paths
+            for path in paths:
+                with suppress(FileNotFoundError):
+                    content = path.read_bytes()
+                    if _segment_name(path) not in read:
+                        read.add(_segment_name(path))
+                        yield content
+
+    def _segments(self) -> list[Path]:
+        return sorted((self._root / "records").rglob("*.jsonl*"))
 
     def photos(self) -> dict[str, str]:
         """See `Files`."""
-        found = sorted((self._root / "photos").rglob("*.jpg"))
-        return {path.stem: path.relative_to(self._root).as_posix() for path in found}
+        paths = sorted((self._root / "photos").rglob("*.jpg"))
+        return {path.stem: path.relative_to(self._root).as_posix() for path in paths}
 
     def read(self, name: str) -> bytes:
         """See `Files`."""
         return (self._root / name).read_bytes()
+
+
+def _segment_name(path: Path) -> str:
+    """The name of a segment, which is the same before and after it is closed."""
+    return path.name.removesuffix(".open")
 
 
 class ObjectStorage:
@@ -96,12 +117,13 @@ class ObjectStorage:
         """See `Files`."""
         for path in sorted(self._files.find(f"{self._root}/records")):
             if path.endswith(".jsonl"):
-                yield self._files.cat_file(path)
+                with suppress(FileNotFoundError):  # it was deleted meanwhile
+                    yield self._files.cat_file(path)
 
     def photos(self) -> dict[str, str]:
         """See `Files`."""
-        found = sorted(path for path in self._files.find(f"{self._root}/photos") if path.endswith(".jpg"))
-        return {Path(path).stem: path.removeprefix(f"{self._root}/") for path in found}
+        paths = sorted(path for path in self._files.find(f"{self._root}/photos") if path.endswith(".jpg"))
+        return {Path(path).stem: path.removeprefix(f"{self._root}/") for path in paths}
 
     def read(self, name: str) -> bytes:
         """See `Files`."""
@@ -129,24 +151,20 @@ def collect(log: Files, out: Path, model: str | None = None) -> tuple[list[Colle
     before = {row.digest: row for row in read_manifest(out)}
     rows: dict[str, Collected] = {}
     missing = 0
-    for digest, (said, answer) in feedback.items():
+    for digest, (entry, answer) in feedback.items():
         if model is not None and answer["model"] != model:
             continue
-        label = said["label"] or answer["label"]
-        if said["verdict"] == "none" or label is None:
+        label = entry["label"] or answer["label"]
+        if entry["verdict"] == "none" or label is None:
             continue
         name = Path(folder_name(label)) / f"{digest}.jpg"
         previous = out / (before.pop(digest).file if digest in before else name)
-        if digest not in kept and not previous.is_file():
+        if previous.is_file():
+            (out / name.parent).mkdir(parents=True, exist_ok=True)
+            previous.replace(out / name)
+        elif not _copy_photo(log, kept.get(digest), out / name):
             missing += 1
             continue
-        (out / name.parent).mkdir(parents=True, exist_ok=True)
-        if previous.is_file():
-            previous.replace(out / name)
-        else:
-            partial = out / name.with_suffix(".partial")
-            partial.write_bytes(log.read(kept[digest]))
-            partial.replace(out / name)
         rows[digest] = Collected(
             name.as_posix(),
             label,
@@ -156,16 +174,31 @@ def collect(log: Files, out: Path, model: str | None = None) -> tuple[list[Colle
             answer["model"],
             answer["version"],
             answer["label"] or "",
-            said["verdict"],
+            entry["verdict"],
         )
     for digest, row in before.items():
         if digest in recorded and model in (None, row.model):  # no label fits, or the feedback was withdrawn
             (out / row.file).unlink(missing_ok=True)
         else:  # the log has deleted its records by now, or the photo was collected for another model
             rows[digest] = row
-    found = sorted(rows.values(), key=lambda row: row.file)
-    _write_manifest(out, found)
-    return found, missing
+    manifest = sorted(rows.values(), key=lambda row: row.file)
+    _write_manifest(out, manifest)
+    return manifest, missing
+
+
+def _copy_photo(log: Files, name: str | None, target: Path) -> bool:
+    """Copies a photo; returns False if the log did not keep it or has deleted it since."""
+    if name is None:
+        return False
+    try:
+        content = log.read(name)
+    except FileNotFoundError:
+        return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial")
+    partial.write_bytes(content)
+    partial.replace(target)
+    return True
 
 
 def folder_name(label: str) -> str:
@@ -202,7 +235,7 @@ def _read(log: Files) -> tuple[dict[str, tuple[Mapping[str, Any], Mapping[str, A
     """The last feedback on each photo and the answer it is about, by digest; and the digests of all answers."""
     newest: dict[str, Mapping[str, Any]] = {}
     by_request: dict[tuple[str, int], Mapping[str, Any]] = {}
-    said: list[Mapping[str, Any]] = []
+    feedback_records: list[Mapping[str, Any]] = []
     damaged = 0
     for segment in log.records():
         for line in segment.splitlines(keepends=True):
@@ -214,17 +247,17 @@ def _read(log: Files) -> tuple[dict[str, tuple[Mapping[str, Any], Mapping[str, A
                 damaged += 1
                 continue
             if record["kind"] == "feedback":
-                said.append(record)
+                feedback_records.append(record)
             if record["kind"] != "prediction":
                 continue
             by_request[record["request_id"], record["index"]] = record
-            known = newest.get(record["digest"])
-            if known is None or known["time"] <= record["time"]:
+            earlier = newest.get(record["digest"])
+            if earlier is None or earlier["time"] <= record["time"]:
                 newest[record["digest"]] = record
     if damaged:
         say(f"warning: {damaged} lines of the log are not JSON and were left out")
     last: dict[tuple[str | None, int, str | None, str | None], Mapping[str, Any]] = {}
-    for record in sorted(said, key=lambda one: (_is_review(one), one["time"])):
+    for record in sorted(feedback_records, key=lambda one: (_is_review(one), one["time"])):
         reviewer = record["key"] if _is_review(record) else None
         about = record["request_id"], record["index"], record["digest"], reviewer
         last.pop(about, None)

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from trainer.data.class_names import Numbers, class_labels
 from trainer.data.duplicates import Duplicates, Pictures
-from trainer.data.folders import SPLITS, Split, list_data_set
+from trainer.data.folders import list_data_set
 from trainer.data.multi_label import limited, merged, strata, warnings
 from trainer.data.photos import Photo, content_key, read_looks
+from trainer.data.splits import SPLITS, Split
 from trainer.errors import TrainerError
 
 FEW_PHOTOS = 10
@@ -44,16 +45,16 @@ class DataSet:
                 digest.update(split.encode() + b"".join(at.to_bytes(4) for at in photo.labels) + photo.key)
         return digest.hexdigest()
 
-    def named(self, photo: Photo) -> str:
+    def label_names(self, photo: Photo) -> str:
         """Returns the labels of a photo for people."""
         return " and ".join(repr(self.labels[at]) for at in photo.labels) or "no class"
 
     def targets(self, split: Split) -> NDArray[np.bool_]:
         """Returns which labels each photo of a split has, bool (photos, labels)."""
-        found = np.zeros((len(self.photos[split]), len(self.labels)), bool)
-        for row, photo in zip(found, self.photos[split], strict=True):
+        rows = np.zeros((len(self.photos[split]), len(self.labels)), bool)
+        for row, photo in zip(rows, self.photos[split], strict=True):
             row[list(photo.labels)] = True
-        return found
+        return rows
 
     def counts(self) -> dict[Split, dict[str, int]]:
         """Returns the number of photos per split and label."""
@@ -96,8 +97,8 @@ def read_folder(
     # Of a photo with several labels, none may be missing: photos are limited when all labels of each are known.
     listing = list_data_set(data, 0 if multi_label else limit, multi_label=multi_label)
     names = sorted({folder for _, folder, _ in listing.files if folder})
-    labels, said = class_labels(names, class_numbers)
-    contents = Contents(tuple(labels[name] for name in names), [], [], listing.warnings + ([said] if said else []))
+    labels, warning = class_labels(names, class_numbers)
+    contents = Contents(tuple(labels[name] for name in names), [], [], [*listing.warnings, *filter(None, [warning])])
     paths = list(dict.fromkeys(path for *_, path in listing.files))
     looks = dict(zip(paths, read_looks(paths, cache, workers), strict=True))
     at = {name: (index,) for index, name in enumerate(names)}
@@ -217,23 +218,25 @@ def without_duplicates(
     """
     if duplicates == "off":
         return list(photos)
-    seen = Pictures(kept)
+    pictures = Pictures(kept)
     inside_seen: dict[bytes, Photo] = {}
     remaining = []
     for photo in photos:
-        twin = seen.twin(photo, near=duplicates == "near") or inside_seen.get(photo.key)
+        twin = pictures.twin(photo, near=duplicates == "near") or inside_seen.get(photo.key)
         if twin is not None:
-            one, other = result.named(photo), result.named(twin)
-            if one == other or twin.key == photo.key or set(photo.labels) & set(twin.labels):
+            labels, twin_labels = result.label_names(photo), result.label_names(twin)
+            if labels == twin_labels or twin.key == photo.key or set(photo.labels) & set(twin.labels):
                 result.duplicates.append(f"{photo.path} is a duplicate of {twin.path}; left out")
-                if one != other:
-                    result.warnings.append(f"{photo.path} is in {one} and, as {twin.path}, in {other}")
+                if labels != twin_labels:
+                    result.warnings.append(f"{photo.path} is in {labels} and, as {twin.path}, in {twin_labels}")
                 continue
-            result.warnings.append(f"{photo.path} in {one} and {twin.path} in {other} look alike; both are kept")
+            result.warnings.append(
+                f"{photo.path} in {labels} and {twin.path} in {twin_labels} look alike; both are kept"
+            )
         inside_seen[photo.key] = photo
         remaining.append(photo)
         if inside:
-            seen.add(photo)
+            pictures.add(photo)
     return remaining
 
 

@@ -69,21 +69,21 @@ class Pictures:
         return next((other for other in candidates if _same_picture(photo.path, other.path)), None)
 
 
-def _same_picture(one: Path, other: Path) -> bool:
-    return are_same_picture(reduced_copy(one), reduced_copy(other))
+def _same_picture(first: Path, second: Path) -> bool:
+    return are_same_picture(reduced_copy(first), reduced_copy(second))
 
 
-def are_same_picture(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+def are_same_picture(first: NDArray[np.float32], second: NDArray[np.float32]) -> bool:
     """Whether two copies (SIDE, SIDE, 3), 0 to 255, differ by no more than compression makes of one picture."""
-    mean, worst = picture_difference(one, other)
-    contrast = min(float(copy.mean(axis=2).std()) for copy in (one, other))
+    mean, worst = picture_difference(first, second)
+    contrast = min(float(copy.mean(axis=2).std()) for copy in (first, second))
     limit = min(SAME_BLOCK, BLOCK_TO_MEAN * mean + ROUNDING, BLOCK_TO_CONTRAST * contrast + ROUNDING)
     return mean < SAME_PICTURE and worst < limit
 
 
-def picture_difference(one: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[float, float]:
+def picture_difference(first: NDArray[np.float32], second: NDArray[np.float32]) -> tuple[float, float]:
     """Mean difference of two copies (SIDE, SIDE, 3), and of the block that differs most."""
-    difference = np.abs(one - other).mean(axis=2)
+    difference = np.abs(first - second).mean(axis=2)
     blocks = difference.reshape(SIDE // BLOCK, BLOCK, SIDE // BLOCK, BLOCK).mean(axis=(1, 3))
     return float(difference.mean()), float(blocks.max())
 

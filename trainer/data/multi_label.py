@@ -4,8 +4,8 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from trainer.data.folders import Split
 from trainer.data.photos import Photo
+from trainer.data.splits import Split
 
 Placed = tuple[Split | None, Photo]
 """A photo and its split."""
@@ -13,21 +13,21 @@ Placed = tuple[Split | None, Photo]
 
 def merged(photos: Sequence[Placed]) -> list[Placed]:
     """Returns each photo of a split once, with all labels that it has in class folders or rows of a table."""
-    found: dict[tuple[Split | None, bytes], Photo] = {}
+    unique: dict[tuple[Split | None, bytes], Photo] = {}
     for split, photo in photos:
-        first = found.setdefault((split, photo.key), photo)
+        first = unique.setdefault((split, photo.key), photo)
         labels = tuple(sorted({*first.labels, *photo.labels}))
-        found[split, photo.key] = dataclasses.replace(first, labels=labels)
-    return [(split, photo) for (split, _), photo in found.items()]
+        unique[split, photo.key] = dataclasses.replace(first, labels=labels)
+    return [(split, photo) for (split, _), photo in unique.items()]
 
 
 def limited(photos: Sequence[Placed], limit: int) -> Iterator[Placed]:
     """Yields photos with a label, or without any, of which there are fewer than the limit so far; 0: no limit."""
-    taken: Counter[tuple[Split | None, int]] = Counter()
+    counts: Counter[tuple[Split | None, int]] = Counter()
     for split, photo in photos:
         counted = [(split, label) for label in photo.labels or (-1,)]
-        if not limit or min(taken[one] for one in counted) < limit:
-            taken.update(counted)
+        if not limit or min(counts[one] for one in counted) < limit:
+            counts.update(counted)
             yield split, photo
 
 

@@ -15,6 +15,7 @@ from trainer.data.record_store import KEY_BYTES, RecordStore
 from trainer.errors import TrainerError
 
 Made = TypeVar("Made")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Photo:
         return label
 
 
-def evenly(photos: Sequence[Photo], count: int) -> Sequence[Photo]:
-    """Returns at most so many of the photos, evenly chosen, so that every class has its share."""
+def evenly(photos: Sequence[T], count: int) -> Sequence[T]:
+    """Returns at most `count` of the photos, evenly chosen, so that every class has its share."""
     return photos[:: max(1, -(-len(photos) // count))]
 
 
@@ -62,20 +63,20 @@ def read_looks(paths: Sequence[Path], cache: Path, workers: int) -> list[tuple[b
             except ImageError as error:
                 return str(error)
 
-        found: list[tuple[bytes, int] | str] = []
+        looks: list[tuple[bytes, int] | str] = []
         with progress("Reading photos", len(paths)) as advance:
             # In blocks, so that the results so far are cached if the run is stopped.
             for start in range(0, len(paths), 256):
-                for one in pool.map(look, paths[start : start + 256]):
-                    if isinstance(one, str):
-                        found.append(one)
+                for result in pool.map(look, paths[start : start + 256]):
+                    if isinstance(result, str):
+                        looks.append(result)
                     else:
-                        key, computed = one
+                        key, computed = result
                         if computed is not None:
                             store.add([key], np.array([computed], np.uint64))
-                        found.append((key, int(store.rows([key])[0])))
+                        looks.append((key, int(store.rows([key])[0])))
                     advance()
-    return found
+    return looks
 
 
 def read_again(path: Path, decode: Callable[[bytes], Made]) -> Made:

@@ -71,15 +71,16 @@ def measure_all(photos: Sequence[Photo], cache: Path, workers: int) -> list[Qual
             with progress("Measuring photos", len(todo)) as advance, ThreadPoolExecutor(workers) as pool:
                 for start in range(0, len(todo), 256):
                     block = todo[start : start + 256]
-                    for photo, found in zip(block, pool.map(_measure_file, block), strict=True):
-                        store.add([photo.key], found[np.newaxis])
+                    for photo, measures in zip(block, pool.map(_measure_file, block), strict=True):
+                        store.add([photo.key], measures[np.newaxis])
                         advance()
         rows = store.rows([photo.key for photo in photos]).tolist() if photos else []
     return [Quality(round(width), round(height), *rest) for width, height, *rest in rows]
 
 
 def _measure_file(photo: Photo) -> NDArray[np.float32]:
-    found = read_again(photo.path, measure)
+    quality = read_again(photo.path, measure)
     return np.array(
-        [found.width, found.height, found.sharpness, found.brightness, found.contrast, found.colour], np.float32
+        [quality.width, quality.height, quality.sharpness, quality.brightness, quality.contrast, quality.colour],
+        np.float32,
     )

@@ -41,8 +41,8 @@ class RecordStore(Generic[Scalar]):
         except OSError as error:
             self._file.close()
             raise TrainerError(f"the cache {path} is in use by another run; wait until it ends") from error
-        whole = os.fstat(self._file.fileno()).st_size // self._record.itemsize
-        self._file.truncate(whole * self._record.itemsize)
+        records = os.fstat(self._file.fileno()).st_size // self._record.itemsize
+        self._file.truncate(records * self._record.itemsize)
         self._map = self._mapped()
         self._position = {bytes(key): at for at, key in enumerate(self._map["key"])}
 
@@ -76,8 +76,8 @@ class RecordStore(Generic[Scalar]):
         """
         if len(self._map) < len(self._position):
             self._map = self._mapped()
-        found: NDArray[Scalar] = self._map["value"][[self._position[key] for key in keys]]
-        return found
+        values: NDArray[Scalar] = self._map["value"][[self._position[key] for key in keys]]
+        return values
 
     def _mapped(self) -> NDArray[np.void]:
         if os.fstat(self._file.fileno()).st_size == 0:  # An empty file cannot be mapped.

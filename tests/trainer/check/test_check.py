@@ -13,8 +13,9 @@ from PIL import Image, ImageFilter, ImageOps
 from tests.trainer import tiny
 from tests.trainer.conftest import WriteFolder, picture
 from trainer.check import page
-from trainer.check.check import summary
+from trainer.check.check import _sizes, summary
 from trainer.check.findings import PROBLEMS, Findings, PhotoFinding
+from trainer.data.data_set import Contents
 from trainer.data.photos import Photo
 from trainer.data.quality import measure, measure_all
 from trainer.errors import TrainerError
@@ -62,6 +63,9 @@ def test_each_problem_of_a_folder_is_found(trainer: Trainer, tmp_path: Path, mon
     Image.new("RGB", (64, 64), (30, 30, 200)).save(train / "blue" / "flat.png")
     (train / "red" / "odd.jpg").write_bytes((train / "red" / "5.png").read_bytes())
     (train / "red" / "5.png").unlink()
+    for number in range(12):  # hardly to be told from blue
+        (train / "navy").mkdir(exist_ok=True)
+        photo("blue", 7000 + number).save(train / "navy" / f"{number}.png")
     (train / "empty").mkdir()
     (train / "broken").mkdir()
     (train / "broken" / "1.jpg").write_text("no photo")
@@ -69,24 +73,27 @@ def test_each_problem_of_a_folder_is_found(trainer: Trainer, tmp_path: Path, mon
     command = ("check", data, "--output", tmp_path / "out", "--cache-dir", tmp_path / "cache", *tiny.OPTIONS)
     status, out, error = trainer(*command)
     assert status == 0, error
-    found: dict[str, Any] = json.loads((tmp_path / "out" / "check.json").read_text())
+    findings: dict[str, Any] = json.loads((tmp_path / "out" / "check.json").read_text())
 
     def files(problem: str) -> set[str]:
-        return {Path(one["photo"]).name for one in found["photos"] if one["problem"] == problem}
+        return {Path(one["photo"]).name for one in findings["photos"] if one["problem"] == problem}
 
     assert files("unreadable") == {"cut.jpg", "1.jpg"}
     assert files("misnamed") == {"odd.jpg"}
     assert files("duplicate") == {"again.png"}
     assert files("leak") == {"leak.png"}
-    [mirror] = [one for one in found["photos"] if one["problem"] == "mirrored"]
+    [mirror] = [one for one in findings["photos"] if one["problem"] == "mirrored"]
     assert (Path(mirror["photo"]).name, Path(mirror["other"]).name) == ("mirror.png", "4.png")
     assert mirror["detail"] == "the mirror image is in train, this photo in valid"
     assert files("two_classes") == {"3.png"}  # of the two, the first is kept
-    suggested = {Path(one["photo"]).name: one["suggested"] for one in found["photos"] if one["problem"] == "label"}
+    suggested = {Path(one["photo"]).name: one["suggested"] for one in findings["photos"] if one["problem"] == "label"}
     assert (suggested["wrong.png"], suggested["both.png"]) == ("red", "red")
     assert files("empty") == {"flat.png"}
-    assert {(one["problem"], *one["labels"]) for one in found["classes"]} >= {("few", "yellow"), ("none", "broken")}
-    assert "ignoring the empty class folder" in found["warnings"][0]
+    assert files("outlier")  # of random features: which ones they should be is tested with labels
+    [alike] = [one for one in findings["classes"] if set(one["labels"]) == {"blue", "navy"}]
+    assert alike["problem"] in {"alike", "inseparable"}
+    assert {(one["problem"], *one["labels"]) for one in findings["classes"]} >= {("few", "yellow"), ("none", "broken")}
+    assert "ignoring the empty class folder" in findings["warnings"][0]
     page = (tmp_path / "out" / "check.html").read_text()
     assert "Probably a wrong label" in page
     assert page.count("<img") >= 9
@@ -95,6 +102,22 @@ def test_each_problem_of_a_folder_is_found(trainer: Trainer, tmp_path: Path, mon
 
     monkeypatch.setattr(features, "BATCH_SIZE", 0)  # again: nothing is computed by the backbone
     assert trainer(*command)[0] == 0
+
+
+def test_a_class_with_a_tenth_of_the_photos_of_another_is_named() -> None:
+    def contents(*counts: int) -> Contents:
+        photos = [Photo(Path("x"), "x", (label,), b"", 0) for label, count in enumerate(counts) for _ in range(count)]
+        return Contents(("a", "b"), [(None, photo) for photo in photos], [], [])
+
+    [finding] = _sizes(contents(110, 11))
+    assert (finding.problem, finding.labels, finding.detail) == (
+        "unbalanced",
+        ["b"],
+        "11 photos; the largest class has 110",
+    )
+    assert _sizes(contents(109, 11)) == []
+    assert [one.problem for one in _sizes(contents(10, 9))] == ["few"]
+    assert [one.problem for one in _sizes(contents(10, 0))] == ["none"]
 
 
 def test_a_folder_without_problems_has_none(trainer: Trainer, tmp_path: Path) -> None:
@@ -124,11 +147,11 @@ def test_measures_tell_sharp_from_blurred_and_colour_from_grey(tmp_path: Path) -
         image.save(tmp_path / "x.png")
         return (tmp_path / "x.png").read_bytes()
 
-    found = measure(saved(sharp))
-    assert (found.width, found.height) == (900, 600)
-    assert found.colour > 20
+    quality = measure(saved(sharp))
+    assert (quality.width, quality.height) == (900, 600)
+    assert quality.colour > 20
     blurred = measure(saved(sharp.filter(ImageFilter.GaussianBlur(20))))
-    assert blurred.sharpness < found.sharpness / 3
+    assert blurred.sharpness < quality.sharpness / 3
     assert measure(saved(sharp.convert("L"))).colour == 0
     assert measure(saved(Image.new("RGB", (10, 10), (255, 255, 255)))).brightness > 254
 
@@ -144,9 +167,9 @@ def test_a_photo_that_changes_while_it_is_checked_is_named(tmp_path: Path, conte
 
 def test_another_label_is_called_probable_and_never_certain() -> None:
     wrong = [PhotoFinding("label", Path(f"{at}.jpg"), "red", "blue >99%, red <1%", suggested="blue") for at in range(7)]
-    found = Findings("photos", {"red": 7, "blue": 7}, 0.5, wrong, [], [])
-    assert "<b class='said'>red</b>, probably <b class='true'>blue</b>" in page.render(found)
-    assert summary(found).splitlines()[1:3] == [
+    findings = Findings("photos", {"red": 7, "blue": 7}, 0.5, wrong, [], [])
+    assert "<b class='said'>red</b>, probably <b class='true'>blue</b>" in page.render(findings)
+    assert summary(findings).splitlines()[1:3] == [
         f"Probably a wrong label: 7. {PROBLEMS['label'][1]}", "  0.jpg (red): blue >99%, red <1%",
     ]  # fmt: skip
-    assert summary(found).endswith("  and 2 more")
+    assert summary(findings).endswith("  and 2 more")

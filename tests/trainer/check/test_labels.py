@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trainer.check.labels import alike_classes, label_errors
+from trainer.check.labels import MIN_MARGIN, alike_classes, label_errors
 from trainer.check.mirrored import candidates
 from trainer.check.outliers import distances, outliers
 
@@ -27,12 +27,15 @@ def test_most_swapped_labels_are_found_and_most_that_are_found_were_swapped(sure
     labels = truth.copy()
     swapped = generator.choice(1600, 80, replace=False)
     labels[swapped] = (truth[swapped] + generator.integers(1, CLASSES, 80)) % CLASSES
-    found = label_errors(scores(truth, sure=sure), labels)
-    hits = [one for one in found if one.photo in swapped]
+    errors = label_errors(scores(truth, sure=sure), labels)
+    hits = [one for one in errors if one.photo in swapped]
     assert len(hits) >= 0.8 * len(swapped)
-    assert len(hits) >= 0.5 * len(found)
+    assert len(hits) >= 0.5 * len(errors)
     assert np.mean([one.suggested == truth[one.photo] for one in hits]) > 0.9
-    first = found[:40]
+    margins = [one.score - one.given_score for one in errors]
+    assert margins == sorted(margins, reverse=True)
+    assert margins[-1] >= MIN_MARGIN
+    first = errors[:40]
     assert sum(one.photo in swapped for one in first) >= 38  # the most certain come first
 
 
@@ -45,12 +48,12 @@ def test_an_unsure_model_calls_no_label_wrong_that_is_right() -> None:
 
 def test_classes_that_are_taken_for_each_other_are_alike_and_the_others_are_not() -> None:
     truth = np.arange(400) % CLASSES
-    said = truth.copy()
+    predicted = truth.copy()
     of_two, of_three = np.flatnonzero(truth == 2), np.flatnonzero(truth == 3)
-    said[of_two[:20]], said[of_three[:10]] = 3, 2  # 30 of 100
-    said[np.flatnonzero(truth == 5)[:2]] = 6
-    [found] = alike_classes(np.eye(CLASSES)[said], truth)
-    assert (found.first, found.second, found.confused, found.share) == (2, 3, 30, 0.3)
+    predicted[of_two[:20]], predicted[of_three[:10]] = 3, 2  # 30 of 100
+    predicted[np.flatnonzero(truth == 5)[:2]] = 6
+    [pair] = alike_classes(np.eye(CLASSES)[predicted], truth)
+    assert (pair.first, pair.second, pair.confused, pair.share) == (2, 3, 30, 0.3)
 
 
 def test_photos_are_compared_with_those_of_similar_features() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from trainer.check.strays import unread_files
+from trainer.data import label_table
 
 
 @pytest.fixture
@@ -31,8 +32,33 @@ def test_hidden_files_of_any_system_are_counted(data: Path) -> None:
 
 def test_labels_beside_class_folders_are_named(data: Path) -> None:
     (data / "labels.csv").write_text("file,label\n1.jpg,cat\n")
-    [said] = unread_files(data)
-    assert f"the labels in {data}/labels.csv are not read, because the folders name the classes" in said
+    [warning] = unread_files(data)
+    assert f"the labels in {data}/labels.csv are not read, because the folders name the classes" in warning
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        (
+            {"a.csv": "file,label\n1.jpg,cat\n", "b.tsv": "file\tlabel\n1.jpg\tcat\n"},
+            "several label files: a.csv, b.tsv",
+        ),
+        ({"a.csv": f"file,label\n1.jpg,{'0' * 200_000}\n"}, "a.csv cannot be read as CSV"),
+    ],
+)
+def test_why_none_of_the_tables_could_be_read_is_told(data: Path, tables: dict[str, str], words: str) -> None:
+    for name, text in tables.items():
+        (data / name).write_text(text)
+    [warning] = unread_files(data)
+    assert words in warning
+    assert warning.endswith("; no table is read, because the folders name the classes")
+
+
+def test_a_large_table_beside_class_folders_is_not_read(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_table, "MAX_BESIDE_BYTES", 10)
+    (data / "labels.csv").write_text("file,label\n1.jpg,cat\n")
+    [warning] = unread_files(data)
+    assert "labels.csv is larger than" in warning
 
 
 def test_labels_that_are_read_are_no_stray(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from tests.trainer.conftest import WriteFolder
 from trainer.data.added_photos import add_photos, list_added
 from trainer.data.collect import MANIFEST, Collected
 from trainer.data.data_set import DataSet, list_labels, open_folder
-from trainer.data.folders import Split
 from trainer.data.photos import Photo
+from trainer.data.splits import Split
 from trainer.errors import TrainerError
 
 

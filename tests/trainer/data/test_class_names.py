@@ -25,9 +25,9 @@ from trainer.errors import TrainerError
 def test_numbers_are_taken_off_class_folders_only_where_they_count_them(
     folders: list[str], labels: list[str] | None
 ) -> None:
-    found, said = class_labels(folders)
-    assert list(found.values()) == (labels or folders)
-    assert bool(said) == bool(labels)
+    names, warning = class_labels(folders)
+    assert list(names.values()) == (labels or folders)
+    assert bool(warning) == bool(labels)
     assert list(class_labels(folders, "keep")[0].values()) == folders
 
 

@@ -30,11 +30,11 @@ def test_duplicates_are_kept_out_of_validation_and_test(tmp_path: Path, write_ph
         photo.resize((150, 150), Image.Resampling.BICUBIC).save(data / "test" / "dog" / "larger.jpg", quality=80)
     shutil.copy(data / "valid" / "dog" / "100.png", data / "test" / "dog" / "of-valid.png")
     shutil.copy(data / "train" / "cat" / "2.png", data / "train" / "dog" / "mislabelled.png")
-    found = opened(data)
-    left_out = {line.split(" is a duplicate of")[0].rsplit("/", 1)[1] for line in found.duplicates}
+    data_set = opened(data)
+    left_out = {line.split(" is a duplicate of")[0].rsplit("/", 1)[1] for line in data_set.duplicates}
     assert left_out == {"same.png", "larger.jpg", "of-valid.png", "mislabelled.png"}
-    assert {split: len(photos) for split, photos in found.photos.items()} == {"train": 24, "valid": 6, "test": 6}
-    assert any("mislabelled.png is in 'dog' and" in line for line in found.warnings)
+    assert {split: len(photos) for split, photos in data_set.photos.items()} == {"train": 24, "valid": 6, "test": 6}
+    assert any("mislabelled.png is in 'dog' and" in line for line in data_set.warnings)
 
 
 def test_copies_are_left_out_before_the_split_so_that_validation_keeps_its_share(
@@ -46,9 +46,9 @@ def test_copies_are_left_out_before_the_split_so_that_validation_keeps_its_share
             photo.resize((150, 150), Image.Resampling.BICUBIC).save(data / "dog" / f"{number}-larger.jpg", quality=80)
     shutil.copy(data / "cat" / "3.png", data / "cat" / "same.png")
     for seed in range(20):
-        found = opened(data, test=0.0, seed=seed)
-        assert len(found.duplicates) == 5
-        assert found.counts() == {"train": {"cat": 8, "dog": 8}, "valid": {"cat": 2, "dog": 2}}
+        data_set = opened(data, test=0.0, seed=seed)
+        assert len(data_set.duplicates) == 5
+        assert data_set.counts() == {"train": {"cat": 8, "dog": 8}, "valid": {"cat": 2, "dog": 2}}
 
 
 def series(folder: Path, count: int, *, negative: bool = False) -> None:
@@ -65,9 +65,9 @@ def test_a_validation_that_near_duplicates_empty_is_explained_and_an_option_keep
     series(tmp_path / "data" / "dog", 8, negative=True)
     with pytest.raises(TrainerError, match=r"no photo is left for validation; \d+ are copies .* --duplicates exact"):
         opened(tmp_path / "data", test=0.0)
-    found = opened(tmp_path / "data", test=0.0, duplicates="off")
-    assert len(found.photos["valid"]) == 4
-    assert found.duplicates == []
+    data_set = opened(tmp_path / "data", test=0.0, duplicates="off")
+    assert len(data_set.photos["valid"]) == 4
+    assert data_set.duplicates == []
 
 
 def test_exact_leaves_out_equal_contents_only(tmp_path: Path, write_photos: WriteFolder) -> None:
@@ -109,8 +109,8 @@ def test_parts_of_low_contrast_that_differ_by_a_scratch_are_no_duplicates(
         photo(tmp_path / "data" / ("train" if at < 8 else "valid") / "scratched" / f"{at}.jpg", at)
     with Image.open(tmp_path / "data" / "train" / "scratched" / "2.jpg") as copied:
         copied.resize((384, 384)).save(tmp_path / "data" / "valid" / "scratched" / "copy.jpg", quality=70)
-    found = opened(tmp_path / "data")
-    [line] = found.duplicates
+    data_set = opened(tmp_path / "data")
+    [line] = data_set.duplicates
     assert "/copy.jpg" in line
     assert "/2.jpg" in line
 
@@ -122,9 +122,9 @@ def test_photos_of_two_classes_that_look_alike_are_both_kept_and_named(
     valid = write_photos(tmp_path / "data" / "valid", {"good": 3, "scratched": 3}, first=100)
     with Image.open(tmp_path / "data" / "train" / "good" / "3.png") as photo:
         photo.save(valid / "scratched" / "alike.jpg", quality=85)
-    found = opened(tmp_path / "data")
-    assert found.duplicates == []
-    assert len(found.photos["valid"]) == 7
-    [line] = [line for line in found.warnings if "look alike" in line]
+    data_set = opened(tmp_path / "data")
+    assert data_set.duplicates == []
+    assert len(data_set.photos["valid"]) == 7
+    [line] = [line for line in data_set.warnings if "look alike" in line]
     assert "alike.jpg in 'scratched' and" in line
     assert "3.png in 'good' look alike; both are kept" in line
