@@ -1,15 +1,21 @@
 """Build the network of a run: normalisation, backbone, pooling and head in one Keras model."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
+from typing import Final
 
 import keras
 import numpy as np
 
 from trainer.config import Config
 from trainer.network import backbones
+from trainer.network.layers import all_layers, inner_layers
+
+MEAN_OF_VIEWS: Final = "mean_of_views"
+"""The name of the last layer of a model that answers by a photo and its mirror image."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +49,15 @@ def build(config: Config, classes: int, *, precision: str = "float32") -> Networ
     with _precision(precision):
         backbone = backbones.load(which, config.weights, size, alpha=config.alpha)
         images = keras.Input((size, size, 3), name="images")
-        # Always in inference mode: small data sets would spoil the statistics of batch normalisation.
-        maps = backbone(which.normalise(images), training=False)
+        maps = which.feature_map(backbone, which.normalise(images))
         pooling = keras.layers.GlobalAveragePooling2D() if config.pooling == "avg" else keras.layers.Flatten()
         features = pooling(maps)
         layers = _head(config, classes)
         logits = reduce(lambda tensor, layer: layer(tensor), layers, features)
         head_input = keras.Input(features.shape[1:])
         return Network(
-            model=keras.Model(images, logits, name=which.name),
-            features=keras.Model(images, features, name=f"{which.name}_features"),
+            model=keras.Model(images, logits, name=which.model_name),
+            features=keras.Model(images, features, name=f"{which.model_name}_features"),
             head=keras.Model(head_input, reduce(lambda tensor, layer: layer(tensor), layers, head_input), name="head"),
             backbone=backbone,
         )
@@ -86,12 +91,44 @@ def with_other(model: keras.Model, logit: float) -> keras.Model:
     return widened
 
 
+def with_mirror(model: keras.Model) -> keras.Model:
+    """Returns a model whose logits are the mean of those of an image and of its mirror image.
+
+    Args:
+        model: Pixels -> logits float32 (n, classes).
+    """
+    both = [model(model.input), model(keras.ops.flip(model.input, axis=2))]
+    return keras.Model(model.input, keras.layers.Average(name=MEAN_OF_VIEWS)(both), name=model.name)
+
+
 def unfreeze(network: Network, layers: int) -> None:
-    """Makes only the last layers of the backbone trainable, except batch normalisation."""
+    """Makes only the last layers of the backbone trainable, except batch normalisation.
+
+    A block of a transformer counts as one layer, and so does a model inside the backbone, such as the stem of
+    ConvNeXt. If most weights are in that model, it is the network itself, and its layers count.
+    """
     network.backbone.trainable = True
-    first = len(network.backbone.layers) - layers
-    for at, layer in enumerate(network.backbone.layers):
-        layer.trainable = at >= first and not isinstance(layer, keras.layers.BatchNormalization)
+    weights = network.backbone.count_params()
+    blocks = [block for layer in network.backbone.layers for block in _blocks(layer, weights)]
+    for at, block in enumerate(blocks):
+        block.trainable = at >= len(blocks) - layers
+    for layer in all_layers(network.backbone):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+
+
+def _blocks(layer: keras.layers.Layer, weights: int) -> list[keras.layers.Layer]:
+    """Returns the layer itself, the layers of a model with most of the weights, or the blocks of a stack.
+
+    A stack is a layer with several composed layers of one kind.
+    """
+    if isinstance(layer, keras.Model) and 2 * layer.count_params() > weights:
+        return [block for one in layer.layers for block in _blocks(one, weights)]
+    inner = inner_layers(layer)
+    kinds = Counter(type(one) for one in inner if inner_layers(one))
+    if max(kinds.values(), default=0) < 2:
+        return [layer]
+    return [block for one in inner for block in _blocks(one, weights)]
 
 
 @contextmanager

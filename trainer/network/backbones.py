@@ -1,97 +1,51 @@
-"""Networks by name: those of `keras.applications` and EfficientNet-Lite, with input size, normalisation and weights."""
+"""Networks by name: of `keras.applications`, EfficientNet-Lite, KerasHub and `.keras` files, and their weights."""
 
 import hashlib
 import re
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import keras
-import numpy as np
 
 from trainer.errors import TrainerError
-from trainer.network import efficientnet_lite
+from trainer.network import backbone_names, efficientnet_lite, kerashub, own_file
+from trainer.network.architecture import Architecture
 from trainer.network.downloads import downloads_with_timeout
 from trainer.network.weights import IMAGENET, NONE, WeightsUnavailable, check_weights_file
 
-SIZES = {
-    r"inception|xception": 299,
-    r"nasnet_large": 331,
-    r"efficientnet_(v2_b|b|lite)1": 240,
-    r"efficientnet_(v2_b|b|lite)2": 260,
-    r"efficientnet_(v2_)?b3": 300,
-    r"efficientnet_b4": 380,
-    r"efficientnet_b5": 456,
-    r"efficientnet_b6": 528,
-    r"efficientnet_b7": 600,
-    r"efficientnet_v2_s": 384,
-    r"efficientnet_v2_(m|l)": 480,
-}
-"""Input size of the pretraining in pixels, by a pattern for the start of the name; 224 for all others (see their
-docstrings)."""
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A network: its name, and the function that builds it, which takes the arguments of keras.applications."""
-
-    name: str
-    build: Callable[..., keras.Model]
-
-    @property
-    def size(self) -> int:
-        """Height and width of the pretraining, in pixels."""
-        return next((size for pattern, size in SIZES.items() if re.match(pattern, self.name)), 224)
-
-    def normalise(self, images: keras.KerasTensor) -> keras.KerasTensor:
-        """Adds the normalisation of this network as Keras layers, for pixels from 0 to 255, RGB.
-
-        keras.applications has a function for it: an affine map of each channel, and RGB to BGR for the Caffe weights.
-        The map is derived from the results of that function. So this works for every network, and the saved model can
-        be loaded without custom code.
-        """
-        preprocess = sys.modules[self.build.__module__].preprocess_input
-        probe = np.zeros((1, 1, 4, 3), np.float32)
-        probe[0, 0, [1, 2, 3], [0, 1, 2]] = 255.0
-        black, red, green, blue = preprocess(probe.copy(), data_format="channels_last")[0, 0].astype(np.float64)
-        matrix = np.stack([red - black, green - black, blue - black]) / 255.0
-        # float32 even with mixed precision: half precision is too coarse for values around 255.
-        if not np.count_nonzero(matrix - np.diag(matrix.diagonal())):
-            scale = matrix.diagonal()
-            if np.allclose(scale, 1) and np.allclose(black, 0):
-                return images
-            return keras.layers.Rescaling(scale.tolist(), black.tolist(), name="normalise", dtype="float32")(images)
-        # A 1x1 convolution swaps the channels, because HDF5 files cannot contain keras.ops.flip.
-        layer = keras.layers.Conv2D(3, 1, trainable=False, name="normalise", dtype="float32")
-        normalised = layer(images)
-        layer.set_weights([matrix[np.newaxis, np.newaxis], black])
-        return normalised
-
 
 def architectures() -> dict[str, Architecture]:
-    """Returns every network by its name: `efficientnet_lite2`, `mobilenet_v2`, `densenet201`, `vgg16`, ..."""
-    found = {name: Architecture(name, build) for name, build in efficientnet_lite.BUILDERS.items()}
+    """Returns every network by its name: `efficientnet_lite2`, `mobilenet_v2`, `densenet201`, `vgg16`, ...
+
+    Those of KerasHub are not among them: `kerashub.presets` lists them.
+    """
+    by_name = {name: Architecture(name, build) for name, build in efficientnet_lite.BUILDERS.items()}
     for attribute in dir(keras.applications):
         build = getattr(keras.applications, attribute)
         if callable(build):
             name = re.sub(r"(?<=[a-z0-9])(?=V\d|B\d|ResNet|Tiny|Small|Base|Large|XLarge|Mobile$)", "_", attribute)
             name = re.sub(r"(?<=V2)(?=[A-Z])", "_", name).lower()
-            found[name] = Architecture(name, build)
-    return found
+            by_name[name] = Architecture(name, build)
+    return by_name
 
 
 def architecture(name: str) -> Architecture:
-    """Returns a network by name. Case, dashes and underscores do not matter.
+    """Returns a network by name. Case, dashes and underscores do not matter, except for presets of KerasHub and files.
 
     Raises:
-        TrainerError: The name is unknown.
+        TrainerError: The name is unknown, or a preset of KerasHub or a file cannot be used.
     """
-    known = {re.sub("[^a-z0-9]", "", key): one for key, one in architectures().items()}
+    if backbone_names.names_preset(name):
+        return kerashub.open_preset(name)
+    if backbone_names.names_own_file(name):
+        return own_file.open_file(name)
+    by_name = {re.sub("[^a-z0-9]", "", key): one for key, one in architectures().items()}
     try:
-        return known[re.sub("[^a-z0-9]", "", name.lower())]
+        return by_name[re.sub("[^a-z0-9]", "", name.lower())]
     except KeyError:
         names = ", ".join(sorted(architectures()))
-        raise TrainerError(f"unknown backbone {name!r}; the backbones are {names}") from None
+        raise TrainerError(
+            f"unknown backbone {name!r}; the backbones are {names}, a file such as my_network.keras, and "
+            f"{backbone_names.PREFIX}PRESET with KerasHub"
+        ) from None
 
 
 def load(
@@ -106,25 +60,27 @@ def load(
 
     Args:
         which: The network.
-        weights: `imagenet` (from an installed package for EfficientNet-Lite, otherwise downloaded by Keras into
-            ~/.keras), `none` (random), or a file: `.h5` or `.weights.h5` as for keras.applications, or `.pth` for
-            EfficientNet-Lite.
+        weights: `imagenet` (from an installed package for EfficientNet-Lite, those of the preset for KerasHub or of the
+            `.keras` file, otherwise downloaded by Keras into ~/.keras), `none` (random), or a file: `.h5` or
+            `.weights.h5` as for keras.applications, or `.pth` for EfficientNet-Lite.
         size: Height and width of the input, in pixels.
         alpha: Width multiplier; only for MobileNets.
         top: Whether to include the classifier of 1,000 classes, which then returns logits.
 
     Returns:
-        float32 (n, size, size, 3), normalised -> the last feature map (n, h, w, channels); with top, logits (n, 1000).
+        float32 (n, size, size, 3), normalised -> what `Architecture.feature_map` takes; with top, logits (n, 1000).
 
     Raises:
         TrainerError: The network cannot be built with these options.
         WeightsUnavailable: The weights cannot be read or downloaded.
     """
+    if top and not which.has_classifier:
+        raise TrainerError(f"{which.name} has no classifier of the 1,000 classes of ImageNet; use another backbone")
     options: dict[str, object] = {"include_top": top, "input_shape": (size, size, 3)}
     if top:
         options["classifier_activation"] = None
     if alpha != 1.0:
-        if not which.name.startswith("mobilenet"):
+        if not which.has_alpha:
             raise TrainerError(f"{which.name} has no width multiplier; --alpha is only for MobileNets")
         options["alpha"] = alpha
     check_weights_file(weights)
@@ -147,8 +103,11 @@ def load(
 
 
 def fingerprint(model: keras.Model) -> str:
-    """Returns a hexadecimal digest of all weights of a model, as the key for a cache of its outputs."""
+    """Returns a hexadecimal digest of all weights of a model and its scaling, as the key for a cache of its outputs."""
     digest = hashlib.blake2b(digest_size=16)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Rescaling):
+            digest.update(str((layer.scale, layer.offset)).encode())
     for weight in model.get_weights():
         digest.update(str((weight.shape, weight.dtype)).encode())
         digest.update(weight.tobytes())

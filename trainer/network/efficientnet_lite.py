@@ -146,8 +146,8 @@ def package_weights(variant: Variant) -> Path:
     Raises:
         WeightsUnavailable: The package is not installed.
     """
-    found = importlib.util.find_spec(variant.package)
-    for folder in (found.submodule_search_locations or ()) if found else ():
+    spec = importlib.util.find_spec(variant.package)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
         for path in sorted(Path(folder, "models").glob("*.pth")):
             return path
     raise WeightsUnavailable(
@@ -231,9 +231,9 @@ def _name_in_file(layer: str) -> str:
     if layer in names:
         return names[layer]
     block, part = layer.removeprefix("block").split("_", 1)
-    parts = {
+    names_in_file = {
         "expand": "_expand_conv", "expand_bn": "_bn0",
         "depthwise": "_depthwise_conv", "depthwise_bn": "_bn1",
         "project": "_project_conv", "project_bn": "_bn2",
     }  # fmt: skip
-    return f"_blocks.{block}.{parts[part]}"
+    return f"_blocks.{block}.{names_in_file[part]}"

@@ -94,10 +94,10 @@ def _read(data: bytes) -> dict[str, Array]:
     if (_load(stream), _load(stream)) != (MAGIC, PROTOCOL):
         raise ValueError("it does not begin like one")
     _load(stream)  # byte order and type sizes of the machine that wrote it; the data is little-endian on all of them
-    found = _load(stream)
-    if not isinstance(found, dict) or not all(isinstance(one, _Tensor) for one in found.values()):
+    content = _load(stream)
+    if not isinstance(content, dict) or not all(isinstance(one, _Tensor) for one in content.values()):
         raise ValueError("it does not contain a dictionary of tensors")
-    tensors: dict[str, _Tensor] = found
+    tensors: dict[str, _Tensor] = content
     dtypes = {one.storage.key: one.storage.dtype for one in tensors.values()}
     blocks: dict[str, Array] = {}
     keys = _load(stream)

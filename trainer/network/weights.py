@@ -6,6 +6,9 @@ from trainer.errors import TrainerError
 
 IMAGENET, NONE = "imagenet", "none"
 
+PRESET = "preset"
+"""On a model card, the weights of a preset of KerasHub, which `imagenet` selects."""
+
 
 class WeightsUnavailable(TrainerError):
     """The weights are not available: the file does not exist or fit, or the download failed."""

@@ -57,3 +57,8 @@ def test_a_network_of_every_family_is_exported(name: str, tmp_path: Path) -> Non
     assert exported.parity.pixels <= LIMIT
     images = np.zeros((2, SIDE, SIDE, 3), np.uint8)
     assert exported.written.probabilities(images).sum(axis=1) == pytest.approx([1, 1], abs=1e-5)
+
+
+def test_only_mobilenets_have_a_width_multiplier() -> None:
+    names = {name for name, one in backbones.architectures().items() if one.has_alpha}
+    assert names == {"mobilenet", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small"}

@@ -20,14 +20,19 @@ def by_name(variant: Variant) -> str:
 def test_the_networks_have_as_many_parameters_as_published_and_the_package_fills_them(variant: Variant) -> None:
     which = backbones.architecture(variant.name)
     assert which.size == variant.size
-    whole = backbones.load(which, "imagenet", variant.size, top=True)
-    trainable = sum(int(np.prod(weight.shape)) for weight in whole.trainable_weights)
+    network = backbones.load(which, "imagenet", variant.size, top=True)
+    trainable = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
     assert round(trainable / 1e6, 3) == MILLIONS_OF_PARAMETERS[variant.name]
     # Batch normalisation that nothing was put into has means of exactly 0.
-    assert all(np.abs(weight).max() > 0 for weight in whole.get_weights())
+    assert all(np.abs(weight).max() > 0 for weight in network.get_weights())
+
+
+def test_the_body_has_the_weights_of_the_whole_network() -> None:
+    which = backbones.architecture("efficientnet_lite0")
+    network = backbones.load(which, "imagenet", which.size, top=True)
     body = backbones.load(which, "imagenet", 96)
     assert body.output_shape == (None, 3, 3, 1280)
-    for ours, theirs in zip(body.get_weights(), whole.get_weights(), strict=False):
+    for ours, theirs in zip(body.get_weights(), network.get_weights(), strict=False):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -37,8 +42,8 @@ def test_pixels_are_scaled_as_the_weights_want_it() -> None:
 
     images = keras.Input((2, 2, 3))
     model = keras.Model(images, which.normalise(images))
-    found = model(np.array([0.0, 127.0, 255.0], np.float32) * np.ones((1, 2, 2, 3), np.float32))
-    np.testing.assert_allclose(np.asarray(found)[0, 0, 0], [-127 / 128, 0, 1], atol=1e-6)
+    outputs = model(np.array([0.0, 127.0, 255.0], np.float32) * np.ones((1, 2, 2, 3), np.float32))
+    np.testing.assert_allclose(np.asarray(outputs)[0, 0, 0], [-127 / 128, 0, 1], atol=1e-6)
 
 
 def test_without_the_package_one_sentence_says_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:

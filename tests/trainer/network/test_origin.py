@@ -21,8 +21,8 @@ from trainer.network.origin import origin
 def test_the_source_and_the_licence_of_weights_are_named(
     network: str, weights: str, source: str | None, licence: str | None
 ) -> None:
-    found = origin(network, weights)
-    assert (found.name, found.source, found.licence) == (network, source, licence)
+    weights_origin = origin(network, weights)
+    assert (weights_origin.name, weights_origin.source, weights_origin.licence) == (network, source, licence)
 
 
 def test_a_card_keeps_them_and_older_cards_have_none() -> None:

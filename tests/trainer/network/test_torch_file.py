@@ -63,9 +63,9 @@ def tensor(
     return RequestRecord("torch._utils _rebuild_tensor_v2", block, offset, shape, strides, False, OrderedDict())
 
 
-def weights_file(path: Path, found: object, *blocks: tuple[str, bytes]) -> Path:
+def weights_file(path: Path, content: object, *blocks: tuple[str, bytes]) -> Path:
     """Writes a file as PyTorch did before 1.6."""
-    data = b"".join(map(dumped, (MAGIC, PROTOCOL, {"little_endian": True}, found, [key for key, _ in blocks])))
+    data = b"".join(map(dumped, (MAGIC, PROTOCOL, {"little_endian": True}, content, [key for key, _ in blocks])))
     path.write_bytes(data + b"".join(block for _, block in blocks))
     return path
 
@@ -78,16 +78,16 @@ SIX = ("0", block(np.arange(6, dtype=np.float32)))
 
 
 def test_tensors_come_back_by_name_in_their_own_order(tmp_path: Path) -> None:
-    found = {"rows": tensor(), "columns": tensor((3, 2), (1, 3)), "last": tensor((2,), (1,), 4)}
-    read = read_tensors(weights_file(tmp_path / "a.pth", found, SIX))
+    tensors = {"rows": tensor(), "columns": tensor((3, 2), (1, 3)), "last": tensor((2,), (1,), 4)}
+    read = read_tensors(weights_file(tmp_path / "a.pth", tensors, SIX))
     assert read["rows"].tolist() == [[0, 1, 2], [3, 4, 5]]
     assert read["columns"].tolist() == [[0, 3], [1, 4], [2, 5]]
     assert read["last"].tolist() == [4, 5]
 
 
 def test_whole_numbers_are_read_too(tmp_path: Path) -> None:
-    found = {"count": tensor((), (), kind="torch LongStorage", size=1)}
-    read = read_tensors(weights_file(tmp_path / "a.pth", found, ("0", struct.pack("<qq", 1, 7))))
+    tensors = {"count": tensor((), (), kind="torch LongStorage", size=1)}
+    read = read_tensors(weights_file(tmp_path / "a.pth", tensors, ("0", struct.pack("<qq", 1, 7))))
     assert read["count"].dtype == np.int64
     assert int(read["count"]) == 7
 
@@ -115,7 +115,7 @@ def test_code_in_the_first_pickle_of_a_file_is_not_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "reason"),
+    ("content", "reason"),
     [
         ({"a": tensor((2, 4), (3, 1))}, "impossible shape"),
         ({"a": tensor((10**9, 10**9), (0, 0))}, "impossible shape"),
@@ -126,14 +126,14 @@ def test_code_in_the_first_pickle_of_a_file_is_not_run(tmp_path: Path) -> None:
         ([], "does not contain a dictionary of tensors"),
     ],
 )  # fmt: skip
-def test_tensors_that_cannot_be_are_refused(tmp_path: Path, found: object, reason: str) -> None:
+def test_tensors_that_cannot_be_are_refused(tmp_path: Path, content: object, reason: str) -> None:
     with pytest.raises(TrainerError, match=reason):
-        read_tensors(weights_file(tmp_path / "a.pth", found, SIX))
+        read_tensors(weights_file(tmp_path / "a.pth", content, SIX))
 
 
 def test_a_file_that_is_cut_short_or_something_else_is_refused(tmp_path: Path) -> None:
-    whole = weights_file(tmp_path / "a.pth", {"a": tensor()}, SIX).read_bytes()
-    for data in (b"", b"PK\x03\x04" + bytes(100), whole[:40], whole[:-1], whole[:-30]):
+    complete_bytes = weights_file(tmp_path / "a.pth", {"a": tensor()}, SIX).read_bytes()
+    for data in (b"", b"PK\x03\x04" + bytes(100), complete_bytes[:40], complete_bytes[:-1], complete_bytes[:-30]):
         (tmp_path / "b.pth").write_bytes(data)
         with pytest.raises(TrainerError, match="is not a PyTorch file of weights"):
             read_tensors(tmp_path / "b.pth")
