@@ -1,1 +1,4 @@
-"""A trained model as a SavedModel that keeps the model contract: signatures, parity, warm-up, precision."""
+"""A trained model as a SavedModel that follows the model contract, and as files for other runtimes.
+
+May import every stage of the trainer except `trainer.check` and `trainer.rollout`.
+"""

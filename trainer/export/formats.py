@@ -33,7 +33,7 @@ class Reference:
         photos: uint8 (n, height, width, 3).
         probabilities: float32 (n, labels + other labels), of the published version.
         truth: Index of the label of each photo, int64 (n); None if it is not known.
-        calibration: Photos to quantise with, uint8 (m, height, width, 3); None in float32.
+        calibration: Photos to quantize with, uint8 (m, height, width, 3); None in float32.
         limits: What float16 and int8 may lose.
     """
 
@@ -48,7 +48,7 @@ class Module(Protocol):
     """A module that writes one format."""
 
     def write(self, model: object, card: Card, path: Path, precision: Precision, reference: Reference) -> str | None:
-        """Writes the file, without its card; returns how it was quantised."""
+        """Writes the file, without its card; returns how it was quantized."""
 
     def runner(self, path: Path) -> Runner:
         """Loads a file into its runtime."""
@@ -101,8 +101,10 @@ class Format:
         """
         missing = [name for name in self.packages if importlib.util.find_spec(name) is None]
         if missing:
-            wanted = " ".join(f"'{self.packages[name]}'" for name in missing)
-            raise TrainerError(f"{self.title} needs {' and '.join(missing)}: {sys.executable} -m pip install {wanted}")
+            requirements = " ".join(f"'{self.packages[name]}'" for name in missing)
+            raise TrainerError(
+                f"{self.title} needs {' and '.join(missing)}: {sys.executable} -m pip install {requirements}"
+            )
 
 
 FORMATS: Final = {
@@ -138,7 +140,7 @@ def one_by_one(call: Callable[[Pixels], Mapping[str, object]]) -> Runner:
     """Returns a runner of any number of images for a function of one, uint8 (1, height, width, 3)."""
 
     def run(images: Pixels) -> dict[str, Floats]:
-        found = [call(images[at : at + 1]) for at in range(len(images))]
-        return {name: np.concatenate([np.asarray(one[name], np.float32) for one in found]) for name in found[0]}
+        outputs = [call(images[at : at + 1]) for at in range(len(images))]
+        return {name: np.concatenate([np.asarray(one[name], np.float32) for one in outputs]) for name in outputs[0]}
 
     return run

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from trainer.export.formats import CARD_FILE, Reference, Runner, one_by_one
+from trainer.export.keras_copies import load_keras
 from trainer.export.precision import Precision
 from trainer.export.signatures import EMBEDDING, split_at_features
 from trainer.export.tf_logging import quiet
@@ -34,8 +35,7 @@ def write(model: keras.Model, card: Card, path: Path, precision: Precision, refe
 
 def runner(path: Path) -> Runner:
     """Loads a file into Keras."""
-    with quiet():
-        model = keras.models.load_model(path, compile=False)
+    model = load_keras(path)
     call = tf.function(lambda images: model(images, training=False), jit_compile=False)
     return one_by_one(call)
 

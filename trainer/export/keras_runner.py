@@ -1,6 +1,7 @@
-"""Probabilities of a Keras model, computed by Keras: what an export is held to."""
+"""Probabilities of a Keras model, computed by Keras: the reference for exports."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import keras
 import numpy as np
@@ -9,8 +10,8 @@ from numpy.typing import NDArray
 
 from trainer.model_card import Card
 
-BATCH = 8
-"""Photos in one call of a comparison: of 32, the feature maps of EfficientNet-Lite2 take half a gigabyte."""
+BATCH = 4
+"""Photos in one call. With 32 photos, the feature maps of EfficientNet-Lite2 take half a gigabyte."""
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -18,10 +19,13 @@ Floats = NDArray[np.float32]
 
 def keras_runner(model: keras.Model, card: Card) -> Callable[[Pixels], Floats]:
     """Returns the reference: logits by Keras, the rest by NumPy in float64."""
-    keras_logits = _as_graph(model)
+    # As a graph, as Keras's own `predict` runs it: the first eager call of a large network takes a gigabyte.
+    spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+    keras_logits = tf.function(lambda images: model(images, training=False), [spec], jit_compile=False)
 
     def run(images: Pixels) -> Floats:
-        logits = np.asarray(keras_logits(tf.constant(images, tf.float32)), np.float64) / card.temperature
+        with _as_traced():
+            logits = np.asarray(keras_logits(tf.constant(images, tf.float32)), np.float64) / card.temperature
         if card.multi_label:
             return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
         if logits.shape[1] == 1:
@@ -32,29 +36,22 @@ def keras_runner(model: keras.Model, card: Card) -> Callable[[Pixels], Floats]:
     return batched(run)
 
 
-def probabilities_runner(model: keras.Model) -> Callable[[Pixels], Floats]:
-    """Runs a model of probabilities (n, classes), or (n, 1) of the second of two."""
-    keras_probabilities = _as_graph(model)
-
-    def run(images: Pixels) -> Floats:
-        found = np.asarray(keras_probabilities(tf.constant(images, tf.float32)), np.float32)
-        return np.concatenate([1 - found, found], axis=1) if found.shape[1] == 1 else found
-
-    return batched(run)
-
-
-def _as_graph(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    # As a graph, as Keras's own `predict` runs it: the first eager call of a large network takes seconds.
-    spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
-    return tf.function(lambda images: model(images, training=False), [spec], jit_compile=False)  # type: ignore[no-any-return]
+@contextmanager
+def _as_traced() -> Iterator[None]:
+    """Runs graphs as they were traced: optimising a graph takes longer than running it on a few photos."""
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
 
 
 def batched(run: Callable[[Pixels], Floats]) -> Callable[[Pixels], Floats]:
-    """Returns a function of any number of images for one of at most `BATCH`."""
+    """Makes a function that takes at most `BATCH` images take any number."""
     return lambda images: np.concatenate([run(images[at : at + BATCH]) for at in range(0, len(images), BATCH)])
 
 
 def in_batches(run: Callable[[Pixels], dict[str, Floats]], images: Pixels) -> dict[str, Floats]:
-    """Returns all outputs of a function of at most `BATCH` images for any number of images."""
-    parts = [run(images[at : at + BATCH]) for at in range(0, len(images), BATCH)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    """Calls a function that takes at most `BATCH` images with any number, and returns all outputs."""
+    batches = [run(images[at : at + BATCH]) for at in range(0, len(images), BATCH)]
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}

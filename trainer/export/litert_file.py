@@ -24,12 +24,14 @@ SIGNATURE = "pixels"
 
 
 def write(model: keras.Model, card: Card, path: Path, precision: Precision, reference: Reference) -> str | None:
-    """Writes the file, without its card; returns how it was quantised."""
+    """Writes the file, without its card; returns how it was quantized."""
     # A batch of one: what devices compute, and every delegate takes a fixed shape.
     outputs = outputs_of_images(model, card)
-    one = tf.function(lambda images: outputs(images), input_signature=[images_spec(card, batch=1)], jit_compile=False)
+    function = tf.function(
+        lambda images: outputs(images), input_signature=[images_spec(card, batch=1)], jit_compile=False
+    )
     with tempfile.TemporaryDirectory() as folder, quiet():
-        tf.saved_model.save(tf.Module(), folder, signatures={SIGNATURE: one.get_concrete_function()})
+        tf.saved_model.save(tf.Module(), folder, signatures={SIGNATURE: function.get_concrete_function()})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         method = None
         if precision != "float32":

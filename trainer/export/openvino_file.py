@@ -16,19 +16,19 @@ from trainer.model_card import Card
 
 
 def write(model: keras.Model, card: Card, path: Path, precision: Precision, reference: Reference) -> str | None:
-    """Writes the files, without the card; returns how they were quantised."""
+    """Writes the files, without the card; returns how they were quantized."""
     method = None
     with TemporaryDirectory() as folder:
         network = Path(folder) / openvino_network.NETWORK
         with quiet():
-            reason = openvino_network.write_network({"outputs": outputs_of_images(model, card)}, Path(folder))
+            reason = openvino_network.write_network(outputs_of_images(model, card), Path(folder))
         if reason is not None:
             raise TrainerError(f"OpenVINO cannot convert this network: {reason}")
         if precision == "int8":
             assert reference.calibration is not None
             assert reference.truth is not None
-            given = Int8(reference.calibration, reference.photos, reference.truth, reference.limits)
-            method = quantize_network(Path(folder), given, len(card.labels)).method
+            int8 = Int8(reference.calibration, reference.photos, reference.truth, reference.limits)
+            method = quantize_network(Path(folder), int8, len(card.labels)).method
         for suffix in (".xml", ".bin"):
             path.with_suffix(suffix).write_bytes(network.with_suffix(suffix).read_bytes())
     return method

@@ -6,14 +6,13 @@ The server compiles the part for a signature. Without OpenVINO, the export conta
 
 import importlib.util
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 NETWORK = Path("openvino") / "network.xml"
 """File in `assets.extra`. The weights are in `network.bin` in the same folder."""
@@ -22,11 +21,11 @@ Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 
-def write_network(endpoints: Mapping[str, tf.types.experimental.GenericFunction], extra: Path) -> str | None:
-    """Converts the signatures with images and writes them to `NETWORK`.
+def write_network(outputs: tf.types.experimental.GenericFunction, extra: Path) -> str | None:
+    """Converts a function and writes it to `NETWORK`.
 
     Args:
-        endpoints: The signatures of `signatures.build`, from frozen functions in float32.
+        outputs: `images` -> outputs by name; without variables.
         extra: The folder `assets.extra` of the export.
 
     Returns:
@@ -38,21 +37,17 @@ def write_network(endpoints: Mapping[str, tf.types.experimental.GenericFunction]
 
     frontend = ov.frontend
 
-    functions = [one for one in endpoints.values() if one.input_signature[0].name == "images"]
-    spec = functions[0].input_signature[0]
-
-    def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {name: value for one in functions for name, value in one(images).items()}
-
-    joined = tf.function(run, input_signature=[spec], autograph=False, jit_compile=False)
-    concrete = joined.get_concrete_function()
+    concrete = outputs.get_concrete_function()
     names = sorted(concrete.structured_outputs)  # a function returns the outputs of a mapping in this order
-    frozen = convert_variables_to_constants_v2(concrete)
     path = extra / NETWORK
     path.parent.mkdir()
     graph = path.with_suffix(".pb")
     try:
-        graph.write_bytes(_without_relu_grad(frozen.graph.as_graph_def()).SerializeToString())
+        # Only what the outputs need: OpenVINO takes what nothing uses, such as the gradient of a bias, for an output.
+        needed = tf.compat.v1.graph_util.extract_sub_graph(
+            concrete.graph.as_graph_def(), [output.op.name for output in concrete.outputs]
+        )
+        graph.write_bytes(_without_relu_grad(needed).SerializeToString())
         front_end = frontend.FrontEndManager().load_by_framework("tf")
         model = front_end.convert(front_end.load(str(graph)))
         model.inputs[0].get_tensor().set_names({"images"})
@@ -99,7 +94,7 @@ def runner(network: Path) -> Callable[[Pixels], dict[str, Floats]]:
     compiled = ov.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(images: Pixels) -> dict[str, Floats]:
-        found: Any = compiled(images)
-        return {output.any_name: found[output] for output in compiled.outputs}
+        outputs: Any = compiled(images)
+        return {output.any_name: outputs[output] for output in compiled.outputs}
 
     return run

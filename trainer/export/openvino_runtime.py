@@ -1,6 +1,7 @@
-"""OpenVINO and NNCF without what sends usage data to their makers, which they do unless the user has forbidden it.
+"""Import OpenVINO and NNCF without the parts that send usage data to their makers.
 
-`import openvino` imports its converter, and `import nncf` the package `openvino_telemetry`, if they can be had.
+`import openvino` imports its converter, and `import nncf` imports the package `openvino_telemetry`, if they are
+installed.
 """
 
 import sys

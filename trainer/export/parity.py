@@ -1,7 +1,7 @@
-"""Proof that what is served is what was trained: the Keras model and its exports, run on the same photos."""
+"""Compare the Keras model with its exports on the same photos, so that what is served is what was trained."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gateway.images import ImageError, decode_image
+from trainer.data.photos import evenly
 from trainer.errors import TrainerError
 from trainer.model_card import JSON, InputSpec
 
 LIMIT = 1e-4
-"""Largest difference of a probability between Keras and `pixels` that an export may have."""
+"""Maximum difference of a probability between Keras and the signature `pixels`."""
 
 SAME_TOP1 = 0.99
-"""The share of photos that should get the same best class from `serving_default` as from Keras."""
+"""Minimum share of photos with the same best class from `serving_default` as from Keras; below, there is a warning."""
 
 PHOTOS = 16
-"""How many photos an export is compared on, at most."""
+"""Maximum number of photos on which an export is compared."""
 
 Floats = NDArray[np.float32]
 
@@ -29,21 +30,20 @@ Floats = NDArray[np.float32]
 class Parity:
     """Largest differences of a probability between the Keras model and its exports.
 
-    `pixels_same_top1` is the share of photos that get the same best class; in float32 all but ties.
-    `serving_default` decodes by TensorFlow rather than by gateway.images, so its difference is stated, with the share
-    of photos that get the same best class; a photo that TensorFlow cannot decode (WebP) is left out of both. `h5` is
-    None where HDF5 cannot hold the network. `openvino` and `openvino_heatmap` are those of the network for OpenVINO,
-    the latter against `explain`; None where there is no such network. `drawn`: the photos are patterns, because no
-    photo was given.
+    `pixels_same_top1` is the share of photos that get the same best class; in float32, all except for ties.
+    `serving_default` decodes with TensorFlow instead of `gateway.images`, so it may differ more. Photos that TensorFlow
+    cannot decode (WebP) do not count there. `h5` is 0, because that file must be identical, or None if HDF5 cannot
+    store the network. `openvino` and `openvino_heatmap` are for the network for OpenVINO, the latter compared with
+    `explain`; None without such a network. If `drawn`, the photos are generated patterns, because there were no photos.
     """
 
     photos: int
     drawn: bool
     pixels: float
     pixels_same_top1: float
-    h5: float | None
     serving_default: float
     serving_default_same_top1: float
+    h5: float | None = None
     openvino: float | None = None
     openvino_heatmap: float | None = None
 
@@ -52,27 +52,14 @@ class Parity:
         return dataclasses.asdict(self)
 
 
-@dataclass(frozen=True)
-class Runners:
-    """The things compared: each takes photos and gives probabilities float32 (n, classes) in label order.
-
-    `serving_default` takes one encoded photo and gives None when it cannot decode it.
-    """
-
-    keras: Callable[[NDArray[np.uint8]], Floats]
-    pixels: Callable[[NDArray[np.uint8]], Floats]
-    h5: Callable[[NDArray[np.uint8]], Floats] | None
-    serving_default: Callable[[bytes], dict[int, float] | None]
-
-
 def decodable(photos: Sequence[bytes], spec: InputSpec) -> tuple[list[bytes], NDArray[np.uint8], bool]:
     """Returns at most PHOTOS of the encoded photos, evenly chosen, and their pixels uint8 (n, height, width, 3).
 
-    Photos that cannot be decoded are left out; where that leaves none, patterns are drawn instead: the last value.
+    Photos that cannot be decoded are left out. If none is left, patterns are generated, and the last value is True.
     """
     kept: list[bytes] = []
     pixels: list[NDArray[np.uint8]] = []
-    for photo in photos[:: max(1, -(-len(photos) // PHOTOS))]:
+    for photo in evenly(photos, PHOTOS):
         try:
             pixels.append(decode_image(photo, spec.target))
         except ImageError:
@@ -84,7 +71,7 @@ def decodable(photos: Sequence[bytes], spec: InputSpec) -> tuple[list[bytes], ND
 
 
 def _patterns(spec: InputSpec, count: int = 4) -> list[bytes]:
-    """Smooth random colours at the model's own size, as PNG: for a model that is exported without photos."""
+    """Smooth random colours in the input size of the model, as PNG, for an export without photos."""
     generator = np.random.default_rng(0)
     photos = []
     for _ in range(count):
@@ -96,31 +83,32 @@ def _patterns(spec: InputSpec, count: int = 4) -> list[bytes]:
 
 
 def measure(
-    runners: Runners, photos: Sequence[bytes], pixels: NDArray[np.uint8], labels: int, *, drawn: bool
+    expected: Floats, exported: Floats, encoded: Sequence[Mapping[int, float] | None], labels: int, *, drawn: bool
 ) -> Parity:
-    """Runs all on the same photos, which are those of `decodable`, and returns how far they are apart.
+    """Returns the largest differences between answers to the same photos; `h5` stays None.
 
-    `labels` is the number of labels; what else the model scores comes after them, and `serving_default` leaves it out.
+    Args:
+        expected: Probabilities float32 (n, classes) of Keras, in label order.
+        exported: The same of `pixels`.
+        encoded: The best ones of `serving_default` by index; None if it cannot decode the photo.
+        labels: Number of labels. Other labels follow them, and `serving_default` leaves them out.
+        drawn: Whether the photos are patterns.
     """
-    expected, exported = runners.keras(pixels), runners.pixels(pixels)
-    decoded = [
-        (row, found) for row, photo in zip(expected, photos, strict=True) if (found := runners.serving_default(photo))
-    ]
-    apart = [abs(row[index] - score) for row, found in decoded for index, score in found.items()]
-    same = [int(row[:labels].argmax()) == max(found, key=found.__getitem__) for row, found in decoded]
+    decoded = [(row, scores) for row, scores in zip(expected, encoded, strict=True) if scores]
+    apart = [abs(row[index] - score) for row, scores in decoded for index, score in scores.items()]
+    same = [int(row[:labels].argmax()) == max(scores, key=scores.__getitem__) for row, scores in decoded]
     return Parity(
-        photos=len(photos),
+        photos=len(expected),
         drawn=drawn,
         pixels=float(np.abs(expected - exported).max()),
         pixels_same_top1=float(np.mean(expected.argmax(axis=1) == exported.argmax(axis=1))),
-        h5=float(np.abs(expected - runners.h5(pixels)).max()) if runners.h5 else None,
         serving_default=float(max(apart, default=0.0)),
         serving_default_same_top1=float(np.mean(same)) if same else 1.0,
     )
 
 
 def check(difference: float, what: str) -> None:
-    """Refuses an export that does not compute what was trained.
+    """Refuses an export that differs from the Keras model.
 
     Raises:
         TrainerError: The difference is over LIMIT, or not a number.

@@ -35,7 +35,7 @@ class Proof:
     Attributes:
         format: Value of `--format`.
         precision: Precision of its computations.
-        method: How it was quantised; None if it was not.
+        method: How it was quantized; None if it was not.
         photos: Number of photos that it was compared on.
         largest_difference: Largest difference of a probability.
         same_top1: Share of photos that keep their best label, or all labels of a multi-label model, 0 to 1.
@@ -94,18 +94,18 @@ def export_file(
         method = module.write(model, card, path, precision, reference)
         size = sum(one.stat().st_size for one in folder.iterdir())
         run = module.runner(path)
-        found = run(reference.photos)["probabilities"]
-        proof = _compared(name, precision, method, found, reference, card, size, _milliseconds(run, reference))
+        probabilities = run(reference.photos)["probabilities"]
+        proof = _compared(name, precision, method, probabilities, reference, card, size, _milliseconds(run, reference))
         text = dataclasses.replace(card, export=proof.to_json()).to_json()
         module.add_card(path, text)
         if module.read_card(path) != text:
-            raise TrainerError("the export is refused: the file does not hold the card that was given")
+            raise TrainerError("the export is refused: the model card in the file is not the one that was written")
         few = reference.photos[:2]
-        if not np.allclose(module.runner(path)(few)["probabilities"], found[: len(few)], atol=1e-6):
+        if not np.allclose(module.runner(path)(few)["probabilities"], probabilities[: len(few)], atol=1e-6):
             raise TrainerError("the export is refused: the file gives other answers with its card than without")
     except BaseException:
-        for one in folder.iterdir():
-            one.unlink()
+        for file in folder.iterdir():
+            file.unlink()
         raise
     (folder / CARD_FILE).write_text(text, encoding="utf-8")
     return proof
@@ -115,27 +115,33 @@ def _compared(
     name: str,
     precision: Precision,
     method: str | None,
-    found: Floats,
+    probabilities: Floats,
     reference: Reference,
     card: Card,
     size: int,
     milliseconds: float,
 ) -> Proof:
     expected, truth = reference.probabilities, reference.truth
-    if found.shape != expected.shape or not np.isfinite(found).all():
-        raise TrainerError(f"the export is refused: it gives probabilities of shape {found.shape} or none at all")
+    if probabilities.shape != expected.shape or not np.isfinite(probabilities).all():
+        raise TrainerError(
+            f"the export is refused: it gives probabilities of shape {probabilities.shape} or none at all"
+        )
     labels = len(card.labels)
-    best, wanted = found[:, :labels].argmax(axis=1), expected[:, :labels].argmax(axis=1)
+    best, expected_best = probabilities[:, :labels].argmax(axis=1), expected[:, :labels].argmax(axis=1)
     # Of a multi-label model, several labels may have nearly the same score: their order does not matter.
-    same = (card.named(found) == card.named(expected)).all(axis=1) if card.multi_label else best == wanted
+    same = (
+        (card.predicted_labels(probabilities) == card.predicted_labels(expected)).all(axis=1)
+        if card.multi_label
+        else best == expected_best
+    )
     proof = Proof(
         format=name,
         precision=precision,
         method=method,
-        photos=len(found),
-        largest_difference=float(np.abs(found - expected).max()),
+        photos=len(probabilities),
+        largest_difference=float(np.abs(probabilities - expected).max()),
         same_top1=float(np.mean(same)),
-        reference_accuracy=None if truth is None else float(np.mean(wanted == truth)),
+        reference_accuracy=None if truth is None else float(np.mean(expected_best == truth)),
         accuracy=None if truth is None else float(np.mean(best == truth)),
         bytes=size,
         milliseconds=milliseconds,
@@ -158,7 +164,7 @@ def _check(proof: Proof, limits: Limits, *, multi_label: bool) -> None:
         raise TrainerError(
             f"the export in {proof.precision} is refused: on {proof.photos} validation photos it loses {lost:.2f} "
             f"points of accuracy ({limits.max_accuracy_loss:g} are allowed) and gives the same best label for "
-            f"{proof.same_top1:.2%} ({limits.min_same_top1:g} % is wanted). --max-accuracy-loss and --min-same-top1 "
+            f"{proof.same_top1:.2%} ({limits.min_same_top1:g} % is required). --max-accuracy-loss and --min-same-top1 "
             "set these limits"
         )
 

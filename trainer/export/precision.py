@@ -76,10 +76,10 @@ def check_available(precision: Precision) -> None:
     if precision == "int8":
         missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
         if missing:
-            wanted = " ".join(f"'{PACKAGES[name]}'" for name in missing)
+            requirements = " ".join(f"'{PACKAGES[name]}'" for name in missing)
             raise TrainerError(
                 f"int8 needs the Python package{'s' * (len(missing) > 1)} {' and '.join(missing)}: "
-                f"{sys.executable} -m pip install {wanted}"
+                f"{sys.executable} -m pip install {requirements}"
             )
     if precision != "bfloat16":
         return

@@ -1,8 +1,8 @@
-"""An 8-bit network for OpenVINO: quantised after training, measured on validation photos, refused beyond limits.
+"""Quantize the network for OpenVINO to 8 bits after training, and measure the loss on validation photos.
 
-NNCF quantises convolutions and products of the network that `openvino_network` wrote. The range of each activation
-comes from calibration photos. If that loses too much, NNCF puts up to a quarter of the operations back to float32,
-those that lose most first, until the limits are kept: its accuracy-aware mode. The SavedModel stays in float32.
+NNCF quantizes the convolutions and matrix products of the network that `openvino_network` wrote. The range of each
+activation comes from calibration photos. If the loss exceeds the limits, NNCF sets up to a quarter of the operations
+back to float32, those that cost most first (its accuracy-aware mode). The SavedModel stays in float32.
 """
 
 import contextlib
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from trainer.export.openvino_runtime import ov
 
 CALIBRATION_PHOTOS: Final = 300
-"""What NNCF takes by default; more change little."""
+"""The default of NNCF; more photos change little."""
 
 VALIDATION_PHOTOS: Final = 2000
-"""At most so many are measured on: all are in memory, 150 KB each at 224 pixels."""
+"""Maximum number of photos for the measurement. All are in memory, 150 KB each at 224 pixels."""
 
 RANKING_PHOTOS: Final = 100
-"""Operations are ranked by what giving back each alone changes on so many photos."""
+"""Number of photos on which NNCF ranks operations by their loss."""
 
 FLOAT32_SHARE: Final = 0.25
-"""Accuracy-aware mode may put back so many of the operations; with more of them in float32, int8 gains little."""
+"""Maximum share of operations that return to float32. With more of them, int8 gains little."""
 
 QUANTIZABLE: Final = frozenset({"Convolution", "GroupConvolution", "MatMul"})
 
@@ -50,13 +50,13 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Int8:
-    """What an export in int8 needs: photos to quantise with, which training may have seen, and others to measure with.
+    """Photos to quantize with, which may be training photos, and other photos to measure the loss on.
 
     Attributes:
         calibration: uint8 (n, height, width, 3).
         validation: uint8 (m, height, width, 3).
         truth: Index of the label of each photo of `validation`, int64 (m).
-        limits: What may be lost.
+        limits: Limits on the loss.
     """
 
     calibration: Pixels
@@ -66,14 +66,14 @@ class Int8:
 
     @classmethod
     def of(cls, data: DataSet, labels: Sequence[int], spec: InputSpec, limits: Limits, workers: int) -> "Int8":
-        """Decodes photos of a data set, evenly chosen: those to train on to calibrate, those to validate on to measure.
+        """Decodes evenly chosen photos of a data set: training photos to quantize, validation photos to measure.
 
         Args:
             data: The data set.
-            labels: For each label of the data set the index of the model's.
-            spec: What a photo is made into.
-            limits: What may be lost.
-            workers: Threads that decode.
+            labels: Index of each label of the data set among those of the model.
+            spec: The input of the model.
+            limits: Limits on the loss.
+            workers: Number of threads that decode.
         """
         calibration = evenly(data.photos["train"], CALIBRATION_PHOTOS)
         validation = evenly(data.photos["valid"], VALIDATION_PHOTOS)
@@ -88,19 +88,19 @@ def _decoded(photos: Sequence[Photo], spec: InputSpec, workers: int) -> Pixels:
 
 @dataclass(frozen=True)
 class Quantization:
-    """How a network was quantised, and what it lost: `quantization` of the model card.
+    """How a network was quantized, and what it lost: `quantization` of the model card.
 
     Attributes:
         precision: Always `int8`.
-        method: What quantised it.
-        calibration_photos: Number of photos that the ranges of activations come from.
-        validation_photos: Number of photos that the rest was measured on.
-        float32_accuracy: Share of them that the network got right before, 0 to 1.
-        accuracy: The same, after.
-        same_top1: Share of them whose best label is the same before and after.
-        quantized_operations: Convolutions and products in 8 bits ...
-        operations: ... of so many.
-        max_accuracy_loss: The limit, in points of percent.
+        method: Name of the method.
+        calibration_photos: Number of photos for the ranges of activations.
+        validation_photos: Number of photos for the measurement.
+        float32_accuracy: Accuracy on them before the quantization, 0 to 1.
+        accuracy: Accuracy on them afterwards.
+        same_top1: Share of them that keep their best label.
+        quantized_operations: Number of convolutions and matrix products in 8 bits.
+        operations: Number of all convolutions and matrix products.
+        max_accuracy_loss: The limit, in percentage points.
         min_same_top1: The limit, in percent.
     """
 
@@ -129,23 +129,23 @@ class Quantization:
         )
 
 
-def quantize_network(extra: Path, given: Int8, labels: int) -> Quantization:
-    """Replaces the network for OpenVINO by an 8-bit one.
+def quantize_network(extra: Path, int8: Int8, labels: int) -> Quantization:
+    """Replaces the network for OpenVINO with an 8-bit one.
 
     Args:
-        extra: The folder `assets.extra` of the export, which holds `openvino_network.NETWORK` in float32.
-        given: The photos, and what may be lost.
-        labels: Number of labels; what else the model scores comes after them, and is no answer.
+        extra: The folder `assets.extra` of the export, with `openvino_network.NETWORK` in float32.
+        int8: The photos and limits.
+        labels: Number of labels. Other labels follow them, and are ignored.
 
     Raises:
-        TrainerError: It loses more than that, or NNCF cannot quantise it.
+        TrainerError: The loss exceeds a limit, or NNCF cannot quantize the network.
     """
     from trainer.export.openvino_runtime import ov
 
     network = ov.Core().read_model(extra / NETWORK)
-    before = _probabilities(runner(extra / NETWORK), given.validation)[:, :labels]
-    measure = _Measure(before, given.truth, given.limits)
-    quantized = _quantize(network, given, measure)
+    before = _probabilities(runner(extra / NETWORK), int8.validation)[:, :labels]
+    measure = _Measure(before, int8.truth, int8.limits)
+    quantized = _quantize(network, int8, measure)
     del network  # its file is replaced
     folder = extra / f"{NETWORK.parent}.int8"
     folder.mkdir()
@@ -154,20 +154,20 @@ def quantize_network(extra: Path, given: Int8, labels: int) -> Quantization:
     del quantized
     shutil.rmtree((extra / NETWORK).parent)
     folder.rename((extra / NETWORK).parent)
-    after, limits = _probabilities(runner(extra / NETWORK), given.validation)[:, :labels], given.limits
+    after, limits = _probabilities(runner(extra / NETWORK), int8.validation)[:, :labels], int8.limits
     accuracy, same = measure.accuracy(after), measure.same_top1(after)
     if not measure.keeps_limits(after):
         lost = 100 * (measure.accuracy(before) - accuracy)
         raise TrainerError(
             f"the export in int8 is refused: on {len(after)} validation photos it loses {lost:.2f} points of accuracy "
             f"({limits.max_accuracy_loss:g} are allowed) and gives the same best label for {same:.2%} "
-            f"({limits.min_same_top1:g} % is wanted). --max-accuracy-loss and --min-same-top1 set these limits; "
+            f"({limits.min_same_top1:g} % is required). --max-accuracy-loss and --min-same-top1 set these limits; "
             "--precision float32 exports without int8"
         )
     return Quantization(
         method=f"post-training quantization, NNCF {version('nncf')}",
-        calibration_photos=len(given.calibration),
-        validation_photos=len(given.validation),
+        calibration_photos=len(int8.calibration),
+        validation_photos=len(int8.validation),
         float32_accuracy=round(measure.accuracy(before), 4),
         accuracy=round(accuracy, 4),
         same_top1=round(same, 4),
@@ -179,26 +179,26 @@ def quantize_network(extra: Path, given: Int8, labels: int) -> Quantization:
 
 
 class _Measure:
-    """Holds probabilities to those in float32, of all validation photos or some."""
+    """Compares probabilities with those in float32, on all validation photos or some of them."""
 
     def __init__(self, before: Floats, truth: NDArray[np.int64], limits: Limits) -> None:
         self.before = before
         self._truth = truth
         self._limits = limits
 
-    def accuracy(self, found: Floats, rows: Any = slice(None)) -> float:
-        return float(np.mean(found.argmax(axis=1) == self._truth[rows]))
+    def accuracy(self, probabilities: Floats, rows: Any = slice(None)) -> float:
+        return float(np.mean(probabilities.argmax(axis=1) == self._truth[rows]))
 
-    def same_top1(self, found: Floats, rows: Any = slice(None)) -> float:
-        return float(np.mean(found.argmax(axis=1) == self.before[rows].argmax(axis=1)))
+    def same_top1(self, probabilities: Floats, rows: Any = slice(None)) -> float:
+        return float(np.mean(probabilities.argmax(axis=1) == self.before[rows].argmax(axis=1)))
 
-    def keeps_limits(self, found: Floats, rows: Any = slice(None)) -> bool:
-        lost = self.accuracy(self.before[rows], rows) - self.accuracy(found, rows)
-        allowed, wanted = self._limits.max_accuracy_loss / 100, self._limits.min_same_top1 / 100
-        return lost <= allowed + 1e-9 and self.same_top1(found, rows) >= wanted - 1e-9
+    def keeps_limits(self, probabilities: Floats, rows: Any = slice(None)) -> bool:
+        lost = self.accuracy(self.before[rows], rows) - self.accuracy(probabilities, rows)
+        max_loss, min_same_top1 = self._limits.max_accuracy_loss / 100, self._limits.min_same_top1 / 100
+        return lost <= max_loss + 1e-9 and self.same_top1(probabilities, rows) >= min_same_top1 - 1e-9
 
 
-def _quantize(network: "ov.Model", given: Int8, measure: _Measure) -> "ov.Model":
+def _quantize(network: "ov.Model", int8: Int8, measure: _Measure) -> "ov.Model":
     import nncf
 
     logging.getLogger("nncf").setLevel(logging.ERROR)  # nncf.set_log_level would silence every handler of the process
@@ -210,23 +210,23 @@ def _quantize(network: "ov.Model", given: Int8, measure: _Measure) -> "ov.Model"
     )
 
     def validate(compiled: "ov.CompiledModel", rows: Iterable[int]) -> tuple[float, list[float]]:
-        """Gives what NNCF maximises: 1 where the limits are kept, else less by how far probabilities are off."""
+        """The value that NNCF maximises: 1 within the limits, otherwise 1 minus the mean largest difference."""
         numbers = list(rows)
         port = next(output for output in compiled.outputs if "probabilities" in output.names)
-        found = np.concatenate([compiled(given.validation[[row]])[port] for row in numbers])[:, :labels]
-        off = np.abs(found - measure.before[numbers]).max(axis=1)
-        # Not 0 at best: NNCF divides by what float32 gets.
-        return 1.0 if measure.keeps_limits(found, numbers) else 1.0 - float(off.mean()), (1.0 - off).tolist()
+        probabilities = np.concatenate([compiled(int8.validation[[row]])[port] for row in numbers])[:, :labels]
+        off = np.abs(probabilities - measure.before[numbers]).max(axis=1)
+        # Not 0 at best, because NNCF divides by the value for float32.
+        return 1.0 if measure.keeps_limits(probabilities, numbers) else 1.0 - float(off.mean()), (1.0 - off).tolist()
 
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
             return nncf.quantize_with_accuracy_control(
                 network,
-                nncf.Dataset(range(len(given.calibration)), lambda row: given.calibration[[row]]),
-                nncf.Dataset(range(len(given.validation)), lambda row: given.validation[[row]]),
+                nncf.Dataset(range(len(int8.calibration)), lambda row: int8.calibration[[row]]),
+                nncf.Dataset(range(len(int8.validation)), lambda row: int8.validation[[row]]),
                 validate,
                 max_drop=0.0,
-                subset_size=len(given.calibration),
+                subset_size=len(int8.calibration),
                 # The heat map is computed from what the network saw, by operations that stay as they are.
                 ignored_scope=nncf.IgnoredScope(names=_beside_probabilities(network), validate=False),
                 advanced_quantization_parameters=advanced,
@@ -237,7 +237,7 @@ def _quantize(network: "ov.Model", given: Int8, measure: _Measure) -> "ov.Model"
                 ),
             )
     except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError) as error:
-        raise TrainerError(f"NNCF cannot quantise this network: {error}") from error
+        raise TrainerError(f"NNCF cannot quantize this network: {error}") from error
 
 
 def _beside_probabilities(network: "ov.Model") -> list[str]:
@@ -250,14 +250,14 @@ def _beside_probabilities(network: "ov.Model") -> list[str]:
 
 
 def _operations(network: "ov.Model") -> list["ov.Node"]:
-    """The convolutions and products that the probabilities come from."""
-    beside = set(_beside_probabilities(network))
-    found = [one for one in network.get_ops() if one.get_type_name() in QUANTIZABLE]
-    return [one for one in found if one.get_friendly_name() not in beside]
+    """The convolutions and matrix products on which the probabilities depend."""
+    excluded = set(_beside_probabilities(network))
+    operations = [one for one in network.get_ops() if one.get_type_name() in QUANTIZABLE]
+    return [one for one in operations if one.get_friendly_name() not in excluded]
 
 
 def _weights_type(operation: "ov.Node") -> str:
-    """The type that an operation's weights are stored in; what a processor multiplies follows from it."""
+    """The type of the stored weights of an operation, which decides how the processor multiplies."""
     source = operation.input_value(1).get_node()
     while source.get_type_name() in {"Convert", "Multiply", "Subtract", "Reshape", "Transpose", "FakeQuantize"}:
         source = source.input_value(0).get_node()

@@ -1,4 +1,4 @@
-"""`export`: a published version once more, in another precision or as a file for another runtime."""
+"""The command `export`: export a published version in another precision, or as a file for another runtime."""
 
 import argparse
 import os
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SAVED_MODEL: Final = "saved_model"
 
 VALID_SHARE: Final = 0.5
-"""Of photos without a split, those that are measured on; the others calibrate."""
+"""Share of photos to measure on, if the photos have no split. The others are used to calibrate."""
 
 Pixels = NDArray[np.uint8]
 
@@ -55,9 +55,9 @@ def _publish(args: argparse.Namespace) -> int:
     if args.precision == "float16":
         raise TrainerError("SavedModel is available in float32, bfloat16, int8, not in float16")
     if args.precision == "int8" and args.data is None:
-        raise TrainerError("int8 needs photos that the model knows, to quantise with and to measure on: give DATA")
+        raise TrainerError("int8 needs photos that the model knows, to quantize with and to measure on: give DATA")
 
-    # TensorFlow takes seconds to load: only now that there is something to compute.
+    # Load TensorFlow only now, because it takes seconds.
     from trainer.export.parity import PHOTOS
     from trainer.export.saved_classifier import SavedClassifier
     from trainer.export.saved_model import EXTRA, export_model
@@ -115,26 +115,24 @@ def _write(args: argparse.Namespace, form: Format) -> int:
 
 
 def _check_one_label(card: Card, precision: Precision) -> None:
-    """Refuses precisions whose loss is measured by accuracy, which needs one label for each photo."""
+    """Refuses precisions with a limit on the loss of accuracy, which is defined for one label for each photo."""
     if card.multi_label and precision in ("int8", "float16"):
         raise TrainerError(f"multi-label models cannot be exported in {precision} yet; --precision float32 works")
 
 
 def _keras_model(old: "SavedClassifier") -> "keras.Model":
-    import keras
-
-    from trainer.export.keras_copies import logits_of
+    from trainer.export.keras_copies import load_keras, logits_of
     from trainer.export.saved_model import EXTRA
 
     kept = old.directory / EXTRA / "model.keras"
     try:
-        return logits_of(keras.models.load_model(kept, compile=False))
+        return logits_of(load_keras(kept))
     except (OSError, ValueError) as error:
         raise TrainerError(f"{kept} cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def _probabilities(old: "SavedClassifier", model: "keras.Model") -> "Callable[[Pixels], NDArray[np.float32]]":
-    """The answers that a file must give: those that are served, or in bfloat16 those of Keras."""
+    """The reference for a file: the answers of the published version or, if it is in bfloat16, those of Keras."""
     from trainer.export.keras_runner import batched, keras_runner
 
     return batched(old.probabilities) if old.card.precision == "float32" else keras_runner(model, old.card)
@@ -146,8 +144,8 @@ def _any_photos(data: Path, spec: InputSpec) -> Pixels:
         raise TrainerError(f"{data} does not exist")
     decoded = []
     with ExitStack() as archives:
-        found = list(find_photos([str(data)], Shard(), archives))
-        for photo in found[:: max(1, -(-len(found) // MAX_PHOTOS))]:
+        photos = list(find_photos([str(data)], Shard(), archives))
+        for photo in evenly(photos, MAX_PHOTOS):
             try:
                 decoded.append(decode_image(photo.read(), spec.target))
             except (Unreadable, ImageError) as error:
@@ -163,9 +161,9 @@ def _labelled(args: argparse.Namespace, data: DataSet, old: "SavedClassifier") -
 
     labels = list(match_folders(data.labels, old.card.labels, read_mapping(args.map) if args.map else {}).values())
     limits = Limits(args.max_accuracy_loss, args.min_same_top1)
-    found = Int8.of(data, labels, old.card.input, limits, args.workers)
-    say(f"quantising with {len(found.calibration)} photos, measuring on {len(found.validation)}")
-    return found
+    int8 = Int8.of(data, labels, old.card.input, limits, args.workers)
+    say(f"quantizing with {len(int8.calibration)} photos, measuring on {len(int8.validation)}")
+    return int8
 
 
 def _photos(args: argparse.Namespace, old: "SavedClassifier") -> DataSet:
@@ -223,7 +221,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"float16 and int8: {TOP1_HELP} (default: %(default)s)",
     )
     add_map(parser)
-    parser.add_argument("--name", help="name to publish a SavedModel under (default: its present name)")
+    parser.add_argument("--name", help="name to publish a SavedModel under (default: its current name)")
     add_models_dir(parser)
     add_cache_dir(parser)
     add_workers(parser)

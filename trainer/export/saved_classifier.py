@@ -1,4 +1,4 @@
-"""Running an exported SavedModel as a server would: through its signatures, knowing only what its card says."""
+"""Run an exported SavedModel as a model server does: through its signatures and its model card."""
 
 import os
 from collections import deque
@@ -21,14 +21,14 @@ BATCH_SIZE = 8
 WORKERS = min(8, 2 * (os.cpu_count() or 1))
 
 Signature = Literal["pixels", "serving_default"]
-"""What photos are answered through: decoded by gateway.images, as the gateway does it, or in the graph."""
+"""Signature to call: `pixels` for photos that `gateway.images` decodes, as in the gateway, or `serving_default`."""
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
 
 class SavedClassifier:
-    """An exported model, loaded from `models/<name>/<version>`, or from `models/<name>` in its newest version.
+    """An exported model, loaded from `models/<name>/<version>`, or the newest version in `models/<name>`.
 
     Raises:
         TrainerError: There is no SavedModel, or it does not follow docs/model-contract.md.
@@ -52,26 +52,26 @@ class SavedClassifier:
 
     def probabilities(self, images: Pixels) -> Floats:
         """Returns probabilities for images uint8 (n, height, width, 3), RGB: float32 (n, labels + other labels)."""
-        found: Floats = self._pixels(images=tf.constant(images))["probabilities"].numpy()
-        return found
+        probabilities: Floats = self._pixels(images=tf.constant(images))["probabilities"].numpy()
+        return probabilities
 
     def embeddings(self, images: Pixels) -> Floats:
         """Returns embeddings for images uint8 (n, height, width, 3), RGB: float32 (n, d), each with the length 1.
 
         Raises:
-            TrainerError: The model was exported before there were embeddings.
+            TrainerError: The model has no embeddings, because an older trainer exported it.
         """
         embed = self._model.signatures.get("embed")
         if embed is None:
             raise TrainerError(f"{self.directory} has no signature embed; `breed export` adds it")
-        found: Floats = embed(images=tf.constant(images))["embedding"].numpy()
-        return found
+        embeddings: Floats = embed(images=tf.constant(images))["embedding"].numpy()
+        return embeddings
 
     def answers(self, photos: Sequence[Path], signature: Signature = "pixels") -> Iterator[Answer]:
         """Yields one answer for each photo, in order.
 
-        Photos are read (and for `pixels` decoded) in threads, a few batches ahead of the model: what is in memory does
-        not grow with their number.
+        Threads read the photos (and decode them for `pixels`) a few batches ahead of the model, so memory does not grow
+        with their number.
         """
         read, ahead = self._decode if signature == "pixels" else _read, 3 * BATCH_SIZE
         with ThreadPoolExecutor(WORKERS) as pool:
@@ -101,13 +101,13 @@ class SavedClassifier:
         images = [one for one in inputs if isinstance(one, np.ndarray)]
         encoded = [one for one in inputs if isinstance(one, bytes)]
         rows = iter((*(self.probabilities(np.stack(images)) if images else ()), *self._by_tensorflow(encoded)))
-        for path, one in zip(batch, inputs, strict=True):
-            row = one if isinstance(one, str) else next(rows)
+        for path, content in zip(batch, inputs, strict=True):
+            row = content if isinstance(content, str) else next(rows)
             if isinstance(row, str):
                 yield Answer(path, None, row)
             else:
-                known = float(self.card.known(row[np.newaxis])[0])
-                yield Answer(path, row[: len(self.card.labels)], known=known)
+                known_score = float(self.card.known_scores(row[np.newaxis])[0])
+                yield Answer(path, row[: len(self.card.labels)], known_score=known_score)
 
     def _by_tensorflow(self, photos: Sequence[bytes]) -> list[Floats | str]:
         if not photos:

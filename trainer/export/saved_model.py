@@ -1,41 +1,47 @@
-"""A Keras model to a SavedModel that serves exactly what was trained: frozen, with its card, proved and warmed up."""
+"""Export a Keras model as a SavedModel: frozen, with its card and warm-up records, and compared with the model."""
 
 import dataclasses
-import gc
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from trainer.errors import TrainerError
 from trainer.export import openvino_network, parity, signatures
-from trainer.export.graph_functions import freeze, with_variables
+from trainer.export.graph_functions import freeze, with_constants, with_variables
 from trainer.export.keras_copies import save_keras
-from trainer.export.keras_runner import BATCH, keras_runner, probabilities_runner
+from trainer.export.keras_runner import keras_runner
 from trainer.export.precision import Precision
 from trainer.export.quantization import Int8, Quantization, quantize_network
 from trainer.export.saved_classifier import SavedClassifier
-from trainer.export.signature_parity import check_written, runners_of, with_openvino
+from trainer.export.signature_parity import answers, best_of_encoded, check_written, with_openvino
 from trainer.export.tf_logging import quiet
 from trainer.export.warmup import BATCH_SIZES, write_warmup
+from trainer.memory import free
 from trainer.model_card import Card
 
 GRAPH_LIMIT = 1_900_000_000
-"""Bytes of weights that may become constants: protobuf refuses a graph file over 2 GiB, which also holds the rest."""
+"""Maximum size of weights as constants, in bytes. Protobuf refuses a graph file over 2 GiB."""
 
 EXTRA = "assets.extra"
-"""The part of a SavedModel that is left to its maker; servers read the warm-up records there and nothing else."""
+"""Folder of a SavedModel for additional files. Servers read only the warm-up records in it."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export came to: the card as written (with its parity), whether the weights are constants, the file read.
+    """The result of an export.
 
-    `written`: the SavedModel as it was read back from the directory, which may have moved since. `without_openvino`:
-    why there is no network for OpenVINO, None where there is one. `quantization`: what that network lost in int8.
+    Attributes:
+        card: The card as it was written, with `parity`.
+        parity: How the exports differ from the Keras model.
+        frozen: Whether the weights are constants.
+        written: The SavedModel, read back from its directory, which may have moved since.
+        without_openvino: Why there is no network for OpenVINO; None if there is one.
+        quantization: What that network lost in int8.
     """
 
     card: Card
@@ -46,28 +52,29 @@ class Exported:
     quantization: Quantization | None = None
 
     def summary(self) -> str:
-        """Returns what the export came to as lines of text."""
-        found = self.parity
+        """Returns the result as lines of text."""
+        differences = self.parity
         line = (
-            f"{self.card.precision}; largest difference of a probability from Keras on {found.photos} "
-            f"{'drawn patterns' if found.drawn else 'photos'}: "
-            f"pixels {found.pixels:.1g} (same top-1 on {found.pixels_same_top1:.1%}), "
-            f"serving_default {found.serving_default:.1g} (same top-1 on {found.serving_default_same_top1:.1%})"
+            f"{self.card.precision}; largest difference of a probability from Keras on {differences.photos} "
+            f"{'drawn patterns' if differences.drawn else 'photos'}: "
+            f"pixels {differences.pixels:.1g} (same top-1 on {differences.pixels_same_top1:.1%}), "
+            f"serving_default {differences.serving_default:.1g} "
+            f"(same top-1 on {differences.serving_default_same_top1:.1%})"
         )
         lines = [line]
         if self.card.precision == "bfloat16":
             lines.append("a server on a processor without AVX-512 cannot load this model")
-        if found.openvino is not None:
-            lines.append(f"OpenVINO: largest difference of a probability from Keras {found.openvino:.1g}")
+        if differences.openvino is not None:
+            lines.append(f"OpenVINO: largest difference of a probability from Keras {differences.openvino:.1g}")
         if self.quantization is not None:
             lines.append(self.quantization.summary())
         if self.without_openvino is not None:
             lines.append(f"without a network for OpenVINO: {self.without_openvino}")
-        if found.h5 is None:
+        if differences.h5 is None:
             lines.append("model.h5 is left out: Keras cannot read this network back from HDF5")
         if not self.frozen:
             lines.append("the weights are too large for constants and were saved as variables: serving is slower")
-        if found.serving_default_same_top1 < min(parity.SAME_TOP1, found.pixels_same_top1):
+        if differences.serving_default_same_top1 < min(parity.SAME_TOP1, differences.pixels_same_top1):
             lines.append("warning: TensorFlow's own decoding changes answers; prefer the pixels signature")
         return "\n".join(lines)
 
@@ -85,8 +92,8 @@ def export_model(
 ) -> Exported:
     """Writes a complete SavedModel with the signatures of docs/model-contract.md.
 
-    Beside it, in `assets.extra/`: `model.keras` and `model.h5` (the same model, with temperature and softmax or
-    sigmoid), `card.json`, the warm-up records, and where OpenVINO is installed, `openvino/`: the network for it.
+    Its folder `assets.extra/` gets `model.keras` and `model.h5` (the same model, with temperature and softmax or
+    sigmoid), `card.json`, the warm-up records and, if OpenVINO is installed, its network in `openvino/`.
 
     Args:
         model: Functional Keras model in float32: pixel values 0 to 255, RGB, float32 (n, height, width, 3) -> logits
@@ -95,20 +102,20 @@ def export_model(
             export adds them.
         card: The card; `parity`, `precision` and `quantization` are filled in here.
         directory: An existing directory to write to, such as the draft of `publish.new_version`.
-        photos: Encoded photos to prove parity on; at most `parity.PHOTOS` are used. Without any, patterns are drawn.
+        photos: Encoded photos for the comparison; at most `parity.PHOTOS` are used. Without any, patterns are used.
         batch_sizes: Batch sizes to warm up each signature with.
-        graph_limit: Above this many bytes of weights they are saved as variables instead of constants.
-        precision: What the export computes in. How far bfloat16 is from Keras is measured and stated, not limited.
-            With int8, that is the network for OpenVINO alone: the SavedModel stays in float32.
-        int8: What that needs: photos to quantise with and to measure on, and what may be lost.
+        graph_limit: Weights of more bytes are saved as variables instead of constants.
+        precision: Precision of the computations. Differences of bfloat16 from Keras are measured, but not limited.
+            int8 is only for the network for OpenVINO; the SavedModel stays in float32.
+        int8: Photos and limits for int8.
 
     Raises:
-        TrainerError: The model and the card disagree; the export computes something else than the Keras model;
-            bfloat16 cannot be had, on this processor or for weights over `graph_limit`; or int8 loses more than
-            it may.
+        TrainerError: The model does not match the card; the export differs from the Keras model; bfloat16 is not
+            available on this processor or for weights over `graph_limit`; or int8 exceeds its limits.
         ValueError: The precision is int8, and `int8` is None.
     """
     _check(model, card)
+    free()  # what training has left, such as the function that computed features
     if precision == "int8" and int8 is None:
         raise ValueError("an export in int8 needs photos")
     extra = directory / EXTRA
@@ -122,32 +129,39 @@ def export_model(
         core, heatmap = freeze(split, tail, card, served) if frozen else with_variables(split, tail)
     encoded, pixels, drawn = parity.decodable(photos, card.input)
 
-    restored = save_keras(model, card, extra)
+    h5 = save_keras(model, card, extra)
     expected = keras_runner(model, card)(pixels)
-    h5 = probabilities_runner(restored) if restored else None
-    endpoints = signatures.build(core, heatmap, card)
-    runners = runners_of(endpoints, card, lambda _: expected, h5)
-    found = parity.measure(runners, encoded, pixels, len(card.labels), drawn=drawn)
+    free()
+    one_output = model.output_shape[-1] == 1
+    endpoints = signatures.build(core, heatmap, card, one_output=one_output)
+    exact = exported = answers(endpoints, pixels)
+    free()
+    differences = parity.measure(
+        expected,
+        exported["pixels probabilities"],
+        best_of_encoded(endpoints["serving_default"], encoded, card),
+        len(card.labels),
+        drawn=drawn,
+    )
+    differences = dataclasses.replace(differences, h5=0.0 if h5 else None)
     if served == "float32":
-        parity.check(found.pixels, "`pixels`")
-    if found.h5 is not None:
-        parity.check(found.h5, "model.h5")
-    exported = runners.pixels(pixels[:BATCH])
-    del restored, h5, runners
-    gc.collect()  # each of them holds the weights, and more of its own
+        parity.check(differences.pixels, "`pixels`")
+        parity.check(float(np.abs(expected - exported["explain probabilities"]).max()), "`explain`")
+    free()
 
     without_openvino: str | None = "its weights are too large for constants"
-    exact = endpoints
     if frozen:
         with quiet():
             if served != "float32":
                 core, heatmap = freeze(split, tail, card, "float32")
-                exact = signatures.build(core, heatmap, card)
-            outputs = signatures.in_one_pass(core, heatmap, card)
-            without_openvino = openvino_network.write_network({"outputs": outputs}, extra)
+                exact = answers(signatures.build(core, heatmap, card, one_output=one_output), pixels)
+            # The heat map as a part of the graph, not as a function that it calls, because it may need changes.
+            outputs = signatures.in_one_pass(core, signatures.saliency(with_constants(tail)), card)
+            without_openvino = openvino_network.write_network(outputs, extra)
             del outputs
     if without_openvino is None:
-        found = with_openvino(found, expected, exact, extra, pixels, len(card.labels))
+        differences = with_openvino(differences, expected, exact, extra, pixels, len(card.labels))
+    free()
     quantization: Quantization | None = None
     if precision == "int8":
         if without_openvino is not None:
@@ -155,21 +169,22 @@ def export_model(
         assert int8 is not None
         quantization = quantize_network(extra, int8, len(card.labels))
 
-    noted = quantization.to_json() if quantization else None
-    card = dataclasses.replace(card, parity=found.to_json(), precision=served, quantization=noted)
+    quantization_json = quantization.to_json() if quantization else None
+    card = dataclasses.replace(card, parity=differences.to_json(), precision=served, quantization=quantization_json)
     endpoints["describe"] = signatures.describe(card)
     with quiet():
         _save(endpoints, [] if frozen else [one.value for one in model.variables], directory)
     write_warmup(directory, card, list(endpoints), batch_sizes)
-    del core, heatmap, endpoints, exact
-    gc.collect()  # before the file is read back, which takes as much memory
+    del core, heatmap, endpoints
+    free()
     (extra / "card.json").write_text(card.to_json(), encoding="utf-8")
-    written = check_written(directory, card, exported, pixels[:BATCH])
-    return Exported(card, found, frozen, written, without_openvino, quantization)
+    written = check_written(directory, card, exported["pixels probabilities"], pixels)
+    free()
+    return Exported(card, differences, frozen, written, without_openvino, quantization)
 
 
 def try_export(model: keras.Model, card: Card) -> None:
-    """Writes the graph of a model to a temporary folder, so that an export that cannot work is known before training.
+    """Writes the graph of a model to a temporary folder, to find out before training whether the export works.
 
     Raises:
         TrainerError: The network cannot be exported; the message has TensorFlow's reason.
@@ -180,20 +195,19 @@ def try_export(model: keras.Model, card: Card) -> None:
             split, tail = signatures.split_at_features(model)
             frozen = 4 * model.count_params() <= GRAPH_LIMIT
             core, heatmap = freeze(split, tail, card, "float32") if frozen else with_variables(split, tail)
-            endpoints = signatures.build(core, heatmap, card)
+            endpoints = signatures.build(core, heatmap, card, one_output=model.output_shape[-1] == 1)
             _save(endpoints, [] if frozen else [one.value for one in model.variables], Path(folder))
         except (ValueError, TypeError, RuntimeError, AssertionError, tf.errors.OpError) as error:
             reason = str(error).strip().split("\n")[0]
             raise TrainerError(
-                f"{card.backbone.name} cannot be exported ({reason}), so training it would be for nothing; choose "
-                "another --backbone"
+                f"{card.backbone.name} cannot be exported ({reason}), so it was not trained; choose another --backbone"
             ) from error
 
 
 def _check(model: keras.Model, card: Card) -> None:
-    wanted = (None, card.input.height, card.input.width, 3)
-    if model.input_shape != wanted:
-        raise TrainerError(f"the model takes {model.input_shape}, its card says {wanted}")
+    input_shape = (None, card.input.height, card.input.width, 3)
+    if model.input_shape != input_shape:
+        raise TrainerError(f"the model takes {model.input_shape}, its card says {input_shape}")
     outputs, classes = model.output_shape[-1], len(card.labels) + len(card.other_labels)
     if len(model.output_shape) != 2 or outputs != (1 if outputs == 1 and classes == 2 else classes):
         raise TrainerError(f"the model gives {model.output_shape}, its card has {classes} labels")

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from trainer.model_card import Card, InputSpec
+from trainer.network.assemble import MEAN_OF_VIEWS
 
 Core = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 """images float32 (n, height, width, 3) -> logits (n, outputs), feature map (n, h, w, channels), features (n, d)."""
@@ -23,6 +24,9 @@ _KERNELS = {"nearest": "box", "bilinear": "triangle", "bicubic": "keyscubic", "l
 def split_at_features(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     """Splits a model at its last feature map, sharing the weights.
 
+    Of a model that answers by an image and its mirror image, logits and features are means of both; the feature map
+    and the tail are those of the image.
+
     Args:
         model: Functional; images float32 (n, height, width, 3) -> logits (n, outputs).
 
@@ -33,6 +37,12 @@ def split_at_features(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     Raises:
         ValueError: The model has no layer with a feature map of more than one pixel.
     """
+    if model.layers[-1].name == MEAN_OF_VIEWS:
+        split, tail = split_at_features(next(one for one in model.layers if isinstance(one, keras.Model)))
+        logits, maps, features = split(model.input)
+        mirrored, _, mirrored_features = split(keras.ops.flip(model.input, axis=2))
+        means = [keras.layers.Average()(both) for both in ([logits, mirrored], [features, mirrored_features])]
+        return keras.Model(model.input, [means[0], maps, means[1]]), tail
     features = None
     for layer in reversed(model.layers):
         # The output of a nested model belongs to its own graph; the base class has the output in this graph.
@@ -47,8 +57,8 @@ def split_at_features(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     raise ValueError("the model has no layer whose output is a feature map (n, h, w, channels)")
 
 
-def saliency(tail: keras.Model) -> Saliency:
-    """Returns Grad-CAM over the tail of a model: the evidence for a class in the feature map.
+def saliency(tail: Callable[[tf.Tensor], tf.Tensor]) -> Saliency:
+    """Returns Grad-CAM over the tail of a model, feature map -> logits: the evidence for a class in the feature map.
 
     Channels are weighted by the mean gradient of the logit of the class, summed, clipped at 0 and scaled to a maximum
     of 1 (Selvaraju et al. 2017, eq. 1 and 2). With a linear head on average-pooled features, the gradient is the weight
@@ -58,13 +68,13 @@ def saliency(tail: keras.Model) -> Saliency:
     def heatmap(features: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(features)
-            logits = tail(features, training=False)
+            logits = tail(features)
         if logits.shape[1] == 1:  # a sigmoid: evidence for class 0 lowers the logit
-            chosen = tf.cast(2 * classes - 1, tf.float32)[:, tf.newaxis]
+            selection = tf.cast(2 * classes - 1, tf.float32)[:, tf.newaxis]
         else:
-            chosen = tf.one_hot(classes, logits.shape[1])
+            selection = tf.one_hot(classes, logits.shape[1])
         # Select the logit by output gradients: OpenVINO lacks the gradient of an operation that selects.
-        gradients = tape.gradient(logits, features, output_gradients=chosen)
+        gradients = tape.gradient(logits, features, output_gradients=selection)
         weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
         evidence = tf.nn.relu(tf.reduce_sum(weights * features, axis=3))
         return tf.math.divide_no_nan(evidence, tf.reduce_max(evidence, axis=(1, 2), keepdims=True))
@@ -94,7 +104,7 @@ def decode(image_bytes: tf.Tensor, spec: InputSpec) -> tf.Tensor:
         uint8 (n, height, width, 3), RGB.
     """
 
-    def one(data: tf.Tensor) -> tf.Tensor:
+    def decode_one(data: tf.Tensor) -> tf.Tensor:
         image = tf.cond(
             tf.io.is_jpeg(data),
             # Pillow uses this transform. decode_image uses a fast one, with differences of 1 in some pixels.
@@ -104,21 +114,21 @@ def decode(image_bytes: tf.Tensor, spec: InputSpec) -> tf.Tensor:
         image.set_shape((None, None, 3))
         return _fit(image, spec)
 
-    return tf.map_fn(one, image_bytes, fn_output_signature=tf.TensorSpec((spec.height, spec.width, 3), tf.uint8))
+    return tf.map_fn(decode_one, image_bytes, fn_output_signature=tf.TensorSpec((spec.height, spec.width, 3), tf.uint8))
 
 
 def _fit(image: tf.Tensor, spec: InputSpec) -> tf.Tensor:
-    wanted = tf.constant([spec.height, spec.width], tf.float32)
+    target = tf.constant([spec.height, spec.width], tf.float32)
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     if spec.fit == "crop":
-        scale = tf.fill((2,), tf.reduce_max(wanted / size))
-        shift = (wanted - size * scale) / 2
+        scale = tf.fill((2,), tf.reduce_max(target / size))
+        shift = (target - size * scale) / 2
     elif spec.fit == "pad":
         # Integers, so that the bars have sharp edges.
-        inside = tf.maximum(tf.round(size * tf.reduce_min(wanted / size)), 1)
-        scale, shift = inside / size, tf.floor((wanted - inside) / 2)
+        inside = tf.maximum(tf.round(size * tf.reduce_min(target / size)), 1)
+        scale, shift = inside / size, tf.floor((target - inside) / 2)
     else:
-        scale, shift = wanted / size, tf.zeros(2)
+        scale, shift = target / size, tf.zeros(2)
     # One operation crops, scales and pads with subpixel precision, like the resize of a box in Pillow.
     fitted = tf.raw_ops.ScaleAndTranslate(
         images=tf.cast(image[tf.newaxis], tf.float32),
@@ -131,11 +141,13 @@ def _fit(image: tf.Tensor, spec: InputSpec) -> tf.Tensor:
     return tf.saturate_cast(tf.round(fitted[0]), tf.uint8)
 
 
-def build(core: Core, heatmap: Saliency, card: Card) -> dict[str, tf.types.experimental.GenericFunction]:
+def build(
+    core: Core, heatmap: Saliency, card: Card, *, one_output: bool
+) -> dict[str, tf.types.experimental.GenericFunction]:
     """Returns the functions of all signatures in docs/model-contract.md, with their input signatures.
 
-    A model with one output (a sigmoid) has an additional signature `sigmoid`: images -> `probability` float32 (n, 1),
-    the raw sigmoid for the second label, before any temperature.
+    A model with one output (a sigmoid; `one_output`) has an additional signature `sigmoid`: images -> `probability`
+    float32 (n, 1), the raw sigmoid for the second label, before any temperature.
     """
     spec = card.input
     images_spec = tf.TensorSpec((None, spec.height, spec.width, 3), tf.uint8, name="images")
@@ -145,25 +157,25 @@ def build(core: Core, heatmap: Saliency, card: Card) -> dict[str, tf.types.exper
         logits, maps, _ = core(tf.cast(images, tf.float32))
         return probabilities(logits, card), maps
 
-    def of_labels(found: tf.Tensor) -> tf.Tensor:
-        return found[:, : len(card.labels)]
+    def of_labels(probabilities: tf.Tensor) -> tf.Tensor:
+        return probabilities[:, : len(card.labels)]
 
     def serving_default(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         best = tf.math.top_k(of_labels(scores(decode(image_bytes, spec))[0]), k=min(TOP_K, len(card.labels)))
-        found = {"classes": tf.gather(labels, best.indices), "scores": best.values}
+        outputs = {"classes": tf.gather(labels, best.indices), "scores": best.values}
         if card.least_set_score is not None:
-            found["in_label_set"] = best.values >= card.least_set_score
+            outputs["in_label_set"] = best.values >= card.least_set_score
         if card.multi_label:
-            found["over_threshold"] = best.values >= tf.gather(tf.constant(card.thresholds, tf.float32), best.indices)
-        return found
+            outputs["over_threshold"] = best.values >= tf.gather(tf.constant(card.thresholds, tf.float32), best.indices)
+        return outputs
 
     def pixels(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": scores(images)[0]}
 
     def explain(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        found, maps = scores(images)
-        top = tf.argmax(of_labels(found), axis=1, output_type=tf.int32)
-        return {"probabilities": found, "heatmap": heatmap(maps, top)}
+        probabilities, maps = scores(images)
+        top = tf.argmax(of_labels(probabilities), axis=1, output_type=tf.int32)
+        return {"probabilities": probabilities, "heatmap": heatmap(maps, top)}
 
     def embed(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {EMBEDDING: tf.math.l2_normalize(core(tf.cast(images, tf.float32))[2], axis=1)}
@@ -178,10 +190,10 @@ def build(core: Core, heatmap: Saliency, card: Card) -> dict[str, tf.types.exper
         (explain, images_spec),
         (embed, images_spec),
     ]
-    if core(tf.zeros((1, spec.height, spec.width, 3)))[0].shape[1] == 1:
+    if one_output:
         endpoints.append((sigmoid, images_spec))
-    found = {one.__name__: _served(one, spec) for one, spec in endpoints}
-    return {**found, "describe": describe(card)}
+    functions = {one.__name__: _served(one, spec) for one, spec in endpoints}
+    return {**functions, "describe": describe(card)}
 
 
 def in_one_pass(core: Core, heatmap: Saliency, card: Card) -> tf.types.experimental.GenericFunction:
@@ -192,10 +204,10 @@ def in_one_pass(core: Core, heatmap: Saliency, card: Card) -> tf.types.experimen
 
     def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
         logits, maps, features = core(tf.cast(images, tf.float32))
-        found = probabilities(logits, card)
-        top = tf.argmax(found[:, : len(card.labels)], axis=1, output_type=tf.int32)
+        scores = probabilities(logits, card)
+        top = tf.argmax(scores[:, : len(card.labels)], axis=1, output_type=tf.int32)
         outputs = {
-            "probabilities": found,
+            "probabilities": scores,
             "heatmap": heatmap(maps, top),
             EMBEDDING: tf.math.l2_normalize(features, axis=1),
         }

@@ -19,12 +19,12 @@ class Gate:
 
     Attributes:
         photos: Folders of photos by class, on which both versions are compared.
-        min_photos: At least so many photos of classes that both versions have.
+        min_photos: Minimum number of photos of classes that both versions have.
         max_accuracy_loss: The accuracy must not be lower than that of the old version by more than this, from 0 to 1,
             with `confidence`.
         confidence: Probability with which the accuracy loss must be within its limit.
         max_class_loss: The accuracy on no class must be lower by more than this, from 0 to 1.
-        max_latency_ratio: The time of a call with one photo must be at most so many times that of the old version.
+        max_latency_ratio: Maximum time of a call with one photo, divided by that of the old version.
         min_accuracy: At least this accuracy on all photos. It also holds where there is no old version.
         against: Label of the old version; by default the label that is to move.
     """
@@ -49,10 +49,10 @@ def read_gate(path: Path) -> Gate:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise TrainerError(f"cannot read the gate {path}: {error}") from error
-    known = typing.get_type_hints(Gate)
+    types = typing.get_type_hints(Gate)
     for key in table:
-        if key not in known:
-            raise TrainerError(f"{path}: unknown key {key!r}; the keys are {', '.join(known)}")
+        if key not in types:
+            raise TrainerError(f"{path}: unknown key {key!r}; the keys are {', '.join(types)}")
     photos = table.pop("photos", None)
     if isinstance(photos, str):
         photos = [photos]
@@ -133,24 +133,24 @@ def check(gate: Gate, models_dir: Path, name: str, version: int, before: int | N
     if before is None:
         gate = dataclasses.replace(gate, max_accuracy_loss=None, max_class_loss=None, max_latency_ratio=None)
     old, new = (models_dir / name / str(one) for one in (before or version, version))
-    found = compare(old, new, gate.photos, seconds=SECONDS if gate.max_latency_ratio is not None else 0)
-    return refusals(gate, found)
+    comparison = compare(old, new, gate.photos, seconds=SECONDS if gate.max_latency_ratio is not None else 0)
+    return refusals(gate, comparison)
 
 
-def refusals(gate: Gate, found: Comparison) -> list[str]:
+def refusals(gate: Gate, comparison: Comparison) -> list[str]:
     """Returns the reasons against the second version of a comparison, a sentence each; none if it passes.
 
     Accuracy is compared on classes that both versions have, so that a new class counts neither for nor against it. A
     class that the new version does not have counts as lost.
     """
-    right = found.right_on_common
+    right = comparison.right_on_common
     reasons = []
     if right.photos < gate.min_photos:
         reasons.append(
             f"there are {right.photos} photos of classes that both versions have, fewer than {gate.min_photos}"
         )
-    if gate.min_accuracy is not None and found.right.second < gate.min_accuracy:
-        reasons.append(f"its accuracy is {found.right.second:.1%}, less than {gate.min_accuracy:.1%}")
+    if gate.min_accuracy is not None and comparison.right.second < gate.min_accuracy:
+        reasons.append(f"its accuracy is {comparison.right.second:.1%}, less than {gate.min_accuracy:.1%}")
     if gate.max_accuracy_loss is not None and right.photos:
         low, _ = right.interval(statistics.NormalDist().inv_cdf(gate.confidence))
         if low < -gate.max_accuracy_loss:
@@ -163,11 +163,11 @@ def refusals(gate: Gate, found: Comparison) -> list[str]:
         reasons += [
             f"its accuracy on class {group.name!r} fell from {group.right.first:.1%} to {group.right.second:.1%}, on "
             f"{group.right.photos} photos; {_points(gate.max_class_loss)} are allowed"
-            for group in found.classes
+            for group in comparison.classes
             if group.knows != "B" and group.right.difference < -gate.max_class_loss - 1e-9
         ]
-    if gate.max_latency_ratio is not None and found.a.speed and found.b.speed:
-        before, now = found.a.speed.one_ms, found.b.speed.one_ms
+    if gate.max_latency_ratio is not None and comparison.a.speed and comparison.b.speed:
+        before, now = comparison.a.speed.one_ms, comparison.b.speed.one_ms
         if now > before * gate.max_latency_ratio:
             reasons.append(
                 f"a call with one photo takes {now:.1f} ms, and {before:.1f} ms before: {now / before:.2f} times as "

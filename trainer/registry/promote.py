@@ -13,12 +13,12 @@ import grpc
 from trainer.console import say
 from trainer.errors import TrainerError
 from trainer.model_card import JSON
-from trainer.options import add_models_dir
+from trainer.options import add_models_dir, add_untried
 from trainer.registry import server_config
 from trainer.registry.gate import pass_gate
 from trainer.registry.history import add_record
 from trainer.registry.model_server import CALL_SECONDS, ModelServer
-from trainer.registry.publish import add_untried, check_name, is_version, published_versions
+from trainer.registry.publish import check_name, is_version, published_versions
 from trainer.registry.trial import TrialError
 
 POLL_SECONDS = 0.2

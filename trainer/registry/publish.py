@@ -1,7 +1,5 @@
 """Publish model versions: a complete version appears under the next number, or none at all."""
 
-import argparse
-import json
 import os
 import re
 import secrets
@@ -10,9 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trainer.console import say
 from trainer.errors import TrainerError
-from trainer.options import add_models_dir
 
 DRAFT_PREFIX = ".draft-"
 """Model servers ignore names that are not numbers; the dot also hides a draft in listings."""
@@ -152,102 +148,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of `publish`."""
-    parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="SavedModel: a folder with saved_model.pb")
-    parser.add_argument("--name", required=True, help="name of the model, for example dog_breed")
-    add_models_dir(parser)
-    add_untried(parser)
-
-
-def add_untried(parser: argparse.ArgumentParser) -> None:
-    """Adds the option `--untried`, for models that cannot be tested with a generated image."""
-    parser.add_argument("--untried", action="store_true", help="do not test the model with an image first")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Publishes a copy of a SavedModel as the next version of a model."""
-    signatures = saved_model_signatures(args.directory)
-    check_files(args.directory)
-    check_name(args.name)
-    result = "not tested" if args.untried else _test(args.directory)
-    with new_version(args.models_dir, args.name) as draft:
-        mode = draft.directory.stat().st_mode
-        shutil.copytree(args.directory, draft.directory, dirs_exist_ok=True)
-        draft.directory.chmod(mode)  # a folder made by mkdtemp is its owner's alone, the version must not be
-    say(f"{args.name} version {draft.version}: {draft.path} ({', '.join(signatures)}); {result}")
-    if "describe" not in signatures:
-        for file in sorted((draft.path / "assets").glob("*label*")):
-            options = json.dumps({args.name: {"labels": str(file)}})
-            say(f"to use {file.name}, set GATEWAY_MODEL_OPTIONS='{options}'")
-    return 0
-
-
-def _test(directory: Path) -> str:
-    from trainer.export.tf_logging import quiet
-    from trainer.registry.trial import TrialError, try_saved_model
-
-    try:
-        with quiet():
-            return try_saved_model(directory)
-    except TrialError as error:
-        raise TrainerError(
-            f"{directory} was not published: it {error}. Export Keras models with model.export(FOLDER). "
-            "--untried skips the test"
-        ) from error
-
-
-def check_files(directory: Path) -> None:
-    """Checks that every file in a folder can be published.
-
-    Raises:
-        TrainerError: The folder contains a link to a folder or out of the folder, a special file, or a file that only
-            its owner can read. The model server may run as another user, and everyone who can read the models will be
-            able to read the file.
-    """
-    inside = directory.resolve()
-    for root, folders, files in os.walk(directory):
-        for path in (Path(root, name) for name in (*folders, *files)):
-            shown = path.relative_to(directory)
-            if path.is_symlink() and not (path.resolve().is_relative_to(inside) and path.is_file()):
-                raise TrainerError(
-                    f"{directory} contains the link {shown}, which leads out of it or not to a file; publish a copy "
-                    "without links, made with cp -rL"
-                )
-            if not (path.is_file() or path.is_dir()):
-                raise TrainerError(f"{directory} contains {shown}, which is neither a file nor a folder")
-            wanted = 0o005 if path.is_dir() else 0o004
-            if path.stat().st_mode & wanted != wanted:
-                raise TrainerError(
-                    f"{directory} contains {shown}, which not every user can read; the model server may run as another "
-                    f"user. Remove it, or run chmod -R a+rX {directory}"
-                )
-
-
-def saved_model_signatures(directory: Path) -> list[str]:
-    """Returns the sorted names of the signatures of a SavedModel.
-
-    Raises:
-        TrainerError: The directory has no SavedModel, or one that a model server cannot serve.
-    """
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
-
-    saved_model = SavedModel()
-    try:
-        saved_model.ParseFromString((directory / "saved_model.pb").read_bytes())
-    except OSError as error:
-        raise TrainerError(
-            f"{directory} is not a SavedModel: saved_model.pb cannot be read: {error.strerror}"
-        ) from error
-    except DecodeError as error:
-        raise TrainerError(f"{directory} is not a SavedModel: saved_model.pb is corrupt") from error
-    served = [graph for graph in saved_model.meta_graphs if "serve" in graph.meta_info_def.tags]
-    if not served:
-        raise TrainerError(f"{directory} has no graph with the tag 'serve'; model servers reject it")
-    names = {name for graph in served for name in graph.signature_def if not name.startswith("__")}
-    if not names:
-        raise TrainerError(f"{directory} has no signature; a model server needs one")
-    return sorted(names)

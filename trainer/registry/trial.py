@@ -77,9 +77,9 @@ def try_signatures(signatures: Mapping[str, SignatureDef], call: Call) -> str:
     """
     keys = sorted(key for key in signatures if not key.startswith(BOOKKEEPING_PREFIX))
     described = {"pixels", "describe"} <= set(keys)
-    chosen = ["pixels"] if described else ["serving_default"] if "serving_default" in keys else keys
+    candidates = ["pixels"] if described else ["serving_default"] if "serving_default" in keys else keys
     failed: TrialError | None = None
-    for key in chosen:
+    for key in candidates:
         inputs = _image_inputs(signatures[key])
         if inputs is None:
             continue
@@ -93,7 +93,7 @@ def try_signatures(signatures: Mapping[str, SignatureDef], call: Call) -> str:
         return f"answered an image with {scores} scores" if scores else "answered an image"
     if failed is not None:
         raise failed
-    return "not tested: no signature takes an image"
+    return "not tested: no signature takes only an image"
 
 
 def _image_inputs(signature: SignatureDef) -> dict[str, NDArray[np.generic]] | None:
@@ -133,15 +133,15 @@ def _file() -> bytes:
 
 def _scores(signature: SignatureDef, outputs: Arrays) -> int:
     """Number of scores in an answer: the size of the largest floating-point output, or 0."""
-    found = 0
+    classes = 0
     for name, info in signature.outputs.items():
         if tf.as_dtype(info.dtype) in SCORE_TYPES and name in outputs:
             values = np.asarray(outputs[name], np.float32)
             if not np.isfinite(values).all():
                 raise TrialError(f"returns values that are not finite in the output {name!r}")
             if name != "heatmap" and values.ndim:
-                found = max(found, values.shape[-1])
-    return found
+                classes = max(classes, values.shape[-1])
+    return classes
 
 
 def _labels(call: Call) -> int:

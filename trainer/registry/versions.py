@@ -5,6 +5,7 @@ import re
 import secrets
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from trainer.console import say
@@ -63,13 +64,14 @@ def prune(models_dir: Path, name: str, *, keep: int, config: Path) -> list[int]:
         raise TrainerError(f"{models_dir} has no version of {name}")
     with server_config.edit(config) as current:
         entry = server_config.find(current, name)
-        named = {*entry.version_labels.values(), *entry.model_version_policy.specific.versions} if entry else set()
-        removed = [version for version in published_versions(models_dir, name)[:-keep] if version not in named]
+        in_use = {*entry.version_labels.values(), *entry.model_version_policy.specific.versions} if entry else set()
+        removed = [version for version in published_versions(models_dir, name)[:-keep] if version not in in_use]
         for version in removed:
             _remove(models_dir / name / str(version))
-    for draft in (models_dir / name).glob(f"{DRAFT_PREFIX}*"):
-        if time.time() - draft.stat().st_mtime > ABANDONED_DRAFT_SECONDS:
-            shutil.rmtree(draft, ignore_errors=True)
+        for draft in (models_dir / name).glob(f"{DRAFT_PREFIX}*"):
+            with suppress(FileNotFoundError):  # it was published or deleted meanwhile
+                if time.time() - draft.stat().st_mtime > ABANDONED_DRAFT_SECONDS:
+                    shutil.rmtree(draft, ignore_errors=True)
     return removed
 
 
@@ -113,10 +115,13 @@ def run_list(args: argparse.Namespace) -> int:
             say(f"{name}: not in {path}; `promote` adds it")
         for version in published_versions(args.models_dir, name):
             directory = args.models_dir / name / str(version)
-            size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
-            date = time.strftime("%Y-%m-%d %H:%M", time.localtime(directory.stat().st_mtime))
-            named = ", ".join(sorted(label for label, labelled in labels.items() if labelled == version))
-            say(f"{name}  {version:>4}  {date}  {size / 1e6:8.1f} MB  {named}".rstrip())
+            try:
+                size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+                date = time.strftime("%Y-%m-%d %H:%M", time.localtime(directory.stat().st_mtime))
+            except FileNotFoundError:  # it was deleted meanwhile
+                continue
+            version_labels = ", ".join(sorted(label for label, labelled in labels.items() if labelled == version))
+            say(f"{name}  {version:>4}  {date}  {size / 1e6:8.1f} MB  {version_labels}".rstrip())
     return 0
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.trainer.export.small import IMAGES, Run, Small
+from tests.trainer.export.small import IMAGES, LEAST_SET_SCORE, Run, Small
 from trainer.export.saved_model import export_model
 from trainer.model_card import Card
 
@@ -21,9 +21,10 @@ MakeCard = Callable[..., Card]
 
 @pytest.fixture(scope="package")
 def small(tmp_path_factory: pytest.TempPathFactory, small_model: Build, make_card: MakeCard) -> Small:
-    """Linear head on pooled features."""
+    """Linear head on pooled features, with label sets."""
     model, directory = small_model(), tmp_path_factory.mktemp("small")
-    return Small(model, directory, export_model(model, make_card(temperature=2.0), directory, batch_sizes=(1, 4)))
+    card = make_card(temperature=2.0, label_sets={"coverage": 0.95, "least_score": LEAST_SET_SCORE})
+    return Small(model, directory, export_model(model, card, directory, batch_sizes=(1, 4)))
 
 
 @pytest.fixture(scope="package")
@@ -59,11 +60,11 @@ def serve() -> Iterator[Callable[[Path], Run]]:
             loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(directory))
 
         def run(signature: str, **inputs: NDArray[np.generic] | list[bytes]) -> dict[str, NDArray[np.generic]]:
-            found = loaded.signature_def[signature]
-            assert set(found.inputs) == set(inputs)
-            feed = {found.inputs[name].name: value for name, value in inputs.items()}
+            definition = loaded.signature_def[signature]
+            assert set(definition.inputs) == set(inputs)
+            feed = {definition.inputs[name].name: value for name, value in inputs.items()}
             answer: dict[str, NDArray[np.generic]] = session.run(
-                {name: tensor.name for name, tensor in found.outputs.items()}, feed
+                {name: tensor.name for name, tensor in definition.outputs.items()}, feed
             )
             return answer
 

@@ -14,6 +14,9 @@ from trainer.export.saved_model import Exported
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
 
+LEAST_SET_SCORE = 0.3
+"""The score from which a label belongs to the label set of a photo."""
+
 Run = Callable[..., dict[str, NDArray[np.generic]]]
 
 

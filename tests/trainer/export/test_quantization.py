@@ -62,9 +62,9 @@ def exported(
 def test_convolutions_and_products_are_computed_in_8_bits_close_to_float32(
     exported: tuple[Path, Exported], model: keras.Model
 ) -> None:
-    directory, found = exported
-    assert found.quantization is not None
-    assert found.quantization.quantized_operations == found.quantization.operations == 2
+    directory, model_export = exported
+    assert model_export.quantization is not None
+    assert model_export.quantization.quantized_operations == model_export.quantization.operations == 2
     layers = ET.parse(directory / "assets.extra" / NETWORK).getroot().iter("layer")  # noqa: S314, written by us
     types = [layer.get("type") for layer in layers]
     assert types.count("FakeQuantize") >= 3
@@ -79,18 +79,22 @@ def test_convolutions_and_products_are_computed_in_8_bits_close_to_float32(
 def test_what_it_loses_is_on_the_card_and_the_savedmodel_stays_in_float32(
     exported: tuple[Path, Exported], model: keras.Model
 ) -> None:
-    directory, found = exported
+    directory, model_export = exported
     card = Card.from_json((directory / "assets.extra" / "card.json").read_text())
     assert card.precision == "float32"
     assert card.quantization is not None
-    noted = dict(card.quantization)
-    assert (noted["precision"], noted["calibration_photos"], noted["validation_photos"]) == ("int8", 20, 200)
-    assert noted["float32_accuracy"] == 1.0
-    assert noted["accuracy"] == noted["same_top1"]  # since the truth is what float32 says
-    assert 0.8 <= float(str(noted["same_top1"])) <= 1.0
-    assert str(noted["method"]).startswith("post-training quantization, NNCF ")
-    assert (noted["max_accuracy_loss"], noted["min_same_top1"]) == (100, 0)
-    assert "OpenVINO in int8: 2 of 2 operations; on 200 photos accuracy" in found.summary()
+    quantization = dict(card.quantization)
+    assert (quantization["precision"], quantization["calibration_photos"], quantization["validation_photos"]) == (
+        "int8",
+        20,
+        200,
+    )
+    assert quantization["float32_accuracy"] == 1.0
+    assert quantization["accuracy"] == quantization["same_top1"]  # since the truth is what float32 says
+    assert 0.8 <= float(str(quantization["same_top1"])) <= 1.0
+    assert str(quantization["method"]).startswith("post-training quantization, NNCF ")
+    assert (quantization["max_accuracy_loss"], quantization["min_same_top1"]) == (100, 0)
+    assert "OpenVINO in int8: 2 of 2 operations; on 200 photos accuracy" in model_export.summary()
     written = SavedClassifier(directory)
     assert written.card == card
     exact = keras.ops.convert_to_numpy(keras.ops.softmax(model(IMAGES.astype(np.float32))))
@@ -126,10 +130,10 @@ def test_operations_that_lose_too_much_stay_in_float32(
     lost = exported[1].quantization
     assert lost is not None
     between = int8(model, Limits(max_accuracy_loss=100, min_same_top1=100 * lost.same_top1 + 4))
-    found = export_model(model, make_card(), tmp_path, precision="int8", int8=between).quantization
-    assert found is not None
-    assert (found.quantized_operations, found.operations) == (1, 2)
-    assert found.same_top1 > lost.same_top1
+    quantization = export_model(model, make_card(), tmp_path, precision="int8", int8=between).quantization
+    assert quantization is not None
+    assert (quantization.quantized_operations, quantization.operations) == (1, 2)
+    assert quantization.same_top1 > lost.same_top1
 
 
 def test_int8_without_photos_or_without_its_packages_is_refused_before_anything_slow(

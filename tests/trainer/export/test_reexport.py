@@ -36,7 +36,7 @@ def test_a_model_is_trained_in_int8_and_exported_again_in_another_precision(
 
     status, _, error = trainer("export", model, "--precision", "int8")
     assert status == 1
-    assert "int8 needs photos that the model knows, to quantise with and to measure on: give DATA; breed" in error
+    assert "int8 needs photos that the model knows, to quantize with and to measure on: give DATA; breed" in error
     places = ("--models-dir", model.parent, "--cache-dir", tmp_path / "cache")
     status, out, error = trainer("export", model, *places)
     assert status == 0, error

@@ -1,5 +1,6 @@
 """The exported SavedModel: signatures, parity, frozen weights, warm-up; read by the loader that servers use."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,13 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from tests.trainer.export.conftest import MakeCard
-from tests.trainer.export.small import IMAGES, Run, Small, softmax
+from tests.trainer.export.small import IMAGES, Run, Small, png, softmax
 from trainer.errors import TrainerError
 from trainer.export import parity
+from trainer.export.keras_copies import save_keras
+from trainer.export.keras_runner import BATCH
 from trainer.export.precision import in_bfloat16
+from trainer.export.saved_classifier import SavedClassifier
 from trainer.export.saved_model import export_model, try_export
 from trainer.export.warmup import RECORDS
 from trainer.model_card import Card, InputSpec
@@ -87,12 +91,12 @@ def test_every_signature_has_a_warm_up_record_of_every_batch_size(small: Small, 
     run = serve(small.directory)
     logs = [PredictionLog.FromString(one.numpy()) for one in tf.data.TFRecordDataset(str(small.directory / RECORDS))]
     requests = [log.predict_log.request for log in logs]
-    seen = set()
+    calls = set()
     for request in requests:
         ((name, tensor),) = request.inputs.items()
         answer = run(request.model_spec.signature_name, **{name: tf.make_ndarray(tensor)})
-        seen.add((request.model_spec.signature_name, {len(value) for value in answer.values()}.pop()))
-    assert seen == set(itertools.product(["serving_default", "pixels", "explain", "embed", "describe"], [1, 4]))
+        calls.add((request.model_spec.signature_name, {len(value) for value in answer.values()}.pop()))
+    assert calls == set(itertools.product(["serving_default", "pixels", "explain", "embed", "describe"], [1, 4]))
     assert (small.directory / RECORDS).stat().st_size < 20_000
 
 
@@ -102,6 +106,18 @@ def test_the_keras_files_beside_give_the_same_probabilities(small: Small) -> Non
     for name in ("model.keras", "model.h5"):
         restored = keras.models.load_model(small.directory / "assets.extra" / name, compile=False)
         assert np.asarray(restored(IMAGES.astype(np.float32))) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_network_that_hdf5_cannot_hold_has_no_h5_file_and_that_is_said(
+    tmp_path: Path, small: Small, make_card: MakeCard
+) -> None:
+    mirrored = keras.Model(small.model.input, small.model(keras.ops.flip(small.model.input, 2)))
+    assert not save_keras(mirrored, make_card(), tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["model.keras"]
+    without = dataclasses.replace(small.exported, parity=dataclasses.replace(small.exported.parity, h5=None))
+    sentence = "model.h5 is left out: Keras cannot read this network back from HDF5"
+    assert sentence in without.summary()
+    assert sentence not in small.exported.summary()
 
 
 def test_a_network_that_cannot_be_exported_is_known_without_training(small: Small, make_card: MakeCard) -> None:
@@ -155,3 +171,21 @@ def test_a_card_that_does_not_fit_the_model_is_refused(tmp_path: Path, small: Sm
     ):
         with pytest.raises(TrainerError):
             export_model(small.model, card, tmp_path)
+
+
+def test_the_file_written_is_held_to_keras_on_every_photo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Small, make_card: MakeCard
+) -> None:
+    sizes, probabilities = [], SavedClassifier.probabilities
+
+    def wrong_on_the_last(written: SavedClassifier, pixels: np.ndarray) -> np.ndarray:
+        sizes.append(len(pixels))
+        scores = probabilities(written, pixels).copy()
+        scores[(pixels == IMAGES[-1]).all(axis=(1, 2, 3)), 0] += 0.01
+        return scores
+
+    monkeypatch.setattr(SavedClassifier, "probabilities", wrong_on_the_last)
+    assert len(IMAGES) > BATCH
+    with pytest.raises(TrainerError, match=r"`pixels` of the file written differs from the Keras model by 0\.01"):
+        export_model(small.model, make_card(), tmp_path, photos=[png(image) for image in IMAGES], batch_sizes=(1,))
+    assert sizes == [BATCH, len(IMAGES) - BATCH]

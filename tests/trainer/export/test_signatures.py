@@ -11,7 +11,7 @@ from PIL import Image
 
 from gateway.images import decode_image
 from tests.trainer.export.conftest import Build, MakeCard
-from tests.trainer.export.small import IMAGES, Run, Small, png, softmax
+from tests.trainer.export.small import IMAGES, LEAST_SET_SCORE, Run, Small, png, softmax
 from trainer.export.saved_classifier import SavedClassifier
 from trainer.export.saved_model import export_model
 from trainer.export.signatures import decode, split_at_features
@@ -34,6 +34,8 @@ def test_every_signature_answers_a_server_with_a_batch_dimension_first(
     order = np.argsort(-expected, axis=1)
     assert best["classes"].tolist() == [[b"abc"[at : at + 1] for at in row] for row in order]
     assert best["scores"] == pytest.approx(np.take_along_axis(expected, order, axis=1), abs=1e-6)
+    np.testing.assert_array_equal(best["in_label_set"], best["scores"].astype(np.float32) >= LEAST_SET_SCORE)
+    assert 0 < best["in_label_set"].sum() < best["scores"].size
 
     explained = run("explain", images=IMAGES)
     assert explained["probabilities"] == pytest.approx(expected, abs=1e-6)
@@ -104,7 +106,9 @@ def test_other_labels_share_the_softmax_and_are_no_answer(
     assert explained["heatmap"] == pytest.approx(scaled, abs=1e-5)
     written = SavedClassifier(tmp_path)
     assert written.card.other_labels == ("tabby", None)
-    assert written.card.known(expected.astype(np.float32)) == pytest.approx(expected[:, :3].sum(axis=1), abs=1e-6)
+    assert written.card.known_scores(expected.astype(np.float32)) == pytest.approx(
+        expected[:, :3].sum(axis=1), abs=1e-6
+    )
 
 
 def test_a_network_with_swish_whose_gradient_cannot_be_written_is_exported(

@@ -1,5 +1,6 @@
 """A model server that polls its configuration, and published versions."""
 
+import os
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
@@ -11,8 +12,16 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from testing.polling_server import PollingServer
 from tests.trainer.registry.drafts import put
-from tests.trainer.registry.polling_server import PollingServer
+
+
+@pytest.fixture(autouse=True)
+def new_files_can_be_read_by_all() -> Iterator[None]:
+    """New files can be read by every user, as by default, however whoever runs the tests has set it."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture

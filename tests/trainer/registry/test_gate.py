@@ -38,8 +38,8 @@ def test_too_few_photos_leave_open_whether_accuracy_was_lost() -> None:
 
 def test_a_clear_loss_is_refused_with_all_reasons() -> None:
     gate = Gate(PHOTOS, max_class_loss=0.1, max_latency_ratio=1.2, min_accuracy=0.99)
-    found = compared(rows(same=150, worse=30) + rows(same=20, better=2, label="Pug"), ms=15)
-    accuracy, loss, boxer, latency = refusals(gate, found)
+    comparison = compared(rows(same=150, worse=30) + rows(same=20, better=2, label="Pug"), ms=15)
+    accuracy, loss, boxer, latency = refusals(gate, comparison)
     assert accuracy == "its accuracy is 85.1%, less than 99.0%"
     assert loss.startswith("its accuracy on 202 photos is 85.1%, and 99.0% before: with a confidence of 95%, only a")
     assert "more photos" not in loss
@@ -74,7 +74,7 @@ def test_a_label_to_compare_with_must_exist(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("min_photos = 3", "photos must be a folder or a list of folders"),
         ('photos = "x"\nmax_loss = 3', "unknown key 'max_loss'; the keys are photos, min_photos"),
@@ -84,7 +84,7 @@ def test_a_label_to_compare_with_must_exist(tmp_path: Path) -> None:
         ("photos", "cannot read the gate"),
     ],
 )
-def test_a_mistake_in_a_gate_is_named(text: str, said: str, tmp_path: Path) -> None:
+def test_a_mistake_in_a_gate_is_named(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "gate.toml").write_text(text)
-    with pytest.raises(TrainerError, match=said.replace("+", r"\+")):
+    with pytest.raises(TrainerError, match=message.replace("+", r"\+")):
         read_gate(tmp_path / "gate.toml")

@@ -1,20 +1,25 @@
 """The labels of a model server that polls its configuration."""
 
 import argparse
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from testing.polling import DEADLINE_SECONDS
+from testing.polling_server import PollingServer, labels, served
 from tests.trainer.registry.drafts import hidden, put
-from tests.trainer.registry.polling_server import PollingServer, labels, served
 from trainer.cli import main
 from trainer.errors import TrainerError
 from trainer.options import add_models_dir
 from trainer.registry import promote, server_config, versions
-from trainer.registry.publish import published_versions
+from trainer.registry.publish import DRAFT_PREFIX, published_versions
 
 
-def move(server: str, config: Path, models: Path, version: int, label: str = "stable", seconds: float = 30) -> None:
+def move(
+    server: str, config: Path, models: Path, version: int, label: str = "stable", seconds: float = DEADLINE_SECONDS
+) -> None:
     promote.promote("dogs", version, label, config=config, models_dir=models, server=server, timeout_seconds=seconds)
 
 
@@ -53,7 +58,9 @@ def test_labels_and_models_stand_side_by_side(server: tuple[PollingServer, str],
     put(models, "cats")
     move(server[1], config, models, 1)
     move(server[1], config, models, 3, "canary")
-    promote.promote("cats", 1, "stable", config=config, models_dir=models, server=server[1], timeout_seconds=30)
+    promote.promote(
+        "cats", 1, "stable", config=config, models_dir=models, server=server[1], timeout_seconds=DEADLINE_SECONDS
+    )
     assert labels(config) == {"stable": 1, "canary": 3}
     assert labels(config, "cats") == {"stable": 1}
     assert served(config) == [1, 3]
@@ -96,11 +103,11 @@ def test_rollback_goes_back_once_and_drops_the_bad_version(
 ) -> None:
     move(server[1], config, models, 1)
     move(server[1], config, models, 2)
-    assert promote.rollback("dogs", "stable", config=config, server=server[1], timeout_seconds=30) == 1
+    assert promote.rollback("dogs", "stable", config=config, server=server[1], timeout_seconds=DEADLINE_SECONDS) == 1
     assert labels(config) == {"stable": 1}
     assert served(config) == [1]
     with pytest.raises(TrainerError, match="has no previous version of label"):
-        promote.rollback("dogs", "stable", config=config, server=server[1], timeout_seconds=30)
+        promote.rollback("dogs", "stable", config=config, server=server[1], timeout_seconds=DEADLINE_SECONDS)
 
 
 def test_promoting_the_version_that_a_label_names_keeps_the_way_back(
@@ -120,6 +127,25 @@ def test_prune_keeps_the_newest_and_every_version_that_a_label_names(
         move(server[1], config, models, version)
     assert versions.prune(models, "dogs", keep=2, config=config) == [1, 4, 5]
     assert published_versions(models, "dogs") == [2, 3, 6, 7]
+    assert hidden(models / "dogs") == []
+
+
+def test_prune_goes_on_when_a_draft_is_gone_before_it_looks_at_it(
+    config: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.parent.mkdir()
+    config.touch()
+    drafts = [models / "dogs" / f"{DRAFT_PREFIX}{number}" for number in range(2)]
+    for draft in drafts:
+        draft.mkdir()
+        os.utime(draft, (0, 0))
+
+    def remove_all(*_: object, **__: object) -> None:
+        for draft in drafts:
+            draft.rmdir()
+
+    monkeypatch.setattr("trainer.registry.versions.shutil.rmtree", remove_all)
+    assert versions.prune(models, "dogs", keep=3, config=config) == []
     assert hidden(models / "dogs") == []
 
 
@@ -163,6 +189,20 @@ def test_list_shows_versions_and_what_labels_name_them(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert [line.endswith("stable") for line in lines] == [False, True, False]
+
+
+def test_list_leaves_out_a_version_that_is_deleted_meanwhile(
+    models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def deleted_meanwhile(models_dir: Path, name: str) -> list[int]:
+        found = published_versions(models_dir, name)
+        shutil.rmtree(models_dir / name / "1")
+        return found
+
+    monkeypatch.setattr(versions, "published_versions", deleted_meanwhile)
+    assert main(["list", "--models-dir", str(models)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("dogs  ")] == ["2", "3"]
 
 
 def test_promote_and_rollback_say_who_gets_the_version(

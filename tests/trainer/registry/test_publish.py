@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from trainer.errors import TrainerError
-from trainer.registry import publish
+from trainer.registry import publish_command as publish
 
 
 def run_publish(directory: Path, models: Path, *more: str) -> int:
@@ -53,6 +53,16 @@ def test_publish_refuses_what_is_no_saved_model(tmp_path: Path, change: object, 
     with pytest.raises(TrainerError, match=message):
         run_publish(made, tmp_path / "models")
     assert not (tmp_path / "models").exists()
+
+
+def test_publish_names_the_folder_that_was_meant_and_how_to_get_one(tmp_path: Path) -> None:
+    made = saved_model(tmp_path / "flowers" / "1")
+    with pytest.raises(TrainerError, match=rf"did you mean {made}\?"):
+        run_publish(made.parent, tmp_path / "models")
+    (tmp_path / "model.h5").write_bytes(b"HDF")
+    for path in (tmp_path / "model.h5", tmp_path / "models"):
+        with pytest.raises(TrainerError, match=r"Keras writes one with model\.export\(FOLDER\)"):
+            run_publish(path, tmp_path / "models")
 
 
 def test_publish_refuses_a_model_that_a_server_could_not_answer_with(tmp_path: Path) -> None:
@@ -98,7 +108,7 @@ def test_publish_sends_no_image_to_a_model_of_texts(tmp_path: Path, capsys: pyte
     model = Numbers()
     tf.saved_model.save(model, str(tmp_path / "made"), signatures={"serving_default": model.read})
     assert run_publish(tmp_path / "made", tmp_path / "models") == 0
-    assert capsys.readouterr().out.endswith("not tested: no signature takes an image\n")
+    assert capsys.readouterr().out.endswith("not tested: no signature takes only an image\n")
 
 
 def test_publish_says_how_a_labels_file_in_the_model_is_read(
@@ -109,11 +119,11 @@ def test_publish_says_how_a_labels_file_in_the_model_is_read(
     (tmp_path / "made" / "assets").mkdir(exist_ok=True)
     (tmp_path / "made" / "assets" / "labels.txt").write_text("a\nb\nc\n")
     assert run_publish(tmp_path / "made", tmp_path / "models") == 0
-    said = capsys.readouterr().out.splitlines()[-1]
-    options = json.loads(said.split("GATEWAY_MODEL_OPTIONS='")[1].removesuffix("'"))
-    [given] = options.values()
-    assert Path(given["labels"]).read_text() == "a\nb\nc\n"
-    assert said.startswith("to use labels.txt, set")
+    out = capsys.readouterr().out.splitlines()[-1]
+    options = json.loads(out.split("GATEWAY_MODEL_OPTIONS='")[1].removesuffix("'"))
+    [model_options] = options.values()
+    assert Path(model_options["labels"]).read_text() == "a\nb\nc\n"
+    assert out.startswith("to use labels.txt, set")
 
 
 def test_publish_refuses_a_model_that_loads_and_fails_every_call(tmp_path: Path) -> None:

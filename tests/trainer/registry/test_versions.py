@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from testing.polling import DEADLINE_SECONDS
 from tests.trainer.registry.drafts import hidden, put
 from trainer.errors import TrainerError
 from trainer.registry import versions
@@ -58,13 +59,13 @@ def test_publishers_at_the_same_moment_all_get_numbers_of_their_own(tmp_path: Pa
     def one(index: int) -> tuple[int, str]:
         with new_version(tmp_path, "dogs") as draft:
             (draft.directory / "saved_model.pb").write_text(str(index))
-            barrier.wait(timeout=30)
+            barrier.wait(timeout=DEADLINE_SECONDS)
         return draft.version, str(index)
 
     with futures.ThreadPoolExecutor(8) as pool:
-        found = dict(pool.map(one, range(8)))
-    assert sorted(found) == list(range(1, 9))
-    assert all((tmp_path / f"dogs/{number}/saved_model.pb").read_text() == text for number, text in found.items())
+        versions = dict(pool.map(one, range(8)))
+    assert sorted(versions) == list(range(1, 9))
+    assert all((tmp_path / f"dogs/{number}/saved_model.pb").read_text() == text for number, text in versions.items())
     assert hidden(tmp_path / "dogs") == []
 
 
