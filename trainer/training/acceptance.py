@@ -66,14 +66,14 @@ class _Figure:
 
     @classmethod
     def of(cls, card: Card) -> "_Figure":
-        found = card.metrics["validation"]
-        photos = int(str(found["photos"]))
+        metrics = card.metrics["validation"]
+        photos = int(str(metrics["photos"]))
         if card.multi_label:
-            low, high = cast("Sequence[float]", found["mean_average_precision_interval"])
+            low, high = cast("Sequence[float]", metrics["mean_average_precision_interval"])
             error = (high - low) / (2 * Z)
-            value, chance = (float(str(found[key])) for key in ("mean_average_precision", "label_share"))
+            value, chance = (float(str(metrics[key])) for key in ("mean_average_precision", "label_share"))
             return cls("mean average precision", photos, value, chance, error, error)
-        accuracy, chance = float(str(found["accuracy"])), 1 / len(card.labels)
+        accuracy, chance = float(str(metrics["accuracy"])), 1 / len(card.labels)
         errors = _standard_error(accuracy, photos), _standard_error(chance, photos)
         return cls("accuracy", photos, accuracy, chance, *errors)
 

@@ -8,12 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from trainer.console import progress
 from trainer.data.photos import Photo, content_key
 from trainer.data.record_store import RecordStore
 from trainer.data.views import CORNER_ZOOM, Pixels, decode_ahead, view_key
+from trainer.export.graph_functions import with_constants
 from trainer.export.tf_logging import quiet
 from trainer.model_card import InputSpec
 from trainer.network.backbones import fingerprint
@@ -80,8 +80,9 @@ def frozen(model: keras.Model, spec: InputSpec) -> Callable[[Pixels], Floats]:
 
     It is 1.5 times as fast as the Keras model on a CPU, because batch normalisation is folded into the convolutions.
     """
-    function = tf.function(lambda images: model(tf.cast(images, tf.float32), training=False), jit_compile=False)
+    run = with_constants(model)
+    function = tf.function(lambda images: run(tf.cast(images, tf.float32)), jit_compile=False)
     images = tf.TensorSpec((None, spec.height, spec.width, 3), tf.uint8)
     with quiet():
-        constant = convert_variables_to_constants_v2(function.get_concrete_function(images))
-    return lambda batch: np.asarray(constant(tf.constant(batch))[0], np.float32)
+        constant = function.get_concrete_function(images)
+    return lambda batch: np.asarray(constant(tf.constant(batch)), np.float32)

@@ -1,4 +1,4 @@
-"""Choose the strength of a logistic head by cross-validation, and measure the head on photos it was not fitted on."""
+"""Choose the strength of a logistic head by cross-validation, and measure the head on held-out photos."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ STRENGTHS: Final = (0.01, 0.1, 1.0)
 """Inverse strengths of the regularisation, strongest first, for features with a variance of 1 on average."""
 
 PARTS: Final = (0.125, 0.25, 0.5)
-"""Parts of the photos that the learning curve is measured with, beside all of them."""
+"""Parts of the photos for the learning curve, besides all photos."""
 
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What heads said of photos that they were not fitted on.
+    """Answers of heads to photos that they were not trained on.
 
     Attributes:
-        tested: Positions of the photos (n); others are the only photo of their class.
-        logits: float32 (n, classes), by the fold that left the photo out.
+        tested: Positions of these photos (n). All others are the only photo of their class.
+        logits: float32 (n, classes), from the fold that left the photo out.
         labels: The true classes (n); of a multi-label data set, which labels each photo has, bool (n, classes).
         fold_scores: The accuracy of each fold, or the mean average precision.
-        left_out: float32 (m, classes), of photos of classes that a head was not told of, whose own columns are -inf.
+        left_out: Logits float32 (m, classes) of photos of left-out classes, -inf in the columns of these classes.
         losses: The log-loss of each strength tried, mean and standard error.
-        learning_curve: The score of heads that were fitted to parts of the photos, as `learning_curve` returns it.
+        learning_curve: Scores of heads that were trained on parts of the photos; see the function `learning_curve`.
     """
 
     tested: Integers
@@ -45,16 +45,16 @@ def fit_head(
 ) -> tuple[Head, CrossValidation | None]:
     """Fits a head to all photos, with the strength that cross-validation chooses.
 
-    That is the strongest regularisation whose log-loss is within one standard error of the best one (the rule of one
-    standard error: Hastie et al. 2009, section 7.10). Views of a photo are always in the same fold.
+    This is the strongest regularisation whose log-loss is within one standard error of the best one (one-standard-error
+    rule, Hastie et al. 2009, section 7.10). All views of a photo are in the same fold.
 
     Args:
-        training: What to fit to.
-        folds: Of the cross-validation.
+        training: The training data.
+        folds: Number of folds.
         strengths: Inverse strengths to choose from, strongest regularisation first.
 
     Returns:
-        The head, and what the cross-validation found; None where no class has two photos.
+        The head, and the result of the cross-validation; None if no class has two photos.
     """
     everything = np.ones(len(training.labels), bool)
     held_out = hold_out(training, folds, strengths)
@@ -70,7 +70,7 @@ def fit_head(
             for logits in _left_out(training, groups, strength):
                 left_out.append(logits)
                 advance()
-    found = CrossValidation(
+    result = CrossValidation(
         tested,
         held_out.logits[tested],
         training.truth[tested],
@@ -79,12 +79,12 @@ def fit_head(
         held_out.losses,
         learning_curve(training, held_out),
     )
-    return training.fit(everything, strength), found
+    return training.fit(everything, strength), result
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Logits of each photo by a head that was fitted without it, at the strength that gives the best ones.
+    """Logits of each photo from a head that was trained without it, at the chosen strength.
 
     `logits`: float32 (photos, classes). `fold`: int (photos), -1 for the only photo of a class, which has no logits.
     `losses`: the log-loss of each strength, mean and standard error.
@@ -97,7 +97,7 @@ class HeldOut:
 
 
 def hold_out(training: Training, folds: int, strengths: Sequence[float] = STRENGTHS) -> HeldOut | None:
-    """Cross-validates heads of each strength; see `fit_head`. Returns None where no class has two photos."""
+    """Cross-validates heads of each strength; see `fit_head`. Returns None if no class has two photos."""
     fold = assign_folds(training.labels, training.keys, folds)
     numbers = [int(number) for number in np.unique(fold[fold >= 0])]
     if len(numbers) < 2:
@@ -116,10 +116,10 @@ def hold_out(training: Training, folds: int, strengths: Sequence[float] = STRENG
 def learning_curve(training: Training, held_out: HeldOut) -> list[tuple[int, int, float]]:
     """Returns the score by number of photos: training photos, tested photos and score, fewest photos first.
 
-    For each fold, heads are fitted to a part of the photos outside of it, the same part of each class, and tested on
-    the fold. The last point is the cross-validation itself.
+    For each fold, heads are trained on a part of the other photos, the same part of each class, and tested on the fold.
+    The last point is the cross-validation itself.
     """
-    fold, found = held_out.fold, []
+    fold, points = held_out.fold, []
     tested = fold >= 0
     numbers = [int(number) for number in np.unique(fold[tested])]
     count = int(tested.sum())
@@ -127,21 +127,21 @@ def learning_curve(training: Training, held_out: HeldOut) -> list[tuple[int, int
         for part in PARTS:
             logits, photos = np.zeros_like(held_out.logits), 0
             for number in numbers:
-                chosen = _part(training, fold != number, part)
-                head = training.fit(chosen, held_out.strength)
-                logits[fold == number] = head.logits(training.features[fold == number, 0])
-                photos += int(chosen.sum())
+                subset = _part(training, fold != number, part)
+                head = training.fit(subset, held_out.strength)
+                logits[fold == number] = head.logits(training.tested(fold == number))
+                photos += int(subset.sum())
                 advance()
-            found.append((round(photos / len(numbers)), count, training.score(logits[tested], tested)))
+            points.append((round(photos / len(numbers)), count, training.score(logits[tested], tested)))
     photos = round(len(fold) - count / len(numbers))
-    return [*found, (photos, count, training.score(held_out.logits[tested], tested))]
+    return [*points, (photos, count, training.score(held_out.logits[tested], tested))]
 
 
-def _part(training: Training, chosen: NDArray[np.bool_], part: float) -> NDArray[np.bool_]:
-    """Returns the part of the chosen photos of each class, at least one, that comes first in the order of the keys."""
-    inside = np.zeros(len(chosen), bool)
-    for label in np.unique(training.labels[chosen]):
-        mine = sorted(np.flatnonzero(chosen & (training.labels == label)), key=lambda at: training.keys[int(at)])
+def _part(training: Training, mask: NDArray[np.bool_], part: float) -> NDArray[np.bool_]:
+    """Returns the first part of the chosen photos of each class in the order of the keys, at least one photo."""
+    inside = np.zeros(len(mask), bool)
+    for label in np.unique(training.labels[mask]):
+        mine = sorted(np.flatnonzero(mask & (training.labels == label)), key=lambda at: training.keys[int(at)])
         inside[mine[: max(1, round(part * len(mine)))]] = True
     return inside
 
@@ -159,7 +159,7 @@ def assign_folds(labels: Integers, keys: Sequence[bytes], folds: int) -> Integer
 def _held_out(training: Training, fold: Integers, numbers: Sequence[int], strength: float, advance: Advance) -> Floats:
     logits = np.zeros((len(training.labels), len(training.class_weights)), np.float32)
     for number in numbers:
-        logits[fold == number] = training.fit(fold != number, strength).logits(training.features[fold == number, 0])
+        logits[fold == number] = training.fit(fold != number, strength).logits(training.tested(fold == number))
         advance()
     return logits
 
@@ -167,4 +167,4 @@ def _held_out(training: Training, fold: Integers, numbers: Sequence[int], streng
 def _left_out(training: Training, groups: Sequence[Sequence[int]], strength: float) -> Iterator[Floats]:
     for group in groups:
         others = np.isin(training.labels, group)
-        yield training.fit(~others, strength).logits(training.features[others, 0])
+        yield training.fit(~others, strength).logits(training.tested(others))

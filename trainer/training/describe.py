@@ -1,4 +1,4 @@
-"""What a trained model is: its card, its figures as text, and what makes them less certain than they look."""
+"""Describe a trained model: its card, its figures as text, and warnings about the figures."""
 
 import dataclasses
 from collections import Counter
@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from trainer.config import Config
 from trainer.data.data_set import DataSet
-from trainer.data.folders import Split
+from trainer.data.splits import Split
 from trainer.evaluation import calibrate, multi_label
 from trainer.evaluation.baseline import baseline
 from trainer.evaluation.calibration import Calibration
 from trainer.evaluation.intervals import wilson_interval
 from trainer.evaluation.multi_label import MultiLabelCalibration
 from trainer.model_card import JSON, MULTI_LABEL, Card
+from trainer.network.backbone_names import without_folder
 from trainer.network.origin import origin
 from trainer.network.weights import weights_source
 
@@ -25,27 +26,30 @@ if TYPE_CHECKING:
     from trainer.training.stages import Fitted
 
 SPLIT_NAMES: Final[Mapping[Split, str]] = {"train": "train", "valid": "validation", "test": "test"}
-"""What cards and people call the splits."""
+"""Names of the splits in cards and messages."""
 
 
 def describe(config: Config, data: DataSet, fitted: "Fitted") -> Card:
-    """Returns the card of a fitted model: what it was trained on, how it is calibrated, how good it is."""
-    calibration, found = fitted.calibration, fitted.cross_validation
+    """Returns the card of a fitted model: its training photos, its calibration and its metrics."""
+    calibration, cross_validation = fitted.calibration, fitted.cross_validation
     photos = {SPLIT_NAMES[split]: counts for split, counts in data.counts().items()}
     metrics = {
         SPLIT_NAMES[split]: _figures(calibration, logits, _truth(data, split, calibration), data.labels)
         for split, logits in fitted.logits.items()
     }
-    if found is not None:
+    if cross_validation is not None:
         metrics["cross-validation"] = _figures(
-            calibration, _as_output(found.logits, config), found.labels, data.labels
+            calibration, _as_output(cross_validation.logits, config), cross_validation.labels, data.labels
         ) | {
-            "folds": len(found.fold_scores),
-            "standard_deviation": round(float(np.std(found.fold_scores)), 4),
+            "folds": len(cross_validation.fold_scores),
+            "standard_deviation": round(float(np.std(cross_validation.fold_scores)), 4),
         }
     source = weights_source(config.weights)
     names = tuple(Path(one).name for one in config.add)
-    settings = dataclasses.asdict(dataclasses.replace(config, data=Path(config.data).name, add=names, weights=source))
+    public = dataclasses.replace(
+        config, data=Path(config.data).name, add=names, backbone=without_folder(config.backbone), weights=source
+    )
+    settings = dataclasses.asdict(public)
     card = Card(
         name=config.name,
         labels=data.labels,
@@ -61,22 +65,18 @@ def describe(config: Config, data: DataSet, fitted: "Fitted") -> Card:
             "settings": settings,
         },
         metrics=metrics,
-        temperature=calibration.temperature,
-        unknown_rule=calibration.rule,
     )
     if isinstance(calibration, MultiLabelCalibration):
-        card = dataclasses.replace(card, task=MULTI_LABEL, thresholds=calibration.thresholds)
-    else:
         card = dataclasses.replace(
             card,
-            other_labels=() if calibration.other_logit is None else (None,),
-            unknown_threshold=calibration.threshold,
-            unknown_rates=calibration.unknown,
-            label_sets={}
-            if calibration.set_score is None
-            else {"coverage": calibration.coverage, "least_score": calibration.set_score},
+            task=MULTI_LABEL,
+            thresholds=calibration.thresholds,
+            temperature=calibration.temperature,
+            unknown_rule=calibration.rule,
         )
-    unseen = fitted.logits["valid"] if found is None else _as_output(found.logits, config)
+    else:
+        card = calibration.on(card)
+    unseen = fitted.logits["valid"] if cross_validation is None else _as_output(cross_validation.logits, config)
     return dataclasses.replace(card, baseline=baseline(card, calibration.probabilities(unseen)))
 
 
@@ -87,7 +87,7 @@ def _description(data: DataSet, calibration: Calibration | MultiLabelCalibration
 
 
 def _added(data: DataSet) -> dict[str, JSON]:
-    """The number of added photos by label, where there are any."""
+    """The number of added photos by label, if there are any."""
     counts = Counter(data.labels[photo.label] for photo in data.added)
     return {"added": dict(sorted(counts.items()))} if counts else {}
 
@@ -105,23 +105,29 @@ def _learning_curve(fitted: "Fitted", config: Config) -> dict[str, JSON]:
 
 
 def warnings(fitted: "Fitted") -> list[str]:
-    """Returns what makes the figures of a model less certain than they look, a sentence each."""
-    found = []
-    if calibrate.at_bound(fitted.calibration.temperature):
-        found.append(
-            f"the temperature is {fitted.calibration.temperature:g}, the end of its range: the photos for calibration "
-            "are too few, or the model learned nothing, so its scores do not say how sure it is"
-        )
+    """Returns a sentence for each reason why the figures of a model are less certain than they look."""
+    texts = temperature_warnings(fitted.calibration.temperature)
     if fitted.cross_validation is None:
-        found.append(
+        texts.append(
             "the validation photos also decided on epochs, temperature and threshold, so accuracy on them is "
             "optimistic; photos in a test folder, or --test-share, give a figure that is not"
         )
-    return found
+    return texts
+
+
+def temperature_warnings(temperature: float) -> list[str]:
+    """Returns a warning if a fitted temperature is at a bound of its range; otherwise an empty list."""
+    if not calibrate.at_bound(temperature):
+        return []
+    text = (
+        f"the temperature is {temperature:g}, the end of its range: there are too few photos for the calibration, or "
+        "the model learned nothing, so its scores are not probabilities"
+    )
+    return [text]
 
 
 def _as_output(logits: NDArray[np.float32], config: Config) -> NDArray[np.float32]:
-    """Logits of two classes as a sigmoid has them."""
+    """Logits of two classes as the single logit of a sigmoid, if the model has a sigmoid."""
     return np.diff(logits) if config.output == "sigmoid" else logits
 
 
@@ -158,8 +164,8 @@ def _interval(figures: Mapping[str, JSON], figure: str = "accuracy") -> str:
 
 
 def _folds(card: Card) -> str:
-    found = card.metrics["cross-validation"]
-    return f"{found['folds']} folds: the standard deviation of their accuracies is {found['standard_deviation']}"
+    metrics = card.metrics["cross-validation"]
+    return f"{metrics['folds']} folds: the standard deviation of their accuracies is {metrics['standard_deviation']}"
 
 
 def _label_sets(card: Card) -> str:
@@ -195,13 +201,14 @@ def _figures(
 ) -> dict[str, JSON]:
     if isinstance(calibration, MultiLabelCalibration):
         return multi_label.metrics(calibration.probabilities(logits), truth, calibration.thresholds, labels)
-    return _metrics(calibration, logits, truth)
+    return metrics_of(calibration, logits, truth)
 
 
-def _metrics(calibration: Calibration, logits: NDArray[np.float32], truth: NDArray[np.int64]) -> dict[str, JSON]:
+def metrics_of(calibration: Calibration, logits: NDArray[np.float32], truth: NDArray[np.int64]) -> dict[str, JSON]:
+    """Returns the metrics of a split for the model card, for logits (n, classes) or (n, 1) and the classes (n)."""
     every = calibration.probabilities(logits)
     probabilities = every if calibration.other_logit is None else every[:, :-1]
-    known = probabilities.max(axis=1) if calibration.other_logit is None else probabilities.sum(axis=1)
+    known_scores = probabilities.max(axis=1) if calibration.other_logit is None else probabilities.sum(axis=1)
     ranked = np.argsort(-probabilities, axis=1, kind="stable")
     right = int((ranked[:, 0] == truth).sum())
     sets: dict[str, JSON] = {}
@@ -217,6 +224,6 @@ def _metrics(calibration: Calibration, logits: NDArray[np.float32], truth: NDArr
         "accuracy_interval": [round(end, 4) for end in wilson_interval(right, len(truth))],
         "top5_accuracy": round(float((ranked[:, :5] == truth[:, np.newaxis]).any(axis=1).mean()), 4),
         "expected_calibration_error": round(calibrate.expected_calibration_error(probabilities, truth), 4),
-        "known_under_threshold": round(float((known < calibration.threshold).mean()), 4),
+        "known_under_threshold": round(float((known_scores < calibration.threshold).mean()), 4),
         **sets,
     }

@@ -8,6 +8,7 @@ from trainer.console import say
 from trainer.errors import TrainerError
 from trainer.export.precision import add_precision, check_available
 from trainer.model_card import Card, InputSpec
+from trainer.network.backbone_names import check_backbone_available
 from trainer.network.imagenet_classes import BREEDS, NAMES, OTHERS
 from trainer.network.origin import origin
 from trainer.network.weights import check_weights_file
@@ -17,7 +18,7 @@ from trainer.registry.publish import check_writable, new_version
 if TYPE_CHECKING:
     import keras
 
-    from trainer.network.backbones import Architecture
+    from trainer.network.architecture import Architecture
 
 TEMPERATURE: Final = 0.6
 """Temperature of the logits. Networks trained with label smoothing are underconfident.
@@ -38,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Publishes the model; returns the exit status."""
     check_writable(args.models_dir, args.name)
     check_weights_file(args.weights)
+    check_backbone_available(args.backbone)
 
     # Import TensorFlow only now, because it takes seconds.
     from trainer.export.saved_model import export_model

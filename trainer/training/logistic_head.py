@@ -1,23 +1,30 @@
-"""A linear head on features as what it is: a logistic regression.
+"""A linear head on features: a logistic regression.
 
-The problem is convex, so the answer depends neither on a seed nor on a number of epochs. The features keep their
-directions: they are centred and divided by one number, which the weights take in afterwards.
+The problem is convex, so the result depends neither on a seed nor on a number of epochs. The features are centred and
+all divided by the same number. Afterwards, mean and number become part of the weights.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.evaluation import calibrate
 
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
+
 MAX_ITERATIONS: Final = 1000
 
 GROUPS: Final = 10
-"""Into how many groups classes are divided, at most, to be left out in turn as things that the model does not know."""
+"""Maximum number of groups of classes. Each group is left out in turn, to measure the detection of unknown photos."""
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -37,39 +44,45 @@ class Head:
 
 @dataclass(frozen=True)
 class Training:
-    """What to fit to: features float32 (photos, views, ...), the plain view first; labels (photos) and their weights.
+    """Training data: features float32 (photos, views, ...), the plain view first; labels (photos) and their weights.
 
-    `keys` are digests of the photos: they decide on the folds, so that these follow from the photos alone.
+    `keys` are digests of the photos. They decide on the folds, so that the folds depend only on the photos. With
+    `mirrored`, heads are tested on the mean of the first two views, a photo and its mirror image.
     """
 
     features: Floats
     labels: Integers
     keys: Sequence[bytes]
     class_weights: Floats
+    mirrored: bool = field(default=False, kw_only=True)
+
+    def tested(self, mask: NDArray[np.bool_]) -> Floats:
+        """Returns the features (n, ...) of the chosen photos, bool (photos), on which heads are tested."""
+        views = self.features[mask, : 2 if self.mirrored else 1]
+        return np.asarray(views.mean(axis=1))
 
     @property
     def truth(self) -> NDArray[Any]:
-        """What `score` and `loss` compare with: here, the labels."""
+        """The reference of `score` and `loss`: the labels."""
         return self.labels
 
-    def centred(self, chosen: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.float64], float]:
+    def centred(self, mask: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.float64], float]:
         """Returns the features of all views of the chosen photos (rows, features), minus a mean, divided by a scale."""
-        rows = self.features[chosen].reshape(int(chosen.sum()) * self.features.shape[1], -1)
+        rows = self.features[mask].reshape(int(mask.sum()) * self.features.shape[1], -1)
         mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
         rows = rows - mean
         scale = float(np.sqrt(np.mean(np.square(rows), dtype=np.float64))) or 1.0
         rows /= scale
         return rows, mean.astype(np.float64), scale
 
-    def fit(self, chosen: NDArray[np.bool_], strength: float) -> Head:
-        """Fits to the chosen photos, bool (photos). Classes without any of them have a bias of -inf."""
+    def fit(self, mask: NDArray[np.bool_], strength: float) -> Head:
+        """Fits a head to the chosen photos, bool (photos). Classes without such photos get a bias of -inf."""
         from sklearn.linear_model import LogisticRegression
-        from threadpoolctl import threadpool_limits
 
-        rows, mean, scale = self.centred(chosen)
-        labels = np.repeat(self.labels[chosen], self.features.shape[1])
+        rows, mean, scale = self.centred(mask)
+        labels = np.repeat(self.labels[mask], self.features.shape[1])
         model = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS, tol=1e-4)
-        with threadpool_limits(1):  # the products are small, and more threads wait for each other
+        with one_thread():
             model.fit(rows, labels, self.class_weights[labels])
         found_kernel, found_bias = np.asarray(model.coef_, np.float64), np.asarray(model.intercept_, np.float64)
         if len(model.classes_) == 2:  # one column, for the second class: half of it for each
@@ -81,21 +94,38 @@ class Training:
         bias[model.classes_] = found_bias - mean @ kernel[:, model.classes_]
         return Head(kernel.astype(np.float32), bias.astype(np.float32))
 
-    def score(self, logits: Floats, chosen: NDArray[np.bool_]) -> float:
-        """Returns how good logits (n, classes) of the chosen photos are, 0 to 1: their accuracy."""
-        return float((logits.argmax(axis=1) == self.labels[chosen]).mean())
+    def score(self, logits: Floats, mask: NDArray[np.bool_]) -> float:
+        """Returns the accuracy of logits (n, classes) of the chosen photos."""
+        return float((logits.argmax(axis=1) == self.labels[mask]).mean())
 
-    def loss(self, logits: Floats, chosen: NDArray[np.bool_]) -> tuple[float, float]:
+    def loss(self, logits: Floats, mask: NDArray[np.bool_]) -> tuple[float, float]:
         """Returns the log-loss of logits of the chosen photos at the best temperature: mean and standard error."""
-        labels = self.labels[chosen]
+        labels = self.labels[mask]
         probabilities = calibrate.softmax(logits, calibrate.fit_temperature(logits, labels))
         return mean_and_error(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12)))
 
     def groups(self) -> list[list[int]]:
-        """Returns groups of classes to leave out in turn; none where fewer than two classes would be left."""
+        """Returns groups of classes to leave out in turn. Without any one of them, at least two classes are left."""
         classes = len(self.class_weights)
         groups = [list(range(first, classes, min(GROUPS, classes))) for first in range(min(GROUPS, classes))]
         return [group for group in groups if classes - len(group) >= 2]
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Limits linear algebra to one thread: the products are small, and more threads wait for each other.
+
+    Call it after importing scikit-learn: libraries that are loaded after the first call are not limited.
+    """
+    limits: AbstractContextManager[object] = _thread_pools().limit(limits=1)
+    return limits
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    from threadpoolctl import ThreadpoolController
+
+    # Cached, because looking at every library of the process takes longer than a small fit.
+    return ThreadpoolController()
 
 
 def mean_and_error(losses: NDArray[np.float64]) -> tuple[float, float]:

@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--recipe",
         choices=list(config_sources.RECIPES),
         help="preset of settings, which other options override; accurate: the default on larger photos; "
-        "dog-breeds: a head on features of DenseNet-201; cats-dogs: VGG-16 with its last block fine-tuned "
-        "(--epochs 0 --fine-tune-epochs 20)",
+        "dog-breeds: a head on features of DenseNet-201; cats-dogs: VGG-16, whose last block is fine-tuned for 20 "
+        "epochs",
     )
     parser.add_argument("--show", action="store_true", help="only print the settings as TOML")
     parser.add_argument(

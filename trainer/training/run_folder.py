@@ -14,22 +14,23 @@ from trainer.check.labels import label_errors
 from trainer.config import Config
 from trainer.console import say
 from trainer.data.data_set import DataSet
-from trainer.data.folders import SPLITS
 from trainer.data.photos import Photo
+from trainer.data.splits import SPLITS
 from trainer.evaluation import calibrate
 from trainer.model_card import JSON
+from trainer.network.backbone_names import content_of
 
 if TYPE_CHECKING:
     from trainer.training.cross_validation import CrossValidation
 
 LISTED = 10
-"""Of unreadable photos and duplicates, how many are named on the terminal; the run's folder has them all."""
+"""Number of unreadable photos and of duplicates that are listed on the terminal; data.json has all of them."""
 
 
 def run_folder(config: Config, data: DataSet, runs: Path) -> Path:
-    """Returns the folder of this run: the same configuration on the same photos finds its own again.
+    """Returns the folder of this run. The same configuration with the same photos has the same folder.
 
-    Left out is what does not change the training, so that another export of a run that was stopped goes on from there.
+    Settings that do not change the training do not count, so a stopped run can be resumed with another export.
     """
     trained = dataclasses.replace(
         config,
@@ -42,17 +43,22 @@ def run_folder(config: Config, data: DataSet, runs: Path) -> Path:
         max_accuracy_loss=0.0,
         min_same_top1=0.0,
     )
-    text = trained.to_toml() + data.fingerprint
+    text = _settings_text(trained) + data.fingerprint + content_of(config.backbone)
     folder = runs / config.name / hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
+def _settings_text(config: Config) -> str:
+    """The settings without newer ones that have their default, so that the folders of older runs stay the same."""
+    return config.to_toml().replace('tta = "none"\n', "")
+
+
 def report_data(data: DataSet, folder: Path) -> None:
-    """Says what was found in the photos, and writes it to data.json."""
+    """Prints the number of photos and their problems, and writes them to data.json."""
     counted = ", ".join(f"{len(data.photos[split])} {split}" for split in SPLITS if data.photos[split])
-    several = sum(len(photo.labels) > 1 for split in SPLITS for photo in data.photos[split])
-    labelled = f", {several} of them with several labels" if several else ""
+    several_labels = sum(len(photo.labels) > 1 for split in SPLITS for photo in data.photos[split])
+    labelled = f", {several_labels} of them with several labels" if several_labels else ""
     say(f"{len(data.labels)} classes; photos: {counted}{labelled}")
     if data.added:
         classes = sorted({data.labels[photo.label] for photo in data.added})
@@ -66,37 +72,38 @@ def report_data(data: DataSet, folder: Path) -> None:
                 say(f"  and {len(lines) - LISTED} more: {folder / 'data.json'}")
     for line in data.warnings:
         say(f"warning: {line}")
-    found = {"unreadable": data.unreadable, "duplicates": data.duplicates, "warnings": data.warnings}
-    (folder / "data.json").write_text(json.dumps(found | {"photos": data.counts()}, indent=1), encoding="utf-8")
+    content = {"unreadable": data.unreadable, "duplicates": data.duplicates, "warnings": data.warnings}
+    (folder / "data.json").write_text(json.dumps(content | {"photos": data.counts()}, indent=1), encoding="utf-8")
 
 
-def report_labels(data: DataSet, found: "CrossValidation", folder: Path, name: str) -> None:
+def report_labels(data: DataSet, cross_validation: "CrossValidation", folder: Path, name: str) -> None:
     """Reports training photos whose labels are probably wrong, and adds them to data.json.
 
     Args:
         data: The photos.
-        found: What heads said of training photos that they were not fitted on.
+        cross_validation: Answers to training photos of heads that were trained without them.
         folder: The folder of the run.
         name: The folder of the photos, as the user names it.
     """
-    probabilities = calibrate.softmax(found.logits, calibrate.fit_temperature(found.logits, found.labels))
-    errors = label_errors(probabilities, found.labels)
+    temperature = calibrate.fit_temperature(cross_validation.logits, cross_validation.labels)
+    probabilities = calibrate.softmax(cross_validation.logits, temperature)
+    errors = label_errors(probabilities, cross_validation.labels)
     listed: list[dict[str, JSON]] = []
     added = {photo.path for photo in data.added}
     suspects: list[str] = []
-    for one in errors:
-        photo = data.photos["train"][found.tested[one.photo]]
+    for error in errors:
+        photo = data.photos["train"][cross_validation.tested[error.photo]]
         listed.append(
             {
                 "photo": str(photo.path),
                 "label": data.labels[photo.label],
-                "suggested": data.labels[one.suggested],
-                "score": round(one.score, 4),
-                "given_score": round(one.given_score, 4),
+                "suggested": data.labels[error.suggested],
+                "score": round(error.score, 4),
+                "given_score": round(error.given_score, 4),
             }
         )
         if photo.path in added:
-            suspects.append(f"{photo.path}: {data.labels[photo.label]}, probably {data.labels[one.suggested]}")
+            suspects.append(f"{photo.path}: {data.labels[photo.label]}, probably {data.labels[error.suggested]}")
     if here := len(listed) - len(suspects):
         say(f"{here} training photos may have a wrong label: breed check {shlex.quote(name)} shows them")
     if suspects:  # which are in other folders than the one that `check` reads
@@ -112,11 +119,11 @@ def report_labels(data: DataSet, found: "CrossValidation", folder: Path, name: s
 
 
 def link_photos(photos: Sequence[Photo], folder: Path, labels: Sequence[str] | None = None) -> Path:
-    """Makes a folder of links to photos, so that the evaluation sees those of one split and no others.
+    """Creates a folder of links to photos, so that the evaluation reads only the photos of one split.
 
     Args:
         photos: The photos.
-        folder: The folder; what is in it is deleted.
+        folder: The folder. Its previous content is deleted.
         labels: Labels of a multi-label data set, for which a CSV file is written; None for folders by class.
     """
     shutil.rmtree(folder, ignore_errors=True)
@@ -138,7 +145,7 @@ def link_photos(photos: Sequence[Photo], folder: Path, labels: Sequence[str] | N
 
 
 def forget(state: Path) -> None:
-    """Deletes what a run goes on from, first of all under this name: half of it would be taken for a whole."""
+    """Deletes the state of a run. It is renamed first, so that a partly deleted state is never used."""
     if not state.exists():  # nothing was fitted in steps
         return
     old = state.with_name(f"{state.name}.old")

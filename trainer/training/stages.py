@@ -15,10 +15,10 @@ from trainer.config import Config
 from trainer.console import say
 from trainer.data.augment import Augmentation
 from trainer.data.data_set import DataSet
-from trainer.data.folders import Split
 from trainer.data.multi_label import strata
 from trainer.data.pixel_cache import cache_pixels, pixel_store
 from trainer.data.record_store import RecordStore
+from trainer.data.splits import Split
 from trainer.data.views import VIEWS, view_key
 from trainer.evaluation import calibrate
 from trainer.evaluation.calibration import Calibration, two_columns
@@ -26,8 +26,9 @@ from trainer.evaluation.multi_label import RULE, RULE_OF_VALIDATION, MultiLabelC
 from trainer.model_card import InputSpec
 from trainer.network import assemble as networks
 from trainer.training.bottleneck_features import Extractor
+from trainer.training.checkpoints import Epoch
 from trainer.training.cross_validation import STRENGTHS, CrossValidation, fit_head
-from trainer.training.fit import Epoch, Examples, Floats, class_weights, fit, predict
+from trainer.training.fit import Examples, Floats, class_weights, fit, predict
 from trainer.training.logistic_head import Training
 from trainer.training.one_vs_rest import MultiLabelTraining, shifted
 from trainer.training.tuning import tune
@@ -39,7 +40,7 @@ Store = RecordStore[np.float32] | RecordStore[np.uint8]
 
 @dataclass(frozen=True)
 class Machine:
-    """How the machine is used, and where what can be computed again is kept: nothing here changes what comes out."""
+    """Folders and options for the machine. They do not change the result."""
 
     cache: Path
     workers: int
@@ -48,11 +49,15 @@ class Machine:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a run has learned.
+    """The result of the training.
 
-    `model`: pixels float32 (n, height, width, 3) -> logits, in float32. `history`: the figures of each epoch by stage.
-    `logits`: those of validation and test photos, float32 (n, classes) or (n, 1). `calibration`: from photos that the
-    model was not fitted on. `cross_validation`: of a logistic head that was not fine-tuned; None for other models.
+    Attributes:
+        model: Pixels float32 (n, height, width, 3) -> logits, in float32.
+        spec: The input of the model.
+        history: Figures of each epoch by stage.
+        logits: Logits of validation and test photos, float32 (n, classes) or (n, 1).
+        calibration: Calibration on photos that the model was not trained on.
+        cross_validation: That of a logistic head without fine-tuning; None for other models.
     """
 
     model: keras.Model
@@ -67,7 +72,7 @@ class Fitted:
 class Stages:
     """Fits a network to a data set.
 
-    `network`: as `assemble.build` gives it. `state`: the folder from which a stopped fit goes on.
+    `network` is the result of `assemble.build`. `state` is the folder from which a stopped fit is resumed.
     """
 
     config: Config
@@ -77,7 +82,7 @@ class Stages:
     state: Path
 
     def run(self) -> Fitted:
-        """Fits the network; Keras objects are left in float32."""
+        """Fits the network. The model in the result is in float32."""
         config, network = self.config, self.network
         history: dict[str, list[Epoch]] = {}
         cross_validation: CrossValidation | None = None
@@ -103,9 +108,9 @@ class Stages:
         elif cross_validation is None:
             calibration = Calibration.fit(views, self._truth("valid"), config.set_coverage)
         else:
-            found, sigmoid = cross_validation, config.output == "sigmoid"
+            result, sigmoid = cross_validation, config.output == "sigmoid"
             calibration = Calibration.cross_validated(
-                found.logits, found.labels, found.left_out, sigmoid=sigmoid, coverage=config.set_coverage
+                result.logits, result.labels, result.left_out, sigmoid=sigmoid, coverage=config.set_coverage
             )
         model = network.model
         if model.compute_dtype != "float32":
@@ -115,7 +120,7 @@ class Stages:
 
     @property
     def spec(self) -> InputSpec:
-        """How photos become pixels."""
+        """The input of the network."""
         return input_spec(self.network, self.config)
 
     def _fit_logistic_head(self) -> tuple[dict[Split, Floats], CrossValidation | None]:
@@ -123,10 +128,11 @@ class Stages:
         extractor = Extractor(self.network.features, self.spec, self.machine.cache, self.machine.workers)
         with extractor.store as store:
             training = partial(self._training, extractor, store)
-            extractor.extract(photos["valid"] + photos["test"], PLAIN)
+            answered = VIEWS[:2] if config.tta == "flip" else PLAIN
+            extractor.extract(photos["valid"] + photos["test"], answered)
             views, strengths = config.views, (config.strength,) if config.strength else STRENGTHS
-            if config.tune and (found := tune(training, config.folds, config.tune)) is not None:
-                views, strengths = found.views, (found.strength,)
+            if config.tune and (best := tune(training, config.folds, config.tune)) is not None:
+                views, strengths = best.views, (best.strength,)
             head, cross_validation = fit_head(training(views), config.folds, strengths)
             if config.multi_label and cross_validation is not None:
                 head, cross_validation = shifted(head, cross_validation)
@@ -134,19 +140,22 @@ class Stages:
             self.network.head.get_layer("logits").set_weights(
                 [np.diff(head.kernel), np.diff(head.bias)] if sigmoid else [head.kernel, head.bias]
             )
-            return self._predict(self.network.head, store), cross_validation
+            logits = [self._predict(self.network.head, store, view) for view in answered]
+            return {split: np.mean([one[split] for one in logits], axis=0) for split in logits[0]}, cross_validation
 
     def _training(self, extractor: Extractor, store: RecordStore[np.float32], count: int) -> Training:
-        """Features of so many views of the training photos; computes those that are missing."""
+        """Features of this number of views of the training photos; computes those that are not cached."""
         photos, views = self.data.photos["train"], VIEWS[:count]
         extractor.extract(photos, views)
         features = np.stack([store.rows([view_key(photo, view) for photo in photos]) for view in views], axis=1)
         labels, keys = self._truth("train"), [photo.key for photo in photos]
+        mirrored = self.config.tta == "flip"
         if self.config.multi_label:
             even = np.ones(len(self.data.labels), np.float32)
-            return MultiLabelTraining(features, labels, keys, even, self.data.targets("train"))
+            targets = self.data.targets("train")
+            return MultiLabelTraining(features, labels, keys, even, targets, mirrored=mirrored)
         weights = class_weights(labels, self.config, len(self.data.labels))
-        return Training(features, labels, keys, weights)
+        return Training(features, labels, keys, weights, mirrored=mirrored)
 
     def _fit_dense_head(self) -> tuple[list[Epoch], dict[Split, Floats], Floats]:
         config, photos, network = self.config, self.data.photos, self.network
@@ -195,21 +204,21 @@ class Stages:
             return history, self._predict(network.model, store), self._predict_views(network.model, store)
 
     def _truth(self, split: Split) -> NDArray[np.int64]:
-        """The class of each photo; in a multi-label data set its stratum."""
+        """The class of each photo, or its stratum in a multi-label data set."""
         return np.array(strata(self.data.photos[split]), np.int64)
 
     def _examples(self, split: Split, views: Sequence[str], store: Store) -> Examples:
         keys = [view_key(photo, view) for photo in self.data.photos[split] for view in views]
         return Examples(lambda at: store.rows([keys[one] for one in at]), np.repeat(self._truth(split), len(views)))
 
-    def _predict(self, model: keras.Model, store: Store) -> dict[Split, Floats]:
+    def _predict(self, model: keras.Model, store: Store, view: str = "plain") -> dict[Split, Floats]:
         held_out: list[Split] = [split for split in ("valid", "test") if self.data.photos[split]]
-        return {split: predict(model, self._examples(split, PLAIN, store)) for split in held_out}
+        return {split: predict(model, self._examples(split, [view], store)) for split in held_out}
 
     def _predict_views(self, model: keras.Model, store: Store) -> Floats:
-        """Logits of all views of the validation photos, which are harder than the photos; a photo's follow each other.
+        """Logits of all views of the validation photos; those of a photo are consecutive.
 
-        They are what a model is calibrated on that was not cross-validated.
+        Models without cross-validation are calibrated on them, because views are harder than photos.
         """
         return predict(model, self._examples("valid", VIEWS, store))
 
@@ -221,13 +230,13 @@ class Stages:
 
 
 def input_spec(network: networks.Network, config: Config) -> InputSpec:
-    """Returns how photos become the pixels that a network takes."""
+    """Returns the input of a network: its size, and how photos are fitted to it."""
     height, width = network.model.input_shape[1:3]
     return InputSpec(height, width, config.fit, config.interpolation)
 
 
-def training_precision(wanted: str) -> str:
-    """Returns `float32` or `mixed_float16`, for what `--training-precision` says: `auto` is the latter on a GPU."""
-    if wanted != "auto":
-        return wanted
+def training_precision(precision: str) -> str:
+    """Returns `float32` or `mixed_float16` for a value of `--training-precision`; `auto` is the latter on a GPU."""
+    if precision != "auto":
+        return precision
     return "mixed_float16" if tf.config.list_physical_devices("GPU") else "float32"

@@ -76,7 +76,7 @@ def log_to_mlflow(config: Config, card: Card, history: History, run_folder: Path
 
 def _figures(metrics: Mapping[str, Mapping[str, JSON]]) -> Iterator[tuple[str, float]]:
     """The numbers among the metrics of a card, such as (`validation.accuracy`, 0.99)."""
-    for split, found in metrics.items():
-        for name, value in found.items():
+    for split, split_metrics in metrics.items():
+        for name, value in split_metrics.items():
             if isinstance(value, int | float):
                 yield f"{split}.{name}", float(value)

@@ -12,10 +12,12 @@ from trainer.config import Config, make, without_effect
 from trainer.console import say
 from trainer.data.added_photos import add_photos, list_added
 from trainer.data.data_set import list_labels, open_folder
-from trainer.data.folders import Split
 from trainer.data.photos import evenly
+from trainer.data.splits import Split
 from trainer.errors import TrainerError
 from trainer.export.precision import Limits, check_available
+from trainer.memory import import_tensorflow
+from trainer.network.backbone_names import check_backbone_available
 from trainer.network.weights import check_weights_file
 from trainer.registry.publish import check_writable, new_version
 from trainer.training.acceptance import check_accepted
@@ -32,12 +34,12 @@ def run(args: argparse.Namespace) -> int:
     values = dict(config_sources.RECIPES[args.recipe]) if args.recipe else {}
     if args.config:
         values |= config_sources.read(args.config)
-    given = config_sources.from_arguments(args)
+    options = config_sources.from_arguments(args)
     if args.show:
-        sys.stdout.write(Config(**(values | given)).to_toml())  # type: ignore[arg-type]
+        sys.stdout.write(Config(**(values | options)).to_toml())  # type: ignore[arg-type]
         return 0
-    config = make(values | given)
-    for line in without_effect(config, given):
+    config = make(values | options)
+    for line in without_effect(config, options):
         say(f"warning: {line}")
     train(config, args)
     return 0
@@ -46,25 +48,29 @@ def run(args: argparse.Namespace) -> int:
 def train(config: Config, args: argparse.Namespace) -> Path:
     """Trains, exports, publishes and evaluates a model; returns the version's directory.
 
-    Stopped at any point and called again with the same configuration and photos, it goes on where it was.
+    If it was stopped, it is resumed by a call with the same configuration and photos.
 
     Args:
-        config: What to train on and how.
-        args: Where to put things and how to use the machine: see `add_places`; `unknown` as for `evaluate`.
+        config: The settings of the training.
+        args: Options for folders and for the machine, see `add_places`; and `unknown`, as for `evaluate`.
 
     Raises:
-        TrainerError: The data or the configuration cannot work, or the export computes something else.
+        TrainerError: The data or the configuration cannot be used, or the export differs from the trained model.
     """
     cache = args.cache_dir or args.runs_dir / "cache"
     check_writable(args.models_dir, config.name)
     check_weights_file(config.weights)
+    check_backbone_available(config.backbone)
     labels = list_labels(Path(config.data), config.limit, config.class_numbers, multi_label=config.multi_label)
     added = list_added([Path(folder) for folder in config.add], labels)
     classes = len(labels) + len(added.new_labels)
     if config.output == "sigmoid" and classes != 2:
-        raise TrainerError(f"a sigmoid tells two classes apart, {_sources(config)} has {classes}: use --output softmax")
+        raise TrainerError(
+            f"--output sigmoid needs two classes, and {_sources(config)} has {classes}; use --output softmax"
+        )
 
     # TensorFlow takes seconds to load: only now that there is something to compute.
+    import_tensorflow()
     from trainer.evaluation.evaluate import evaluate, summary
     from trainer.export.parity import PHOTOS
     from trainer.export.quantization import Int8
@@ -73,7 +79,7 @@ def train(config: Config, args: argparse.Namespace) -> Path:
     from trainer.training.export_trial import check_exportable
     from trainer.training.stages import Machine, Stages, input_spec, training_precision
 
-    # Before photos are read, which may take an hour: whether the network can be had and exported.
+    # Build and export the network before photos are read, which may take an hour.
     check_available(config.precision)
     if args.mlflow:
         check_mlflow()
@@ -98,7 +104,9 @@ def train(config: Config, args: argparse.Namespace) -> Path:
         say(f"new classes: {', '.join(added.new_labels)}; validation has no photos of them, {measured}")
     folder = run_folder(config, data, args.runs_dir)
     report_data(data, folder)
-    (folder / "config.toml").write_text(config.to_toml(), encoding="utf-8")
+    written = folder / "config.draft"
+    written.write_text(config.to_toml(), encoding="utf-8")
+    written.replace(folder / "config.toml")  # at once: `runs` may be reading it
 
     tensorboard = folder / "tensorboard" if args.tensorboard else None
     fitted = Stages(config, data, network, Machine(cache, args.workers, tensorboard), folder / "state").run()
@@ -113,6 +121,9 @@ def train(config: Config, args: argparse.Namespace) -> Path:
         check_accepted(card, args.models_dir)
     other = calibration.other_logit
     model = fitted.model if other is None else assemble.with_other(fitted.model, other)
+    if config.tta == "flip":
+        model = assemble.with_mirror(model)
+        say("--tta flip: each answer needs the network twice, for the photo and its mirror image")
     for line in figure_lines(card):
         say(line)
     held_out: Split = "test" if data.photos["test"] else "valid"
@@ -122,7 +133,7 @@ def train(config: Config, args: argparse.Namespace) -> Path:
         photos = [photo.path.read_bytes() for photo in evenly(data.photos["valid"], PHOTOS)]
         int8 = None
         if config.precision == "int8":
-            say("quantising: a minute for a small network, more where operations have to stay in float32")
+            say("quantizing: a minute for a small network, more where operations have to stay in float32")
             limits = Limits(config.max_accuracy_loss, config.min_same_top1)
             int8 = Int8.of(data, range(len(data.labels)), fitted.spec, limits, args.workers)
         exported = export_model(model, card, draft.directory, photos=photos, precision=config.precision, int8=int8)
@@ -140,7 +151,7 @@ def train(config: Config, args: argparse.Namespace) -> Path:
         # The same command would train another version.
         again = ["evaluate", str(draft.path), str(links), "--output", str(folder)]
         again += ["--unknown", str(args.unknown)] if args.unknown else []
-        error.add_note(f"{published}; only the report is missing: python -m trainer {shlex.join(again)}")
+        error.add_note(f"{published}; only the report is missing: breed {shlex.join(again)}")
         raise
     say(f"the exported model on {SPLIT_NAMES[held_out]}: {summary(evaluation)}")
     if tensorboard is not None:

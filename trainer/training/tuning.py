@@ -47,19 +47,19 @@ def tune(training: Callable[[int], Training], folds: int, seconds: float) -> Tri
         if trials and started - began + 2 * took > seconds:
             say(f"tuning: the time is up; {views} views and more were not tried")
             break
-        found = hold_out(training(views), folds, STRENGTHS)
-        if found is None:
+        held_out = hold_out(training(views), folds, STRENGTHS)
+        if held_out is None:
             return None
-        trials += [Trial(views, strength, *found.losses[strength]) for strength in STRENGTHS]
+        trials += [Trial(views, strength, *held_out.losses[strength]) for strength in STRENGTHS]
         took = time.monotonic() - started
         best = min(trials[-len(STRENGTHS) :], key=lambda one: one.loss)
         say(f"tuning: {views} views: log-loss {best.loss:.4f} \u00b1 {best.error:.4f} at strength {best.strength:g}")
-    chosen = simplest(trials)
+    trial = simplest(trials)
     say(
-        f"tuning chose {chosen.views} views and strength {chosen.strength:g}; "
-        f"--views {chosen.views} --strength {chosen.strength:g} repeats it"
+        f"tuning chose {trial.views} views and strength {trial.strength:g}; "
+        f"--views {trial.views} --strength {trial.strength:g} repeats it"
     )
-    return chosen
+    return trial
 
 
 def simplest(trials: Sequence[Trial]) -> Trial:

@@ -13,7 +13,7 @@ from tests.trainer.training.runs import TINY, weights_of
 from trainer.data import record_store as records
 from trainer.evaluation import tally as evaluation
 from trainer.training import bottleneck_features as features
-from trainer.training import fit
+from trainer.training import checkpoints
 
 # Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -50,17 +50,17 @@ def test_a_run_that_was_stopped_in_every_stage_goes_on_to_the_same_weights(
         patch.setattr(records.RecordStore, "add", stop_at_third_batch)
         stopped()
 
-    save = fit.Checkpoints._save
+    save = checkpoints.Checkpoints._save
     stage = "head"
 
-    def stop_after_second_epoch(self: fit.Checkpoints) -> None:
+    def stop_after_second_epoch(self: checkpoints.Checkpoints) -> None:
         save(self)
         if self._stage == stage and len(self.history) == 2:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "SECONDS_BETWEEN_STATES", 0.0)
-        patch.setattr(fit.Checkpoints, "_save", stop_after_second_epoch)
+        patch.setattr(checkpoints, "SECONDS_BETWEEN_STATES", 0.0)
+        patch.setattr(checkpoints.Checkpoints, "_save", stop_after_second_epoch)
         assert "Computing features: 24/24" in stopped()  # 16 of the 40 were kept
         stage = "fine-tuning"
         assert "Fitting, head: 2/2" in stopped()
@@ -73,8 +73,12 @@ def test_a_run_that_was_stopped_in_every_stage_goes_on_to_the_same_weights(
     (run,) = (tmp_path / "runs" / "colours").iterdir()
     history = json.loads((run / "history.json").read_text())
     assert {name: len(epochs) for name, epochs in history.items()} == {"head": 4, "fine-tuning": 3}
+    for kept in (tmp_path / "cache").glob("*-*"):
+        if not kept.name.startswith("exportable"):
+            kept.unlink()
     status, _, error = trainer(*command, "--name", "not-stopped")
     assert status == 0, error
+    assert "Computing features: 40/40" in error
     for one, other in zip(
         *(weights_of(tmp_path / "models" / name / "1") for name in ("colours", "not-stopped")), strict=True
     ):
@@ -91,8 +95,8 @@ def test_a_run_stopped_after_it_has_published_says_what_is_missing_and_how_to_ge
         patch.setattr(evaluation.Tally, "add", stop)
         status, _, error = trainer("train", data, "--name", "colours", *TINY, "--epochs", "1", "--views", "1")
     assert status == 130
-    said, command = error.splitlines()[-1].split(": python -m trainer ")
-    assert said == "trainer train: stopped; published as colours version 1; only the report is missing"
+    line, command = error.splitlines()[-1].split(": breed ")
+    assert line == "breed-trainer train: stopped; published as colours version 1; only the report is missing"
     status, out, error = trainer(*shlex.split(command))
     assert status == 0, error
     assert "6 photos: accuracy" in out

@@ -28,12 +28,12 @@ def test_views_that_help_are_chosen_and_the_command_line_that_repeats_it_is_said
         noisy = everything.features[:, :views] + generator.normal(0, 0.4 / views, everything.features[:, :views].shape)
         return Training(noisy.astype(np.float32), everything.labels, everything.keys, everything.class_weights)
 
-    found = tune(training, 3, 3600)
-    assert found is not None
-    assert found.views > 1
-    said = capsys.readouterr().out
-    assert f"--views {found.views} --strength {found.strength:g} repeats it" in said
-    assert "8 views: log-loss" in said
+    trial = tune(training, 3, 3600)
+    assert trial is not None
+    assert trial.views > 1
+    out = capsys.readouterr().out
+    assert f"--views {trial.views} --strength {trial.strength:g} repeats it" in out
+    assert "8 views: log-loss" in out
 
 
 def test_no_more_views_are_tried_than_there_is_time_for(
@@ -55,13 +55,13 @@ def test_no_more_views_are_tried_than_there_is_time_for(
 
 def test_every_strength_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "VIEWS", (1,))
-    seen: list[float] = []
+    strengths: list[float] = []
     fit = Training.fit
 
-    def watched(self: Training, chosen: np.ndarray, strength: float) -> object:
-        seen.append(strength)
-        return fit(self, chosen, strength)
+    def watched(self: Training, mask: np.ndarray, strength: float) -> object:
+        strengths.append(strength)
+        return fit(self, mask, strength)
 
     monkeypatch.setattr(Training, "fit", watched)
     tune(lambda views: clusters(60, views=views), 3, 1)
-    assert set(seen) == set(tuning.STRENGTHS)
+    assert set(strengths) == set(tuning.STRENGTHS)
