@@ -23,13 +23,13 @@ def baseline(card: Card, probabilities: NDArray[np.float64]) -> dict[str, JSON]:
     scores = probabilities[:, : len(card.labels)]
     best = scores.argmax(axis=1)
     if card.multi_label:
-        named = card.named(scores.astype(np.float32))
-        known = named.any(axis=1)
-        best = np.where(known, np.where(named, scores, -1).argmax(axis=1), best)
+        predicted = card.predicted_labels(scores.astype(np.float32))
+        is_known = predicted.any(axis=1)
+        best = np.where(is_known, np.where(predicted, scores, -1).argmax(axis=1), best)
     else:
         threshold = 0.0 if card.unknown_threshold is None else card.unknown_threshold
-        known = card.known(probabilities.astype(np.float32)) >= threshold
-    answered = np.bincount(best[known], minlength=len(card.labels))
+        is_known = card.known_scores(probabilities.astype(np.float32)) >= threshold
+    answered = np.bincount(best[is_known], minlength=len(card.labels))
     upper_bounds = np.arange(1, BINS + 1) / BINS
     confidence = scores[np.arange(count), best]
     places = np.minimum(np.searchsorted(upper_bounds, confidence), BINS - 1)
@@ -38,6 +38,6 @@ def baseline(card: Card, probabilities: NDArray[np.float64]) -> dict[str, JSON]:
         "labels": {
             label: round(number / count, 6) for label, number in zip(card.labels, answered.tolist(), strict=True)
         },
-        "unknown": round(float((~known).mean()), 6),
+        "unknown": round(float((~is_known).mean()), 6),
         "confidence": (np.bincount(places, minlength=BINS) / count).round(6).tolist(),
     }

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from trainer.console import progress
 from trainer.errors import TrainerError
+from trainer.export.keras_copies import load_keras
 from trainer.export.saved_classifier import SavedClassifier
 from trainer.export.tf_logging import quiet
 from trainer.model_card import Card, InputSpec
@@ -92,7 +93,7 @@ def benchmark(
 
 
 def _plain(keras_file: Path, folder: Path) -> tf.Module:
-    model = keras.models.load_model(keras_file, compile=False)
+    model = load_keras(keras_file)
     archive = keras.export.ExportArchive()
     archive.track(model)
     spec = tf.TensorSpec(model.input_shape, tf.float32, name="images")
@@ -107,8 +108,8 @@ def _input_dtype(function: object) -> tuple[str, tf.DType]:
     return name, spec.dtype
 
 
-def _batch(given: tuple[str, tf.DType], spec: InputSpec, size: int) -> Mapping[str, tf.Tensor]:
-    name, dtype = given
+def _batch(tensor: tuple[str, tf.DType], spec: InputSpec, size: int) -> Mapping[str, tf.Tensor]:
+    name, dtype = tensor
     rng = np.random.default_rng(size)
     if dtype == tf.string:
         images = rng.integers(0, 256, (size, DRAWN_SIDE // 8, DRAWN_SIDE // 8, 3), np.uint8)
@@ -127,7 +128,7 @@ def _tensors(outputs: Mapping[str, tf.Tensor] | Sequence[tf.Tensor]) -> Sequence
 
 
 def timed_in_turn(runs: Mapping[str, Run], seconds: float) -> dict[str, tuple[list[float], float]]:
-    """Calls functions in turns, each for so many seconds and at least three times.
+    """Calls functions in turns, each for `seconds` and at least three times.
 
     Returns:
         The durations of the calls of each function, and their total CPU time, in seconds.
@@ -137,7 +138,7 @@ def timed_in_turn(runs: Mapping[str, Run], seconds: float) -> dict[str, tuple[li
     for run in runs.values():
         run()
         run()
-    while any(sum(taken) < seconds or len(taken) < 3 for taken in durations.values()):
+    while any(sum(times) < seconds or len(times) < 3 for times in durations.values()):
         for name, run in runs.items():
             started, cpu = time.perf_counter(), time.process_time()
             run()
@@ -192,19 +193,19 @@ def table(card: Card, speeds: Sequence[Speed]) -> Table:
     """The results as a table. The last column is the speed relative to the plain export at the same batch size."""
     plain = {speed.batch_size: speed.images_per_second for speed in speeds if speed.signature == PLAIN}
     size = f"{card.input.height} x {card.input.width}"
-    found = Table(title=f"{card.name}: {card.backbone.name}, {size}, {card.precision} (plain export: float32)")
-    found.add_column("signature", no_wrap=True)
+    grid = Table(title=f"{card.name}: {card.backbone.name}, {size}, {card.precision} (plain export: float32)")
+    grid.add_column("signature", no_wrap=True)
     for name in ("batch", "images/s", "p50 ms", "p95 ms", "CPU ms", "of plain"):
-        found.add_column(name, justify="right")
+        grid.add_column(name, justify="right")
     for speed in sorted(speeds, key=lambda one: (one.signature, one.batch_size)):
-        beside = plain.get(speed.batch_size)
-        found.add_row(
+        plain_speed = plain.get(speed.batch_size)
+        grid.add_row(
             speed.signature,
             str(speed.batch_size),
             f"{speed.images_per_second:.1f}",
             f"{speed.p50_ms:.1f}",
             f"{speed.p95_ms:.1f}",
             f"{speed.cpu_ms:.1f}",
-            f"{speed.images_per_second / beside:.2f}" if beside else "",
+            f"{speed.images_per_second / plain_speed:.2f}" if plain_speed else "",
         )
-    return found
+    return grid

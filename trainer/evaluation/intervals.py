@@ -1,4 +1,4 @@
-"""How sure a figure is that was measured on a number of photos: 95 % intervals."""
+"""95 % intervals of figures that were measured on a number of photos."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Z: Final = 1.959964
-"""Standard errors on each side of the mean of a normal distribution that hold 95 % of it."""
+"""Number of standard errors around the mean of a normal distribution that contain 95 % of it."""
 
 RESAMPLES: Final = 1000
 
@@ -19,11 +19,11 @@ Interval = tuple[float, float]
 def wilson_interval(right: int, count: int, z: float = Z) -> Interval:
     """Returns the interval of a share, by Wilson's score (Wilson 1927); by default, the 95 % interval.
 
-    Unlike the bootstrap it does not shrink to a point where all answers are right.
+    Unlike the bootstrap, it does not shrink to a point if all answers are right.
 
     Args:
-        right: How many.
-        count: Of how many, at least 1.
+        right: Number of right answers.
+        count: Number of answers, at least 1.
         z: Standard errors on each side.
     """
     share, z2 = right / count, z * z
@@ -77,11 +77,11 @@ class Paired:
         """
         if not self.photos:
             return -1.0, 1.0
-        one, other, neither = self.both + self.worse, self.both + self.better, self.photos - self.both
+        first_right, second_right, neither = self.both + self.worse, self.both + self.better, self.photos - self.both
         neither -= self.better + self.worse
-        low_one, high_one = wilson_interval(one, self.photos, z)
-        low_other, high_other = wilson_interval(other, self.photos, z)
-        margins = one * (self.photos - one) * other * (self.photos - other)
+        low_first, high_first = wilson_interval(first_right, self.photos, z)
+        low_second, high_second = wilson_interval(second_right, self.photos, z)
+        margins = first_right * (self.photos - first_right) * second_right * (self.photos - second_right)
         product = float(self.both * neither - self.better * self.worse)
         if product > 0:
             product = max(product - self.photos / 2, 0)  # continuity correction
@@ -91,8 +91,8 @@ class Paired:
             return math.sqrt(max(0.0, down * down - 2 * correlation * down * up + up * up))
 
         return (
-            self.difference - half(high_one - self.first, self.second - low_other),
-            self.difference + half(self.first - low_one, high_other - self.second),
+            self.difference - half(high_first - self.first, self.second - low_second),
+            self.difference + half(self.first - low_first, high_second - self.second),
         )
 
     def p_value(self) -> float:
@@ -115,9 +115,9 @@ def bootstrap_interval(figure: Callable[..., float], *samples: NDArray[np.generi
         samples: Arrays (n, ...), each resampled by itself.
     """
     generator = np.random.default_rng(0)
-    found = [
+    values = [
         figure(*(sample[generator.integers(0, len(sample), len(sample))] for sample in samples))
         for _ in range(RESAMPLES)
     ]
-    low, high = np.percentile(found, (2.5, 97.5))
+    low, high = np.percentile(values, (2.5, 97.5))
     return float(low), float(high)

@@ -21,14 +21,14 @@ HISTOGRAM_BINS = 25
 class Answer:
     """The answer for one photo: probabilities float32 (labels), or the reason why the photo cannot be read.
 
-    `serving_default` returns only the best five classes, so all others have the probability 0. `known` is the value to
-    compare with the threshold for "unknown".
+    `serving_default` returns only the best five classes, so all others have the probability 0. `known_score` is the
+    value to compare with the threshold for "unknown".
     """
 
     path: Path
     probabilities: NDArray[np.float32] | None
     error: str = ""
-    known: float = 0.0
+    known_score: float = 0.0
 
     @property
     def unread(self) -> str:
@@ -60,11 +60,11 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Unknown:
-    """How well `known`, the sum of the scores of the labels or the best score, separates known photos from others.
+    """How well `known_score`, the sum of the scores of the labels or the best one, separates known photos from others.
 
     `false_unknown_rate` is the share of known photos below the threshold, `false_known_rate` the share of other photos
-    above it; both are None if the model has no threshold. The counts are histograms of `known` with HISTOGRAM_BINS
-    bins.
+    above it; both are None if the model has no threshold. The counts are histograms of `known_score` with
+    HISTOGRAM_BINS bins.
     """
 
     photos: int
@@ -100,7 +100,8 @@ class Evaluation:
 
     `signature` is the called signature. `macro_f1` is the mean over the classes with photos. `confusion` is int64
     (classes, classes), with a row for each true class and a column for each predicted class.
-    `intervals` are the 95 % intervals of figures by their names, `auroc` among them where there are other things.
+    `intervals` are the 95 % intervals of figures by their names, `auroc` among them where there are other things. Those
+    of the bootstrap are missing where all resamples give the same, as without a mistake.
     `worst` are the mistakes with the highest confidence, `worst_of_class` up to three for each true class.
     """
 

@@ -129,11 +129,11 @@ class MultiLabelEvaluation:
             f"{self.exact_labels:.3f}{interval('exact_labels')}; in brackets 95 % intervals"
         )
         lines = [line]
-        for one in self.labels:
-            precision = "unknown" if one.average_precision is None else f"{one.average_precision:.3f}"
+        for row in self.labels:
+            precision = "unknown" if row.average_precision is None else f"{row.average_precision:.3f}"
             lines.append(
-                f"  {one.label}: {one.photos} photos, average precision {precision}; from a score of "
-                f"{one.threshold:.3f}, precision {one.precision:.3f}, recall {one.recall:.3f}, F1 {one.f1:.3f}"
+                f"  {row.label}: {row.photos} photos, average precision {precision}; from a score of "
+                f"{row.threshold:.3f}, precision {row.precision:.3f}, recall {row.recall:.3f}, F1 {row.f1:.3f}"
             )
         if self.others_labelled is not None:
             lines.append(f"{self.others} photos of other things: {self.others_labelled:.3f} of them get a label")
@@ -180,10 +180,10 @@ class MultiLabelTally:
         targets = np.zeros(scores.shape, bool)
         for row, truth in zip(targets, self._truth, strict=True):
             row[list(truth)] = True
-        named = card.named(scores)
-        exact = (named == targets).all(axis=1)
+        predicted = card.predicted_labels(scores)
+        exact = (predicted == targets).all(axis=1)
         precisions = average_precisions(scores, targets)
-        others = [bool(card.named(row).any()) for row in self._others]
+        others = [bool(card.predicted_labels(row).any()) for row in self._others]
         return MultiLabelEvaluation(
             card=card,
             model=model,
@@ -191,14 +191,14 @@ class MultiLabelTally:
             data=data,
             photos=len(scores),
             mean_average_precision=mean(precisions),
-            micro_f1=f1_score(named, targets),
+            micro_f1=f1_score(predicted, targets),
             exact_labels=float(exact.mean()),
-            without_labels=float((~named.any(axis=1)).mean()),
+            without_labels=float((~predicted.any(axis=1)).mean()),
             labels=tuple(
-                _label_result(card, at, precision, scores[:, at], named[:, at], targets[:, at])
+                _label_result(card, at, precision, scores[:, at], predicted[:, at], targets[:, at])
                 for at, precision in enumerate(precisions)
             ),
-            worst=tuple(self._worst(card, scores, named, targets)),
+            worst=tuple(self._worst(card, scores, predicted, targets)),
             unreadable=tuple(self._unreadable),
             others=len(others),
             others_labelled=float(np.mean(others)) if others else None,
@@ -209,22 +209,22 @@ class MultiLabelTally:
         )
 
     def _worst(
-        self, card: Card, scores: NDArray[np.float32], named: NDArray[np.bool_], targets: NDArray[np.bool_]
+        self, card: Card, scores: NDArray[np.float32], predicted: NDArray[np.bool_], targets: NDArray[np.bool_]
     ) -> list[LabelsMistake]:
         """Photos with mistakes, those first that have a score farthest on the wrong side of its threshold."""
         labels, thresholds = card.labels, np.asarray(card.thresholds)
-        distance = np.where(named != targets, np.abs(scores - thresholds), -1).max(axis=1)
+        distance = np.where(predicted != targets, np.abs(scores - thresholds), -1).max(axis=1)
         order = [int(at) for at in np.argsort(-distance, kind="stable") if distance[at] >= 0]
 
-        def scored(row: int, chosen: NDArray[np.bool_]) -> tuple[tuple[str, float], ...]:
-            return tuple((labels[at], float(scores[row, at])) for at in np.flatnonzero(chosen).tolist())
+        def scored(row: int, mask: NDArray[np.bool_]) -> tuple[tuple[str, float], ...]:
+            return tuple((labels[at], float(scores[row, at])) for at in np.flatnonzero(mask).tolist())
 
         return [
             LabelsMistake(
                 self._paths[row],
                 tuple(labels[at] for at in np.flatnonzero(targets[row]).tolist()),
-                missing=scored(row, targets[row] & ~named[row]),
-                wrong=scored(row, named[row] & ~targets[row]),
+                missing=scored(row, targets[row] & ~predicted[row]),
+                wrong=scored(row, predicted[row] & ~targets[row]),
             )
             for row in order[:WORST_SHOWN]
         ]
@@ -235,10 +235,10 @@ def _label_result(
     at: int,
     precision: float | None,
     scores: NDArray[np.float32],
-    named: NDArray[np.bool_],
+    predicted: NDArray[np.bool_],
     targets: NDArray[np.bool_],
 ) -> LabelResult:
-    right, got, having = int((named & targets).sum()), int(named.sum()), int(targets.sum())
+    right, got, having = int((predicted & targets).sum()), int(predicted.sum()), int(targets.sum())
     return LabelResult(
         label=card.labels[at],
         photos=having,

@@ -37,7 +37,7 @@ section { background: var(--card); border: 1px solid var(--faint); border-radius
   transform: translateX(-50%); }
 .row > table { flex: 1 1 320px; width: auto; align-self: center; }
 .wide, .pairs { overflow-x: auto; } .wide svg { max-width: none; }
-.photos { display: grid; grid-template-columns: repeat(auto-fill, minmax(160px, 1fr)); gap: 16px; }
+.photos { display: grid; grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)); gap: 16px; }
 figure { margin: 0; }
 figure img { width: 100%; aspect-ratio: 1; object-fit: cover; border-radius: 8px; display: block; }
 .beside { display: flex; gap: 4px; } .beside img { min-width: 0; flex: 1 1 0; }
@@ -49,14 +49,18 @@ th, td { padding: 4px 10px; border-bottom: 1px solid var(--faint); } td { text-a
 th:first-child, td:first-child { text-align: left; } .words th, .words td { text-align: left; }
 .words th:last-child, .words td:last-child { text-align: right; }
 td.bar { background: linear-gradient(var(--accent) 0 0) left bottom / calc(var(--share) * 100%) 3px no-repeat; }
-td.small { white-space: nowrap; } td.small img { height: 40px; border-radius: 4px; margin-left: 4px;
+.rates td { text-align: left; } .rates td:nth-child(2) { text-align: right; }
+td.small, .rates td:nth-child(2) { white-space: nowrap; }
+td.small img { height: 40px; border-radius: 4px; margin-left: 4px;
   vertical-align: middle; }
 input[type=range] { width: 100%; max-width: 520px; accent-color: var(--accent); }
 pre { font-size: 12px; overflow-x: auto; margin: 8px 0 0; } summary { cursor: pointer; }
+@media (max-width: 600px) { section { padding: 14px 12px; } th, td { padding: 4px 6px; } }
 @media print { :root { color-scheme: light; --page: #fff; --card: #fff; --text: #000; --muted: #444; --faint: #ccc;
   --accent: #2456b0; --good: #1f66b0; --bad: #b5362b; --on-strong: #fff; }
   body { max-width: none; padding: 0; font-size: 11pt; } section { border: 0; padding: 8px 0; }
-  figure, tr, .figures div { break-inside: avoid; } h2 { break-after: avoid; } input[type=range] { display: none; }
+  figure, tr, .figures div { break-inside: avoid; } h2, h2 + .note { break-after: avoid; }
+  input[type=range] { display: none; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } .wide { overflow: visible; }
   .broad { position: static; transform: none; } .broad svg { max-width: 100%; height: auto; } }
 ul { margin: 0; padding-left: 20px; font-size: 13px; overflow-wrap: anywhere; }
@@ -82,10 +86,10 @@ def beginning(title: str, style: str = "") -> str:
 
 def percent(score: float) -> str:
     """Returns a score in percent; `>99%` or `<1%` where it would be rounded to certainty."""
-    shown = f"{score:.0%}"
-    if shown == "100%" and score < 1:
+    text = f"{score:.0%}"
+    if text == "100%" and score < 1:
         return ">99%"
-    return "<1%" if shown == "0%" and score > 0 else shown
+    return "<1%" if text == "0%" and score > 0 else text
 
 
 def thumbnail(photo: Path, *, small: bool = False) -> str:

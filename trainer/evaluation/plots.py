@@ -1,4 +1,8 @@
-"""Plots of an evaluation as SVG. Colours are CSS variables, so that they follow the colour scheme of the page."""
+"""Plots of an evaluation as SVG. Colours are CSS variables, so that they follow the colour scheme of the page.
+
+They are not drawn by Matplotlib, which has neither such colours nor tooltips. Measured for five plots and the confusion
+matrix of 133 classes: 0.3 MB and 0.02 s of CPU time; with Matplotlib 3.6 MB, 2.0 s and 76 MB of memory.
+"""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -24,28 +28,28 @@ def confusion_matrix(confusion: NDArray[np.int64], labels: Sequence[str]) -> str
     text = min(13.0, cell * 0.85)
     margin = 10 + 0.56 * text * max(len(label) for label in labels)
     side = cell * count
-    parts = [_grid(margin, cell, count)]
+    elements = [_grid(margin, cell, count)]
     totals = np.maximum(confusion.sum(axis=1), 1)
-    for true, said in np.argwhere(confusion):
-        photos = int(confusion[true, said])
+    for true, predicted in np.argwhere(confusion):
+        photos = int(confusion[true, predicted])
         share = photos / totals[true]
-        colour = "var(--good)" if true == said else "var(--bad)"
-        x, y = margin + said * cell, margin + true * cell
-        hint = f"{labels[true]} classified as {labels[said]}: {photos} of {totals[true]} photos"
-        parts.append(
+        colour = "var(--good)" if true == predicted else "var(--bad)"
+        x, y = margin + predicted * cell, margin + true * cell
+        hint = f"{labels[true]} classified as {labels[predicted]}: {photos} of {totals[true]} photos"
+        elements.append(
             f'<rect x="{x:.1f}" y="{y:.1f}" width="{cell:.1f}" height="{cell:.1f}" fill="{colour}" '
             f'fill-opacity="{0.18 + 0.82 * share:.2f}"><title>{escape(hint)}</title></rect>'
         )
         if cell >= 20:
             ink = "var(--on-strong)" if share > 0.5 else "var(--text)"
-            parts.append(_text(x + cell / 2, y + cell / 2, str(photos), size=text, anchor="middle", colour=ink))
+            elements.append(_text(x + cell / 2, y + cell / 2, str(photos), size=text, anchor="middle", colour=ink))
     for at, label in enumerate(labels):
         middle = margin + (at + 0.5) * cell
-        parts.append(_text(margin - 6, middle, label, size=text, anchor="end"))
+        elements.append(_text(margin - 6, middle, label, size=text, anchor="end"))
         turn = f' transform="rotate(-90 {middle:.1f} {margin - 6:.1f})"'
-        parts.append(_text(middle, margin - 6, label, size=text, extra=turn))
+        elements.append(_text(middle, margin - 6, label, size=text, extra=turn))
     size = margin + side + 1
-    return _svg(size, size, parts, "Confusion matrix: rows are true classes, columns are answers")
+    return _svg(size, size, elements, "Confusion matrix: rows are true classes, columns are answers")
 
 
 def _grid(margin: float, cell: float, count: int) -> str:
@@ -61,14 +65,14 @@ def reliability_diagram(bins: Sequence[tuple[float, float, int]], bin_count: int
     """Draws accuracy by confidence, from (confidence, accuracy, photos) of each bin."""
     plot = _Plot(420, 340, (0, 1), (0, 1))
     width = plot.x(1 / bin_count) - plot.x(0)
-    most = max(photos for *_, photos in bins)
+    largest = max(photos for *_, photos in bins)
     for confidence, accuracy, photos in bins:
         left = plot.x((np.ceil(confidence * bin_count) - 1) / bin_count)
         hint = f"{photos} photos, mean confidence {confidence:.1%}, accuracy {accuracy:.1%}"
         plot.parts.append(
             f'<rect x="{left + 1:.1f}" y="{plot.y(accuracy):.1f}" width="{width - 2:.1f}" '
             f'height="{plot.y(0) - plot.y(accuracy):.1f}" fill="var(--accent)" '
-            f'fill-opacity="{0.25 + 0.75 * photos / most:.2f}"><title>{hint}</title></rect>'
+            f'fill-opacity="{0.25 + 0.75 * photos / largest:.2f}"><title>{hint}</title></rect>'
         )
         plot.parts.append(
             f'<circle cx="{plot.x(confidence):.1f}" cy="{plot.y(accuracy):.1f}" r="3" fill="var(--text)"/>'
@@ -132,7 +136,7 @@ def curves(title: str, lines: Sequence[Line], borders: Mapping[str, int]) -> str
     return plot.svg(title, "epoch", title.lower(), whole_x=True)
 
 
-def threshold_curves(thresholds: Sequence[float], lines: Sequence[Line], chosen: float) -> str:
+def threshold_curves(thresholds: Sequence[float], lines: Sequence[Line], threshold: float) -> str:
     """Draws rates by threshold, and a line at the chosen one that a script can move (id `chosen`)."""
     plot = _Plot(520, 340, (0, 1), (0, 1.02))
     for _, colour, line in lines:
@@ -140,7 +144,7 @@ def threshold_curves(thresholds: Sequence[float], lines: Sequence[Line], chosen:
         plot.parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
     plot.parts.append(
         f'<path id="chosen" data-first="{plot.x(0):.1f}" data-last="{plot.x(1):.1f}" '
-        f'd="M{plot.x(chosen):.1f} {plot.y.low}V{plot.y.high}" stroke="var(--text)" stroke-dasharray="5 4"/>'
+        f'd="M{plot.x(threshold):.1f} {plot.y.low}V{plot.y.high}" stroke="var(--text)" stroke-dasharray="5 4"/>'
     )
     plot.legend([(name, colour) for name, colour, _ in lines], width=112)
     return plot.svg("Precision, recall and unknown photos by threshold", "threshold", "share")
@@ -183,13 +187,13 @@ class _Axis:
         low, high = self.values
         return self.low + (value - low) / (high - low) * (self.high - self.low)
 
-    def ticks(self, *, whole: bool = False) -> list[float]:
+    def ticks(self, *, integers: bool = False) -> list[float]:
         """About five round values."""
         low, high = self.values
         rough = (high - low) / 5
         power = 10 ** np.floor(np.log10(rough))
         step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * 0.8)
-        if whole:
+        if integers:
             step = max(1, round(step))
         first, last = round(np.ceil(low / step - 1e-6)), round(np.floor(high / step + 1e-6))
         return [float(number * step) for number in range(first, last + 1)]
@@ -212,7 +216,7 @@ class _Plot:
 
     def svg(self, title: str, x_name: str, y_name: str, *, whole_x: bool = False) -> str:
         frame = []
-        for tick in self.x.ticks(whole=whole_x):
+        for tick in self.x.ticks(integers=whole_x):
             frame.append(f'<path d="M{self.x(tick):.1f} {self.y.low}V{self.y.high}" stroke="var(--faint)"/>')
             frame.append(
                 _text(self.x(tick), self.y.low + 11, f"{tick:g}", size=11, anchor="middle", colour="var(--muted)")
@@ -244,8 +248,8 @@ def _text(
     )
 
 
-def _svg(width: float, height: float, parts: Sequence[str], title: str) -> str:
+def _svg(width: float, height: float, elements: Sequence[str], title: str) -> str:
     return (
         f'<svg role="img" aria-label="{escape(title)}" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}">{"".join(parts)}</svg>'
+        f'viewBox="0 0 {width:.0f} {height:.0f}">{"".join(elements)}</svg>'
     )

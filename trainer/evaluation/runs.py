@@ -103,18 +103,18 @@ def _read(config: Path) -> RunSummary:
     return RunSummary(config.parent.parent.name, config.parent.name, finished, changed, evaluation)
 
 
-def find_run(runs: Sequence[RunSummary], wanted: str) -> RunSummary:
+def find_run(runs: Sequence[RunSummary], prefix: str) -> RunSummary:
     """Returns the run whose ID begins with some letters.
 
     Raises:
         TrainerError: There is no such run, or several.
     """
-    found = [run for run in runs if run.id.startswith(wanted)]
-    if len(found) != 1:
-        some = ", ".join(run.id for run in found or runs)
-        problem = "matches several runs" if found else "is not a run"
-        raise TrainerError(f"{wanted!r} {problem}; breed runs lists them: {some}")
-    return found[0]
+    matches = [run for run in runs if run.id.startswith(prefix)]
+    if len(matches) != 1:
+        some = ", ".join(run.id for run in matches or runs)
+        problem = "matches several runs" if matches else "is not a run"
+        raise TrainerError(f"{prefix!r} {problem}; breed runs lists them: {some}")
+    return matches[0]
 
 
 def listing(runs: Sequence[RunSummary], *, wide: bool = True) -> Table:
@@ -190,7 +190,7 @@ def run(args: argparse.Namespace) -> int:
     if len(args.ids) == 1:
         raise TrainerError(f"one run cannot be compared; name two or more: breed runs {args.name} RUN RUN")
     if args.ids:
-        runs = [find_run(runs, wanted) for wanted in args.ids]
+        runs = [find_run(runs, prefix) for prefix in args.ids]
     console = Console(markup=False)  # a folder may have a name such as photos[new]
     if not console.is_terminal:
         console.width = max(console.width, 2 * WIDE)

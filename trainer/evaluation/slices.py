@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from trainer.data.quality import Quality
 from trainer.evaluation.intervals import Interval, wilson_interval
 
-LEAST_PHOTOS: Final = 10
+MIN_PHOTOS: Final = 10
 """Slices of fewer photos are left out: their accuracy means little."""
 
 
@@ -45,13 +45,13 @@ def slices(
         unknown: bool (photos), or None if the model has no threshold.
         input_side: The smaller side of the input of the model, in pixels.
     """
-    chosen = np.array([at for at, one in enumerate(measured) if one is not None], np.int64)
-    known = [one for one in measured if one is not None]
-    if not known:
+    positions = np.array([at for at, one in enumerate(measured) if one is not None], np.int64)
+    qualities = [one for one in measured if one is not None]
+    if not qualities:
         return ()
-    shorter = np.array([min(one.width, one.height) for one in known])
-    shape = np.array([one.width / one.height for one in known])
-    parts: list[tuple[str, str, NDArray[np.bool_]]] = [
+    shorter = np.array([min(one.width, one.height) for one in qualities])
+    shape = np.array([one.width / one.height for one in qualities])
+    masks: list[tuple[str, str, NDArray[np.bool_]]] = [
         ("size", f"shorter side under {input_side} pixels", shorter < input_side),
         ("size", f"{input_side} to {2 * input_side} pixels", (shorter >= input_side) & (shorter <= 2 * input_side)),
         ("size", f"over {2 * input_side} pixels", shorter > 2 * input_side),
@@ -60,17 +60,17 @@ def slices(
         ("shape", "landscape", shape > 1.1),
     ]
     for group, names, values in (
-        ("brightness", ("darkest third", "middle third", "brightest third"), [one.brightness for one in known]),
-        ("sharpness", ("most blurred third", "middle third", "sharpest third"), [one.sharpness for one in known]),
+        ("brightness", ("darkest third", "middle third", "brightest third"), [one.brightness for one in qualities]),
+        ("sharpness", ("most blurred third", "middle third", "sharpest third"), [one.sharpness for one in qualities]),
     ):
         third = np.argsort(np.argsort(values, kind="stable"), kind="stable") * 3 // len(values)
-        parts += [(group, name, third == at) for at, name in enumerate(names)]
-    found = []
-    for group, name, inside in parts:
-        photos = chosen[inside]
-        if LEAST_PHOTOS <= len(photos) < len(known):
+        masks += [(group, name, third == at) for at, name in enumerate(names)]
+    results = []
+    for group, name, inside in masks:
+        photos = positions[inside]
+        if MIN_PHOTOS <= len(photos) < len(qualities):
             count = int(right[photos].sum())
             share = None if unknown is None else float(unknown[photos].mean())
             interval = wilson_interval(count, len(photos))
-            found.append(Slice(group, name, len(photos), count / len(photos), interval, share))
-    return tuple(found)
+            results.append(Slice(group, name, len(photos), count / len(photos), interval, share))
+    return tuple(results)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from trainer.data.collect import read_manifest
-from trainer.data.label_table import FILE_COLUMNS
+from trainer.data.table_columns import FILE_COLUMNS
 from trainer.errors import TrainerError
 
 MAX_VALUES: Final = 30
@@ -28,11 +28,11 @@ def find_slices(photos: Sequence[tuple[Path, str, Path]], table: Path | None = N
     Raises:
         TrainerError: The table cannot be read, or has no column of files.
     """
-    found = {path: {"folder": _folder(data, folder, path)} for data, folder, path in photos}
+    slices = {path: {"folder": _folder(data, folder, path)} for data, folder, path in photos}
     for data in {data for data, *_ in photos}:
         for row in read_manifest(data):
-            if data / row.file in found:
-                found[data / row.file] |= {
+            if data / row.file in slices:
+                slices[data / row.file] |= {
                     "verdict": row.verdict,
                     "answered by": f"{row.model} {row.version}",
                     "month": _short(row.time),
@@ -41,8 +41,8 @@ def find_slices(photos: Sequence[tuple[Path, str, Path]], table: Path | None = N
         rows = _read(table)
         for data, _, path in photos:
             inside = path.relative_to(data).as_posix()
-            found[path] |= rows.get(inside) or rows.get(path.name) or {}
-    return found
+            slices[path] |= rows.get(inside) or rows.get(path.name) or {}
+    return slices
 
 
 def _folder(data: Path, folder: str, path: Path) -> str:
@@ -64,14 +64,14 @@ def _read(table: Path) -> dict[str, dict[str, str]]:
         raise TrainerError(f"{table} has no rows, or no column of files; it may be called {', '.join(FILE_COLUMNS)}")
     values = {name: [_short(row[name] or "") for row in rows] for name in columns if name != files}
     useful = {name: column for name, column in values.items() if _divides(column)}
-    found: dict[str, dict[str, str]] = {}
+    rows_by_name: dict[str, dict[str, str]] = {}
     for at, row in enumerate(rows):
         if row[files] is None:  # the row is too short
             continue
-        said = {name: column[at] for name, column in useful.items() if column[at]}
-        found[row[files]] = said
-        found.setdefault(Path(row[files]).name, said)
-    return found
+        row_values = {name: column[at] for name, column in useful.items() if column[at]}
+        rows_by_name[row[files]] = row_values
+        rows_by_name.setdefault(Path(row[files]).name, row_values)
+    return rows_by_name
 
 
 def _divides(column: Sequence[str]) -> bool:

@@ -30,23 +30,23 @@ class ThresholdCurve:
     others_known: list[float]
 
 
-def threshold_curve(known: Floats, right: NDArray[np.bool_], others: Floats) -> ThresholdCurve:
+def threshold_curve(known_scores: Floats, right: NDArray[np.bool_], others: Floats) -> ThresholdCurve:
     """Returns the rates at STEPS + 1 thresholds.
 
     Args:
-        known: float (n), n > 0, the score that is compared with the threshold, of photos of known classes.
+        known_scores: float (n), n > 0, the score that is compared with the threshold, of photos of known classes.
         right: bool (n), whether the best label is right.
         others: float (m), the score of photos of other things; m may be 0.
     """
     thresholds = np.linspace(0, 1, STEPS + 1)
-    order = np.argsort(known, kind="stable")
-    scores = known[order]
+    order = np.argsort(known_scores, kind="stable")
+    scores = known_scores[order]
     # At place i, the photos from i on are answered.
     right_from = np.append(np.cumsum(right[order][::-1])[::-1], 0)
     place = np.searchsorted(scores, thresholds, side="left")
     answered = len(scores) - place
     precision = np.where(answered, right_from[place] / np.maximum(answered, 1), 1.0)
-    taken = len(others) - np.searchsorted(np.sort(others), thresholds, side="left")
+    accepted = len(others) - np.searchsorted(np.sort(others), thresholds, side="left")
 
     def listed(values: Floats) -> list[float]:
         return [round(value, 4) for value in values.tolist()]
@@ -56,5 +56,5 @@ def threshold_curve(known: Floats, right: NDArray[np.bool_], others: Floats) -> 
         precision=listed(precision),
         recall=listed(right_from[place] / len(scores)),
         unknown=listed(place / len(scores)),
-        others_known=listed(taken / len(others)) if len(others) else [],
+        others_known=listed(accepted / len(others)) if len(others) else [],
     )

@@ -15,14 +15,14 @@ def test_shares_of_labels_and_of_unknown_photos_sum_to_one(make_card: MakeCard) 
     probabilities = np.array(
         [[0.9, 0.05, 0.0, 0.05], [0.1, 0.7, 0.1, 0.1], [0.6, 0.1, 0.1, 0.2], [0.2, 0.1, 0.0, 0.7]], np.float64
     )
-    found = baseline(card, probabilities)
-    assert found["photos"] == 4
-    assert found["labels"] == pytest.approx({"cat": 0.5, "dog": 0.25, "fox": 0})
-    assert found["unknown"] == pytest.approx(0.25)
-    assert found["confidence"] == pytest.approx([0, 0.25, 0, 0, 0, 0.25, 0.25, 0, 0.25, 0])
-    assert Baseline.model_validate(found).photos == 4  # the gateway reads it
+    shares = baseline(card, probabilities)
+    assert shares["photos"] == 4
+    assert shares["labels"] == pytest.approx({"cat": 0.5, "dog": 0.25, "fox": 0})
+    assert shares["unknown"] == pytest.approx(0.25)
+    assert shares["confidence"] == pytest.approx([0, 0.25, 0, 0, 0, 0.25, 0.25, 0, 0.25, 0])
+    assert Baseline.model_validate(shares).photos == 4  # the gateway reads it
 
 
 def test_a_model_without_threshold_has_no_unknown_photos(make_card: MakeCard) -> None:
-    found = baseline(make_card(("cat", "dog"), unknown_threshold=None), np.array([[0.5, 0.5], [0.0, 1.0]]))
-    assert (found["unknown"], found["labels"]) == (0, {"cat": 0.5, "dog": 0.5})
+    shares = baseline(make_card(("cat", "dog"), unknown_threshold=None), np.array([[0.5, 0.5], [0.0, 1.0]]))
+    assert (shares["unknown"], shares["labels"]) == (0, {"cat": 0.5, "dog": 0.5})

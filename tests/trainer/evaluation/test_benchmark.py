@@ -1,34 +1,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("keras")
-
 from trainer import cli
 from trainer.evaluation import benchmark
-from trainer.export.saved_model import export_model
 
 # Keras, with NumPy 2 and TensorFlow variables.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def exported(
-    tmp_path_factory: pytest.TempPathFactory, small_model: Callable[..., object], make_card: Callable[..., object]
-) -> Path:
-    directory = tmp_path_factory.mktemp("models") / "small" / "1"
-    directory.mkdir(parents=True)
-    export_model(small_model(), make_card(), directory, batch_sizes=(1,))  # type: ignore[arg-type]
-    return directory
-
-
-def test_every_image_signature_is_timed_beside_the_plain_export(exported: Path) -> None:
-    card, speeds = benchmark.benchmark(exported.parent, (1, 4), 0.05)
-    assert card.name == "small"
+def test_every_image_signature_is_timed_beside_the_plain_export(model_dir: Path) -> None:
+    card, speeds = benchmark.benchmark(model_dir.parent, (1, 4), 0.05)
+    assert card.name == "colours"
     timed = {(speed.signature, speed.batch_size) for speed in speeds}
     names = ("pixels", "serving_default", "explain", "embed", benchmark.PLAIN)
     assert timed == {(name, size) for name in names for size in (1, 4)}
@@ -38,10 +24,10 @@ def test_every_image_signature_is_timed_beside_the_plain_export(exported: Path) 
 
 
 def test_the_command_prints_a_table_and_writes_the_figures(
-    exported: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    model_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     figures = tmp_path / "figures.json"
-    arguments = ["benchmark", str(exported), "--batch-sizes", "2", "--seconds", "0.05", "--json", str(figures)]
+    arguments = ["benchmark", str(model_dir), "--batch-sizes", "2", "--seconds", "0.05", "--json", str(figures)]
     assert cli.main(arguments) == 0
     assert "pixels" in capfd.readouterr().out
     assert {speed["batch_size"] for speed in json.loads(figures.read_text())} == {2}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
 
 from trainer.evaluation import calibrate
 from trainer.evaluation.calibration import Calibration
@@ -67,9 +68,9 @@ def test_bins_are_weighed_by_their_photos() -> None:
 
 
 def test_a_certain_answer_falls_into_the_last_bin_and_counts_once() -> None:
-    found = calibrate.reliability(np.array([1.0, 1.0]), np.array([True, False]))
-    assert found.count.tolist() == [0] * (calibrate.BINS - 1) + [2]
-    assert found.filled() == [(1.0, 0.5, 2)]
+    reliability = calibrate.reliability(np.array([1.0, 1.0]), np.array([True, False]))
+    assert reliability.count.tolist() == [0] * (calibrate.BINS - 1) + [2]
+    assert reliability.filled() == [(1.0, 0.5, 2)]
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.05, 0.2])
@@ -93,21 +94,21 @@ def test_a_threshold_needs_photos() -> None:
 def test_something_else_takes_its_share_from_what_lies_beyond_the_outer_fence(
     least_known: float, temperature: float
 ) -> None:
-    known = np.random.default_rng(2).normal(0, 1, (200, 6)) + 12 * np.eye(6)[np.arange(200) % 6]
-    other = calibrate.choose_other_logit(known, temperature, least_known)
+    known_logits = np.random.default_rng(2).normal(0, 1, (200, 6)) + 12 * np.eye(6)[np.arange(200) % 6]
+    other = calibrate.choose_other_logit(known_logits, temperature, least_known)
 
     def sums(logits: np.ndarray) -> np.ndarray:
         every = np.append(logits, np.full((len(logits), 1), other), axis=1)
         return np.asarray(calibrate.softmax(every, temperature)[:, :-1].sum(axis=1))
 
-    assert sums(known).min() > least_known
-    energies = temperature * np.log(np.exp(known / temperature).sum(axis=1))
+    assert sums(known_logits).min() > least_known
+    energies = temperature * np.log(np.exp(known_logits / temperature).sum(axis=1))
     low, high = np.quantile(energies, (0.25, 0.75))
     at_fence = np.full((1, 6), low - 3 * (high - low) - temperature * np.log(6))
     assert sums(at_fence) == pytest.approx([least_known])
     assert sums(at_fence - 5)[0] < least_known
     # One photo that is far out does not move it by much.
-    odd = np.append(known, np.full((1, 6), -50.0), axis=0)
+    odd = np.append(known_logits, np.full((1, 6), -50.0), axis=0)
     assert calibrate.choose_other_logit(odd, temperature, least_known) == pytest.approx(other, abs=0.5)
     with pytest.raises(ValueError, match="there are none"):
         calibrate.choose_other_logit(np.zeros((0, 6)), 1.0, least_known)
@@ -118,6 +119,8 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order() -> None:
     known, unknown = rng.integers(0, 12, 40) / 10, rng.integers(0, 9, 30) / 10
     pairs = [1.0 if a > b else 0.5 if a == b else 0.0 for a in known for b in unknown]
     assert calibrate.auroc(known, unknown) == pytest.approx(np.mean(pairs))
+    of_scikit_learn = roc_auc_score([1] * 40 + [0] * 30, np.concatenate([known, unknown]))
+    assert calibrate.auroc(known, unknown) == pytest.approx(of_scikit_learn)
     assert calibrate.auroc(np.array([0.9, 0.8]), np.array([0.1])) == 1.0
     assert calibrate.auroc(np.array([0.5]), np.array([0.5])) == 0.5
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from testing.polling import DEADLINE_SECONDS
+from testing.polling_server import PollingServer, labels
 from tests.trainer.registry.conftest import config, server
-from tests.trainer.registry.polling_server import PollingServer, labels
 from trainer.cli import main
 from trainer.export.saved_model import export_model
 from trainer.model_card import Backbone, Card, InputSpec
@@ -70,13 +70,13 @@ def test_a_new_class_is_gained_and_nothing_is_lost(
     assert "On the 40 photos of classes that both have, both are right on the same photos." in out
     assert "only in B: blue, 1.000 of 20 photos right" in out
     assert "skipped 1 files that cannot be read, such as red/broken.jpg" in out
-    found = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert found["accuracy"]["difference"] == pytest.approx(1 / 3)
-    assert {one["name"]: one["photos"] for one in found["slices"]["folder"]} == {
+    comparison = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert comparison["accuracy"]["difference"] == pytest.approx(1 / 3)
+    assert {one["name"]: one["photos"] for one in comparison["slices"]["folder"]} == {
         photos.name: 30, f"{photos.name}/park": 30,
     }  # fmt: skip
-    assert found["a"]["speed"]["one_ms"] > 0
-    assert found["others_unknown"]["b"] == 1.0
+    assert comparison["a"]["speed"]["one_ms"] > 0
+    assert comparison["others_unknown"]["b"] == 1.0
     assert "data:image/jpeg;base64," in (tmp_path / "out" / "comparison.html").read_text()
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.trainer.evaluation.test_report import Page
 from trainer.errors import TrainerError
 from trainer.evaluation import comparison_report
-from trainer.evaluation.comparison import Comparison, Row, Said, Speed, Version
+from trainer.evaluation.comparison import Comparison, Prediction, Row, Speed, Version
 from trainer.evaluation.intervals import Paired
 from trainer.evaluation.sources import find_slices
 from trainer.model_card import Backbone, Card, InputSpec
@@ -22,12 +22,12 @@ def version(number: int, *labels: str, ms: float = 10.0) -> Version:
     return Version(card, Path(f"models/dogs/{number}"), 1000 * number, Speed(ms, ms / 2, 16))
 
 
-def said(label: str, true: str, score: float = 0.9, *, known: bool = True) -> Said:
-    return Said(label, score, score if label == true else 1 - score, known)
+def prediction(label: str, true: str, score: float = 0.9, *, known: bool = True) -> Prediction:
+    return Prediction(label, score, score if label == true else 1 - score, known)
 
 
 def row(true: str, a: str, b: str, *, path: Path = Path("photos/1.jpg"), where: str = "home") -> Row:
-    return Row(path, true, said(a, true), said(b, true), {"folder": where})
+    return Row(path, true, prediction(a, true), prediction(b, true), {"folder": where})
 
 
 def compared(*rows: Row, new: tuple[str, ...] = ()) -> Comparison:
@@ -35,24 +35,24 @@ def compared(*rows: Row, new: tuple[str, ...] = ()) -> Comparison:
 
 
 def test_photos_are_counted_by_who_is_right() -> None:
-    found = compared(
+    comparison = compared(
         row("Boxer", "Boxer", "Boxer"), row("Boxer", "Pug", "Boxer"),
         row("Pug", "Pug", "Boxer"), row("Pug", "Boxer", "Boxer"),
     )  # fmt: skip
-    assert found.right == Paired(4, both=1, better=1, worse=1)
-    assert [(group.name, group.right.difference) for group in found.classes] == [("Pug", -0.5), ("Boxer", 0.5)]
-    assert found.disagreement == (2, 4)
-    assert [one.true for one in found.flipped(better=True)] == ["Boxer"]
-    assert [one.true for one in found.flipped(better=False)] == ["Pug"]
+    assert comparison.right == Paired(4, both=1, better=1, worse=1)
+    assert [(group.name, group.right.difference) for group in comparison.classes] == [("Pug", -0.5), ("Boxer", 0.5)]
+    assert comparison.disagreement == (2, 4)
+    assert [one.true for one in comparison.flipped(better=True)] == ["Boxer"]
+    assert [one.true for one in comparison.flipped(better=False)] == ["Pug"]
 
 
 def test_a_class_that_only_one_version_has_is_told_apart_from_a_gain() -> None:
     rows = [row("Boxer", "Boxer", "Boxer")] * 5 + [row("Shiba", "Pug", "Shiba")] * 5
-    found = compared(*rows, new=("Shiba",))
-    assert found.right.difference == 0.5
-    assert found.right_on_common == Paired(5, both=5, better=0, worse=0)
-    assert [group.knows for group in found.classes] == ["both", "B"]
-    assert found.verdict() == "On the 5 photos of classes that both have, both are right on the same photos."
+    comparison = compared(*rows, new=("Shiba",))
+    assert comparison.right.difference == 0.5
+    assert comparison.right_on_common == Paired(5, both=5, better=0, worse=0)
+    assert [group.knows for group in comparison.classes] == ["both", "B"]
+    assert comparison.verdict() == "On the 5 photos of classes that both have, both are right on the same photos."
 
 
 def test_the_verdict_says_whether_a_difference_may_be_chance() -> None:
@@ -64,12 +64,12 @@ def test_the_verdict_says_whether_a_difference_may_be_chance() -> None:
 
 
 def test_a_difference_of_accuracies_is_in_percentage_points() -> None:
-    found = compared(*[row("Boxer", "Boxer", "Boxer")] * 7, row("Pug", "Boxer", "Pug"))
-    assert ": +12.5 percentage points of accuracy (95 % interval " in found.verdict()
-    text = comparison_report.render(found)
+    comparison = compared(*[row("Boxer", "Boxer", "Boxer")] * 7, row("Pug", "Boxer", "Pug"))
+    assert ": +12.5 percentage points of accuracy (95 % interval " in comparison.verdict()
+    text = comparison_report.render(comparison)
     assert "<b>+12.5</b><span class='muted'>percentage points: accuracy of B minus that of A" in text
     assert "+12.5 points <small>" in text
-    assert "+12.5%" not in text + found.verdict()
+    assert "+12.5%" not in text + comparison.verdict()
 
 
 @pytest.mark.parametrize(("a", "b", "agree"), [(0.9, 0.9, 0.5), (0.98, 0.95, 0.9), (0.6, 0.7, 0.0)])
@@ -100,10 +100,10 @@ def test_slices_are_folders_and_the_columns_that_divide(tmp_path: Path) -> None:
         "file,camera,taken,id,note\nPug/0.jpg,phone,2026-01-31T12:00:00Z,1,\nPug/1.jpg,phone,2026-01-01T00:00:00Z,2,\n"
         "x.jpg,camera,2026-02-01T12:00:00+00:00,3,x\n"
     )
-    found = find_slices(photos, table)
-    assert found[photos[0][2]] == {"folder": "old", "camera": "phone", "taken": "2026-01"}
-    assert found[photos[2][2]] == {"folder": "old"}
-    assert found[photos[3][2]] == {"folder": "new/park", "camera": "camera", "taken": "2026-02"}
+    slices = find_slices(photos, table)
+    assert slices[photos[0][2]] == {"folder": "old", "camera": "phone", "taken": "2026-01"}
+    assert slices[photos[2][2]] == {"folder": "old"}
+    assert slices[photos[3][2]] == {"folder": "new/park", "camera": "camera", "taken": "2026-02"}
     table.write_text("taken_by,file,camera\n1,Pug/0.jpg,phone,?\n2\n3,Pug/1.jpg,phone\n4,x.jpg,camera\n")
     assert find_slices(photos, table)[photos[0][2]] == {"folder": "old", "camera": "phone"}
     table.write_text("camera\nphone\n")
@@ -116,12 +116,12 @@ def test_the_page_and_the_json_show_every_part(tmp_path: Path) -> None:
     Image.new("RGB", (30, 20), (200, 10, 10)).save(photo)
     rows = [row("Boxer", "Boxer", "Boxer")] * 20
     rows += [row("Boxer & <i>", "Boxer & <i>", "Pug", path=photo), row("Pug", "Boxer", "Pug", path=photo, where="park")]
-    others = [(said("Pug", "", known=True), said("Pug", "", known=False))] * 3
-    found = Comparison(
+    others = [(prediction("Pug", "", known=True), prediction("Pug", "", known=False))] * 3
+    comparison = Comparison(
         version(1, "Boxer", "Pug", "Boxer & <i>"), version(2, "Boxer", "Pug", "Boxer & <i>", "Shiba"), ["photos"], rows,
         others, ["gone & <b>: cannot be read"],
     )  # fmt: skip
-    text = comparison_report.render(found)
+    text = comparison_report.render(comparison)
     page = Page(text)
     assert page.headings == [
         "Versions", "Classes, largest loss first", "Slices: folder",
@@ -131,9 +131,9 @@ def test_the_page_and_the_json_show_every_part(tmp_path: Path) -> None:
     assert text.count("data:image/jpeg;base64,") == 2
     assert "new: Shiba" in text
     assert "<i>:" not in text
-    told = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    assert told["accuracy"]["photos"] == 22
-    assert told["others_unknown"]["better"] == 3
-    assert told["worse"][0]["photo"] == str(photo)
-    assert told["disagreement"]["differ"] == 2
-    assert {one["name"] for one in told["slices"]["folder"]} == {"home", "park"}
+    content = json.loads(json.dumps(comparison.to_json(), allow_nan=False))
+    assert content["accuracy"]["photos"] == 22
+    assert content["others_unknown"]["better"] == 3
+    assert content["worse"][0]["photo"] == str(photo)
+    assert content["disagreement"]["differ"] == 2
+    assert {one["name"] for one in content["slices"]["folder"]} == {"home", "park"}

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 def evaluate(*arguments: object, **options: object) -> Evaluation:
-    found = command.evaluate(*arguments, **options)  # type: ignore[arg-type]
-    assert isinstance(found, Evaluation)
-    return found
+    evaluation = command.evaluate(*arguments, **options)  # type: ignore[arg-type]
+    assert isinstance(evaluation, Evaluation)
+    return evaluation
 
 
 @pytest.fixture
@@ -37,18 +38,18 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_figures_are_those_of_the_photos(model_dir: Path, photos: Path, tmp_path: Path) -> None:
-    found = evaluate(model_dir, photos, unknown=None, output=tmp_path / "out")
-    assert found.photos == 12
-    assert found.accuracy == pytest.approx(11 / 12)
-    assert found.top5_accuracy == 1.0
-    assert found.confusion.tolist() == [[3, 1, 0], [0, 4, 0], [0, 0, 4]]
-    red, green, blue = found.classes
+    evaluation = evaluate(model_dir, photos, unknown=None, output=tmp_path / "out")
+    assert evaluation.photos == 12
+    assert evaluation.accuracy == pytest.approx(11 / 12)
+    assert evaluation.top5_accuracy == 1.0
+    assert evaluation.confusion.tolist() == [[3, 1, 0], [0, 4, 0], [0, 0, 4]]
+    red, green, blue = evaluation.classes
     assert (red.precision, red.recall, red.f1) == pytest.approx((1.0, 0.75, 6 / 7))
     assert (green.precision, green.recall, green.f1) == pytest.approx((0.8, 1.0, 8 / 9))
     assert (blue.photos, blue.f1) == (4, 1.0)
-    assert found.macro_f1 == pytest.approx((6 / 7 + 8 / 9 + 1) / 3)
-    assert found.threshold_rate == pytest.approx(1 / 12)
-    assert found.unknown is None
+    assert evaluation.macro_f1 == pytest.approx((6 / 7 + 8 / 9 + 1) / 3)
+    assert evaluation.threshold_rate == pytest.approx(1 / 12)
+    assert evaluation.unknown is None
 
 
 def test_the_worst_mistake_says_what_was_said_and_what_was_true(model_dir: Path, photos: Path, tmp_path: Path) -> None:
@@ -58,14 +59,30 @@ def test_the_worst_mistake_says_what_was_said_and_what_was_true(model_dir: Path,
 
 
 def test_the_files_written_agree_with_what_is_returned(model_dir: Path, photos: Path, tmp_path: Path) -> None:
-    found = evaluate(model_dir, photos, unknown=None, output=tmp_path / "deep" / "out")
+    evaluation = evaluate(model_dir, photos, unknown=None, output=tmp_path / "deep" / "out")
     written = json.loads((tmp_path / "deep/out/evaluation.json").read_text())
-    assert written["accuracy"] == found.accuracy
-    assert written["intervals"]["accuracy"] == list(found.intervals["accuracy"])
-    assert written["confusion"] == found.confusion.tolist()
+    assert written["accuracy"] == evaluation.accuracy
+    assert written["intervals"]["accuracy"] == list(evaluation.intervals["accuracy"])
+    assert written["confusion"] == evaluation.confusion.tolist()
     assert [one["label"] for one in written["classes"]] == list(COLOURS)
     assert sum(one["photos"] for one in written["reliability"]) == 12
     assert (tmp_path / "deep/out/report.html").read_text().startswith("<!doctype html>")
+
+
+def test_the_figures_can_be_read_while_they_are_written_again(
+    model_dir: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(model_dir, photos, unknown=None, output=tmp_path)
+    write, read = Path.write_text, []
+
+    def write_in_two_steps(path: Path, text: str, encoding: str) -> int:
+        write(path, text[:100], encoding)
+        read.append(json.loads((tmp_path / "evaluation.json").read_text())["photos"])
+        return write(path, text, encoding)
+
+    monkeypatch.setattr(Path, "write_text", write_in_two_steps)
+    evaluate(model_dir, photos, unknown=None, output=tmp_path)
+    assert set(read) == {12}
 
 
 def test_other_things_are_told_apart_by_their_best_score(model_dir: Path, photos: Path, tmp_path: Path) -> None:
@@ -73,32 +90,32 @@ def test_other_things_are_told_apart_by_their_best_score(model_dir: Path, photos
     paint(photos / "Red Setter" / "1.png", (50, 10, 10))  # logits of 5, 1 and 1: a score of 0.965
     for index, colour in enumerate([(100, 100, 100), (90, 95, 90), (0, 0, 0), (60, 10, 10)]):  # the last: 0.987
         paint(tmp_path / "others" / "below" / f"{index}.png", colour)
-    found = evaluate(model_dir, photos, unknown=tmp_path / "others", output=tmp_path / "out").unknown
-    assert found is not None
-    assert found.photos == 4
-    assert found.false_unknown_rate == 0.0
-    assert found.false_known_rate == 0.25
-    assert found.auroc == pytest.approx(43 / 44)  # of 11 x 4 pairs, the last beats the dark red setter
-    assert (sum(found.known_counts), sum(found.unknown_counts)) == (11, 4)
+    unknown = evaluate(model_dir, photos, unknown=tmp_path / "others", output=tmp_path / "out").unknown
+    assert unknown is not None
+    assert unknown.photos == 4
+    assert unknown.false_unknown_rate == 0.0
+    assert unknown.false_known_rate == 0.25
+    assert unknown.auroc == pytest.approx(43 / 44)  # of 11 x 4 pairs, the last beats the dark red setter
+    assert (sum(unknown.known_counts), sum(unknown.unknown_counts)) == (11, 4)
 
 
 def test_files_that_are_no_photos_are_listed_and_skipped(model_dir: Path, photos: Path, tmp_path: Path) -> None:
     (photos / "Red Setter" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
     (photos / "Red Setter" / "notes.txt").write_text("not a photo")
     (photos / "Red Setter" / ".DS_Store").write_text("hidden")
-    found = evaluate(model_dir, photos, unknown=None, output=tmp_path / "out")
-    assert found.photos == 12
-    assert [Path(line.split(": ")[0]).name for line in found.unreadable] == ["broken.jpg", "notes.txt"]
+    evaluation = evaluate(model_dir, photos, unknown=None, output=tmp_path / "out")
+    assert evaluation.photos == 12
+    assert [Path(line.split(": ")[0]).name for line in evaluation.unreadable] == ["broken.jpg", "notes.txt"]
 
 
 def test_what_tensorflow_cannot_decode_costs_the_others_of_its_batch_nothing(
     model_dir: Path, photos: Path, tmp_path: Path
 ) -> None:
     Image.new("RGB", (20, 12), COLOURS["Blue Spitz"]).save(photos / "Blue Spitz" / "9.tiff")
-    found = evaluate(model_dir, photos, unknown=None, output=tmp_path / "out", signature="serving_default")
-    assert found.photos == 12
-    assert found.accuracy == pytest.approx(11 / 12)
-    assert [line.split(": ")[0] for line in found.unreadable] == ["Blue Spitz/9.tiff"]
+    evaluation = evaluate(model_dir, photos, unknown=None, output=tmp_path / "out", signature="serving_default")
+    assert evaluation.photos == 12
+    assert evaluation.accuracy == pytest.approx(11 / 12)
+    assert [line.split(": ")[0] for line in evaluation.unreadable] == ["Blue Spitz/9.tiff"]
     assert json.loads((tmp_path / "out/evaluation.json").read_text())["signature"] == "serving_default"
 
 
@@ -127,8 +144,8 @@ def test_more_photos_than_fit_into_memory_at_once_are_all_answered_in_order(mode
     labels = list(COLOURS)
     for index in range(150):
         paint(tmp_path / "photos" / labels[index % 3] / f"{index:03d}.png", COLOURS[labels[index % 3]])
-    found = evaluate(model_dir, tmp_path / "photos", unknown=None, output=tmp_path / "out")
-    assert (found.photos, found.accuracy) == (150, 1.0)
+    evaluation = evaluate(model_dir, tmp_path / "photos", unknown=None, output=tmp_path / "out")
+    assert (evaluation.photos, evaluation.accuracy) == (150, 1.0)
 
 
 def test_the_newest_version_is_taken_when_the_model_is_given(model_dir: Path, photos: Path, tmp_path: Path) -> None:
@@ -221,6 +238,10 @@ def test_the_command_prints_the_figures_and_where_the_report_is(
     command.add_arguments(parser)
     arguments = [str(model_dir), str(photos), "--output", str(tmp_path / "out")]
     assert command.run(parser.parse_args(arguments)) == 0
-    said = capsys.readouterr().out
-    assert "12 photos: accuracy 0.917" in said
-    assert str(tmp_path / "out" / "report.html") in said
+    out = capsys.readouterr().out
+    number = r"\d\.\d{3}"
+    sure = rf" \[{number}, {number}\]"
+    figures = ", ".join(rf"{one} {number}{sure}" for one in ("accuracy", "top-5", "macro F1"))
+    assert re.search(f"12 photos: {figures}, expected calibration error {number}; in brackets 95 % intervals", out)
+    assert re.search(rf"threshold 0\.9: {number}{sure} of them are unknown", out)
+    assert str(tmp_path / "out" / "report.html") in out

@@ -78,8 +78,8 @@ def test_two_runs_are_compared_by_figures_and_settings_that_differ(trainer: Trai
     [views] = [line for line in out.splitlines() if "views" in line]
     assert [cell.strip() for cell in views.split("\u2502")[1:-1]] == ["views", "2", "4"]
     assert "backbone" not in out
-    found = json.loads(trainer("runs", "dogs", "--runs-dir", runs_dir, "--json")[1])
-    assert {one["id"]: one["figures"]["accuracy"] for one in found} == {"ab22": 0.95, "aa11": 0.9}
+    runs = json.loads(trainer("runs", "dogs", "--runs-dir", runs_dir, "--json")[1])
+    assert {one["id"]: one["figures"]["accuracy"] for one in runs} == {"ab22": 0.95, "aa11": 0.9}
 
 
 @pytest.mark.parametrize(

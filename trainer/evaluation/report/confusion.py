@@ -20,8 +20,8 @@ def section(evaluation: Evaluation) -> str:
     order = np.argsort(off, axis=None, kind="stable")[::-1][:CONFUSED_PAIRS]
     pairs = [(at // len(labels), at % len(labels)) for at in order.tolist() if off.flat[at]]
     rows = "".join(
-        f"<tr><td>{escape(labels[true])}</td><td>{escape(labels[said])}</td><td>{off[true, said]}</td></tr>"
-        for true, said in pairs
+        f"<tr><td>{escape(labels[true])}</td><td>{escape(labels[predicted])}</td><td>{off[true, predicted]}</td></tr>"
+        for true, predicted in pairs
     )
     table = (
         f"<table class='words'><tr><th>true</th><th>predicted</th><th>photos</th></tr>{rows}</table>" if rows else ""

@@ -17,8 +17,8 @@ def worst_photos(figures: Sequence[str], otherwise: str) -> str:
     """Returns the section of the worst mistakes, or what is true if there are none."""
     if not figures:
         return f"<section><h2>Worst mistakes</h2><p>None: {otherwise}.</p></section>"
-    shown = "".join(figures)
-    return f"<section><h2>Worst mistakes, most confident first</h2><div class='photos'>{shown}</div></section>"
+    photos = "".join(figures)
+    return f"<section><h2>Worst mistakes, most confident first</h2><div class='photos'>{photos}</div></section>"
 
 
 def _mistake(mistake: Mistake) -> str:
@@ -33,12 +33,12 @@ def _mistake(mistake: Mistake) -> str:
 
 def classes(evaluation: Evaluation) -> str:
     """Returns precision, recall and F1 of each class, with its worst mistakes."""
-    shown = sorted((one for one in evaluation.classes if one.photos), key=lambda one: (one.f1, one.label))
+    results = sorted((one for one in evaluation.classes if one.photos), key=lambda one: (one.f1, one.label))
     mistakes: dict[str, list[Mistake]] = defaultdict(list)
     for mistake in evaluation.worst_of_class:
         mistakes[mistake.true].append(mistake)
-    rows = "".join(_class_row(one, mistakes[one.label]) for one in shown)
-    absent = len(evaluation.classes) - len(shown)
+    rows = "".join(_class_row(one, mistakes[one.label]) for one in results)
+    absent = len(evaluation.classes) - len(results)
     note = f"<p class='note'>Classes of the model without photos here: {absent}.</p>" if absent else ""
     return (
         "<section><h2>Classes, lowest F1 first</h2><div class='wide'><table><tr><th>class</th><th>photos</th>"
@@ -47,14 +47,16 @@ def classes(evaluation: Evaluation) -> str:
     )
 
 
-def _class_row(one: ClassResult, mistakes: list[Mistake]) -> str:
-    bars = "".join(f"<td class='bar' style='--share:{v:.3f}'>{v:.3f}</td>" for v in (one.precision, one.recall, one.f1))
+def _class_row(result: ClassResult, mistakes: list[Mistake]) -> str:
+    bars = "".join(
+        f"<td class='bar' style='--share:{v:.3f}'>{v:.3f}</td>" for v in (result.precision, result.recall, result.f1)
+    )
     photos = "".join(
         f"<img alt='{text}' title='{text}' src='{thumbnail(mistake.path, small=True)}'>"
         for mistake in mistakes
         if (text := escape(f"{mistake.said} {percent(mistake.confidence)}: {mistake.path.name}", quote=True))
     )
-    return f"<tr><td>{escape(one.label)}</td><td>{one.photos}</td>{bars}<td class='small'>{photos}</td></tr>"
+    return f"<tr><td>{escape(result.label)}</td><td>{result.photos}</td>{bars}<td class='small'>{photos}</td></tr>"
 
 
 def slices(evaluation: Evaluation) -> str:

@@ -15,19 +15,19 @@ HISTOGRAMS = 12
 
 def figures(evaluation: MultiLabelEvaluation) -> str:
     """Returns the figures, and how the thresholds were chosen."""
-    shown = [
+    values = [
         ("mean average precision", f"{evaluation.mean_average_precision:.3f}", "mean_average_precision"),
         ("micro F1", f"{evaluation.micro_f1:.3f}", ""),
         ("photos with exactly the right labels", f"{evaluation.exact_labels:.1%}", "exact_labels"),
         ("photos without a label in the answer", f"{evaluation.without_labels:.1%}", ""),
     ]
     if evaluation.others_labelled is not None:
-        shown.append(
+        values.append(
             (f"of {evaluation.others} photos of other things get a label", f"{evaluation.others_labelled:.1%}", "")
         )
     tiles = (
         f"<div><b>{value}</b><span class='muted'>{escape(name)}{interval(evaluation, key)}</span></div>"
-        for name, value, key in shown
+        for name, value, key in values
     )
     rule = evaluation.card.unknown_rule
     note = (
@@ -53,24 +53,24 @@ def labels(evaluation: MultiLabelEvaluation) -> str:
     )
 
 
-def _precision(one: LabelResult) -> float:
-    return 2.0 if one.average_precision is None else one.average_precision
+def _precision(result: LabelResult) -> float:
+    return 2.0 if result.average_precision is None else result.average_precision
 
 
-def _row(one: LabelResult) -> str:
+def _row(result: LabelResult) -> str:
     def bar(value: float | None) -> str:
         return "<td></td>" if value is None else f"<td class='bar' style='--share:{value:.3f}'>{value:.3f}</td>"
 
-    bars = bar(one.precision), bar(one.recall), bar(one.f1)
+    bars = bar(result.precision), bar(result.recall), bar(result.f1)
     return (
-        f"<tr><td>{escape(one.label)}</td><td>{one.photos}</td>{bar(one.average_precision)}"
-        f"<td>{one.threshold:.3f}</td>{''.join(bars)}</tr>"
+        f"<tr><td>{escape(result.label)}</td><td>{result.photos}</td>{bar(result.average_precision)}"
+        f"<td>{result.threshold:.3f}</td>{''.join(bars)}</tr>"
     )
 
 
-def _scores(one: LabelResult) -> str:
+def _scores(result: LabelResult) -> str:
     return plots.score_histogram(
-        one.with_label, one.without_label, one.threshold, ("photos with the label", "other photos")
+        result.with_label, result.without_label, result.threshold, ("photos with the label", "other photos")
     )
 
 
@@ -79,14 +79,14 @@ def worst(evaluation: MultiLabelEvaluation) -> str:
     return worst_photos([_figure(one) for one in evaluation.worst], "every photo got exactly its labels")
 
 
-def _figure(one: LabelsMistake) -> str:
-    lines = [f"has {escape(', '.join(one.true) or 'no label')}"]
-    if one.wrong:
-        lines.append(f"wrong: <b class='said'>{_scored(one.wrong)}</b>")
-    if one.missing:
-        lines.append(f"missing: <b class='true'>{_scored(one.missing)}</b>")
-    lines.append(f"<span class='muted'>{escape(one.path.name)}</span>")
-    return f"<figure><img alt='' src='{thumbnail(one.path)}'><figcaption>{'<br>'.join(lines)}</figcaption></figure>"
+def _figure(mistake: LabelsMistake) -> str:
+    lines = [f"has {escape(', '.join(mistake.true) or 'no label')}"]
+    if mistake.wrong:
+        lines.append(f"wrong: <b class='said'>{_scored(mistake.wrong)}</b>")
+    if mistake.missing:
+        lines.append(f"missing: <b class='true'>{_scored(mistake.missing)}</b>")
+    lines.append(f"<span class='muted'>{escape(mistake.path.name)}</span>")
+    return f"<figure><img alt='' src='{thumbnail(mistake.path)}'><figcaption>{'<br>'.join(lines)}</figcaption></figure>"
 
 
 def _scored(labels: Sequence[tuple[str, float]]) -> str:

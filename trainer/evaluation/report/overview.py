@@ -12,12 +12,16 @@ from trainer.model_card import Card
 def head(evaluation: Evaluation | MultiLabelEvaluation) -> str:
     """Returns the title, and what was evaluated."""
     card, version = evaluation.card, escape(evaluation.model.name)
-    name, backbone, weights = escape(card.name), escape(card.backbone.name), escape(card.backbone.weights)
+    facts = {"backbone": card.backbone.name, "weights": card.backbone.weights, "exported": card.created}
+    made = ", ".join(f"{name} {escape(value)}" for name, value in facts.items() if value)
+    made = f" {made[0].upper()}{made[1:]}." if made else ""
+    through = f"with the signature <code>{evaluation.signature}</code> of the exported model"
+    if evaluation.signature == "gateway":
+        through = "through a gateway"
     return (
-        f"<h1>{name} <span class='muted'>version {version}</span></h1><p>{escape(card.description)}</p>"
-        f"<p class='note'>Evaluated on {evaluation.photos} photos of {escape(evaluation.data)}, with the signature "
-        f"<code>{evaluation.signature}</code> of the exported model. Backbone {backbone}, weights {weights}, "
-        f"exported {escape(card.created)}.{_threshold(card)}</p>"
+        f"<h1>{escape(card.name)} <span class='muted'>version {version}</span></h1><p>{escape(card.description)}</p>"
+        f"<p class='note'>Evaluated on {evaluation.photos} photos of {escape(evaluation.data)}, {through}."
+        f"{made}{_threshold(card)}</p>"
     )
 
 
@@ -31,25 +35,24 @@ def _threshold(card: Card) -> str:
 
 def figures(evaluation: Evaluation) -> str:
     """Returns the figures with their intervals, and how certain they are."""
-    shown = [
+    values = [
         ("accuracy", f"{evaluation.accuracy:.1%}", "accuracy"),
         (f"top-{min(5, len(evaluation.card.labels))} accuracy", f"{evaluation.top5_accuracy:.1%}", "top5_accuracy"),
         ("macro F1", f"{evaluation.macro_f1:.3f}", "macro_f1"),
         (
             "expected calibration error",
             f"{evaluation.reliability.expected_calibration_error:.3f}",
-            "expected_calibration_error",
+            "",
         ),
     ]
     if evaluation.threshold_rate is not None:
-        shown.append(
-            (f"below the threshold {evaluation.card.unknown_threshold:g}", f"{evaluation.threshold_rate:.1%}", "")
-        )
+        name = f"unknown: below the threshold {evaluation.card.unknown_threshold:g}"
+        values.append((name, f"{evaluation.threshold_rate:.1%}", "under_threshold"))
     if evaluation.unknown:
-        shown.append(("AUROC for other things", f"{evaluation.unknown.auroc:.3f}", "auroc"))
+        values.append(("AUROC for other things", f"{evaluation.unknown.auroc:.3f}", "auroc"))
     tiles = (
         f"<div><b>{value}</b><span class='muted'>{escape(name)}{interval(evaluation, key)}</span></div>"
-        for name, value, key in shown
+        for name, value, key in values
     )
     return f"<div class='figures'>{''.join(tiles)}</div>{_certainty(evaluation.card)}"
 
@@ -63,20 +66,20 @@ def interval(evaluation: Evaluation | MultiLabelEvaluation, key: str) -> str:
 
 
 def _certainty(card: Card) -> str:
-    """What the card says of photos that the model was not fitted on."""
-    found = card.metrics.get("cross-validation")
+    """The results of the cross-validation in the card, and a warning about the validation photos."""
+    metrics = card.metrics.get("cross-validation")
     lines = []
-    if found is not None:
-        low, high = cast("Sequence[float]", found["accuracy_interval"])
+    if metrics is not None:
+        low, high = cast("Sequence[float]", metrics["accuracy_interval"])
         lines.append(
-            f"Cross-validation on {found['photos']} training photos, in {found['folds']} folds: accuracy "
-            f"{found['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}; standard deviation of the folds "
-            f"{found['standard_deviation']:.3f})."
+            f"Cross-validation on {metrics['photos']} training photos, in {metrics['folds']} folds: accuracy "
+            f"{metrics['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}; standard deviation of the folds "
+            f"{metrics['standard_deviation']:.3f})."
         )
     elif "validation" in card.metrics:
-        decided = (
-            "epochs, temperature, threshold and label sets" if card.label_sets else "epochs, temperature and threshold"
-        )
+        choices = ["epochs"] if card.training.get("settings") else []  # not for a published .keras file
+        choices += ["temperature", "threshold", *(["label sets"] if card.label_sets else [])]
+        decided = f"{', '.join(choices[:-1])} and {choices[-1]}"
         lines.append(f"The validation photos of this model also decided on {decided}: figures on them are optimistic.")
     if card.unknown_rates:
         rates = card.unknown_rates

@@ -23,14 +23,14 @@ def write(evaluation: Evaluation | MultiLabelEvaluation, folder: Path) -> Path:
 def render(evaluation: Evaluation | MultiLabelEvaluation, run: Run) -> str:
     """Returns the page."""
     if isinstance(evaluation, MultiLabelEvaluation):
-        parts = [
+        sections = [
             multi_label.figures(evaluation),
             training.curves(evaluation.card, run),
             multi_label.labels(evaluation),
             multi_label.worst(evaluation),
         ]
     else:
-        parts = [
+        sections = [
             overview.figures(evaluation),
             training.curves(evaluation.card, run),
             confusion.section(evaluation),
@@ -44,11 +44,11 @@ def render(evaluation: Evaluation | MultiLabelEvaluation, run: Run) -> str:
             mistakes.classes(evaluation),
             mistakes.slices(evaluation),
         ]
-    parts = [
+    sections = [
         overview.head(evaluation),
-        *parts,
+        *sections,
         data.problems(run.data),
         data.unreadable(evaluation.unreadable),
         training.repeat(evaluation, run),
     ]
-    return document(f"{evaluation.card.name} {evaluation.model.name}: evaluation", "".join(parts))
+    return document(f"{evaluation.card.name} {evaluation.model.name}: evaluation", "".join(sections))

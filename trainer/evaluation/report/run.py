@@ -1,4 +1,4 @@
-"""What the report says of the run that made the model: files that `train` has written."""
+"""Read the files of the run that trained the model, for the report."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -43,11 +43,11 @@ class Run:
             TrainerError: A file is damaged.
         """
         config = model / EXTRA / "config.toml"
-        found = _json(folder / DATA)
+        data = _json(folder / DATA)
         return cls(
             _history(model / EXTRA / "history.json"),
             config.read_text(encoding="utf-8") if config.is_file() else "",
-            found if isinstance(found, dict) else {},
+            data if isinstance(data, dict) else {},
         )
 
 

@@ -72,16 +72,16 @@ def label_sets(evaluation: Evaluation) -> str:
 
 def unknown(evaluation: Evaluation) -> str:
     """Returns the scores of known photos and of other things."""
-    found = evaluation.unknown
-    if found is None:
+    result = evaluation.unknown
+    if result is None:
         return ""
     threshold = evaluation.card.unknown_threshold
-    picture = plots.score_histogram(found.known_counts, found.unknown_counts, threshold)
-    text = f"AUROC {found.auroc:.3f} on {found.photos} photos of other things."
-    if found.false_unknown_rate is not None and found.false_known_rate is not None:
+    picture = plots.score_histogram(result.known_counts, result.unknown_counts, threshold)
+    text = f"AUROC {result.auroc:.3f} on {result.photos} photos of other things."
+    if result.false_unknown_rate is not None and result.false_known_rate is not None:
         text += (
-            f" At the threshold {threshold:g} (dashed), {found.false_unknown_rate:.1%} of the known photos are "
-            f"classified as unknown, and {found.false_known_rate:.1%} of the other things as known."
+            f" At the threshold {threshold:g} (dashed), {result.false_unknown_rate:.1%} of the known photos are "
+            f"classified as unknown, and {result.false_known_rate:.1%} of the other things as known."
         )
     return f"<section><h2>Known and unknown</h2>{picture}<p class='note'>{text}</p></section>"
 
@@ -92,19 +92,19 @@ def thresholds(evaluation: Evaluation) -> str:
     last = len(curve.thresholds) - 1
     at = round((evaluation.card.unknown_threshold or 0.0) * last)
     values: dict[str, list[float]] = dataclasses.asdict(curve)
-    shown = [row for row in RATES if values[row[0]]]
+    rates = [row for row in RATES if values[row[0]]]
     picture = plots.threshold_curves(
-        curve.thresholds, [(name, colour, values[key]) for key, name, _, colour in shown], curve.thresholds[at]
+        curve.thresholds, [(name, colour, values[key]) for key, name, _, colour in rates], curve.thresholds[at]
     )
     rows = "".join(
         f"<tr><td>{escape(name)}</td><td data-rate='{key}'>{100 * values[key][at]:.1f} %</td>"
         f"<td>{escape(text)}</td></tr>"
-        for key, name, text, _ in shown
+        for key, name, text, _ in rates
     )
     return (
         f"<section><h2>Threshold for unknown</h2><div class='row'><div>{picture}"
         f"<input id='threshold' type='range' aria-label='Threshold' min='0' max='{last}' value='{at}' hidden></div>"
-        f"<table class='words'><tr><td>threshold</td><td data-rate='thresholds'>{curve.thresholds[at]:.3f}</td>"
+        f"<table class='rates'><tr><td>threshold</td><td data-rate='thresholds'>{curve.thresholds[at]:.3f}</td>"
         f"<td>move the slider to see others</td></tr>{rows}</table></div></section>"
         f"<script type='application/json' id='curve'>{json.dumps(values)}</script><script>{SCRIPT}</script>"
     )

@@ -71,7 +71,7 @@ def repeat(evaluation: Evaluation | MultiLabelEvaluation, run: Run) -> str:
     # With several labels, a photo counts for each of them.
     if counts and not card.multi_label and all(isinstance(one, dict) for one in counts.values()):
         rows += [(f"photos, {split}", str(sum(one.values()))) for split, one in counts.items()]
-    table = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in rows)
+    table = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in rows if value)
     settings = run.config or json.dumps(card.training.get("settings", {}), indent=1)
     command = (
         "<p class='note'>To repeat the run, save these settings as config.toml, set <code>data</code> to the folder of "
@@ -81,5 +81,5 @@ def repeat(evaluation: Evaluation | MultiLabelEvaluation, run: Run) -> str:
     )
     return (
         f"<section><h2>Repeat the run</h2><table class='words'>{table}</table>{command}"
-        f"<details><summary>Settings</summary><pre>{escape(settings)}</pre></details></section>"
+        f"<details open><summary>Settings</summary><pre>{escape(settings)}</pre></details></section>"
     )
