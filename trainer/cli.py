@@ -36,7 +36,11 @@ COMMANDS: Final = {
     "runs": ("trainer.evaluation.runs", "", "list training runs, and compare some of them"),
     "collect": ("trainer.data.collect", "", "collect photos with feedback from a prediction log, by class"),
     "export": ("trainer.export.reexport", "", "export a published version in another precision or for another runtime"),
-    "publish": ("trainer.registry.publish", "", "publish a SavedModel as the next version of a model"),
+    "publish": (
+        "trainer.registry.publish_command",
+        "",
+        "publish a SavedModel or a .keras file as the next version of a model",
+    ),
     "list": ("trainer.registry.versions", "list", "list models, versions and labels"),
     "promote": ("trainer.registry.promote", "promote", "move a version label to another version"),
     "rollback": ("trainer.registry.promote", "rollback", "move a version label back to its previous version"),
@@ -94,13 +98,13 @@ def main(arguments: Sequence[str] | None = None, prog: str = "breed-trainer") ->
         # An interrupted import may raise another error than KeyboardInterrupt.
         if interrupted or isinstance(error, KeyboardInterrupt):
             notes = notes or (["run the same command again to resume"] if command in ("train", "predict") else [])
-            sys.stderr.write(f"trainer {command}: {'; '.join(['stopped', *notes])}\n")
+            sys.stderr.write(f"{prog} {command}: {'; '.join(['stopped', *notes])}\n")
             return 130
         if isinstance(error, TrainerError | OSError):
             text = "; ".join([str(error), *notes])
             if not any(hint in text for hint in (f"{prog} ", "breed ", "--", "same command again")):
                 text += f"; {prog} {command} --help shows what it takes"
-            sys.stderr.write(f"trainer {command}: {text}\n")
+            sys.stderr.write(f"{prog} {command}: {text}\n")
             return error.exit_status if isinstance(error, TrainerError) else TrainerError.exit_status
         raise
     finally:

@@ -15,6 +15,7 @@ from trainer.data.class_names import Numbers
 from trainer.data.duplicates import Duplicates
 from trainer.errors import TrainerError
 from trainer.export.precision import HELP, INT8_HELP, LOSS_HELP, TOP1_HELP, Limits, ServedPrecision
+from trainer.network.backbone_names import without_folder
 
 DEFAULT_BACKBONE: Final = "efficientnet_lite2"
 """The most accurate backbone whose weights come with a package; docs/training.md compares them."""
@@ -58,15 +59,18 @@ class Config:
         "data",
         "photos to leave out of validation and test because training has them; near: also those that look the same",
     )
-    seed: int = _option(0, "data", "determines the split, the order of photos and the initial weights")
+    seed: int = _option(0, "data", "seed of the split, the order of photos and the initial weights")
 
     backbone: str = _option(
-        DEFAULT_BACKBONE, "network", "efficientnet_lite0 to _lite2, or a network of keras.applications: vgg16, ..."
+        DEFAULT_BACKBONE,
+        "network",
+        "efficientnet_lite0 to _lite2, a network of keras.applications: vgg16, ..., kerashub:PRESET, or a .keras file",
     )
     weights: str = _option(
         "imagenet",
         "network",
-        "imagenet (downloaded, except for EfficientNet-Lite), a file, or none: random weights, for experiments",
+        "imagenet (downloaded, except for EfficientNet-Lite; those of a KerasHub preset or in a .keras file), a file, "
+        "or none: random weights, for experiments",
     )
     size: int = _option(0, "network", "height and width of the input in pixels; 0: the size of the pretraining")
     alpha: float = _option(1.0, "network", "width multiplier of a MobileNet")
@@ -75,7 +79,9 @@ class Config:
     pooling: Literal["avg", "flatten"] = _option("avg", "network", "how to reduce the last feature map for the head")
     hidden: int = _option(0, "network", "units of an additional dense layer before the last one; 0: none")
     dropout: float = _option(0.2, "network", "dropout rate before the last layer of a dense head")
-    output: Literal["softmax", "sigmoid"] = _option("softmax", "network", "sigmoid: one output for two classes")
+    output: Literal["softmax", "sigmoid"] = _option(
+        "softmax", "network", "softmax: one score for each class; sigmoid: one score for two classes"
+    )
 
     head: Literal["auto", "logistic", "dense"] = _option(
         "auto",
@@ -109,7 +115,9 @@ class Config:
     learning_rate: float = _option(1e-3, "training of the head", "maximum learning rate")
     schedule: Literal["cosine", "constant"] = _option("cosine", "training of the head", "schedule of the learning rate")
     weight_decay: float = _option(1e-2, "training of the head", "decoupled weight decay, for adamw and sgd")
-    label_smoothing: float = _option(0.0, "training of the head", "share of the target that is spread over all classes")
+    label_smoothing: float = _option(
+        0.0, "training of the head", "label smoothing: share of the target that is spread over all classes"
+    )
     class_weights: Literal["auto", "balanced", "none"] = _option(
         "auto",
         "training of the head",
@@ -126,6 +134,12 @@ class Config:
     zoom: float = _option(0.15, "fine-tuning", "augmentation: maximum zoom in or out, as a share of the size")
     flip: bool = _option(True, "fine-tuning", "augmentation: mirror half of the photos")
 
+    tta: Literal["none", "flip"] = _option(
+        "none",
+        "export",
+        "test-time augmentation of a logistic head; flip: the mean of the logits of the photo and its mirror image, at "
+        "twice the cost of each answer",
+    )
     precision: ServedPrecision = _option("float32", "export", f"{HELP}; {INT8_HELP}")
     max_accuracy_loss: float = _option(Limits.max_accuracy_loss, "export", f"int8: {LOSS_HELP}")
     min_same_top1: float = _option(Limits.min_same_top1, "export", f"int8: {TOP1_HELP}")
@@ -142,8 +156,10 @@ class Config:
     def without_places(self) -> "Config":
         """Returns the configuration with names instead of paths, for what is published."""
         weights = self.weights if self.weights in {"imagenet", "none"} else Path(self.weights).name
+        backbone = without_folder(self.backbone)
         added = tuple(Path(folder).resolve().name for folder in self.add)
-        return dataclasses.replace(self, data=Path(self.data).resolve().name, add=added, weights=weights)
+        data = Path(self.data).resolve().name
+        return dataclasses.replace(self, data=data, add=added, backbone=backbone, weights=weights)
 
 
 OF_DENSE_HEADS: Final = ("dropout", "patience", "batch_size", "optimizer", "learning_rate", "schedule", "weight_decay")
@@ -178,6 +194,8 @@ def make(values: Mapping[str, Value]) -> Config:
         raise TrainerError("nothing to train: epochs is 0 and fine-tune is 0")
     if config.head == "logistic" and config.hidden:
         raise TrainerError("a logistic head has no hidden layer: leave out --hidden, or use --head dense")
+    if config.tta == "flip":
+        _check_tta(config)
     if config.multi_label:
         _check_multi_label(config)
     if not config.data:
@@ -185,6 +203,17 @@ def make(values: Mapping[str, Value]) -> Config:
     if not config.name:
         raise TrainerError("no model name; use --name, or name in the --config file")
     return config
+
+
+def _check_tta(config: Config) -> None:
+    """Refuses settings with which the mean of two views cannot be calibrated."""
+    if not config.logistic or config.fine_tune:
+        raise TrainerError(
+            "--tta flip needs a logistic head and no fine-tuning: leave out --tta, or --hidden, --head dense and "
+            "--fine-tune"
+        )
+    if config.views < 2 or config.tune:
+        raise TrainerError("--tta flip needs the features of mirror images: use it with --views 2 or more, not --tune")
 
 
 def _check_multi_label(config: Config) -> None:
@@ -202,9 +231,9 @@ def _check_multi_label(config: Config) -> None:
             raise TrainerError(f"--multi-label does not work with {name} yet; leave one of the two out")
 
 
-def without_effect(config: Config, given: Mapping[str, Value]) -> list[str]:
-    """Returns a sentence for the options that were given and change nothing, none where all of them do."""
-    useless = [f"--{name.replace('_', '-')}" for name in OF_DENSE_HEADS if name in given]
+def without_effect(config: Config, options: Mapping[str, Value]) -> list[str]:
+    """Returns a warning that names the options without effect; an empty list if all of them have one."""
+    useless = [f"--{name.replace('_', '-')}" for name in OF_DENSE_HEADS if name in options]
     if not useless or not config.logistic or config.fine_tune:
         return []
     return [f"{', '.join(useless)} changes nothing in a logistic head; --head dense trains one by gradient descent"]

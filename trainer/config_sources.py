@@ -61,27 +61,27 @@ def read(path: Path) -> dict[str, Value]:
         raise TrainerError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainerError(f"{path} is not TOML: {error}") from error
-    known = typing.get_type_hints(Config)
+    types = typing.get_type_hints(Config)
     values: dict[str, Value] = {}
     for key, value in table.items():
-        if key not in known:
-            raise TrainerError(f"{path}: unknown setting {key!r}; the settings are {', '.join(known)}")
+        if key not in types:
+            raise TrainerError(f"{path}: unknown setting {key!r}; the settings are {', '.join(types)}")
         if key == "add":
             if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
                 raise TrainerError(f"{path}: add must be a list of folders, not {value!r}")
             values[key] = tuple(value)
             continue
-        kind = _plain_type(known[key])
+        kind = _plain_type(types[key])
         if kind is float and type(value) is int:
             value = float(value)
-        choices = _choices(known[key])
+        choices = _choices(types[key])
         if (
             not isinstance(value, str | int | float | bool)
             or type(value) is not kind
             or value not in (choices or [value])
         ):
-            wanted = " or ".join(map(repr, choices)) or KINDS[kind]
-            raise TrainerError(f"{path}: {key} must be {wanted}, not {value!r}")
+            accepted = " or ".join(map(repr, choices)) or KINDS[kind]
+            raise TrainerError(f"{path}: {key} must be {accepted}, not {value!r}")
         values[key] = value
     return values
 
@@ -112,12 +112,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def from_arguments(args: argparse.Namespace) -> dict[str, Value]:
     """Returns the settings of the command line."""
-    given = {
+    options = {
         one.name: getattr(args, one.name)
         for one in dataclasses.fields(Config)
         if getattr(args, one.name, None) is not None
     }
-    return given | ({"add": tuple(given["add"])} if "add" in given else {})
+    return options | ({"add": tuple(options["add"])} if "add" in options else {})
 
 
 def _choices(hint: object) -> tuple[str, ...]:

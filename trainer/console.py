@@ -19,6 +19,8 @@ from rich.progress import (
 from rich.text import Text
 
 PLAIN_LINE_SECONDS = 5.0
+RATE_SECONDS = 300.0
+"""Period from which the time left is estimated, in seconds. It must contain at least two steps."""
 
 Advance = Callable[..., None]
 """`advance(steps=1, note="")` reports completed steps, and a note to show beside the bar."""
@@ -55,7 +57,7 @@ def progress(description: str, total: int | None, *, unit: str = "", done: int =
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        with Progress(*columns, console=console) as bars:
+        with Progress(*columns, console=console, speed_estimate_period=RATE_SECONDS) as bars:
             task = bars.add_task(description, total=total, completed=done, note="")
             yield lambda steps=1, note="": bars.update(task, advance=steps, note=note)
         return

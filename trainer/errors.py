@@ -5,3 +5,7 @@ class TrainerError(Exception):
     """A mistake in the arguments or the data. The message says what is wrong and what is accepted."""
 
     exit_status = 1
+
+
+class GatewayUnavailableError(TrainerError):
+    """A gateway cannot be reached, or has been busy for longer than the command waits."""

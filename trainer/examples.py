@@ -56,7 +56,7 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     ),
     "publish": (
         ("exported --name dog_breed", "publish a SavedModel as the next version"),
-        ("exported --name dog_breed --models-dir /srv/models", "publish it in another folder"),
+        ("own.keras --name dog_breed --labels labels.txt", "publish a Keras model with a model card"),
         ("models/dog_breed/3 --name dog_breed", "publish an old version again, as the newest one"),
     ),
     "list": (

@@ -44,8 +44,8 @@ class Backbone:
     """The backbone: its name, and the weights that training began with.
 
     Attributes:
-        name: Name of the network.
-        weights: `imagenet`, `none` or `file`.
+        name: Name of the network; empty if it is not known.
+        weights: `imagenet`, `preset`, `none` or `file`; empty if it is not known.
         source: Where the weights come from; None for random weights.
         licence: SPDX identifier of their licence; None if it is not known.
     """
@@ -97,17 +97,17 @@ class Card:
         """Whether a photo can have several labels or none: those whose scores reach their `thresholds`."""
         return self.task == MULTI_LABEL
 
-    def named(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+    def predicted_labels(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Returns which labels photos get from a multi-label model, bool (n, labels), for scores of the same shape."""
         return probabilities >= np.asarray(self.thresholds, np.float32)
 
     @property
     def least_set_score(self) -> float | None:
         """The score from which labels belong to the label set of a photo; None if the model has no label sets."""
-        least = self.label_sets.get("least_score")
-        return None if least is None else float(str(least))
+        score = self.label_sets.get("least_score")
+        return None if score is None else float(str(score))
 
-    def known(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    def known_scores(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
         """Returns the values to compare with `unknown_threshold`, float32 (n).
 
         With other labels, this is the sum of the scores of the labels, otherwise the best score.
@@ -130,17 +130,19 @@ class Card:
             TrainerError: It is not JSON, lacks a key, has a value of the wrong type, or another schema.
         """
         try:
-            found = json.loads(text)
-            if found["schema"] != SCHEMA:
-                raise TrainerError(f"the model card has schema {found['schema']!r}; this trainer reads schema {SCHEMA}")
-            size = found["input"]
+            fields = json.loads(text)
+            if fields["schema"] != SCHEMA:
+                raise TrainerError(
+                    f"the model card has schema {fields['schema']!r}; this trainer reads schema {SCHEMA}"
+                )
+            size = fields["input"]
             spec = InputSpec(int(size["height"]), int(size["width"]), size["fit"], size["interpolation"])
             Target(spec.height, spec.width, spec.fit, spec.interpolation)  # ValueError when there is no such fit
-            made = found["backbone"]
+            made = fields["backbone"]
             backbone = Backbone(str(made["name"]), str(made["weights"]), made.get("source"), made.get("licence"))
-            known = {one.name for one in dataclasses.fields(cls)} - {"input", "backbone"}
-            rest = {key: value for key, value in found.items() if key in known}
-            names = {key: tuple(found.get(key, ())) for key in ("labels", "other_labels", "thresholds")}
+            simple_fields = {one.name for one in dataclasses.fields(cls)} - {"input", "backbone"}
+            rest = {key: value for key, value in fields.items() if key in simple_fields}
+            names = {key: tuple(fields.get(key, ())) for key in ("labels", "other_labels", "thresholds")}
             return cls(**{**rest, **names, "input": spec, "backbone": backbone})
         except (ValueError, KeyError, TypeError) as error:
             raise TrainerError(f"not a model card: {type(error).__name__}: {error}") from error

@@ -4,14 +4,19 @@ import argparse
 import os
 from pathlib import Path
 
+KEY_VARIABLE = "BREED_API_KEY"
+"""The environment variable with the API key for `--url`."""
+
+PATIENCE_SECONDS = 300.0
+
 Parser = argparse._ActionsContainer
 """A parser, or a group of its options."""
 
 
 def add_directory(parser: Parser, flag: str, default: str | None, text: str) -> None:
     """Adds an option for a directory. The text should name the default if it is None."""
-    shown = f"{text} (default: %(default)s)" if default is not None else text
-    parser.add_argument(flag, type=Path, default=default and Path(default), metavar="DIR", help=shown)
+    help_text = f"{text} (default: %(default)s)" if default is not None else text
+    parser.add_argument(flag, type=Path, default=default and Path(default), metavar="DIR", help=help_text)
 
 
 def add_models_dir(parser: Parser) -> None:
@@ -46,7 +51,8 @@ def add_network(parser: Parser, backbone: str, weights: str) -> None:
         "--backbone",
         metavar="NETWORK",
         default=backbone,
-        help="network of keras.applications, or EfficientNet-Lite (default: %(default)s)",
+        help="EfficientNet-Lite, a network of keras.applications, kerashub:PRESET, or a .keras file "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--weights", metavar="FILE", default="imagenet", help=f"imagenet, or {weights} (default: %(default)s)"
@@ -67,7 +73,7 @@ def add_unknown(parser: Parser) -> None:
 
 def add_map(parser: Parser) -> None:
     """Adds `--map`."""
-    parser.add_argument("--map", type=Path, metavar="FILE", help="TOML or JSON file: folder = label")
+    parser.add_argument("--map", type=Path, metavar="FILE", help="TOML or JSON file that maps folder names to labels")
 
 
 def add_model_dir(parser: Parser) -> None:
@@ -75,3 +81,22 @@ def add_model_dir(parser: Parser) -> None:
     parser.add_argument(
         "model_dir", type=Path, metavar="MODEL_DIR", help="models/NAME/VERSION, or models/NAME for the newest version"
     )
+
+
+def add_url(parser: Parser) -> None:
+    """Adds `--url` and `--patience`."""
+    parser.add_argument(
+        "--url", metavar="URL", help=f"use a running gateway; an API key is read from the variable {KEY_VARIABLE}"
+    )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=PATIENCE_SECONDS,
+        metavar="SECONDS",
+        help="with --url: how long to retry a failing request, in seconds (default: %(default)g)",
+    )
+
+
+def add_untried(parser: Parser) -> None:
+    """Adds the option `--untried`, for models that cannot be tested with a generated image."""
+    parser.add_argument("--untried", action="store_true", help="do not test the model with an image first")

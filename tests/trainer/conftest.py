@@ -1,5 +1,6 @@
 """Small photos drawn on the spot, a small network, and the trainer's command line."""
 
+import gc
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ from PIL import Image
 from trainer.cli import main
 
 SIZE = 32
+
+# The objects of TensorFlow stay: the garbage collection after each export need not look at them.
+gc.freeze()
 
 
 class WriteFolder(Protocol):

@@ -1,5 +1,6 @@
 """The command line: help, settings, and errors in one line."""
 
+import logging
 import subprocess
 import sys
 import tomllib
@@ -11,9 +12,14 @@ import pytest
 
 from tests.trainer import tiny
 from tests.trainer.conftest import WriteFolder
-from trainer.config import Config, make
-from trainer.config_sources import RECIPES, read
+from trainer import config_sources
+from trainer.config import DEFAULT_BACKBONE, Config, make
+from trainer.config_sources import read
+from trainer.data.views import VIEWS
 from trainer.errors import TrainerError
+from trainer.model_card import Card
+from trainer.network import backbones
+from trainer.training import export_trial
 
 # Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -28,19 +34,71 @@ def tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny.add(monkeypatch)
 
 
-def test_the_settings_of_a_recipe_are_shown_without_training(trainer: Trainer, tmp_path: Path) -> None:
-    status, out, _ = trainer("train", "--recipe", "cats-dogs", "--show", "--dropout", "0.1")
+RECIPES = {
+    "accurate": {"backbone": "efficientnet_lite2", "size": 288, "head": "auto"},
+    "dog-breeds": {"backbone": "densenet201", "head": "dense", "dropout": 0.3, "views": 8},
+    "cats-dogs": {
+        "backbone": "vgg16", "size": 256, "hidden": 256, "dropout": 0.5, "output": "sigmoid", "epochs": 0,
+        "fine_tune": 4, "fine_tune_batch_size": 8, "optimizer": "rmsprop", "fine_tune_learning_rate": 1e-4,
+        "schedule": "constant", "label_smoothing": 0.0, "rotation": 40.0, "shift": 0.2, "shear": 0.2, "zoom": 0.2,
+        "flip": True,
+    },
+}  # fmt: skip
+"""What each recipe has to set, in numbers that docs/training.md states."""
+
+
+@pytest.mark.parametrize("name", config_sources.RECIPES)
+def test_the_settings_of_a_recipe_are_shown_without_training(name: str, trainer: Trainer, tmp_path: Path) -> None:
+    status, out, _ = trainer("train", "--recipe", name, "--show", "--patience", "7")
     assert status == 0
-    shown = tomllib.loads(out)
-    assert (shown["size"], shown["fine_tune_batch_size"], shown["dropout"]) == (256, 8, 0.1)
-    assert {key: shown[key] for key in RECIPES["cats-dogs"] if key != "dropout"} == {
-        key: value for key, value in RECIPES["cats-dogs"].items() if key != "dropout"
-    }
+    settings = tomllib.loads(out)
+    assert settings["patience"] == 7
+    assert {key: settings[key] for key in RECIPES[name]} == RECIPES[name]
     assert not (tmp_path / "models").exists()
 
 
+def test_the_accurate_recipe_takes_larger_photos(trainer: Trainer) -> None:
+    status, out, _ = trainer("train", "--recipe", "accurate", "--show")
+    assert status == 0
+    settings = tomllib.loads(out)
+    size = backbones.architecture(settings["backbone"]).size
+    assert (settings["backbone"], settings["size"], settings["size"] > size) == (DEFAULT_BACKBONE, 288, True)
+
+
+def test_defaults_are_a_logistic_head_on_photos_and_their_mirror_images_without_label_smoothing() -> None:
+    config = make({"data": "x", "name": "x"})
+    assert config.logistic
+    assert VIEWS[: config.views] == ("plain", "flip")
+    assert config.label_smoothing == 0
+    for dense in ({"hidden": 8}, {"head": "dense"}):
+        assert not make({"data": "x", "name": "x", **dense}).logistic
+
+
+def test_warnings_of_tensorflow_about_retracing_do_not_reach_the_user(trainer: Trainer, tmp_path: Path) -> None:
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    try:
+        logger.setLevel(logging.NOTSET)
+        assert trainer("list", "--models-dir", tmp_path)[0] == 0
+        assert not logger.isEnabledFor(logging.WARNING)
+        assert logger.isEnabledFor(logging.ERROR)
+    finally:
+        logger.setLevel(level)
+
+
+def test_a_network_that_cannot_be_exported_is_refused_before_photos_are_read(
+    trainer: Trainer, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_model: keras.Model, card: Card) -> None:
+        raise TrainerError(f"{card.backbone.name} cannot be exported; choose another --backbone")
+
+    monkeypatch.setattr(export_trial, "try_export", refuse)
+    status, _, error = trainer("train", data, "--name", "x", *TINY, "--size", "48")  # a size that was not tried before
+    assert (status, error) == (1, "breed-trainer train: tiny cannot be exported; choose another --backbone\n")
+
+
 @pytest.mark.parametrize(
-    ("arguments", "status", "said"),
+    ("arguments", "status", "message"),
     [
         (("train", "no/such/folder", "--name", "x"), 1, "no/such/folder is not a folder"),
         (("train", "{data}"), 1, "no model name"),
@@ -60,10 +118,10 @@ def test_the_settings_of_a_recipe_are_shown_without_training(trainer: Trainer, t
     ],
 )
 def test_a_mistake_is_answered_in_one_line(
-    arguments: tuple[str, ...], status: int, said: str, trainer: Trainer, data: Path
+    arguments: tuple[str, ...], status: int, message: str, trainer: Trainer, data: Path
 ) -> None:
-    found, _, error = trainer(*(one.replace("{data}", str(data)) for one in arguments))
-    assert (found, said in error.strip().splitlines()[-1]) == (status, True), error
+    actual_status, _, error = trainer(*(one.replace("{data}", str(data)) for one in arguments))
+    assert (actual_status, message in error.strip().splitlines()[-1]) == (status, True), error
     assert "Traceback" not in error
     assert "Reading photos" not in error
 
@@ -74,7 +132,7 @@ def test_a_sigmoid_for_three_classes_is_refused_before_photos_are_read(
     photos = write_photos(tmp_path / "photos", {"red": 5, "green": 5, "blue": 5})
     status, _, error = trainer("train", photos, "--name", "x", *TINY, "--output", "sigmoid")
     assert status == 1
-    assert error.endswith("has 3: use --output softmax\n")
+    assert error.endswith("has 3; use --output softmax\n")
     assert "Reading photos" not in error
 
 
@@ -90,25 +148,25 @@ def test_weights_of_another_network_are_refused_in_one_line(trainer: Trainer, da
 def test_help_teaches_without_loading_tensorflow() -> None:
     code = "import sys; from trainer.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     code += "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert found.returncode == 0, found.stderr
-    assert "examples:" in found.stdout
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert process.returncode == 0, process.stderr
+    assert "examples:" in process.stdout
     for command in ("train", "imagenet-dogs", "evaluate", "export", "publish", "list", "promote", "rollback", "prune"):
-        assert f"\n    {command}" in found.stdout
+        assert f"\n    {command}" in process.stdout
 
 
 def test_a_configuration_file_holds_every_setting_and_refuses_what_is_none(tmp_path: Path) -> None:
-    config = make({**RECIPES["cats-dogs"], "data": "photos", "name": "x"})
+    config = make({**config_sources.RECIPES["cats-dogs"], "data": "photos", "name": "x"})
     path = tmp_path / "config.toml"
     path.write_text(config.to_toml())
     assert make(read(path)) == config
     assert set(tomllib.loads(config.to_toml())) == set(Config.__dataclass_fields__)
-    for text, said in (
+    for text, message in (
         ("droput = 0.1", "unknown setting 'droput'"),
         ("epochs = 1.5", "epochs must be an integer, not 1.5"),
         ('fit = "stretch"', "fit must be 'crop' or 'pad' or 'squash', not 'stretch'"),
         ("epochs = ", "is not TOML"),
     ):
         path.write_text(text)
-        with pytest.raises(TrainerError, match=said):
+        with pytest.raises(TrainerError, match=message):
             read(path)

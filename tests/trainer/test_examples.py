@@ -16,11 +16,11 @@ def test_every_command_has_three() -> None:
 def test_the_help_begins_with_them_and_they_are_accepted(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"], "breed")
-    shown = capsys.readouterr().out
+    output = capsys.readouterr().out
     for arguments, text in EXAMPLES[command]:
         line = f"breed {command} {arguments}".rstrip()
-        assert shown.index(line) < shown.index("options:")
-        assert text in shown
+        assert output.index(line) < output.index("options:")
+        assert text in output
         parser_of([command], "breed").parse_args([command, *shlex.split(arguments)])
 
 

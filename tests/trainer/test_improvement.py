@@ -155,17 +155,17 @@ class Improvement:
         models, comparison = self.folder / "models", self.folder / "comparison"
         options = ["--models-dir", str(models), "--seconds", "0", "--output", str(comparison)]
         self.run("compare", "colours/1", "colours/2", tested, *options)
-        found = json.loads((comparison / "comparison.json").read_text())
-        blue = next(one for one in found["classes"] if one["name"] == "blue")
+        content = json.loads((comparison / "comparison.json").read_text())
+        blue = next(one for one in content["classes"] if one["name"] == "blue")
         assert blue["b"] >= 0.8
-        assert found["accuracy_on_common_classes"]["mcnemar_p"] > 0.05
+        assert content["accuracy_on_common_classes"]["mcnemar_p"] > 0.05
 
         gate = self.folder / "gate.toml"
         gate.write_text(
             'photos = "tested"\nmin_photos = 20\nmax_accuracy_loss = 0.4\nmin_accuracy = 0.8\nagainst = "stable"\n'
         )
-        said = self.run("promote", "colours", "2", "canary", "--gate", gate, *self._places)
-        assert "compared with version 1, meets all conditions" in said
+        out = self.run("promote", "colours", "2", "canary", "--gate", gate, *self._places)
+        assert "compared with version 1, meets all conditions" in out
         steps = ["--steps", "50,100", "--answers", "15", "--seconds", "0"]
         where = ["--split", str(self.folder / "split.json"), "--metrics", str(gateway.base_url), *self._places]
         self.run("rollout", "colours", "2", *steps, *where)
@@ -208,8 +208,8 @@ def test_a_new_class_is_learned_from_corrections_and_rolled_out(improvement: Imp
         for seed in range(20):
             answer = gateway.post("/api/v1/predict_breed", content=encoded(BLUE, 5000 + seed))
             assert answer.status_code == 200, answer.text
-            said = {"request_id": answer.headers["x-request-id"], "verdict": "wrong", "label": "blue"}
-            assert gateway.post("/api/v1/feedback", json=said).json() == {"status": "recorded", "new_label": True}
+            feedback = {"request_id": answer.headers["x-request-id"], "verdict": "wrong", "label": "blue"}
+            assert gateway.post("/api/v1/feedback", json=feedback).json() == {"status": "recorded", "new_label": True}
         improvement.bring_out(gateway, "20 photos of 1 labels")
         until(lambda: set(caller.answered[-50:]) == {2}, "the new version answers everything")
         assert blue_is_known(gateway)
@@ -267,7 +267,7 @@ def review_all(browser: testing.chromium.Chromium, gateway: httpx.Client, photos
     browser.execute_script("arguments[0].focus()", tiles[0])
     for tile in tiles:
         assert eventually(lambda: browser.switch_to.active_element) == tile, "each decision goes on to the next photo"
-        label = eventually(lambda tile=tile: seen(page, tile))  # type: ignore[misc]
+        label = eventually(lambda tile=tile: colour_of(page, tile))  # type: ignore[misc]
         if f", answered {label}," in str(tile.get_attribute("aria-label")):
             page.press("c")
         else:
@@ -281,11 +281,11 @@ def review_all(browser: testing.chromium.Chromium, gateway: httpx.Client, photos
 
 def all_of(page: Page, selector: str, number: int) -> list[WebElement]:
     """The elements of a selector, once there are so many."""
-    found = page.browser.find_elements(By.CSS_SELECTOR, selector)
-    return found if len(found) == number else []
+    elements = page.browser.find_elements(By.CSS_SELECTOR, selector)
+    return elements if len(elements) == number else []
 
 
-def seen(page: Page, tile: WebElement) -> str:
+def colour_of(page: Page, tile: WebElement) -> str:
     """The colour of the picture in a tile; empty until it is there."""
     script = """const image = arguments[0].querySelector('img');
         arguments[0].scrollIntoView();

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from testing.polling import DEADLINE_SECONDS
+from testing.polling_server import PollingServer, labels
 from tests.trainer import tiny
 from tests.trainer.check.test_check import photo, write
 from tests.trainer.registry.conftest import config, server
-from tests.trainer.registry.polling_server import PollingServer, labels
 
 __all__ = ["config", "server"]
 
@@ -61,9 +61,9 @@ SENTENCES = (
 )
 
 
-def correct(data: Path, found: dict[str, list[dict[str, str]]]) -> None:
+def correct(data: Path, findings: dict[str, list[dict[str, str]]]) -> None:
     """Does what the report says."""
-    for one in found["photos"]:
+    for one in findings["photos"]:
         path = Path(one["photo"])
         if not path.exists():  # deleted for another reason already
             continue

@@ -24,6 +24,7 @@ from gateway.images import decode_image
 from gateway.settings import Settings
 from testing.gateway import running_gateway
 from testing.modelserver import Server
+from testing.polling import DEADLINE_SECONDS
 from trainer.cli import main
 from trainer.export.saved_classifier import SavedClassifier
 from trainer.export.saved_model import export_model
@@ -113,7 +114,7 @@ def predict(served: ServedVersion) -> Iterator[Callable[..., dict[str, Array]]]:
             request.model_spec.name, request.model_spec.signature_name = model, signature
             for name, value in inputs.items():
                 request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-            answer = stub.Predict(request, timeout=60)
+            answer = stub.Predict(request, timeout=DEADLINE_SECONDS)
             return {name: tf.make_ndarray(tensor) for name, tensor in answer.outputs.items()}
 
         yield call
@@ -140,9 +141,9 @@ def test_many_clients_of_all_models_at_once_are_answered_what_evaluate_computed(
         assert explained["probabilities"][0] == pytest.approx(row, abs=TOLERANCE)
         assert 0 <= explained["heatmap"].min() <= explained["heatmap"].max() <= 1
         best = predict(model, "serving_default", image_bytes=[data])
-        found = {label.decode(): score for label, score in zip(best["classes"][0], best["scores"][0], strict=True)}
+        scores = {label.decode(): score for label, score in zip(best["classes"][0], best["scores"][0], strict=True)}
         expected = dict.fromkeys(labels, 0.0) | served.evaluated[model, "serving_default"][at]
-        assert found == pytest.approx(expected, abs=TOLERANCE)
+        assert scores == pytest.approx(expected, abs=TOLERANCE)
         if len(labels) == 2:
             raw = predict(model, "sigmoid", images=images)["probability"][0, 0]
             assert (raw > 0.5) == (row[1] > 0.5)
@@ -156,15 +157,15 @@ def test_many_clients_of_all_models_at_once_are_answered_what_evaluate_computed(
 
 @pytest.mark.parametrize("model", list(LABELS))
 def test_the_gateway_answers_what_evaluate_computed(model: str, served: ServedVersion) -> None:
-    settings = Settings(serving_target=served.address, default_model=model)
+    settings = Settings(serving_target=served.address, default_model=model, request_timeout_seconds=60)
     nothing = dict.fromkeys(LABELS[model], 0.0)
     with running_gateway(settings) as client:
         for at, photo in enumerate(served.photos[:8]):
             data = photo.read_bytes()
             answer = client.post(f"/api/v1/models/{model}/predict", files={"image": data}).json()
-            found = {one["label"]: one["score"] for one in answer["predictions"]}
-            assert found == pytest.approx(nothing | served.evaluated[model, "pixels"][at], abs=TOLERANCE)
+            scores = {one["label"]: one["score"] for one in answer["predictions"]}
+            assert scores == pytest.approx(nothing | served.evaluated[model, "pixels"][at], abs=TOLERANCE)
             body = {"instances": [{"b64": base64.b64encode(data).decode()}]}
             (best,) = client.post(f"/v1/models/{model}:predict", json=body).json()["predictions"]
-            found = dict(zip(best["classes"], best["scores"], strict=True))
-            assert found == pytest.approx(nothing | served.evaluated[model, "serving_default"][at], abs=TOLERANCE)
+            scores = dict(zip(best["classes"], best["scores"], strict=True))
+            assert scores == pytest.approx(nothing | served.evaluated[model, "serving_default"][at], abs=TOLERANCE)

@@ -55,16 +55,16 @@ class ContactSheet:
 
     def write(self, path: Path, title: str) -> None:
         """Writes the page; reads the photos on it again."""
-        shown: dict[str, list[_Entry]] = defaultdict(list)
+        entries: dict[str, list[_Entry]] = defaultdict(list)
         thumbnails = {at: _thumbnail(photo) for _, at, photo, _ in sorted(self._kept, key=lambda one: -one[1])}
         for entry in sorted(self._kept, key=lambda one: (-one[0], -one[1])):
-            shown[_heading(entry[3])].append(entry)
+            entries[_heading(entry[3])].append(entry)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", errors="backslashreplace") as page:
             page.write(self._head(title))
-            for label in sorted(shown):
-                figures = "".join(_figure(record, thumbnails[at]) for _, at, _, record in shown[label])
-                count = f"{len(shown[label])} of {self._counts[label]}"
+            for label in sorted(entries):
+                figures = "".join(_figure(record, thumbnails[at]) for _, at, _, record in entries[label])
+                count = f"{len(entries[label])} of {self._counts[label]}"
                 page.write(
                     f"<section><h2>{escape(label or 'Unknown')} <small class='muted'>{count}</small></h2>"
                     f"<div class='photos'>{figures}</div></section>"

@@ -51,8 +51,8 @@ class LocalModel:
         """Yields one record for each photo, in order. Threads decode up to three batches ahead."""
         batch: list[tuple[str, Pixels | Failure]] = []
         with ThreadPoolExecutor(THREADS) as pool:
-            for one in in_order(pool, self._decode, read_in_order(photos), 3 * BATCH_SIZE):
-                batch.append(one)
+            for decoded in in_order(pool, self._decode, read_in_order(photos), 3 * BATCH_SIZE):
+                batch.append(decoded)
                 if len(batch) == BATCH_SIZE:
                     yield from self._answer(batch)
                     batch = []
@@ -71,9 +71,9 @@ class LocalModel:
     def _answer(self, batch: list[tuple[str, Pixels | Failure]]) -> Iterator[Record]:
         images = [one for _, one in batch if not isinstance(one, Failure)]
         rows = iter(self._model.probabilities(np.stack(images)) if images else ())
-        for name, one in batch:
-            if isinstance(one, Failure):
-                yield Record(name, failure=one)
+        for name, item in batch:
+            if isinstance(item, Failure):
+                yield Record(name, failure=item)
             else:
                 yield self._record(name, next(rows))
 
@@ -85,14 +85,14 @@ class LocalModel:
         confidence = float(scores.max())
         if card.multi_label:
             order = (-scores).argsort(kind="stable").tolist()
-            named = card.named(scores)
-            labels = tuple(card.labels[at] for at in order if named[at])
+            predicted = card.predicted_labels(scores)
+            labels = tuple(card.labels[at] for at in order if predicted[at])
             unknown = not labels
             if labels:
-                confidence = float(scores[named].max())
+                confidence = float(scores[predicted].max())
         else:
             threshold = card.unknown_threshold
-            unknown = threshold is not None and float(card.known(row[np.newaxis])[0]) < threshold
+            unknown = threshold is not None and float(card.known_scores(row[np.newaxis])[0]) < threshold
         return Record(
             file=name,
             predictions=tuple((card.labels[at], round(float(scores[at]), SCORE_DECIMALS)) for at in best.tolist()),

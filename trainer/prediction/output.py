@@ -49,9 +49,9 @@ class Output:
         """
         header = self._format.header
         with self._path.open("rb") as file:
-            found = file.read(len(header))
-            kept = len(found) if found == header else 0
-            if not header.startswith(found):
+            head = file.read(len(header))
+            kept = len(head) if head == header else 0
+            if not header.startswith(head):
                 raise TrainerError(
                     f"{self._path} exists and has other columns; repeat the options that it was written with, or give "
                     "another --output"

@@ -1,4 +1,4 @@
-"""Read and compute a few photos ahead of whoever asks for them, in a fixed order and in little memory."""
+"""Read and process photos a few at a time in advance, in a fixed order and with little memory."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from trainer.console import progress, say
-from trainer.errors import TrainerError
+from trainer.errors import GatewayUnavailableError, TrainerError
+from trainer.options import KEY_VARIABLE, add_url
 from trainer.prediction.contact_sheet import PHOTOS, ContactSheet
 from trainer.prediction.output import Output
 from trainer.prediction.records import Format, Record, format_of
@@ -25,9 +26,7 @@ from trainer.prediction.sources import (
     standard_input,
 )
 
-KEY_VARIABLE = "BREED_API_KEY"
 TOP_K = 5
-PATIENCE_SECONDS = 300.0
 NAMED_FAILURES = 10
 
 
@@ -55,7 +54,7 @@ class Classifier(Protocol):
 
 @dataclass
 class Tally:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         states: Number of records by state.
@@ -113,9 +112,10 @@ def predict(
         _check_resumed(model, photo, record, done)
         assert photo is not None
         count(photo, record)
-    asked, kept = itertools.tee(photos)  # in memory are only those that the model has taken and not answered
+    # In memory are only the photos that the model has taken and not answered.
+    model_photos, record_photos = itertools.tee(photos)
     with progress("Predicting", total, unit="photos", done=done) as advance:
-        for photo, record in zip(kept, model.answers(asked), strict=False):
+        for photo, record in zip(record_photos, model.answers(model_photos), strict=False):
             output.append(record)
             count(photo, record)
             advance()
@@ -145,8 +145,12 @@ def run(args: argparse.Namespace) -> int:
     output = Path(args.output)
     format_of(output, args.top_k)  # before the model is loaded, which takes seconds
     check_arguments(args.photos)
-    with closing(_model(args)) as model:
-        return _predict(args, model, output, format_of(output, args.top_k, multi_label=model.multi_label))
+    try:
+        with closing(_model(args)) as model:
+            return _predict(args, model, output, format_of(output, args.top_k, multi_label=model.multi_label))
+    except GatewayUnavailableError as error:
+        error.add_note("run the same command again to resume")
+        raise
 
 
 def _predict(args: argparse.Namespace, model: Classifier, output: Path, form: Format) -> int:
@@ -203,16 +207,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of labels for each photo (default: %(default)s)",
     )
-    parser.add_argument(
-        "--url", metavar="URL", help=f"use a running gateway; an API key is read from the variable {KEY_VARIABLE}"
-    )
-    parser.add_argument(
-        "--patience",
-        type=float,
-        default=PATIENCE_SECONDS,
-        metavar="SECONDS",
-        help="with --url: how long to retry a failing request, in seconds (default: %(default)g)",
-    )
+    add_url(parser)
     parser.add_argument(
         "--shard",
         type=_shard,

@@ -109,7 +109,7 @@ class JsonLines:
     def row(self, record: Record) -> bytes:
         """Returns the bytes of a record."""
         failure = record.failure
-        found: dict[str, object] = {
+        fields: dict[str, object] = {
             "file": record.file,
             "state": record.state,
             "label": record.label,
@@ -121,24 +121,24 @@ class JsonLines:
             "error": {"code": failure.code, "detail": failure.detail} if failure else None,
         }
         if record.labels is not None:
-            found["labels"] = record.labels
-        return json.dumps(found).encode("ascii") + b"\n"
+            fields["labels"] = record.labels
+        return json.dumps(fields).encode("ascii") + b"\n"
 
     def parse(self, row: bytes) -> Record:
         """Returns the record of a row."""
         try:
-            found = json.loads(row)
-            error = found["error"]
+            fields = json.loads(row)
+            error = fields["error"]
             return Record(
-                file=found["file"],
-                predictions=tuple((one["label"], one["score"]) for one in found["predictions"]),
-                unknown=found["state"] == "unknown",
-                looks_like=found["looks_like"],
-                model=found["model"],
-                version=found["version"],
+                file=fields["file"],
+                predictions=tuple((one["label"], one["score"]) for one in fields["predictions"]),
+                unknown=fields["state"] == "unknown",
+                looks_like=fields["looks_like"],
+                model=fields["model"],
+                version=fields["version"],
                 failure=Failure(error["code"], error["detail"]) if error else None,
-                labels=tuple(found["labels"]) if "labels" in found else None,
-                confidence=found["confidence"],
+                labels=tuple(fields["labels"]) if "labels" in fields else None,
+                confidence=fields["confidence"],
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a record: {error}") from error
@@ -183,18 +183,18 @@ class Csv:
             [cells] = csv.reader(io.StringIO(text, newline=""), strict=True)
         except csv.Error as error:
             raise ValueError(f"not a row of CSV: {error}") from error
-        found = dict(zip(self._columns, map(_unescaped, cells), strict=True))
-        ranked = [(found[f"label_{rank}"], found[f"score_{rank}"]) for rank in range(1, self._top_k + 1)]
+        fields = dict(zip(self._columns, map(_unescaped, cells), strict=True))
+        ranked = [(fields[f"label_{rank}"], fields[f"score_{rank}"]) for rank in range(1, self._top_k + 1)]
         return Record(
-            file=found["file"],
+            file=fields["file"],
             predictions=tuple((label, float(score)) for label, score in ranked if score),
-            unknown=found["state"] == "unknown",
-            looks_like=found["looks_like"] or None,
-            model=found["model"] or None,
-            version=int(found["version"]) if found["version"] else None,
-            failure=Failure(found["error_code"], found["error"]) if found["state"] == "failed" else None,
-            labels=tuple(filter(None, found["labels"].split(SEPARATOR))) if self._multi_label else None,
-            confidence=float(found["confidence"]) if found["confidence"] else None,
+            unknown=fields["state"] == "unknown",
+            looks_like=fields["looks_like"] or None,
+            model=fields["model"] or None,
+            version=int(fields["version"]) if fields["version"] else None,
+            failure=Failure(fields["error_code"], fields["error"]) if fields["state"] == "failed" else None,
+            labels=tuple(filter(None, fields["labels"].split(SEPARATOR))) if self._multi_label else None,
+            confidence=float(fields["confidence"]) if fields["confidence"] else None,
         )
 
 

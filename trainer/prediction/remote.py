@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from trainer.errors import TrainerError
+from trainer.errors import GatewayUnavailableError, TrainerError
 from trainer.prediction.pipeline import content, in_order, read_in_order
 from trainer.prediction.records import Failure, Record
 from trainer.prediction.sources import Photo
@@ -44,6 +44,9 @@ class RemoteModel:
         key: API key, if the gateway wants one.
         patience: Seconds for which a request is repeated before the run ends.
 
+    Attributes:
+        detail: What the gateway says of the model, as `/api/v1/models/NAME` returns it.
+
     Raises:
         TrainerError: The gateway cannot be reached, refuses the key, or does not have the model.
     """
@@ -65,13 +68,14 @@ class RemoteModel:
         except (httpx.InvalidURL, UnicodeEncodeError) as error:
             raise TrainerError(f"{url} is not the address of a gateway: {error}") from error
         try:
-            detail = self._ask("GET", f"/api/v1/models/{self.name}", self._selector)
+            detail = self._request("GET", f"/api/v1/models/{self.name}", self._selector)
         except httpx.UnsupportedProtocol as error:
             self.close()
             raise TrainerError(f"{url} is not the address of a gateway: {error}") from error
         except BaseException:
             self.close()
             raise
+        self.detail = detail
         labels = detail.get("labels")
         self.top_k = min(top_k, len(labels)) if isinstance(labels, list) and labels else top_k
         self.multi_label = detail.get("multi_label") is True
@@ -80,14 +84,16 @@ class RemoteModel:
         """Yields one record for each photo, in order. A few requests are in progress at the same time.
 
         Raises:
-            TrainerError: The gateway refuses a request, or does not answer for longer than `patience`.
+            GatewayUnavailableError: The gateway does not answer for longer than `patience`.
+            TrainerError: The gateway refuses a request.
         """
+        stopped = self._stopped = threading.Event()
         with ThreadPoolExecutor(REQUESTS) as pool:
             try:
                 for records in in_order(pool, self._answer, _batches(photos), REQUESTS + 1):
                     yield from records
             finally:
-                self._stopped.set()  # requests that wait for their next attempt end at once
+                stopped.set()  # requests that wait for their next attempt end at once
 
     def close(self) -> None:
         """Closes the connections; requests that wait for their next attempt end at once."""
@@ -101,23 +107,23 @@ class RemoteModel:
 
     def _classified(self, sent: Sent) -> list[Record]:
         """The records of a batch. Photos that the gateway wants again are sent again, in the same way as a request."""
-        found: Answers = [None] * len(sent)
+        answers: Answers = [None] * len(sent)
         waiting = list(range(len(sent)))
         attempts = _Attempts(self._patience, self._stopped)
         while waiting:
             records = self._post([sent[at] for at in waiting], attempts)
             for at, record in zip(waiting, records, strict=True):
-                found[at] = record
-            waiting = [at for at in waiting if found[at] is None]
+                answers[at] = record
+            waiting = [at for at in waiting if answers[at] is None]
             if waiting:
                 attempts.pause(f"{self._url} has no answer for {sent[waiting[0]][0]}", None)
-        return [one for one in found if one is not None]
+        return [one for one in answers if one is not None]
 
     def _post(self, sent: Sent, attempts: "_Attempts") -> Answers:
         """A record for each photo, or None if it should be sent again."""
         files = [("images", (str(at), data, "application/octet-stream")) for at, (_, data) in enumerate(sent)]
         try:
-            answer = self._ask(
+            answer = self._request(
                 "POST",
                 f"/api/v1/models/{self.name}/predict_batch",
                 {**self._selector, "top_k": str(self.top_k)},
@@ -137,7 +143,7 @@ class RemoteModel:
             attempts.succeeded()
         return records
 
-    def _ask(
+    def _request(
         self,
         method: str,
         path: str,
@@ -186,19 +192,17 @@ class _Attempts:
         """Waits before the next attempt.
 
         Raises:
-            TrainerError: There have been attempts for longer than `patience`, or the run has ended.
+            GatewayUnavailableError: There have been attempts for longer than `patience`, or the run has ended.
         """
         now = time.monotonic()
         self._since = self._since or now
         if self._stopped.is_set() or now - self._since >= self._patience:
-            raise TrainerError(
-                f"{reason}; gave up after {now - self._since:.0f} s; run the same command again to resume"
-            )
-        named = _seconds(retry_after)
-        pause = self._next * random.uniform(0.5, 1.0) if named is None else named  # noqa: S311, spreads the load
+            raise GatewayUnavailableError(f"{reason}; gave up after {now - self._since:.0f} s")
+        delay = _seconds(retry_after)
+        pause = self._next * random.uniform(0.5, 1.0) if delay is None else delay  # noqa: S311, spreads the load
         self._next = min(2 * self._next, LONGEST_PAUSE)
         # One more attempt at the end of the patience; a pause that the gateway asks for is kept.
-        self._stopped.wait(pause if named is not None else min(pause, self._since + self._patience - now))
+        self._stopped.wait(pause if delay is not None else min(pause, self._since + self._patience - now))
 
 
 def _seconds(retry_after: str | None) -> float | None:
@@ -249,7 +253,7 @@ def _record(name: str, result: Mapping[str, Any], model: Mapping[str, Any]) -> R
 
 def _object(response: httpx.Response) -> dict[str, Any]:
     try:
-        found = response.json()
+        body = response.json()
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return body if isinstance(body, dict) else {}

@@ -19,7 +19,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any
 
-from trainer.data.folders import NOT_PHOTOS
+from trainer.data.splits import NOT_PHOTOS
 from trainer.errors import TrainerError
 
 MAX_FILE_BYTES = 256 * 2**20
@@ -146,15 +146,15 @@ def _of_path(path: str, shard: Shard, archives: ExitStack) -> Iterator[Photo]:
     elif _is_archive(path) and Path(path).is_file():
         yield from _of_archive(path, partial(Path(path).open, "rb"), shard, archives)
     elif path in shard:
-        yield Photo(path, partial(_read_file, path))
+        yield Photo(path, partial(read_file, path))
 
 
-def _of_folder(folder: str, shard: Shard, seen: set[tuple[int, int]]) -> Iterator[Photo]:
+def _of_folder(folder: str, shard: Shard, visited: set[tuple[int, int]]) -> Iterator[Photo]:
     try:
         status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in seen:  # links can form cycles
+        if (status.st_dev, status.st_ino) in visited:  # links can form cycles
             return
-        seen.add((status.st_dev, status.st_ino))
+        visited.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as scanned:
             entries = sorted((one.name, one.is_dir(), one.is_file()) for one in scanned if not _is_hidden(one.name))
     except OSError as error:
@@ -164,9 +164,9 @@ def _of_folder(folder: str, shard: Shard, seen: set[tuple[int, int]]) -> Iterato
     for name, is_folder, is_file in entries:
         path = f"{folder.rstrip('/')}/{name}"
         if is_folder:
-            yield from _of_folder(path, shard, seen)
+            yield from _of_folder(path, shard, visited)
         elif is_file and path in shard:
-            yield Photo(path, partial(_read_file, path))
+            yield Photo(path, partial(read_file, path))
 
 
 def _of_url(url: str, shard: Shard, archives: ExitStack) -> Iterator[Photo]:
@@ -189,15 +189,15 @@ def _of_url(url: str, shard: Shard, archives: ExitStack) -> Iterator[Photo]:
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a storage that cannot list its files
         raise TrainerError(f"{url} cannot be read: {error or type(error).__name__}") from error
     single = len(paths) == 1 and paths[0] == path
-    for found in sorted(paths):
-        inside = found.removeprefix(path).split("/")
-        name = storage.unstrip_protocol(found)
+    for file_path in sorted(paths):
+        inside = file_path.removeprefix(path).split("/")
+        name = storage.unstrip_protocol(file_path)
         if not single and any(_is_hidden(part) for part in inside if part):
             continue
-        if single and _is_archive(found):
-            yield from _of_archive(name, partial(storage.open, found, "rb"), shard, archives)
+        if single and _is_archive(file_path):
+            yield from _of_archive(name, partial(storage.open, file_path, "rb"), shard, archives)
         elif name in shard:
-            yield Photo(name, partial(_read_opened, partial(storage.open, found, "rb")))
+            yield Photo(name, partial(_read_opened, partial(storage.open, file_path, "rb")))
 
 
 def _of_archive(name: str, opened: Callable[[], Any], shard: Shard, archives: ExitStack) -> Iterator[Photo]:
@@ -238,9 +238,9 @@ def _of_tar(name: str, file: IO[bytes], shard: Shard, archives: ExitStack) -> It
 
 
 def _matches(pattern: str) -> list[str]:
-    found = glob.glob(pattern, recursive=True)  # noqa: PTH207, keeps the pattern's own spelling and absolute paths
+    paths = glob.glob(pattern, recursive=True)  # noqa: PTH207, keeps the pattern's own spelling and absolute paths
     fixed = len(glob.escape(pattern).partition("[")[0].rpartition("/")[0])  # the folders before the first wildcard
-    return [path for path in found if not _in_hidden(path[fixed:])]
+    return [path for path in paths if not _in_hidden(path[fixed:])]
 
 
 def _extracted(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
@@ -249,7 +249,12 @@ def _extracted(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
     return file
 
 
-def _read_file(path: str) -> bytes:
+def read_file(path: str) -> bytes:
+    """Returns the content of a file.
+
+    Raises:
+        Unreadable: It cannot be read.
+    """
     if not Path(path).is_file():  # never wait for a pipe
         raise Unreadable("there is no such file" if not os.path.lexists(path) else "this is not a file")
     return _read_opened(partial(open, path, "rb"))

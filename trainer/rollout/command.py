@@ -78,13 +78,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="comparison.json of `compare`: sets how often the two versions may give a shadowed photo different "
         "labels. Without it, disagreement is not watched",
     )
-    for one in dataclasses.fields(Tolerances):
+    for tolerance in dataclasses.fields(Tolerances):
         parser.add_argument(
-            f"--tolerate-{one.name}",
+            f"--tolerate-{tolerance.name}",
             type=float,
-            default=one.default,
+            default=tolerance.default,
             metavar="SHARE",
-            help=f"accepted excess for the signal {one.name}, as a share (default: %(default)g)",
+            help=f"accepted excess for the signal {tolerance.name}, as a share (default: %(default)g)",
         )
     parser.add_argument(
         "--stable", default="stable", metavar="LABEL", help="label of the old version (default: %(default)s)"
@@ -164,9 +164,9 @@ def read_disagreement(path: Path, stable: int, canary: int) -> float:
         TrainerError: The file cannot be read, or compares other versions.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        versions = [Path(found[one]["path"]).name for one in ("a", "b")]
-        expected = float(found["disagreement"]["interval"][1])
+        comparison = json.loads(path.read_text(encoding="utf-8"))
+        versions = [Path(comparison[one]["path"]).name for one in ("a", "b")]
+        expected = float(comparison["disagreement"]["interval"][1])
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise TrainerError(f"{path} is not a comparison.json of `compare`: {error!r}") from error
     if sorted(versions) != sorted((str(stable), str(canary))):

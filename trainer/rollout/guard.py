@@ -11,7 +11,7 @@ Signal = Literal["errors", "latency", "unknown", "feedback", "disagreement"]
 ALPHA: Final = 0.01
 """Probability that an equal version is ever rejected, at most, over all signals and the whole rollout."""
 
-STAKES: Final[Mapping[Signal, float]] = {
+ALPHA_SHARES: Final[Mapping[Signal, float]] = {
     "errors": 0.1, "latency": 0.1, "unknown": 0.1, "feedback": 0.6, "disagreement": 0.1,
 }  # fmt: skip
 """Share of `ALPHA` of each signal (Bonferroni). Feedback is rare, so it needs most; the others have an observation for
@@ -77,33 +77,33 @@ class Guard:
         tolerances = tolerances or Tolerances()
         self._differences: dict[Signal, DifferenceTest] = {
             signal: DifferenceTest(
-                getattr(tolerances, signal), alpha * STAKES[signal], before.stable.get(signal, Counts())
+                getattr(tolerances, signal), alpha * ALPHA_SHARES[signal], before.stable.get(signal, Counts())
             )
-            for signal in STAKES
+            for signal in ALPHA_SHARES
             if signal != "disagreement"
         }
         self._disagreement: LimitTest | None = None
         if expected_disagreement is not None:
             limit = expected_disagreement + tolerances.disagreement
-            self._disagreement = LimitTest(limit, alpha * STAKES["disagreement"])
+            self._disagreement = LimitTest(limit, alpha * ALPHA_SHARES["disagreement"])
         self._stable: dict[Signal, Counts] = {}
         self._canary: dict[Signal, Counts] = {}
 
     @property
     def tests(self) -> dict[Signal, SequentialTest]:
         """The test of each signal that is watched."""
-        found: dict[Signal, SequentialTest] = dict(self._differences)
+        tests: dict[Signal, SequentialTest] = dict(self._differences)
         if self._disagreement is not None:
-            found["disagreement"] = self._disagreement
-        return found
+            tests["disagreement"] = self._disagreement
+        return tests
 
-    def seen(self, signal: Signal) -> Counts:
+    def counts(self, signal: Signal) -> Counts:
         """Returns what was counted of the new version so far."""
         return self._canary.get(signal, Counts())
 
     def observe(self, new: Observation) -> str | None:
         """Adds what was counted since the last call. Returns the reasons against the new version, or None."""
-        for signal in STAKES:
+        for signal in ALPHA_SHARES:
             self._stable[signal] = self._stable.get(signal, Counts()) + new.stable.get(signal, Counts())
             self._canary[signal] = self._canary.get(signal, Counts()) + new.canary.get(signal, Counts())
         for signal, test in self._differences.items():
@@ -115,10 +115,10 @@ class Guard:
 
     def _reason(self, signal: Signal, test: SequentialTest) -> str:
         if isinstance(test, LimitTest):
-            beside = f"at most {test.limit:.1%} were expected"
+            reference = f"at most {test.limit:.1%} were expected"
         else:
-            beside = f"of the old version {self._stable[signal]}"
+            reference = f"of the old version {self._stable[signal]}"
         return (
-            f"{signal}: {HITS[signal]}: {self._canary[signal]} of the new version, {beside} "
+            f"{signal}: {HITS[signal]}: {self._canary[signal]} of the new version, {reference} "
             f"(e-value {test.evidence:.3g}, limit {1 / test.alpha:.3g})"
         )

@@ -96,12 +96,12 @@ class Prometheus:
         query = urlencode({"query": f'{{__name__=~"{names}",model="{model}"}}'})
         text = _get(f"{self._url}/api/v1/query?{query}", {})
         try:
-            found = json.loads(text)
+            response = json.loads(text)
             samples = []
-            for one in found["data"]["result"]:
-                labels = dict(one["metric"])
+            for result in response["data"]["result"]:
+                labels = dict(result["metric"])
                 name = labels.pop("__name__")
-                samples.append(Sample(self._url, name, tuple(sorted(labels.items())), float(one["value"][1])))
+                samples.append(Sample(self._url, name, tuple(sorted(labels.items())), float(result["value"][1])))
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise TrainerError(f"{self._url} does not answer like a Prometheus: {error!r}") from error
         return samples

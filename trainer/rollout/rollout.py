@@ -179,38 +179,38 @@ class Rollout:
         write_split(plan.split, plan.name, {stable: 100 - share, canary: share})
         self._record({"share": share, "outcome": "step"})
         started = time.monotonic()
-        before = guard.seen("errors").total
+        before = guard.counts("errors").total
         in_effect = False
         with progress(f"{share:g} % to version {plan.canary}", plan.answers) as advance:
             while True:
                 time.sleep(self._poll_seconds)
-                answered = guard.seen("errors").total
+                answered = guard.counts("errors").total
                 objection = guard.observe(self._versions.observe(self._read()))
                 if objection:
                     raise RolledBack(objection)
                 highest = max(guard.tests.items(), key=lambda one: one[1].evidence * one[1].alpha)
                 note = f"most evidence against it: {highest[0]}, e-value {highest[1].evidence:.2g}"
-                advance(guard.seen("errors").total - answered, note)
+                advance(guard.counts("errors").total - answered, note)
                 elapsed = time.monotonic() - started
                 in_effect = in_effect or self._in_effect(share, elapsed)
-                if in_effect and elapsed >= plan.seconds and guard.seen("errors").total - before >= plan.answers:
+                if in_effect and elapsed >= plan.seconds and guard.counts("errors").total - before >= plan.answers:
                     return
 
     def _in_effect(self, share: float, seconds: float) -> bool:
-        """Whether all gateways use a share, so many seconds after it was written.
+        """Whether all gateways use a share, a number of seconds after it was written.
 
         Raises:
             RolledBack: They still do not, though they had time enough.
         """
-        wanted = 1 - share / 100
-        if self._stable_shares and all(abs(one - wanted) < 1e-6 for one in self._stable_shares):
+        expected = 1 - share / 100
+        if self._stable_shares and all(abs(one - expected) < 1e-6 for one in self._stable_shares):
             return True
         if seconds < EFFECT_SECONDS:
             return False
-        found = ", ".join(f"{one:.1%}" for one in self._stable_shares) or "none"
+        shares = ", ".join(f"{one:.1%}" for one in self._stable_shares) or "none"
         raise RolledBack(
             f"the gateways do not use {self._plan.split}: after {EFFECT_SECONDS:g} s, the share of "
-            f"{self._plan.labels[0]!r} in their metrics is {found} instead of {wanted:.1%}"
+            f"{self._plan.labels[0]!r} in their metrics is {shares} instead of {expected:.1%}"
         )
 
     def _read(self) -> list[Sample]:
@@ -246,7 +246,7 @@ class Rollout:
         return {
             "evidence": {
                 signal: {"e_value": float(f"{test.evidence:.4g}"), "limit": 1 / test.alpha,
-                         "hits": self._guard.seen(signal).hits, "answers": self._guard.seen(signal).total}
+                         "hits": self._guard.counts(signal).hits, "answers": self._guard.counts(signal).total}
                 for signal, test in self._guard.tests.items()
             }
         }  # fmt: skip

@@ -23,7 +23,7 @@ The test is a mixture, so it finds every excess from about half of the smallest 
 most of the stake. A share of 0.5 costs as much as a factor of 2 in evidence.
 """
 
-LEAST: Final = 1e-4
+MIN_SHARE: Final = 1e-4
 """Shares that a test assumes stay at least this far from 0 and 1."""
 
 
@@ -171,4 +171,4 @@ def _log_ratio(counts: Counts, alternative: float, null: float) -> float:
 
 
 def _inside(share: float) -> float:
-    return min(max(share, LEAST), 1 - LEAST)
+    return min(max(share, MIN_SHARE), 1 - MIN_SHARE)

@@ -67,11 +67,11 @@ class Versions:
 
 def slow_bound(samples: Sequence[Sample], version: int) -> float | None:
     """Returns the smallest bound of the histogram that `FAST_SHARE` of a version's calls keep, if there is one."""
-    within: dict[float, float] = {}
+    counts: dict[float, float] = {}
     for sample in samples:
         labels = sample.by_label
         if sample.name == LATENCY and labels.get("version") == str(version):
             bound = float(labels["le"])
-            within[bound] = within.get(bound, 0.0) + sample.value
-    calls = within.pop(float("inf"), 0.0)
-    return next((bound for bound, count in sorted(within.items()) if calls and count >= FAST_SHARE * calls), None)
+            counts[bound] = counts.get(bound, 0.0) + sample.value
+    calls = counts.pop(float("inf"), 0.0)
+    return next((bound for bound, count in sorted(counts.items()) if calls and count >= FAST_SHARE * calls), None)

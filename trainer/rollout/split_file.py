@@ -17,14 +17,14 @@ def read_split(path: Path) -> dict[str, object]:
         TrainerError: The file cannot be read, or is not a JSON object.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        split = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise TrainerError(f"cannot read the traffic split {path}: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(split, dict):
         raise TrainerError(f"{path} is not a traffic split: expected a JSON object with a key for each model")
-    return found
+    return split
 
 
 def write_split(path: Path, model: str, weights: Mapping[str, float]) -> None:

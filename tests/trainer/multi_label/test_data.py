@@ -39,12 +39,12 @@ def labels_by_name(data: DataSet) -> dict[str, tuple[str, ...]]:
 def test_a_table_gives_each_file_all_labels_of_its_row(tmp_path: Path) -> None:
     data = read(write_table(tmp_path / "photos", 40))
     assert data.labels == LABELS
-    found = labels_by_name(data)
-    assert len(found) == 40
-    assert found["000.png"] == ()
-    assert found["001.png"] == ("blue",)
-    assert found["006.png"] == ("green", "red")
-    assert found["007.png"] == LABELS
+    labels_of_file = labels_by_name(data)
+    assert len(labels_of_file) == 40
+    assert labels_of_file["000.png"] == ()
+    assert labels_of_file["001.png"] == ("blue",)
+    assert labels_of_file["006.png"] == ("green", "red")
+    assert labels_of_file["007.png"] == LABELS
     assert not any("several labels" in line or "has a label" in line for line in data.warnings)
 
 
@@ -65,8 +65,8 @@ def test_tables_in_many_forms_say_the_same(table: str, tmp_path: Path) -> None:
     draw(tmp_path / "a.png", ("red", "blue"), 1)
     draw(tmp_path / "b.png", ("green",), 2)
     (tmp_path / "labels.csv").write_text(table)
-    found = {path.name: set(labels) for path, labels in list_labelled(tmp_path)}
-    assert found == {"a.png": {"red", "blue"}, "b.png": {"green"}}
+    labels_of_file = {path.name: set(labels) for path, labels in list_labelled(tmp_path)}
+    assert labels_of_file == {"a.png": {"red", "blue"}, "b.png": {"green"}}
 
 
 def test_a_photo_in_several_class_folders_is_one_photo_with_all_their_labels(tmp_path: Path) -> None:
@@ -76,10 +76,10 @@ def test_a_photo_in_several_class_folders_is_one_photo_with_all_their_labels(tmp
     link.unlink()
     link.write_bytes(copied)  # a copy is as good as a link
     data = read(folder)
-    found = labels_by_name(data)
-    assert len(found) == 35  # photos without labels have no folder
-    assert found["006.png"] == ("green", "red")
-    assert found["007.png"] == LABELS
+    labels_of_file = labels_by_name(data)
+    assert len(labels_of_file) == 35  # photos without labels have no folder
+    assert labels_of_file["006.png"] == ("green", "red")
+    assert labels_of_file["007.png"] == LABELS
     assert not data.duplicates
     listed = {path.name: labels for path, labels in list_labelled(folder)}
     assert listed["006.png"] == ("green", "red")
@@ -161,7 +161,7 @@ def test_a_limit_leaves_out_photos_and_no_labels_of_a_photo(tmp_path: Path) -> N
 def test_a_check_that_finds_a_picture_in_two_classes_names_the_option() -> None:
     finding = PhotoFinding("two_classes", Path("cat/1.jpg"), "cat", "the same file is in 'cat' and in 'dark'")
     for photos in ([finding], []):
-        found = Findings("photos", {"cat": 9, "dark": 9}, accuracy=None, photos=photos, classes=[], warnings=[])
-        for shown in (summary(found), render(found)):
-            assert shown.count("train with --multi-label") == len(photos)
-            assert "`" not in shown
+        findings = Findings("photos", {"cat": 9, "dark": 9}, accuracy=None, photos=photos, classes=[], warnings=[])
+        for text in (summary(findings), render(findings)):
+            assert text.count("train with --multi-label") == len(photos)
+            assert "`" not in text

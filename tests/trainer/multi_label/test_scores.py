@@ -48,16 +48,16 @@ def test_average_precision_is_that_of_scikit_learn_also_with_equal_scores() -> N
 def test_a_label_without_photos_has_no_average_precision_and_does_not_count_in_the_mean() -> None:
     scores, targets = drawn(50)
     targets[:, 1] = False
-    found = average_precisions(scores, targets)
-    assert found[1] is None
-    assert mean(found) == pytest.approx((found[0] + found[2]) / 2)  # type: ignore[operator]
+    precisions = average_precisions(scores, targets)
+    assert precisions[1] is None
+    assert mean(precisions) == pytest.approx((precisions[0] + precisions[2]) / 2)  # type: ignore[operator]
 
 
 def test_the_threshold_of_a_label_gives_the_highest_f1_that_any_threshold_gives() -> None:
     scores, targets = drawn(60)
     for at, threshold in enumerate(best_thresholds(scores, targets)):
-        found = f1_score(targets[:, at], scores[:, at] >= threshold)
-        assert found == pytest.approx(max(f1_score(targets[:, at], scores[:, at] >= one) for one in scores[:, at]))
+        f1 = f1_score(targets[:, at], scores[:, at] >= threshold)
+        assert f1 == pytest.approx(max(f1_score(targets[:, at], scores[:, at] >= one) for one in scores[:, at]))
 
 
 def test_the_threshold_of_a_label_that_is_told_apart_is_in_the_gap_and_near_a_half() -> None:
@@ -78,24 +78,26 @@ def test_a_label_of_all_photos_or_none_has_the_default_threshold() -> None:
 
 def test_a_head_names_photos_that_it_was_not_fitted_on_and_says_beforehand_how_well() -> None:
     data, other = training(200), training(2000, seed=1)
-    head, found = fit_head(data, 5)
-    assert found is not None
-    assert found.labels.shape == (200, LABELS)
-    assert len(found.left_out) == 0
+    head, cross_validation = fit_head(data, 5)
+    assert cross_validation is not None
+    assert cross_validation.labels.shape == (200, LABELS)
+    assert len(cross_validation.left_out) == 0
     measured = other.score(head.logits(other.features[:, 0]), np.ones(2000, bool))
-    assert measured == pytest.approx(float(np.mean(found.fold_scores)), abs=0.05)
-    assert [photos for photos, _, _ in found.learning_curve] == [pytest.approx(n, abs=3) for n in (20, 40, 80, 160)]
-    calibration = MultiLabelCalibration.fit(found.logits, found.labels, "rule")
+    assert measured == pytest.approx(float(np.mean(cross_validation.fold_scores)), abs=0.05)
+    assert [photos for photos, _, _ in cross_validation.learning_curve] == [
+        pytest.approx(n, abs=3) for n in (20, 40, 80, 160)
+    ]
+    calibration = MultiLabelCalibration.fit(cross_validation.logits, cross_validation.labels, "rule")
     named = calibration.probabilities(head.logits(other.features[:, 0])) >= calibration.thresholds
     assert (named == other.targets).mean() > 0.9
 
 
 def test_scores_are_probabilities() -> None:
     data, other = training(300, noise=2.5), training(4000, seed=1, noise=2.5)
-    head, found = fit_head(data, 5)
-    assert found is not None
-    head, found = shifted(head, found)
-    calibration = MultiLabelCalibration.fit(found.logits, found.labels, "rule")
+    head, cross_validation = fit_head(data, 5)
+    assert cross_validation is not None
+    head, cross_validation = shifted(head, cross_validation)
+    calibration = MultiLabelCalibration.fit(cross_validation.logits, cross_validation.labels, "rule")
     scores = calibration.probabilities(head.logits(other.features[:, 0])).ravel()
     truth = other.targets.ravel()
     for low in (0.1, 0.4, 0.7):

@@ -89,15 +89,15 @@ def test_the_report_has_every_label_and_the_files_agree_with_the_card(trained: P
 
 
 def test_photos_get_their_labels_and_a_photo_without_squares_gets_none(model: Path, tmp_path: Path) -> None:
-    wanted = {"none.png": (), "red.png": ("red",), "two.png": ("blue", "green"), "all.png": LABELS}
-    for seed, (name, labels) in enumerate(wanted.items(), 900):
+    expected = {"none.png": (), "red.png": ("red",), "two.png": ("blue", "green"), "all.png": LABELS}
+    for seed, (name, labels) in enumerate(expected.items(), 900):
         draw(tmp_path / "new" / name, labels, seed)
     for output in (tmp_path / "answers.jsonl", tmp_path / "answers.csv"):
         assert main(["predict", str(model), str(tmp_path / "new"), "--output", str(output)]) == 0
         assert main(["predict", str(model), str(tmp_path / "new"), "--output", str(output)]) == 0  # nothing is left
     records = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
-    found = {Path(one["file"]).name: set(one["labels"]) for one in records}
-    assert found == {name: set(labels) for name, labels in wanted.items()}
+    labels_of_file = {Path(one["file"]).name: set(one["labels"]) for one in records}
+    assert labels_of_file == {name: set(labels) for name, labels in expected.items()}
     for one in records:
         assert one["state"] == ("named" if one["labels"] else "unknown")
         assert one["label"] == (one["labels"][0] if one["labels"] else None)
@@ -119,22 +119,22 @@ def test_the_confidence_is_that_of_the_label_also_where_another_label_has_a_high
 
     monkeypatch.setattr(local, "SavedClassifier", Strict)
     draw(tmp_path / "new" / "blue.png", ("blue",), 960)
-    found = {}
+    records_by_top_k = {}
     for top_k in ("1", "3"):
         output = tmp_path / f"{top_k}.jsonl"
         assert main(["predict", str(model), str(tmp_path / "new"), "--top-k", top_k, "--output", str(output)]) == 0
-        [found[top_k]] = [json.loads(line) for line in output.read_text().splitlines()]
-    assert [one["label"] for one in found["1"]["predictions"]] == ["blue"]
-    second = found["3"]["predictions"][1]
-    for one in found.values():
+        [records_by_top_k[top_k]] = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [one["label"] for one in records_by_top_k["1"]["predictions"]] == ["blue"]
+    second = records_by_top_k["3"]["predictions"][1]
+    for one in records_by_top_k.values():
         assert (one["label"], one["labels"][0]) == (second["label"], second["label"])
         assert one["confidence"] == pytest.approx(second["score"], abs=1e-5)
 
 
 def test_a_gateway_answers_what_predict_computes(trained: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
-    wanted = {"none.png": (), "red.png": ("red",), "two.png": ("blue", "green")}
-    for seed, (name, labels) in enumerate(wanted.items(), 970):
+    expected = {"none.png": (), "red.png": ("red",), "two.png": ("blue", "green")}
+    for seed, (name, labels) in enumerate(expected.items(), 970):
         draw(tmp_path / "new" / name, labels, seed)
     server = Server("--engine=openvino", "--model_name=colours", f"--model_base_path={trained / 'models' / 'colours'}")
     try:
@@ -150,16 +150,16 @@ def test_a_gateway_answers_what_predict_computes(trained: Path, tmp_path: Path) 
             over = [label for label, has in zip(best["classes"], best["over_threshold"], strict=True) if has]
             assert set(over) == {"blue", "green"}
             sources = {"there": ["colours", "--url", str(client.base_url)], "here": [str(trained / "models/colours")]}
-            found = {}
+            records_by_source = {}
             for name, [model, *options] in sources.items():
                 output = tmp_path / f"{name}.jsonl"
                 assert main(["predict", model, str(tmp_path / "new"), "--output", str(output), *options]) == 0
-                found[name] = [json.loads(line) for line in output.read_text().splitlines()]
+                records_by_source[name] = [json.loads(line) for line in output.read_text().splitlines()]
     finally:
         server.close()
-    for one, other in zip(found["here"], found["there"], strict=True):
+    for one, other in zip(records_by_source["here"], records_by_source["there"], strict=True):
         assert one["labels"] == other["labels"]
-        assert set(one["labels"]) == set(wanted[Path(one["file"]).name])
+        assert set(one["labels"]) == set(expected[Path(one["file"]).name])
         assert one["confidence"] == pytest.approx(other["confidence"], abs=1e-3)
 
 
@@ -168,21 +168,21 @@ def test_evaluate_counts_missing_and_wrong_labels(model: Path, tmp_path: Path, t
     wrong = draw(tmp_path / "photos" / "red" / "wrong.png", ("green",), 700)
     for number in range(3):
         draw(tmp_path / "others" / f"{number}.png", (), 800 + number)
-    status, said, _ = trainer("evaluate", model, photos, "--unknown", tmp_path / "others", "--output", tmp_path / "out")
+    status, out, _ = trainer("evaluate", model, photos, "--unknown", tmp_path / "others", "--output", tmp_path / "out")
     assert status == 0
-    assert "mean average precision" in said
-    others = re.search(r"3 photos of other things: (\S+) of them get a label", said)
+    assert "mean average precision" in out
+    others = re.search(r"3 photos of other things: (\S+) of them get a label", out)
     assert others
     assert float(others[1]) < 0.5
-    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert found["photos"] == 22  # 21 with labels, and the wrong one
-    assert found["exact_labels"] == pytest.approx(21 / 22)
-    [mistake] = found["worst"]
+    evaluation = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert evaluation["photos"] == 22  # 21 with labels, and the wrong one
+    assert evaluation["exact_labels"] == pytest.approx(21 / 22)
+    [mistake] = evaluation["worst"]
     assert mistake["path"] == str(wrong)
     assert mistake["true"] == ["red"]
     assert [label for label, _ in mistake["wrong"]] == ["green"]
     assert [label for label, _ in mistake["missing"]] == ["red"]
-    red = next(one for one in found["labels"] if one["label"] == "red")
+    red = next(one for one in evaluation["labels"] if one["label"] == "red")
     assert red["recall"] == pytest.approx((red["photos"] - 1) / red["photos"])
 
 
@@ -206,14 +206,14 @@ def test_a_keras_file_is_exported_and_a_quantised_one_is_refused(
     model: Path, trained: Path, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = trained / "exported"
-    status, said, problem = trainer("export", model, trained / "photos", "--format", "keras", "--output", output)
+    status, out, problem = trainer("export", model, trained / "photos", "--format", "keras", "--output", output)
     assert status == 0, problem
-    assert "same labels 100.0%" in said
+    assert "same labels 100.0%" in out
     monkeypatch.setattr("trainer.export.precision.PACKAGES", {"no_such": "no-such==1"})
     for form in ("saved_model", "openvino"):
-        status, _, said = trainer("export", model, trained / "photos", "--format", form, "--precision", "int8")
+        status, _, out = trainer("export", model, trained / "photos", "--format", form, "--precision", "int8")
         assert status == 1
-        assert "multi-label models cannot be exported in int8 yet" in said
+        assert "multi-label models cannot be exported in int8 yet" in out
 
 
 def test_what_does_not_work_yet_is_said_in_one_sentence(
@@ -228,16 +228,16 @@ def test_what_does_not_work_yet_is_said_in_one_sentence(
         (["--recipe", "cats-dogs"], "a sigmoid (--output sigmoid, --recipe cats-dogs)"),
         (["--add", str(photos)], "--add"),
     ):
-        status, _, said = trainer("train", photos, "--name", "x", "--multi-label", *option, *tiny.OPTIONS)
+        status, _, error_text = trainer("train", photos, "--name", "x", "--multi-label", *option, *tiny.OPTIONS)
         assert status == 1
-        assert f"--multi-label does not work with {named}" in said
-        assert "yet; leave one of the two out" in said
-    status, _, said = trainer("compare", model, model, photos, "--output", photos.parent / "compared")
+        assert f"--multi-label does not work with {named}" in error_text
+        assert "yet; leave one of the two out" in error_text
+    status, _, error_text = trainer("compare", model, model, photos, "--output", photos.parent / "compared")
     assert status == 1
-    assert "multi-label models cannot be compared yet" in said
-    status, _, said = trainer("check", photos)
+    assert "multi-label models cannot be compared yet" in error_text
+    status, _, error_text = trainer("check", photos)
     assert status == 1
-    assert "only train --multi-label takes photos without labels" in said
+    assert "only train --multi-label takes photos without labels" in error_text
 
 
 def test_a_model_that_learned_nothing_is_not_published(
@@ -249,6 +249,6 @@ def test_a_model_that_learned_nothing_is_not_published(
         draw(tmp_path / "photos" / f"{number}.png", (), number)
         rows.append(f"{number}.png,{'red' if number % 3 else ''},{'blue' if number % 2 else ''}")
     (tmp_path / "photos" / "labels.csv").write_text("\n".join(rows))
-    status, _, said = trainer("train", tmp_path / "photos", "--name", "x", "--multi-label", *tiny.OPTIONS)
+    status, _, error_text = trainer("train", tmp_path / "photos", "--name", "x", "--multi-label", *tiny.OPTIONS)
     assert status == 1
-    assert "the model was not published: its mean average precision on" in said
+    assert "the model was not published: its mean average precision on" in error_text

@@ -29,13 +29,13 @@ def size(file: Path) -> int:
 
 
 def check_colours(output: Path) -> None:
-    found = {Path(row["file"]).name: row for row in rows(output)}
-    assert len(found) == len(rows(output)) == 62
+    rows_by_name = {Path(row["file"]).name: row for row in rows(output)}
+    assert len(rows_by_name) == len(rows(output)) == 62
     for number in range(60):
-        row = found[f"{number:03}.png"]
+        row = rows_by_name[f"{number:03}.png"]
         assert (row["state"], row["label"]) == ("named", COLOURS[number % 3])
         assert row["confidence"] == row["predictions"][0]["score"] > 0.8
-    assert (found["grey.png"]["state"], found["grey.png"]["label"]) == ("unknown", None)
-    assert found["cut.jpg"]["state"] == "failed"
-    assert found["cut.jpg"]["error"]["code"] == "invalid_image"
-    assert "truncated" in found["cut.jpg"]["error"]["detail"]
+    assert (rows_by_name["grey.png"]["state"], rows_by_name["grey.png"]["label"]) == ("unknown", None)
+    assert rows_by_name["cut.jpg"]["state"] == "failed"
+    assert rows_by_name["cut.jpg"]["error"]["code"] == "invalid_image"
+    assert "truncated" in rows_by_name["cut.jpg"]["error"]["detail"]

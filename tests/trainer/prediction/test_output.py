@@ -33,19 +33,19 @@ def form(path: Path) -> Format:
 def complete(path: Path, form: Format) -> bytes:
     """Writes what is missing in a file; returns its content."""
     with Output(path, form) as output:
-        found = list(output.resume())
-        assert found == RECORDS[: len(found)]
-        for record in RECORDS[len(found) :]:
+        records = list(output.resume())
+        assert records == RECORDS[: len(records)]
+        for record in RECORDS[len(records) :]:
             output.append(record)
     return path.read_bytes()
 
 
 def test_a_file_that_was_cut_at_any_byte_is_completed_to_the_same_file(path: Path, form: Format) -> None:
-    whole = complete(path, form)
-    assert len(whole) > 400
-    for length in range(len(whole) + 1):
-        path.write_bytes(whole[:length])
-        assert complete(path, form) == whole, f"cut after {length} bytes"
+    complete_bytes = complete(path, form)
+    assert len(complete_bytes) > 400
+    for length in range(len(complete_bytes) + 1):
+        path.write_bytes(complete_bytes[:length])
+        assert complete(path, form) == complete_bytes, f"cut after {length} bytes"
 
 
 def test_a_complete_row_is_never_written_again(path: Path, form: Format) -> None:
@@ -77,16 +77,16 @@ def test_the_confidence_of_a_label_that_is_not_among_the_predictions_is_kept(pat
 
 def test_a_csv_file_with_other_columns_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "answers.csv"
-    whole = complete(path, format_of(path, 2))
+    complete_bytes = complete(path, format_of(path, 2))
     with pytest.raises(TrainerError, match="has other columns"), Output(path, format_of(path, 3)) as output:
         list(output.resume())
-    assert path.read_bytes() == whole
+    assert path.read_bytes() == complete_bytes
 
 
 def test_a_damaged_row_of_csv_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "answers.csv"
-    whole = complete(path, format_of(path, 2))
-    path.write_bytes(whole.replace(b'"odd ""name""', b'"odd" ""name""'))
+    complete_bytes = complete(path, format_of(path, 2))
+    path.write_bytes(complete_bytes.replace(b'"odd ""name""', b'"odd" ""name""'))
     with pytest.raises(TrainerError, match="is not a row of predictions"), Output(path, format_of(path, 2)) as output:
         list(output.resume())
 

@@ -2,6 +2,8 @@
 
 import csv
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -10,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from testing import ROOT
-from testing.colour_model import publish_colours
 from testing.colour_server import ColourServer
-from testing.polling import until
+from testing.polling import DEADLINE_SECONDS, until
 from tests.trainer.prediction.conftest import COLOURS, Start
 from tests.trainer.prediction.predictions import check_colours, rows, size, trainer
 
@@ -20,8 +21,8 @@ from tests.trainer.prediction.predictions import check_colours, rows, size, trai
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-def test_a_folder_is_classified_by_a_model_in_this_process(photos: Path, tmp_path: Path) -> None:
-    version = publish_colours(tmp_path / "models", threshold=0.5)
+def test_a_folder_is_classified_by_a_model_in_this_process(photos: Path, tmp_path: Path, colour_model: Path) -> None:
+    version = shutil.copytree(colour_model, tmp_path / "models" / "dog_breed" / "1")
     output, sheet = tmp_path / "out" / "answers.jsonl", tmp_path / "out" / "sheet.html"
     status, out, error = trainer(
         "predict", version.parent, photos, "--output", output, "--top-k", "2", "--contact-sheet", sheet
@@ -41,18 +42,18 @@ def test_a_folder_is_classified_by_a_model_in_this_process(photos: Path, tmp_pat
         "Unknown 1 of 1", "blue 20 of 20", "green 20 of 20", "red 20 of 20", "1 files without an answer",
     ]  # fmt: skip
 
-    whole = output.read_bytes()
-    output.write_bytes(whole[:3000])
+    complete_bytes = output.read_bytes()
+    output.write_bytes(complete_bytes[:3000])
     status, out, error = trainer("predict", version, photos, "--output", output, "--top-k", "2")
     assert status == 0, error
     assert "62 photos: 60 named, 1 unknown, 1 failed" in out
-    assert output.read_bytes() == whole
+    assert output.read_bytes() == complete_bytes
 
-    publish_colours(tmp_path / "models", threshold=0.5)
+    shutil.copytree(colour_model, version.with_name("2"))
     status, _, error = trainer("predict", version.parent, photos, "--output", output, "--top-k", "2")
     assert status == 1
     assert "is of dog_breed version 1, not of dog_breed version 2. Only the same command can be resumed" in error
-    assert output.read_bytes() == whole
+    assert output.read_bytes() == complete_bytes
 
 
 def test_a_gateway_gives_the_answers_as_csv_too(photos: Path, tmp_path: Path, start: Start) -> None:
@@ -61,12 +62,12 @@ def test_a_gateway_gives_the_answers_as_csv_too(photos: Path, tmp_path: Path, st
     assert status == 0, error
     assert "62 photos: 60 named, 1 unknown, 1 failed" in out
     with output.open(encoding="utf-8-sig", newline="") as file:
-        found = list(csv.DictReader(file))
-    assert [Path(row["file"]).name for row in found] == sorted(path.name for path in photos.iterdir())
-    assert [row["label"] for row in found[:3]] == list(COLOURS)
-    assert (found[0]["label_1"], found[0]["model"], found[0]["version"]) == ("red", "colours", "1")
-    assert found[0]["score_1"] == found[0]["confidence"]
-    [failed] = [row for row in found if row["state"] == "failed"]
+        rows = list(csv.DictReader(file))
+    assert [Path(row["file"]).name for row in rows] == sorted(path.name for path in photos.iterdir())
+    assert [row["label"] for row in rows[:3]] == list(COLOURS)
+    assert (rows[0]["label_1"], rows[0]["model"], rows[0]["version"]) == ("red", "colours", "1")
+    assert rows[0]["score_1"] == rows[0]["confidence"]
+    [failed] = [row for row in rows if row["state"] == "failed"]
     assert (failed["error_code"], failed["label"]) == ("invalid_image", "")
 
 
@@ -76,39 +77,44 @@ def test_a_run_that_is_killed_again_and_again_writes_the_same_file(
     url = start(max_batch_images=2)  # small requests: there is much to interrupt
     command = [sys.executable, "-m", "breed", "predict", "colours", str(photos), "--url", url, "--output"]
     whole, output = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
-    subprocess.run([*command, str(whole)], cwd=ROOT, check=True, capture_output=True, timeout=120)
+    subprocess.run([*command, str(whole)], cwd=ROOT, check=True, capture_output=True, timeout=DEADLINE_SECONDS)
     check_colours(whole)
 
-    def kill(after: float) -> int:
-        """Starts a run, and kills it a moment after it has written something; returns its exit status."""
+    def kill(after: float) -> bool:
+        """Starts a run, and kills it a moment after it has written something; returns whether it had not ended yet."""
         written = size(output)
         server.stalled.set()
-        silent = subprocess.DEVNULL
-        with subprocess.Popen([*command, str(output)], cwd=ROOT, stdout=silent, stderr=silent) as process:
+        with subprocess.Popen([*command, str(output)], cwd=ROOT, stdout=subprocess.DEVNULL) as process:
             until(lambda: server.waiting or process.poll() is not None, "the run waits for the model")
             server.stalled.clear()
             until(lambda: size(output) > written or process.poll() is not None, "a row is written")
             time.sleep(after)
             process.kill()
-            return process.wait(120)
+            status = process.wait(DEADLINE_SECONDS)
+        assert status in (0, -signal.SIGKILL)
+        return status != 0
 
-    statuses = [kill(after) for after in (0.0, 0.02)]
-    assert -9 in statuses
+    def kill_twice() -> bool:
+        """Whether two runs in a row were killed before they ended."""
+        output.unlink(missing_ok=True)
+        return kill(0.0) and kill(0.02)
+
+    until(kill_twice, "two runs are killed before they end")
     assert whole.read_bytes().startswith(output.read_bytes()[:-1].rpartition(b"\n")[0])
-    subprocess.run([*command, str(output)], cwd=ROOT, check=True, capture_output=True, timeout=120)
+    subprocess.run([*command, str(output)], cwd=ROOT, check=True, capture_output=True, timeout=DEADLINE_SECONDS)
     assert output.read_bytes() == whole.read_bytes()
 
 
 def test_shards_share_the_photos(photos: Path, tmp_path: Path, start: Start) -> None:
     url = start()
-    found: list[str] = []
+    names: list[str] = []
     for shard in ("1/2", "2/2"):
         output = tmp_path / f"{shard[0]}.jsonl"
         arguments = ("predict", "colours", photos, "--output", output, "--url", url, "--shard", shard)
         status, _, error = trainer(*arguments)
         assert status == 0, error
-        found += [row["file"] for row in rows(output)]
-    assert sorted(found) == sorted(map(str, photos.iterdir()))
+        names += [row["file"] for row in rows(output)]
+    assert sorted(names) == sorted(map(str, photos.iterdir()))
 
 
 @pytest.mark.parametrize(

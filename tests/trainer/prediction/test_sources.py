@@ -37,9 +37,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def contents(photos: Iterator[Photo], root: object) -> list[tuple[str, bytes]]:
-    found = [(photo.name.removeprefix(f"{root}/"), photo.read()) for photo in photos]
-    assert found
-    return found
+    entries = [(photo.name.removeprefix(f"{root}/"), photo.read()) for photo in photos]
+    assert entries
+    return entries
 
 
 def reason(photo: Photo) -> str:
@@ -50,8 +50,8 @@ def reason(photo: Photo) -> str:
 
 def test_a_folder_gives_its_files_sorted_and_without_what_systems_leave(folder: Path, archives: ExitStack) -> None:
     (folder / "b" / "cycle").symlink_to(folder)
-    found = contents(find_photos([f"{folder}/"], ALL, archives), folder)
-    assert found == [(name, FILES[name]) for name in FOUND]
+    files = contents(find_photos([f"{folder}/"], ALL, archives), folder)
+    assert files == [(name, FILES[name]) for name in FOUND]
     assert count_photos([str(folder)], ALL) == 4
 
 

@@ -28,10 +28,10 @@ class Callers:
                     self.failed += 1
                 elif self._wrong_version is not None:
                     version = answer.json()["model"]["version"]
-                    said: dict[str, object] = {"request_id": answer.headers["x-request-id"], "version": version}
+                    feedback: dict[str, object] = {"request_id": answer.headers["x-request-id"], "version": version}
                     wrong = version == self._wrong_version
-                    said |= {"verdict": "wrong", "label": "green"} if wrong else {"verdict": "right"}
-                    client.post("/api/v1/feedback", json=said)
+                    feedback |= {"verdict": "wrong", "label": "green"} if wrong else {"verdict": "right"}
+                    client.post("/api/v1/feedback", json=feedback)
 
     @contextmanager
     def sending(self) -> Iterator[Callers]:

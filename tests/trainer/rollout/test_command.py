@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from testing.polling_server import PollingServer, labels
 from tests.trainer.registry.conftest import config, server
 from tests.trainer.registry.drafts import put
-from tests.trainer.registry.polling_server import PollingServer, labels
 from tests.trainer.rollout.callers import Callers, url
 from trainer.cli import main
 from trainer.errors import TrainerError
@@ -23,15 +23,19 @@ __all__ = ["config", "server"]
 
 def test_the_expected_disagreement_comes_from_a_comparison_of_the_same_versions(tmp_path: Path) -> None:
     file = tmp_path / "comparison.json"
-    found = {"a": {"path": "models/dogs/4"}, "b": {"path": "models/dogs/5"}, "disagreement": {"interval": [0.01, 0.04]}}
-    file.write_text(json.dumps(found))
+    comparison = {
+        "a": {"path": "models/dogs/4"},
+        "b": {"path": "models/dogs/5"},
+        "disagreement": {"interval": [0.01, 0.04]},
+    }
+    file.write_text(json.dumps(comparison))
     assert read_disagreement(file, 4, 5) == 0.04
     with pytest.raises(TrainerError, match="compares versions 4 and 5, not 4 and 6"):
         read_disagreement(file, 4, 6)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("5",), "has no label 'stable' of dogs"),
         (("5", "--steps", "5,1"), "expected ascending percentages"),
@@ -40,7 +44,7 @@ def test_the_expected_disagreement_comes_from_a_comparison_of_the_same_versions(
     ],
 )
 def test_a_mistake_is_answered_before_anything_changes(
-    arguments: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "models.config"
     if "none.json" in arguments:
@@ -51,7 +55,7 @@ def test_a_mistake_is_answered_before_anything_changes(
     command = ["rollout", "dogs", *arguments, "--split", str(tmp_path / "split.json"), "--config", str(config)]
     with pytest.raises(SystemExit) if "--steps" in arguments else nullcontext():
         assert main(command) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "split.json").exists()
 
 

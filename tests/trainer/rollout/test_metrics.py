@@ -11,7 +11,7 @@ from trainer.rollout.metrics import Increases, Prometheus, Sample
 
 
 def test_a_prometheus_is_asked_for_the_metrics_of_all_gateways() -> None:
-    asked: list[str] = []
+    queries: list[str] = []
     result = {
         "metric": {"__name__": "gateway_requests_total", "model": "dogs", "version": "2", "status": "200", "pod": "a"},
         "value": [1767225600.0, "42"],
@@ -19,7 +19,7 @@ def test_a_prometheus_is_asked_for_the_metrics_of_all_gateways() -> None:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(parse_qs(urlparse(self.path).query)["query"][0])
+            queries.append(parse_qs(urlparse(self.path).query)["query"][0])
             body = json.dumps({"status": "success", "data": {"resultType": "vector", "result": [result]}}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
@@ -36,7 +36,7 @@ def test_a_prometheus_is_asked_for_the_metrics_of_all_gateways() -> None:
         prometheus.shutdown()
         thread.join()
     assert (sample.name, sample.value, sample.by_label["pod"]) == ("gateway_requests_total", 42.0, "a")
-    assert asked[0].endswith('gateway_traffic_share",model="dogs"}')
+    assert queries[0].endswith('gateway_traffic_share",model="dogs"}')
 
 
 def test_counters_go_on_after_a_gateway_was_restarted_or_missed_once() -> None:

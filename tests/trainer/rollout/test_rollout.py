@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -33,8 +33,10 @@ from trainer.rollout.split_file import read_split, write_split
 class Failing(ColourModel):
     """Fails half of the calls."""
 
+    calls: Iterator[int] = field(default_factory=itertools.count)
+
     def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
-        if name == "pixels" and time.monotonic_ns() // 1000 % 2:
+        if name == "pixels" and next(self.calls) % 2:
             raise RuntimeError("out of memory")
         return super().predict(name, inputs)
 
@@ -105,7 +107,7 @@ def test_what_fails_after_the_last_step_takes_nothing_back(
 
 
 @pytest.mark.parametrize(
-    ("model", "wrong", "said"),
+    ("model", "wrong", "message"),
     [
         (Failing(), None, r"errors: requests that failed"),
         (ColourModel(threshold=0.9999), None, r"unknown: photos that are unknown: \d+ of \d+ \(100\.0%\)"),
@@ -117,7 +119,7 @@ def test_what_fails_after_the_last_step_takes_nothing_back(
 def test_a_version_that_is_worse_is_back_at_zero(
     model: ColourModel,
     wrong: int | None,
-    said: str,
+    message: str,
     model_server: ColourServer,
     start: Callable[..., httpx.Client],
     tmp_path: Path,
@@ -129,7 +131,7 @@ def test_a_version_that_is_worse_is_back_at_zero(
     run = Run(tmp_path, Gateways([url(gateway)]), steps=steps, answers=5000, expected_disagreement=0.0)
     with (
         Callers(gateway, wrong).sending(),
-        pytest.raises(RolledBack, match=rf"^colours version 2 is back at 0 % of the traffic after .*{said}"),
+        pytest.raises(RolledBack, match=rf"^colours version 2 is back at 0 % of the traffic after .*{message}"),
     ):
         run()
     assert not run.finished
@@ -185,19 +187,19 @@ def test_a_rollout_that_nobody_can_watch_goes_back_to_zero(
         for _ in range(rollout.STABLE_ANSWERS):
             gateway.post("/api/v1/predict_breed?version=1", content=photo())
         run = Run(tmp_path, Gateways([url(gateway)]))
-        found: list[BaseException] = []
+        errors: list[BaseException] = []
 
         def watch() -> None:
             try:
                 run()
             except RolledBack as error:
-                found.append(error)
+                errors.append(error)
 
         thread = threading.Thread(target=watch)
         thread.start()
         until(lambda: run.records, "the first step is taken")
     thread.join()
-    assert "the rollout cannot be watched: no metrics from http" in str(found[0])
+    assert "the rollout cannot be watched: no metrics from http" in str(errors[0])
     assert read_split(run.split) == {"colours": {"stable": 100}}
 
 

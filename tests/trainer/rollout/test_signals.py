@@ -21,41 +21,41 @@ def calls(version: int, fast: int, slow: int) -> list[Sample]:
 
 
 def test_requests_of_callers_who_made_a_mistake_count_for_neither_version() -> None:
-    found = VERSIONS.observe(
+    observation = VERSIONS.observe(
         [sample("gateway_requests_total", count, version="5", status=status) for status, count in (
             ("200", 90), ("503", 7), ("400", 1000), ("429", 1000), ("aborted", 1000),
         )] + [sample("gateway_requests_total", 50, version="4", status="200")]
     )  # fmt: skip
-    assert found.canary["errors"] == Counts(7, 97)
-    assert found.stable["errors"] == Counts(0, 50)
+    assert observation.canary["errors"] == Counts(7, 97)
+    assert observation.stable["errors"] == Counts(0, 50)
 
 
 def test_feedback_that_was_withdrawn_does_not_count_and_none_counts_as_wrong() -> None:
-    found = VERSIONS.observe(
+    observation = VERSIONS.observe(
         [sample("gateway_feedback_total", count, version=version, verdict=verdict) for version, verdict, count in (
             ("5", "right", 20), ("5", "wrong", 3), ("5", "none", 2), ("5", "withdrawn", 9), ("", "wrong", 9),
         )]
     )  # fmt: skip
-    assert found.canary["feedback"] == Counts(5, 25)
-    assert "feedback" not in found.stable
+    assert observation.canary["feedback"] == Counts(5, 25)
+    assert "feedback" not in observation.stable
 
 
 def test_only_the_shadow_that_is_the_new_version_is_compared() -> None:
-    found = VERSIONS.observe(
+    observation = VERSIONS.observe(
         [sample("gateway_shadow_images_total", count, target=target, outcome=outcome) for target, outcome, count in (
             ("canary", "agree", 95), ("canary", "disagree", 5), ("canary", "dropped", 40), ("beta", "disagree", 70),
         )]
     )  # fmt: skip
-    assert found.canary["disagreement"] == Counts(5, 100)
+    assert observation.canary["disagreement"] == Counts(5, 100)
 
 
 def test_unknown_photos_have_a_label_of_their_own() -> None:
-    found = VERSIONS.observe(
+    observation = VERSIONS.observe(
         [sample("gateway_predictions_total", count, version="4", label=label) for label, count in (
             ("Boxer", 80), ("(unknown)", 15), ("(other)", 5),
         )]
     )  # fmt: skip
-    assert found.stable["unknown"] == Counts(15, 100)
+    assert observation.stable["unknown"] == Counts(15, 100)
 
 
 def test_slow_is_what_a_tenth_of_the_old_version_is_at_most() -> None:
