@@ -96,8 +96,8 @@ def chosen_model(options: argparse.Namespace, console: Console) -> tuple[Path | 
         console.print("exporting the model, once; this takes two minutes")
         arguments = [str(models)]
         for name in ("weights", "photos"):
-            if (given := getattr(options, name)) is not None:
-                arguments += [f"--{name}", str(given.resolve())]
+            if (path := getattr(options, name)) is not None:
+                arguments += [f"--{name}", str(path.resolve())]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
         subprocess.run([sys.executable, "-m", "bench.model", *arguments], check=True, cwd=ROOT, env=environment)  # noqa: S603
     folder = models / NAME
@@ -126,14 +126,14 @@ def _compare(
         base_path, model, photos[0], logs,
         target=options.target, target_pid=options.target_pid, peers=peers, int8=int8,
     ) as running:  # fmt: skip
-        found = systems(running, model, photos)
-        check_agreement(found, len(photos))
-        alike = len(found) - len(running.quantized)
+        compared = systems(running, model, photos)
+        check_agreement(compared, len(photos))
+        alike = len(compared) - len(running.quantized)
         console.print(f"{len(photos)} photos: {alike} systems give the same answers")
         with Progress(console=console, transient=True) as bar:
-            task = bar.add_task("measuring", total=rounds * len(found) * (len(CLOSED) + 1))
+            task = bar.add_task("measuring", total=rounds * len(compared) * (len(CLOSED) + 1))
             comparison = compare(
-                found, len(photos), rounds, seconds, options.rate,
+                compared, len(photos), rounds, seconds, options.rate,
                 lambda name: bar.update(task, advance=1, description=name),
             )  # fmt: skip
         in_batches, singly = batches.measure(running.gateway_port, photos, rounds, max(seconds, 2.0))

@@ -13,17 +13,17 @@ class Disagreement(Exception):
     """Two systems returned different answers for a photo."""
 
 
-def check_scores(name: str, photo: int, expected: Sequence[float], found: Sequence[float]) -> None:
+def check_scores(name: str, photo: int, expected: Sequence[float], actual: Sequence[float]) -> None:
     """Compares the scores of all classes with those of the reference.
 
     Raises:
         Disagreement: They differ.
     """
-    if len(expected) != len(found):
-        raise Disagreement(f"{name}, photo {photo}: {len(found)} scores instead of {len(expected)}")
-    for index, (want, have) in enumerate(zip(expected, found, strict=True)):
-        if not _close(want, have):
-            raise Disagreement(f"{name}, photo {photo}, class {index}: {have} instead of {want}")
+    if len(expected) != len(actual):
+        raise Disagreement(f"{name}, photo {photo}: {len(actual)} scores instead of {len(expected)}")
+    for index, (expected_score, score) in enumerate(zip(expected, actual, strict=True)):
+        if not _close(expected_score, score):
+            raise Disagreement(f"{name}, photo {photo}, class {index}: {score} instead of {expected_score}")
 
 
 def check_predictions(
@@ -70,11 +70,11 @@ def predictions_of(body: bytes) -> list[dict[str, object]]:
         Disagreement: There are none.
     """
     try:
-        found = json.loads(body)["predictions"]
+        predictions = json.loads(body)["predictions"]
     except (ValueError, KeyError, TypeError) as error:
         raise Disagreement(f"not an answer with predictions: {body[:200]!r}") from error
-    return list(found)
+    return list(predictions)
 
 
-def _close(want: float, have: float) -> bool:
-    return abs(want - have) <= ABSOLUTE + RELATIVE * abs(want)
+def _close(expected: float, actual: float) -> bool:
+    return abs(expected - actual) <= ABSOLUTE + RELATIVE * abs(expected)

@@ -77,8 +77,8 @@ class DecodeThenSend:
 
 def scores_of(answer: bytes) -> list[float]:
     """The probabilities in an answer of the model server for one photo."""
-    found = number_array(PredictResponse.FromString(answer).outputs["probabilities"], max_elements=MAX_CLASSES)
-    return [float(score) for score in found.reshape(-1)]
+    scores = number_array(PredictResponse.FromString(answer).outputs["probabilities"], max_elements=MAX_CLASSES)
+    return [float(score) for score in scores.reshape(-1)]
 
 
 class HttpError(Exception):

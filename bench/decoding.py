@@ -66,20 +66,20 @@ def _fully(photo: bytes, target: Target) -> Pixels:
 
 
 def _best_ms(decode: Callable[[bytes, Target], Pixels], photos: Sequence[bytes], target: Target, times: int) -> float:
-    found = []
+    times_ms = []
     for _ in range(times):
         started = time.thread_time()
         for photo in photos:
             decode(photo, target)
-        found.append((time.thread_time() - started) / len(photos) * 1e3)
-    return min(found)
+        times_ms.append((time.thread_time() - started) / len(photos) * 1e3)
+    return min(times_ms)
 
 
 def _enlarged(photos: Sequence[bytes]) -> list[bytes]:
-    found = []
+    files = []
     for photo in photos:
         with Image.open(io.BytesIO(photo)) as image:
             file = io.BytesIO()
             image.convert("RGB").resize(LARGE, Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
-        found.append(file.getvalue())
-    return found
+        files.append(file.getvalue())
+    return files

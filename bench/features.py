@@ -14,7 +14,7 @@ import numpy as np
 from trainer.config import make
 from trainer.console import say
 from trainer.data.data_set import open_folder
-from trainer.data.folders import SPLITS
+from trainer.data.splits import SPLITS
 from trainer.data.views import VIEWS, view
 from trainer.model_card import InputSpec
 from trainer.network import assemble as network

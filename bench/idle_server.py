@@ -83,7 +83,7 @@ def _card() -> bytes:
 
 def _metadata() -> bytes:
     signatures = pb.SignatureDefMap()
-    for name, given, output in (
+    for name, inputs, output in (
         (
             "pixels",
             ("images", pb.DataType.DT_UINT8, (-1, SIZE, SIZE, 3)),
@@ -93,7 +93,7 @@ def _metadata() -> bytes:
     ):
         signature = signatures.signature_def[name]
         signature.method_name = "tensorflow/serving/predict"
-        for side, (alias, dtype, shape) in ((signature.inputs, given), (signature.outputs, output)):
+        for side, (alias, dtype, shape) in ((signature.inputs, inputs), (signature.outputs, output)):
             side[alias].dtype = dtype
             for size in shape:
                 side[alias].tensor_shape.dim.add(size=size)

@@ -88,10 +88,10 @@ class _Tally:
     error: str = ""
 
     def run(self, start: float, end: float, before: dict[str, float], after: dict[str, float]) -> Run:
-        within = [seconds for at, seconds in self.ended if start <= at < end]
+        latencies = [seconds for at, seconds in self.ended if start <= at < end]
         cpu = {name: after[name] - before[name] for name in before}
         failures = sum(start <= at < end for at in self.failed)
-        return Run(end - start, np.array(within, np.float64), cpu, failures, self.error)
+        return Run(end - start, np.array(latencies, np.float64), cpu, failures, self.error)
 
 
 def closed_loop(
@@ -142,8 +142,8 @@ def open_loop(
     def work() -> None:
         caller = connect()
         try:
-            while (given := todo.get()) is not None:
-                _record(tally, caller, *given)
+            while (task := todo.get()) is not None:
+                _record(tally, caller, *task)
                 idle.release()
         finally:
             caller.close()

@@ -109,8 +109,10 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--photos", type=Path)
-    given = parser.parse_args()
-    make_model(given.folder, given.weights)
-    make_plain_model(given.folder, given.weights)
+    arguments = parser.parse_args()
+    make_model(arguments.folder, arguments.weights)
+    make_plain_model(arguments.folder, arguments.weights)
     if all(find_spec(name) for name in ("openvino", "nncf")):
-        make_int8_model(given.folder, given.weights, read_photos(given.photos) if given.photos else draw_photos())
+        make_int8_model(
+            arguments.folder, arguments.weights, read_photos(arguments.photos) if arguments.photos else draw_photos()
+        )

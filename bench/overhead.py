@@ -71,7 +71,7 @@ def _measure(console: Console, model: Path, rounds: int, seconds: float) -> None
     requests = [request_for(name, image) for image in images]
     # Batches have one photo with a single caller, and are full with many callers.
     loads = [(1, 1, 1), (8, batching.threads, batching.execution_size), (32, batching.threads, batching.execution_size)]
-    found: dict[int, list[tuple[float, float]]] = {callers: [] for callers, _, _ in loads}
+    results: dict[int, list[tuple[float, float]]] = {callers: [] for callers, _, _ in loads}
     direct = {rows: Direct(model, rows) for _, _, rows in loads}
     with tempfile.TemporaryDirectory() as folder:
         server = Process("modelserver", modelserver_arguments(model, name, port), {}, Path(folder) / "log")
@@ -87,7 +87,7 @@ def _measure(console: Console, model: Path, rounds: int, seconds: float) -> None
                         partial(ReadyTensors, address, requests), callers, seconds, range(REQUESTS),
                         lambda: {"server": server.tree.cpu_seconds()},
                     )  # fmt: skip
-                    found[callers].append(
+                    results[callers].append(
                         (alone.without_failures().cpu_ms("here") / rows, served.without_failures().cpu_ms("server"))
                     )
             memory = server.tree.memory_bytes() / 2**20
@@ -96,7 +96,7 @@ def _measure(console: Console, model: Path, rounds: int, seconds: float) -> None
     table = Table(title="CPU time per photo, ms (median and range)", title_justify="left")
     for column in ("callers", "TensorFlow", "modelserver", "difference"):
         table.add_column(column, justify="right")
-    for callers, pairs in found.items():
+    for callers, pairs in results.items():
         columns = [[one for one, _ in pairs], [two for _, two in pairs], [two - one for one, two in pairs]]
         spreads = [Spread.of(column) for column in columns]
         table.add_row(str(callers), *(f"{one.median:.2f} ({one.low:.2f} to {one.high:.2f})" for one in spreads))

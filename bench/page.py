@@ -60,8 +60,8 @@ def _draw(folder: Path, count: int) -> int:
     folder.mkdir()
     grain = np.random.default_rng(0).integers(-12, 12, (HEIGHT, WIDTH, 1))
     files = []
-    for at, drawn in enumerate(draw_photos(DIFFERENT)):
-        with Image.open(io.BytesIO(drawn)) as small:
+    for at, photo in enumerate(draw_photos(DIFFERENT)):
+        with Image.open(io.BytesIO(photo)) as small:
             large = np.asarray(small.convert("RGB").resize((WIDTH, HEIGHT)), np.int64)
         path = folder / f"{at}.jpg"
         Image.fromarray(np.clip(large + grain, 0, 255).astype(np.uint8)).save(path, quality=88)
@@ -75,13 +75,13 @@ def _draw(folder: Path, count: int) -> int:
 def _memory() -> int:
     """Megabytes of the browser's processes. Shared pages count in each process."""
     family = psutil.Process().children(recursive=True)
-    held = 0
+    rss = 0
     for process in family:
         try:
-            held += process.memory_info().rss
+            rss += process.memory_info().rss
         except psutil.NoSuchProcess:
             continue
-    return held // 2**20
+    return rss // 2**20
 
 
 if __name__ == "__main__":

@@ -36,15 +36,15 @@ def draw(path: Path, comparison: Comparison, load: str, caption: str) -> None:
 
     measured = comparison.runs[load]
     names = CHOICES if OPENVINO in measured else {**CHOICES, **FALLBACK}
-    chosen = [(name, shown) for name, shown in names.items() if name in measured]
-    rates = [comparison.spread(load, name, lambda run: run.rate) for name, _ in chosen]
-    figure, axes = plt.subplots(figsize=(8, 0.6 * len(chosen) + 1.3), layout="constrained")
+    systems = [(name, title) for name, title in names.items() if name in measured]
+    rates = [comparison.spread(load, name, lambda run: run.rate) for name, _ in systems]
+    figure, axes = plt.subplots(figsize=(8, 0.6 * len(systems) + 1.3), layout="constrained")
     bars = axes.barh(
-        [shown for _, shown in chosen],
+        [title for _, title in systems],
         [rate.median for rate in rates],
         xerr=[[rate.median - rate.low for rate in rates], [rate.high - rate.median for rate in rates]],
         error_kw={"lw": 1, "capsize": 3, "ecolor": "#333333"},
-        color=[OURS if "Gateway" in shown else OTHERS for _, shown in chosen],
+        color=[OURS if "Gateway" in title else OTHERS for _, title in systems],
         height=0.62,
     )
     axes.bar_label(bars, [f"{rate.median:.0f}" for rate in rates], padding=10, fontweight="bold")

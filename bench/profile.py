@@ -47,7 +47,7 @@ AREAS = {
 }
 
 
-class Seen(TypedDict):
+class WatchReport(TypedDict):
     """The report of the watched event loop."""
 
     longest_ms: float
@@ -79,9 +79,9 @@ def run(
         ]
         spy = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # noqa: S603
         load = closed_loop(gateway.connect, CALLERS, SECONDS, range(len(photos)), meters(gateway))
-        _, said = spy.communicate(timeout=60)
+        _, message = spy.communicate(timeout=60)
         if spy.returncode:
-            raise RuntimeError(f"py-spy: {said.decode(errors='replace').strip()}")
+            raise RuntimeError(f"py-spy: {message.decode(errors='replace').strip()}")
         console.print(f"{load.rate:.0f} requests per second from {CALLERS} callers under py-spy")
         console.print("code that holds the GIL")
         console.print(_table(areas(folded.read_text())))
@@ -94,15 +94,15 @@ def run(
 def _threads(console: Console, running: Started, gateway: System, photos: int) -> None:
     """Prints the CPU time per request of each kind of thread, without a profiler."""
     process = psutil.Process(running.gateway.pid)
-    seen: list[dict[int, float]] = []
+    samples: list[dict[int, float]] = []
 
     def read() -> dict[str, float]:
-        seen.append({one.id: one.user_time + one.system_time for one in process.threads()})
+        samples.append({one.id: one.user_time + one.system_time for one in process.threads()})
         return {}
 
     load = closed_loop(gateway.connect, CALLERS, SECONDS, range(photos), read)
-    names = _ask(running.gateway_port, "/watch")["threads"]
-    before, after = seen
+    names = _get(running.gateway_port, "/watch")["threads"]
+    before, after = samples
     spent: dict[str, float] = dict.fromkeys(("event loop", "gRPC and others"), 0.0)
     for thread, seconds in after.items():
         kind = "event loop" if names.get(str(thread)) == "MainThread" else "gRPC and others"
@@ -118,27 +118,27 @@ def _threads(console: Console, running: Started, gateway: System, photos: int) -
 
 def areas(folded: str) -> Counter[str]:
     """Number of samples by area. A stack belongs to the area of its innermost known frame."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for line in folded.splitlines():
         stack, _, count = line.rpartition(" ")
-        found[_area(stack.split(";"))] += int(count)
-    return found
+        counts[_area(stack.split(";"))] += int(count)
+    return counts
 
 
 def _area(frames: Sequence[str]) -> str:
     for frame in reversed(frames):
-        for area, parts in AREAS.items():
-            if any(part in frame for part in parts):
+        for area, patterns in AREAS.items():
+            if any(pattern in frame for pattern in patterns):
                 return area
     return "other"
 
 
-def _table(found: Counter[str]) -> Table:
+def _table(counts: Counter[str]) -> Table:
     table = Table()
     table.add_column("")
     table.add_column("share", justify="right")
-    for area, count in found.most_common():
-        table.add_row(area, f"{count / found.total():.1%}")
+    for area, count in counts.most_common():
+        table.add_row(area, f"{count / counts.total():.1%}")
     return table
 
 
@@ -151,13 +151,13 @@ def _watch(console: Console, port: int, photos: Sequence[bytes]) -> None:
         ("photos of 3 MB", [_form(GATEWAY_PATH, [_padded(one, PHONE_BYTES)]) for one in photos[:20]], 2 * CALLERS),
         ("photos and batches of 64", [*single[:3], _form(f"{GATEWAY_PATH}/batch", [*photos, *photos][:BATCH])], 4),
     ):
-        seen = _seen(port, requests, callers)
+        report = _watch_report(port, requests, callers)
         console.print(
-            f"event loop under {name}: blocked for at most {seen['longest_ms']:.1f} ms of CPU time, "
-            f"{seen['over_5_ms']} times over 5 ms; "
-            f"longest garbage collection {seen['collection_ms']:.1f} ms"
+            f"event loop under {name}: blocked for at most {report['longest_ms']:.1f} ms of CPU time, "
+            f"{report['over_5_ms']} times over 5 ms; "
+            f"longest garbage collection {report['collection_ms']:.1f} ms"
         )
-        for line in seen["longest"]:
+        for line in report["longest"]:
             console.print(f"  {line}", markup=False, highlight=False)
 
 
@@ -174,11 +174,11 @@ def _watch_json(console: Console, photos: Sequence[bytes], logs: Path) -> None:
                 for count, size in ((1, PHONE_BYTES), (7, PHONE_BYTES))
             )
             for name, path, body in chain(lists, texts):
-                seen = _seen(running.gateway_port, [json_request(path, LOOPBACK, body)], 1)
-                late = seen["late_ms"]
+                report = _watch_report(running.gateway_port, [json_request(path, LOOPBACK, body)], 1)
+                late = report["late_ms"]
                 console.print(
                     f"event loop under JSON of {name}, {len(body) / 2**20:.1f} MB: blocked for "
-                    f"at most {seen['longest_ms']:.1f} ms of CPU time; a timer of 1 ms was late by more than "
+                    f"at most {report['longest_ms']:.1f} ms of CPU time; a timer of 1 ms was late by more than "
                     f"{np.percentile(late, 99.9):.1f} ms once in 1,000 times, by {late[0]:.1f} ms at most"
                 )
     finally:
@@ -198,10 +198,10 @@ def _base64(photos: Sequence[bytes]) -> tuple[str, bytes]:
     return f"/v2/models/{MODEL}/infer", json.dumps({"inputs": [tensor]}).encode()
 
 
-def _seen(port: int, requests: Sequence[bytes], callers: int) -> Seen:
-    _ask(port, "/watch/reset")
+def _watch_report(port: int, requests: Sequence[bytes], callers: int) -> WatchReport:
+    _get(port, "/watch/reset")
     closed_loop(partial(HttpCaller, LOOPBACK, port, requests), callers, 5, range(len(requests)), dict)
-    return _ask(port, "/watch")
+    return _get(port, "/watch")
 
 
 def _padded(photo: bytes, size: int) -> bytes:
@@ -215,10 +215,10 @@ def _form(path: str, photos: Sequence[bytes]) -> bytes:
     )
 
 
-def _ask(port: int, path: str) -> Seen:
+def _get(port: int, path: str) -> WatchReport:
     caller = HttpCaller(LOOPBACK, port, [f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\n\r\n".encode()])
     try:
-        found: Seen = json.loads(caller.call(0))
+        response: WatchReport = json.loads(caller.call(0))
     finally:
         caller.close()
-    return found
+    return response

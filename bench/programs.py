@@ -101,7 +101,7 @@ def started(
         front = Process("gateway", gateway, gateway_environment(target, model, gateway_port), logs / "gateway.log")
         running.callback(front.stop)
         seconds["gateway"] = front.wait_until(lambda: answers(gateway_port, GATEWAY_PATH, photo))
-        found = Started(target, tree, front, gateway_port, *describe(gateway_port, model), start_seconds=seconds)
+        programs = Started(target, tree, front, gateway_port, *describe(gateway_port, model), start_seconds=seconds)
         for name, folder in {OPENVINO: base_path, OPENVINO_INT8: int8}.items() if target_is_ours else ():
             if folder is None or not has_network(folder):
                 continue
@@ -114,9 +114,9 @@ def started(
             front = Process(name, gateway, environment, logs / f"{name}.log")
             running.callback(front.stop)
             seconds[name] = front.wait_until(partial(answers, port, GATEWAY_PATH, photo))
-            found.openvino[name] = server, front, port
+            programs.openvino[name] = server, front, port
             if is_quantized(folder):
-                found.quantized.add(name)
+                programs.quantized.add(name)
         for number, peer in enumerate(peers):
             assert base_path is not None
             port = free_port()
@@ -126,10 +126,10 @@ def started(
             inside = Process(peer.name, arguments, {}, logs / f"peer-{number}.log")
             running.callback(inside.stop)
             seconds[peer.name] = inside.wait_until(partial(answers, port, PEER_PATH, photo))
-            found.peers.append((peer.name, inside, port))
+            programs.peers.append((peer.name, inside, port))
             if peer.engine == "openvino" and is_quantized(base_path):
-                found.quantized.add(peer.name)
-        yield found
+                programs.quantized.add(peer.name)
+        yield programs
 
 
 def newest_version(base_path: Path) -> Path:
@@ -177,8 +177,8 @@ def modelserver_arguments(
 
 def gateway_environment(target: str, model: str, port: int, **settings: str) -> dict[str, str]:
     """The environment of the gateway for a model server, and for additional settings in lower case."""
-    given = {"serving_target": target, "default_model": model, "port": str(port), "log_level": "info", **settings}
-    return {f"GATEWAY_{name.upper()}": value for name, value in given.items()}
+    values = {"serving_target": target, "default_model": model, "port": str(port), "log_level": "info", **settings}
+    return {f"GATEWAY_{name.upper()}": value for name, value in values.items()}
 
 
 def answers(port: int, path: str, photo: bytes) -> bool:
@@ -199,12 +199,12 @@ def describe(port: int, model: str) -> tuple[list[str], Target]:
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=30)
     try:
         connection.request("GET", f"/api/v1/models/{model}")
-        found = json.loads(connection.getresponse().read())
+        description = json.loads(connection.getresponse().read())
     finally:
         connection.close()
-    interpolation = (found.get("card") or {}).get("input", {}).get("interpolation", "bilinear")
-    size = found["input"]
-    return found["labels"], Target(size["height"], size["width"], size["fit"], interpolation)
+    interpolation = (description.get("card") or {}).get("input", {}).get("interpolation", "bilinear")
+    size = description["input"]
+    return description["labels"], Target(size["height"], size["width"], size["fit"], interpolation)
 
 
 def available(address: str, model: str) -> bool:
@@ -212,13 +212,13 @@ def available(address: str, model: str) -> bool:
     request = ModelStatusRequest()
     request.model_spec.name = model
     with grpc.insecure_channel(address) as channel:
-        ask = channel.unary_unary(
+        get_model_status = channel.unary_unary(
             "/tensorflow.serving.ModelService/GetModelStatus",
             ModelStatusRequest.SerializeToString,
             ModelStatusResponse.FromString,
         )
         try:
-            states = ask(request, timeout=5).model_version_status
+            states = get_model_status(request, timeout=5).model_version_status
         except grpc.RpcError:
             return False
     return any(one.state == ModelVersionStatus.State.AVAILABLE for one in states)

@@ -90,14 +90,14 @@ def write_json(path: Path, comparison: Comparison, targets: Sequence[Target], mo
         }
         for load, systems in comparison.runs.items()
     }
-    found = {
+    content = {
         "machine": machine(),
         **more,
         "memory_mb": comparison.memory,
         "targets": [dataclasses.asdict(target) for target in targets],
         "rounds": rounds,
     }
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _part_ms(comparison: Comparison, load: str, system: str, part: str) -> float:
@@ -107,8 +107,8 @@ def _part_ms(comparison: Comparison, load: str, system: str, part: str) -> float
 
 
 def _cpu(comparison: Comparison, load: str, system: str) -> str:
-    parts = comparison.runs[load][system][0].cpu
-    order = [*(name for name in parts if name != CLIENT), CLIENT]
+    shares = comparison.runs[load][system][0].cpu
+    order = [*(name for name in shares if name != CLIENT), CLIENT]
     return ", ".join(f"{name} {_part_ms(comparison, load, system, name):.2f}" for name in order)
 
 

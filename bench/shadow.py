@@ -80,8 +80,8 @@ def _compare(
     for name, figure in figures.items():
         pairs = zip(runs["plain"], runs["shadowed"], strict=True)
         ratio = Spread.of([figure(shadowed) / figure(plain) for plain, shadowed in pairs])
-        told = f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
-        console.print(f"{callers} callers, {name}: shadowed over plain {told}")
+        ratio_text = f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+        console.print(f"{callers} callers, {name}: shadowed over plain {ratio_text}")
 
 
 def _cpu(gateway: Process) -> dict[str, float]:

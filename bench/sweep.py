@@ -123,11 +123,11 @@ def _table(settings: list[Setting], runs: dict[tuple[Setting, int], list[Run]], 
     for setting in settings:
         cells = []
         for callers in CALLERS:
-            found = runs[setting, callers]
+            results = runs[setting, callers]
             figures = [
-                Spread.of([run.rate for run in found]).median,
-                Spread.of([run.percentile(50) for run in found]).median,
-                Spread.of([run.cpu_ms("server") for run in found]).median,
+                Spread.of([run.rate for run in results]).median,
+                Spread.of([run.percentile(50) for run in results]).median,
+                Spread.of([run.cpu_ms("server") for run in results]).median,
             ]
             cells.append("{:.0f}, {:.0f}, {:.1f}".format(*figures))
         table.add_row(*map(str, astuple(setting)), *cells, f"{memory[setting]:.0f}")

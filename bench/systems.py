@@ -47,7 +47,7 @@ def systems(running: Started, model: str, photos: Sequence[bytes]) -> list[Syste
             name, photo, running.labels, expected, agreement.predictions_of(answer)
         )
 
-    found = [
+    compared = [
         System("direct", lambda: ReadyTensors(running.target, ready), server, same_scores("direct")),
         System(
             "decode + direct",
@@ -64,10 +64,10 @@ def systems(running: Started, model: str, photos: Sequence[bytes]) -> list[Syste
     ]
     for name, (server_process, front, port) in running.openvino.items():
         trees = {"gateway": front.tree, "model server": server_process.tree}
-        found.append(System(name, posting(port, GATEWAY_PATH, photos), trees, same_ranks(name)))
+        compared.append(System(name, posting(port, GATEWAY_PATH, photos), trees, same_ranks(name)))
     for name, peer, port in running.peers:
-        found.append(System(name, posting(port, PEER_PATH, photos), {"peer": peer.tree}, same_ranks(name)))
-    return found
+        compared.append(System(name, posting(port, PEER_PATH, photos), {"peer": peer.tree}, same_ranks(name)))
+    return compared
 
 
 def posting(port: int, path: str, photos: Sequence[bytes]) -> Callable[[], Caller]:
@@ -76,19 +76,19 @@ def posting(port: int, path: str, photos: Sequence[bytes]) -> Callable[[], Calle
     return lambda: HttpCaller(LOOPBACK, port, requests)
 
 
-def check_agreement(found: Sequence[System], photos: int) -> None:
+def check_agreement(compared: Sequence[System], photos: int) -> None:
     """Compares the answers of all systems to all photos.
 
     Raises:
         Disagreement: An answer differs from that of the first system.
     """
-    reference = found[0].connect()
-    callers = [(one, one.connect()) for one in found[1:]]
+    reference = compared[0].connect()
+    callers = [(one, one.connect()) for one in compared[1:]]
     try:
         for photo in range(photos):
             expected = scores_of(reference.call(photo))
-            for one, caller in callers:
-                one.check(photo, caller.call(photo), expected)
+            for system, caller in callers:
+                system.check(photo, caller.call(photo), expected)
     finally:
         reference.close()
         for _, caller in callers:

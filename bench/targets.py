@@ -44,31 +44,31 @@ def judge(
     start_seconds: Mapping[str, float],
 ) -> list[Target]:
     """Returns all targets for which this run has results."""
-    found = [_at_least(f"throughput of unavoidable work, {load}", _rate(comparison, load, UNAVOIDABLE), 0.95)
+    targets = [_at_least(f"throughput of unavoidable work, {load}", _rate(comparison, load, UNAVOIDABLE), 0.95)
              for load in ("8 callers", "32 callers")]  # fmt: skip
     p50 = comparison.ratio("1 caller", GATEWAY, UNAVOIDABLE, lambda run: run.percentile(50)).median
-    found.append(_at_most("median latency of unavoidable work, 1 caller", p50, 1.10))
+    targets.append(_at_most("median latency of unavoidable work, 1 caller", p50, 1.10))
     for load in ("1 caller", "8 callers", "32 callers"):
-        beside = comparison.spread(load, GATEWAY, lambda run: run.cpu_ms("gateway")).median - decode_ms(
+        own_cpu = comparison.spread(load, GATEWAY, lambda run: run.cpu_ms("gateway")).median - decode_ms(
             comparison, load
         )
-        found.append(_at_most(f"gateway's CPU beside decoding, {load}", beside, 1.0, "ms"))
+        targets.append(_at_most(f"gateway's CPU beside decoding, {load}", own_cpu, 1.0, "ms"))
     for peer in [name for name in comparison.memory if name.endswith("inside") and name != PEER_OPENVINO]:
-        found += _against(comparison, peer)
+        targets += _against(comparison, peer)
     for name in (OPENVINO, OPENVINO_INT8):
         if name in comparison.memory:
-            found += _with_openvino(comparison, name, INT8_WANTED if name == OPENVINO_INT8 else WANTED)
+            targets += _with_openvino(comparison, name, INT8_WANTED if name == OPENVINO_INT8 else WANTED)
     ratio = float(np.median([one / two for one, two in zip(batches, singles, strict=True)]))
-    found.append(_at_least("batches of 64 over singles from 8 callers", ratio, 1.1))
-    found.append(
+    targets.append(_at_least("batches of 64 over singles from 8 callers", ratio, 1.1))
+    targets.append(
         _at_least("speed of scaled decoding, 12 megapixels", decoding.large_full_ms / decoding.large_scaled_ms, 4)
     )
     kept = f"{decoding.same_top1} of {decoding.photos}"
-    found.append(Target("same best label with full decoding", "all", kept, decoding.same_top1 == decoding.photos))
+    targets.append(Target("same best label with full decoding", "all", kept, decoding.same_top1 == decoding.photos))
     for name, limit in (("gateway", 1.5), ("modelserver", 8.0)):
         if name in start_seconds:
-            found.append(_at_most(f"{name}: start to first answer", start_seconds[name], limit, "s"))
-    return found
+            targets.append(_at_most(f"{name}: start to first answer", start_seconds[name], limit, "s"))
+    return targets
 
 
 def decode_ms(comparison: Comparison, load: str) -> float:
@@ -81,32 +81,32 @@ def decode_ms(comparison: Comparison, load: str) -> float:
 
 
 def _against(comparison: Comparison, peer: str) -> list[Target]:
-    found = []
-    for load, wanted in (("1 caller", 1.0), ("8 callers", 1.0), ("32 callers", 1.25)):
-        found.append(_at_least(f"throughput of {peer}, {load}", _rate(comparison, load, peer), wanted))
+    targets = []
+    for load, limit in (("1 caller", 1.0), ("8 callers", 1.0), ("32 callers", 1.25)):
+        targets.append(_at_least(f"throughput of {peer}, {load}", _rate(comparison, load, peer), limit))
     p99 = comparison.ratio("32 callers", GATEWAY, peer, lambda run: run.percentile(99)).median
-    found.append(_at_most(f"p99 of {peer}, 32 callers", p99, 1.0))
+    targets.append(_at_most(f"p99 of {peer}, 32 callers", p99, 1.0))
     if len(comparison.memory[GATEWAY]) > 1:
         more = sum(comparison.memory[GATEWAY].values()) - sum(comparison.memory[peer].values())
-        found.append(_at_most(f"memory above {peer}", more, 120, "MB"))
-    return found
+        targets.append(_at_most(f"memory above {peer}", more, 120, "MB"))
+    return targets
 
 
 def _with_openvino(comparison: Comparison, name: str, wanted: Mapping[str, tuple[float | None, float]]) -> list[Target]:
-    found = []
+    targets = []
     for other, (alone, together) in wanted.items():
         if other not in comparison.memory:
             continue
         for load, limit in (("1 caller", alone), ("8 callers", together), ("32 callers", together)):
             if limit is not None:
                 ratio = _rate(comparison, load, other, name)
-                found.append(_at_least(f"{name}: throughput of {other}, {load}", ratio, limit))
+                targets.append(_at_least(f"{name}: throughput of {other}, {load}", ratio, limit))
         if alone is not None:
             p99 = comparison.ratio("32 callers", name, other, lambda run: run.percentile(99)).median
-            found.append(_at_most(f"{name}: p99 of {other}, 32 callers", p99, 0.5))
+            targets.append(_at_most(f"{name}: p99 of {other}, 32 callers", p99, 0.5))
     memory = sum(comparison.memory[name].values())
-    found.append(_at_most(f"{name}: memory of gateway and model server", memory, 400, "MB"))
-    return found
+    targets.append(_at_most(f"{name}: memory of gateway and model server", memory, 400, "MB"))
+    return targets
 
 
 def _rate(comparison: Comparison, load: str, other: str, system: str = GATEWAY) -> float:

@@ -48,10 +48,10 @@ class Watch:
         def timed(handle: asyncio.Handle) -> None:
             started = time.thread_time()
             run(handle)
-            taken = time.thread_time() - started
-            self.longest = max(self.longest, taken)
-            if taken > LONG_SECONDS:
-                self.over.append((taken, _named(handle)))
+            duration = time.thread_time() - started
+            self.longest = max(self.longest, duration)
+            if duration > LONG_SECONDS:
+                self.over.append((duration, _name_of(handle)))
 
         asyncio.Handle._run = timed  # type: ignore[method-assign,assignment]
         gc.callbacks.append(self._collected)
@@ -83,13 +83,15 @@ class Watch:
             "late_ms": [late * 1e3 for late in sorted(self.late, reverse=True)],
             "longest_ms": self.longest * 1e3,
             "over_5_ms": len(self.over),
-            "longest": [f"{taken * 1e3:.1f} ms {what}" for taken, what in sorted(self.over, reverse=True)[:NAMED]],
+            "longest": [
+                f"{duration * 1e3:.1f} ms {what}" for duration, what in sorted(self.over, reverse=True)[:NAMED]
+            ],
             "collection_ms": max(self.collections, default=0.0) * 1e3,
             "threads": {str(thread.native_id): thread.name for thread in threading.enumerate()},
         }
 
 
-def _named(handle: asyncio.Handle) -> str:
+def _name_of(handle: asyncio.Handle) -> str:
     """Describes a callback; its repr may contain a whole message."""
     callback = handle._callback  # type: ignore[attr-defined]
     task = getattr(callback, "__self__", None)

@@ -67,25 +67,25 @@ def gateways(
         running.callback(idle.stop)
         target = f"{LOOPBACK}:{port}"
         idle.wait_until(lambda: available(target, MODEL))
-        found = []
+        instances = []
         for count in workers:
             port = free_port()
             settings = gateway_environment(target, MODEL, port, workers=str(count), decode_workers=str(threads))
             gateway = Process(f"gateway of {count}", ["gateway"], settings, folder / f"gateway-{count}.log")
             running.callback(gateway.stop)
             gateway.wait_until(partial(answers, port, GATEWAY_PATH, photos[0]))
-            found.append((gateway, port, idle))
+            instances.append((gateway, port, idle))
         time.sleep(1)  # the other workers of the last gateway
-        yield found
+        yield instances
 
 
 def _scale(console: Console, photos: list[bytes], rounds: int, seconds: float, folder: Path) -> None:
     runs: dict[int, list[Run]] = {1: [], 2: []}
-    with gateways(photos, folder, *runs, threads=1) as found:
-        for gateway, _, _ in found:
+    with gateways(photos, folder, *runs, threads=1) as instances:
+        for gateway, _, _ in instances:
             _give_cores(gateway)
         for _ in range(rounds):
-            for workers, (gateway, port, idle) in zip(runs, found, strict=True):
+            for workers, (gateway, port, idle) in zip(runs, instances, strict=True):
                 connect = posting(port, GATEWAY_PATH, photos)
                 runs[workers].append(closed_loop(connect, CALLERS, seconds, range(len(photos)), _meter(gateway, idle)))
     for workers, of in runs.items():

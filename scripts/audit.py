@@ -51,10 +51,10 @@ def findings(packages: Sequence[dict[str, Any]]) -> tuple[list[str], list[str]]:
         A line for each vulnerability, and the names of packages without a result.
     """
     vulnerable = {
-        f"{package['name']} {package['version']}: {found['id']}, fixed in "
-        f"{', '.join(found['fix_versions']) or 'no version'}"
+        f"{package['name']} {package['version']}: {vulnerability['id']}, fixed in "
+        f"{', '.join(vulnerability['fix_versions']) or 'no version'}"
         for package in packages
-        for found in package.get("vulns", ())
+        for vulnerability in package.get("vulns", ())
     }
     return sorted(vulnerable), sorted({package["name"] for package in packages if "vulns" not in package})
 

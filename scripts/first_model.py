@@ -28,8 +28,8 @@ async def make_first_model(models_dir: Path) -> bool:
     if _has_model(models_dir):
         return True
     trainer = Program(
-        "trainer imagenet-dogs",
-        [sys.executable, "-m", "trainer", "imagenet-dogs", "--models-dir", str(models_dir)],
+        "breed imagenet-dogs",
+        [sys.executable, "-m", "breed", "imagenet-dogs", "--models-dir", str(models_dir)],
         stop_signal=signal.SIGINT,  # the trainer removes its draft
     )
     try:

@@ -31,7 +31,7 @@ PICTURE = Path(__file__).parent.parent / "docs" / "images" / "label-efficiency.p
 ROUND = 6
 """Photos that are labelled in a round."""
 
-MOST = 240
+MAX_LABELS = 240
 """Labels at which a run ends."""
 
 STRENGTH = 0.1
@@ -63,13 +63,13 @@ def accuracies(pool: Training, tested: tuple[Floats, Integers], choose: Choose, 
     labelled = np.zeros(len(pool.labels), bool)
     for label in np.unique(pool.labels):
         labelled[generator.choice(np.flatnonzero(pool.labels == label))] = True
-    found = []
+    scores = []
     while True:
         head = pool.fit(labelled, STRENGTH)
-        found.append(float((head.logits(tested[0]).argmax(axis=1) == tested[1]).mean()))
+        scores.append(float((head.logits(tested[0]).argmax(axis=1) == tested[1]).mean()))
         left = np.flatnonzero(~labelled)
-        if labelled.sum() >= MOST or not len(left):
-            return found
+        if labelled.sum() >= MAX_LABELS or not len(left):
+            return scores
         probabilities = softmax(head.logits(pool.features[left, 0])).astype(np.float32)
         labelled[left[choose(probabilities, generator)[:ROUND]]] = True
 
@@ -158,9 +158,9 @@ def main() -> None:
     say(f"{len(pool)} photos to label, {len(tests)} other photos, {args.runs} runs")
     say("| accuracy | labels at random | labels by uncertainty | saved |\n|---|---|---|---|")
     for level in LEVELS:
-        random, chosen = (labels_needed(runs.mean(axis=0), first, level) for runs in curves.values())
-        saved = f"{1 - chosen / random:.0%}" if random == random else ""
-        say(f"| {level:.2f} | {random:.0f} | {chosen:.0f} | {saved} |")
+        random, active = (labels_needed(runs.mean(axis=0), first, level) for runs in curves.values())
+        saved = f"{1 - active / random:.0%}" if random == random else ""
+        say(f"| {level:.2f} | {random:.0f} | {active:.0f} | {saved} |")
     say(f"picture: {PICTURE}")
 
 

@@ -1,4 +1,4 @@
-"""Takes the README's picture of the page, from a gateway that serves a model of breeds.
+"""Takes the picture of the page for the documentation, from a gateway that serves a model of breeds.
 
 `scripts/run` in one terminal, then `python -m scripts.page_pictures http://127.0.0.1:8000 PHOTO ...` in another, with
 eight photos. A drawing replaces each photo after it was answered, so the picture contains no photo. Needs Chromium.
@@ -59,13 +59,13 @@ def main() -> int:
     if len(sys.argv) < 3:
         print(__doc__, file=sys.stderr)
         return 2
-    chosen = list(zip(sys.argv[2:], NAMES, strict=False))
+    pairs = list(zip(sys.argv[2:], NAMES, strict=False))
     with running_chromium() as browser, tempfile.TemporaryDirectory() as folder:
         browser.screen(1280, 860, pixel_ratio=1.5)
         browser.prefers("light")
         browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
         page = Page(browser, sys.argv[1]).open()
-        photos = [Path(shutil.copy(photo, Path(folder, f"{name}.jpg"))) for photo, name in chosen]
+        photos = [Path(shutil.copy(photo, Path(folder, f"{name}.jpg"))) for photo, name in pairs]
         page.choose(photos)
         page.settled(len(photos))
         for number in EXPLAINED:

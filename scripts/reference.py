@@ -43,8 +43,10 @@ def settings() -> str:
         if name in SECTIONS:
             lines += ["", f"### {SECTIONS[name]}", "", "| variable | default | description |", "|---|---|---|"]
         default = field.get_default(call_default_factory=True)
-        shown = json.dumps(default) if isinstance(default, bool | int | float) else str(default or "")
-        lines.append(_row(f"`{PREFIX}{name.upper()}`", f"`{shown}`" if shown and default != {} else "", _text(field)))
+        literal = json.dumps(default) if isinstance(default, bool | int | float) else str(default or "")
+        lines.append(
+            _row(f"`{PREFIX}{name.upper()}`", f"`{literal}`" if literal and default != {} else "", _text(field))
+        )
     return "\n".join([*lines[1:], ""])
 
 
@@ -53,8 +55,8 @@ def model_options() -> str:
     lines = ["| option | default | description |", "|---|---|---|"]
     for name, field in ModelOptions.model_fields.items():
         default = field.get_default(call_default_factory=True)
-        shown = json.dumps(list(default) if isinstance(default, tuple) else default)
-        lines.append(_row(f"`{name}`", "" if default is None else f"`{shown}`", _text(field)))
+        literal = json.dumps(list(default) if isinstance(default, tuple) else default)
+        lines.append(_row(f"`{name}`", "" if default is None else f"`{literal}`", _text(field)))
     return "\n".join([*lines, ""])
 
 
@@ -110,8 +112,8 @@ def raised_errors(kind: type[errors.GatewayError]) -> Iterator[type[errors.Gatew
     below = kind.__subclasses__()
     if not below or kind in (errors.BadRequest, errors.NotFound):
         yield kind
-    for one in below:
-        yield from raised_errors(one)
+    for subclass in below:
+        yield from raised_errors(subclass)
 
 
 GENERATORS: dict[str, Callable[[], str]] = {

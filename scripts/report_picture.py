@@ -1,6 +1,6 @@
-"""Makes the README's picture of a report: `python -m scripts.report_picture DATA UNKNOWN`. Needs Chromium.
+"""Makes the picture of a report for the documentation: `python -m scripts.report_picture DATA UNKNOWN`. Needs Chromium.
 
-Trains on a folder of photos with `python -m trainer train`, with photos of other things as unknown, and takes a
+Trains on a folder of photos with `breed train`, with photos of other things as unknown, and takes a
 screenshot of the head of the report, which contains no photo.
 """
 

@@ -38,7 +38,7 @@ class Traffic:
 
     def before(self, generator: np.random.Generator, answers: int = 5000) -> Observation:
         """Earlier answers of the old version."""
-        return Observation(self._drawn(generator, self.stable, answers))
+        return Observation(self._draw(generator, self.stable, answers))
 
     def polled(self, generator: np.random.Generator) -> Iterator[Observation]:
         """What each look at the metrics finds, step by step."""
@@ -46,28 +46,28 @@ class Traffic:
             for _ in range(self.polls):
                 canary = int(generator.binomial(self.answers, share))
                 yield Observation(
-                    self._drawn(generator, self.stable, self.answers - canary),
-                    self._drawn(generator, self.canary, canary),
+                    self._draw(generator, self.stable, self.answers - canary),
+                    self._draw(generator, self.canary, canary),
                 )
 
-    def _drawn(self, generator: np.random.Generator, shares: dict[Signal, float], answers: int) -> dict[Signal, Counts]:
-        found: dict[Signal, Counts] = {}
+    def _draw(self, generator: np.random.Generator, shares: dict[Signal, float], answers: int) -> dict[Signal, Counts]:
+        counts: dict[Signal, Counts] = {}
         for signal, share in shares.items():
             total = int(generator.binomial(answers, self.labelled)) if signal == "feedback" else answers
-            found[signal] = Counts(int(generator.binomial(total, share)), total)
-        return found
+            counts[signal] = Counts(int(generator.binomial(total, share)), total)
+        return counts
 
 
 def stopped_by_feedback(accuracy: float, share: float, worse: float, generator: np.random.Generator) -> int | None:
     """Returns after how many labelled answers of the new version it is stopped; None: not within `LABELLED`."""
-    wrong = 1 - accuracy
-    before = Observation({"feedback": Counts(int(generator.binomial(2000, wrong)), 2000)})
+    error_rate = 1 - accuracy
+    before = Observation({"feedback": Counts(int(generator.binomial(2000, error_rate)), 2000)})
     guard = Guard(before)
     block = 5
     for labelled in range(block, LABELLED + 1, block):
         others = round(block * (1 - share) / share)
-        stable = Counts(int(generator.binomial(others, wrong)), others)
-        canary = Counts(int(generator.binomial(block, wrong + worse)), block)
+        stable = Counts(int(generator.binomial(others, error_rate)), others)
+        canary = Counts(int(generator.binomial(block, error_rate + worse)), block)
         if guard.observe(Observation({"feedback": stable}, {"feedback": canary})):
             return labelled
     return None
@@ -78,8 +78,8 @@ def stopped_by_shadow(expected: float, worse: float, generator: np.random.Genera
     guard = Guard(Observation(), expected_disagreement=expected)
     block = 50
     for shadowed in range(block, SHADOWED + 1, block):
-        drawn = Counts(int(generator.binomial(block, expected + worse)), block)
-        if guard.observe(Observation({}, {"disagreement": drawn})):
+        counts = Counts(int(generator.binomial(block, expected + worse)), block)
+        if guard.observe(Observation({}, {"disagreement": counts})):
             return shadowed
     return None
 
@@ -89,14 +89,14 @@ def stopped(traffic: Traffic, expected: float | None, generator: np.random.Gener
     guard = Guard(traffic.before(generator), expected_disagreement=expected)
     for observation in traffic.polled(generator):
         if guard.observe(observation):
-            return guard.seen("errors").total
+            return guard.counts("errors").total
     return None
 
 
 def repeated(run: Callable[[np.random.Generator], int | None], runs: int) -> str:
     """Repeats a simulation; returns how often it was stopped, and the median of the answers until then, as cells."""
-    found = [run(np.random.default_rng(seed)) for seed in range(runs)]
-    ended = [one for one in found if one is not None]
+    answers = [run(np.random.default_rng(seed)) for seed in range(runs)]
+    ended = [one for one in answers if one is not None]
     return f"{len(ended) / runs:.1%} | {statistics.median(ended):.0f}" if ended else f"{0:.1%} | "
 
 

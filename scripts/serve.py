@@ -9,8 +9,10 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Set
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from scripts.first_model import make_first_model
@@ -21,7 +23,7 @@ from trainer.registry.versions import misplaced_models, model_names
 
 LOOPBACK = "127.0.0.1"
 SERVING_PORT = 8500
-"""Default port of TensorFlow Serving. If it is in use, another one is chosen."""
+"""Default port of TensorFlow Serving. If it is in use, the next free one is chosen."""
 
 PREFERRED_MODEL = "dog_breed"
 
@@ -65,32 +67,38 @@ async def _make_and_serve(host: str, port: int, models_dir: Path, caller: Path) 
         return
     models = model_names(models_dir)
     default = os.environ.get("GATEWAY_DEFAULT_MODEL", PREFERRED_MODEL if PREFERRED_MODEL in models else models[0])
-    wanted = os.environ.get("GATEWAY_MODELS", ",".join(models))
-    for name in filter(None, map(str.strip, (default, *wanted.split(",")))):
+    names = os.environ.get("GATEWAY_MODELS", ",".join(models))
+    for name in filter(None, map(str.strip, (default, *names.split(",")))):
         if name not in models:
             raise CannotStartError(f"{models_dir} has no model {name!r}; its models are {', '.join(models)}")
-    serving_port = _serving_port()
-    await supervise(
-        [
-            _modelserver(serving_port, _write_model_config(models_dir, models)),
-            Program(
-                "gateway",
-                [sys.executable, "-m", "gateway"],
-                {
-                    "GATEWAY_HOST": host,
-                    "GATEWAY_PORT": str(port),
-                    "GATEWAY_SERVING_TARGET": f"{LOOPBACK}:{serving_port}",
-                    "GATEWAY_DEFAULT_MODEL": default,
-                    "GATEWAY_MODELS": wanted,
-                    # Import nothing from the folder of the caller.
-                    "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")])),
-                    "PYTHONSAFEPATH": "1",
-                },
-                directory=caller,
-            ),
-        ],
-        beside=lambda: _announce_when_ready(_reachable(host), port, serving_port, default),
-    )
+    while True:
+        serving_port = _serving_port(of_gateway={str(port), os.environ.get("GATEWAY_GRPC_PORT")})
+        modelserver = _modelserver(serving_port, _write_model_config(models_dir, models))
+        gateway = Program(
+            "gateway",
+            [sys.executable, "-m", "gateway"],
+            {
+                "GATEWAY_HOST": host,
+                "GATEWAY_PORT": str(port),
+                "GATEWAY_SERVING_TARGET": f"{LOOPBACK}:{serving_port}",
+                "GATEWAY_DEFAULT_MODEL": default,
+                "GATEWAY_MODELS": names,
+                # Import nothing from the folder of the caller.
+                "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")])),
+                "PYTHONSAFEPATH": "1",
+            },
+            directory=caller,
+        )
+        announce = partial(_announce_when_ready, _reachable(host), port, serving_port, default)
+        try:
+            await supervise([modelserver, gateway], beside=announce)
+        except ProgramEnded as ended:
+            # The model server takes its port once the models are loaded. Another program may have taken it before.
+            if ended.stop_requested or ended.program is not modelserver or _is_free(serving_port):
+                raise
+            print(f"scripts/run: another program took port {serving_port}; trying the next free port", file=sys.stderr)
+        else:
+            return
 
 
 def _modelserver(port: int, config: Path) -> Program:
@@ -132,11 +140,20 @@ def _gateway_port(host: str) -> int:
         raise CannotStartError(f"cannot listen on {host}, port {text}: {error.strerror}") from error
 
 
-def _serving_port() -> int:
+def _serving_port(of_gateway: Set[str | None]) -> int:
+    # Not any free port (0): the system may give it to another program before the model server takes it.
+    for port in range(SERVING_PORT, SERVING_PORT + 100):
+        if str(port) not in of_gateway and _is_free(port):
+            return port
+    raise CannotStartError(f"no port from {SERVING_PORT} to {port} is free for the model server")
+
+
+def _is_free(port: int) -> bool:
     try:
-        return _bind(LOOPBACK, SERVING_PORT)
+        _bind(LOOPBACK, port)
     except OSError:
-        return _bind(LOOPBACK, 0)
+        return False
+    return True
 
 
 def _bind(host: str, port: int) -> int:
@@ -148,19 +165,19 @@ def _bind(host: str, port: int) -> int:
 
 async def _announce_when_ready(host: str, port: int, serving_port: int, default: str) -> None:
     deadline = time.monotonic() + READY_SECONDS
-    known: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     settled = deadline
     while (unready := await asyncio.to_thread(_unready, host, port, serving_port)) is not None:
         if time.monotonic() > deadline:
             raise CannotStartError(f"not ready after {READY_SECONDS:.0f} s: {unready.reason}")
-        if unready.models.keys() != known.keys():
-            known, settled = unready.models, time.monotonic() + SETTLED_SECONDS
-        if known and default not in known and time.monotonic() > settled:
+        if unready.models.keys() != reasons.keys():
+            reasons, settled = unready.models, time.monotonic() + SETTLED_SECONDS
+        if reasons and default not in reasons and time.monotonic() > settled:
             break
         await asyncio.sleep(POLL_SECONDS)
     else:
-        known = {}
-    for name, reason in known.items():
+        reasons = {}
+    for name, reason in reasons.items():
         print(f"scripts/run: the model {name} is not ready: {reason}", file=sys.stderr)
     print(_addresses(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"), flush=True)
 

@@ -35,13 +35,17 @@ class ProgramEnded(Exception):
     """A program ended by itself, or did not stop in time.
 
     Attributes:
+        program: The program.
         status: Its exit status; negative if a signal killed it.
+        stop_requested: Whether a stop signal came while the other programs were stopped.
     """
 
     def __init__(self, program: Program, status: int) -> None:
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         super().__init__(f"{program.name} {how}")
+        self.program = program
         self.status = status
+        self.stop_requested = False
 
 
 async def supervise(programs: Sequence[Program], beside: Callable[[], Awaitable[None]] | None = None) -> None:
@@ -56,8 +60,19 @@ async def supervise(programs: Sequence[Program], beside: Callable[[], Awaitable[
         ProgramEnded: A program ended before a signal, with any status, or did not stop in time. All programs have
             stopped by then.
     """
+    signalled = asyncio.Event()
+    try:
+        await _run(programs, beside, signalled)
+    except ProgramEnded as ended:
+        ended.stop_requested = signalled.is_set()
+        raise
+
+
+async def _run(
+    programs: Sequence[Program], beside: Callable[[], Awaitable[None]] | None, signalled: asyncio.Event
+) -> None:
     async with AsyncExitStack() as running:
-        signalled = _on_stop_signal(running)
+        _on_stop_signal(running, signalled.set)
         watched = [asyncio.ensure_future(signalled.wait())]
         for program in programs:
             process = await _start(program)
@@ -73,15 +88,13 @@ async def supervise(programs: Sequence[Program], beside: Callable[[], Awaitable[
                 task.result()
 
 
-def _on_stop_signal(running: AsyncExitStack) -> asyncio.Event:
-    received = asyncio.Event()
+def _on_stop_signal(running: AsyncExitStack, call: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
             continue  # started by nohup
-        loop.add_signal_handler(number, received.set)
+        loop.add_signal_handler(number, call)
         running.callback(loop.remove_signal_handler, number)
-    return received
 
 
 async def _start(program: Program) -> asyncio.subprocess.Process:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from rich.console import Console
 
-from bench import batches, picture, profile, report, sweep
+from bench import batches, load, picture, profile, report, sweep
 from bench.__main__ import chosen_model, parser
 from bench.agreement import Disagreement
 from bench.compare import Comparison, compare
@@ -19,7 +21,10 @@ from bench.systems import System, check_agreement, systems
 from bench.targets import Target
 from modelserver.config import parse_batching
 from testing import ROOT
+from testing.polling import DEADLINE_SECONDS
 from testing.processes import LOOPBACK, Process, free_port
+
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="module")
@@ -50,24 +55,31 @@ def test_a_model_on_a_running_server_may_have_the_name_of_a_folder_that_is_here(
             chosen_model(parser().parse_args(options), Console())
 
 
-def test_a_second_of_everything_ends_in_tables_json_and_a_plot(tmp_path: Path, photos: list[bytes]) -> None:
+def test_a_moment_of_everything_ends_in_tables_json_and_a_plot(
+    tmp_path: Path, photos: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "RAMP_SECONDS", 0.1)
     port = free_port()
     target = f"{LOOPBACK}:{port}"
     server = Process("idle", ["bench.idle_server", "--port", str(port)], {}, tmp_path / "idle.log")
     try:
         server.wait_until(lambda: available(target, MODEL))
         with started(None, MODEL, photos[0], tmp_path, target=target, target_pid=server.pid) as running:
-            found = systems(running, MODEL, photos)
-            assert [one.name for one in found] == ["direct", "decode + direct", "gateway"]
-            check_agreement(found, len(photos))
-            _a_wrong_answer_is_found(found, len(photos))
-            comparison = compare(found, len(photos), 1, 0.3, 20, lambda _: None, closed=(1, 8))
-            in_batches, singly = batches.measure(running.gateway_port, photos, 1, 0.5)
+            compared = systems(running, MODEL, photos)
+            assert [one.name for one in compared] == ["direct", "decode + direct", "gateway"]
+            check_agreement(compared, len(photos))
+            _a_wrong_answer_is_found(compared, len(photos))
+            comparison = _long_enough(
+                lambda seconds: compare(compared, len(photos), 1, seconds, 20, lambda _: None, closed=(1, 8)),
+                _all_answer,
+            )
+            in_batches, _ = _long_enough(
+                lambda seconds: batches.measure(running.gateway_port, photos, 1, seconds), lambda both: both[1][0] > 0
+            )
     finally:
         server.stop()
     _all_is_measured(comparison)
     assert in_batches[0] > 0
-    assert singly[0] > 0
     console = Console(record=True, width=140)
     report.print_tables(console, comparison, running.start_seconds)
     assert "gateway" in console.export_text()
@@ -77,8 +89,23 @@ def test_a_second_of_everything_ends_in_tables_json_and_a_plot(tmp_path: Path, p
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-def _a_wrong_answer_is_found(found: list[System], photos: int) -> None:
-    gateway = found[-1]
+def _long_enough(measure: Callable[[float], T], is_enough: Callable[[T], bool]) -> T:
+    """Measures for longer and longer: on a busy machine, no request may end within a moment."""
+    seconds = 0.3
+    while not is_enough(measured := measure(seconds)):
+        seconds *= 4
+        assert seconds < DEADLINE_SECONDS, "a system answers nothing"
+    return measured
+
+
+def _all_answer(comparison: Comparison) -> bool:
+    measured = [run for systems_ in comparison.runs.values() for runs in systems_.values() for run in runs]
+    assert sum(run.failures for run in measured) == 0
+    return min(run.rate for run in measured) > 0
+
+
+def _a_wrong_answer_is_found(compared: list[System], photos: int) -> None:
+    gateway = compared[-1]
 
     def check(photo: int, answer: bytes, expected: object) -> None:
         wrong = json.loads(answer)
@@ -86,7 +113,7 @@ def _a_wrong_answer_is_found(found: list[System], photos: int) -> None:
         gateway.check(photo, json.dumps(wrong).encode(), expected)  # type: ignore[arg-type]
 
     with pytest.raises(Disagreement):
-        check_agreement([found[0], System("wrong", gateway.connect, {}, check)], photos)
+        check_agreement([compared[0], System("wrong", gateway.connect, {}, check)], photos)
 
 
 def _all_is_measured(comparison: Comparison) -> None:
@@ -94,14 +121,13 @@ def _all_is_measured(comparison: Comparison) -> None:
     for systems_ in comparison.runs.values():
         for name, [run] in systems_.items():
             assert run.failures == 0, name
-            assert run.rate > 0, name
             assert run.cpu["client"] > 0, name
     assert comparison.memory["gateway"]["gateway"] > 10
     assert comparison.memory["gateway"]["model server"] > 10
 
 
 def test_every_file_of_the_gateway_that_a_profile_names_is_there() -> None:
-    files = {part for parts in profile.AREAS.values() for part in parts if part.startswith("gateway/")}
+    files = {pattern for patterns in profile.AREAS.values() for pattern in patterns if pattern.startswith("gateway/")}
     assert all((ROOT / file).exists() for file in files)
 
 

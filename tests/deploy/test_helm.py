@@ -89,8 +89,8 @@ def chart(values: dict[str, object], tmp_path: Path) -> list[Manifest]:
     return [one for one in manifests(text) if isinstance(one, dict) and "kind" in one]
 
 
-def by_name(found: list[Manifest]) -> dict[tuple[str, str], Manifest]:
-    return {(cast(str, one["kind"]), cast(str, at(one, "metadata.name"))): one for one in found}
+def by_name(resources: list[Manifest]) -> dict[tuple[str, str], Manifest]:
+    return {(cast(str, one["kind"]), cast(str, at(one, "metadata.name"))): one for one in resources}
 
 
 def test_with_its_defaults_it_is_the_base_of_the_kustomization(tmp_path: Path) -> None:
@@ -105,67 +105,67 @@ def test_with_its_defaults_it_is_the_base_of_the_kustomization(tmp_path: Path) -
         [image] = [one for one in images if one["name"] == container["image"]]
         container["image"] = f"{image.get('newName', image['name'])}:{image['newTag']}"
         container["imagePullPolicy"] = "IfNotPresent"
-    found = by_name(chart({}, tmp_path))
+    resources = by_name(chart({}, tmp_path))
     for key, manifest in by_name(expected).items():
-        assert found.pop(key) == manifest, key
-    assert not found
+        assert resources.pop(key) == manifest, key
+    assert not resources
 
 
 def test_a_gpu_gives_what_the_overlay_gives(tmp_path: Path) -> None:
-    found = by_name(chart({"serving": {"gpu": True}}, tmp_path))
+    resources = by_name(chart({"serving": {"gpu": True}}, tmp_path))
     for key, manifest in by_name(rendered(KUBERNETES / "overlays" / "gpu")).items():
-        given = found[key]
-        for one in (manifest, given):
+        rendered_manifest = resources[key]
+        for one in (manifest, rendered_manifest):
             if key == ("Deployment", "serving"):
                 container = cast(Manifest, at(one, CONTAINER))
                 container["env"] = sorted(cast(list[Manifest], container["env"]), key=str)
                 container["imagePullPolicy"] = "IfNotPresent"
             if key[0] == "Deployment":
                 cast(Manifest, at(one, CONTAINER)).pop("imagePullPolicy", None)
-        assert given == manifest, key
+        assert rendered_manifest == manifest, key
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_value_gives_valid_manifests(tmp_path: Path, version: str) -> None:
-    found = chart(EVERYTHING, tmp_path)
-    assert {one["kind"] for one in found} >= {"Secret", "Ingress", *CUSTOM}
-    for manifest in found:
+    resources = chart(EVERYTHING, tmp_path)
+    assert {one["kind"] for one in resources} >= {"Secret", "Ingress", *CUSTOM}
+    for manifest in resources:
         if manifest["kind"] not in CUSTOM:
             kubernetes_validate.validate(manifest, version, strict=True)
 
 
 def test_every_value_arrives(tmp_path: Path) -> None:
-    found = chart(EVERYTHING, tmp_path)
-    gateway, serving = (named(found, "Deployment", name) for name in ("gateway", "serving"))
+    resources = chart(EVERYTHING, tmp_path)
+    gateway, serving = (named(resources, "Deployment", name) for name in ("gateway", "serving"))
     assert at(gateway, f"{CONTAINER}.image") == "registry.example/breed-gateway:1.0"
     assert at(gateway, f"{CONTAINER}.resources") == {"limits": {"memory": "2Gi"}}
     assert {"secretRef": {"name": "gateway-api-keys"}} in cast(list[Manifest], at(gateway, f"{CONTAINER}.envFrom"))
-    assert at(named(found, "Secret", "gateway-api-keys"), "stringData") == {"GATEWAY_API_KEYS": KEY}
+    assert at(named(resources, "Secret", "gateway-api-keys"), "stringData") == {"GATEWAY_API_KEYS": KEY}
     assert at(serving, "spec.replicas") == 4
     for deployment in (gateway, serving):
         assert at(deployment, f"{POD}.imagePullSecrets") == [{"name": "registry"}]
         assert "prometheus.io/scrape" not in str(at(deployment, "spec.template.metadata"))
-    settings = gateway_settings(found)
+    settings = gateway_settings(resources)
     assert (settings.default_model, settings.models) == ("flowers", ("b",))
     assert (settings.rate_limit, settings.max_top_k, settings.docs, settings.grpc_port) == ("60/minute", 7, False, 9000)
     assert {"name": "grpc", "containerPort": 9000} in cast(list[Manifest], at(gateway, f"{CONTAINER}.ports"))
-    assert [one["port"] for one in cast(list[Manifest], at(named(found, "Service", "gateway"), "spec.ports"))] == [
+    assert [one["port"] for one in cast(list[Manifest], at(named(resources, "Service", "gateway"), "spec.ports"))] == [
         80,
         9000,
     ]
-    assert "9000" in str(at(named(found, "NetworkPolicy", "gateway"), "spec.ingress"))
-    assert "observability" in str(at(named(found, "NetworkPolicy", "serving"), "spec.ingress"))
-    data = cast(dict[str, str], at(named(found, "ConfigMap", "serving-config"), "data"))
+    assert "9000" in str(at(named(resources, "NetworkPolicy", "gateway"), "spec.ingress"))
+    assert "observability" in str(at(named(resources, "NetworkPolicy", "serving"), "spec.ingress"))
+    data = cast(dict[str, str], at(named(resources, "ConfigMap", "serving-config"), "data"))
     models = text_format.Parse(data["models.config"], ModelServerConfig()).model_config_list.config
     assert [(one.name, one.base_path) for one in models] == [("flowers", "/models/flowers"), ("b", "/models/b")]
     assert dict(models[0].version_labels) == {"stable": 1, "canary": 2}
     assert sorted(models[0].model_version_policy.specific.versions) == [1, 2]
-    scaler = named(found, "HorizontalPodAutoscaler", "gateway")
+    scaler = named(resources, "HorizontalPodAutoscaler", "gateway")
     assert (at(scaler, "spec.minReplicas"), at(scaler, "spec.maxReplicas")) == (3, 5)
-    claim = named(found, "PersistentVolumeClaim", "models")
+    claim = named(resources, "PersistentVolumeClaim", "models")
     assert at(claim, "spec.storageClassName") == "nfs"
     rules = yaml.safe_load((ROOT / "deploy/monitoring/rules.yml").read_text())
-    assert at(named(found, "PrometheusRule", "breed-gateway"), "spec") == rules
+    assert at(named(resources, "PrometheusRule", "breed-gateway"), "spec") == rules
 
 
 def test_other_settings_are_other_pods(tmp_path: Path) -> None:
@@ -188,21 +188,21 @@ def test_other_settings_are_other_pods(tmp_path: Path) -> None:
 
 
 def test_metrics_have_no_route_from_outside_and_pages_have_one(tmp_path: Path) -> None:
-    found = chart(EVERYTHING, tmp_path)
+    resources = chart(EVERYTHING, tmp_path)
     for kind in ("Ingress", "HTTPRoute"):
-        routes = str(named(found, kind, "gateway"))
+        routes = str(named(resources, kind, "gateway"))
         assert "metrics" not in routes
         assert "'/review'" in routes
         assert "'/docs'" in routes
 
 
 def test_a_claim_that_exists_and_policies_that_are_off(tmp_path: Path) -> None:
-    found = chart(
+    resources = chart(
         {"storage": {"existingClaim": "photos"}, "networkPolicies": False, "existingSecret": "keys"}, tmp_path
     )
-    assert not {"PersistentVolumeClaim", "NetworkPolicy", "Secret"} & {cast(str, one["kind"]) for one in found}
-    assert "'claimName': 'photos'" in str(at(named(found, "Deployment", "serving"), f"{POD}.volumes"))
-    assert "'secretRef': {'name': 'keys'}" in str(at(named(found, "Deployment", "gateway"), f"{CONTAINER}.envFrom"))
+    assert not {"PersistentVolumeClaim", "NetworkPolicy", "Secret"} & {cast(str, one["kind"]) for one in resources}
+    assert "'claimName': 'photos'" in str(at(named(resources, "Deployment", "serving"), f"{POD}.volumes"))
+    assert "'secretRef': {'name': 'keys'}" in str(at(named(resources, "Deployment", "gateway"), f"{CONTAINER}.envFrom"))
 
 
 @pytest.mark.parametrize(

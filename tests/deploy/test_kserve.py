@@ -7,7 +7,7 @@ from typing import cast
 import kubernetes_validate
 import pytest
 
-from gateway.environment import unknown_variables
+from gateway.command_line import unknown_variables
 from gateway.settings import Settings
 from modelserver import flags
 from testing import ROOT
@@ -39,35 +39,35 @@ def test_the_pod_of_the_runtime_is_valid(runtime: Manifest, version: str) -> Non
 
 def test_the_gateway_is_what_kserve_sends_requests_to(runtime: Manifest) -> None:
     """KServe's Service leads to the first port of transformer-container, if there is one."""
-    found = containers(runtime)
-    assert list(found) == ["kserve-container", "transformer-container"]
-    assert at(found["transformer-container"], "ports.0.containerPort") == Settings.model_fields["port"].default
-    assert at(found["transformer-container"], "readinessProbe.httpGet.port") == 8000
+    specs = containers(runtime)
+    assert list(specs) == ["kserve-container", "transformer-container"]
+    assert at(specs["transformer-container"], "ports.0.containerPort") == Settings.model_fields["port"].default
+    assert at(specs["transformer-container"], "readinessProbe.httpGet.port") == 8000
 
 
 def test_the_programs_take_what_they_are_given(runtime: Manifest) -> None:
-    found = containers(runtime)
-    args = cast(list[str], found["kserve-container"]["args"])
+    specs = containers(runtime)
+    args = cast(list[str], specs["kserve-container"]["args"])
     assert "--model_name={{.Name}}" in args
     parsed = flags.parse(args)
-    assert parsed.port == at(found["kserve-container"], "readinessProbe.grpc.port") == 8500
-    environment = cast(list[dict[str, str]], found["transformer-container"]["env"])
+    assert parsed.port == at(specs["kserve-container"], "readinessProbe.grpc.port") == 8500
+    environment = cast(list[dict[str, str]], specs["transformer-container"]["env"])
     assert unknown_variables({one["name"]: "" for one in environment}) == []
     values = {one["name"].removeprefix("GATEWAY_").lower(): one["value"] for one in environment if "value" in one}
     assert Settings.model_validate(values).serving_target == "127.0.0.1:8500"
 
 
 def test_images_and_resources_are_those_of_the_plain_deployment(runtime: Manifest) -> None:
-    found = containers(runtime)
+    specs = containers(runtime)
     for name, container in (("serving", "kserve-container"), ("gateway", "transformer-container")):
         plain = cast(Manifest, at(named(base(), "Deployment", name), "spec.template.spec.containers.0"))
-        assert cast(str, found[container]["image"]).startswith(f"{plain['image']}:")
-        assert at(found[container], "resources.limits.memory") == at(plain, "resources.limits.memory")
+        assert cast(str, specs[container]["image"]).startswith(f"{plain['image']}:")
+        assert at(specs[container], "resources.limits.memory") == at(plain, "resources.limits.memory")
 
 
 def test_the_service_names_the_runtime_and_a_format_of_it(runtime: Manifest) -> None:
     [service] = manifests((KSERVE / "inference-service.yaml").read_text())
     assert at(service, "spec.predictor.model.runtime") == at(runtime, "metadata.name")
-    wanted = cast(dict[str, str], at(service, "spec.predictor.model.modelFormat"))
+    expected = cast(dict[str, str], at(service, "spec.predictor.model.modelFormat"))
     offered = cast(list[dict[str, str]], at(runtime, "spec.supportedModelFormats"))
-    assert wanted.items() <= offered[0].items()
+    assert expected.items() <= offered[0].items()

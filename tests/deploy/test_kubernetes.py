@@ -18,7 +18,7 @@ import yaml
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from gateway.environment import unknown_variables
+from gateway.command_line import unknown_variables
 from gateway.inference.worker_pools import IMAGE_OVERTIME, SMALL_LIMITS, TENSOR_OVERTIME
 from gateway.settings import Settings
 from modelserver import flags
@@ -57,8 +57,8 @@ def at(manifest: object, path: str) -> object:
     return manifest
 
 
-def named(found: list[Manifest], kind: str, name: str) -> Manifest:
-    [one] = [one for one in found if one["kind"] == kind and at(one, "metadata.name") == name]
+def named(resources: list[Manifest], kind: str, name: str) -> Manifest:
+    [one] = [one for one in resources if one["kind"] == kind and at(one, "metadata.name") == name]
     return one
 
 
@@ -68,17 +68,17 @@ CONTAINER = f"{POD}.containers.0"
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_manifest_of_the_base_is_valid(version: str) -> None:
-    found = base()
-    assert len(found) == 12
-    for manifest in found:
+    resources = base()
+    assert len(resources) == 12
+    for manifest in resources:
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
 @pytest.mark.parametrize("overlay", ["base", "overlays/gpu", "overlays/object-storage"])
 def test_every_rendered_manifest_is_valid(overlay: str) -> None:
-    found = rendered(KUBERNETES / overlay)
-    assert len(found) >= 12
-    for manifest in found:
+    resources = rendered(KUBERNETES / overlay)
+    assert len(resources) >= 12
+    for manifest in resources:
         kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
 
 
@@ -96,10 +96,12 @@ def test_the_gpu_overlay_asks_for_a_gpu_and_its_image() -> None:
 
 
 def test_the_object_storage_overlay_mounts_the_bucket() -> None:
-    found = rendered(KUBERNETES / "overlays/object-storage")
-    claim = named(found, "PersistentVolumeClaim", "models")
-    assert at(claim, "spec.volumeName") == at(named(found, "PersistentVolume", "breed-gateway-models"), "metadata.name")
-    args = cast(list[str], at(named(found, "Deployment", "serving"), f"{CONTAINER}.args"))
+    resources = rendered(KUBERNETES / "overlays/object-storage")
+    claim = named(resources, "PersistentVolumeClaim", "models")
+    assert at(claim, "spec.volumeName") == at(
+        named(resources, "PersistentVolume", "breed-gateway-models"), "metadata.name"
+    )
+    args = cast(list[str], at(named(resources, "Deployment", "serving"), f"{CONTAINER}.args"))
     assert "--max_num_load_retries=60" in args
 
 
@@ -108,9 +110,9 @@ def test_configuration_is_that_of_compose() -> None:
         ("base/config.yaml", "batching", ["num_batch_threads { value: 2 }"]),  # for the processors that a pod has
         ("overlays/gpu/batching.yaml", "batching-gpu", []),
     ):
-        given = named(manifests((KUBERNETES / overlay_file).read_text()), "ConfigMap", "serving-config")
+        config_map = named(manifests((KUBERNETES / overlay_file).read_text()), "ConfigMap", "serving-config")
         ours = [line for line in (ROOT / f"serving/{compose_file}.config").read_text().splitlines() if line[:1] != "#"]
-        assert cast(str, at(given, "data")["batching.config"]).splitlines() == [*ours, *more]  # type: ignore[index]
+        assert cast(str, at(config_map, "data")["batching.config"]).splitlines() == [*ours, *more]  # type: ignore[index]
     data = cast(dict[str, str], at(named(base(), "ConfigMap", "serving-config"), "data"))
     ours_models = text_format.Parse((ROOT / "serving/models.config").read_text(), ModelServerConfig())
     assert text_format.Parse(data["models.config"], ModelServerConfig()) == ours_models
@@ -130,29 +132,29 @@ def test_a_changed_configuration_reaches_the_pods_without_a_rollout() -> None:
 
 
 def test_the_programs_take_what_they_are_given() -> None:
-    found = base()
-    args = cast(list[str], at(named(found, "Deployment", "serving"), f"{CONTAINER}.args"))
+    resources = base()
+    args = cast(list[str], at(named(resources, "Deployment", "serving"), f"{CONTAINER}.args"))
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     assert args[:-1] == compose["services"]["serving"]["command"][:-1]
-    processors = at(named(found, "Deployment", "serving"), f"{CONTAINER}.resources.requests.cpu")
+    processors = at(named(resources, "Deployment", "serving"), f"{CONTAINER}.resources.requests.cpu")
     assert args[-1] == f"--tensorflow_session_parallelism={processors}"
     assert flags.parse(args).port == 8500
-    settings = gateway_settings(found)
+    settings = gateway_settings(resources)
     assert settings.serving_target == "dns:///serving-headless:8500"
-    grace = cast(int, at(named(found, "Deployment", "gateway"), f"{POD}.terminationGracePeriodSeconds"))
+    grace = cast(int, at(named(resources, "Deployment", "gateway"), f"{POD}.terminationGracePeriodSeconds"))
     assert grace > settings.shutdown_timeout_seconds + 5
 
 
-def gateway_settings(found: list[Manifest]) -> Settings:
-    given = cast(dict[str, str], at(named(found, "ConfigMap", "gateway-settings"), "data"))
-    return Settings.model_validate({key.removeprefix("GATEWAY_").lower(): value for key, value in given.items()})
+def gateway_settings(resources: list[Manifest]) -> Settings:
+    data = cast(dict[str, str], at(named(resources, "ConfigMap", "gateway-settings"), "data"))
+    return Settings.model_validate({key.removeprefix("GATEWAY_").lower(): value for key, value in data.items()})
 
 
 def test_a_gateway_that_decodes_the_costliest_images_stays_under_its_memory_limit() -> None:
-    found = base()
-    settings = gateway_settings(found)
+    resources = base()
+    settings = gateway_settings(resources)
     assert settings.decode_workers > 0, "by itself it is the number of the node's cores"
-    limit = at(named(found, "Deployment", "gateway"), f"{CONTAINER}.resources.limits.memory")
+    limit = at(named(resources, "Deployment", "gateway"), f"{CONTAINER}.resources.limits.memory")
     assert limit == "3Gi"
     small = settings.image_workers + IMAGE_OVERTIME + 1 + TENSOR_OVERTIME
     large = 2 + (settings.prediction_log_photos != "none")
@@ -163,13 +165,13 @@ def test_a_gateway_that_decodes_the_costliest_images_stays_under_its_memory_limi
 
 @pytest.mark.parametrize("batching", ["base/config.yaml", "overlays/gpu/batching.yaml"])
 def test_one_model_server_takes_what_all_gateways_together_may_send(batching: str) -> None:
-    found = base()
-    gateways = cast(int, at(named(found, "HorizontalPodAutoscaler", "gateway"), "spec.maxReplicas"))
-    images = gateways * gateway_settings(found).max_images_in_flight
-    args = cast(list[str], at(named(found, "Deployment", "serving"), f"{CONTAINER}.args"))
+    resources = base()
+    gateways = cast(int, at(named(resources, "HorizontalPodAutoscaler", "gateway"), "spec.maxReplicas"))
+    images = gateways * gateway_settings(resources).max_images_in_flight
+    args = cast(list[str], at(named(resources, "Deployment", "serving"), f"{CONTAINER}.args"))
     assert flags.parse(args).grpc_max_threads >= images + gateways, "and one of each for its questions after models"
-    given = named(manifests((KUBERNETES / batching).read_text()), "ConfigMap", "serving-config")
-    queue = parse_batching(cast(dict[str, str], at(given, "data"))["batching.config"])
+    config_map = named(manifests((KUBERNETES / batching).read_text()), "ConfigMap", "serving-config")
+    queue = parse_batching(cast(dict[str, str], at(config_map, "data"))["batching.config"])
     assert queue.execution_size * queue.max_enqueued_batches >= images
 
 
@@ -182,8 +184,8 @@ def test_the_pod_that_models_are_copied_through_writes_what_the_servers_read() -
     claim = at(pod, "spec.volumes.0.persistentVolumeClaim")
     assert claim == {"claimName": at(named(base(), "PersistentVolumeClaim", "models"), "metadata.name")}
     [mount] = cast(list[Manifest], at(pod, "spec.containers.0.volumeMounts"))
-    seen = [one for one in cast(list[Manifest], at(serving, f"{CONTAINER}.volumeMounts")) if one["name"] == "models"]
-    assert [one["mountPath"] for one in seen] == [mount["mountPath"]]
+    mounts = [one for one in cast(list[Manifest], at(serving, f"{CONTAINER}.volumeMounts")) if one["name"] == "models"]
+    assert [one["mountPath"] for one in mounts] == [mount["mountPath"]]
 
 
 def test_the_job_that_predicts_gives_each_part_of_the_photos_to_one_pod() -> None:
@@ -191,38 +193,38 @@ def test_the_job_that_predicts_gives_each_part_of_the_photos_to_one_pod() -> Non
     for version in VERSIONS:
         kubernetes_validate.validate(job, version, strict=True)
     variables = {one["name"]: one["value"] for one in cast(list[dict[str, str]], at(job, f"{CONTAINER}.env"))}
-    parts = cast(int, at(job, "spec.completions"))
-    assert variables["PARTS"] == str(parts)
+    shards = cast(int, at(job, "spec.completions"))
+    assert variables["PARTS"] == str(shards)
     [shell, option, text] = cast(list[str], at(job, f"{CONTAINER}.command"))
     begin = "exec python -m breed "
     assert text.startswith(begin)
     parser = argparse.ArgumentParser()
     predict.add_arguments(parser.add_subparsers().add_parser("predict"))
-    given = []
-    for index in range(parts):
+    arguments_of_pods = []
+    for index in range(shards):
         environment = variables | {"JOB_COMPLETION_INDEX": str(index)}
         command = [shell, option, text.replace(begin, "printf '%s\\n' ")]
         words = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
-        given.append(parser.parse_args(words))
-    assert [one.shard for one in given] == [Shard(number, parts) for number in range(1, parts + 1)]
-    assert len({one.output for one in given}) == parts
+        arguments_of_pods.append(parser.parse_args(words))
+    assert [one.shard for one in arguments_of_pods] == [Shard(number, shards) for number in range(1, shards + 1)]
+    assert len({one.output for one in arguments_of_pods}) == shards
     claim = at(named(base(), "PersistentVolumeClaim", "models"), "metadata.name")
     assert at(job, f"{POD}.volumes.0.persistentVolumeClaim.claimName") == claim
 
 
 def test_what_pods_are_told_of_services_is_not_taken_for_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = base()
-    told: dict[str, str] = {}
+    resources = base()
+    service_variables: dict[str, str] = {}
     # What is set for each Service of the namespace in every pod, unless it wants none; its ConfigMap wins over that.
-    if cast(Manifest, at(named(found, "Deployment", "gateway"), POD)).get("enableServiceLinks", True):
-        for service in (one for one in found if one["kind"] == "Service"):
+    if cast(Manifest, at(named(resources, "Deployment", "gateway"), POD)).get("enableServiceLinks", True):
+        for service in (one for one in resources if one["kind"] == "Service"):
             name = str(at(service, "metadata.name")).upper().replace("-", "_")
-            told |= {f"{name}_SERVICE_HOST": "10.0.0.1", f"{name}_PORT": "tcp://10.0.0.1:80"}
-    given = told | cast(dict[str, str], at(named(found, "ConfigMap", "gateway-settings"), "data"))
-    for variable, value in given.items():
+            service_variables |= {f"{name}_SERVICE_HOST": "10.0.0.1", f"{name}_PORT": "tcp://10.0.0.1:80"}
+    data = service_variables | cast(dict[str, str], at(named(resources, "ConfigMap", "gateway-settings"), "data"))
+    for variable, value in data.items():
         monkeypatch.setenv(variable, value)
     assert Settings().port == 8000
-    assert unknown_variables(given) == []
+    assert unknown_variables(data) == []
 
 
 def test_the_gateway_sees_every_model_server() -> None:

@@ -30,12 +30,12 @@ BASELINE = {"photos": 3, "labels": {"red": 1, "green": 0, "blue": 0}, "unknown":
 
 
 def queries() -> list[str]:
-    shown = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
-    return shown + [rule["expr"] for group in RULES["groups"] for rule in group["rules"]]
+    expressions = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
+    return expressions + [rule["expr"] for group in RULES["groups"] for rule in group["rules"]]
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[str]]]:
+def labels_of_metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[str]]]:
     """Label names by sample name: of a gateway that has seen a bit of everything, and of TensorFlow Serving."""
     model = ColourModel(baseline=BASELINE)
     server = ColourServer(models={"colours": {1: model, 2: model}})
@@ -44,6 +44,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[str
         split = {"colours": {"2": 1}}
         values = {"serving_target": address, "default_model": "colours", "shadows": shadows, "traffic_split": split}
         values["prediction_log"] = str(tmp_path_factory.mktemp("log"))
+        values["request_timeout_seconds"] = "60"  # a busy machine is slow
         with running_gateway(Settings.model_validate(values)) as gateway:
             gateway.post("/api/v1/predict_breed", content=photo())
             gateway.post("/api/v1/predict_breed", content=b"broken")
@@ -58,28 +59,30 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[str
 
 
 def samples(text: str) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+    labels_of_metric: dict[str, set[str]] = {}
     for name, labels in SAMPLE.findall(text):
-        found.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
-    return found
+        labels_of_metric.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
+    return labels_of_metric
 
 
 @pytest.mark.parametrize("query", queries())
-def test_every_metric_and_label_that_is_asked_for_exists(query: str, told: dict[str, set[str]]) -> None:
+def test_every_metric_and_label_that_is_asked_for_exists(query: str, labels_of_metrics: dict[str, set[str]]) -> None:
     names = NAME.findall(query)
     assert names or query.startswith("up{") or query in RECORDED, "a query of nothing known"
     assert set(re.findall(r"gateway:[\w:]+", query)) <= RECORDED
-    assert set(names) <= told.keys()
+    assert set(names) <= labels_of_metrics.keys()
     if names:
-        known = set().union(*(told[name] for name in names))
+        labels = set().union(*(labels_of_metrics[name] for name in names))
         for listed, matched in LABELS.findall(query):
-            assert {one.strip() for one in (listed or matched).split(",")} <= known, query
+            assert {one.strip() for one in (listed or matched).split(",")} <= labels, query
 
 
-def test_every_metric_of_the_gateway_is_shown_or_watched(told: dict[str, set[str]]) -> None:
-    asked = " ".join(queries())
-    families = {re.sub(r"_(bucket|sum|count|total)$", "", name) for name in told if name.startswith("gateway_")}
-    assert not [family for family in families if family not in asked]
+def test_every_metric_of_the_gateway_is_shown_or_watched(labels_of_metrics: dict[str, set[str]]) -> None:
+    expressions = " ".join(queries())
+    families = {
+        re.sub(r"_(bucket|sum|count|total)$", "", name) for name in labels_of_metrics if name.startswith("gateway_")
+    }
+    assert not [family for family in families if family not in expressions]
 
 
 def test_the_files_that_compose_mounts_exist_and_name_each_other() -> None:

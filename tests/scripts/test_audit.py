@@ -23,7 +23,7 @@ def test_every_lock_file_is_audited() -> None:
 
 
 @pytest.mark.parametrize(
-    ("packages", "status", "said"),
+    ("packages", "status", "message"),
     [
         ([GOOD], 0, f"1 packages of {' '.join(LOCK_FILES)}"),
         ([GOOD, BAD, BAD], 1, "bad 2.0: CVE-1, fixed in 2.1\n"),
@@ -33,7 +33,7 @@ def test_every_lock_file_is_audited() -> None:
     ],
 )
 def test_what_is_vulnerable_fails_and_what_could_not_be_looked_up_is_said(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], packages: object, status: int, said: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], packages: object, status: int, message: str
 ) -> None:
     printed = "no connection" if packages is None else json.dumps({"dependencies": packages})
 
@@ -45,4 +45,4 @@ def test_what_is_vulnerable_fails_and_what_could_not_be_looked_up_is_said(
 
     monkeypatch.setattr(subprocess, "run", run)
     assert audit.main() == status
-    assert said in "".join(capsys.readouterr())
+    assert message in "".join(capsys.readouterr())

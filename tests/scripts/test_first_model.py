@@ -44,9 +44,9 @@ def test_a_model_that_the_containers_would_wait_for_in_vain_is_named(tmp_path: P
     (tmp_path / "cats_dogs/1").mkdir(parents=True)
     refused = first_model(tmp_path)
     assert refused.returncode == 1
-    (said,) = refused.stderr.splitlines()
-    assert "serving/models.config lists dog_breed" in said
-    assert "The published models are cats_dogs" in said
+    (line,) = refused.stderr.splitlines()
+    assert "serving/models.config lists dog_breed" in line
+    assert "The published models are cats_dogs" in line
 
 
 @pytest.mark.parametrize("version", ["breeds.v2/1", "dog_breed/0", f"{'long' * 20}/0007"])
@@ -65,8 +65,8 @@ def test_what_the_trainer_says_when_it_fails_is_shown_and_the_status_is_1(tmp_pa
     (tmp_path / "file").touch()
     refused = first_model(tmp_path / "file" / "models")
     assert refused.returncode == 1
-    [said] = [line for line in refused.stderr.splitlines() if line.startswith("trainer imagenet-dogs: ")]
-    assert str(tmp_path / "file") in said
+    [message] = [line for line in refused.stderr.splitlines() if line.startswith("breed imagenet-dogs: ")]
+    assert str(tmp_path / "file") in message
     assert "Traceback" not in refused.stderr
 
 

@@ -9,17 +9,18 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
+from scripts import serve
+from scripts.supervise import Program, ProgramEnded
 from testing import ROOT
-from testing.colour_model import publish_colours
 from testing.photos import photo
-from testing.polling import DEADLINE_SECONDS
+from testing.polling import DEADLINE_SECONDS, until
 from testing.processes import free_port
 
 # Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
@@ -27,9 +28,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 @pytest.fixture(scope="module")
-def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models_dir(tmp_path_factory: pytest.TempPathFactory, colour_model: Path) -> Path:
     directory = tmp_path_factory.mktemp("models")
-    publish_colours(directory)
+    shutil.copytree(colour_model, directory / "dog_breed" / "1")
     return directory
 
 
@@ -63,6 +64,8 @@ def announced(process: subprocess.Popen[str]) -> dict[str, str]:
         lines.append(line)
         if "Ctrl-C" in line:
             break
+    else:
+        pytest.fail(f"it ended before it was ready:\n{process.communicate(timeout=DEADLINE_SECONDS)[1]}")
     return dict(re.findall(r"^  (page|docs|try) +(.*)$", "".join(lines), re.MULTILINE))
 
 
@@ -71,15 +74,8 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, errors.splitlines()[-1]
 
 
-def children(process: subprocess.Popen[str]) -> dict[str, int]:
-    """Returns the process ids of model server and gateway."""
-    rows = subprocess.run(["ps", "-eww", "-o", "ppid,pid,args"], capture_output=True, text=True, check=True).stdout
-    found = re.findall(rf"^ *{process.pid} +(\d+) .*-m (modelserver|gateway)\b", rows, re.MULTILINE)
-    return {name: int(pid) for pid, name in found}
-
-
-def test_what_it_prints_when_it_is_ready_works_and_ctrl_c_ends_it_cleanly(models_dir: Path) -> None:
-    with serving(models_dir, port=0) as process:
+def test_what_it_prints_when_it_is_ready_works_and_ctrl_c_ends_it_cleanly(models_dir: Path, port: int) -> None:
+    with serving(models_dir, port) as process:
         addresses = announced(process)
         assert httpx.get(addresses["docs"], timeout=DEADLINE_SECONDS).status_code == 200
 
@@ -99,37 +95,70 @@ def test_what_it_prints_when_it_is_ready_works_and_ctrl_c_ends_it_cleanly(models
             httpx.get(addresses["page"])
 
 
-def test_a_model_that_cannot_be_loaded_is_named_with_what_to_do_and_the_others_serve(
+def test_every_model_that_loads_is_served_with_its_labels_and_the_others_are_named_with_what_to_do(
     models_dir: Path, tmp_path: Path
 ) -> None:
     models = shutil.copytree(models_dir, tmp_path / "models")
+    (models / "other").symlink_to(models / "dog_breed")
+    (models / "models.config").write_text(
+        """model_config_list {
+             config { name: "gone" base_path: "/gone" model_platform: "tensorflow" }
+             config {
+               name: "other" base_path: "/elsewhere" model_platform: "tensorflow"
+               model_version_policy { specific { versions: 1 } } version_labels { key: "stable" value: 1 }
+             }
+           }"""
+    )
     (models / "flowers" / "1").mkdir(parents=True)
     (models / "flowers" / "1" / "model.keras").write_bytes(b"PK")
     (models / "flat").mkdir()
     (models / "flat" / "saved_model.pb").write_bytes(b"")
     with serving(models, port=0) as process:
-        page = announced(process)["page"]
-        listed = {one["name"]: one for one in httpx.get(f"{page}api/v1/models").json()["models"]}
-        answer = httpx.post(f"{page}api/v1/models/dog_breed/predict", files={"image": photo("green")})
+        api = f"{announced(process)['page']}api/v1/models"
+
+        def models_of_the_gateway() -> dict[str, dict[str, object]]:
+            return {one["name"]: one for one in httpx.get(api, timeout=DEADLINE_SECONDS).json()["models"]}
+
+        # The addresses are printed although some models cannot answer yet.
+        until(lambda: models_of_the_gateway()["other"]["available"], "the linked model is available")
+        listed = models_of_the_gateway()
+        labelled = f"{api}/other/predict?version_label=stable"
+        answer = httpx.post(labelled, files={"image": photo("green")}, timeout=DEADLINE_SECONDS)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=DEADLINE_SECONDS)
     assert answer.json()["label"] == "green"
-    assert {name: one["available"] for name, one in listed.items()} == {"dog_breed": True, "flowers": False}
-    assert "has no available version" in listed["flowers"]["reason"]
+    available = {name: one["available"] for name, one in listed.items()}
+    assert available == {"dog_breed": True, "other": True, "flowers": False}
+    assert "has no available version" in str(listed["flowers"]["reason"])
     assert "holds model.keras, which is not a SavedModel" in errors
-    assert "trainer publish" in errors
+    assert "breed publish" in errors
     assert "the model flowers is not ready" in errors
     assert f"move it into {models / 'flat' / '1'}" in errors
 
 
-def test_when_the_model_server_is_killed_the_gateway_stops_and_the_status_says_so(models_dir: Path, port: int) -> None:
-    with serving(models_dir, port) as process:
-        announced(process)
-        pids = children(process)
-        os.kill(pids["modelserver"], signal.SIGKILL)
-        assert ended(process) == (1, "scripts/run: modelserver was killed by SIGKILL")
-        with pytest.raises(ProcessLookupError):
-            os.kill(pids["gateway"], 0)
+def test_the_model_server_gets_no_port_of_the_gateway() -> None:
+    first = serve._serving_port(of_gateway={None})
+    assert serve._serving_port(of_gateway={None, str(first)}) > first
+
+
+def test_another_port_is_chosen_if_somebody_takes_that_of_the_model_server_first(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports: list[int] = []
+
+    async def supervise_late(programs: Sequence[Program], **_: object) -> None:
+        [port] = [int(one.removeprefix("--port=")) for one in programs[0].command if one.startswith("--port=")]
+        ports.append(port)
+        if len(ports) == 1:
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            raise ProgramEnded(programs[0], 1)
+
+    monkeypatch.setattr(serve, "supervise", supervise_late)
+    monkeypatch.setenv("MODELS_DIR", str(models_dir))
+    monkeypatch.setenv("PORT", "0")
+    with ExitStack() as stack:
+        assert serve.main(ROOT) == 0
+    assert ports[1] > ports[0]
 
 
 def test_a_port_in_use_is_said_in_one_line_before_anything_is_built(tmp_path: Path) -> None:
@@ -183,30 +212,3 @@ def test_paths_in_the_gateways_settings_are_relative_to_the_caller(models_dir: P
         assert httpx.get(models, timeout=DEADLINE_SECONDS).status_code == 401
         key = {"X-API-Key": "secret"}
         assert httpx.get(models, headers=key, timeout=DEADLINE_SECONDS).status_code == 200
-
-
-def test_every_model_in_the_folder_is_served_and_the_configured_labels_stay(models_dir: Path, port: int) -> None:
-    other = models_dir / "other"
-    other.symlink_to(models_dir / "dog_breed")
-    config = models_dir / "models.config"
-    config.write_text(
-        """model_config_list {
-             config { name: "gone" base_path: "/gone" model_platform: "tensorflow" }
-             config {
-               name: "other" base_path: "/elsewhere" model_platform: "tensorflow"
-               model_version_policy { specific { versions: 1 } } version_labels { key: "stable" value: 1 }
-             }
-           }"""
-    )
-    try:
-        with serving(models_dir, port) as process:
-            page = announced(process)["page"]
-            models = httpx.get(f"{page}api/v1/models", timeout=DEADLINE_SECONDS).json()["models"]
-            names = [model["name"] for model in models]
-            assert sorted(names) == ["dog_breed", "other"]
-            url = f"{page}api/v1/models/other/predict?version_label=stable"
-            answer = httpx.post(url, files={"image": photo("red")}, timeout=DEADLINE_SECONDS)
-            assert answer.status_code == 200, answer.text
-    finally:
-        other.unlink()
-        config.unlink()

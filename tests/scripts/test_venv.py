@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from testing.polling import DEADLINE_SECONDS
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -42,7 +44,7 @@ def venv(repository: Path, python: str = sys.executable) -> subprocess.Completed
         env={**os.environ, "PYTHON": python, "PIP_NO_INDEX": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=2 * DEADLINE_SECONDS,  # it makes an environment, which takes 8 s on an idle machine
     )
 
 
