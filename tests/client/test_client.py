@@ -22,7 +22,10 @@ from testing.colour_server import ColourModel, ColourServer
 from testing.gateway import running_gateway
 from testing.photos import photo
 from testing.polling import until
-from testing.processes import LOOPBACK, free_port
+from testing.processes import LOOPBACK
+from tests.gateway.conftest import patience
+
+__all__ = ["patience"]
 
 KEY = "secret"
 
@@ -88,8 +91,8 @@ EXPECTED = {f"{index}-{COLOURS[index % 3]}.JPG": COLOURS[index % 3] for index in
 def test_a_photo_may_be_a_path_bytes_or_a_file(client: Client, tmp_path: Path) -> None:
     path = tmp_path / "green.png"
     path.write_bytes(photo("green"))
-    for given in (path, str(path), photo("green"), io.BytesIO(photo("green"))):
-        answer = client.classify(given, top_k=2)
+    for image in (path, str(path), photo("green"), io.BytesIO(photo("green"))):
+        answer = client.classify(image, top_k=2)
         assert (answer.label, answer.model, answer.version) == ("green", "colours", 2)
         assert answer.predictions[0].label == "green"
         assert len(answer.predictions) == 2
@@ -131,10 +134,10 @@ async def test_the_asynchronous_client_does_the_same(async_client: AsyncClient, 
         await async_client.classify(b"no image")
 
 
-def test_models_and_readiness(client: Client) -> None:
+def test_models_and_readiness(client: Client, port: int) -> None:
     assert [one["name"] for one in client.models()] == ["colours", "strict"]
     assert client.is_ready()
-    with Client(f"http://{LOOPBACK}:{free_port()}") as nobody:
+    with Client(f"http://{LOOPBACK}:{port}") as nobody:
         assert not nobody.is_ready()
 
 
@@ -169,11 +172,11 @@ def problem(status: int, headers: dict[str, str], *, retryable: bool) -> httpx.R
 
 def answered(responses: list[httpx.Response], retries: Retries) -> tuple[ApiError | None, int, float]:
     """The error, the number of requests and the seconds of a call that gets these answers, one after the other."""
-    seen: list[bytes] = []
+    bodies: list[bytes] = []
 
     def handle(request: httpx.Request) -> httpx.Response:
-        seen.append(request.read())
-        return responses[len(seen) - 1]
+        bodies.append(request.read())
+        return responses[len(bodies) - 1]
 
     started = time.monotonic()
     error = None
@@ -182,8 +185,8 @@ def answered(responses: list[httpx.Response], retries: Retries) -> tuple[ApiErro
             client.classify(b"photo")
         except ApiError as raised:
             error = raised
-    assert seen == [b"photo"] * len(seen)
-    return error, len(seen), time.monotonic() - started
+    assert bodies == [b"photo"] * len(bodies)
+    return error, len(bodies), time.monotonic() - started
 
 
 SUCCESS: dict[str, object] = {
@@ -231,8 +234,7 @@ def test_waits_grow_and_are_bounded() -> None:
         retries.wait_after(9, failed)
 
 
-def test_a_gateway_that_is_started_later_is_reached() -> None:
-    port = free_port()
+def test_a_gateway_that_is_started_later_is_reached(port: int) -> None:
     answers: list[str | None] = []
     retries = Retries(attempts=200, backoff_seconds=0.1, max_wait_seconds=0.2)
 
@@ -251,9 +253,9 @@ def test_a_gateway_that_is_started_later_is_reached() -> None:
     assert answers == ["red"]
 
 
-def test_no_answer_at_all_is_an_error_of_its_own() -> None:
+def test_no_answer_at_all_is_an_error_of_its_own(port: int) -> None:
     retries = Retries(attempts=2, backoff_seconds=0.001)
-    with Client(f"http://{LOOPBACK}:{free_port()}", retries=retries) as client, pytest.raises(ConnectionFailed):
+    with Client(f"http://{LOOPBACK}:{port}", retries=retries) as client, pytest.raises(ConnectionFailed):
         client.classify(photo("red"))
 
 

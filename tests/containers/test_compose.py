@@ -151,13 +151,13 @@ def test_prometheus_of_the_monitoring_profile_finds_the_gateway_and_the_model_se
 
     def up() -> dict[str, list[str]]:
         code = f"{ASK}print(c.getresponse().read().decode())"
-        asked = subprocess.run(
+        process = subprocess.run(
             ("docker", "exec", stack.container("gateway"), "python", "-c", code), capture_output=True, timeout=30
         )
-        found: dict[str, list[str]] = {}
-        for one in json.loads(asked.stdout)["data"]["result"] if asked.returncode == 0 else []:
-            found.setdefault(one["metric"]["job"], []).append(one["value"][1])
-        return found
+        values: dict[str, list[str]] = {}
+        for one in json.loads(process.stdout)["data"]["result"] if process.returncode == 0 else []:
+            values.setdefault(one["metric"]["job"], []).append(one["value"][1])
+        return values
 
     try:
         # The stand-in for TensorFlow Serving has no metrics: it is found, and does not answer.

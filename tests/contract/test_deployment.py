@@ -20,6 +20,7 @@ from modelserver import flags
 from modelserver.config import parse_batching
 from scripts.serve import _modelserver
 from trainer.export.warmup import BATCH_SIZES, FEW
+from trainer.network.backbone_names import REQUIREMENTS
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -34,7 +35,7 @@ def pins(name: str) -> dict[str, str]:
     return {match[1]: match[2] for match in matches if match}
 
 
-def asked(*requirements: list[str]) -> list[Requirement]:
+def requirements_of(*requirements: list[str]) -> list[Requirement]:
     return [Requirement(text) for texts in requirements for text in texts if not text.startswith("breed-gateway")]
 
 
@@ -45,12 +46,15 @@ BASE = PROJECT["project"]["dependencies"]
 @pytest.mark.parametrize(
     ("name", "requirements"),
     [
-        ("gateway", asked(BASE, EXTRAS["heic"])),
-        ("trainer", asked(BASE, EXTRAS["modelserver"], EXTRAS["openvino"], EXTRAS["trainer"], EXTRAS["weights"])),
-        ("modelserver", asked(PROJECT["dependency-groups"]["modelserver-image"])),
+        ("gateway", requirements_of(BASE, EXTRAS["heic"])),
+        (
+            "trainer",
+            requirements_of(BASE, EXTRAS["modelserver"], EXTRAS["openvino"], EXTRAS["trainer"], EXTRAS["weights"]),
+        ),
+        ("modelserver", requirements_of(PROJECT["dependency-groups"]["modelserver-image"])),
         (
             "dev",
-            asked(
+            requirements_of(
                 BASE, EXTRAS["modelserver"], EXTRAS["trainer"], EXTRAS["weights"], PROJECT["dependency-groups"]["dev"]
             ),
         ),
@@ -75,13 +79,32 @@ def test_the_gateway_and_the_image_of_modelserver_are_installed_without_tensorfl
 def test_tensorflow_its_serving_messages_and_both_images_share_one_minor_version() -> None:
     (minor,) = {
         str(requirement.specifier).removeprefix("==").removesuffix(".*")
-        for requirement in asked(EXTRAS["modelserver"])
+        for requirement in requirements_of(EXTRAS["modelserver"])
         if requirement.name.startswith("tensorflow")
     }
     images = re.findall(r"tensorflow/serving:([0-9.]+)(-gpu)?\b", COMPOSE + COMPOSE_GPU)
     assert sorted(suffix for _, suffix in images) == ["", "-gpu"]
     for version in (*(version for version, _ in images), pins("trainer")["tensorflow"]):
         assert version.startswith(f"{minor}.")
+
+
+def test_the_trainer_and_the_docs_name_the_packages_of_the_extra_kerashub() -> None:
+    assert [text.partition(";")[0] for text in EXTRAS["kerashub"]] == list(REQUIREMENTS)
+    command = "pip install " + " ".join(f"'{one}'" for one in REQUIREMENTS)
+    assert command in (ROOT / "docs/training.md").read_text("utf-8")
+    # Both pin the minor version, because tensorflow-text works with that of TensorFlow only.
+    minor = {one.name.removesuffix("-text"): one.specifier for one in requirements_of(EXTRAS["modelserver"])}[
+        "tensorflow"
+    ]
+    assert minor == {one.name: one.specifier for one in requirements_of(EXTRAS["kerashub"])}["tensorflow-text"]
+
+
+def test_a_job_installs_the_extra_kerashub_and_runs_its_tests() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/check.yml").read_text())
+    commands = [step["run"] for step in workflow["jobs"]["kerashub"]["steps"] if "run" in step]
+    assert any(".[kerashub]" in command for command in commands)
+    tests = {ROOT / word for word in commands[-1].split() if word.endswith(".py")}
+    assert tests == set((ROOT / "tests/trainer/network").glob("test_kerashub*.py"))
 
 
 def test_packages_images_and_changelog_have_the_version_of_the_project() -> None:
@@ -103,9 +126,9 @@ def test_workflows_run_what_a_change_must_pass() -> None:
 
 
 def test_every_setting_of_the_gateway_can_be_given_to_its_container() -> None:
-    told = set(re.findall(r"^      GATEWAY_([A-Z_]+):", COMPOSE, re.MULTILINE))
+    variables = set(re.findall(r"^      GATEWAY_([A-Z_]+):", COMPOSE, re.MULTILINE))
     # Inside the container these two are the image's, and what is published is the compose file's.
-    assert told == {name.upper() for name in Settings.model_fields} - {"HOST", "PORT"}
+    assert variables == {name.upper() for name in Settings.model_fields} - {"HOST", "PORT"}
 
 
 def test_onednn_is_on_wherever_tensorflow_serves() -> None:
@@ -127,6 +150,15 @@ def test_no_container_may_take_all_memory_of_the_machine() -> None:
     }
 
 
+def test_images_of_others_are_pinned_or_the_page_on_deployment_says_which_are_not() -> None:
+    page = (ROOT / "docs/deploy.md").read_text()
+    files = [*ROOT.glob("*.yml"), *ROOT.glob("*/Dockerfile"), *(ROOT / "deploy").rglob("*.yaml")]
+    text = "\n".join(file.read_text() for file in files)
+    images = re.findall(r"(?:image: (?:\$\{\w+:-)?|FROM )(?!breed-)([\w./-]+:[\w.-]+)(@sha256:[0-9a-f]{64}\b)?", text)
+    assert {"grafana/grafana:12.1.1", "python:3.11-slim-bookworm"} <= {name for name, _ in images}
+    assert [name for name, digest in images if not digest and f"`{name}`" not in page] == []
+
+
 def test_grafana_has_no_administrator_whose_password_is_known() -> None:
     environment = yaml.safe_load(COMPOSE)["services"]["grafana"]["environment"]
     assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
@@ -136,16 +168,17 @@ def test_grafana_has_no_administrator_whose_password_is_known() -> None:
 
 def test_the_modelserver_takes_every_flag_that_tensorflow_serving_is_given() -> None:
     defaults = re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", COMPOSE + COMPOSE_GPU)
-    given = re.findall(r"(--[a-z_]+=[^\s,\]]+)", defaults)
-    assert len(given) > 10
-    assert flags.parse(given).port == 8500
+    arguments = re.findall(r"(--[a-z_]+=[^\s,\]]+)", defaults)
+    assert len(arguments) > 10
+    assert flags.parse(arguments).port == 8500
 
 
 def test_the_modelserver_of_scripts_run_has_the_flags_of_the_container() -> None:
     compose = yaml.safe_load(re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", COMPOSE))
     own = _modelserver(1234, Path("models/models.config"))
     server, container = (
-        dataclasses.asdict(flags.parse(given)) for given in (own.command[3:], compose["services"]["serving"]["command"])
+        dataclasses.asdict(flags.parse(arguments))
+        for arguments in (own.command[3:], compose["services"]["serving"]["command"])
     )
     # Where things are; how soon a change is seen by people who wait for it; and what is for several servers.
     for name in ("host", "port", "model_config_file", "model_config_file_poll_wait_seconds", "grpc_channel_arguments"):

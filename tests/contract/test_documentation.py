@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from breed.__main__ import PROGRAMS
+from gateway.model_options import ModelOptions
 from gateway.settings import CONFIG, PREFIX, Settings
 from scripts import reference
 from testing import ROOT
@@ -61,8 +62,8 @@ def test_every_setting_command_and_script_in_a_page_exists(page: Path) -> None:
     if page.name == "CHANGELOG.md":
         text = text.partition("## [0.1.0]")[0]
         text = re.sub(r"^- `GATEWAY_\w+` is now .*$", "", text, flags=re.MULTILINE)
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG} | COMPOSE_VARIABLES
-    assert set(re.findall(r"GATEWAY_[A-Z_]*[A-Z]", text)) <= known
+    variables = {PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG} | COMPOSE_VARIABLES
+    assert set(re.findall(r"GATEWAY_[A-Z_]*[A-Z]", text)) <= variables
     assert set(re.findall(r"(?:`|^|scripts/|-m )breed ([a-z-]+)", text, re.MULTILINE)) <= {*PROGRAMS, *COMMANDS}
     for script in re.findall(r"(?<![\w/])scripts/([a-z_.]+\w)", text):
         assert (ROOT / "scripts" / script).exists(), script
@@ -84,6 +85,11 @@ def test_every_setting_has_a_description_and_a_section() -> None:
     assert all(field.description for field in Settings.model_fields.values())
     assert next(iter(Settings.model_fields)) in reference.SECTIONS
     assert reference.SECTIONS.keys() <= Settings.model_fields.keys()
+
+
+def test_the_setting_of_model_options_names_each_of_them() -> None:
+    named = re.findall(r"\w+", Settings.model_fields["model_options"].description or "")
+    assert set(ModelOptions.model_fields) <= set(named)
 
 
 def test_the_architecture_page_names_places_that_exist() -> None:

@@ -36,7 +36,7 @@ def fields(message: Descriptor, prefix: str) -> dict[int, tuple[object, ...]]:
 
 
 def with_nested(message: Descriptor) -> list[Descriptor]:
-    return [message, *(found for nested in message.nested_types for found in with_nested(nested))]
+    return [message, *(descendant for nested in message.nested_types for descendant in with_nested(nested))]
 
 
 @pytest.mark.parametrize(("name", "ours", "published", "prefixes"), MESSAGES, ids=[one[0] for one in MESSAGES])
@@ -45,10 +45,10 @@ def test_every_field_is_the_published_one_of_that_number(
 ) -> None:
     theirs = {one.full_name: one for one in with_nested(published.message_types_by_name[name])}  # type: ignore[attr-defined]
     for message in with_nested(ours):
-        known = fields(theirs[message.full_name.replace(*prefixes)], prefixes[1])
+        fields_by_number = fields(theirs[message.full_name.replace(*prefixes)], prefixes[1])
         for number, field in fields(message, prefixes[0]).items():
             if field[-1]:  # a server may leave out values of an enum that it never sends
-                assert field[:-1] == known[number][:-1]
-                assert field[-1].items() <= known[number][-1].items()  # type: ignore[attr-defined]
+                assert field[:-1] == fields_by_number[number][:-1]
+                assert field[-1].items() <= fields_by_number[number][-1].items()  # type: ignore[attr-defined]
             else:
-                assert field == known[number]
+                assert field == fields_by_number[number]

@@ -34,9 +34,9 @@ def check(ours: Descriptor, upstream: Descriptor) -> None:
         # A message may be kept as its bytes, and an enum travels as an int32 does.
         same = field.type == other.type or (field.type, other.type) in {(BYTES, MESSAGE), (INT32, ENUM)}
         assert same, field.full_name
-        within, there = field.message_type, other.message_type
-        if field.type == MESSAGE and within and there and within.full_name != there.full_name:
-            check(within, there)
+        message_type, other_type = field.message_type, other.message_type
+        if field.type == MESSAGE and message_type and other_type and message_type.full_name != other_type.full_name:
+            check(message_type, other_type)
 
 
 @pytest.mark.parametrize(("ours", "upstream"), PAIRS, ids=lambda one: one.DESCRIPTOR.name)

@@ -41,7 +41,7 @@ def upstream_name(ours: str) -> str:
 
 def upstream_messages() -> dict[str, Descriptor]:
     """Returns all messages that can be reached from the three calls, by full name."""
-    found: dict[str, Descriptor] = {}
+    messages: dict[str, Descriptor] = {}
     waiting = [
         message.DESCRIPTOR
         for module in (predict_pb2, get_model_status_pb2, get_model_metadata_pb2)
@@ -50,15 +50,15 @@ def upstream_messages() -> dict[str, Descriptor]:
     ]
     while waiting:
         message = waiting.pop()
-        if message.full_name not in found:
-            found[message.full_name] = message
+        if message.full_name not in messages:
+            messages[message.full_name] = message
             waiting += message.nested_types
             waiting += [field.message_type for field in message.fields if field.message_type]
-    return found
+    return messages
 
 
 def with_nested(messages: list[Descriptor]) -> list[Descriptor]:
-    return [found for message in messages for found in (message, *with_nested(list(message.nested_types)))]
+    return [descendant for message in messages for descendant in (message, *with_nested(list(message.nested_types)))]
 
 
 OUR_MESSAGES = with_nested(list(serving_pb2.DESCRIPTOR.message_types_by_name.values()))
@@ -79,8 +79,8 @@ def on_the_wire(field: FieldDescriptor) -> tuple[object, ...]:
     """Returns all that decides how a field is written: number, type, repetition, packing, and what lies within."""
     # An enum travels as an int32 does.
     kind = FieldDescriptor.TYPE_INT32 if field.type == FieldDescriptor.TYPE_ENUM else field.type
-    within = upstream_name(field.message_type.full_name) if field.message_type else None
-    return (field.name, field.number, kind, field.is_repeated, field.is_packed, within)
+    message_type = upstream_name(field.message_type.full_name) if field.message_type else None
+    return (field.name, field.number, kind, field.is_repeated, field.is_packed, message_type)
 
 
 @pytest.mark.parametrize("ours", OUR_MESSAGES, ids=lambda message: message.full_name)

@@ -1,15 +1,21 @@
-"""Environments for published clients, apart from the project's own."""
+"""Environments for published clients, apart from the project's own, and a real model server."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from testing import ROOT
+from testing.modelserver import Server
+from tests.ecosystem.mixed_model import Mixed
 
 ENVIRONMENT = ROOT / ".venv-clients"
 INSTALL_SECONDS = 300
@@ -42,3 +48,23 @@ def node_modules() -> Path:
     if not (folder / "node_modules" / "@huggingface" / "inference").is_dir():
         pytest.skip(f"npm cannot install @huggingface/inference: {done.stderr.strip()[-200:]}")
     return folder
+
+
+@pytest.fixture(scope="package")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a model server with one model, ``mixed``."""
+    folder = tmp_path_factory.mktemp("models")
+    model = Mixed()
+    signatures = {"serving_default": model.serve, "mix": model.mix}
+    tf.saved_model.save(model, str(folder / "mixed" / "3"), signatures=signatures)
+    server = Server("--model_name=mixed", f"--model_base_path={folder / 'mixed'}")
+    try:
+        yield server.address
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="package")
+def stub(serving: str) -> Iterator[prediction_service_pb2_grpc.PredictionServiceStub]:
+    with grpc.insecure_channel(serving) as channel:
+        yield prediction_service_pb2_grpc.PredictionServiceStub(channel)

@@ -18,17 +18,17 @@ async def main(base: str, address: str, photos: list[Path]) -> dict[str, object]
     first = InferenceRESTClient(RESTConfig(protocol="v1"))
 
     async def infer(model: str, name: str, values: np.ndarray, datatype: str, binary: bool) -> dict[str, object]:
-        given = InferInput(name, list(values.shape), datatype)
-        given.set_data_from_numpy(values, binary_data=binary)
-        answer = await second.infer(base, InferRequest(model_name=model, infer_inputs=[given]), model_name=model)
+        infer_input = InferInput(name, list(values.shape), datatype)
+        infer_input.set_data_from_numpy(values, binary_data=binary)
+        answer = await second.infer(base, InferRequest(model_name=model, infer_inputs=[infer_input]), model_name=model)
         return {output.name: output.as_numpy().tolist() for output in answer.outputs}
 
     async def infer_over_grpc(
         model: str, name: str, values: np.ndarray, datatype: str, binary: bool
     ) -> dict[str, object]:
-        given = InferInput(name, list(values.shape), datatype)
-        given.set_data_from_numpy(values, binary_data=binary)
-        answer = await grpc.infer(InferRequest(model_name=model, infer_inputs=[given]))
+        infer_input = InferInput(name, list(values.shape), datatype)
+        infer_input.set_data_from_numpy(values, binary_data=binary)
+        answer = await grpc.infer(InferRequest(model_name=model, infer_inputs=[infer_input]))
         return {output.name: output.as_numpy().tolist() for output in answer.outputs}
 
     grpc = InferenceGRPCClient(address)

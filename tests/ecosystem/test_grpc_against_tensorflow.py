@@ -22,15 +22,14 @@ from gateway.settings import Settings
 from testing.gateway import FORK_SERVER, running_gateway
 from testing.polling import DEADLINE_SECONDS
 from tests.ecosystem.test_rest_against_tensorflow import CASES, over_grpc
-from tests.ecosystem.test_rest_against_tensorflow import serving as serving
-from tests.ecosystem.test_rest_against_tensorflow import stub as stub
 
 Predictions: Any = prediction_service_pb2_grpc.PredictionServiceStub
 
 
 @pytest.fixture(scope="module")
 def channel(serving: str) -> Iterator[grpc.Channel]:
-    settings = Settings.model_validate({"serving_target": serving, "default_model": "mixed", "grpc_port": 0})
+    values = {"serving_target": serving, "default_model": "mixed", "grpc_port": 0, "request_timeout_seconds": 60}
+    settings = Settings.model_validate(values)
     app = create_app(settings, fork_server=FORK_SERVER)
     with running_gateway(settings, app), grpc.insecure_channel(f"127.0.0.1:{app.state.grpc_port}") as channel:
         yield channel

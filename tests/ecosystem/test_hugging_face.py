@@ -47,11 +47,11 @@ def green(tmp_path: Path) -> Path:
 
 def test_the_python_clients_calls_succeed_unchanged(client: httpx.Client, python: Path, green: Path) -> None:
     url = f"{str(client.base_url).rstrip('/')}/hf/models/colours"
-    given = answers([python, FOLDER / "hugging_face_client.py", url, green])
-    assert "not an image" in str(given.pop("refused"))
-    first = {name: labels[0] for name, labels in given.items() if isinstance(labels, list)}
+    answer = answers([python, FOLDER / "hugging_face_client.py", url, green])
+    assert "not an image" in str(answer.pop("refused"))
+    first = {name: labels[0] for name, labels in answer.items() if isinstance(labels, list)}
     assert first == dict.fromkeys(("bytes", "path", "top_k", "call_model"), "green")
-    counts = {name: len(labels) for name, labels in given.items() if isinstance(labels, list)}
+    counts = {name: len(labels) for name, labels in answer.items() if isinstance(labels, list)}
     assert counts == {"bytes": 3, "path": 3, "top_k": 2, "call_model": 1}
 
 
@@ -59,6 +59,6 @@ def test_the_javascript_clients_calls_succeed_unchanged(client: httpx.Client, no
     url = f"{str(client.base_url).rstrip('/')}/hf/models/colours"
     script = node_modules / "client.mjs"  # where node finds the package
     shutil.copyfile(FOLDER / "hugging_face_client.mjs", script)
-    given = answers(["node", script, url, green])
-    assert "not an image" in str(given.pop("refused"))
-    assert [labels[0] for labels in given.values() if isinstance(labels, list)] == ["green"] * 3
+    answer = answers(["node", script, url, green])
+    assert "not an image" in str(answer.pop("refused"))
+    assert [labels[0] for labels in answer.values() if isinstance(labels, list)] == ["green"] * 3

@@ -39,10 +39,10 @@ def test_a_kserve_clients_calls_succeed_unchanged(
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
-    for given in (answers, answers["grpc"]):
-        assert given["live"]
-        assert given["ready"]
-        assert given["models"] == {"doubler": True, "colours": True, "nope": False}
-        assert given["tensors"] == [{"y": [[2, 4], [6, 8]]}] * 2
-        assert [row[0] for row in given["photos"]["classes"]] == list(colours)
+    for answer in (answers, answers["grpc"]):
+        assert answer["live"]
+        assert answer["ready"]
+        assert answer["models"] == {"doubler": True, "colours": True, "nope": False}
+        assert answer["tensors"] == [{"y": [[2, 4], [6, 8]]}] * 2
+        assert [row[0] for row in answer["photos"]["classes"]] == list(colours)
     assert answers["rows"] == {"predictions": [[2, 4], [6, 8]]}

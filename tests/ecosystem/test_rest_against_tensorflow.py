@@ -6,7 +6,6 @@ import base64
 import json
 from collections.abc import Iterator
 
-import grpc
 import httpx
 import numpy as np
 import pytest
@@ -16,52 +15,14 @@ from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, predict
 
 from gateway.settings import Settings
 from testing.gateway import running_gateway
-from testing.modelserver import Server
 from testing.polling import DEADLINE_SECONDS
-
-
-class Mixed(tf.Module):  # type: ignore[misc]
-    """Signatures with numbers, truth values, texts and bytes."""
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])  # type: ignore[untyped-decorator]
-    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-        text = tf.strings.as_string(tf.argmax(x, axis=1))
-        return {"y": x / 3.0, "best": text, "raw_bytes": text, "rank": tf.argsort(x), "over": x > 0.5}
-
-    @tf.function(  # type: ignore[untyped-decorator]
-        input_signature=[
-            tf.TensorSpec([None, 2, 2, 3], tf.uint8, name="images"),
-            tf.TensorSpec([None], tf.string, name="tag"),
-        ]
-    )
-    def mix(self, images: tf.Tensor, tag: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"mean": tf.reduce_mean(tf.cast(images, tf.float64), axis=[1, 2, 3]), "tag": tag}
-
-
-@pytest.fixture(scope="module")
-def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a model server with one model, ``mixed``."""
-    folder = tmp_path_factory.mktemp("models")
-    model = Mixed()
-    signatures = {"serving_default": model.serve, "mix": model.mix}
-    tf.saved_model.save(model, str(folder / "mixed" / "3"), signatures=signatures)
-    server = Server("--model_name=mixed", f"--model_base_path={folder / 'mixed'}")
-    try:
-        yield server.address
-    finally:
-        server.close()
 
 
 @pytest.fixture(scope="module")
 def gateway(serving: str) -> Iterator[httpx.Client]:
-    with running_gateway(Settings.model_validate({"serving_target": serving, "default_model": "mixed"})) as client:
+    values = {"serving_target": serving, "default_model": "mixed", "request_timeout_seconds": 60}
+    with running_gateway(Settings.model_validate(values)) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def stub(serving: str) -> Iterator[prediction_service_pb2_grpc.PredictionServiceStub]:
-    with grpc.insecure_channel(serving) as channel:
-        yield prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
 
 def over_grpc(
@@ -87,17 +48,19 @@ def as_json(name: str, array: np.ndarray) -> object:
     return texts
 
 
-def same(given: object, wanted: object) -> bool:
+def same(value: object, expected: object) -> bool:
     """Value by value, float32 formatting aside."""
-    if isinstance(wanted, dict):
+    if isinstance(expected, dict):
         return (
-            isinstance(given, dict) and given.keys() == wanted.keys() and all(same(given[k], wanted[k]) for k in wanted)
+            isinstance(value, dict)
+            and value.keys() == expected.keys()
+            and all(same(value[k], expected[k]) for k in expected)
         )
-    if isinstance(wanted, list):
-        return isinstance(given, list) and len(given) == len(wanted) and all(map(same, given, wanted))
-    if isinstance(wanted, float):
-        return isinstance(given, float) and bool(np.isclose(given, wanted, rtol=1e-6, atol=0))
-    return type(given) is type(wanted) and given == wanted
+    if isinstance(expected, list):
+        return isinstance(value, list) and len(value) == len(expected) and all(map(same, value, expected))
+    if isinstance(expected, float):
+        return isinstance(value, float) and bool(np.isclose(value, expected, rtol=1e-6, atol=0))
+    return type(value) is type(expected) and value == expected
 
 
 CASES: dict[str, dict[str, np.ndarray]] = {
@@ -114,15 +77,15 @@ def test_rows_and_columns_answer_what_grpc_answers(
     gateway: httpx.Client, stub: prediction_service_pb2_grpc.PredictionServiceStub, key: str
 ) -> None:
     inputs = CASES[key]
-    wanted = {name: as_json(name, array) for name, array in over_grpc(stub, key, inputs).items()}
+    reference = {name: as_json(name, array) for name, array in over_grpc(stub, key, inputs).items()}
     columns = {name: as_json(name, array) for name, array in inputs.items()}
     answer = gateway.post("/v1/models/mixed:predict", content=json.dumps({"signature_name": key, "inputs": columns}))
-    assert same(answer.json(), {"outputs": wanted}), answer.text
+    assert same(answer.json(), {"outputs": reference}), answer.text
     rows = [{name: column[index] for name, column in columns.items()} for index in range(2)]  # type: ignore[index]
     answer = gateway.post(
         "/v1/models/mixed/versions/3:predict", content=json.dumps({"signature_name": key, "instances": rows})
     )
-    expected = [{name: column[index] for name, column in wanted.items()} for index in range(2)]  # type: ignore[index]
+    expected = [{name: column[index] for name, column in reference.items()} for index in range(2)]  # type: ignore[index]
     assert same(answer.json(), {"predictions": expected}), answer.text
 
 
@@ -133,13 +96,13 @@ def test_metadata_says_what_grpc_says(
     request.model_spec.name = "mixed"
     packed = get_model_metadata_pb2.SignatureDefMap()
     stub.GetModelMetadata(request, timeout=DEADLINE_SECONDS).metadata["signature_def"].Unpack(packed)
-    given = gateway.get("/v1/models/mixed/metadata").json()["metadata"]["signature_def"]["signature_def"]
+    metadata = gateway.get("/v1/models/mixed/metadata").json()["metadata"]["signature_def"]["signature_def"]
     signatures = {key: one for key, one in packed.signature_def.items() if not key.startswith("__saved_model_")}
-    assert given.keys() == signatures.keys()
+    assert metadata.keys() == signatures.keys()
     for key, signature in signatures.items():
         for side in ("inputs", "outputs"):
             for name, info in getattr(signature, side).items():
-                one = given[key][side][name]
+                one = metadata[key][side][name]
                 assert one["name"] == info.name
                 assert one["dtype"] == types_pb2.DataType.Name(info.dtype)
                 assert [int(dim["size"]) for dim in one["tensor_shape"]["dim"]] == [
