@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import TypeVar
 from weakref import WeakValueDictionary
@@ -14,7 +15,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from gateway.deadline import Deadline
-from gateway.errors import DeadlineExceeded, ModelServerFailed, ModelServerUnavailable
+from gateway.errors import DeadlineExceeded, GatewayError, ModelServerFailed, ModelServerUnavailable
 from gateway.observability.request_id import request_id
 from gateway.pb.serving_pb2 import (
     ModelMetadataRequest,
@@ -39,11 +40,12 @@ METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 """The real paths of the services. The messages here are in another package."""
 
-NOT_FOUND_PAUSES = (0.0, 0.0, 0.01, 0.01, 0.02)
+NOT_FOUND_PAUSES = (0.0, 0.01, 0.02)
 """Pauses in seconds before a call that found no such version is repeated, if there may be several model servers.
 
-During a rollout, they do not all have the same versions. Each call goes to the next server, but calls of others come in
-between. If one of two servers has the version, one request in 64 meets the other one six times."""
+During a rollout, they do not all have the same versions. Calls go to the servers in turn, so as many calls at the same
+time as there are servers reach each of them. Calls one after the other would not: two callers in step would meet the
+wrong server each time."""
 
 BROKEN_STREAM = ("RST_STREAM", "Stream removed", "GOAWAY", "Connection reset", "Socket closed", "Broken pipe")
 """In gRPC's own details of INTERNAL and UNKNOWN: the connection broke. Failures of a model have other details."""
@@ -133,13 +135,40 @@ class GrpcBackend:
         await self._connection.close()
 
     async def _call(self, path: str, request: bytes, deadline: Deadline) -> bytes:
-        pauses = NOT_FOUND_PAUSES if self._connection.replicated else ()
-        for pause in pauses:
-            try:
-                return await self._call_once(path, request, deadline)
-            except ServableNotFound:
-                await asyncio.sleep(pause)
-        return await self._call_once(path, request, deadline)
+        try:
+            return await self._call_once(path, request, deadline)
+        except ServableNotFound:
+            if not self._connection.replicated:
+                raise
+        for pause in NOT_FOUND_PAUSES:
+            await asyncio.sleep(pause)
+            with suppress(ServableNotFound):
+                return await self._call_each_server(path, request, deadline)
+        raise ServableNotFound("No model server has this version.")
+
+    async def _call_each_server(self, path: str, request: bytes, deadline: Deadline) -> bytes:
+        """The first answer of any server.
+
+        Raises:
+            ServableNotFound: No server has the version.
+            GatewayError: None answered, and at least one failed.
+        """
+        count = max(2, self._connection.servers)  # the number is not known of all targets
+        calls = [asyncio.create_task(self._call_once(path, request, deadline)) for _ in range(count)]
+        failure: Exception = ServableNotFound("No model server has this version.")
+        try:
+            for call in asyncio.as_completed(calls):
+                try:
+                    return await call
+                except ServableNotFound:
+                    continue
+                except GatewayError as error:
+                    failure = error
+            raise failure
+        finally:
+            for task in calls:
+                task.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
 
     async def _call_once(self, path: str, request: bytes, deadline: Deadline) -> bytes:
         method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]

@@ -160,7 +160,14 @@ def test_replicas_with_different_versions_answer_every_request(
     pair[0].models["colours"] = {1: ColourModel(("red", "green", "blue"))}
     pair[1].models["colours"] = {2: ColourModel(("blue", "red", "green"), 12, 12)}
     pair[1].labels["colours", "canary"] = 2
-    gateway = start(serving_target=",".join(server.address for server in pair))
+    # A look-up in the background could be in step with that of a request.
+    gateway = start(serving_target=",".join(server.address for server in pair), model_refresh_seconds=60)
+
+    def both_are_connected() -> bool:
+        gateway.post(BREED, content=photo())
+        return all(server.calls for server in pair)
+
+    until(both_are_connected)
     for query in ("", "?version=1", "?version=2", "?version_label=canary"):
         for colour in ("red", "green", "blue") * 3:
             answer = gateway.post(f"{BREED}{query}", content=photo(colour))
