@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from gateway import __version__
+
 NAME = "[A-Za-z0-9._-]{1,64}"
 
 ENTRY = re.compile(rf"(?:(?P<name>{NAME}):)?(?P<hash>[0-9a-f]{{64}})")
@@ -64,6 +66,7 @@ def read_entries(file: Path) -> list[str]:
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m gateway.security.api_keys") -> int:
     """Create an API key, and print it with the entry for the settings; returns the exit status."""
     parser = argparse.ArgumentParser(prog=prog, description="Create an API key and the hash that the gateway stores.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--name", type=_name, help="name of the key in logs and rate limits")
     name = parser.parse_args(arguments).name
     key = secrets.token_urlsafe(32)

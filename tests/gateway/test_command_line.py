@@ -24,7 +24,15 @@ MODULES = {
     "trainer": "trainer.cli",
     "breed": "breed.__main__",
 }
-PROGRAMS = [["gateway"], ["modelserver"], ["trainer"], ["breed"], ["breed", "gateway"], ["breed", "modelserver"]]
+PROGRAMS = [
+    ["gateway"],
+    ["modelserver"],
+    ["trainer"],
+    ["breed"],
+    ["breed", "gateway"],
+    ["breed", "modelserver"],
+    ["breed", "api-key"],
+]
 
 Run = Callable[..., tuple[int, str, str]]
 
