@@ -22,7 +22,7 @@ TESTS = Path(__file__).parent
 
 LONGEST = (
     "trainer/training/test_imagenet_dogs.py",
-    "gateway/test_main.py",
+    "gateway/services/test_shutdown.py",
     "trainer/training/test_train.py",
     "modelserver/test_requests.py",
     "scripts/test_serve.py",

@@ -47,33 +47,6 @@ def test_a_model_that_is_not_served_has_no_description(gateway: httpx.Client) ->
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_model")
 
 
-def test_readiness_needs_every_configured_model_and_names_what_is_missing(
-    start: Start, model_server: ColourServer
-) -> None:
-    gateway = start(models="second")
-    answer = gateway.get("/readyz")
-    assert answer.status_code == 503
-    assert list(answer.json()["missing"]) == ["second"]
-    assert "retry-after" in answer.headers
-    model_server.models["second"] = {3: ColourModel()}
-    until(lambda: gateway.get("/readyz").status_code == 200)
-    ready = gateway.get("/readyz")
-    assert ready.json()["models"] == {"colours": [1], "second": [3]}
-
-
-def test_readiness_costs_three_calls_a_model_and_second_however_often_it_is_asked(
-    start: Start, model_server: ColourServer
-) -> None:
-    gateway = start()
-    assert gateway.get("/healthz").status_code == 200
-    before, started = model_server.calls, time.monotonic()
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: gateway.get("/readyz").status_code, range(200)))
-    assert set(answers) == {200}
-    # The state, the signatures and the card; and one image in all.
-    assert 1 <= model_server.calls - before <= 1 + 3 * (1 + time.monotonic() - started)
-
-
 PATHS = {
     "/v1/models/colours": 200,
     "/v1/models/colours/versions/1": 200,
