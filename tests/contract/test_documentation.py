@@ -20,6 +20,8 @@ from trainer.cli import COMMANDS
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 SHOWN = [str(page.relative_to(ROOT)) for page in PAGES]
 
+HELM_CHART = "deploy/helm/breed-gateway"
+
 COMPOSE_VARIABLES = {"GATEWAY_MEMORY"}
 """Variables of docker-compose.yml that are not settings."""
 
@@ -103,6 +105,42 @@ def test_the_architecture_page_names_places_that_exist() -> None:
                 assert re.search(rf"\b{name.rpartition('.')[2]}\b", code), f"{name} is not in {path}"
                 checked += 1
     assert checked > 30
+
+
+def architecture_words() -> list[str]:
+    """What the page about the architecture shows as code, outside of blocks."""
+    text = re.sub(r"```.*?```", "", (ROOT / "docs/architecture.md").read_text("utf-8"), flags=re.DOTALL)
+    return re.findall(r"`([^`]+)`", text)
+
+
+def test_the_architecture_page_names_files_that_exist() -> None:
+    folders = [ROOT / one for one in ("", "gateway", "gateway/http", "gateway/web", "trainer", HELM_CHART)]
+    paths = [
+        word for word in architecture_words() if re.fullmatch(r"[\w./-]+(\.(py|js|json|html|tpl|toml|ya?ml)|/)", word)
+    ]
+    real = [path for path in paths if not re.search(r"NAME|LANGUAGE", path)]
+    assert len(real) > 80
+    assert [path for path in real if not any((folder / path).exists() for folder in folders)] == []
+
+
+def test_the_architecture_page_names_classes_and_constants_that_exist() -> None:
+    folders = ("breed", "gateway", "modelserver", "tests", "trainer")
+    code = [path for folder in folders for path in (ROOT / folder).rglob("*.[pj][ys]") if path.parent.name != "pb"]
+    known = set(re.findall(r"\w+", "".join(path.read_text("utf-8") for path in code)))
+    names = [word for word in architecture_words() if re.fullmatch(r"_?[A-Z]\w+(\.\w+)*", word)]
+    ours = [name for name in names if not name.startswith(PREFIX)]
+    assert len(ours) > 80
+    assert [name for name in ours if not known.issuperset(name.split("."))] == []
+
+
+def test_the_architecture_page_describes_every_package() -> None:
+    words = " ".join(architecture_words())
+    for program in ("gateway", "trainer"):
+        for package in (ROOT / program).glob("*/__init__.py"):
+            if package.parent.name != "pb":
+                assert f"{program}/{package.parent.name}" in words
+    modules = {path.stem for path in (ROOT / "modelserver").glob("[a-z]*.py")}
+    assert modules <= set(architecture_words())
 
 
 def test_the_readme_is_short() -> None:
