@@ -47,6 +47,9 @@ During a rollout, they do not all have the same versions. Calls go to the server
 time as there are servers reach each of them. Calls one after the other would not: two callers in step would meet the
 wrong server each time."""
 
+MAX_SERVERS_CALLED = 8
+"""Limit on these calls at a time, because callers can ask for versions that do not exist."""
+
 BROKEN_STREAM = ("RST_STREAM", "Stream removed", "GOAWAY", "Connection reset", "Socket closed", "Broken pipe")
 """In gRPC's own details of INTERNAL and UNKNOWN: the connection broke. Failures of a model have other details."""
 
@@ -153,7 +156,8 @@ class GrpcBackend:
             ServableNotFound: No server has the version.
             GatewayError: None answered, and at least one failed.
         """
-        count = max(2, self._connection.servers)  # the number is not known of all targets
+        # The number of servers is not known of all targets.
+        count = min(max(2, self._connection.servers), MAX_SERVERS_CALLED)
         calls = [asyncio.create_task(self._call_once(path, request, deadline)) for _ in range(count)]
         failure: Exception = ServableNotFound("No model server has this version.")
         try:
