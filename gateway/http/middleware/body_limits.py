@@ -20,6 +20,9 @@ seconds.
 Each upload gets between this time and twice as much, chosen at random. Otherwise, a thousand silent uploads that began
 together would end together, and other requests would wait for almost a second."""
 
+LATE_SECONDS = 0.01
+"""A timer that fires later than this shows that the process stood still: it was stopped, or had no CPU time."""
+
 LARGE_ANSWER_BYTES = 64 * 2**10
 """An answer over this size counts as memory of its request until the client has read it. The system buffers smaller
 ones."""
@@ -138,14 +141,21 @@ class _Body:
             self._admission.end_upload(self._record.caller)
 
     async def _received_in_time(self) -> Message:
-        try:
-            async with asyncio.timeout_at(self._due()):
-                return await self._receive()
-        except TimeoutError:
-            raise UploadTimeout(
-                f"The upload took longer than {self._seconds:g} seconds or was slower than "
-                f"{self._rate} bytes per second."
-            ) from None
+        clock = asyncio.get_running_loop().time
+        for is_last in (False, True):
+            due = self._due()
+            try:
+                async with asyncio.timeout_at(due):
+                    return await self._receive()
+            except TimeoutError:
+                late = clock() - due
+                if is_last or late < LATE_SECONDS:
+                    break
+                # While the process stood still, it read nothing. The client gets this time back.
+                self._started += late
+        raise UploadTimeout(
+            f"The upload took longer than {self._seconds:g} seconds or was slower than {self._rate} bytes per second."
+        )
 
     def _due(self) -> float:
         """When the next piece must have arrived, on the event loop's clock."""

@@ -14,8 +14,10 @@ from functools import partial
 import httpx
 import pytest
 
+from gateway.http.middleware.body_limits import _Body
 from gateway.http.server.answer_transport import AnswerTransport
 from gateway.http.server.protocol import HttpProtocol
+from testing.photos import photo
 from testing.polling import DEADLINE_SECONDS, until
 from tests.gateway.http.server.raw_http import BIG, BREED, answering, connect, read_all
 
@@ -94,6 +96,36 @@ def test_an_upload_slower_than_the_least_rate_is_408(start: Start, monkeypatch: 
 
         answer = until(answer_to_more)
     assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_an_upload_that_arrives_while_the_process_stands_still_is_in_time(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.http.middleware.body_limits.RATE_GRACE_SECONDS", 0.1)
+    stands_still, has_arrived = threading.Event(), threading.Event()
+    due_of = _Body._due
+
+    def stand_still(due: float) -> None:
+        stands_still.set()
+        assert has_arrived.wait(DEADLINE_SECONDS)
+        until(partial(has_passed, due + 0.2))
+
+    def noting_due(body: _Body) -> float:
+        due = due_of(body)
+        if not stands_still.is_set():
+            asyncio.get_running_loop().call_soon(stand_still, due)
+        return due
+
+    monkeypatch.setattr(_Body, "_due", noting_due)
+    content = photo()
+    with connect(start()) as connection:
+        connection.sendall(
+            f"POST {BREED} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(content)}\r\n\r\n".encode()
+        )
+        assert stands_still.wait(DEADLINE_SECONDS)
+        connection.sendall(content)
+        has_arrived.set()
+        assert read_all(connection).startswith(b"HTTP/1.1 200")
 
 
 def test_a_caller_that_does_not_read_its_answers_loses_its_connection(
