@@ -16,6 +16,7 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
+from gateway.__main__ import KEEP_ALIVE_SECONDS
 from gateway.app import create_app
 from gateway.http.server.protocol import HttpProtocol
 from gateway.settings import Settings
@@ -77,6 +78,8 @@ def running_gateway(settings: Settings, app: ASGIApp | None = None, port: int = 
         ws="none",
         log_config=None,  # logging is configured once, by whoever runs this process
         log_level="error",
+        # Not uvicorn's 5 s, as long as httpx keeps connections: a client would use one that is being closed.
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=2,
     )
     server = _Server(config)
