@@ -51,7 +51,7 @@ def test_a_call_needs_a_key_where_http_needs_one(start: Start) -> None:
 
 
 def test_http_and_grpc_count_against_the_same_limits(start: Start) -> None:
-    client, channel = start(rate_limit="2/hour")
+    client, channel = start(rate_limit="2/year")
     assert client.get("/v1/models/doubler").status_code == 200
     send(channel, PREDICT, doubler())
     code, details, metadata = refusal(channel, PREDICT, doubler())
@@ -62,14 +62,14 @@ def test_http_and_grpc_count_against_the_same_limits(start: Start) -> None:
 
 
 def test_the_rows_of_a_call_count_as_images(start: Start) -> None:
-    _, channel = start(image_rate_limit="64/hour")
+    _, channel = start(image_rate_limit="64/year")
     send(channel, PREDICT, doubler(rows=32))
     send(channel, PREDICT, doubler(rows=32))
     assert refusal(channel, PREDICT, doubler())[1] == "You have exceeded your limit of images."
 
 
 def test_callers_behind_a_trusted_proxy_are_told_apart(start: Start) -> None:
-    _, channel = start(rate_limit="1/hour", trusted_proxies="127.0.0.1/32")
+    _, channel = start(rate_limit="1/year", trusted_proxies="127.0.0.1/32")
     for address in ("192.0.2.1", "192.0.2.2"):
         send(channel, PREDICT, doubler(), (("x-forwarded-for", f"203.0.113.9, {address}"),))
     assert refusal(channel, PREDICT, doubler(), (("x-forwarded-for", "192.0.2.2"),))[0] == "RESOURCE_EXHAUSTED"

@@ -108,7 +108,7 @@ def test_an_unknown_model_is_not_found(gateway: httpx.Client) -> None:
 
 
 def test_a_body_over_a_limit_is_refused_before_its_json_is_read(start: Callable[..., httpx.Client]) -> None:
-    gateway = start(image_rate_limit="1/hour", max_batch_images=1)
+    gateway = start(image_rate_limit="1/year", max_batch_images=1)
     assert gateway.post(PATH, content=b'{"inputs": 7}').status_code == 400
     answer = gateway.post(PATH, content=b'{"inputs": 7}')
     assert answer.status_code == 429, answer.text
