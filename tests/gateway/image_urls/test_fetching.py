@@ -115,6 +115,7 @@ def allowing(server: ImageServer, scheme: str = "http") -> dict[str, object]:
     return {
         "image_url_origins": f"{scheme}://localhost:{server.port}",
         "image_url_private": True,
+        "image_url_timeout_seconds": 60,
         "max_upload_bytes": 200_000,
     }
 
@@ -159,7 +160,7 @@ def test_what_is_no_image_is_refused(start: Start, server: ImageServer, name: st
 
 
 def test_a_silent_server_costs_a_bounded_time(start: Start, server: ImageServer) -> None:
-    gateway = start(**allowing(server), image_url_timeout_seconds=0.3)
+    gateway = start(**allowing(server) | {"image_url_timeout_seconds": 0.3})
     response = gateway.post(PATH, json={"url": f"http://localhost:{server.port}/open_silent"})
     assert (response.status_code, response.json()["code"]) == (422, "image_not_fetched")
     assert "within 0.3 seconds" in response.json()["detail"]
