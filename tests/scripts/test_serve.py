@@ -96,7 +96,7 @@ def test_what_it_prints_when_it_is_ready_works_and_ctrl_c_ends_it_cleanly(models
 
 
 def test_every_model_that_loads_is_served_with_its_labels_and_the_others_are_named_with_what_to_do(
-    models_dir: Path, tmp_path: Path
+    models_dir: Path, port: int, tmp_path: Path
 ) -> None:
     models = shutil.copytree(models_dir, tmp_path / "models")
     (models / "other").symlink_to(models / "dog_breed")
@@ -113,7 +113,7 @@ def test_every_model_that_loads_is_served_with_its_labels_and_the_others_are_nam
     (models / "flowers" / "1" / "model.keras").write_bytes(b"PK")
     (models / "flat").mkdir()
     (models / "flat" / "saved_model.pb").write_bytes(b"")
-    with serving(models, port=0) as process:
+    with serving(models, port) as process:
         api = f"{announced(process)['page']}api/v1/models"
 
         def models_of_the_gateway() -> dict[str, dict[str, object]]:
