@@ -246,7 +246,7 @@ def test_a_gateway_that_is_started_later_is_reached(port: int) -> None:
     caller.start()
     server = ColourServer(models={"colours": {1: ColourModel()}})
     with server.serving() as address:
-        values = {"serving_target": address, "default_model": "colours"}
+        values = {"serving_target": address, "default_model": "colours", "request_timeout_seconds": 60}
         with running_gateway(Settings.model_validate(values), port=port):
             until(lambda: bool(answers))
             caller.join()

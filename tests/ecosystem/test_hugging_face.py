@@ -25,7 +25,8 @@ FOLDER = Path(__file__).parent
 def client() -> Iterator[httpx.Client]:
     server = ColourServer(models={"colours": {1: ColourModel()}})
     with server.serving() as address:
-        settings = Settings.model_validate({"serving_target": address, "default_model": "colours"})
+        values = {"serving_target": address, "default_model": "colours"}
+        settings = Settings.model_validate({**values, "request_timeout_seconds": 60})  # a busy machine is slow
         with running_gateway(settings) as client:
             yield client
 

@@ -25,10 +25,13 @@ from gateway.settings import Settings
 from testing.gateway import running_gateway
 from testing.modelserver import Server
 from testing.polling import DEADLINE_SECONDS
+from tests.gateway.conftest import patience
 from trainer.cli import main
 from trainer.export.saved_classifier import SavedClassifier
 from trainer.export.saved_model import export_model
 from trainer.registry.publish import new_version
+
+__all__ = ["patience"]
 
 # Keras 3.15 reads TensorFlow variables in a way that NumPy 2.4 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

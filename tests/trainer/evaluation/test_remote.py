@@ -15,8 +15,11 @@ from testing.colour_scores import COLOURS, colour_scores
 from testing.colour_server import ColourModel, ColourServer, ForeignModel
 from testing.gateway import gateways
 from testing.photos import photo
+from tests.gateway.conftest import patience
 from trainer.prediction import remote
 from trainer.prediction.sources import Photo
+
+__all__ = ["patience"]
 
 Trainer = Callable[..., tuple[int, str, str]]
 

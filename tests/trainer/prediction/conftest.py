@@ -8,6 +8,9 @@ import pytest
 from testing.colour_server import ColourModel, ColourServer
 from testing.gateway import gateways
 from testing.photos import photo
+from tests.gateway.conftest import patience
+
+__all__ = ["patience"]
 
 Start = Callable[..., str]
 

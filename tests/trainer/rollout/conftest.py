@@ -11,7 +11,10 @@ import pytest
 from testing.colour_server import ColourModel, ColourServer
 from testing.gateway import gateways
 from testing.polling import DEADLINE_SECONDS
+from tests.gateway.conftest import patience
 from trainer.rollout import metrics, rollout
+
+__all__ = ["patience"]
 
 CANARY = {"stable": 1, "canary": 2}
 

@@ -181,6 +181,7 @@ def test_a_rollout_that_nobody_can_watch_goes_back_to_zero(
             "serving_target": model_server.address,
             "default_model": "colours",
             "traffic_split_file": tmp_path / "split.json",
+            "request_timeout_seconds": 60,
         }
     )
     with running_gateway(settings) as gateway:

@@ -29,6 +29,7 @@ def sums_server() -> Iterator[ColourServer]:
 
 @pytest.fixture(scope="module")
 def arithmetic(sums_server: ColourServer) -> Iterator[httpx.Client]:
-    settings = Settings.model_validate({"serving_target": sums_server.address, "default_model": "sums"})
+    values = {"serving_target": sums_server.address, "default_model": "sums"}
+    settings = Settings.model_validate({**values, "request_timeout_seconds": 60})  # a busy machine is slow
     with running_gateway(settings) as client:
         yield client

@@ -35,7 +35,8 @@ def server() -> Iterator[ColourServer]:
 
 @pytest.fixture(scope="module")
 def client(server: ColourServer) -> Iterator[httpx.Client]:
-    settings = Settings.model_validate({"serving_target": server.address, "default_model": "colours"})
+    values = {"serving_target": server.address, "default_model": "colours"}
+    settings = Settings.model_validate({**values, "request_timeout_seconds": 60})  # a busy machine is slow
     with running_gateway(settings) as client:
         yield client
 

@@ -27,7 +27,8 @@ def client() -> Iterator[httpx.Client]:
     plain = ForeignModel({"x": (DataType.DT_FLOAT, (-1, 2))}, {"y": (DataType.DT_FLOAT, (-1, 2))}, doubled)
     server = ColourServer(models={"colours": {1: ColourModel(), 2: ColourModel()}, "doubler": {4: plain}})
     with server.serving() as address:
-        settings = Settings.model_validate({"serving_target": address, "default_model": "colours"})
+        values = {"serving_target": address, "default_model": "colours"}
+        settings = Settings.model_validate({**values, "request_timeout_seconds": 60})  # a busy machine is slow
         with running_gateway(settings) as client:
             yield client
 
