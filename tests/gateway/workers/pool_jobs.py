@@ -58,11 +58,16 @@ async def stopped(fork_server: ForkServer, pool: WorkerPool, begin: Callable[[],
         if worker is not None:
             return job, worker
         await job
-        workers = pool._workers
-        while workers._idle:  # an idle worker would be taken for a busy one: it has used as much CPU time
-            workers.end(workers._idle.pop())
-        await asyncio.gather(*workers._background)
+        await end_idle(pool)
     pytest.fail("each job was done before it could be stopped")
+
+
+async def end_idle(pool: WorkerPool) -> None:
+    """End the idle workers. They would be taken for busy ones: they have used as much CPU time."""
+    workers = pool._workers
+    while workers._idle:
+        workers.end(workers._idle.pop())
+    await asyncio.gather(*workers._background)
 
 
 async def stop(fork_server: ForkServer, job: Job) -> int | None:
