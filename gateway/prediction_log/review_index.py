@@ -67,6 +67,7 @@ class ReviewIndex:
         self._shadows: dict[tuple[str, int], Shadow] = {}
         self._by_request: dict[tuple[str, int], Photo] = {}
         self._stored: dict[str, set[str]] = {}
+        self._removed: list[str] = []
         self._digests: set[str] = set()
         self._order: list[tuple[float, str]] = []
         self.counts = Counts({}, {}, {})
@@ -101,11 +102,20 @@ class ReviewIndex:
                     self._add_shadow(record)
         return unreadable
 
-    def set_stored(self, day: str, digests: Set[str]) -> None:
-        """Set which photos are in the storage for a day. Call `arrange` afterwards."""
+    @property
+    def removals(self) -> int:
+        """How often `remove` was called."""
+        return len(self._removed)
+
+    def set_stored(self, day: str, digests: Set[str], removals: int | None = None) -> None:
+        """Set which photos are in the storage for a day. Call `arrange` afterwards.
+
+        Give the `removals` from before they were listed: a photo that was removed meanwhile may still be in the list.
+        """
         with self.lock:
-            self._changed |= self._stored.get(day) != digests
-            self._stored[day] = set(digests)
+            stored = set(digests) - (set(self._removed[removals:]) if removals is not None else set())
+            self._changed |= self._stored.get(day) != stored
+            self._stored[day] = stored
 
     def keep_days(self, days: Set[str]) -> None:
         """Forget the photos of all other days. Call `arrange` afterwards."""
@@ -172,6 +182,7 @@ class ReviewIndex:
         """Forget that the photo is stored."""
         with self.lock:
             self._changed = True
+            self._removed.append(digest)
             self._digests.discard(digest)
             for digests in self._stored.values():
                 digests.discard(digest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from gateway.errors import ReviewConflict
 from gateway.prediction_log.records import Prediction, ReviewDecision, Score
 from gateway.prediction_log.review import Review
 from gateway.prediction_log.review_decisions import Decision, Decisions
+from gateway.prediction_log.review_photo import Filters
 from gateway.prediction_log.segments import Segments
 from gateway.prediction_log.shipper import ship
 from gateway.prediction_log.storage import Folder
@@ -135,6 +136,30 @@ def test_a_photo_is_deleted_although_a_copy_of_it_is_moved_to_the_storage_meanwh
 
     asyncio.run(deleted())
     assert not list(log.rglob("*.jpg"))
+
+
+def test_a_photo_that_is_deleted_while_the_storage_is_listed_is_not_listed_again(
+    answered: Review, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.prediction_log.review_reader.FULL_SECONDS", 0.0)
+    files, record = Folder.files, Decisions.record
+
+    def list_and_delete(folder: Folder, name: str) -> Iterator[tuple[str, int]]:
+        listed = list(files(folder, name))
+        if name.startswith("photos") and answered._storage_read_at is not None:
+            record(answered._decisions, decision("deleted", "ann"))
+        return iter(listed)
+
+    async def deleted() -> None:
+        monkeypatch.setattr(Folder, "files", list_and_delete)
+        photos, _, _ = await answered.page(Filters(), None, 10)
+        assert [one.photo.digest for one in photos] == [DIGEST]
+        answered._read_storage()
+        photos, _, _ = await answered.page(Filters(status="all"), None, 10)
+        assert photos == []
+        await answered.close()
+
+    asyncio.run(deleted())
 
 
 def test_closing_does_not_wait_for_storage_that_hangs(
