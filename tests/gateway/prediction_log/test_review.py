@@ -19,7 +19,7 @@ from gateway.prediction_log.review_index import ReviewIndex
 from gateway.settings import Settings
 from testing.colour_server import ColourModel, ColourServer
 from testing.photos import photo
-from testing.polling import until
+from testing.polling import DEADLINE_SECONDS, until
 from tests.gateway.prediction_log.written import lines
 from trainer.cli import main
 
@@ -45,8 +45,9 @@ def gateway(start: Start, log: Path) -> httpx.Client:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reads the storage at each request."""
+    """Reads the storage at each request, and leaves decisions where all gateways of this machine read them."""
     monkeypatch.setattr("gateway.prediction_log.review.REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr("gateway.prediction_log.review_decisions.SEGMENT_SECONDS", DEADLINE_SECONDS)
 
 
 def page(gateway: httpx.Client, number: int, **parameters: str) -> list[dict[str, Any]]:
