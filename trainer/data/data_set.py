@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.class_names import Numbers, class_labels
+from trainer.data.class_names import Numbers, class_labels, folded
 from trainer.data.duplicates import Duplicates, Pictures
 from trainer.data.folders import list_data_set
 from trainer.data.multi_label import limited, merged, strata, warnings
@@ -252,6 +252,10 @@ def _check_classes(result: DataSet, data: Path) -> None:
             broken = [line for line in result.unreadable if f"{os.sep}{label}{os.sep}" in line]
             why = f", {len(copies)} of its photos are copies of others: {copies[0]}" if copies else ""
             why += f", {len(broken)} of its files cannot be read: {broken[0]}" if broken else ""
+            held_out = [split for split in SPLITS if numbers[split][at]]
+            why += f", only some in {' and '.join(held_out)}" if held_out else ""
+            alike = [one for one in result.labels if one != label and folded(one) == folded(label)]
+            why += f"; if it is the same class as {alike[0]!r}, give both folders one name" if alike else ""
             raise TrainerError(
                 f"{data}: class {label!r} has no readable photo to train on{why}; breed check {data} lists all problems"
             )

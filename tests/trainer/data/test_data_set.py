@@ -126,6 +126,18 @@ def test_names_that_unicode_or_case_spells_two_ways_in_two_splits_are_one_class(
     assert set(match_folders(list(list_classes(tmp_path / "data")), data_set.labels, {}).values()) == {0, 1}
 
 
+def test_a_class_that_only_another_split_has_is_told_with_the_name_that_it_may_have_in_training(
+    tmp_path: Path, write_photos: WriteFolder
+) -> None:
+    write_photos(tmp_path / "data" / "train", {"red fox": 10, "dog": 10})
+    write_photos(tmp_path / "data" / "valid", {"red_fox": 3, "dog": 3}, first=100)
+    with pytest.raises(
+        TrainerError,
+        match=r"'red_fox' has no readable photo to train on, only some in valid; .* same class as 'red fox'",
+    ):
+        opened(tmp_path / "data")
+
+
 def test_an_empty_class_folder_is_named_and_left_out(tmp_path: Path, write_photos: WriteFolder) -> None:
     data = write_photos(tmp_path / "data", {"cat": 10, "dog": 10})
     (data / "fox").mkdir()
@@ -138,9 +150,11 @@ def test_a_folder_too_high_or_too_deep_or_misspelled_is_told_which_was_meant(
     tmp_path: Path, write_photos: WriteFolder
 ) -> None:
     data = write_photos(tmp_path / "data" / "dogs", {"pug": 3, "boxer": 3})
-    with pytest.raises(TrainerError, match="contains one folder 'dogs' with 2 folders in it; use that one"):
+    with pytest.raises(TrainerError, match="contains one folder of photos, 'dogs', with 2 folders in it; use that one"):
         opened(tmp_path / "data")
-    with pytest.raises(TrainerError, match=r"contains one folder 'data/dogs' with 2 folders in it; use that one"):
+    with pytest.raises(
+        TrainerError, match=r"contains one folder of photos, 'data/dogs', with 2 folders in it; use that one"
+    ):
         opened(tmp_path)
     with pytest.raises(TrainerError, match=r"contains photos but no class folders; did you mean .*dogs, which has 2"):
         opened(data / "pug")
