@@ -8,16 +8,25 @@ from pathlib import Path
 from typing import Final
 
 from trainer.data.class_tables import class_tables, split_table
-from trainer.data.label_table import read_table, tables_beside_folders, unread_tables
+from trainer.data.label_table import (
+    has_tables,
+    other_tables,
+    read_table,
+    tables_beside_folders,
+    unread_tables,
+)
 from trainer.data.photos import content_key
 from trainer.data.splits import (
     SPLIT_NAMES,
+    SPLITS,
     Split,
     check_names,
     divided_into,
     find_splits,
-    has_files,
+    has_class_folders,
+    has_photos,
     holds_files,
+    holds_photos,
     named_exactly,
     split_folder,
     subfolders,
@@ -62,6 +71,8 @@ def list_data_set(data: Path, limit: int = 0, *, multi_label: bool = False) -> L
             single = [(label, path) for labels, path in rows for label in labels or ("",)]
             listing.files += [(split, label, path) for label, path in _limited(single, limit)]
             listing.warnings += warnings
+            if not multi_label and len({label for label, _ in single}) == 1:
+                raise TrainerError(f"{table} has only the label {single[0][0]!r}; at least 2 are needed")
         if None not in tables:
             used = {table.parent for table in tables.values()}
             if spare := [one.name for one in subfolders(data) if one not in used and holds_files(one)]:
@@ -72,7 +83,7 @@ def list_data_set(data: Path, limit: int = 0, *, multi_label: bool = False) -> L
     if not splits:
         _check_divided(data)
     else:
-        classes = [(split, folder) for split, root in splits.items() for folder in subfolders(root)]
+        classes = [(split, folder) for split in SPLITS if split in splits for folder in subfolders(splits[split])]
         listing.warnings += [
             f"reading {folder} as the split {split}"
             for split, folder in splits.items()
@@ -189,7 +200,7 @@ def _check_divided(data: Path) -> None:
         TrainerError: It is, and has only empty folders and splits without class folders beside it.
     """
     folders = [folder for folder in subfolders(data) if holds_files(folder)]
-    splits = [one for one in named_exactly(folders) if subfolders(one) and not has_files(one)]
+    splits = [one for one in named_exactly(folders) if has_class_folders(one)]
     classes = [one for one in folders if one not in splits]
     if len(classes) != 1 or len(subfolders(data)) == 1:
         return
@@ -224,30 +235,34 @@ def _too_few(data: Path, labels: set[str]) -> str:
     folders = subfolders(data)
     unread = "" if find_splits(data) else unread_tables(data)  # splits with class folders use no table
     below = _innermost(data)
+    inner = str(below.relative_to(data))
     inside = subfolders(below)
+    if below != data and has_tables(below):
+        return f"{data} contains one folder of photos, {inner!r}, with a table in it; use that one"
     if below != data and len(inside) >= 2:
-        inner = str(below.relative_to(data))
-        return f"{data} contains one folder {inner!r} with {len(inside)} folders in it; use that one"
+        return f"{data} contains one folder of photos, {inner!r}, with {len(inside)} folders in it; use that one"
     packed = sorted(one.name for one in data.iterdir() if one.suffix.lower() in ARCHIVES)
     if packed:
         return f"{data} contains archives; unpack {_some(packed)} first"
-    siblings = [one for one in subfolders(data.resolve().parent) if holds_files(one)]
-    if not folders and has_files(data) and len(siblings) >= 2:
-        return (
-            f"{data} contains photos but no class folders; did you mean {data.resolve().parent}, which has "
-            f"{len(siblings)} folders of photos?"
-        )
+    if not folders and has_photos(data):
+        parent = data.resolve().parent
+        siblings = [one for one in subfolders(parent) if holds_photos(one)]
+        if has_tables(parent) or len(siblings) >= 2:
+            has = "a table" if has_tables(parent) else f"{len(siblings)} folders of photos"
+            return f"{data} contains photos but no class folders; did you mean {parent}, which has {has}?"
     return (
         f"{data} has {len(labels)} class folders with files; at least 2 are needed, as DATA/<class>/ or "
         "DATA/{train,valid,test}/<class>/, or a CSV file in DATA with columns for files and labels"
-        f"{unread}"
+        f"{unread}{other_tables(data)}"
     )
 
 
 def _innermost(folder: Path) -> Path:
-    """The folder in a folder that contains nothing else, and so on."""
-    inside = subfolders(folder)
-    return _innermost(inside[0]) if len(inside) == 1 and not has_files(folder) else folder
+    """The only folder with photos in a folder without, and so on; at most the first one with a table."""
+    inside = [] if has_photos(folder) else [one for one in subfolders(folder) if holds_photos(one)]
+    if len(inside) != 1:
+        return folder
+    return inside[0] if has_tables(inside[0]) else _innermost(inside[0])
 
 
 def _some(names: list[str]) -> str:

@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,10 @@ Labelled = tuple[tuple[str, ...], Path]
 
 MAX_BESIDE_BYTES: Final = 64 * 1024**2
 """Size of the largest table that is read beside class folders; its cells take far more memory."""
+
+
+OTHER_SUFFIXES: Final = (".xlsx", ".xls", ".ods", ".json", ".jsonl", ".parquet")
+"""Formats in which people have such tables, and which are not read."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +83,20 @@ def has_tables(data: Path) -> bool:
 
 def unread_tables(data: Path) -> str:
     """Returns what keeps the tables in a folder from being read, as the end of a sentence; empty if there are none."""
-    listed = [f"{table.name} (columns {_quoted(_rows(table)[0])})" for table in _tables(data)]
+    columns = [(table.name, _quoted(_rows(table)[0])) for table in _tables(data)]
+    listed = [f"{name} ({f'columns {header}' if header else 'empty'})" for name, header in columns]
     if not listed:
         return ""
     return (
         f"; {' and '.join(listed)} cannot be used: a table needs a column whose cells name the photos, and one called "
         "label, class, category, breed or species"
     )
+
+
+def other_tables(data: Path) -> str:
+    """Returns how to use tables of other formats in a folder, as the end of a sentence; empty if there are none."""
+    names = sorted(one.name for one in data.iterdir() if one.suffix.lower() in OTHER_SUFFIXES)
+    return f"; save {' and '.join(names)} as CSV if it has the labels" if names else ""
 
 
 def tables_beside_folders(data: Path, classes: Mapping[Path, str]) -> list[str]:
@@ -225,6 +237,7 @@ def _rows(table: Path, *, beside_folders: bool = False) -> list[list[str]]:
         TrainerError: It cannot be read, or is above MAX_BESIDE_BYTES beside folders.
     """
     text = _text(table, MAX_BESIDE_BYTES if beside_folders else None)
+    text = re.sub(r"\Asep=.\r?\n", "", text)  # of Excel
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
     try:

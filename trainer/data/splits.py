@@ -1,8 +1,8 @@
 """Find the splits of a data set: folders with the photos for training, validation and test.
 
-A split is a folder with the name of a split that contains folders and no photos. So `DATA/train/cat/1.jpg` belongs to
-the split `train`, but `DATA/train/1.jpg` next to `DATA/bus/1.jpg` belongs to the class `train`. Folders that all have
-the names of splits are never classes.
+A split is a folder with the name of a split that contains folders and no photos; other files do not count. So
+`DATA/train/cat/1.jpg` belongs to the split `train`, but `DATA/train/1.jpg` next to `DATA/bus/1.jpg` belongs to the
+class `train`. Folders that all have the names of splits are never classes.
 """
 
 import re
@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
+from gateway.images.formats import is_image
+from trainer.data.table_columns import IMAGE_NAME, TABLE_SUFFIXES
 from trainer.errors import TrainerError
 
 Split = Literal["train", "valid", "test"]
@@ -52,7 +54,7 @@ def divided_into(data: Path) -> dict[Path, Split]:
     """
     folders = subfolders(data)
     exact, longer = (
-        {one: split for one, split in splits.items() if subfolders(one) and not has_files(one)}
+        {one: split for one, split in splits.items() if has_class_folders(one)}
         for splits in (named_exactly(folders), split_names(folders))
     )
     if "train" in exact.values() or 0 < len(exact) == len(folders):
@@ -84,8 +86,14 @@ def check_names(data: Path, splits: dict[Split, Path]) -> None:
     """
     holding = [one for one in subfolders(data) if holds_files(one)]
     if not splits and len(holding) > 1 and len(split_names(holding)) == len(holding):
+        divided = f"{data} is divided into {', '.join(one.name for one in holding)}"
+        if mixed := [one.name for one in holding if subfolders(one) and has_photos(one)]:
+            raise TrainerError(
+                f"{divided}, but photos are beside the class folders of {' and '.join(mixed)}; move these photos into "
+                "class folders, or out of the data set"
+            )
         raise TrainerError(
-            f"{data} is divided into {', '.join(one.name for one in holding)}, which hold photos and no class folders; "
+            f"{divided}, which hold photos and no class folders; "
             "at least train must have class folders, as DATA/train/<class>/, or DATA a CSV file with a column of files "
             "and one of labels"
         )
@@ -116,14 +124,26 @@ def subfolders(path: Path) -> list[Path]:
     return sorted(one for one in path.iterdir() if one.is_dir() and not is_hidden(one))
 
 
-def has_files(folder: Path) -> bool:
-    """Whether files are in a folder itself."""
-    return any(one.is_file() and not is_hidden(one) for one in folder.iterdir())
+def has_class_folders(folder: Path) -> bool:
+    """Whether folders and no photos are in a folder. A single one beside a table has the photos of the table."""
+    folders = subfolders(folder)
+    has_tables = any(one.suffix.lower() in TABLE_SUFFIXES for one in folder.iterdir())
+    return bool(folders) and not has_photos(folder) and not (has_tables and len(folders) == 1)
+
+
+def has_photos(folder: Path) -> bool:
+    """Whether photos are in a folder itself, by their extensions or contents."""
+    return any(one.is_file() and not is_hidden(one) and _is_photo(one) for one in folder.iterdir())
 
 
 def holds_files(folder: Path) -> bool:
     """Whether files are in or below a folder."""
     return next(walk(folder), None) is not None
+
+
+def holds_photos(folder: Path) -> bool:
+    """Whether photos are in or below a folder, by their extensions or contents."""
+    return any(_is_photo(one) for one in walk(folder))
 
 
 def walk(folder: Path) -> Iterator[Path]:
@@ -142,6 +162,16 @@ def is_hidden(path: Path) -> bool:
 def named_exactly(folders: Sequence[Path]) -> dict[Path, Split]:
     """Returns the split of each folder with the name of one."""
     return {one: SPLIT_NAMES[one.name.lower()] for one in folders if one.name.lower() in SPLIT_NAMES}
+
+
+def _is_photo(path: Path) -> bool:
+    if IMAGE_NAME.fullmatch(path.name):
+        return True
+    try:
+        with path.open("rb") as file:
+            return is_image(file.read(16))
+    except OSError:
+        return False
 
 
 def _are_named(folders: Sequence[Path]) -> bool:

@@ -1,6 +1,7 @@
 """Find the columns of files and of labels in a table."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,18 +66,23 @@ class NamedFiles:
                 continue
             inside = path.relative_to(folder)
             for name in {inside.as_posix(), inside.with_suffix("").as_posix(), inside.name, inside.stem}:
-                self._by_name.setdefault(name.casefold(), []).append(path)
+                self._by_name.setdefault(_key(name), []).append(path)
 
     def find(self, name: str) -> list[Path]:
-        """Returns the files that a name may mean. Leading folders that do not exist, backslashes and case are ignored.
+        """Returns the files that a name may mean.
 
-        Kaggle refers to `train/000bec.jpg` as `000bec`.
+        Leading folders that do not exist, backslashes, case and the forms of Unicode are ignored. Kaggle refers to
+        `train/000bec.jpg` as `000bec`.
         """
         if len(name) > PATH_MAX:
             return []
-        parts = name.replace("\\", "/").casefold().split("/")
+        parts = _key(name).replace("\\", "/").split("/")
         ends = ("/".join(parts[at:]) for at in range(len(parts)))
         return next((self._by_name[end] for end in ends if end in self._by_name), [])
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 @dataclass(frozen=True)
