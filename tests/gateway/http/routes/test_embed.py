@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import grpc
 import httpx
 import numpy as np
 import pytest
 
+from gateway.inference.worker_pools import ImageWorkers
 from gateway.pb import serving_pb2 as pb
+from gateway.workers.messages import Message
 from testing.colour_scores import colour_scores
 from testing.colour_server import ColourModel, ColourServer, ForeignModel
 from testing.photos import RGB, photo
+from testing.polling import until
 
 Start = Callable[..., httpx.Client]
 
@@ -54,18 +57,28 @@ def test_a_photo_that_fails_keeps_its_place_in_a_batch(gateway: httpx.Client) ->
     assert answer.json()["model"] == {"name": "colours", "version": 1}
 
 
-def test_a_batch_is_sent_in_few_calls(start: Start, model_server: ColourServer) -> None:
+def test_a_batch_is_sent_in_few_calls(
+    start: Start, model_server: ColourServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+    run = ImageWorkers.run
+
+    async def counted(workers: ImageWorkers, job: str, *arguments: Any) -> Message:
+        answer = await run(workers, job, *arguments)
+        decoded.append(job)
+        return answer
+
     class Slow(ColourModel):
         """Slower than decoding, whatever else the machine does."""
 
-        def predict(self, name: str, inputs: object) -> dict[str, pb.Tensor]:
-            time.sleep(0.1)
-            return super().predict(name, inputs)  # type: ignore[arg-type]
+        def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> dict[str, pb.Tensor]:
+            if name == "embed":
+                until(lambda: len(decoded) == 12)
+            return super().predict(name, inputs)
 
+    monkeypatch.setattr(ImageWorkers, "run", counted)
     model_server.models["colours"] = {1: Slow()}
     gateway = start(max_images_per_server=1)  # so one call of a batch at a time
-    gateway.post(EMBED, content=photo())
-    model_server.batch_sizes.clear()
     assert len(gateway.post(BATCH, files=form(*[photo()] * 12)).json()["results"]) == 12
     assert sum(model_server.batch_sizes) == 12
     assert len(model_server.batch_sizes) < 12
