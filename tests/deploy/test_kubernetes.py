@@ -24,6 +24,7 @@ from gateway.settings import Settings
 from modelserver import flags
 from modelserver.config import parse_batching
 from testing import ROOT
+from testing.polling import DEADLINE_SECONDS
 from trainer.prediction import predict
 from trainer.prediction.sources import Shard
 
@@ -45,7 +46,9 @@ def rendered(folder: Path) -> list[Manifest]:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("needs kubectl to render kustomize overlays")
-    done = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [kubectl, "kustomize", str(folder)], capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
+    )
     assert done.returncode == 0, done.stderr
     return manifests(done.stdout)
 

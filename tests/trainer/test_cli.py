@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import pytest
 
+from testing.polling import DEADLINE_SECONDS
 from tests.trainer import tiny
 from tests.trainer.conftest import WriteFolder
 from trainer import config_sources
@@ -148,7 +149,9 @@ def test_weights_of_another_network_are_refused_in_one_line(trainer: Trainer, da
 def test_help_teaches_without_loading_tensorflow() -> None:
     code = "import sys; from trainer.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     code += "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
+    )
     assert process.returncode == 0, process.stderr
     assert "examples:" in process.stdout
     for command in ("train", "imagenet-dogs", "evaluate", "export", "publish", "list", "promote", "rollback", "prune"):

@@ -19,6 +19,7 @@ import gateway as package
 from scripts.openapi import OPENAPI, described
 from testing import ROOT
 from testing.photos import photo
+from testing.polling import DEADLINE_SECONDS
 
 
 def test_the_committed_description_is_current() -> None:
@@ -104,7 +105,7 @@ def test_a_generated_client_uploads_a_photo_and_reads_the_answer(
         [sys.executable, "-m", "openapi_python_client", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_SECONDS,
         check=True,
     )
     assert "Error" not in done.stdout
