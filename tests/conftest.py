@@ -11,7 +11,6 @@ import httpx
 import pytest
 from fsspec import AbstractFileSystem
 from hypothesis import HealthCheck, settings
-from schemathesis.pytest.plugin import SchemathesisFunction
 from xdist.scheduler import LoadFileScheduling
 
 from testing import TESTDATA
@@ -115,10 +114,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Raises:
         pytest.UsageError: Tests have the same id. pytest-xdist would run only one of them.
     """
-    for item in items:
-        # schemathesis 4.32 gives its tests of each operation a name, from which pytest 9.2 no longer makes their ids.
-        if isinstance(item, SchemathesisFunction) and item.id.params is None:
-            item._id = item.id.with_params(item.operation_label)
     repeated = [nodeid for nodeid, count in Counter(item.nodeid for item in items).items() if count > 1]
     if repeated:
         raise pytest.UsageError(f"tests have the same id: {', '.join(repeated)}")
