@@ -18,8 +18,12 @@ from trainer.cli import main
 
 SIZE = 32
 
-# The objects of TensorFlow stay: the garbage collection after each export need not look at them.
-gc.freeze()
+
+@pytest.fixture(autouse=True, scope="module")
+def few_objects_to_collect() -> None:
+    """Leaves out what the tests before have left, which every garbage collection after an export would look at."""
+    gc.collect()
+    gc.freeze()
 
 
 class WriteFolder(Protocol):
