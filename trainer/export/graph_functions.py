@@ -35,10 +35,12 @@ def freeze(
     images = tf.TensorSpec((None, card.input.height, card.input.width, 3), tf.float32)
     features = tf.TensorSpec(split.output_shape[1], tf.float32)
     run, show = with_constants(split), signatures.saliency(with_constants(tail))
-    core = tf.function(lambda x: tuple(run(x)), jit_compile=False).get_concrete_function(images)
+    core = tf.function(lambda x: tuple(run(x)), autograph=False, jit_compile=False).get_concrete_function(images)
     if precision == "bfloat16":
         core = in_bfloat16(core)
-    heatmap = tf.function(show, jit_compile=False).get_concrete_function(features, tf.TensorSpec((None,), tf.int32))
+    heatmap = tf.function(show, autograph=False, jit_compile=False).get_concrete_function(
+        features, tf.TensorSpec((None,), tf.int32)
+    )
     return lambda x: tuple(core(x)), heatmap
 
 

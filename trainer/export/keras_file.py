@@ -36,7 +36,7 @@ def write(model: keras.Model, card: Card, path: Path, precision: Precision, refe
 def runner(path: Path) -> Runner:
     """Loads a file into Keras."""
     model = load_keras(path)
-    call = tf.function(lambda images: model(images, training=False), jit_compile=False)
+    call = tf.function(lambda images: model(images, training=False), autograph=False, jit_compile=False)
     return one_by_one(call)
 
 

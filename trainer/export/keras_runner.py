@@ -21,10 +21,10 @@ def keras_runner(model: keras.Model, card: Card) -> Callable[[Pixels], Floats]:
     """Returns the reference: logits by Keras, the rest by NumPy in float64."""
     # As a graph, as Keras's own `predict` runs it: the first eager call of a large network takes a gigabyte.
     spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
-    keras_logits = tf.function(lambda images: model(images, training=False), [spec], jit_compile=False)
+    keras_logits = tf.function(lambda images: model(images, training=False), [spec], autograph=False, jit_compile=False)
 
     def run(images: Pixels) -> Floats:
-        with _as_traced():
+        with as_traced():
             logits = np.asarray(keras_logits(tf.constant(images, tf.float32)), np.float64) / card.temperature
         if card.multi_label:
             return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
@@ -37,7 +37,7 @@ def keras_runner(model: keras.Model, card: Card) -> Callable[[Pixels], Floats]:
 
 
 @contextmanager
-def _as_traced() -> Iterator[None]:
+def as_traced() -> Iterator[None]:
     """Runs graphs as they were traced: optimising a graph takes longer than running it on a few photos."""
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     try:

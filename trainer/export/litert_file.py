@@ -28,7 +28,7 @@ def write(model: keras.Model, card: Card, path: Path, precision: Precision, refe
     # A batch of one: what devices compute, and every delegate takes a fixed shape.
     outputs = outputs_of_images(model, card)
     function = tf.function(
-        lambda images: outputs(images), input_signature=[images_spec(card, batch=1)], jit_compile=False
+        lambda images: outputs(images), input_signature=[images_spec(card, batch=1)], autograph=False, jit_compile=False
     )
     with tempfile.TemporaryDirectory() as folder, quiet():
         tf.saved_model.save(tf.Module(), folder, signatures={SIGNATURE: function.get_concrete_function()})

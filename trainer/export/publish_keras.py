@@ -138,7 +138,9 @@ def _logits(
     """The photos that can be read, and the logits float32 (n * views, classes) of their views."""
     import tensorflow as tf
 
-    run = tf.function(lambda images: model(images, training=False), reduce_retracing=True, jit_compile=False)
+    run = tf.function(
+        lambda images: model(images, training=False), autograph=False, reduce_retracing=True, jit_compile=False
+    )
     kept, rows, unreadable = [], [], []
     with progress("Calibrating", len(photos)) as advance:
         for path, label in photos:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trainer.errors import TrainerError
 from trainer.export import openvino_network, parity, signatures
-from trainer.export.keras_runner import batched, in_batches
+from trainer.export.keras_runner import as_traced, batched, in_batches
 from trainer.export.saved_classifier import SavedClassifier
 from trainer.model_card import Card
 
@@ -46,7 +46,8 @@ def best_of_encoded(
 
     def answer(photo: bytes) -> dict[int, float] | None:
         try:
-            outputs = run(tf.constant([photo]))
+            with as_traced():  # `answers` runs the same network optimised
+                outputs = run(tf.constant([photo]))
         except tf.errors.InvalidArgumentError:
             return None
         best = zip(outputs["classes"][0].numpy(), outputs["scores"][0].numpy(), strict=True)

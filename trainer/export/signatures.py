@@ -232,4 +232,4 @@ def _served(
     function: Callable[..., dict[str, tf.Tensor]], spec: tf.TensorSpec
 ) -> tf.types.experimental.GenericFunction:
     # Without XLA, which a model server may lack.
-    return tf.function(function, input_signature=[spec], jit_compile=False)
+    return tf.function(function, input_signature=[spec], autograph=False, jit_compile=False)

@@ -207,7 +207,9 @@ def predict(model: keras.Model, examples: Examples, batch_size: int = 32) -> Flo
     """Returns the logits of every example, float32 (n, classes) or (n, 1)."""
     count = len(examples.labels)
     # As a graph: the first eager call of a large network takes seconds.
-    run = tf.function(lambda inputs: model(tf.cast(inputs, tf.float32), training=False), reduce_retracing=True)
+    run = tf.function(
+        lambda inputs: model(tf.cast(inputs, tf.float32), training=False), autograph=False, reduce_retracing=True
+    )
     batches = (examples.fetch(np.arange(at, min(at + batch_size, count))) for at in range(0, count, batch_size))
     return np.concatenate([np.asarray(run(tf.constant(batch)), np.float32) for batch in batches])
 
