@@ -17,6 +17,8 @@ MAX_BYTES = 16 * 2**20
 
 FORMS = 'one name per line, a JSON list, or a JSON object such as {"cat": 0} or {"0": "cat"}'
 
+_NOT_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f]")
+_CODE = re.compile(r"[\[{(]['\"]|['\"][\])}]")
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _INDEX_AND_NAME = re.compile(r"(?P<index>\d+)(?:\s*[:,;.)=_-]\s*|\s+)(?P<name>\S.*)")
 _NAME_AND_INDEX = re.compile(r"(?P<name>.*\S)(?:\s*[:,;=]\s*|\t+)(?P<index>\d+)")
@@ -59,18 +61,22 @@ def parse_labels(text: str) -> tuple[str, ...]:
     Raises:
         ValueError: The text has another form. The message continues after "the labels file".
     """
-    if "\0" in text:
-        raise ValueError(f"contains NUL characters: write {FORMS}, as UTF-8")
-    stripped = text.strip()
+    if _NOT_TEXT.search(text):
+        raise ValueError(f"is not text: write {FORMS}, as UTF-8")
+    stripped = text.strip().removesuffix(";")
     if re.match(r"item\s*\{", stripped):
         raise ValueError(f"is a label map of the Object Detection API (.pbtxt): write {FORMS}")
-    if re.match(r"(?i)<!doctype|<html|version https://git-lfs|names:", stripped):
+    if re.match(r"(?i)<!doctype|<html|version https://git-lfs", stripped) or re.search(r"(?m)^names:", stripped):
         raise ValueError(f"is a web page, a Git LFS pointer or YAML: write {FORMS}")
-    literal = re.sub(r"\A\w+\s*=\s*(?=[\[{(])", "", stripped)  # without the name of an assignment in a program
+    literal = re.sub(
+        r"\A(?:\w+\s+)?\w+\s*=\s*(?=[\[{(])", "", stripped
+    )  # without the name of an assignment in a program
     if literal.startswith(("[", "{")) or literal != stripped:
         value = _literal(literal)
         if isinstance(value, dict):
             value = next((value[key] for key in _HOLDERS if isinstance(value.get(key), list | dict)), value)
+        elif isinstance(value, set):
+            raise ValueError(f"is a set, which has no order: write {FORMS}")
         names = _ordered(value) if isinstance(value, dict) else _checked_names(value)
     else:
         lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
@@ -83,6 +89,8 @@ def parse_labels(text: str) -> tuple[str, ...]:
 def _plain(lines: list[str]) -> tuple[str, ...]:
     """The names in lines without a header of columns."""
     if len(lines) == 1:
+        if _CODE.search(lines[0]):
+            raise ValueError(f"is code: write {FORMS}")
         lines = [name.strip() for name in re.split(r"[,;\t]", lines[0]) if name.strip()]
     # Of a list in a program, of one in YAML, and with ImageNet's identifiers.
     for pattern in (r"(.*\S)\s*,", r"-\s+(\S.*)", r"n\d{8}[\s,]+(\S.*)"):
@@ -117,7 +125,7 @@ def _literal(text: str) -> Any:
     """A value as JSON or as Python prints it."""
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         try:
             return ast.literal_eval(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError):

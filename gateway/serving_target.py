@@ -8,7 +8,7 @@ import re
 SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "xds:")
 """Schemes of gRPC, for addresses that it resolves itself."""
 
-HOST_AND_PORT = re.compile(r"(\[[^\[\]\s/]+\]|[^:;?@,/\s\[\]]+):(\d{1,5})")
+HOST_AND_PORT = re.compile(r"(\[[^\[\]\s/]+\]|[^:;?@,/\s\[\]\"']+):([0-9]{1,5})")
 PORT = 8500
 """TensorFlow Serving's default for gRPC; 8501 is its REST interface."""
 
@@ -27,6 +27,8 @@ def check_target(target: str) -> None:
     if target.startswith(SCHEMES):
         scheme, _, rest = target.partition(":")
         authority = re.match(r"//[^/]*/", rest)
+        if rest.startswith("//") and not authority:
+            raise ValueError(f"must have three slashes: {scheme}:///{rest[2:]} instead of {target}")
         listed = rest[authority.end() :] if authority else rest
         for host in listed.split(","):
             _check_host(host, f"{scheme}:{authority[0] if authority else ''}")
@@ -46,11 +48,13 @@ def _check_host(host: str, prefix: str = "") -> None:
     if match is not None:
         raise ValueError(f"{host!r}: the port must be a number from 1 to 65535")
     scheme, mark, rest = host.partition("://")
-    plain = (rest if mark else host).split("/")[0]
+    plain = (rest if mark else host).strip("\"'").split("/")[0].rpartition("@")[2]
     if plain.isdecimal() or re.fullmatch(r":\d+", plain):
         right = f"127.0.0.1:{plain.lstrip(':')}"
     elif HOST_AND_PORT.fullmatch(plain):
         right = plain
+    elif all(map(HOST_AND_PORT.fullmatch, several := re.split(r"[;\s]+", plain))):
+        right = ",".join(several)
     elif (bare := re.fullmatch(r"(.+):(\d{4,5})", plain)) and _is_ipv6(bare[1]):
         right = f"[{bare[1]}]:{bare[2]}"  # ::1:8500 is a valid address, but hardly what was meant
     elif _is_ipv6(plain.strip("[]")):

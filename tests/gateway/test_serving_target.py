@@ -109,6 +109,10 @@ def test_an_address_of_any_form_that_grpc_takes_is_accepted(target: str) -> None
         ("fe80::1:2:3:4:5:6:8500", "[fe80::1:2:3:4:5:6]:8500"),
         ("[::1]", "[::1]:8500"),
         ("dns:///serving", "dns:///serving:8500"),
+        ("dns://serving:8500", "dns:///serving:8500"),
+        ('"localhost:8500"', "localhost:8500"),  # as Docker reads it from a file of variables
+        ("http://user:secret@serving:8500", "serving:8500"),
+        ("a:8500;b:8500", "a:8500,b:8500"),
         ("dns:///serving:8500/", "dns:///serving:8500"),
         ("localhost:0", "1 to 65535"),
         ("localhost:70000", "1 to 65535"),
