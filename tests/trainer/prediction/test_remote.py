@@ -23,13 +23,14 @@ def test_a_busy_gateway_is_asked_again_after_the_time_that_it_names(
     pauses: list[float | None] = []
     seconds = remote._seconds
     monkeypatch.setattr(remote, "_seconds", lambda text: pauses.append(seconds(text)) or pauses[-1])  # type: ignore[func-returns-value]
+    monkeypatch.setattr(remote, "BATCH_SIZE", 64)  # two requests at the same time are too many, however long they take
     output = tmp_path / "answers.jsonl"
     url = start(image_rate_limit="64/second", max_batch_images=64)
     for number in range(100, 180):
         (photos / f"{number}.png").write_bytes(photo("red"))
 
     def was_paused() -> bool:
-        """Whether a run, which completes its file in any case, sent photos fast enough to be put off."""
+        """Whether a run, which completes its file in any case, sent two requests within a second and was put off."""
         output.unlink(missing_ok=True)
         status, _, error = trainer("predict", "colours", photos, "--output", output, "--url", url)
         assert status == 0, error
