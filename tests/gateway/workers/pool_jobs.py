@@ -52,7 +52,7 @@ async def stopped(fork_server: ForkServer, pool: WorkerPool, begin: Callable[[],
 
     A job that was done before this process could stop it is begun again, in another worker.
     """
-    for _ in range(5):
+    for _ in range(20):
         job = begin()
         worker = await stop(fork_server, job)
         if worker is not None:
