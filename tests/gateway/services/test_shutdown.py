@@ -99,7 +99,7 @@ def test_a_request_that_does_not_finish_holds_up_the_end_for_a_bounded_time(mode
 
 
 def test_sigterm_while_slow_files_are_decoded_ends_every_process(model_server: ColourServer) -> None:
-    files = [("images", ("slow.png", slow_png(5_500)))] * 24  # half a minute of CPU time
+    files = [("images", ("slow.png", slow_png(5_500)))] * 64  # half a minute of CPU time
     settings = {"SHUTDOWN_TIMEOUT_SECONDS": "1", "REQUEST_TIMEOUT_SECONDS": "600", "DECODE_WORKERS": "2"}
     with gateway_process(model_server.address, None, **settings) as (client, running), ThreadPoolExecutor(1) as pool:
 
