@@ -12,7 +12,9 @@ T = TypeVar("T")
 DEADLINE_SECONDS = 120.0
 """Generous deadline for busy machines. Tests that pass never wait that long."""
 
-INTERVAL_SECONDS = 0.01
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.1
+"""In seconds. The pause is a tenth of the time waited so far: many conditions send a request, and with one every 10 ms,
+they took a tenth of the CPU time of tests that wait for processes."""
 
 
 def until(condition: Callable[[], T], what: str = "the condition", seconds: float = DEADLINE_SECONDS) -> T:
@@ -29,19 +31,22 @@ def until(condition: Callable[[], T], what: str = "the condition", seconds: floa
     Raises:
         TimeoutError: It did not hold in time.
     """
-    end = time.monotonic() + seconds
+    began = time.monotonic()
     while not (value := condition()):
-        if time.monotonic() > end:
-            raise TimeoutError(f"{what} did not hold within {seconds:.0f} s")
-        time.sleep(INTERVAL_SECONDS)
+        time.sleep(_pause(time.monotonic() - began, what, seconds))
     return value
 
 
 async def until_async(condition: Callable[[], T], what: str = "the condition", seconds: float = DEADLINE_SECONDS) -> T:
     """Like `until`, without blocking the event loop."""
-    end = time.monotonic() + seconds
+    began = time.monotonic()
     while not (value := condition()):
-        if time.monotonic() > end:
-            raise TimeoutError(f"{what} did not hold within {seconds:.0f} s")
-        await asyncio.sleep(INTERVAL_SECONDS)
+        pause = _pause(time.monotonic() - began, what, seconds)
+        await asyncio.sleep(pause)
     return value
+
+
+def _pause(waited: float, what: str, seconds: float) -> float:
+    if waited > seconds:
+        raise TimeoutError(f"{what} did not hold within {seconds:.0f} s")
+    return min(max(SHORTEST_PAUSE, waited / 10), LONGEST_PAUSE)
