@@ -116,9 +116,9 @@ def test_a_server_that_takes_its_time_is_pinged_and_left_alone(
         assert gateway.post(BREED, content=photo()).status_code == 200
         before = model_server.calls
         model_server.stalled.set()
+        silent = time.monotonic() + 0.25  # gRPC's own measurements of the connection are over by then
         answer = pool.submit(gateway.post, BREED, content=photo())
         until(lambda: model_server.waiting == 1)
-        silent = time.monotonic() + 0.25  # gRPC's own measurements of the connection are over by then
         until(lambda: any(at > silent for at in relay.pinged))
         until(lambda: time.monotonic() > relay.pinged[-1] + 2)  # the answer to the ping was due after 1
         model_server.stalled.clear()
