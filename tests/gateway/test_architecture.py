@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "images": frozenset(),
     "image_urls": FOUNDATION,
     "observability": frozenset({"settings"}),  # how logs are written
-    "security": frozenset({"errors"}),
+    "security": frozenset({"__version__", "errors"}),
     "tensors": frozenset({"pb"}) | FOUNDATION,
     "workers": frozenset({"images", "tensors", "pb"}) | FOUNDATION,
     "serving": frozenset({"tensors", "pb", "images", "observability"}) | CONFIGURATION | FOUNDATION,
