@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from testing.made_once import made_once
 from trainer.cli import main
 
 SIZE = 32
@@ -101,7 +102,7 @@ def make_card() -> Callable[..., Card]:
 @pytest.fixture(scope="session")
 def exportable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Notes of the trainer about networks that it can export: only the first run of each kind tries it."""
-    return tmp_path_factory.mktemp("exportable")
+    return made_once(tmp_path_factory, "exportable", lambda _: None)
 
 
 @pytest.fixture
