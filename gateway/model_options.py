@@ -33,7 +33,7 @@ class ModelOptions(BaseModel):
     labels: Annotated[tuple[str, ...], BeforeValidator(_class_names)] = ()
     """Class names in the order of the outputs: a list, or the path of a file."""
     signature: str | None = None
-    """Signature to use, if it is neither `serving_default` nor the only one."""
+    """Signature to use, if it is neither `serving_default` nor the only one that classifies images."""
     output: str | None = None
     """Output with the scores, if several outputs are floats."""
     fixed_inputs: Mapping[str, JsonValue] = {}

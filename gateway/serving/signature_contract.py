@@ -20,16 +20,10 @@ from gateway.tensors.wire import number_dtype
 UNKNOWN_SIZE: Final = 224
 """Height and width if neither the signature nor the options set them: the input size of most ImageNet backbones."""
 
-PIXEL_DTYPES: Final = (
-    DataType.DT_UINT8,
-    DataType.DT_INT32,
-    DataType.DT_INT64,
-    DataType.DT_HALF,
-    DataType.DT_FLOAT,
-    DataType.DT_DOUBLE,
-)
-SCORE_DTYPES: Final = (DataType.DT_FLOAT, DataType.DT_HALF, DataType.DT_BFLOAT16, DataType.DT_DOUBLE)
+FLOAT_DTYPES: Final = (DataType.DT_HALF, DataType.DT_FLOAT, DataType.DT_DOUBLE)
 INDEX_DTYPES: Final = (DataType.DT_INT32, DataType.DT_INT64)
+PIXEL_DTYPES: Final = (DataType.DT_UINT8, *INDEX_DTYPES, *FLOAT_DTYPES)
+SCORE_DTYPES: Final = (*FLOAT_DTYPES, DataType.DT_BFLOAT16)
 
 ACCEPTED_INPUT: Final = (
     "a string input (n) of encoded images; or pixels (n, height, width, 3), also with channels first or grey, "
@@ -45,6 +39,9 @@ NOT_NAMED_LIKE_IMAGES: Final = re.compile(
 NAMED_LIKE_SCORES: Final = re.compile(r"prob|softmax|sigmoid|score|predictions", re.IGNORECASE)
 NAMED_LIKE_BOXES: Final = re.compile(r"box(?:es)?(?:$|_)", re.IGNORECASE)
 NAMED_LIKE_FEATURES: Final = re.compile(r"embed|feature", re.IGNORECASE)
+EXAMPLE_METHODS: Final = frozenset(("tensorflow/serving/classify", "tensorflow/serving/regress"))
+"""Methods of signatures whose string input takes serialised `tf.Example` messages, in exports of TensorFlow 1."""
+
 KEY: Final = re.compile(r"keys?", re.IGNORECASE)
 
 
@@ -67,18 +64,20 @@ def contract_from_signatures(
                 f"{name} has no signature {options.signature!r}, which its option signature names; it has {listed}."
             )
         return _Reading(model, version, options.signature, signatures[options.signature], options).contract()
-    if DEFAULT_SIGNATURE in signatures or len(signatures) == 1:
-        key = DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in signatures else next(iter(signatures))
-        return _Reading(model, version, key, signatures[key], options).contract()
-    fitting = []
+    contracts: dict[str, Contract] = {}
+    refused: dict[str, UnsupportedModel] = {}
     for key in sorted(signatures):
         try:
-            fitting.append(_Reading(model, version, key, signatures[key], options).contract())
-        except UnsupportedModel:
-            continue
-    if len(fitting) == 1:
-        return fitting[0]
-    reason = "several of which classify images" if fitting else "none of which classifies images"
+            contracts[key] = _Reading(model, version, key, signatures[key], options).contract()
+        except UnsupportedModel as error:
+            refused[key] = error
+    if DEFAULT_SIGNATURE in contracts:
+        return contracts[DEFAULT_SIGNATURE]
+    if len(contracts) == 1:
+        return next(iter(contracts.values()))
+    if not contracts and (DEFAULT_SIGNATURE in refused or len(refused) == 1):
+        raise refused.get(DEFAULT_SIGNATURE) or next(iter(refused.values()))
+    reason = "several of which classify images" if contracts else "none of which classifies images"
     raise UnsupportedModel(f"{name} has the signatures {listed}, {reason}: select one with the option signature.")
 
 
@@ -189,7 +188,7 @@ class _Reading:
         if sizes is not None and (len(sizes) > 2 or 0 in sizes or (len(sizes) == 2 and sizes[1] != 1)):
             raise self._unsupported(ACCEPTED_INPUT)
         encoded_image = self.options.encoded_image
-        unlike = NOT_NAMED_LIKE_IMAGES.search(name) is not None
+        unlike = NOT_NAMED_LIKE_IMAGES.search(name) is not None or self.signature.method_name in EXAMPLE_METHODS
         if encoded_image is False or (unlike and encoded_image is None):
             reason = " because of the option encoded_image"
             if encoded_image is None:

@@ -34,12 +34,15 @@ class Export:
     answer: Callable[[Inputs], Outputs]
     key: str = "serving_default"
     others: Mapping[str, tuple[Tensors, Tensors]] = field(default_factory=dict)
+    method: str = "tensorflow/serving/predict"
 
     def signatures(self) -> dict[str, pb.SignatureDef]:
         described = {key: signature(*one) for key, one in self.others.items()}
         bookkeeping: Tensors = {"__saved_model_init_op": (DataType.DT_INVALID, ())}
         described["__saved_model_init_op"] = signature({}, bookkeeping)
-        return {**described, self.key: signature(self.inputs, self.outputs)}
+        called = signature(self.inputs, self.outputs)
+        called.method_name = self.method
+        return {**described, self.key: called}
 
     def predict(self, name: str, inputs: Mapping[str, pb.Tensor]) -> Outputs:
         assert name == self.key

@@ -56,6 +56,10 @@ Start = Callable[..., httpx.Client]
 
 SERVED: dict[str, tuple[Export, dict[str, object]]] = {
     "one signature of another name": (Export(IMAGES, SCORES, plain(), key="predict"), NAMED),
+    "the only signature that classifies images, beside another default": (
+        Export(IMAGES, SCORES, plain(), key="predict", others={"serving_default": ({"text": (STRING, (-1,))}, SCORES)}),
+        NAMED,
+    ),
     "a signature that an option chooses": (
         Export(IMAGES, SCORES, plain(), key="classify", others={"serving_default": (IMAGES, {"z": (FLOAT, (-1, 9))})}),
         {**NAMED, "signature": "classify"},

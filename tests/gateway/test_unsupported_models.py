@@ -121,6 +121,11 @@ REFUSED: dict[str, tuple[Export, dict[str, object], str]] = {
         {},
         "'text' is not taken for images; if it is, set the option encoded_image",
     ),
+    "tf.Example in a model of TensorFlow 1": (
+        Export({"inputs": (STRING, (-1,))}, SCORES, plain("inputs"), method="tensorflow/serving/classify"),
+        {},
+        "'inputs' is not taken for images; if it is, set the option encoded_image",
+    ),
     "what an option says is no image": (
         Export({"x": (STRING, (-1,))}, SCORES, plain()),
         {"encoded_image": False},
