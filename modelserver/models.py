@@ -4,13 +4,12 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from modelserver.config import ModelConfig
 from modelserver.errors import ConfigError, ServingError, invalid, not_found
 from modelserver.lifecycle import Lifecycle
 from modelserver.servable import Servable
-from modelserver.versions import Model, State, Version, misplaced, versions_in
+from modelserver.versions import Model, State, Version, versions_in, without_versions
 
 _LOG = logging.getLogger(__name__)
 
@@ -91,7 +90,7 @@ class Models:
         path = model.config.base_path
         if not versions and not model.waiting:
             try:
-                reason = _without_versions(path)
+                reason = without_versions(path) or f"no version in {path}"
             except OSError:  # the folder changes meanwhile
                 reason = f"no version in {path}"
             _LOG.warning("model %s: %s, waiting", model.config.name, reason)
@@ -205,17 +204,3 @@ class Models:
         with self._changed:
             self._lifecycle.closed = True
             self._changed.notify_all()
-
-
-def _without_versions(path: Path) -> str:
-    """Message about a model's folder without versions."""
-    if (path / "saved_model.pb").is_file() and path.name.isdecimal():
-        return f"{path} is the folder of a version: use {path.parent}"
-    if (path / "saved_model.pb").is_file():
-        return f"{path} holds a SavedModel itself: move it into {path / '1'}, a folder for its version"
-    nested = next(path.glob("*/saved_model.pb"), None)
-    if nested is not None:
-        return (
-            f"{nested.parent} holds a SavedModel, but the folder of a version has a number as its name: rename it to 1"
-        )
-    return misplaced(path) or f"no version in {path}"

@@ -45,27 +45,42 @@ def versions_in(path: Path) -> Mapping[int, str] | OSError:
     return {int(name): name for name in sorted(names, key=len, reverse=True) if int(name) <= _LARGEST_VERSION}
 
 
-KERAS_FILES = ("*.keras", "*.h5", "*.hdf5")
+H5_FILES = ("*.h5", "*.hdf5")
 OTHER_FORMATS = ("*.pb", "*.onnx", "*.tflite", "*.pt", "*.pth", "*.safetensors", "*.meta", "*.index", "model.json")
 """Frozen graphs, ONNX, LiteRT, PyTorch, checkpoints of TensorFlow, and TensorFlow.js."""
 
 
 def misplaced(path: Path) -> str | None:
-    """Advice about a common mistake in the folder of a version, or of a model without versions; None without one."""
+    """Advice about a common mistake in the folder of a version; None without one."""
     if any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
         return None
     nested = next(path.glob("*/saved_model.pb"), None)
     if nested is not None:
         return f"{path} holds a SavedModel one folder too deep: move what is in {nested.parent} to {path}"
-    other = next((one for kind in (*KERAS_FILES, *OTHER_FORMATS) for one in path.glob(kind)), None)
-    if other is not None:
-        keras = f"*{other.suffix}" in KERAS_FILES
-        how = "by model.export(FOLDER) with Keras" if keras else "as a SavedModel, a folder with saved_model.pb"
+    other = next((one for kind in ("*.keras", *H5_FILES, *OTHER_FORMATS) for one in path.glob(kind)), None)
+    if other is None:
+        return None
+    if other.suffix == ".keras":
+        remedy = f"use breed publish {other} --name NAME"
+    else:
+        h5 = f"*{other.suffix}" in H5_FILES
+        how = "by model.export(FOLDER) with Keras" if h5 else "as a SavedModel, a folder with saved_model.pb"
+        remedy = f"export it {how}, then breed publish FOLDER --name NAME"
+    return f"{path} holds {other.name}, which is not a SavedModel: {remedy}"
+
+
+def without_versions(path: Path) -> str | None:
+    """Advice about a common mistake in the folder of a model without versions; None without one."""
+    if (path / "saved_model.pb").is_file() and path.name.isdecimal():
+        return f"{path} is the folder of a version: use {path.parent}"
+    if (path / "saved_model.pb").is_file():
+        return f"{path} holds a SavedModel itself: move it into {path / '1'}, a folder for its version"
+    nested = next(path.glob("*/saved_model.pb"), None)
+    if nested is not None:
         return (
-            f"{path} holds {other.name}, which is not a SavedModel: export it {how}, then "
-            "breed publish FOLDER --name NAME"
+            f"{nested.parent} holds a SavedModel, but the folder of a version has a number as its name: rename it to 1"
         )
-    return None
+    return misplaced(path)
 
 
 @dataclass(slots=True)

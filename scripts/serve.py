@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from modelserver.versions import versions_in, without_versions
 from scripts.first_model import make_first_model
 from scripts.supervise import Program, ProgramEnded, supervise
 from trainer.errors import TrainerError
 from trainer.registry import server_config
-from trainer.registry.versions import misplaced_models, model_names
+from trainer.registry.versions import model_names
 
 LOOPBACK = "127.0.0.1"
 SERVING_PORT = 8500
@@ -61,8 +62,7 @@ def main(caller: Path) -> int:
 
 
 async def _make_and_serve(host: str, port: int, models_dir: Path, caller: Path) -> None:
-    for sentence in misplaced_models(models_dir):
-        print(f"scripts/run: {sentence}", file=sys.stderr)
+    _print_advice(models_dir)
     if not await make_first_model(models_dir):
         return
     models = model_names(models_dir)
@@ -99,6 +99,12 @@ async def _make_and_serve(host: str, port: int, models_dir: Path, caller: Path) 
             print(f"scripts/run: another program took port {serving_port}; trying the next free port", file=sys.stderr)
         else:
             return
+
+
+def _print_advice(models_dir: Path) -> None:
+    for folder in sorted(models_dir.glob("[!.]*/")):
+        if not versions_in(folder) and (advice := without_versions(folder)) is not None:
+            print(f"scripts/run: {advice}", file=sys.stderr)
 
 
 def _modelserver(port: int, config: Path) -> Program:

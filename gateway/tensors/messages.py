@@ -160,7 +160,8 @@ def _check_size(name: str, array: Array, expected: tuple[int, ...]) -> None:
         actual = ", ".join(map(str, array.shape))
         raise InvalidTensor(
             f"The input {name!r} must be of shape (n, {', '.join(map(str, expected))}), not ({actual}): images of one "
-            "size share a batch."
+            "size share a batch. For another size, set the options height and width of the model; for channels first, "
+            "layout."
         )
 
 

@@ -146,7 +146,8 @@ def test_a_model_that_cannot_be_loaded_is_named_with_what_to_do_and_the_others_s
     assert server.client.version_that_answers("demo") == 1
     assert server.client.states("keras") == {1: "LOADING"}
     assert "model keras cannot be served; the other models are served:" in server.output
-    assert "model.keras, which is not a SavedModel: export it by model.export(FOLDER)" in server.output
+    keras = tmp_path / "keras" / "1" / "model.keras"
+    assert f"holds model.keras, which is not a SavedModel: use breed publish {keras} --name NAME" in server.output
     assert "model.pb, which is not a SavedModel: export it as a SavedModel, a folder with" in server.output
     assert f"one folder too deep: move what is in {tmp_path / 'deep' / '1' / 'model'} to" in server.output
     assert "model broken cannot be served; the other models are served:" in server.output

@@ -113,6 +113,10 @@ def test_every_model_that_loads_is_served_with_its_labels_and_the_others_are_nam
     (models / "flowers" / "1" / "model.keras").write_bytes(b"PK")
     (models / "flat").mkdir()
     (models / "flat" / "saved_model.pb").write_bytes(b"")
+    (models / "named" / "v1").mkdir(parents=True)
+    (models / "named" / "v1" / "saved_model.pb").write_bytes(b"")
+    (models / "cars").mkdir()
+    (models / "cars" / "cars.keras").write_bytes(b"PK")
     with serving(models, port) as process:
         api = f"{announced(process)['page']}api/v1/models"
 
@@ -134,6 +138,8 @@ def test_every_model_that_loads_is_served_with_its_labels_and_the_others_are_nam
     assert "breed publish" in errors
     assert "the model flowers is not ready" in errors
     assert f"move it into {models / 'flat' / '1'}" in errors
+    assert "the folder of a version has a number as its name: rename it to 1" in errors
+    assert f"use breed publish {models / 'cars' / 'cars.keras'} --name NAME" in errors
 
 
 def test_the_model_server_gets_no_port_of_the_gateway() -> None:

@@ -142,8 +142,8 @@ def saved_model_signatures(directory: Path) -> list[str]:
     try:
         saved_model.ParseFromString((directory / "saved_model.pb").read_bytes())
     except OSError as error:
-        nested = next(directory.glob("*/saved_model.pb"), None)
-        hint = f"did you mean {nested.parent}?" if nested else "Keras writes one with model.export(FOLDER)"
+        meant = [one.parent for one in directory.glob("*/saved_model.pb")] or sorted(directory.glob("*.keras"))
+        hint = f"Did you mean {meant[0]}?" if meant else "Keras writes one with model.export(FOLDER)"
         raise TrainerError(
             f"{directory} is not a SavedModel: saved_model.pb cannot be read: {error.strerror}. {hint}"
         ) from error

@@ -31,14 +31,6 @@ def model_names(models_dir: Path) -> list[str]:
     return sorted(name for name in names if is_name(name) and _has_version(models_dir / name))
 
 
-def misplaced_models(models_dir: Path) -> list[str]:
-    """Returns a message for each model whose SavedModel is not in the folder of a version."""
-    flat = sorted(path.parent for path in models_dir.glob("*/saved_model.pb"))
-    return [
-        f"{folder} contains a SavedModel; move it into {folder / '1'}, the folder of its version" for folder in flat
-    ]
-
-
 def _has_version(directory: Path) -> bool:
     # Model servers read "007" as version 7.
     return any(entry.is_dir() and re.fullmatch(r"[0-9]+", entry.name) for entry in directory.iterdir())

@@ -57,8 +57,13 @@ def test_publish_refuses_what_is_no_saved_model(tmp_path: Path, change: object, 
 
 def test_publish_names_the_folder_that_was_meant_and_how_to_get_one(tmp_path: Path) -> None:
     made = saved_model(tmp_path / "flowers" / "1")
-    with pytest.raises(TrainerError, match=rf"did you mean {made}\?"):
+    with pytest.raises(TrainerError, match=rf"Did you mean {made}\?"):
         run_publish(made.parent, tmp_path / "models")
+    keras = tmp_path / "keras" / "own.keras"
+    keras.parent.mkdir()
+    keras.write_bytes(b"PK")
+    with pytest.raises(TrainerError, match=rf"Did you mean {keras}\?"):
+        run_publish(keras.parent, tmp_path / "models")
     (tmp_path / "model.h5").write_bytes(b"HDF")
     for path in (tmp_path / "model.h5", tmp_path / "models"):
         with pytest.raises(TrainerError, match=r"Keras writes one with model\.export\(FOLDER\)"):

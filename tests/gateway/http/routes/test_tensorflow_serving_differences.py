@@ -57,7 +57,7 @@ class RestGateway:
         self.server = server
         server.models["m"] = {1: Model(), 2: Model()}  # type: ignore[dict-item]
         server.labels["m", "stable"] = 1
-        self.client = start(max_tensor_body_bytes=100_000)
+        self.client = start(max_tensor_body_bytes=1_000_000)
 
     def predict(self, body: object, path: str = "m:predict") -> tuple[int, httpx.Response]:
         answer = self.client.post(f"/v1/models/{path}", content=json.dumps(body))
@@ -80,6 +80,14 @@ def other_size(gateway: RestGateway) -> None:
     gateway.serve("any", Export({"x": (FLOAT, (-1, 8, 8, 3))}, {"y": (FLOAT, (-1, 3))}, plain()))
     assert gateway.predict({"instances": np.ones((1, 8, 8, 3)).tolist()}, "any:predict")[0] == 200
     assert gateway.predict({"instances": np.ones((1, 4, 4, 3)).tolist()}, "any:predict")[0] == 400
+
+
+def open_size(gateway: RestGateway) -> None:
+    gateway.serve("any", Export({"x": (FLOAT, (-1, -1, -1, 3))}, {"y": (FLOAT, (-1, 3))}, plain()))
+    assert gateway.predict({"instances": np.zeros((1, 224, 224, 3)).tolist()}, "any:predict")[0] == 200
+    status, answer = gateway.predict({"instances": np.zeros((1, 8, 8, 3)).tolist()}, "any:predict")
+    assert status == 400
+    assert "For another size, set the options height and width of the model" in answer.json()["error"]
 
 
 def wrong_rank(gateway: RestGateway) -> None:
@@ -174,12 +182,13 @@ def rows(gateway: RestGateway) -> None:
 
 
 def limits(gateway: RestGateway) -> None:
-    assert gateway.predict({"instances": [1] * 50_000})[0] == 413
+    assert gateway.predict({"instances": [1] * 500_000})[0] == 413
 
 
 DIFFERENCES: dict[str, Callable[[RestGateway], None]] = {
     "a number outside the range of its type": out_of_range,
     "pixels of another size than the model's": other_size,
+    "pixels for an input whose signature leaves the size open": open_size,
     "a tensor of a wrong rank": wrong_rank,
     "an input whose rank the signature leaves open": open_rank,
     "URL-safe base64 and data URLs": other_base64,
