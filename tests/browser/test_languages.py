@@ -73,6 +73,17 @@ def test_each_language_has_every_message_with_the_same_values(
     assert not [key for key in other if not json.dumps(other[key]).strip('"{} ')]
 
 
+def test_no_line_begins_with_a_sign_that_belongs_to_the_word_before(messages: dict[str, dict[str, Any]]) -> None:
+    """In French there is a space before some signs, and nearly everywhere one before a percent sign."""
+    texts = [
+        (language, text)
+        for language, said in messages.items()
+        for message in said.values()
+        for text in (message.values() if isinstance(message, dict) else [message])
+    ]
+    assert [one for one in texts if re.search(r" [:;?!»%…]|« ", one[1].replace("ist …", "").replace("is …", ""))] == []
+
+
 WRONG_REQUESTS = {"bad_request", "unsupported_request", "invalid_parameter", "image_not_fetched"}
 """Errors in requests that the page never sends."""
 
@@ -137,8 +148,8 @@ def test_the_page_speaks_the_language_of_the_browser_and_loads_no_other(
         assert page.settled(1)["red-1.png"].heading == "red"
         assert page.browser.execute_script("return document.documentElement.lang") == language
         assert page.one('[data-source="photos"]').text == translations["choose"]
-        assert page.tiles()[0].detail == translations["probably"].replace("{percent}", "89 %")
-        assert page.one(".why").text == translations["why"]
+        assert page.tiles()[0].detail == translations["probably"].replace("{percent}", "89 %").replace("\u00a0", " ")
+        assert page.one(".why").text == translations["why"].replace("\u00a0", " ")
         loaded = page.browser.execute_script("return performance.getEntries().map(one => one.name)")
         [only] = [name for name in loaded if "messages-" in name]
         assert only.endswith(f"/messages-{language}.js")
