@@ -4,7 +4,7 @@
 import { language, t } from "./page.js";
 import { normalized } from "./words.js";
 
-const SEPARATOR = " · ";
+const SEPARATOR = "\u00a0· "; // a line may end with it, but not begin
 const regions = new Intl.DisplayNames(language, { type: "region" });
 const lines = (await (await fetch(new URL("./breeds.txt", import.meta.url))).text()).trim().split("\n");
 const facts = new Map(lines.map((line) => line.split("|")).map(([label, ...rest]) => [normalized(label), rest]));

@@ -28,6 +28,7 @@ export async function openKnown({ labels }, { dogs, classes }) {
   dialog.append(element("div", { className: "known-head" }, element("h2", {}, t("knows", { classes })), close, find), list);
   document.body.append(dialog);
   dialog.showModal();
+  if (!matchMedia("(pointer: coarse)").matches) find.focus(); // on a phone, the keyboard would hide the list
   history.replaceState(null, "", "#known"); // so that the address can be shared
 }
 
