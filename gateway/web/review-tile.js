@@ -1,9 +1,9 @@
 // The tile of a kept photo on the review page.
 
 import { element } from "./page.js";
-import { percent } from "./words.js";
+import { normalized, percent } from "./words.js";
 
-const REASONS = { feedback: "People disagree", versions: "Versions disagree", unknown: "Unknown", unsure: "Unsure" };
+const REASONS = { feedback: "Reported as wrong", versions: "Versions disagree", unknown: "Unknown", unsure: "Unsure" };
 const DECISIONS = { confirmed: "confirmed", relabelled: "relabelled", discarded: "discarded", deleted: "deleted" };
 const GUESSES = 3;
 
@@ -27,10 +27,10 @@ export function draw(tile, photo, act) {
     heading(photo, answer),
     element("p", { className: "detail" }, `${answer.model} ${answer.version}, ${time.format(new Date(photo.time))}`),
     element("ul", { className: "bars" }, ...answer.scores.slice(0, GUESSES).map(bar)),
-    ...[...photo.answers.slice(1), ...photo.shadows]
-      .filter((other) => allLabels(other) !== allLabels(answer))
-      .map((other) => said(`${other.model} ${other.version}`, allLabels(other))),
-    ...photo.feedback.map(({ verdict, label, key }) => said(key ?? "Somebody", verdict === "none" ? "none of these" : label ?? "right")),
+    ...said([...photo.answers.slice(1), ...photo.shadows]
+      .filter((other) => normalized(allLabels(other)) !== normalized(allLabels(answer)))
+      .map((other) => [`${other.model} ${other.version}`, allLabels(other)])),
+    ...said(photo.feedback.map(({ verdict, label, key }) => [key ?? "Somebody", verdict === "none" ? "none of these" : label ?? "right"])),
     ...photo.reviews.map((review) => decided(review)),
     actions(photo, act),
   ];
@@ -45,7 +45,7 @@ function heading(photo, { label, labels, scores }) {
 }
 
 function allLabels({ label, labels }) {
-  return labels ? [...labels].sort().join(", ") || "none of the labels" : label;
+  return labels ? [...labels].sort().join(", ") || "none of the labels" : label ?? "unknown";
 }
 
 function bar([label, score]) {
@@ -54,8 +54,14 @@ function bar([label, score]) {
   return element("li", {}, element("span", { dir: "auto" }, label), element("span", {}, percent(score)), share);
 }
 
-function said(who, what) {
-  return element("p", { className: "said" }, `${who} said: `, element("strong", { dir: "auto" }, what ?? "unknown"));
+/** A line for each pair of who said something and what; one for those that are the same. */
+function said(pairs) {
+  const times = new Map();
+  for (const pair of pairs.map((pair) => JSON.stringify(pair))) times.set(pair, (times.get(pair) ?? 0) + 1);
+  return Array.from(times, ([pair, count]) => {
+    const [who, what] = JSON.parse(pair);
+    return element("p", { className: "said" }, `${who} said${count > 1 ? ` ${count} times` : ""}: `, element("strong", { dir: "auto" }, what));
+  });
 }
 
 function decided({ key, review, label }) {

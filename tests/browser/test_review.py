@@ -177,6 +177,22 @@ def test_versions_of_a_multi_label_model_that_gave_other_labels_are_named(
     assert "colours 3 said" not in tile.text
 
 
+def test_the_same_feedback_is_said_once_with_its_number(page: Page, gateway: httpx.Client) -> None:
+    red = photo("red", (40, 30))
+    for label in ("pink", "purple", "pink"):
+        answer = gateway.post("/api/v1/predict_breed", content=red)
+        request_id = answer.headers["x-request-id"]
+        said = {"request_id": request_id, "model": "colours", "version": 1, "verdict": "wrong", "label": label}
+        assert gateway.post("/api/v1/feedback", json=said).is_success
+    until(lambda: any(len(one["feedback"]) == 3 for one in gateway.get(PHOTOS, headers=BOB).json()["photos"]))
+    page.browser.refresh()
+    eventually(lambda: len(tiles(page)) == 3)
+    [tile] = [one for one in tiles(page) if heading(one) == "red"]
+    said_lines = [one.text for one in tile.find_elements(By.CSS_SELECTOR, ".said")]
+    assert sorted(said_lines) == ["Somebody said 2 times: pink", "Somebody said: purple"]
+    assert "Reported as wrong" in tile.text
+
+
 def test_the_list_is_filtered(page: Page) -> None:
     def choose(name: str, value: str) -> None:
         select = page.one(f"[name={name}]")
