@@ -150,6 +150,9 @@ def test_a_key_is_shared_with_the_page_and_never_printed(
     docs.execute_script("sessionStorage.clear()")
 
 
+METHOD_AND_PATH = ("method", "path")
+
+
 @everywhere
 def test_operations_are_grouped_and_folded_and_can_be_tried(
     docs: Browser, files: Callable[..., list[Path]], screen: Screen
@@ -162,6 +165,12 @@ def test_operations_are_grouped_and_folded_and_can_be_tried(
         return [one.get_attribute("data-tag") for one in tags if one.get_attribute("data-is-open") == "false"]
 
     eventually(lambda: folded() == ["tensorflow serving", "open inference protocol", "health"])
+    for summary in docs.find_elements(By.CSS_SELECTOR, ".opblock-summary"):
+        method, path = (
+            summary.find_element(By.CSS_SELECTOR, f".opblock-summary-{part}").rect for part in METHOD_AND_PATH
+        )
+        assert path["x"] >= method["x"] + method["width"], "the path is beside the method"
+        assert path["y"] < method["y"] + method["height"], "not below it"
     assert not docs.find_elements(By.CSS_SELECTOR, "#swagger-ui .filter, #swagger-ui .operation-filter-input")
     letters = docs.execute_script("return getComputedStyle(document.querySelector('.opblock-tag')).color")
     assert (int(re.findall(r"\d+", letters)[0]) > 128) is (screen.scheme == "dark"), "dark only if the user prefers it"
