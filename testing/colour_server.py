@@ -156,6 +156,7 @@ class ColourServer:
     stalled: threading.Event = field(default_factory=threading.Event)
     batch_sizes: list[int] = field(default_factory=list)
     request_ids: list[str] = field(default_factory=list)
+    states: dict[tuple[str, int], pb.ModelVersionStatus.State] = field(default_factory=dict)
     failed_versions: dict[str, dict[int, str]] = field(default_factory=dict)
     """By model, versions that could not be loaded, and why."""
     busy: int = 0
@@ -263,7 +264,7 @@ class ColourServer:
             _abort(context, "NOT_FOUND", f"Could not find any versions of model {name}")
         response = pb.ModelStatusResponse()
         for number in self.models[name]:
-            response.model_version_status.add(version=number, state="AVAILABLE")
+            response.model_version_status.add(version=number, state=self.states.get((name, number), "AVAILABLE"))
         for number, reason in self.failed_versions.get(name, {}).items():
             failed = response.model_version_status.add(version=number, state="END")
             failed.status.error_code, failed.status.error_message = grpc.StatusCode.INTERNAL.value[0], reason
@@ -273,8 +274,7 @@ class ColourServer:
         with self._counting:
             self.calls += 1
         if self.refusal is not None:
-            code, details = self.refusal
-            context.abort(code, details)
+            context.abort(*self.refusal)
         with self._counting:
             if busy := self.busy > 0:
                 self.busy -= 1

@@ -54,6 +54,10 @@ def test_the_live_camera_names_what_it_sees_two_or_three_times_a_second_until_it
         assert 0 <= left < right <= screen.width
         assert 0 <= top < bottom <= screen.height
         assert page.picture("dialog.tool video").std() > 5, "the picture is shown"
+        if screen.phone:
+            assert page.box(".spoken")[1] >= page.box("dialog.tool video")[3], (
+                "the words do not cover it, which is small"
+            )
         page.browser.execute_script(WATCH)
         with elsewhere(page, str(client.base_url)):
             pass

@@ -11,6 +11,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 
+from gateway.pb import serving_pb2 as pb
 from testing.colour_server import ColourModel, ColourServer
 from testing.page import Page, eventually
 from tests.browser.screens import Screen, everywhere
@@ -89,6 +90,32 @@ def assert_code_of_each_answer(page: Page, tile: WebElement) -> None:
     for dialog in ("dialog.tool", "#viewer"):
         page.press(Keys.ESCAPE)
         eventually(lambda dialog=dialog: not page.browser.find_elements(By.CSS_SELECTOR, f"{dialog}[open]"))  # type: ignore[misc]
+
+
+LONG = ColourModel(words={"labels": ["American Staffordshire Terrier", "green", "blue"]})
+
+
+@everywhere
+def test_labels_are_whole_in_narrow_columns(
+    visit: Visit, start: Start, model_server: ColourServer, files: Files
+) -> None:
+    model_server.models |= {"colours": {1: LONG}, "other": {7: LONG}}
+    page = visit(start(models="colours,other"))
+    page.choose(files("red"))
+    page.settled(1)
+    Select(page.one("#model")).select_by_visible_text("other")
+    eventually(lambda: page.one("#again").is_displayed())
+    page.touch("#again")
+    eventually(lambda: len(page.browser.find_elements(By.CSS_SELECTOR, ".answers section")) == 2)
+    for guesses in page.browser.find_elements(By.CSS_SELECTOR, ".guesses:not([open]) summary"):
+        page.touch(guesses)
+    labels = page.browser.find_elements(By.CSS_SELECTOR, ".bars li:first-child span:first-child")
+    assert len(labels) == 2
+    widths = [
+        page.browser.execute_script("return [arguments[0].scrollWidth, arguments[0].clientWidth]", one)
+        for one in labels
+    ]
+    assert all(0 < needed <= given for needed, given in widths), widths
 
 
 CAPITALS = ColourModel(words={"labels": ["Red", "Green", "Blue"]})
@@ -207,6 +234,23 @@ def test_a_link_waits_for_its_version_and_keeps_it_when_another_comes(
     assert page.one(".tile .by").get_attribute("textContent") == "other, version 6"
     versions_chosen({8: ColourModel(), 7: ColourModel()}, "newest (8)")
     assert page.browser.execute_script("return location.search") == "?model=other"
+
+
+def test_a_link_waits_for_a_version_that_is_being_loaded(
+    visit: Visit, start: Start, model_server: ColourServer
+) -> None:
+    model_server.models["other"] = {8: ColourModel(), 7: ColourModel()}
+    model_server.states["other", 8] = pb.ModelVersionStatus.LOADING
+    page = visit(start(models="colours,other"))
+    page.browser.get(f"{page.url}?model=other&version=8")
+    eventually(lambda: page.one("#show-card").is_enabled())
+    assert page.one("#version").text == "7"
+    assert page.browser.execute_script("return location.search") == "?model=other&version=8"
+    assert not page.shown("#toast")
+    model_server.states.clear()
+    page.browser.execute_script("dispatchEvent(new Event('online'))")  # as when a laptop wakes up
+    eventually(lambda: Select(page.one("#version")).first_selected_option.text == "8")
+    assert page.browser.execute_script("return location.search") == "?model=other&version=8"
 
 
 def test_a_new_version_is_noticed(visit: Visit, start: Start, model_server: ColourServer, files: Files) -> None:
