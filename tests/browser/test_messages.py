@@ -8,6 +8,7 @@ from pathlib import Path
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 
+from testing.chromium import Chromium
 from testing.page import Page, eventually
 from tests.browser.screens import Screen, everywhere
 
@@ -93,3 +94,33 @@ def test_it_is_said_what_was_saved_above_an_open_photo(
     assert_seen(page, "Saved as red.jpg.")
     left, _, right, _ = page.box("#toast")
     assert abs(left + right - screen.width) < 20, "in the middle"
+
+
+def test_what_a_link_misses_is_said_when_its_tab_comes_to_the_front(chromium: Chromium, page: Page) -> None:
+    """A message lasts a few seconds, and nobody sees it in a tab behind others."""
+    behind = chromium.current_window_handle
+    chromium.execute_script(FOLLOW_WHEN_HIDDEN, f"{page.url}?model=cats")
+    added = chromium.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": NOTE})
+    chromium.switch_to.new_window("tab")
+    chromium.get(f"{page.url}/docs")  # the same origin
+    eventually(lambda: chromium.execute_script("return localStorage.loaded") == "hidden")
+    chromium.close()
+    chromium.switch_to.window(behind)
+    assert_seen(page, "The link asks for cats, which is not served here.")
+    assert chromium.execute_script("return window.said") == "visible"
+    chromium.execute_script("localStorage.clear()")
+    chromium.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+FOLLOW_WHEN_HIDDEN = """
+    const address = arguments[0];
+    document.addEventListener('visibilitychange', () => document.hidden && location.assign(address));
+"""
+
+NOTE = """
+    const noted = (id, note) => new MutationObserver(note).observe(document.getElementById(id), {attributes: true});
+    document.addEventListener('DOMContentLoaded', () => {
+        noted('toast', () => window.said ??= document.visibilityState);
+        noted('show-card', () => localStorage.loaded = document.visibilityState);
+    });
+"""

@@ -74,7 +74,7 @@ def test_an_answer_comes_within_4_seconds_on_a_slow_line(
     browser.get("about:blank")
 
 
-@everywhere  # Firefox's network cannot be slowed down
+@everywhere  # Firefox's own network cannot be slowed down
 def test_on_a_slow_line_one_photo_goes_at_a_time_and_says_how_far_it_is(
     chromium: Chromium, page: Page, tmp_path: Path
 ) -> None:
@@ -100,6 +100,27 @@ def test_on_a_slow_line_one_photo_goes_at_a_time_and_says_how_far_it_is(
         chromium.execute_cdp_cmd("Network.emulateNetworkConditions", line)
     assert {tile.state for tile in page.settled(3).values()} == {"failed"}
 
+
+def test_firefox_says_how_far_a_large_photo_is(firefox: Firefox, line: Callable[..., Line], tmp_path: Path) -> None:
+    photo = tmp_path / "broken.jpg"  # so that the browser cannot make it smaller
+    photo.write_bytes(bytes(LARGER_THAN_THE_BUFFERS))
+    page = Page(firefox, line(LARGER_THAN_THE_BUFFERS / 5).url).open().ready()
+    firefox.execute_script(DETAILS)
+    page.choose([photo])
+    page.settled(1)
+    said = [one.split()[1] for one in firefox.execute_script("return window.details") if one.startswith("Sending")]
+    assert any(0 < float(one) < 100 for one in said), said
+    firefox.get("about:blank")
+
+
+LARGER_THAN_THE_BUFFERS = 12_000_000
+"""Bytes. What the system takes in at once looks to the browser as if it had been sent."""
+
+DETAILS = """
+    window.details = [];
+    new MutationObserver(() => details.push(document.querySelector('.tile .detail')?.textContent ?? ''))
+        .observe(document.getElementById('tiles'), {subtree: true, childList: true});
+"""
 
 SENT = """
     const photo = document.querySelector('.tile[data-sending] .photo');
