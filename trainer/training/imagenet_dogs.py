@@ -56,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
         other_labels=[NAMES[number] for number in OTHERS],
         input=InputSpec(size, size),
         backbone=origin(which.name, args.weights),
-        description=f"Knows the {len(BREEDS)} dog breeds of ImageNet, from the weights of {which.name}. It also learned the "
-        f"{len(OTHERS)} other classes, so it can tell when a photo shows no dog.",
+        description=f"Knows the {len(BREEDS)} dog breeds of ImageNet, from the weights of {which.name}. It also "
+        f"learned the {len(OTHERS)} other classes, so it can tell when a photo shows no dog.",
         noun="dog breed",
         question="Which dog breed is it?",
         training={"data": "ImageNet (ILSVRC 2012)"},
