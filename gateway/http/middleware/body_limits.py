@@ -151,8 +151,8 @@ class _Body:
                 late = clock() - due
                 if is_last or late < LATE_SECONDS:
                     break
-                # While the process stood still, it read nothing. The client gets this time back.
-                self._started += late
+                # While the process stood still, it read nothing. From now on, the client gets as much time again.
+                self._started += 2 * late
         raise UploadTimeout(
             f"The upload took longer than {self._seconds:g} seconds or was slower than {self._rate} bytes per second."
         )
