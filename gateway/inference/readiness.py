@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,9 @@ PROBE_SECONDS = 2.0
 FIRST_TRY = 0.4
 """Share of the remaining time after which the test image is sent again, to the next of several model servers."""
 
+REFUSED_SECONDS = 30.0
+"""Time after which a version that has refused the test image is tried again. The cause is nearly always the model."""
+
 GREY = 128
 
 
@@ -46,7 +50,8 @@ class Readiness:
 
     A model is ready if it has an available version that the gateway supports, and that version has answered one grey
     image with scores that fit its labels. A version is tried until it has answered once, and again when its contract
-    changes. Concurrent callers share one check, and its result is cached for `READINESS_SECONDS`.
+    changes; every `REFUSED_SECONDS` if the model refuses the image, so that its log stays short. Concurrent callers
+    share one check, and its result is cached for `READINESS_SECONDS`.
     """
 
     def __init__(self, resolver: ContractResolver, classifier: Classifier) -> None:
@@ -54,6 +59,7 @@ class Readiness:
         self._classifier = classifier
         self._checks: SingleFlight[tuple[str, ...], dict[str, ModelReadiness]] = SingleFlight(READINESS_SECONDS)
         self._answered: dict[str, Contract] = {}
+        self._refused: dict[str, tuple[Contract, float, str]] = {}
         self._warned: dict[str, str] = {}
 
     async def check(self, models: Sequence[str]) -> dict[str, ModelReadiness]:
@@ -98,6 +104,9 @@ class Readiness:
 
     async def _try(self, contract: Contract, deadline: Deadline) -> None:
         """Send the test image, and send it again in time if one of several model servers does not answer."""
+        refused, until, detail = self._refused.get(contract.model, (None, 0.0, ""))
+        if refused == contract and time.monotonic() < until:
+            raise ModelServerFailed(detail)
         image = [_grey_image(contract)]
         try:
             try:
@@ -107,7 +116,9 @@ class Readiness:
         except ModelServerFailed as error:
             if not error.server_message:
                 raise
-            raise ModelServerFailed(f"{error.detail} A test image failed: {error.server_message}") from error
+            detail = f"{error.detail} A test image failed: {error.server_message}"
+            self._refused[contract.model] = contract, time.monotonic() + REFUSED_SECONDS, detail
+            raise ModelServerFailed(detail) from error
 
 
 def _grey_image(contract: Contract) -> bytes:

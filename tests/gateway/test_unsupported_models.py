@@ -204,9 +204,34 @@ def test_a_model_that_refuses_a_test_image_is_not_ready_with_its_words(
         raise Refused("Could not parse example input")
 
     model_server.models["m"] = {1: Export({"inputs": (STRING, (-1,))}, SCORES, refuse)}  # type: ignore[dict-item]
-    missing = start(default_model="m", models="gone").get("/readyz").json()["missing"]
+    gateway = start(default_model="m", models="gone")
+    missing = gateway.get("/readyz").json()["missing"]
     assert missing["m"].endswith("A test image failed: Could not parse example input")
     assert missing["gone"] == "The model server serves no version of 'gone'; its log may say why."
+    model_server.models["m"] = {2: Export(IMAGES, SCORES, plain())}  # type: ignore[dict-item]
+    until(lambda: "m" not in gateway.get("/readyz").json()["missing"])
+
+
+def test_a_model_that_refuses_the_test_image_is_not_asked_at_each_check(
+    start: Start, model_server: ColourServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = 0
+
+    def refuse(_: Inputs) -> Outputs:
+        nonlocal tries
+        tries += 1
+        raise Refused("Could not parse example input")
+
+    monkeypatch.setattr("gateway.inference.readiness.REFUSED_SECONDS", 3600.0)
+    monkeypatch.setattr("gateway.inference.readiness.READINESS_SECONDS", 0.0)
+    model_server.models["m"] = {1: Export({"inputs": (STRING, (-1,))}, SCORES, refuse)}  # type: ignore[dict-item]
+    gateway = start(default_model="m")
+    with caplog.at_level(logging.WARNING, "gateway"):
+        answers = [gateway.get("/readyz").json()["missing"]["m"] for _ in range(3)]
+    assert len(set(answers)) == 1
+    assert "Could not parse example input" in answers[0]
+    assert tries == 1
+    assert len([one for one in caplog.records if "Could not parse" in one.getMessage()]) == 2  # the call, the model
 
 
 def test_a_model_of_another_number_of_classes_than_labels_is_not_ready(
