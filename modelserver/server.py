@@ -43,7 +43,12 @@ def run(flags: Flags) -> None:
     )
     models = Models(lifecycle, labels_ahead=flags.allow_version_labels_for_unavailable_models)
     text = _read(flags.model_config_file) if flags.model_config_file else ""
-    models.configure(parse_models(text) if flags.model_config_file else _one_model(flags))
+    configs = parse_models(text) if flags.model_config_file else _one_model(flags)
+    if not configs:
+        if not flags.model_config_file_poll_wait_seconds:
+            raise ConfigError(f"{flags.model_config_file} lists no model")
+        _LOG.warning("%s lists no model, waiting", flags.model_config_file)
+    models.configure(configs)
     Follower(flags, models, stop, text)
     while not stop.is_set() and not models.wait_until_loaded(timeout=0.2):
         pass

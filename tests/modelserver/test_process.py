@@ -165,6 +165,18 @@ def test_a_base_path_that_is_the_folder_of_a_version_is_told_so(
     until(lambda: f"{version} is the folder of a version: use {tmp_path / 'demo'}, waiting" in server.output)
 
 
+def test_a_configuration_without_models_is_waited_for_until_it_has_some(
+    serve: Serve, publish_light: Publish, tmp_path: Path
+) -> None:
+    publish_light(tmp_path / "demo", 1)
+    config = tmp_path / "models.config"
+    config.write_text("model_config_list {}")
+    server = serve(f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=0.05")
+    until(lambda: f"{config} lists no model, waiting" in server.output)
+    config.write_text(f'model_config_list {{ config {{ name: "demo" base_path: "{tmp_path / "demo"}" }} }}')
+    assert server.client.version_that_answers("demo") == 1
+
+
 def test_folders_with_leading_zeros_are_versions(serve: Serve, publish_light: Publish, tmp_path: Path) -> None:
     base = tmp_path / "demo"
     publish_light(base, 2).rename(base / "0002")
@@ -186,6 +198,8 @@ def test_what_cannot_be_served_is_said_in_one_line_with_status_1(
     )
     batching = tmp_path / "batching.config"
     batching.write_text("max_batch_size { value: 8 } allowed_batch_sizes: 4")
+    empty = tmp_path / "empty.config"
+    empty.write_text("model_config_list {}")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         cases = {
@@ -196,6 +210,7 @@ def test_what_cannot_be_served_is_said_in_one_line_with_status_1(
                 "--enable_batching",
                 f"--batching_parameters_file={batching}",
             ),
+            f"{empty} lists no model": (f"--model_config_file={empty}",),
             "nothing.config": (f"--model_config_file={tmp_path / 'nothing.config'}",),
         }
         command = [sys.executable, "-m", "modelserver", "--host=127.0.0.1", "--port=0"]
