@@ -193,7 +193,7 @@ def test_a_server_that_cannot_be_reached(start: Start) -> None:
         settings = allowing(server)
     response = start(**settings).post(PATH, json={"url": f"{settings['image_url_origins']}/photo"})
     assert (response.status_code, response.json()["detail"]) == (422, "The server of the image cannot be reached.")
-    gateway = start(image_url_origins="https://nowhere.invalid")
+    gateway = start(image_url_origins="https://nowhere.invalid", image_url_timeout_seconds=60)
     response = gateway.post(PATH, json={"url": "https://nowhere.invalid/photo"})
     assert response.json()["detail"] == "The host name of the url cannot be resolved."
 
