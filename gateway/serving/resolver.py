@@ -127,33 +127,21 @@ class ContractResolver:
         exactly = Selector(version=served.version)
         # A lookup in progress may have started too early, and the selector may mean another version by now.
         for target in (None, selector, exactly, exactly):
-            if target is not None and not await self._read_again(served, target, since, deadline):
-                return True
+            if target is not None:
+                try:
+                    await joined(self._shared_lookup(served.model, target), deadline)
+                except (Unavailable, DeadlineExceeded):
+                    if self._last_read(served).read_at < since - self._refresh_seconds * STALE_FACTOR:
+                        raise
+                    return True
+                except NotFound:
+                    return True  # it was unloaded after its answer
             read = self._last_read(served)
             if read.contract is not served.contract and read.contract != served.contract:
                 return False
             if read.read_at >= since:
                 return True
         return False
-
-    async def _read_again(self, served: ServedVersion, selector: Selector, since: float, deadline: Deadline) -> bool:
-        """Look up a version that has just answered. Returns False if that failed and is not needed.
-
-        Raises:
-            ModelServerUnavailable, NotReady, DeadlineExceeded: It failed and the cached version is too old.
-        """
-        while True:
-            try:
-                await joined(self._shared_lookup(served.model, selector), deadline)
-            except NotFound:
-                return False  # it was unloaded after its answer
-            except (Unavailable, DeadlineExceeded) as error:
-                if self._last_read(served).read_at >= since - self._refresh_seconds * STALE_FACTOR:
-                    return False
-                if not _is_repeated(error, deadline):
-                    raise
-            else:
-                return True
 
     def _last_read(self, served: ServedVersion) -> ServedVersion:
         """The newest cache entry of the same version."""
@@ -175,7 +163,7 @@ class ContractResolver:
                 self._shared_lookup(model, selector)
                 return entry.served
         if entry is None:
-            return await self._looked_up(model, selector, deadline, is_known=False)
+            return await joined(self._shared_lookup(model, selector, is_known=False), deadline)
         try:
             return await joined(self._shared_lookup(model, selector), Deadline.after(deadline.remaining() / 2))
         except (ModelServerUnavailable, DeadlineExceeded):
@@ -209,18 +197,7 @@ class ContractResolver:
         entry = self._entries.get((gone.model, selector))
         if entry is not None and (entry.served.version, entry.served.contract) != (gone.version, gone.contract):
             return entry.served
-        return await self._looked_up(gone.model, selector, deadline)
-
-    async def _looked_up(
-        self, model: str, selector: Selector, deadline: Deadline, *, is_known: bool = True
-    ) -> ServedVersion:
-        """The result of a shared lookup. Raises as `served` does."""
-        while True:
-            try:
-                return await joined(self._shared_lookup(model, selector, is_known=is_known), deadline)
-            except DeadlineExceeded as error:
-                if not _is_repeated(error, deadline):
-                    raise
+        return await joined(self._shared_lookup(gone.model, selector), deadline)
 
     def _shared_lookup(self, model: str, selector: Selector, *, is_known: bool = True) -> asyncio.Task[ServedVersion]:
         """The lookup of a version. A known version does not wait behind names that callers made up."""
@@ -240,8 +217,3 @@ class ContractResolver:
         if len(self._entries) > MAX_CACHED:
             self._entries.popitem(last=False)
         return served
-
-
-def _is_repeated(error: Exception, deadline: Deadline) -> bool:
-    """Whether a lookup failed for its own time limit only, so that a request that has time left repeats it."""
-    return isinstance(error, DeadlineExceeded) and deadline.at > time.monotonic()

@@ -92,12 +92,12 @@ def usual_patience(patience: pytest.MonkeyPatch) -> None:
     patience.undo()
 
 
-@pytest.mark.usefixtures("usual_patience")
 @pytest.mark.parametrize("harm", ["killed", "stalled"])
 def test_a_server_of_two_that_is_killed_or_stalls_under_load_loses_no_request(
     start: Start, pair: tuple[ColourServer, ColourServer], harm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.serving.channel.PING_SHARE", 0)  # a ping after two seconds, however long requests have
+    monkeypatch.setattr("gateway.serving.version_lookup.PATIENCE", (0.005,) * 50)  # of a minute or more
     lasting, dying = pair
     with Relay(dying.address).running() as relay:
         gateway = start(serving_target=f"{lasting.address},{relay.address}")

@@ -5,7 +5,6 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
 
 import httpx
 import pytest
@@ -24,8 +23,6 @@ from testing.photos import photo
 from testing.polling import DEADLINE_SECONDS, until, until_async
 
 NEWEST = Selector()
-
-T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -125,35 +122,6 @@ async def test_made_up_names_are_looked_up_a_few_at_a_time_and_known_models_do_n
     await asyncio.gather(*tasks, return_exceptions=True)
     await resolver.close()
     await backend.close()
-
-
-async def test_a_look_up_that_takes_too_long_is_repeated_for_a_request_that_has_time(
-    model_server: ColourServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gateway.serving.resolver.LOOKUP_SECONDS", 0.1)
-    monkeypatch.setattr("gateway.serving.resolver.RELOAD_SECONDS", 0.0)
-
-    async def looked_up_again(task: asyncio.Task[T]) -> T:
-        """What a task returns if the server hangs until several lookups have failed."""
-        calls = model_server.calls
-        await until_async(lambda: model_server.calls > calls + 8 or task.done())  # 4 calls at most for each lookup
-        monkeypatch.setattr("gateway.serving.resolver.LOOKUP_SECONDS", DEADLINE_SECONDS)
-        model_server.stalled.clear()
-        return await task
-
-    async def ask(_: ServedVersion) -> str:
-        monkeypatch.setattr("gateway.serving.resolver.LOOKUP_SECONDS", 0.1)
-        model_server.stalled.set()
-        return "answer"
-
-    limit = Deadline.after(DEADLINE_SECONDS)
-    async with resolving(model_server, refresh_seconds=1e-6) as resolver:
-        model_server.stalled.set()
-        first = asyncio.create_task(resolver.served("colours", NEWEST, limit))
-        assert (await looked_up_again(first)).version == 1
-        answer = asyncio.create_task(resolver.answer("colours", NEWEST, limit, ask))
-        await until_async(model_server.stalled.is_set)
-        assert await looked_up_again(answer) == "answer"
 
 
 def test_a_version_that_is_always_gone_is_looked_up_once_for_each_time_it_is_asked(model_server: ColourServer) -> None:
