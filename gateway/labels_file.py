@@ -68,9 +68,8 @@ def parse_labels(text: str) -> tuple[str, ...]:
         raise ValueError(f"is a label map of the Object Detection API (.pbtxt): write {FORMS}")
     if re.match(r"(?i)<!doctype|<html|version https://git-lfs", stripped) or re.search(r"(?m)^names:", stripped):
         raise ValueError(f"is a web page, a Git LFS pointer or YAML: write {FORMS}")
-    literal = re.sub(
-        r"\A(?:\w+\s+)?\w+\s*=\s*(?=[\[{(])", "", stripped
-    )  # without the name of an assignment in a program
+    # Without the name of an assignment in a program.
+    literal = re.sub(r"\A(?:\w+\s+)?\w+\s*=\s*(?=[\[{(])", "", stripped)
     if literal.startswith(("[", "{")) or literal != stripped:
         value = _literal(literal)
         if isinstance(value, dict):
