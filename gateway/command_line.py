@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from gateway import __version__
+from gateway.model_options import ModelOptions, ShadowOptions
 from gateway.settings import CONFIG, PREFIX, Settings
 
 REMOVED = {
@@ -117,6 +118,9 @@ def _line(error: ErrorDetails, file: str | None) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if setting and setting not in Settings.model_fields:
         return f"{setting!r} in {file} is not a setting"
+    if error["type"] == "extra_forbidden" and inside:
+        near = get_close_matches(inside[-1], [*ModelOptions.model_fields, *ShadowOptions.model_fields], 1)
+        message = "there is no such option" + "".join(f"; did you mean {one}?" for one in near)
     where = f"{PREFIX}{setting.upper()} ({_option(setting)})" if setting else "settings"
     return ": ".join([where, *inside, message])
 
