@@ -46,6 +46,8 @@ def check_names(signature: SignatureDef, names: Iterable[str]) -> None:
 
 def _check_dtype(name: str, info: TensorInfo, array: Array) -> None:
     expected = np.dtype(np.object_) if info.dtype == DataType.DT_STRING else number_dtype(info.dtype)
+    if expected is None:
+        raise InvalidTensor(f"The input {name!r} is of type {dtype_name(info.dtype)}, which the gateway cannot send.")
     if expected != array.dtype:
         actual = "string" if array.dtype == np.object_ else str(array.dtype)
         raise InvalidTensor(f"The input {name!r} is of type {dtype_name(info.dtype)}, not {actual}.")

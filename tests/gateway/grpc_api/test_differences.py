@@ -16,7 +16,7 @@ from testing.colour_server import ColourServer
 from testing.grpc_calls import METADATA, PREDICT, method, predict_request, refusal, send
 from testing.polling import DEADLINE_SECONDS
 from testing.tensors import number_tensor, string_tensor
-from tests.gateway.exports import IMAGES, SCORES, Export, plain
+from tests.gateway.exports import BFLOAT16, FLOAT, IMAGES, SCORES, Export, plain
 
 Start = Callable[..., tuple[httpx.Client, grpc.Channel]]
 
@@ -49,6 +49,17 @@ def other_inputs(channel: grpc.Channel, server: ColourServer, _: Start) -> None:
     ):
         assert refusal(channel, PREDICT, request)[:2] == ("INVALID_ARGUMENT", words)
     assert server.batch_sizes == []
+
+
+def bfloat16_inputs(channel: grpc.Channel, server: ColourServer, _: Start) -> None:
+    numbers = Export({"x": (BFLOAT16, (-1,))}, {"y": (FLOAT, (-1,))}, plain())
+    server.models["brain"] = {1: numbers}  # type: ignore[dict-item]
+    request = predict_request("brain")
+    request.inputs["x"].dtype = pb.DT_BFLOAT16
+    request.inputs["x"].tensor_shape.dim.add(size=1)
+    request.inputs["x"].half_val.append(0x3F80)
+    words = "The input 'x' is of type bfloat16, which the gateway cannot send."
+    assert refusal(channel, PREDICT, request)[:2] == ("INVALID_ARGUMENT", words)
 
 
 def refused_by_the_model(channel: grpc.Channel, server: ColourServer, _: Start) -> None:
@@ -110,6 +121,7 @@ def limits(_: grpc.Channel, server: ColourServer, start: Start) -> None:
 DIFFERENCES: dict[str, Check] = {
     "`GetModelMetadata`": bookkeeping,
     "an input that is missing, unknown or of another type": other_inputs,
+    "an input of type bfloat16": bfloat16_inputs,
     "a request that the model refuses with `FAILED_PRECONDITION`": refused_by_the_model,
     "a tensor whose list is shorter than its shape": short_lists,
     "a tensor of more than 16 dimensions": many_dimensions,
