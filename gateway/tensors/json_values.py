@@ -22,6 +22,9 @@ MAX_RANK = 16
 HEAD_BYTES = 64
 """Bytes of a body by which JSON is told from an image."""
 
+MAX_NAME_CHARACTERS = 300
+"""Length up to which text in place of base64 is taken for the name of a file, a URL or a value in a program."""
+
 Text = bytes | bytearray | memoryview
 
 _KINDS: dict[str, Set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
@@ -143,17 +146,20 @@ def image_in_json(data: bytes) -> bytes:
 def image_of_value(value: object) -> bytes | None:
     """The image of a JSON value ``{"inputs": "<base64>"}``; None if there is none.
 
-    The value may be a data URL, ``{"b64": "<base64>"}``, or a list of one of these.
+    The value may be a data URL, ``{"b64": "<base64>"}``, or a list of one of these. A short text that is not base64,
+    such as the name of a file, is returned as it is: it is described in the error.
     """
     inputs = value.get("inputs") if isinstance(value, dict) else None
     if isinstance(inputs, list) and len(inputs) == 1:
         [inputs] = inputs
     if isinstance(inputs, dict):
         inputs = inputs.get("b64")
-    try:
-        return decoded_base64(inputs) if isinstance(inputs, str) else None
-    except ValueError:
+    if not isinstance(inputs, str):
         return None
+    try:
+        return decoded_base64(inputs)
+    except ValueError:
+        return inputs.encode("utf-8", "replace") if len(inputs) <= MAX_NAME_CHARACTERS else None
 
 
 def is_binary(value: object) -> bool:

@@ -96,6 +96,24 @@ def test_json_with_the_image_as_inputs_is_answered(gateway: httpx.Client, inputs
     assert answer.json()["breed"] == "green"
 
 
+@pytest.mark.parametrize("path", [BREED, "/hf/models/colours"])
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ("photo.jpg", "This is a file name, not the file"),
+        ("https://images.example/dog.jpg", "This is a URL, not an image"),
+        ("undefined!", "This is text, not an image"),
+        ("[object File]", "This is the name of a value in a program"),
+    ],
+)
+def test_json_with_something_else_than_an_image_as_inputs_is_told_what_it_is(
+    gateway: httpx.Client, path: str, inputs: str, words: str
+) -> None:
+    answer = gateway.post(path, json={"inputs": inputs})
+    assert answer.status_code == 415
+    assert words in answer.text
+
+
 def test_json_with_a_byte_order_mark_and_the_media_type_of_s3_are_taken(gateway: httpx.Client) -> None:
     content = b"\xef\xbb\xbf" + json.dumps({"inputs": IMAGE_TEXT}).encode()
     assert gateway.post(BREED, content=content, headers={"content-type": "application/json"}).status_code == 200
