@@ -31,6 +31,8 @@ function photos() {
 }
 
 const toast = (text) => import("./toast.js").then((module) => module.toast(text));
+/** Says that a module cannot be loaded: the service is unavailable, or was updated since the page was loaded. */
+const partMissing = () => toast(t("partMissing")).catch(() => {});
 
 async function take(collecting) {
   for (;;) {
@@ -101,7 +103,8 @@ availability.addEventListener("change", () => {
   if (showNotice(notice && { ...notice, text: notice.text + waits })) toast(t("answersAgain"));
 });
 onRetry(() => availability.retry());
-onKeyNeeded(async (refused) => (await import("./key.js")).askForKey(refused));
+onKeyNeeded(async (refused) => (await import("./key.js").catch(partMissing))?.askForKey(refused) ?? null);
+addEventListener("unhandledrejection", ({ reason }) => reason instanceof TypeError && partMissing()); // a module, too
 
 models.addEventListener("change", () => {
   const { detail, words } = models;

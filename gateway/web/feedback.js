@@ -55,7 +55,7 @@ function makeRow(name, answer) {
       try {
         await act();
       } catch (error) {
-        toast(error instanceof TypeError ? t("unreachable") : error.message); // TypeError: a module cannot be loaded
+        toast(error instanceof TypeError ? t("partMissing") : error.message); // TypeError: a module cannot be loaded
       }
       row.ariaBusy = null;
     });

@@ -42,6 +42,7 @@ export default {
   enterKey: "Schlüssel eingeben",
   photosWait: "Deine Fotos warten. Danach geht es von selbst weiter.",
   answersAgain: "Der Dienst antwortet wieder.",
+  partMissing: "Dieser Teil der Seite kann nicht geladen werden. Versuche es erneut oder lade die Seite neu.",
   filesUnread: "Diese Dateien können nicht gelesen werden: {reason}",
   noAnswerTitle: "Keine Antwort",
   noAnswerText: "Der Dienst hat nicht geantwortet.",

@@ -42,6 +42,7 @@ export default {
   enterKey: "Introducir una clave",
   photosWait: "Tus fotos esperan y se enviarán automáticamente.",
   answersAgain: "El servicio vuelve a responder.",
+  partMissing: "Esta parte de la página no se puede cargar. Reinténtalo o recarga la página.",
   filesUnread: "No se pueden leer estos archivos: {reason}",
   noAnswerTitle: "Sin respuesta",
   noAnswerText: "El servicio no respondió.",

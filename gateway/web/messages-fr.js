@@ -42,6 +42,7 @@ export default {
   enterKey: "Saisir une clé",
   photosWait: "Vos photos sont en attente et seront envoyées automatiquement.",
   answersAgain: "Le service répond à nouveau.",
+  partMissing: "Cette partie de la page ne peut pas être chargée. Réessayez ou rechargez la page.",
   filesUnread: "Impossible de lire ces fichiers\u00a0: {reason}",
   noAnswerTitle: "Pas de réponse",
   noAnswerText: "Le service n’a pas répondu.",

@@ -42,6 +42,7 @@ export default {
   enterKey: "キーを入力",
   photosWait: "写真は待機中で、自動的に再開します。",
   answersAgain: "サービスが再び応答しています。",
+  partMissing: "ページのこの部分を読み込めません。もう一度試すか、ページを再読み込みしてください。",
   filesUnread: "これらのファイルを読み込めません：{reason}",
   noAnswerTitle: "応答なし",
   noAnswerText: "サービスが応答しませんでした。",

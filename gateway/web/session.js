@@ -198,7 +198,7 @@ export class Session {
 }
 
 /** An action whose failure is said: most often its module cannot be had, since the service is away. */
-const told = (act) => (photo) => act(photo).catch((error) => toast(error instanceof TypeError ? t("unreachable") : error.message));
+const told = (act) => (photo) => act(photo).catch((error) => toast(error instanceof TypeError ? t("partMissing") : error.message));
 
 /** Shows facts about a dog's breed, unless models disagree about it. */
 async function showFacts(photo, dogs) {

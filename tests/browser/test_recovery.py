@@ -19,6 +19,7 @@ from testing.colour_server import ColourModel, ColourServer
 from testing.gateway import FORK_SERVER, running_gateway
 from testing.page import Page, eventually
 from tests.browser.screens import everywhere
+from tests.browser.test_messages import assert_seen
 
 Files = Callable[..., list[Path]]
 Visit = Callable[[httpx.Client], Page]
@@ -116,6 +117,33 @@ def test_photos_are_sent_as_they_are_if_the_script_that_prepares_them_is_missing
         assert [tile.heading for tile in page.settled(3).values()] == ["red", "green", "blue"]
         eventually(lambda: all(tile.thumbnail for tile in page.tiles()))
         page.browser.mistakes()  # Firefox reports the script that is missing
+
+
+def test_parts_of_the_page_that_cannot_be_loaded_are_said_to_be_missing(
+    browser: Browser, visit: Visit, model_server: ColourServer
+) -> None:
+    """As in a page that was opened before the gateway was updated: its files have other addresses now."""
+    settings = Settings(serving_target=model_server.address, default_model="colours", api_keys=KEYED["api_keys"])
+    app = create_app(settings, fork_server=FORK_SERVER)
+    missing = ["/key.js", "/known.js"]
+
+    async def updated(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith(tuple(missing)):
+            scope = {**scope, "path": "/web/nothing.js"}
+        await app(scope, receive, send)
+
+    said = "This part of the page cannot be loaded. Try again, or reload the page."
+    with running_gateway(settings, updated) as client:
+        page = Page(browser, str(client.base_url))
+        browser.get(page.url)
+        assert_seen(page, said)
+        eventually(lambda: page.one("#service strong").text == "An API key is needed.")
+        browser.execute_script("sessionStorage.setItem('gateway-api-key', arguments[0])", KEY)
+        page = visit(client)
+        page.touch("#show-known")
+        assert_seen(page, said)
+        browser.execute_script("sessionStorage.clear()")
+        browser.mistakes()  # browsers report what is missing
 
 
 def test_a_key_is_asked_for_once_and_kept_for_the_tab(
