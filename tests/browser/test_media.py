@@ -80,6 +80,7 @@ def test_in_forced_colours_bars_and_pressed_buttons_are_told_from_the_ground(
     eventually(lambda: page.one(".why").get_attribute("aria-pressed") == "true")
     assert colour(page, ".why", "backgroundColor") not in (ground, colour(page, ".share", "backgroundColor"))
     assert colour(page, ".tile", "borderTopStyle") == "solid"
+    assert colour(page, "#version", "color") == colour(page, "body", "color"), "the only version is text, not a choice"
 
 
 @everywhere
@@ -92,7 +93,8 @@ def test_without_scripts_the_page_says_so_and_offers_nothing_that_would_not_work
         browser.get(f"{gateway.base_url}/")
         assert page.one("noscript p").text == "This page needs JavaScript. Without it, use the API."
         assert page.shown("noscript p")
-        assert not page.shown(".sources")
+        for useless in (".sources", ".about", "footer"):
+            assert not page.shown(useless), useless
         assert page.one("noscript p").location["y"] < screen.height
         browser.get(f"{gateway.base_url}/docs")
         assert page.one("noscript p").text == "This page needs JavaScript. The description of the API is openapi.json."
