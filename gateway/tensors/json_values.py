@@ -57,6 +57,10 @@ def read_json(body: Text) -> object:
         if error.msg.startswith("Not enough memory"):
             raise MemoryError from error
         text = bytes(body)
+        if kind := _no_text(text):
+            raise BadRequest(
+                f"The body is {kind}, not JSON. Send images in base64; /api and /hf take image files."
+            ) from error
         if b"NaN" not in text and b"Infinity" not in text:
             raise BadRequest(f"The body is not JSON: {error.msg} at position {error.pos}.") from error
         try:
@@ -65,6 +69,17 @@ def read_json(body: Text) -> object:
         except (ValueError, RecursionError) as again:
             raise BadRequest("The body is not JSON.") from again
     return value
+
+
+def _no_text(body: bytes) -> str:
+    """What a body is that clients of other interfaces send; empty if it is text."""
+    if body.startswith(b"--"):
+        return "a form"
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        return "binary data"
+    return ""
 
 
 def write_json(value: object) -> bytes:

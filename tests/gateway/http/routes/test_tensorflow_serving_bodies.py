@@ -18,6 +18,7 @@ import pytest
 
 from gateway.pb.serving_pb2 import DataType
 from testing.colour_server import ColourServer, ForeignModel
+from testing.photos import photo
 from testing.polling import until
 from tests.gateway.http.routes.arithmetic import FLOAT, Arithmetic, post, rounded
 
@@ -33,6 +34,17 @@ def test_what_is_not_json_is_400(gateway: httpx.Client, content: bytes) -> None:
     answer = gateway.post("/v1/models/colours:predict", content=content)
     assert answer.status_code == 400
     assert "JSON" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/v1/models/colours:predict", "/v2/models/colours/infer"])
+def test_an_image_file_or_a_form_in_place_of_json_is_named(gateway: httpx.Client, path: str) -> None:
+    for sent, words in (
+        ({"content": photo()}, "The body is binary data, not JSON. Send images in base64; /api and /hf take"),
+        ({"files": {"image": photo()}}, "The body is a form, not JSON."),
+    ):
+        answer = gateway.post(path, **sent)
+        assert answer.status_code == 400
+        assert words in answer.json()["error"]
 
 
 def test_lists_nested_deeper_than_any_tensor_are_400(arithmetic: httpx.Client) -> None:
