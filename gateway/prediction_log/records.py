@@ -58,8 +58,8 @@ class Prediction(_Record):
     labels: tuple[str, ...] | None = None
     """All labels in the answer of a multi-label model, best first; null for other models."""
     margin: float | None = None
-    """How near the answer of a multi-label model is to another one, from 0 to 1: the smallest distance of a score from
-    its threshold, in relation to the largest possible distance on its side; null for other models."""
+    """How far the labels of a multi-label model are from a change, from 0 to 1: the smallest distance between a score
+    and its threshold, divided by the largest distance that is possible in this direction; null for other models."""
     looks_like: str | None = None
     """What an unknown photo shows, if the model has a name for it."""
     scores: tuple[Score, ...]
