@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request
 
 from gateway import errors
 from gateway.deadline import Deadline
+from gateway.http.compressed import CompressedRoute
 from gateway.http.model_schemas import InputSize, ModelDetail, ModelList, ModelSummary, VersionState
 from gateway.http.parameters import ModelName, SelectorDep, time_limit
 from gateway.http.problems import responses
@@ -16,7 +17,9 @@ from gateway.http.services import deadline_of, services_of
 from gateway.pb.serving_pb2 import ModelVersionStatus
 from gateway.services.services import Services
 
-router = APIRouter(prefix="/api/v1/models", tags=["models"], dependencies=[Depends(time_limit)])
+router = APIRouter(
+    prefix="/api/v1/models", tags=["models"], dependencies=[Depends(time_limit)], route_class=CompressedRoute
+)
 
 AVAILABLE = ModelVersionStatus.State.AVAILABLE
 

@@ -42,6 +42,19 @@ def test_a_model_is_described_with_its_card(gateway: httpx.Client) -> None:
     assert detail["card"]["description"] == "Knows three colours."
 
 
+@pytest.mark.parametrize(("accepted", "encoding"), [("br, gzip;q=0.8", "gzip"), ("identity", None)])
+def test_a_long_description_is_compressed_for_clients_that_accept_it(
+    start: Start, model_server: ColourServer, accepted: str, encoding: str | None
+) -> None:
+    text = "Knows three colours. " * 500
+    model_server.models["colours"] = {1: ColourModel(words={"description": text})}
+    answer = start().get("/api/v1/models/colours", headers={"Accept-Encoding": accepted})
+    assert answer.json()["card"]["description"] == text
+    assert answer.headers.get("content-encoding") == encoding
+    assert (int(answer.headers["content-length"]) < len(text) / 5) is (encoding == "gzip")
+    assert answer.headers["vary"] == "Accept-Encoding"
+
+
 def test_a_model_that_is_not_served_has_no_description(gateway: httpx.Client) -> None:
     answer = gateway.get("/api/v1/models/absent")
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_model")
