@@ -27,6 +27,8 @@ LONGEST = (
     "scripts/test_serve.py",
     "trainer/test_improvement.py",
     "trainer/export/test_signatures.py",
+    "trainer/network/test_own_file.py",
+    "trainer/export/test_publish_keras.py",
     "gateway/http/test_fuzz.py",
     "gateway/serving/test_channel.py",
     "modelserver/test_versions.py",
