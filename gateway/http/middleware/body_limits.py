@@ -23,6 +23,9 @@ together would end together, and other requests would wait for almost a second."
 LATE_SECONDS = 0.01
 """A timer that fires later than this shows that the process stood still: it was stopped, or had no CPU time."""
 
+READING_SECONDS = 1.0
+"""Maximum time for reading what has arrived while the process stood still."""
+
 LARGE_ANSWER_BYTES = 64 * 2**10
 """An answer over this size counts as memory of its request until the client has read it. The system buffers smaller
 ones."""
@@ -151,8 +154,8 @@ class _Body:
                 late = clock() - due
                 if is_last or late < LATE_SECONDS:
                     break
-                # While the process stood still, it read nothing. From now on, the client gets as much time again.
-                self._started += 2 * late
+                # While the process stood still, it read nothing. It gets as much time to read what has arrived.
+                self._started += late + min(late, READING_SECONDS)
         raise UploadTimeout(
             f"The upload took longer than {self._seconds:g} seconds or was slower than {self._rate} bytes per second."
         )
