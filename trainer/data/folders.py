@@ -79,6 +79,7 @@ def list_data_set(data: Path, limit: int = 0, *, multi_label: bool = False) -> L
                 listing.warnings.append(f"ignoring the folders of {data} without a table of labels: {_some(spare)}")
         return listing
     check_names(data, splits)
+    with_tables = {data}
     classes: list[tuple[Split | None, Path]] = [(None, folder) for folder in subfolders(data)]
     if not splits:
         _check_divided(data)
@@ -90,6 +91,7 @@ def list_data_set(data: Path, limit: int = 0, *, multi_label: bool = False) -> L
             if folder.name.lower() not in SPLIT_NAMES
         ]
         used = {data / root.relative_to(data).parts[0] for root in splits.values()}
+        with_tables |= {*used, *splits.values()}
         spare = [one.name for one in subfolders(data) if one not in used]
         if spare:
             listing.warnings.append(f"{data} is divided into splits; ignoring the other folders: {_some(spare)}")
@@ -106,7 +108,9 @@ def list_data_set(data: Path, limit: int = 0, *, multi_label: bool = False) -> L
         listing.files += [(split, name, path) for path in files[: limit or None]]
     if len({name for _, name, _ in listing.files}) < 2:
         raise TrainerError(_too_few(data, {name for _, name, _ in listing.files}))
-    listing.warnings += tables_beside_folders(data, {path: name for _, name, path in listing.files})
+    labelled = {path: name for _, name, path in listing.files}
+    for folder in sorted(with_tables):
+        listing.warnings += tables_beside_folders(folder, labelled)
     return listing
 
 

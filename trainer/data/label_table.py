@@ -99,16 +99,23 @@ def other_tables(data: Path) -> str:
     return f"; save {' and '.join(names)} as CSV if it has the labels" if names else ""
 
 
+def labels_of_photos(table: Path) -> set[str]:
+    """Returns the labels that a table gives to files that exist."""
+    files = NamedFiles(walk(table.parent), table.parent)
+    read = _interpreted(_rows(table), files, multi_label=True)
+    return {label for _, name, labels in read.rows if files.find(name) for label in labels} if read else set()
+
+
 def tables_beside_folders(data: Path, classes: Mapping[Path, str]) -> list[str]:
     """Returns a warning for each table that is not read, because class folders have the labels, but says otherwise.
 
     Args:
         data: The folder with tables and class folders.
-        classes: The class folder of each file.
+        classes: The class folder of each file, in this folder or not.
     """
     warnings = []
     tables = _tables(data)
-    files = NamedFiles(classes if tables else (), data)
+    files = NamedFiles((one for one in classes if one.is_relative_to(data)) if tables else (), data)
     for table in tables:
         try:
             rows = _rows(table, beside_folders=True)

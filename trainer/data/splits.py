@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from gateway.images.formats import is_image
-from trainer.data.table_columns import IMAGE_NAME, TABLE_SUFFIXES
+from trainer.data.table_columns import IMAGE_NAME
 from trainer.errors import TrainerError
 
 Split = Literal["train", "valid", "test"]
@@ -125,10 +125,8 @@ def subfolders(path: Path) -> list[Path]:
 
 
 def has_class_folders(folder: Path) -> bool:
-    """Whether folders and no photos are in a folder. A single one beside a table has the photos of the table."""
-    folders = subfolders(folder)
-    has_tables = any(one.suffix.lower() in TABLE_SUFFIXES for one in folder.iterdir())
-    return bool(folders) and not has_photos(folder) and not (has_tables and len(folders) == 1)
+    """Whether folders and no photos are in a folder."""
+    return bool(subfolders(folder)) and not has_photos(folder)
 
 
 def has_photos(folder: Path) -> bool:

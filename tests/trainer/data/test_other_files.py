@@ -46,6 +46,29 @@ def test_a_folder_of_photos_beside_the_table_of_its_split_is_no_class(tmp_path: 
     assert classes(data) == ["train/cat", "train/dog"]
 
 
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("folders", [("images", "masks"), ("00", "01"), ("pet", "animal")])
+def test_a_table_in_a_split_has_the_classes_if_no_folder_is_called_like_one(
+    tmp_path: Path, folders: tuple[str, str], multi_label: bool
+) -> None:
+    for split in ("train", "valid"):
+        tree(tmp_path / split, *(f"{folder}/{at}.jpg" for at, folder in enumerate(folders, 1)), labels=TABLE)
+    listing = list_data_set(tmp_path, multi_label=multi_label)
+    assert {(split, label) for split, label, _ in listing.files} == {
+        (split, label) for split in ("train", "valid") for label in ("cat", "dog")
+    }
+    assert sorted(list_classes(tmp_path)) == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("inside", ["train", "train/train"])
+def test_a_table_in_a_split_that_differs_from_its_class_folders_is_told(tmp_path: Path, inside: str) -> None:
+    data = tree(tmp_path, *(f"{inside}/{one}" for one in ("cat/1.jpg", "dog/2.jpg")))
+    tree(data / inside, labels="file,label\n1.jpg,dog\n2.jpg,dog\n")
+    [warning] = list_data_set(data).warnings
+    assert f"{data / inside}/labels.csv gives 1 photos other labels than their folders, such as '1.jpg'" in warning
+    assert classes(data) == ["train/cat", "train/dog"]
+
+
 @pytest.mark.parametrize("beside", ["readme.txt", "PetImages.zip", "docs/index.html", "PetImages/LICENSE"])
 def test_the_only_folder_with_photos_is_the_one_to_use_whatever_is_beside_it(tmp_path: Path, beside: str) -> None:
     tree(tmp_path / "archive", "PetImages/cat/1.jpg", "PetImages/dog/2.jpg", beside)
@@ -67,7 +90,11 @@ def test_a_table_that_is_one_folder_away_is_told(tmp_path: Path) -> None:
     [
         ("labels.csv", "", r"labels\.csv \(empty\) cannot be used"),
         ("labels.xlsx", "PK", r"save labels\.xlsx as CSV if it has the labels"),
-        ("labels.csv", "file,label\n1.jpg,cat\n2.jpg,cat\n", "has only the label 'cat'; at least 2 are needed"),
+        (
+            "labels.csv",
+            "file,label\n1.jpg,cat\n2.jpg,cat\n",
+            "has only the label 'cat'; at least 2 are needed",
+        ),
     ],
 )
 def test_a_table_without_two_labels_is_told(tmp_path: Path, name: str, content: str, words: str) -> None:
