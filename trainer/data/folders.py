@@ -71,12 +71,14 @@ def list_data_set(data: Path, limit: int = 0, *, multi_label: bool = False) -> L
             single = [(label, path) for labels, path in rows for label in labels or ("",)]
             listing.files += [(split, label, path) for label, path in _limited(single, limit)]
             listing.warnings += warnings
-            if not multi_label and len({label for label, _ in single}) == 1:
-                raise TrainerError(f"{table} has only the label {single[0][0]!r}; at least 2 are needed")
         if None not in tables:
             used = {table.parent for table in tables.values()}
             if spare := [one.name for one in subfolders(data) if one not in used and holds_files(one)]:
                 listing.warnings.append(f"ignoring the folders of {data} without a table of labels: {_some(spare)}")
+        labels = {label for _, label, _ in listing.files}
+        if not multi_label and len(labels) == 1:
+            read = _some([str(table) for table in tables.values()])
+            raise TrainerError(f"the only label in {read} is {labels.pop()!r}; at least 2 are needed")
         return listing
     check_names(data, splits)
     with_tables = {data}

@@ -69,6 +69,13 @@ def test_a_table_in_a_split_that_differs_from_its_class_folders_is_told(tmp_path
     assert classes(data) == ["train/cat", "train/dog"]
 
 
+def test_a_table_of_another_split_may_have_a_single_label(tmp_path: Path) -> None:
+    data = tree(tmp_path, "train/1.jpg", "train/2.jpg", "test/3.jpg")
+    tree(data / "train", labels=TABLE)
+    tree(data / "test", labels="file,label\n3.jpg,cat\n")
+    assert classes(data) == ["test/cat", "train/cat", "train/dog"]
+
+
 @pytest.mark.parametrize("beside", ["readme.txt", "PetImages.zip", "docs/index.html", "PetImages/LICENSE"])
 def test_the_only_folder_with_photos_is_the_one_to_use_whatever_is_beside_it(tmp_path: Path, beside: str) -> None:
     tree(tmp_path / "archive", "PetImages/cat/1.jpg", "PetImages/dog/2.jpg", beside)
@@ -93,7 +100,7 @@ def test_a_table_that_is_one_folder_away_is_told(tmp_path: Path) -> None:
         (
             "labels.csv",
             "file,label\n1.jpg,cat\n2.jpg,cat\n",
-            "has only the label 'cat'; at least 2 are needed",
+            r"the only label in .*labels\.csv is 'cat'; at least 2 are needed",
         ),
     ],
 )
