@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -40,21 +41,28 @@ METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 """The real paths of the services. The messages here are in another package."""
 
-NOT_FOUND_PAUSES = (0.0, 0.01, 0.02)
-"""Pauses in seconds before a call that found no such version is repeated, if there may be several model servers.
+READ_PAUSES = (0.0, 0.01, 0.02)
+"""Pauses in seconds before a call that only reads is repeated, if it found no such version on one of several servers.
 
-During a rollout, they do not all have the same versions. Calls go to the servers in turn, so as many calls at the same
-time as there are servers reach each of them. Calls one after the other would not: two callers in step would meet the
-wrong server each time."""
+During a rollout, the model servers do not all have the same versions. Calls go to them in turn. Two callers who repeat
+theirs in step would meet the wrong server each time, so as many calls as there are servers are made at the same time.
+Usually, each of them goes to another server."""
 
 MAX_SERVERS_CALLED = 8
 """Limit on these calls at a time, because callers can ask for versions that do not exist."""
+
+PREDICT_PAUSES = (0.0, 0.005, 0.01, 0.02, 0.02)
+"""Maximum pauses in seconds before a prediction is repeated for the same reason; each pause is random.
+
+It goes to one server at a time: a request can be large, and must not be computed twice."""
 
 BROKEN_STREAM = ("RST_STREAM", "Stream removed", "GOAWAY", "Connection reset", "Socket closed", "Broken pipe")
 """In gRPC's own details of INTERNAL and UNKNOWN: the connection broke. Failures of a model have other details."""
 
 BOOKKEEPING_PREFIX = "__saved_model_"
 """Prefix of names such as `__saved_model_init_op`, which TensorFlow Serving lists as signatures but cannot run."""
+
+NOWHERE = "no model server has this model or version"
 
 NO_HTTP_2 = "Failed parsing HTTP/2"
 """In gRPC's own details of UNAVAILABLE: the answer is not gRPC, for example from a REST port."""
@@ -96,12 +104,12 @@ class GrpcBackend:
             async with asyncio.timeout(deadline.remaining()):
                 async with lock.read() as had_others:
                     try:
-                        return await self._call(PREDICT, request, deadline)
+                        return await self._predict(request, deadline)
                     except ModelServerFailed as error:
                         if not error.server_message or not had_others():
                             raise
                 async with lock.write():
-                    return await self._call(PREDICT, request, deadline)
+                    return await self._predict(request, deadline)
         except TimeoutError:
             raise DeadlineExceeded("The model server did not answer before the deadline of the request.") from None
 
@@ -110,7 +118,7 @@ class GrpcBackend:
     ) -> tuple[int, Mapping[str, SignatureDef]]:
         """See `Backend.signatures`."""
         request = ModelMetadataRequest(model_spec=_spec(model, selector), metadata_field=["signature_def"])
-        answer = await self._call(METADATA, request.SerializeToString(), deadline)
+        answer = await self._read(METADATA, request.SerializeToString(), deadline)
         response = _parsed(ModelMetadataResponse, answer)
         packed = response.metadata["signature_def"]
         try:
@@ -126,7 +134,7 @@ class GrpcBackend:
     async def status(self, model: str, deadline: Deadline) -> Sequence[ModelVersionStatus]:
         """See `Backend.status`."""
         request = ModelStatusRequest(model_spec=_spec(model, Selector()))
-        answer = await self._call(STATUS, request.SerializeToString(), deadline)
+        answer = await self._read(STATUS, request.SerializeToString(), deadline)
         return _parsed(ModelStatusResponse, answer).model_version_status
 
     def servers(self) -> int:
@@ -137,17 +145,24 @@ class GrpcBackend:
         """See `Backend.close`."""
         await self._connection.close()
 
-    async def _call(self, path: str, request: bytes, deadline: Deadline) -> bytes:
+    async def _predict(self, request: bytes, deadline: Deadline) -> bytes:
+        for pause in PREDICT_PAUSES if self._connection.replicated else ():
+            with suppress(ServableNotFound):
+                return await self._call_once(PREDICT, request, deadline)
+            await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - no secret
+        return await self._call_once(PREDICT, request, deadline)
+
+    async def _read(self, path: str, request: bytes, deadline: Deadline) -> bytes:
         try:
             return await self._call_once(path, request, deadline)
         except ServableNotFound:
             if not self._connection.replicated:
                 raise
-        for pause in NOT_FOUND_PAUSES:
+        for pause in READ_PAUSES:
             await asyncio.sleep(pause)
             with suppress(ServableNotFound):
                 return await self._call_each_server(path, request, deadline)
-        raise ServableNotFound("No model server has this version.")
+        raise ServableNotFound(NOWHERE)
 
     async def _call_each_server(self, path: str, request: bytes, deadline: Deadline) -> bytes:
         """The first answer of any server.
@@ -159,7 +174,7 @@ class GrpcBackend:
         # The number of servers is not known of all targets.
         count = min(max(2, self._connection.servers), MAX_SERVERS_CALLED)
         calls = [asyncio.create_task(self._call_once(path, request, deadline)) for _ in range(count)]
-        failure: Exception = ServableNotFound("No model server has this version.")
+        failure: Exception = ServableNotFound(NOWHERE)
         try:
             for call in asyncio.as_completed(calls):
                 try:
