@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -12,6 +12,7 @@ from gateway.images import Target
 from gateway.images.pixel_format import PixelFormat
 from gateway.model_options import ModelOptions
 from gateway.pb.serving_pb2 import DataType, SignatureDef, TensorInfo
+from gateway.serving import signature_names
 from gateway.serving.contract import DEFAULT_SIGNATURE, Contract, described
 from gateway.serving.fixed_inputs import FixedInput, fixed_inputs
 from gateway.serving.signature_shapes import batch_and_row, layout_of, may_be_equal, number_of_classes, sizes_of
@@ -31,18 +32,8 @@ ACCEPTED_INPUT: Final = (
 )
 ACCEPTED_OUTPUT: Final = "scores (n, classes), or (n) or (n, 1) of a sigmoid, of float, half, bfloat16 or double"
 
-NAMED_LIKE_IMAGES: Final = re.compile(r"image|img|photo|picture|jpe?g|png", re.IGNORECASE)
-NOT_NAMED_LIKE_IMAGES: Final = re.compile(
-    r"b64|base64|ur[il]|path|file_?name|text|sentence|question|quer(?:y|ies)|example|token|word|prompt|document|title",
-    re.IGNORECASE,
-)
-NAMED_LIKE_SCORES: Final = re.compile(r"prob|softmax|sigmoid|score|predictions", re.IGNORECASE)
-NAMED_LIKE_BOXES: Final = re.compile(r"box(?:es)?(?:$|_)", re.IGNORECASE)
-NAMED_LIKE_FEATURES: Final = re.compile(r"embed|feature", re.IGNORECASE)
 EXAMPLE_METHODS: Final = frozenset(("tensorflow/serving/classify", "tensorflow/serving/regress"))
 """Methods of signatures whose string input takes serialised `tf.Example` messages, in exports of TensorFlow 1."""
-
-KEY: Final = re.compile(r"keys?", re.IGNORECASE)
 
 
 def contract_from_signatures(
@@ -64,20 +55,17 @@ def contract_from_signatures(
                 f"{name} has no signature {options.signature!r}, which its option signature names; it has {listed}."
             )
         return _Reading(model, version, options.signature, signatures[options.signature], options).contract()
-    contracts: dict[str, Contract] = {}
-    refused: dict[str, UnsupportedModel] = {}
-    for key in sorted(signatures):
-        try:
-            contracts[key] = _Reading(model, version, key, signatures[key], options).contract()
-        except UnsupportedModel as error:
-            refused[key] = error
-    if DEFAULT_SIGNATURE in contracts:
-        return contracts[DEFAULT_SIGNATURE]
-    if len(contracts) == 1:
-        return next(iter(contracts.values()))
-    if not contracts and (DEFAULT_SIGNATURE in refused or len(refused) == 1):
-        raise refused.get(DEFAULT_SIGNATURE) or next(iter(refused.values()))
-    reason = "several of which classify images" if contracts else "none of which classifies images"
+    readings = [_Reading(model, version, key, one, options) for key, one in sorted(signatures.items())]
+    default = next((one for one in readings if one.key == DEFAULT_SIGNATURE and not one.takes_other_strings()), None)
+    if default is not None or len(readings) == 1:
+        return (default or readings[0]).contract()
+    fitting = []
+    for reading in readings:
+        with suppress(UnsupportedModel):
+            fitting.append(reading.contract())
+    if len(fitting) == 1:
+        return fitting[0]
+    reason = "several of which classify images" if fitting else "none of which classifies images"
     raise UnsupportedModel(f"{name} has the signatures {listed}, {reason}: select one with the option signature.")
 
 
@@ -101,6 +89,12 @@ class _Reading:
     key: str
     signature: SignatureDef
     options: ModelOptions
+
+    def takes_other_strings(self) -> bool:
+        """Whether all inputs are strings that are not images."""
+        return all(
+            info.dtype == DataType.DT_STRING and self._is_other(name) for name, info in self.signature.inputs.items()
+        )
 
     def contract(self) -> Contract:
         fixed = self._fixed_inputs()
@@ -154,7 +148,7 @@ class _Reading:
                 name: "0"
                 for name, info in inputs.items()
                 if name not in values
-                and KEY.fullmatch(name)
+                and signature_names.KEY.fullmatch(name)
                 and info.dtype == DataType.DT_STRING
                 and sizes_of(info) in (None, (-1,))
             }
@@ -187,16 +181,20 @@ class _Reading:
         sizes = sizes_of(info)
         if sizes is not None and (len(sizes) > 2 or 0 in sizes or (len(sizes) == 2 and sizes[1] != 1)):
             raise self._unsupported(ACCEPTED_INPUT)
-        encoded_image = self.options.encoded_image
-        unlike = NOT_NAMED_LIKE_IMAGES.search(name) is not None or self.signature.method_name in EXAMPLE_METHODS
-        if encoded_image is False or (unlike and encoded_image is None):
+        if self._is_other(name):
             reason = " because of the option encoded_image"
-            if encoded_image is None:
+            if self.options.encoded_image is None:
                 reason = "; if it is, set the option encoded_image"
             raise self._unsupported(f"{ACCEPTED_INPUT}. The string input {name!r} is not taken for images{reason}")
         batch_size, row_shape = (-1, ()) if sizes is None else (sizes[0], sizes[1:]) if sizes else (0, ())
-        certain = encoded_image is True or NAMED_LIKE_IMAGES.search(name) is not None
+        certain = self.options.encoded_image is True or signature_names.IMAGES.search(name) is not None
         return _Input(name, "encoded", batch_size, row_shape, self._target(-1, -1), PixelFormat(), certain)
+
+    def _is_other(self, name: str) -> bool:
+        """Whether a string input is not an image, as the option says, or else its name and the signature's method."""
+        if self.options.encoded_image is not None:
+            return not self.options.encoded_image
+        return signature_names.NO_IMAGES.search(name) is not None or self.signature.method_name in EXAMPLE_METHODS
 
     def _pixels(self, name: str, info: TensorInfo, batch_size: int, row: tuple[int, ...]) -> _Input:
         options = self.options
@@ -240,7 +238,7 @@ class _Reading:
                 output = f"the output {self.options.output!r} of its options"
                 raise self._unsupported(f"{ACCEPTED_OUTPUT}, and {output} is not that")
             return self.options.output, candidates[self.options.output]
-        if any(NAMED_LIKE_BOXES.search(name) for name in self.signature.outputs):
+        if any(signature_names.BOXES.search(name) for name in self.signature.outputs):
             raise self._unsupported(
                 f"one output, {ACCEPTED_OUTPUT}; this is an object detector. If it also classifies, select its "
                 "scores with the option output"
@@ -249,10 +247,10 @@ class _Reading:
         possible = (-1, labels, *([1] if labels == 2 else []))  # open, softmax and sigmoid
         for narrower in (
             {name: classes for name, classes in candidates.items() if labels and classes in possible},
-            {name: classes for name, classes in candidates.items() if not NAMED_LIKE_FEATURES.search(name)},
+            {name: classes for name, classes in candidates.items() if not signature_names.FEATURES.search(name)},
             {name: classes for name, classes in candidates.items() if labels and classes == labels},
             {name: classes for name, classes in candidates.items() if classes != 1},
-            {name: classes for name, classes in candidates.items() if NAMED_LIKE_SCORES.search(name)},
+            {name: classes for name, classes in candidates.items() if signature_names.SCORES.search(name)},
         ):
             if len(candidates) > 1 and narrower:
                 candidates = {name: classes for name, classes in candidates.items() if name in narrower}

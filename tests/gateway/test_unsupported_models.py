@@ -121,6 +121,16 @@ REFUSED: dict[str, tuple[Export, dict[str, object], str]] = {
         {},
         "'text' is not taken for images; if it is, set the option encoded_image",
     ),
+    "an object detector beside a signature of features": (
+        Export(
+            IMAGES,
+            {"detection_boxes": (FLOAT, (-1, 4)), "scores": (FLOAT, (-1, 9))},
+            plain(),
+            others={"embed": (IMAGES, {"features": (FLOAT, (-1, 512))})},
+        ),
+        {},
+        "this is an object detector",
+    ),
     "tf.Example in a model of TensorFlow 1": (
         Export({"inputs": (STRING, (-1,))}, SCORES, plain("inputs"), method="tensorflow/serving/classify"),
         {},
