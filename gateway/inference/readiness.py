@@ -31,7 +31,7 @@ PROBE_SECONDS = 2.0
 FIRST_TRY = 0.4
 """Share of the remaining time after which the test image is sent again, to the next of several model servers."""
 
-REFUSED_SECONDS = 30.0
+REFUSED_SECONDS = 10.0
 """Time after which a version that has refused the test image is tried again. The cause is nearly always the model."""
 
 GREY = 128
@@ -50,8 +50,8 @@ class Readiness:
 
     A model is ready if it has an available version that the gateway supports, and that version has answered one grey
     image with scores that fit its labels. A version is tried until it has answered once, and again when its contract
-    changes; every `REFUSED_SECONDS` if the model refuses the image, so that its log stays short. Concurrent callers
-    share one check, and its result is cached for `READINESS_SECONDS`.
+    changes. If it refuses the image, it is tried every `REFUSED_SECONDS`, to keep the logs of gateway and model server
+    short. Concurrent callers share one check, and its result is cached for `READINESS_SECONDS`.
     """
 
     def __init__(self, resolver: ContractResolver, classifier: Classifier) -> None:
@@ -78,7 +78,8 @@ class Readiness:
     async def _model(self, model: str, deadline: Deadline) -> ModelReadiness:
         versions: tuple[int, ...] = ()
         try:
-            states = await self._resolver.lookup.versions(model, deadline)
+            # The states that the routes about models show: who sees a change here sees it there, too.
+            states = await self._resolver.versions(model, deadline)
             versions = tuple(available_versions(states))
             if not versions:
                 failed = [str(one.version) for one in states if one.status.error_message]
@@ -97,6 +98,8 @@ class Readiness:
         except ServableNotFound:
             return ModelReadiness(versions, f"The model {model!r} is changing versions.")
         except GatewayError as error:
+            if not isinstance(error, ModelServerFailed):
+                self._refused.pop(model, None)  # the model server may come back with a better model
             if isinstance(error, BadUpstream) and self._warned.get(model) != error.detail:
                 self._warned[model] = error.detail
                 logger.warning("model %s is not ready: %s", model, error.detail)
