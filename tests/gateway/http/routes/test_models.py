@@ -42,7 +42,9 @@ def test_a_model_is_described_with_its_card(gateway: httpx.Client) -> None:
     assert detail["card"]["description"] == "Knows three colours."
 
 
-@pytest.mark.parametrize(("accepted", "encoding"), [("br, gzip;q=0.8", "gzip"), ("identity", None)])
+@pytest.mark.parametrize(
+    ("accepted", "encoding"), [("br, gzip;q=0.8", "gzip"), ("identity", None), ("gzip;q=0, br;q=1", None)]
+)
 def test_a_long_description_is_compressed_for_clients_that_accept_it(
     start: Start, model_server: ColourServer, accepted: str, encoding: str | None
 ) -> None:
