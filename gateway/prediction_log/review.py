@@ -114,12 +114,14 @@ class Review:
         await self._refresh()
 
         def read() -> bytes:
-            for name in self._index.names(digest):
+            names = self._index.names(digest)
+            for name in names:
                 try:
                     return self._storage.read(name)
                 except FileNotFoundError:
                     continue
-            self._index.remove(digest)
+            if names:
+                self._index.remove(digest)
             raise missing(digest)
 
         return await self._run(read)

@@ -67,7 +67,7 @@ class ReviewIndex:
         self._shadows: dict[tuple[str, int], Shadow] = {}
         self._by_request: dict[tuple[str, int], Photo] = {}
         self._stored: dict[str, set[str]] = {}
-        self._removed: list[str] = []
+        self._removed: set[str] = set()
         self._digests: set[str] = set()
         self._order: list[tuple[float, str]] = []
         self.counts = Counts({}, {}, {})
@@ -102,18 +102,18 @@ class ReviewIndex:
                     self._add_shadow(record)
         return unreadable
 
-    @property
-    def removals(self) -> int:
-        """How often `remove` was called."""
-        return len(self._removed)
+    def begin_listing(self) -> None:
+        """Call this before the storage is listed for `set_stored`.
 
-    def set_stored(self, day: str, digests: Set[str], removals: int | None = None) -> None:
-        """Set which photos are in the storage for a day. Call `arrange` afterwards.
-
-        Give the `removals` from before they were listed: a photo that was removed meanwhile may still be in the list.
+        A photo that is removed from now on may still be in the lists, and is left out.
         """
         with self.lock:
-            stored = set(digests) - (set(self._removed[removals:]) if removals is not None else set())
+            self._removed.clear()
+
+    def set_stored(self, day: str, digests: Set[str]) -> None:
+        """Set which photos are in the storage for a day. Call `arrange` afterwards."""
+        with self.lock:
+            stored = set(digests) - self._removed
             self._changed |= self._stored.get(day) != stored
             self._stored[day] = stored
 
@@ -182,7 +182,7 @@ class ReviewIndex:
         """Forget that the photo is stored."""
         with self.lock:
             self._changed = True
-            self._removed.append(digest)
+            self._removed.add(digest)
             self._digests.discard(digest)
             for digests in self._stored.values():
                 digests.discard(digest)

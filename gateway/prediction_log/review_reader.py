@@ -66,12 +66,12 @@ class ReviewReader:
         now = datetime.now(UTC)
         full = self._full_at is None or time.monotonic() - self._full_at >= FULL_SECONDS
         first = "" if full else f"{now - timedelta(days=RECENT_DAYS):%Y-%m-%d}"
-        removals = self._index.removals
+        self._index.begin_listing()
         photo_days = [day for day in self._storage.folders("photos") if DAY.fullmatch(day)]
         for day in photo_days:
             if day >= first:
                 photos = own_files(self._storage, day, "photos")
-                self._index.set_stored(day, {Path(name).stem for name, _ in photos}, removals)
+                self._index.set_stored(day, {Path(name).stem for name, _ in photos})
         self._index.keep_days(set(photo_days))
         gone = self._gone() if full else set()
         days = [day for day in self._storage.folders("records") if DAY.fullmatch(day)]

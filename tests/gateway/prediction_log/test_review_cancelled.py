@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import ReviewConflict
+from gateway.errors import PhotoNotFound, ReviewConflict
 from gateway.prediction_log.records import Prediction, ReviewDecision, Score
 from gateway.prediction_log.review import Review
 from gateway.prediction_log.review_decisions import Decision, Decisions
+from gateway.prediction_log.review_index import ReviewIndex
 from gateway.prediction_log.review_photo import Filters
 from gateway.prediction_log.segments import Segments
 from gateway.prediction_log.shipper import ship
@@ -143,10 +144,12 @@ def test_a_photo_that_is_deleted_while_the_storage_is_listed_is_not_listed_again
 ) -> None:
     monkeypatch.setattr("gateway.prediction_log.review_reader.FULL_SECONDS", 0.0)
     files, record = Folder.files, Decisions.record
+    is_listed = threading.Event()
 
     def list_and_delete(folder: Folder, name: str) -> Iterator[tuple[str, int]]:
         listed = list(files(folder, name))
-        if name.startswith("photos") and answered._storage_read_at is not None:
+        if name.startswith("photos") and is_listed.is_set():
+            is_listed.clear()
             record(answered._decisions, decision("deleted", "ann"))
         return iter(listed)
 
@@ -154,12 +157,28 @@ def test_a_photo_that_is_deleted_while_the_storage_is_listed_is_not_listed_again
         monkeypatch.setattr(Folder, "files", list_and_delete)
         photos, _, _ = await answered.page(Filters(), None, 10)
         assert [one.photo.digest for one in photos] == [DIGEST]
+        is_listed.set()
         answered._read_storage()
         photos, _, _ = await answered.page(Filters(status="all"), None, 10)
         assert photos == []
         await answered.close()
 
     asyncio.run(deleted())
+
+
+def test_asking_for_images_of_photos_that_never_existed_leaves_nothing_in_memory(
+    answered: Review, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[str] = []
+    monkeypatch.setattr(ReviewIndex, "remove", lambda _, digest: removed.append(digest))
+
+    async def asked() -> None:
+        with pytest.raises(PhotoNotFound):
+            await answered.image("b" * 64)
+        await answered.close()
+
+    asyncio.run(asked())
+    assert removed == []
 
 
 def test_closing_does_not_wait_for_storage_that_hangs(

@@ -159,6 +159,18 @@ def test_only_photos_that_are_stored_are_listed() -> None:
     assert listed(made) == []
 
 
+def test_a_photo_that_was_removed_is_listed_again_if_a_later_list_has_it() -> None:
+    made = index(prediction(1), prediction(2))
+    made.remove(digest(1))
+    made.set_stored(DAY, {digest(1), digest(2)})
+    made.arrange()
+    assert listed(made) == [2]
+    made.begin_listing()
+    made.set_stored(DAY, {digest(1), digest(2)})
+    made.arrange()
+    assert listed(made) == [1, 2]
+
+
 def test_lines_that_are_no_records_are_left_out() -> None:
     made = ReviewIndex()
     good = prediction(1).model_dump_json().encode()
