@@ -7,7 +7,7 @@ import codecs
 import csv
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ MAX_BYTES = 16 * 2**20
 FORMS = 'one name per line, a JSON list, or a JSON object such as {"cat": 0} or {"0": "cat"}'
 
 _NOT_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f]")
-_CODE = re.compile(r"[\[{(]['\"]|['\"][\])}]")
+_CODE = re.compile(r"(?:[\[{]|[=(]\s*\()['\"]|\S\s*[\[{(]$")
+"""A line of a list in a program: ``(['cat',``, ``= ('cat',`` or ``names: list[str] = [``."""
+
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _INDEX_AND_NAME = re.compile(r"(?P<index>\d+)(?:\s*[:,;.)=_-]\s*|\s+)(?P<name>\S.*)")
 _NAME_AND_INDEX = re.compile(r"(?P<name>.*\S)(?:\s*[:,;=]\s*|\t+)(?P<index>\d+)")
@@ -76,6 +78,8 @@ def parse_labels(text: str) -> tuple[str, ...]:
             value = next((value[key] for key in _HOLDERS if isinstance(value.get(key), list | dict)), value)
         elif isinstance(value, set):
             raise ValueError(f"is a set, which has no order: write {FORMS}")
+        elif not isinstance(value, list | tuple):
+            raise ValueError(f"must contain {FORMS}")
         names = _ordered(value) if isinstance(value, dict) else _checked_names(value)
     else:
         lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
@@ -87,9 +91,9 @@ def parse_labels(text: str) -> tuple[str, ...]:
 
 def _plain(lines: list[str]) -> tuple[str, ...]:
     """The names in lines without a header of columns."""
+    if any(map(_CODE.search, lines)):
+        raise ValueError(f"is code: write {FORMS}")
     if len(lines) == 1:
-        if _CODE.search(lines[0]):
-            raise ValueError(f"is code: write {FORMS}")
         lines = [name.strip() for name in re.split(r"[,;\t]", lines[0]) if name.strip()]
     # Of a list in a program, of one in YAML, and with ImageNet's identifiers.
     for pattern in (r"(.*\S)\s*,", r"-\s+(\S.*)", r"n\d{8}[\s,]+(\S.*)"):
@@ -127,7 +131,7 @@ def _literal(text: str) -> Any:
     except (ValueError, RecursionError) as error:
         try:
             return ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             raise ValueError("starts like JSON, but is not valid JSON") from error
 
 
@@ -181,14 +185,13 @@ def _in_order(pairs: Iterable[tuple[int, object]]) -> tuple[str, ...]:
     return _checked_names([by_index[index] for index in range(len(by_index))])
 
 
-def _checked_names(values: list[object] | list[str]) -> tuple[str, ...]:
+def _checked_names(values: Sequence[object]) -> tuple[str, ...]:
     if not values:
         raise ValueError(f"contains no names: write {FORMS}")
     names = []
     for index, value in enumerate(values):
         if not isinstance(value, str) or not value.strip():
-            text = json.dumps(value)[:40]
-            raise ValueError(f"has {text} in place of the name with the index {index}")
+            raise ValueError(f"has {repr(value)[:40]} in place of the name with the index {index}")
         names.append(value.strip())
     return tuple(names)
 
