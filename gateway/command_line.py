@@ -119,7 +119,8 @@ def _line(error: ErrorDetails, file: str | None) -> str:
     if setting and setting not in Settings.model_fields:
         return f"{setting!r} in {file} is not a setting"
     if error["type"] == "extra_forbidden" and inside:
-        near = get_close_matches(inside[-1], [*ModelOptions.model_fields, *ShadowOptions.model_fields], 1)
+        options = ShadowOptions if setting == "shadows" else ModelOptions
+        near = get_close_matches(inside[-1], options.model_fields, 1)
         message = "there is no such option" + "".join(f"; did you mean {one}?" for one in near)
     where = f"{PREFIX}{setting.upper()} ({_option(setting)})" if setting else "settings"
     return ": ".join([where, *inside, message])

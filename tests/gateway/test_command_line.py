@@ -114,7 +114,9 @@ def test_options_override_the_environment_and_the_environment_overrides_the_file
     ("text", "message"),
     [
         ("prot = 1", "'prot' in .*gateway.toml is not a setting"),
-        ("[model_options.m]\nlabel = ['a', 'b']", "m: label: there is no such option; did you mean labels"),
+        ("[model_options.m]\nlabel = ['a', 'b']", "m: label: there is no such option; did you mean labels\\?$"),
+        ("[model_options.m]\nversion = 1", "m: version: there is no such option$"),
+        ("[shadows.m]\nprecent = 1", "m: precent: there is no such option; did you mean percent\\?$"),
         ("port =", "gateway.toml is not valid TOML"),
         ("port = 'x'", r"GATEWAY_PORT \(--port\): "),
         (None, "cannot read .*gateway.toml: No such file"),
