@@ -39,7 +39,7 @@ class ModelOptions(BaseModel):
     fixed_inputs: Mapping[str, JsonValue] = {}
     """Values of the inputs beside the image, for example `{"training": false}`."""
     encoded_image: bool | None = None
-    """Whether a string input takes encoded images. By default, the name of the input decides."""
+    """Whether a string input takes encoded images. By default, its name and the method of the signature decide."""
     height: int | None = Field(None, ge=1, le=4096)
     """Input height in pixels, if the signature does not fix it."""
     width: int | None = Field(None, ge=1, le=4096)
