@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,10 +22,10 @@ Each upload gets between this time and twice as much, chosen at random. Otherwis
 together would end together, and other requests would wait for almost a second."""
 
 LATE_SECONDS = 0.01
-"""A timer that fires later than this shows that the process stood still: it was stopped, or had no CPU time."""
+"""A timer that fires later than this shows that the event loop was busy, or the process stood still."""
 
 READING_SECONDS = 1.0
-"""Maximum time for reading what has arrived while the process stood still."""
+"""Maximum time for reading what has arrived meanwhile."""
 
 LARGE_ANSWER_BYTES = 64 * 2**10
 """An answer over this size counts as memory of its request until the client has read it. The system buffers smaller
@@ -50,7 +51,7 @@ class BodyLimits:
             return
         services = scope["state"]["services"]
         assert isinstance(services, Services)
-        body = _Body(services, scope, receive)
+        body = Body(services, scope, receive)
 
         async def send_and_close(message: Message) -> None:
             if message["type"] == "http.response.start" and not body.complete and _must_close(scope):
@@ -85,7 +86,7 @@ def _must_close(scope: Scope) -> bool:
     return b"expect" in headers or not length.isdigit() or int(length) > MAX_READ_OVER_BYTES
 
 
-class _Body:
+class Body:
     """The body of one request.
 
     Raises, from `receive`:
@@ -144,23 +145,23 @@ class _Body:
             self._admission.end_upload(self._record.caller)
 
     async def _received_in_time(self) -> Message:
-        clock = asyncio.get_running_loop().time
-        for is_last in (False, True):
-            due = self._due()
-            try:
-                async with asyncio.timeout_at(due):
+        due = self.due()
+        try:
+            async with asyncio.timeout_at(due):
+                return await self._receive()
+        except TimeoutError:
+            late = asyncio.get_running_loop().time() - due
+        if late >= LATE_SECONDS:
+            # Nothing was read meanwhile. The upload gets that time back, and as much to read what has arrived.
+            self._started += late + min(late, READING_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self.due()):
                     return await self._receive()
-            except TimeoutError:
-                late = clock() - due
-                if is_last or late < LATE_SECONDS:
-                    break
-                # While the process stood still, it read nothing. It gets as much time to read what has arrived.
-                self._started += late + min(late, READING_SECONDS)
         raise UploadTimeout(
             f"The upload took longer than {self._seconds:g} seconds or was slower than {self._rate} bytes per second."
         )
 
-    def _due(self) -> float:
+    def due(self) -> float:
         """When the next piece must have arrived, on the event loop's clock."""
         end = self._started + self._seconds
         if self._rate:

@@ -14,7 +14,7 @@ from functools import partial
 import httpx
 import pytest
 
-from gateway.http.middleware.body_limits import _Body
+from gateway.http.middleware.body_limits import Body
 from gateway.http.server.answer_transport import AnswerTransport
 from gateway.http.server.protocol import HttpProtocol
 from testing.photos import photo
@@ -103,20 +103,20 @@ def test_an_upload_that_arrives_while_the_process_stands_still_is_in_time(
 ) -> None:
     monkeypatch.setattr("gateway.http.middleware.body_limits.RATE_GRACE_SECONDS", 0.1)
     stands_still, has_arrived = threading.Event(), threading.Event()
-    due_of = _Body._due
+    due_of = Body.due
 
     def stand_still(due: float) -> None:
         stands_still.set()
         assert has_arrived.wait(DEADLINE_SECONDS)
         until(partial(has_passed, due + 0.2))
 
-    def noting_due(body: _Body) -> float:
+    def noting_due(body: Body) -> float:
         due = due_of(body)
         if not stands_still.is_set():
             asyncio.get_running_loop().call_soon(stand_still, due)
         return due
 
-    monkeypatch.setattr(_Body, "_due", noting_due)
+    monkeypatch.setattr(Body, "due", noting_due)
     content = photo()
     with connect(start()) as connection:
         connection.sendall(
