@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import json
 import re
 from collections.abc import Mapping, Set
@@ -41,6 +42,8 @@ _JSON_NAMES: dict[type, str] = {
 }
 
 _DATA_URL = re.compile(r"data:[^,;]*(?:;[^,;]*)*;base64,")
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+_NOT_JSON = "not JSON. Send images in base64; /api and /hf take image files."
 _NOT_STANDARD = str.maketrans("-_", "+/", " \t\r\n=")
 
 
@@ -57,10 +60,8 @@ def read_json(body: Text) -> object:
         if error.msg.startswith("Not enough memory"):
             raise MemoryError from error
         text = bytes(body)
-        if kind := _no_text(text):
-            raise BadRequest(
-                f"The body is {kind}, not JSON. Send images in base64; /api and /hf take image files."
-            ) from error
+        if kind := _other_kind(text):
+            raise BadRequest(f"The body is {kind}") from error
         if b"NaN" not in text and b"Infinity" not in text:
             raise BadRequest(f"The body is not JSON: {error.msg} at position {error.pos}.") from error
         try:
@@ -71,14 +72,15 @@ def read_json(body: Text) -> object:
     return value
 
 
-def _no_text(body: bytes) -> str:
-    """What a body is that clients of other interfaces send; empty if it is text."""
+def _other_kind(body: bytes) -> str:
+    """What a body is that is neither JSON nor other text in UTF-8, for the message; empty if it is such text."""
     if body.startswith(b"--"):
-        return "a form"
+        return f"a form, {_NOT_JSON}"
     try:
         body.decode("utf-8")
     except UnicodeDecodeError:
-        return "binary data"
+        is_text = body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or not _CONTROL.search(body)
+        return "not JSON in UTF-8." if is_text else f"binary data, {_NOT_JSON}"
     return ""
 
 

@@ -47,6 +47,12 @@ def test_an_image_file_or_a_form_in_place_of_json_is_named(gateway: httpx.Client
         assert words in answer.json()["error"]
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_json_in_another_encoding_is_not_taken_for_an_image(gateway: httpx.Client, encoding: str) -> None:
+    answer = gateway.post("/v1/models/colours:predict", content='{"inputs": "é"}'.encode(encoding))
+    assert (answer.status_code, answer.json()["error"]) == (400, "The body is not JSON in UTF-8.")
+
+
 def test_lists_nested_deeper_than_any_tensor_are_400(arithmetic: httpx.Client) -> None:
     answer = arithmetic.post("/v1/models/sums:predict", content=b'{"inputs": ' + b"[" * 200 + b"]" * 200 + b"}")
     assert answer.status_code == 400
