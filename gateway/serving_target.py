@@ -30,14 +30,22 @@ def check_target(target: str) -> None:
         if rest.startswith("//") and not authority:
             raise ValueError(f"must have three slashes: {scheme}:///{rest[2:]} instead of {target}")
         listed = rest[authority.end() :] if authority else rest
-        for host in listed.split(","):
-            _check_host(host, f"{scheme}:{authority[0] if authority else ''}")
+        _check_hosts(listed.split(","), f"{scheme}:{authority[0] if authority else ''}")
         return
     hosts = [part.strip() for part in target.split(",") if part.strip()]
     if not hosts:
         raise ValueError(f"must be host:port, such as 127.0.0.1:{PORT}")
+    _check_hosts(hosts)
+
+
+def _check_hosts(hosts: list[str], prefix: str = "") -> None:
+    """Check several ``host:port``. A suggestion starts with `prefix`."""
+    text = ",".join(hosts)
+    meant = re.findall(r"[^;,\s\"']+", text)
+    if meant and meant != hosts and all(map(HOST_AND_PORT.fullmatch, meant)):
+        raise ValueError(f"must be host:port: {prefix}{','.join(meant)} instead of {prefix}{text}")
     for host in hosts:
-        _check_host(host)
+        _check_host(host, prefix)
 
 
 def _check_host(host: str, prefix: str = "") -> None:
@@ -53,8 +61,6 @@ def _check_host(host: str, prefix: str = "") -> None:
         right = f"127.0.0.1:{plain.lstrip(':')}"
     elif HOST_AND_PORT.fullmatch(plain):
         right = plain
-    elif all(map(HOST_AND_PORT.fullmatch, several := re.split(r"[;\s]+", plain))):
-        right = ",".join(several)
     elif (bare := re.fullmatch(r"(.+):(\d{4,5})", plain)) and _is_ipv6(bare[1]):
         right = f"[{bare[1]}]:{bare[2]}"  # ::1:8500 is a valid address, but hardly what was meant
     elif _is_ipv6(plain.strip("[]")):

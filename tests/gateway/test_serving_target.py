@@ -113,6 +113,9 @@ def test_an_address_of_any_form_that_grpc_takes_is_accepted(target: str) -> None
         ('"localhost:8500"', "localhost:8500"),  # as Docker reads it from a file of variables
         ("http://user:secret@serving:8500", "serving:8500"),
         ("a:8500;b:8500", "a:8500,b:8500"),
+        ("'a:8500,b:8500'", "host:port: a:8500,b:8500 instead of 'a:8500,b:8500'"),
+        ("a:1;b:2,c:3", "host:port: a:1,b:2,c:3 instead of a:1;b:2,c:3"),
+        ("ipv4:1.1.1.1:1;1.1.1.2:2", "host:port: ipv4:1.1.1.1:1,1.1.1.2:2 instead of ipv4:1.1.1.1:1;1.1.1.2:2"),
         ("dns:///serving:8500/", "dns:///serving:8500"),
         ("localhost:0", "1 to 65535"),
         ("localhost:70000", "1 to 65535"),
