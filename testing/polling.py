@@ -33,7 +33,8 @@ def until(condition: Callable[[], T], what: str = "the condition", seconds: floa
     """
     began = time.monotonic()
     while not (value := condition()):
-        time.sleep(_pause(time.monotonic() - began, what, seconds))
+        pause = _pause(time.monotonic() - began, what, seconds)
+        time.sleep(pause)
     return value
 
 

@@ -125,7 +125,8 @@ def test_the_architecture_page_names_files_that_exist() -> None:
 
 def test_the_architecture_page_names_classes_and_constants_that_exist() -> None:
     folders = ("breed", "gateway", "modelserver", "tests", "trainer")
-    code = [path for folder in folders for path in (ROOT / folder).rglob("*.[pj][ys]") if path.parent.name != "pb"]
+    code = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in {".py", ".js"}]
+    code = [path for path in code if path.parent.name != "pb"]
     known = set(re.findall(r"\w+", "".join(path.read_text("utf-8") for path in code)))
     names = [word for word in architecture_words() if re.fullmatch(r"_?[A-Z]\w+(\.\w+)*", word)]
     ours = [name for name in names if not name.startswith(PREFIX)]
