@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from trainer.data.splits import walk
-from trainer.data.table_columns import TABLE_SUFFIXES, YES, NamedFiles, find_columns
+from trainer.data.table_columns import OTHER_SUFFIXES, TABLE_SUFFIXES, YES, NamedFiles, find_columns
 from trainer.errors import TrainerError
 
 Labelled = tuple[tuple[str, ...], Path]
@@ -18,10 +18,6 @@ Labelled = tuple[tuple[str, ...], Path]
 
 MAX_BESIDE_BYTES: Final = 64 * 1024**2
 """Size of the largest table that is read beside class folders; its cells take far more memory."""
-
-
-OTHER_SUFFIXES: Final = (".xlsx", ".xls", ".ods", ".json", ".jsonl", ".parquet")
-"""Formats in which people have such tables, and which are not read."""
 
 
 @dataclass(frozen=True)

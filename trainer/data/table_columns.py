@@ -42,6 +42,8 @@ YES, NO = frozenset(("1", "1.0", "true")), frozenset(("0", "0.0", "false"))
 """Cells of a column that is a label."""
 
 TABLE_SUFFIXES: Final = (".csv", ".tsv")
+OTHER_SUFFIXES: Final = (".xlsx", ".xls", ".ods", ".json", ".jsonl", ".parquet")
+"""Formats in which people have such tables, and which are not read."""
 
 IMAGE_NAME: Final = re.compile(r".+\.(?:jpe?g|png|gif|bmp|webp|hei[cf])", re.IGNORECASE)
 
