@@ -3,12 +3,14 @@
 import difflib
 import unicodedata
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from trainer.data.class_tables import class_tables, split_table
 from trainer.data.label_table import (
+    find_table,
     has_tables,
     other_tables,
     read_table,
@@ -238,29 +240,46 @@ def _suggestion(path: Path) -> str:
 
 def _too_few(data: Path, labels: set[str]) -> str:
     """The error message for a folder with fewer than two classes."""
-    folders = subfolders(data)
-    unread = "" if find_splits(data) else unread_tables(data)  # splits with class folders use no table
+    splits = find_splits(data)
     below = _innermost(data)
-    inner = str(below.relative_to(data))
+    contains = f"{data} contains one folder of photos, {str(below.relative_to(data))!r}, with"
     inside = subfolders(below)
-    if below != data and has_tables(below):
-        return f"{data} contains one folder of photos, {inner!r}, with a table in it; use that one"
+    if below != data and _has_labels(below):
+        return f"{contains} a table in it; use that one"
+    # Tables beside the folders of splits have been looked at.
+    tables = "".join(("" if splits else unread_tables(one)) + other_tables(one) for one in dict.fromkeys((data, below)))
     if below != data and len(inside) >= 2:
-        return f"{data} contains one folder of photos, {inner!r}, with {len(inside)} folders in it; use that one"
+        return f"{contains} {len(inside)} folders in it; use that one{tables}"
     packed = sorted(one.name for one in data.iterdir() if one.suffix.lower() in ARCHIVES)
     if packed:
-        return f"{data} contains archives; unpack {_some(packed)} first"
-    if not folders and has_photos(data):
-        parent = data.resolve().parent
-        siblings = [one for one in subfolders(parent) if holds_photos(one)]
-        if has_tables(parent) or len(siblings) >= 2:
-            has = "a table" if has_tables(parent) else f"{len(siblings)} folders of photos"
+        return f"{data} contains archives; unpack {_some(packed)} first{tables}"
+    if not tables and not subfolders(data) and has_photos(data) and (parent := data.resolve().parent) != Path("/"):
+        siblings = _folders_of_photos(parent)
+        if has_tables(parent) or siblings >= 2:
+            has = "a table" if has_tables(parent) else f"{siblings} folders of photos"
             return f"{data} contains photos but no class folders; did you mean {parent}, which has {has}?"
+    where = f" in its splits ({', '.join(str(one.relative_to(data)) for one in splits.values())})" if splits else ""
     return (
-        f"{data} has {len(labels)} class folders with files; at least 2 are needed, as DATA/<class>/ or "
-        "DATA/{train,valid,test}/<class>/, or a CSV file in DATA with columns for files and labels"
-        f"{unread}{other_tables(data)}"
+        f"{data} has {len(labels)} class folder{'s' * (len(labels) != 1)} with files{where}; at least 2 are needed, as "
+        "DATA/<class>/ or DATA/{train,valid,test}/<class>/, or a CSV file in DATA with columns for files and labels"
+        f"{tables}"
     )
+
+
+def _has_labels(folder: Path) -> bool:
+    try:
+        return find_table(folder) is not None
+    except TrainerError:
+        return False
+
+
+def _folders_of_photos(parent: Path) -> int:
+    number = 0
+    with suppress(OSError):  # other people's folders may be here
+        for one in subfolders(parent):
+            with suppress(OSError):
+                number += has_photos(one)
+    return number
 
 
 def _innermost(folder: Path) -> Path:

@@ -92,7 +92,9 @@ def unread_tables(data: Path) -> str:
 def other_tables(data: Path) -> str:
     """Returns how to use tables of other formats in a folder, as the end of a sentence; empty if there are none."""
     names = sorted(one.name for one in data.iterdir() if one.suffix.lower() in OTHER_SUFFIXES)
-    return f"; save {' and '.join(names)} as CSV if it has the labels" if names else ""
+    if len(names) > 1:
+        return f"; save the one with the labels as CSV: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
+    return f"; save {names[0]} as CSV if it has the labels" if names else ""
 
 
 def labels_of_photos(table: Path) -> set[str]:

@@ -237,7 +237,7 @@ def test_one_divided_class_folder_beside_others_is_a_class(tmp_path: Path) -> No
 
 def test_a_table_beside_splits_with_one_class_is_not_said_to_lack_columns(tmp_path: Path) -> None:
     data = tree(tmp_path, "train/cat/1.jpg", "test/cat/2.jpg", labels="file,label\n1.jpg,cat\n2.jpg,dog\n")
-    with pytest.raises(TrainerError, match="has 1 class folders with files") as error:
+    with pytest.raises(TrainerError, match="has 1 class folder with files") as error:
         classes(data)
     assert "labels.csv" not in str(error.value)
 

@@ -1,5 +1,6 @@
 """Files that are no photos, in all places of a data set, and the folder that was meant."""
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -90,6 +91,42 @@ def test_a_table_that_is_one_folder_away_is_told(tmp_path: Path) -> None:
         list_data_set(tmp_path)
     with pytest.raises(TrainerError, match=rf"no class folders; did you mean {data}, which has a table\?"):
         list_data_set(data / "photos")
+
+
+def test_the_folder_above_is_not_suggested_where_an_unread_table_is_beside_the_photos(tmp_path: Path) -> None:
+    tree(tmp_path, "a/1.jpg", "b/2.jpg")
+    (tmp_path / "a" / "labels.xlsx").touch()
+    with pytest.raises(TrainerError, match=r"has 0 class folders .*; save labels\.xlsx as CSV if it has the labels"):
+        list_data_set(tmp_path / "a")
+    (tmp_path / "a" / "more.json").touch()
+    with pytest.raises(TrainerError, match=r"; save the one with the labels as CSV: labels\.xlsx, more\.json$"):
+        list_data_set(tmp_path / "a")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read every folder")
+def test_the_folder_above_is_suggested_if_other_folders_in_it_cannot_be_read(tmp_path: Path) -> None:
+    tree(tmp_path, "a/1.jpg", "b/2.jpg")
+    (tmp_path / "c").mkdir(mode=0)
+    with pytest.raises(TrainerError, match=f"did you mean {tmp_path}, which has 2 folders of photos"):
+        list_data_set(tmp_path / "a")
+
+
+def test_only_photos_right_in_the_folders_beside_count_for_a_suggestion(tmp_path: Path) -> None:
+    data = tree(tmp_path, "a/1.jpg", "b/deep/2.jpg") / "a"
+    with pytest.raises(TrainerError, match="has 0 class folders"):
+        list_data_set(data)
+
+
+def test_an_empty_table_beside_the_only_photos_is_told_and_no_reason_to_use_their_folder(tmp_path: Path) -> None:
+    tree(tmp_path / "photos", "1.jpg", "2.jpg", labels="")
+    with pytest.raises(TrainerError, match=r"has 1 class folder with files; .*; labels\.csv \(empty\) cannot be used"):
+        list_data_set(tmp_path)
+
+
+def test_folders_that_were_read_as_splits_are_named_where_classes_are_missing(tmp_path: Path) -> None:
+    tree(tmp_path, "bus/1.jpg", "car/2.jpg", "train/steam/3.jpg", "train/README.md")
+    with pytest.raises(TrainerError, match=r"has 1 class folder with files in its splits \(train\); at least 2"):
+        list_data_set(tmp_path)
 
 
 @pytest.mark.parametrize(
