@@ -167,7 +167,7 @@ export default {
   next: "Foto siguiente",
   close: "Cerrar",
   crop: "Recortar",
-  cropTitle: "Mira aquí",
+  cropTitle: "Parte que analizar",
   cropLabel: "La parte por la que se pregunta: arrastra para marcarla; las flechas la mueven, con Mayús cambian su tamaño",
   cropAsk: "Analizar esta parte",
   cropTurn: "Girar",

@@ -40,7 +40,7 @@ export default {
   modelsUnread: "モデルを読み込めません。",
   tryNow: "今すぐ再試行",
   enterKey: "キーを入力",
-  photosWait: "写真は待機中で、自動的に再開します。",
+  photosWait: "写真は待機中です。自動的に送信されます。",
   answersAgain: "サービスが再び応答しています。",
   partMissing: "ページのこの部分を読み込めません。もう一度試すか、ページを再読み込みしてください。",
   filesUnread: "これらのファイルを読み込めません：{reason}",

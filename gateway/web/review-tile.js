@@ -86,7 +86,7 @@ function actions(photo, act) {
   if (!photo.answers[0].labels) {
     // There is no correction of several labels yet.
     if (label !== null) add("Confirm", "confirm");
-    add(label === null ? "It is …" : "Relabel …", "relabel");
+    add(label === null ? "It is\u00a0…" : "Relabel\u00a0…", "relabel");
   }
   add("Discard", "discard");
   if (photo.decision) add("Undo", "undo", "quiet");

@@ -72,7 +72,7 @@ def test_photos_wait_while_no_model_answers_and_go_on_by_themselves(
     page.choose(files("blue", "green"))
     eventually(lambda: page.shown("#service"))
     eventually(lambda: page.one("#service strong").text == "Not ready yet.")
-    eventually(lambda: "Your photos wait" in page.one("#service").text)
+    eventually(lambda: "Your photos are waiting" in page.one("#service").text)
     assert page.tiles()[0].state == "done"
     model_server.models.update(models)
     assert [tile.heading for tile in page.settled(3).values()] == ["red", "blue", "green"]
