@@ -55,9 +55,8 @@ def test_the_live_camera_names_what_it_sees_two_or_three_times_a_second_until_it
         assert 0 <= top < bottom <= screen.height
         assert page.picture("dialog.tool video").std() > 5, "the picture is shown"
         if screen.phone:
-            assert page.box(".spoken")[1] >= page.box("dialog.tool video")[3], (
-                "the words do not cover it, which is small"
-            )
+            words_top, picture_bottom = page.browser.execute_script(WORDS_AND_PICTURE)
+            assert words_top >= picture_bottom, "the words do not cover it, which is small"
         page.browser.execute_script(WATCH)
         with elsewhere(page, str(client.base_url)):
             pass
@@ -113,6 +112,11 @@ TITLES = """
     }).observe(document.body, {subtree: true, childList: true});
 """
 
+WORDS_AND_PICTURE = """
+    const [words, picture] = ['.spoken', 'dialog.tool video'].map((one) =>
+        document.querySelector(one).getBoundingClientRect());
+    return [words.top, picture.bottom];
+"""
 
 WATCH = """
     const video = document.querySelector('video'), stream = video.srcObject;

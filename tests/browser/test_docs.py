@@ -150,7 +150,13 @@ def test_a_key_is_shared_with_the_page_and_never_printed(
     docs.execute_script("sessionStorage.clear()")
 
 
-METHOD_AND_PATH = ("method", "path")
+EDGES_OF_METHODS_AND_PATHS = """
+    return [...document.querySelectorAll('.opblock-summary')].map((summary) => {
+        const [method, path] = ['method', 'path'].map((part) =>
+            summary.querySelector(`.opblock-summary-${part}`).getBoundingClientRect());
+        return [method.right, path.left, method.bottom, path.top];
+    });
+"""
 
 
 @everywhere
@@ -165,12 +171,9 @@ def test_operations_are_grouped_and_folded_and_can_be_tried(
         return [one.get_attribute("data-tag") for one in tags if one.get_attribute("data-is-open") == "false"]
 
     eventually(lambda: folded() == ["tensorflow serving", "open inference protocol", "health"])
-    for summary in docs.find_elements(By.CSS_SELECTOR, ".opblock-summary"):
-        method, path = (
-            summary.find_element(By.CSS_SELECTOR, f".opblock-summary-{part}").rect for part in METHOD_AND_PATH
-        )
-        assert path["x"] >= method["x"] + method["width"], "the path is beside the method"
-        assert path["y"] < method["y"] + method["height"], "not below it"
+    for right, path_left, bottom, path_top in docs.execute_script(EDGES_OF_METHODS_AND_PATHS):
+        assert path_left >= right, "the path is beside the method"
+        assert path_top < bottom, "not below it"
     assert not docs.find_elements(By.CSS_SELECTOR, "#swagger-ui .filter, #swagger-ui .operation-filter-input")
     letters = docs.execute_script("return getComputedStyle(document.querySelector('.opblock-tag')).color")
     assert (int(re.findall(r"\d+", letters)[0]) > 128) is (screen.scheme == "dark"), "dark only if the user prefers it"
