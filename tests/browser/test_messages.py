@@ -21,9 +21,18 @@ ON_TOP = """
 """
 
 
+KEPT = """
+    const box = document.getElementById('toast');
+    return box?.querySelector(':scope[data-shown] p')?.textContent === arguments[0] && (box.onpointerenter(), true);
+"""
+
+
 def assert_seen(page: Page, message: str) -> None:
-    """Whether the toast says this, whole, on top of everything and in letters that stand out."""
-    eventually(lambda: page.message() == message)
+    """Whether the toast says this, whole, on top of everything and in letters that stand out.
+
+    It is kept once it is there, as under a pointer, so that the rest may take its time.
+    """
+    eventually(lambda: page.browser.execute_script(KEPT, message))
     assert page.one("#toast p").text == message
     assert page.browser.execute_script(ON_TOP)
     pixels = page.picture("#toast").astype(float).mean(axis=2)
@@ -101,15 +110,19 @@ def test_what_a_link_misses_is_said_when_its_tab_comes_to_the_front(chromium: Ch
     behind = chromium.current_window_handle
     chromium.execute_script(FOLLOW_WHEN_HIDDEN, f"{page.url}?model=cats")
     added = chromium.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": NOTE})
-    chromium.switch_to.new_window("tab")
-    chromium.get(f"{page.url}/docs")  # the same origin
-    eventually(lambda: chromium.execute_script("return localStorage.loaded") == "hidden")
-    chromium.close()
-    chromium.switch_to.window(behind)
-    assert_seen(page, "The link asks for cats, which is not served here.")
-    assert chromium.execute_script("return window.said") == "visible"
-    chromium.execute_script("localStorage.clear()")
-    chromium.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+    try:
+        chromium.switch_to.new_window("tab")
+        try:
+            chromium.get(f"{page.url}/docs")  # the same origin
+            eventually(lambda: chromium.execute_script("return localStorage.loaded") == "hidden")
+        finally:
+            chromium.close()
+            chromium.switch_to.window(behind)
+        assert_seen(page, "The link asks for cats, which is not served here.")
+        assert chromium.execute_script("return window.said") == "visible"
+    finally:
+        chromium.execute_script("localStorage.clear()")
+        chromium.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
 
 
 FOLLOW_WHEN_HIDDEN = """
