@@ -157,6 +157,7 @@ class ColourServer:
     batch_sizes: list[int] = field(default_factory=list)
     request_ids: list[str] = field(default_factory=list)
     states: dict[tuple[str, int], pb.ModelVersionStatus.State] = field(default_factory=dict)
+    """By model and version, the state of those that are not available, which answer no calls."""
     failed_versions: dict[str, dict[int, str]] = field(default_factory=dict)
     """By model, versions that could not be loaded, and why."""
     busy: int = 0
@@ -215,9 +216,9 @@ class ColourServer:
         elif choice == "version":
             number = spec.version.value
         else:
-            number = max(versions, default=None)
-        model = versions.get(number) if number is not None else None
-        if number is None or model is None:
+            number = max((one for one in list(versions) if (spec.name, one) not in self.states), default=0)
+        model = None if (spec.name, number) in self.states else versions.get(number)
+        if model is None:
             request = f"Specific({spec.name}, {number})" if choice else f"Latest({spec.name})"
             _abort(context, "NOT_FOUND", f"Servable not found for request: {request}")
         return number, model
@@ -276,8 +277,7 @@ class ColourServer:
         if self.refusal is not None:
             context.abort(*self.refusal)
         with self._counting:
-            if busy := self.busy > 0:
-                self.busy -= 1
+            busy, self.busy = self.busy > 0, max(0, self.busy - 1)
         if busy:
             _abort(context, "UNAVAILABLE", "The batch scheduling queue to which this task was submitted is full")
         if self.stalled.is_set():
