@@ -14,6 +14,7 @@ from selenium.webdriver.support.select import Select
 from gateway.pb import serving_pb2 as pb
 from testing.colour_server import ColourModel, ColourServer
 from testing.page import Page, eventually
+from testing.polling import until
 from tests.browser.screens import Screen, everywhere
 from tests.browser.test_messages import assert_seen
 
@@ -212,11 +213,18 @@ def test_what_a_link_misses_is_said_over_the_list_that_it_opens(page: Page) -> N
     assert_seen(page, "The link asks for cats, which is not served here.")
 
 
+def wake_up(page: Page, client: httpx.Client, model: str, versions: list[int]) -> None:
+    """Make the page ask for the models at once, as when a laptop wakes up, when the gateway knows these versions."""
+    until(lambda: client.get("/readyz").json().get("models", {}).get(model) == versions, "the versions")
+    page.browser.execute_script("dispatchEvent(new Event('online'))")
+
+
 def test_a_link_waits_for_its_version_and_keeps_it_when_another_comes(
     visit: Visit, start: Start, model_server: ColourServer, files: Files
 ) -> None:
     model_server.models["other"] = {}
-    page = visit(start(models="colours,other"))
+    client = start(models="colours,other")
+    page = visit(client)
     page.browser.get(f"{page.url}?model=other&version=6")
     eventually(lambda: Select(page.one("#model")).first_selected_option.text.startswith("other"))
     assert page.browser.execute_script("return location.search") == "?model=other&version=6"
@@ -224,7 +232,7 @@ def test_a_link_waits_for_its_version_and_keeps_it_when_another_comes(
 
     def versions_chosen(versions: dict[int, ColourModel], text: str) -> None:
         model_server.models["other"] = dict(versions)
-        page.browser.execute_script("dispatchEvent(new Event('online'))")  # as when a laptop wakes up
+        wake_up(page, client, "other", list(versions))
         eventually(lambda: Select(page.one("#version")).first_selected_option.text == text)
 
     versions_chosen({6: ColourModel()}, "6")
@@ -241,23 +249,25 @@ def test_a_link_waits_for_a_version_that_is_being_loaded(
 ) -> None:
     model_server.models["other"] = {8: ColourModel(), 7: ColourModel()}
     model_server.states["other", 8] = pb.ModelVersionStatus.LOADING
-    page = visit(start(models="colours,other"))
+    client = start(models="colours,other")
+    page = visit(client)
     page.browser.get(f"{page.url}?model=other&version=8")
     eventually(lambda: page.one("#show-card").is_enabled())
     assert page.one("#version").text == "7"
     assert page.browser.execute_script("return location.search") == "?model=other&version=8"
     assert not page.shown("#toast")
     model_server.states.clear()
-    page.browser.execute_script("dispatchEvent(new Event('online'))")  # as when a laptop wakes up
+    wake_up(page, client, "other", [8, 7])
     eventually(lambda: Select(page.one("#version")).first_selected_option.text == "8")
     assert page.browser.execute_script("return location.search") == "?model=other&version=8"
 
 
 def test_a_new_version_is_noticed(visit: Visit, start: Start, model_server: ColourServer, files: Files) -> None:
-    page = visit(start())
+    client = start()
+    page = visit(client)
     assert page.one("#version").text == "1"
     model_server.models["colours"] = {5: ColourModel()}
-    page.browser.execute_script("dispatchEvent(new Event('online'))")  # as when a laptop wakes up
+    wake_up(page, client, "colours", [5])
     eventually(lambda: page.one("#version").text == "5")
     page.choose(files("red"))
     assert page.settled(1)["red-1.png"].heading == "red"
