@@ -89,10 +89,7 @@ class Models:
     def _note(self, model: Model, versions: Mapping[int, str] | OSError) -> None:
         path = model.config.base_path
         if not versions and not model.waiting:
-            try:
-                reason = without_versions(path) or f"no version in {path}"
-            except OSError:  # the folder changes meanwhile
-                reason = f"no version in {path}"
+            reason = without_versions(path) or f"no version in {path}"
             _LOG.warning("model %s: %s, waiting", model.config.name, reason)
         elif isinstance(versions, OSError) and not model.waiting:
             _LOG.warning("model %s: cannot read %s (%s), waiting", model.config.name, path, versions.strerror)

@@ -70,7 +70,14 @@ def misplaced(path: Path) -> str | None:
 
 
 def without_versions(path: Path) -> str | None:
-    """Advice about a common mistake in the folder of a model without versions; None without one."""
+    """Advice about a common mistake in the folder of a model without versions; None if none is found."""
+    try:
+        return _advice(path)
+    except OSError:  # it may change meanwhile
+        return None
+
+
+def _advice(path: Path) -> str | None:
     if (path / "saved_model.pb").is_file() and path.name.isdecimal():
         return f"{path} is the folder of a version: use {path.parent}"
     if (path / "saved_model.pb").is_file():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modelserver.versions import versions_in
+from modelserver.versions import versions_in, without_versions
 
 
 @pytest.mark.parametrize("links", [False, True], ids=["folders", "links"])
@@ -35,3 +35,10 @@ def test_a_folder_that_is_renamed_once_it_is_listed_does_not_seem_empty(
 
     monkeypatch.setattr(os, "scandir", scan_and_rename)
     assert versions_in(base) == {0: "0", 1: "1", 2: "2"}
+
+
+def test_there_is_no_advice_about_a_folder_that_cannot_be_looked_into(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 100)
+    with pytest.raises(OSError, match="name too long"):
+        folder.stat()
+    assert without_versions(folder) is None
