@@ -254,7 +254,8 @@ def _check_classes(result: DataSet, data: Path) -> None:
             why += f", {len(broken)} of its files cannot be read: {broken[0]}" if broken else ""
             held_out = [split for split in SPLITS if numbers[split][at]]
             why += f", only some in {' and '.join(held_out)}" if held_out else ""
-            alike = [one for one in result.labels if one != label and folded(one) == folded(label)]
+            trained = [one for number, one in enumerate(result.labels) if numbers["train"][number]]
+            alike = [one for one in trained if folded(one) == folded(label)]
             why += f"; if it is the same class as {alike[0]!r}, give both folders one name" if alike else ""
             raise TrainerError(
                 f"{data}: class {label!r} has no readable photo to train on{why}; breed check {data} lists all problems"

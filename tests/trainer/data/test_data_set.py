@@ -138,6 +138,16 @@ def test_a_class_that_only_another_split_has_is_told_with_the_name_that_it_may_h
         opened(tmp_path / "data")
 
 
+def test_a_class_that_is_not_in_training_either_is_not_said_to_be_the_one_that_is_meant(
+    tmp_path: Path, write_photos: WriteFolder
+) -> None:
+    write_photos(tmp_path / "data" / "train", {"cat": 10, "dog": 10})
+    write_photos(tmp_path / "data" / "valid", {"cat": 3, "dog": 3, "red_fox": 3}, first=100)
+    write_photos(tmp_path / "data" / "test", {"cat": 3, "dog": 3, "red fox": 3}, first=200)
+    with pytest.raises(TrainerError, match=r"no readable photo to train on, only some in (valid|test); breed check"):
+        opened(tmp_path / "data")
+
+
 def test_an_empty_class_folder_is_named_and_left_out(tmp_path: Path, write_photos: WriteFolder) -> None:
     data = write_photos(tmp_path / "data", {"cat": 10, "dog": 10})
     (data / "fox").mkdir()
