@@ -59,7 +59,7 @@ def _measured(pixels: NDArray[np.uint8]) -> tuple[float, float, float, float]:
     laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * middle
     contrast = float(grey.std())
     sharpness = float(laplacian.std()) / contrast if contrast > 0 else 0.0
-    # Not wide.max(axis=2), which takes fifty times as long.
+    # Not wide.max(axis=2), which is much slower.
     red, green, blue = wide[..., 0], wide[..., 1], wide[..., 2]
     largest, smallest = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
     colour = float((largest - smallest).mean())
