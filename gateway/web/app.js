@@ -2,7 +2,7 @@
 // or before, in idle time.
 
 import { onKeyNeeded } from "./api.js";
-import { byId, element, t } from "./page.js";
+import { byId, element, load, partMissing, t } from "./page.js";
 import { Models } from "./models.js";
 import { Availability, Service, onRetry, showNotice } from "./service.js";
 
@@ -31,8 +31,6 @@ function photos() {
 }
 
 const toast = (text) => import("./toast.js").then((module) => module.toast(text));
-/** Says that a module cannot be loaded: the service is unavailable, or was updated since the page was loaded. */
-const partMissing = () => toast(t("partMissing")).catch(() => {});
 
 async function take(collecting) {
   for (;;) {
@@ -41,7 +39,9 @@ async function take(collecting) {
       return session.take(found);
     } catch (error) {
       if (session) return toast(t("filesUnread", { reason: error.message }));
-      await service.check(); // not loaded because the service is unavailable; the files wait
+      await service.check();
+      if (service.reachable) return partMissing();
+      // The files wait until the service is available again.
       await new Promise((resolve) => availability.addEventListener("change", resolve, { once: true }));
     }
   }
@@ -103,8 +103,7 @@ availability.addEventListener("change", () => {
   if (showNotice(notice && { ...notice, text: notice.text + waits })) toast(t("answersAgain"));
 });
 onRetry(() => availability.retry());
-onKeyNeeded(async (refused) => (await import("./key.js").catch(partMissing))?.askForKey(refused) ?? null);
-addEventListener("unhandledrejection", ({ reason }) => reason instanceof TypeError && partMissing()); // a module, too
+onKeyNeeded(async (refused) => (await load("./key.js"))?.askForKey(refused) ?? null);
 
 models.addEventListener("change", () => {
   const { detail, words } = models;
@@ -132,29 +131,29 @@ models.addEventListener("missing", async ({ detail }) => {
 
 for (const id of ["show-card", "show-all"]) {
   byId(id).addEventListener("click", async () => {
-    const { openCard } = await import("./card.js");
-    if (models.detail) openCard(byId("card"), models.detail);
+    const card = await load("./card.js");
+    if (models.detail) card?.openCard(byId("card"), models.detail);
   });
 }
 
 async function showKnown() {
-  const { openKnown } = await import("./known.js");
-  if (models.detail) openKnown(models.detail, models.words);
+  const known = await load("./known.js");
+  if (models.detail) known?.openKnown(models.detail, models.words);
 }
 byId("show-known").addEventListener("click", showKnown);
 
-const past = () => import("./history.js");
-if (localStorage.getItem("history") !== null) past().then(({ showHistory }) => showHistory());
-byId("keep-history").addEventListener("change", async ({ target }) => (await past()).keepHistory(target.checked));
+const past = () => load("./history.js");
+if (localStorage.getItem("history") !== null) past().then((module) => module?.showHistory());
+byId("keep-history").addEventListener("change", async ({ target }) => (await past())?.keepHistory(target.checked));
 byId("delete-history").addEventListener("click", async () => {
-  (await past()).keepHistory(false);
+  (await past())?.keepHistory(false);
   byId("keep-history").focus();
 });
 
 byId("live").hidden = !navigator.mediaDevices?.getUserMedia;
 byId("live").addEventListener("click", async () => {
-  const { openCamera } = await import("./camera.js");
-  openCamera({ models, take: (file) => take(() => ({ found: [{ file, path: file.name }], skipped: 0 })) });
+  const camera = await load("./camera.js");
+  camera?.openCamera({ models, take: (file) => take(() => ({ found: [{ file, path: file.name }], skipped: 0 })) });
 });
 
 service.check();

@@ -1,7 +1,7 @@
 // Feedback: "Right" and "Wrong? It is …" under each answer, sent to the gateway's prediction log.
 
 import { call, requestIdOf } from "./api.js";
-import { byId, element, t } from "./page.js";
+import { byId, element, load, t } from "./page.js";
 import { toast } from "./toast.js";
 import { said } from "./words.js";
 
@@ -34,8 +34,7 @@ function makeRow(name, answer) {
   }
 
   async function correct() {
-    const { pickLabel } = await import("./pick.js");
-    const picked = await pickLabel(answer);
+    const picked = await (await load("./pick.js"))?.pickLabel(answer);
     if (picked === null) await send("none", { text: t("saidNone") });
     else if (picked) await send("wrong", { label: picked, text: t("saidLabel", { label: picked }) });
   }
@@ -55,7 +54,7 @@ function makeRow(name, answer) {
       try {
         await act();
       } catch (error) {
-        toast(error instanceof TypeError ? t("partMissing") : error.message); // TypeError: a module cannot be loaded
+        toast(error.message);
       }
       row.ariaBusy = null;
     });

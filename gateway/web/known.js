@@ -4,7 +4,7 @@ import { element, t } from "./page.js";
 
 /** Opens the list of a model's labels. */
 export async function openKnown({ labels }, { dogs, classes }) {
-  const { factsOf } = dogs ? await import("./breeds.js") : { factsOf: () => [] };
+  const { factsOf } = (dogs && (await import("./breeds.js").catch(() => null))) || { factsOf: () => [] }; // facts are optional
   const dialog = element("dialog", { className: "tool known", ariaLabel: t("known") });
   const find = element("input", { type: "search", ariaLabel: t("known.find"), placeholder: t("known.find"), autocomplete: "off" });
   const none = element("p", { hidden: true }, t("known.none"));

@@ -31,6 +31,16 @@ export function t(key, values = {}) {
   return form.replace(/\{(\w+)\}/g, (_, name) => number(values[name]));
 }
 
+/** Says that a module cannot be loaded: the service is unavailable, or was updated since the page was loaded. */
+export const partMissing = () => import("./toast.js").then(({ toast }) => toast(t("partMissing")), () => {});
+
+/** A module that the user asked for. Says so if it cannot be loaded, and returns nothing. */
+export const load = (path) =>
+  import(path).catch((error) => {
+    console.error(error);
+    return partMissing();
+  });
+
 /** Formats a number for the language; returns text unchanged. */
 export const number = (value) => (typeof value === "number" ? value.toLocaleString(language) : value);
 

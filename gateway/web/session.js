@@ -1,7 +1,7 @@
 // The photos of this session: add, classify, show and remove them.
 
 import { modelPath } from "./api.js";
-import { byId, t } from "./page.js";
+import { byId, load, t } from "./page.js";
 import { Pace } from "./pace.js";
 import { Photo } from "./photo.js";
 import { Queue } from "./queue.js";
@@ -91,15 +91,14 @@ export class Session {
       why: (photo) => toggleWhy(photo, this.#how()),
       remove: (photo) => this.#remove(photo),
       retry: (photo) => this.#askAgain([photo]),
-      share: told(async (photo) => (await import("./share.js")).share(photo)),
+      share: told(async (photo) => (await load("./share.js"))?.share(photo)),
       crop: told(async (photo) => {
-        const { crop } = await import("./crop.js");
-        const part = await crop(photo);
+        const part = await (await load("./crop.js"))?.crop(photo);
         if (!part) return;
         this.take({ found: [part], skipped: 0 });
         this.#results.photos.at(-1).tile.scrollIntoView({ block: "center" });
       }),
-      code: told(async (photo) => (await import("./code.js")).openCode([...photo.answers.values()], photo.name)),
+      code: told(async (photo) => (await load("./code.js"))?.openCode([...photo.answers.values()], photo.name)),
     };
   }
 
@@ -120,7 +119,7 @@ export class Session {
     photo.question = question;
     showFacts(photo, dogs).catch(() => {}); // facts are optional
     photo.forget();
-    if (localStorage.getItem("history") !== null) import("./history.js").then(({ remember }) => remember(photo));
+    if (localStorage.getItem("history") !== null) load("./history.js").then((history) => history?.remember(photo));
   }
 
   #askAgain(photos) {
@@ -197,8 +196,8 @@ export class Session {
   }
 }
 
-/** An action whose failure is said: most often its module cannot be had, since the service is away. */
-const told = (act) => (photo) => act(photo).catch((error) => toast(error instanceof TypeError ? t("partMissing") : error.message));
+/** An action whose failure is said. */
+const told = (act) => (photo) => act(photo).catch((error) => toast(error.message));
 
 /** Shows facts about a dog's breed, unless models disagree about it. */
 async function showFacts(photo, dogs) {

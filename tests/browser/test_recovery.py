@@ -120,12 +120,12 @@ def test_photos_are_sent_as_they_are_if_the_script_that_prepares_them_is_missing
 
 
 def test_parts_of_the_page_that_cannot_be_loaded_are_said_to_be_missing(
-    browser: Browser, visit: Visit, model_server: ColourServer
+    browser: Browser, visit: Visit, model_server: ColourServer, files: Files
 ) -> None:
     """As in a page that was opened before the gateway was updated: its files have other addresses now."""
     settings = Settings(serving_target=model_server.address, default_model="colours", api_keys=KEYED["api_keys"])
     app = create_app(settings, fork_server=FORK_SERVER)
-    missing = ["/key.js", "/known.js"]
+    missing = ["/key.js", "/session.js", "/known.js"]
 
     async def updated(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].endswith(tuple(missing)):
@@ -136,14 +136,21 @@ def test_parts_of_the_page_that_cannot_be_loaded_are_said_to_be_missing(
     with running_gateway(settings, updated) as client:
         page = Page(browser, str(client.base_url))
         browser.get(page.url)
-        assert_seen(page, said)
-        eventually(lambda: page.one("#service strong").text == "An API key is needed.")
-        browser.execute_script("sessionStorage.setItem('gateway-api-key', arguments[0])", KEY)
-        page = visit(client)
-        page.touch("#show-known")
-        assert_seen(page, said)
-        browser.execute_script("sessionStorage.clear()")
-        browser.mistakes()  # browsers report what is missing
+        try:
+            assert_seen(page, said)
+            eventually(lambda: page.one("#service strong").text == "An API key is needed.")
+            browser.execute_script("sessionStorage.setItem('gateway-api-key', arguments[0])", KEY)
+            page = visit(client)
+            page.choose(files("red"))
+            assert_seen(page, said)
+            page.click("#toast .dismiss")
+            eventually(lambda: page.message() == "")
+            page.touch("#show-known")
+            assert_seen(page, said)
+        finally:
+            browser.execute_script("sessionStorage.clear()")
+            browser.get("about:blank")  # which asks for no more parts
+            browser.mistakes()  # browsers report what is missing
 
 
 def test_a_key_is_asked_for_once_and_kept_for_the_tab(
