@@ -96,18 +96,23 @@ def assert_code_of_each_answer(page: Page, tile: WebElement) -> None:
 LONG = ColourModel(words={"labels": ["American Staffordshire Terrier", "green", "blue"]})
 
 
+def ask_both(page: Page, photos: list[Path]) -> None:
+    """Sends photos to the default model, and then to the one named ``other``."""
+    page.choose(photos)
+    page.settled(1)
+    Select(page.one("#model")).select_by_visible_text("other")
+    eventually(lambda: page.one("#again").is_displayed())
+    page.touch("#again")
+    eventually(lambda: len(page.browser.find_elements(By.CSS_SELECTOR, ".answers section")) == 2)
+
+
 @everywhere
 def test_labels_are_whole_in_narrow_columns(
     visit: Visit, start: Start, model_server: ColourServer, files: Files
 ) -> None:
     model_server.models |= {"colours": {1: LONG}, "other": {7: LONG}}
     page = visit(start(models="colours,other"))
-    page.choose(files("red"))
-    page.settled(1)
-    Select(page.one("#model")).select_by_visible_text("other")
-    eventually(lambda: page.one("#again").is_displayed())
-    page.touch("#again")
-    eventually(lambda: len(page.browser.find_elements(By.CSS_SELECTOR, ".answers section")) == 2)
+    ask_both(page, files("red"))
     for guesses in page.browser.find_elements(By.CSS_SELECTOR, ".guesses:not([open]) summary"):
         page.touch(guesses)
     labels = page.browser.find_elements(By.CSS_SELECTOR, ".bars li:first-child span:first-child")
@@ -127,12 +132,7 @@ def test_a_label_that_two_models_write_differently_is_no_disagreement(
 ) -> None:
     model_server.models["other"] = {7: CAPITALS}
     page = visit(start(models="colours,other"))
-    page.choose(files("red"))
-    page.settled(1)
-    Select(page.one("#model")).select_by_visible_text("other")
-    eventually(lambda: page.one("#again").is_displayed())
-    page.click("#again")
-    eventually(lambda: len(page.browser.find_elements(By.CSS_SELECTOR, ".answers section")) == 2)
+    ask_both(page, files("red"))
     assert page.tiles()[0].heading == "Red"
     assert not page.shown(".differ")
 
